@@ -1,0 +1,1 @@
+"""Async-first client for Codat's Sync for Commerce API."""
