@@ -1,0 +1,90 @@
+"""An operation of the API as a value: what it is called, where it lives, what it answers, how it may be repeated."""
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Generic, TypeVar
+from urllib.parse import quote
+
+__all__ = ["Operation", "Repeat"]
+
+T = TypeVar("T")
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+class Repeat(Enum):
+    """What makes it safe to send the same request again."""
+
+    FREELY = "the same request again changes nothing"
+    WITH_KEY = "Codat remembers the idempotency key for 90 minutes"
+    NEVER = "nothing does"
+
+
+# Keys work on POST and PATCH only: https://docs.codat.io/using-the-api/idempotency
+_REPEAT = {
+    "GET": Repeat.FREELY,
+    "HEAD": Repeat.FREELY,
+    "PUT": Repeat.FREELY,
+    "POST": Repeat.WITH_KEY,
+    "PATCH": Repeat.WITH_KEY,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T]):
+    """One endpoint: `name` and `path` as Codat writes them, `answer` the type of what comes back.
+
+    An endpoint that this library does not model takes `object` as its answer and gets the parsed JSON:
+    `await client.call(Operation("get-company", "GET", "/companies/{companyId}", object), company_id)`.
+    """
+
+    name: str
+    method: str
+    path: str
+    answer: type[T]
+    arguments: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _pieces: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.path.startswith("/"):
+            raise ValueError("path takes the endpoint's path, beginning with a slash")
+        pieces = _PLACEHOLDER.split(self.path)
+        object.__setattr__(self, "method", self.method.upper())
+        object.__setattr__(self, "arguments", tuple(_HUMP.sub("_", name).lower() for name in pieces[1::2]))
+        object.__setattr__(self, "_pieces", tuple(pieces[::2]))
+
+    @property
+    def repeat(self) -> Repeat:
+        """How a request of this operation may be repeated."""
+        return _REPEAT.get(self.method, Repeat.NEVER)
+
+    def fill(self, values: tuple[str, ...]) -> str:
+        """The path with the values in their places, quoted.
+
+        Raises TypeError for a wrong number of values or one that is no string, ValueError for one that would lead to
+        another endpoint.
+        """
+        if len(values) != len(self.arguments):
+            raise TypeError(f"{self.name} takes {', '.join(self.arguments) or 'no path values'}")
+        path = self._pieces[0]
+        for name, value, piece in zip(self.arguments, values, self._pieces[1:], strict=True):
+            path += _segment(name, value) + piece
+        return path
+
+    def company(self, values: tuple[str, ...]) -> str | None:
+        """The company that the values speak of, or None."""
+        return values[self.arguments.index("company_id")] if "company_id" in self.arguments else None
+
+
+def _segment(name: str, value: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} takes a string, not {type(value).__name__}")
+    # A dotted segment is normalized into another endpoint by URL libraries and servers alike, even when quoted.
+    if not value.strip() or value in {".", ".."}:
+        raise ValueError(f"{name} takes an id: not empty, not '.' and not '..'")
+    try:
+        return quote(value, safe="")
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} takes an id without lone surrogates") from None

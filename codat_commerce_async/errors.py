@@ -1,0 +1,287 @@
+"""Everything that this library raises, as one tree.
+
+CodatError
+├── TransportError                 no whole answer came back
+│   └── RequestTimeoutError        ... in the time allowed (also a TimeoutError)
+├── StatusError                    Codat answered with an error status
+│   ├── BadRequestError            400
+│   ├── AuthenticationError        401
+│   ├── PaymentRequiredError       402
+│   ├── PermissionDeniedError      403
+│   ├── NotFoundError              404
+│   ├── ConflictError              409
+│   ├── IdempotencyMismatchError   422
+│   ├── RateLimitError             429
+│   └── ServerError                5xx
+├── DecodeError                    the answer is not what the API promises
+├── OutcomeUnknownError            a write may or may not have happened
+├── QuotaExhaustedError            the day's requests are spent
+├── SyncFailedError                the sync ended, and not well
+├── SyncWaitTimeoutError           we stopped looking, the sync goes on (also a TimeoutError)
+├── ClientClosedError              the client was closed
+└── WrongEventLoopError            the client belongs to another event loop
+
+Bad arguments raise ValueError or TypeError before anything is sent. Every error pickles, and none holds credentials,
+headers or bodies.
+"""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidationItem
+    from codat_commerce_async.models.exchange import Attempt, Call, RateLimit
+    from codat_commerce_async.models.handle import SyncHandle
+    from codat_commerce_async.models.sync import SyncStatus
+
+__all__ = [
+    "AuthenticationError",
+    "BadRequestError",
+    "ClientClosedError",
+    "CodatError",
+    "ConflictError",
+    "DecodeError",
+    "IdempotencyMismatchError",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "PaymentRequiredError",
+    "PermissionDeniedError",
+    "QuotaExhaustedError",
+    "RateLimitError",
+    "RequestTimeoutError",
+    "ServerError",
+    "StatusError",
+    "SyncFailedError",
+    "SyncWaitTimeoutError",
+    "TransportError",
+    "WrongEventLoopError",
+    "status_error_class",
+]
+
+
+class CodatError(Exception):
+    """The base of everything that this library raises on purpose.
+
+    `call` names the operation it happened in, where there was one.
+    """
+
+    def __init__(self, message: str, call: "Call | None" = None, *more: object) -> None:
+        super().__init__(message, call, *more)
+        self.message = message
+        self.call = call
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def operation(self) -> str | None:
+        """The operation's name in Codat's reference, e.g. `request-sync`."""
+        return self.call.operation if self.call else None
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The key under which a write was sent; the same key never does the work twice for 90 minutes."""
+        return self.call.idempotency_key if self.call else None
+
+    @property
+    def attempts(self) -> "tuple[Attempt, ...]":
+        """What was tried, in order."""
+        return self.call.attempts if self.call else ()
+
+
+class TransportError(CodatError):
+    """No whole answer came back.
+
+    `sent` is False when the request certainly never reached the server; `repeatable` is False when trying again
+    cannot help (a certificate that does not match, a URL that is none).
+    """
+
+    def __init__(
+        self, message: str, call: "Call | None" = None, sent: bool = True, repeatable: bool = True
+    ) -> None:
+        super().__init__(message, call, sent, repeatable)
+        self.sent = sent
+        self.repeatable = repeatable
+
+
+class RequestTimeoutError(TransportError, TimeoutError):
+    """No whole answer came back in the time allowed."""
+
+
+class StatusError(CodatError):
+    """Codat, or a gateway before it, answered with an error status.
+
+    `status` is the HTTP status, `error` the body as Codat words it (None when the body was no such thing),
+    `retry_after` the seconds that the server asks to wait.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        call: "Call | None",
+        status: int,
+        error: "ErrorMessage | None" = None,
+        retry_after: float | None = None,
+        rate_limit: "RateLimit | None" = None,
+    ) -> None:
+        super().__init__(message, call, status, error, retry_after, rate_limit)
+        self.status = status
+        self.error = error
+        self.retry_after = retry_after
+        self.rate_limit = rate_limit
+
+    @property
+    def correlation_id(self) -> str | None:
+        """What Codat's support asks for."""
+        return self.error.correlation_id if self.error else None
+
+    @property
+    def validation_errors(self) -> "tuple[ErrorValidationItem, ...]":
+        """What the validation of the request found wrong."""
+        return self.error.validation.errors if self.error and self.error.validation else ()
+
+
+class BadRequestError(StatusError):
+    """400: the request is not valid."""
+
+
+class AuthenticationError(StatusError):
+    """401: the API key is wrong."""
+
+
+class PaymentRequiredError(StatusError):
+    """402: a limit of the account is reached, or the account has expired."""
+
+
+class PermissionDeniedError(StatusError):
+    """403: the API key is outdated, or not for this resource."""
+
+
+class NotFoundError(StatusError):
+    """404: unknown, already deleted, or a data type that is not supported."""
+
+
+class ConflictError(StatusError):
+    """409: not ready yet, or the first request with this idempotency key is still being worked on."""
+
+
+class IdempotencyMismatchError(StatusError):
+    """422: the idempotency key was used before with another body."""
+
+
+class RateLimitError(StatusError):
+    """429: too many requests, and the wait that was asked for is longer than allowed."""
+
+
+class ServerError(StatusError):
+    """5xx: something is broken at the server, or under maintenance."""
+
+
+class DecodeError(CodatError):
+    """The answer is not what the API promises.
+
+    `path` leads to the bad value (`$.results[3].status`), `status` is the answer's HTTP status. The value itself is
+    kept out, it may be private.
+    """
+
+    def __init__(
+        self, message: str, call: "Call | None" = None, path: str | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(message, call, path, status)
+        self.path = path
+        self.status = status
+
+
+class OutcomeUnknownError(CodatError):
+    """A write may or may not have happened: it was sent, and what became of it was not said.
+
+    `idempotency_key` is the key it was sent with, `requested_at` when, by the server's clock as far as that is known,
+    `correlation_id` is Codat's, if it answered. `handle` and `candidates` (sync ids) are there to look again later
+    when the write was a sync.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        call: "Call | None" = None,
+        requested_at: datetime | None = None,
+        correlation_id: str | None = None,
+        handle: "SyncHandle | None" = None,
+        candidates: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, call, requested_at, correlation_id, handle, candidates)
+        self.requested_at = requested_at
+        self.correlation_id = correlation_id
+        self.handle = handle
+        self.candidates = candidates
+
+
+class QuotaExhaustedError(CodatError):
+    """The day's requests are spent; `reset_at` (UTC) is when there are new ones, `retry_after` that in seconds."""
+
+    def __init__(
+        self,
+        message: str,
+        call: "Call | None" = None,
+        reset_at: datetime | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, call, reset_at, retry_after)
+        self.reset_at = reset_at
+        self.retry_after = retry_after
+
+
+class SyncFailedError(CodatError):
+    """The sync ended, and not well; `status` says how."""
+
+    def __init__(self, message: str, handle: "SyncHandle", status: "SyncStatus") -> None:
+        super().__init__(message, None, handle, status)
+        self.handle = handle
+        self.status = status
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.message, self.handle, self.status)
+
+
+class SyncWaitTimeoutError(CodatError, TimeoutError):
+    """The wait ran out; the sync at Codat goes on, and `handle` can be waited for again.
+
+    `last_status` is what was seen last (None if nothing was), `elapsed` the seconds waited, `looks` how often we looked.
+    """
+
+    def __init__(
+        self, message: str, handle: "SyncHandle", last_status: "SyncStatus | None", elapsed: float, looks: int
+    ) -> None:
+        super().__init__(message, None, handle, last_status, elapsed, looks)
+        self.handle = handle
+        self.last_status = last_status
+        self.elapsed = elapsed
+        self.looks = looks
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.message, self.handle, self.last_status, self.elapsed, self.looks)
+
+
+class ClientClosedError(CodatError):
+    """The client was closed, before or during the call."""
+
+
+class WrongEventLoopError(CodatError, RuntimeError):
+    """The client belongs to the event loop that used it first; make one client per loop."""
+
+
+_CLASSES: dict[int, type[StatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    402: PaymentRequiredError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    422: IdempotencyMismatchError,
+    429: RateLimitError,
+}
+
+
+def status_error_class(status: int) -> type[StatusError]:
+    """The class for an HTTP status; plain `StatusError` for one that Codat does not document."""
+    return _CLASSES.get(status, ServerError if status >= 500 else StatusError)  # noqa: PLR2004 - HTTP's own line

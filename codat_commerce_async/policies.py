@@ -1,0 +1,123 @@
+"""The settings that a user tunes, as frozen values. All times are seconds."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self, TypedDict
+
+__all__ = ["CallOptions", "PollPolicy", "Quota", "RetryPolicy", "Timeouts"]
+
+
+def _require(condition: bool, name: str, takes: str) -> None:  # noqa: FBT001 - the condition is the subject
+    if not condition:
+        raise ValueError(f"{name} takes {takes}")
+
+
+def _is_duration(value: float) -> bool:
+    return math.isfinite(value) and value >= 0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often, and for how long, a call is tried.
+
+    `attempts` counts the first try too. Pauses grow from `initial_backoff` to `max_backoff`, with full jitter. A
+    `Retry-After` is honored up to `max_retry_after`; one beyond it is raised. No try begins later than `deadline`
+    after the first one.
+    """
+
+    attempts: int = 4
+    initial_backoff: float = 0.5
+    max_backoff: float = 20.0
+    max_retry_after: float = 120.0
+    deadline: float = 180.0
+
+    def __post_init__(self) -> None:
+        _require(self.attempts >= 1, "attempts", "a whole number of at least 1")
+        _require(_is_duration(self.initial_backoff), "initial_backoff", "seconds, 0 or more")
+        _require(_is_duration(self.max_backoff), "max_backoff", "seconds, 0 or more")
+        _require(_is_duration(self.max_retry_after), "max_retry_after", "seconds, 0 or more")
+        _require(self.deadline >= 0, "deadline", "seconds, 0 or more")
+
+    @classmethod
+    def none(cls) -> Self:
+        """A policy that tries once."""
+        return cls(attempts=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PollPolicy:
+    """How often to look at a running sync.
+
+    The first look comes `initial_delay` after the start, the next pause is `interval`, each further one `factor`
+    times the last, up to `max_interval`; every pause is spread by `jitter` (0.2: up to 20 % either way), so that many
+    waits do not fall into step.
+    """
+
+    initial_delay: float = 1.0
+    interval: float = 2.0
+    factor: float = 1.5
+    max_interval: float = 30.0
+    jitter: float = 0.2
+
+    def __post_init__(self) -> None:
+        _require(_is_duration(self.initial_delay), "initial_delay", "seconds, 0 or more")
+        _require(_is_duration(self.interval) and self.interval > 0, "interval", "seconds, more than 0")
+        _require(math.isfinite(self.factor) and self.factor >= 1, "factor", "a number of at least 1")
+        _require(self.max_interval >= self.interval, "max_interval", "seconds, no less than interval")
+        _require(0 <= self.jitter < 1, "jitter", "a share from 0 to below 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long one attempt may take: to connect, between two pieces of the answer, and in all.
+
+    For the whole call, with its pauses and repeats, give `timeout=` to the call.
+    """
+
+    connect: float = 10.0
+    read: float = 30.0
+    total: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("connect", "read", "total"):
+            _require(getattr(self, name) > 0, name, "seconds, more than 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a client may use: requests in any 60 seconds, requests in flight, and those in flight per company.
+
+    None means no bound. Codat's ceilings are 1,000 a minute from one address (beyond it traffic may be blocked
+    without a word) and 10 at once per company: https://docs.codat.io/using-the-api/rate-limits
+    """
+
+    per_minute: int | None = 900
+    concurrent: int | None = 100
+    per_company: int | None = 10
+
+    def __post_init__(self) -> None:
+        for name in ("per_minute", "concurrent", "per_company"):
+            value: int | None = getattr(self, name)
+            _require(value is None or value >= 1, name, "a whole number of at least 1, or None for no bound")
+
+    @classmethod
+    def unlimited(cls) -> Self:
+        """No bounds at all: for tests and benchmarks, not for Codat."""
+        return cls(per_minute=None, concurrent=None, per_company=None)
+
+
+class CallOptions(TypedDict, total=False):
+    """What every operation takes besides its own arguments.
+
+    `retry` replaces the client's policy. `timeout` (seconds) bounds the whole call: waiting for the quota, every
+    attempt and every pause. `idempotency_key` (a GUID; writes by POST and PATCH only) is made for you unless you must
+    repeat an earlier write. `headers` are sent along; the client's own cannot be replaced. `background` lets ordinary
+    calls go first when the quota is short.
+    """
+
+    retry: RetryPolicy
+    timeout: float | None
+    idempotency_key: str
+    headers: Mapping[str, str]
+    background: bool
