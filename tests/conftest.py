@@ -1,0 +1,74 @@
+"""What all tests stand on: mocked answers, and the loop that a test runs on."""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import aioresponses.core
+import pytest
+from yarl import URL
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+class ResponseWithoutWriter(aiohttp.ClientResponse):
+    """A response that needs no `stream_writer`, which aioresponses 0.7.9 does not give it.
+
+    https://github.com/pnuckowski/aioresponses/issues/289
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("stream_writer", SimpleNamespace(output_size=0))
+        super().__init__(*args, **kwargs)
+
+
+class StrictResponses(aioresponses.aioresponses):
+    """Answers that were registered before; keeps count of requests that none of them fits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unmatched: list[str] = []
+
+    async def match(self, method: str, url: URL, **kwargs: Any) -> aiohttp.ClientResponse | None:  # type: ignore[override]
+        answer = await super().match(method, url, **kwargs)
+        if answer is None:
+            self.unmatched.append(f"{method} {url}")
+        return answer
+
+    @property
+    def unused(self) -> list[str]:
+        """What was registered and never asked for, or not as often as it was to be."""
+        return [
+            f"{mock.method.upper()} {mock.url_or_pattern}"
+            for mock in self._matches.values()
+            if mock.repeat is not True or not any(mock.match(method, url) for method, url in self.requests)
+        ]
+
+
+@pytest.fixture
+def mocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictResponses]:
+    """Answers by aioresponses; a request that fits none of them fails the test, and so does an unused one."""
+    if "stream_writer" in inspect.signature(aiohttp.ClientResponse).parameters:
+        monkeypatch.setattr(aioresponses.core, "ClientResponse", ResponseWithoutWriter)
+    responses = StrictResponses()
+    with responses:
+        yield responses
+        # An unmatched call looks like a lost connection, which a retry would hide.
+        assert responses.unmatched == []
+        assert responses.unused == []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "virtual_time: run on a loop whose clock jumps instead of waiting")
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
+    if item.get_closest_marker("virtual_time") is None:
+        return {"default": asyncio.new_event_loop}
+    # Tests in real time stand without the simulator.
+    from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop  # noqa: PLC0415
+
+    return {"virtual": VirtualTimeLoop}

@@ -1,0 +1,74 @@
+import asyncio
+import re
+from contextlib import closing
+
+import aiohttp
+import pytest
+
+from tests.conftest import StrictResponses
+
+pytest_plugins = ["pytester"]
+
+URL = "https://api.example.com/a"
+
+
+async def test_a_mocked_answer_reads_like_a_real_one(mocked: StrictResponses) -> None:
+    mocked.post(URL, status=429, payload={"a": 1}, headers={"Retry-After": "3"})
+    async with aiohttp.ClientSession() as session, session.post(URL, data=b"x") as answer:
+        assert (answer.status, answer.headers["Retry-After"], await answer.json()) == (429, "3", {"a": 1})
+
+
+async def test_an_unmatched_request_is_remembered(mocked: StrictResponses) -> None:
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await session.get(URL)
+    assert mocked.unmatched == [f"GET {URL}"]
+    mocked.unmatched.clear()
+
+
+async def test_an_unused_mock_is_remembered(mocked: StrictResponses) -> None:
+    mocked.get(URL)
+    mocked.get(re.compile("^https://api"), repeat=True)
+    mocked.delete(URL, repeat=2)
+    assert mocked.unused == [f"GET {URL}", f"GET {re.compile('^https://api')}", f"DELETE {URL}"]
+    async with aiohttp.ClientSession() as session:
+        for _ in range(3):
+            await session.get(URL)
+        await session.delete(URL)
+        assert mocked.unused == [f"DELETE {URL}"]
+        await session.delete(URL)
+    assert mocked.unused == []
+
+
+CHECKED_AT_THE_END = """
+import aiohttp
+
+async def test_unmatched(mocked):
+    async with aiohttp.ClientSession() as session:
+        try:
+            await session.get("https://api.example.com/")
+        except aiohttp.ClientConnectionError:
+            pass
+
+async def test_unused(mocked):
+    mocked.get("https://api.example.com/")
+
+async def test_sound(mocked):
+    mocked.get("https://api.example.com/")
+    async with aiohttp.ClientSession() as session:
+        await session.get("https://api.example.com/")
+"""
+
+
+def test_unmatched_requests_and_unused_mocks_fail_the_test(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("from tests.conftest import mocked")
+    pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
+    pytester.makepyfile(CHECKED_AT_THE_END)
+    result = pytester.runpytest("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=3, errors=2)
+    result.stdout.fnmatch_lines(["ERROR *::test_unmatched*", "ERROR *::test_unused*"])
+
+
+async def test_without_a_mark_a_test_runs_on_the_default_loop() -> None:
+    with closing(asyncio.new_event_loop()) as default:
+        assert type(asyncio.get_running_loop()) is type(default)
