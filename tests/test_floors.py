@@ -1,4 +1,4 @@
-"""The house rule: imports run downward or sideways, never in a circle; foreign libraries keep to their rooms."""
+"""The house rule: imports run downward or sideways, never in a circle; foreign libraries have rooms."""
 
 import ast
 import sys
@@ -12,8 +12,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "codat_commerce_async"
 
-# A package's line speaks for all of its modules. The empty name is the package's own face, which repeats names
-# of every floor up to the client.
+# A package's line speaks for all of its modules. The empty name is the package's own face, which repeats
+# names of every floor up to the client.
 FLOORS = {
     "_clock": 0,
     "_operation": 0,
@@ -53,8 +53,8 @@ ROOMS = {
 # A library that is an extra's own, which the list above leaves out, may be imported here.
 EXTRAS = {"contrib"}
 
-# An import under `if TYPE_CHECKING` happens only in type checkers. These pairs may point where a real one must
-# not, all others are held to the rule like real ones.
+# An import under `if TYPE_CHECKING` happens only in type checkers. These pairs may point where a real one
+# must not, all others are held to the rule like real ones.
 TYPES_ONLY = {("errors", "models")}
 
 
