@@ -1,0 +1,86 @@
+"""The integrations that the simulated client has switched on."""
+
+import uuid
+from dataclasses import dataclass
+
+__all__ = ["PLATFORMS", "Platform", "present_branding", "present_integration"]
+
+_STATIC = "https://static.codat.io/simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """A piece of software that a company can connect."""
+
+    key: str
+    name: str
+    source_type: str
+    data_types: tuple[str, ...]
+    enabled: bool = True
+    beta: bool = False
+
+    @property
+    def integration_id(self) -> str:
+        """The same in every run."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"integration/{self.key}"))
+
+    @property
+    def source_id(self) -> str:
+        """The same in every run."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"source/{self.key}"))
+
+
+_LEDGER = ("chartOfAccounts", "customers", "invoices", "journalEntries", "payments", "suppliers", "taxRates")
+_SHOP = (
+    "commerce-companyInfo",
+    "commerce-orders",
+    "commerce-payments",
+    "commerce-products",
+    "commerce-transactions",
+)
+
+PLATFORMS: dict[str, Platform] = {
+    platform.key: platform
+    for platform in (
+        Platform("gbol", "Xero", "Accounting", _LEDGER),
+        Platform("qhyg", "QuickBooks Online", "Accounting", _LEDGER),
+        Platform("fztf", "Shopify", "Commerce", _SHOP),
+        Platform("ugxp", "Zettle", "Commerce", _SHOP),
+        Platform("lqai", "Partner Commerce", "Commerce", _SHOP, beta=True),
+        Platform("dfxm", "Basiq", "Banking", ("banking-accounts", "banking-transactions"), enabled=False),
+    )
+}
+
+
+def present_integration(platform: Platform) -> dict[str, object]:
+    """Return an `Integration`; features say `datatype`, as Codat shows, not `dataType`, as it declares."""
+    feature = {"featureType": "Get", "featureState": "Beta" if platform.beta else "Release"}
+    return {
+        "key": platform.key,
+        "logoUrl": f"{_STATIC}/{platform.key}/logo.png",
+        "name": platform.name,
+        "enabled": platform.enabled,
+        "sourceId": platform.source_id,
+        "sourceType": platform.source_type,
+        "integrationId": platform.integration_id,
+        "isOfflineConnector": False,
+        "isBeta": platform.beta,
+        "dataProvidedBy": platform.name,
+        "datatypeFeatures": [
+            {"datatype": data_type, "supportedFeatures": [feature]} for data_type in platform.data_types
+        ],
+    }
+
+
+def present_branding(platform: Platform) -> dict[str, object]:
+    """Return a `Branding`."""
+    return {
+        "logo": {"full": _image(platform, "full logo"), "square": _image(platform, "square logo")},
+        "button": {"default": _image(platform, "button"), "hover": _image(platform, "hovered button")},
+        "sourceId": platform.source_id,
+    }
+
+
+def _image(platform: Platform, what: str) -> dict[str, object]:
+    source = f"{_STATIC}/{platform.key}/{what.replace(' ', '-')}.png"
+    return {"image": {"src": source, "alt": f"{platform.name} {what}"}}

@@ -1,0 +1,67 @@
+"""The simulator's clock, and the ways in which Codat writes a time down."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import formatdate
+
+__all__ = ["DAY", "Clock", "http_date", "parse_time", "plain_timestamp", "timestamp"]
+
+DAY = 86_400.0
+
+_TICKS = 10_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Clock:
+    """Simulated epoch seconds: a wall clock, sped up, and moved on by hand."""
+
+    def __init__(self, wall: Callable[[], float], speed: float = 1.0) -> None:
+        if not speed > 0:
+            raise ValueError("speed takes simulated seconds per real second, more than 0")
+        self._wall = wall
+        self._origin = wall()
+        self._ahead = 0.0
+        self.speed = speed
+
+    def now(self) -> float:
+        """Return the simulated time, in epoch seconds."""
+        return self._origin + (self._wall() - self._origin) * self.speed + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        """Move the simulated time on."""
+        if not seconds >= 0:
+            raise ValueError("advance takes seconds, 0 or more: simulated time does not run backwards")
+        self._ahead += seconds
+
+
+def timestamp(epoch: float) -> str:
+    """Return a time as Codat writes those of syncs: UTC with seven fractional digits."""
+    seconds, ticks = divmod(round(epoch * _TICKS), _TICKS)
+    return f"{_iso(seconds)}.{ticks:07d}Z"
+
+
+def plain_timestamp(epoch: float) -> str:
+    """Return a time as Codat writes those of creation: UTC, whole seconds."""
+    return f"{_iso(int(epoch))}Z"
+
+
+def http_date(epoch: float) -> str:
+    """Return a time as HTTP headers carry it."""
+    return formatdate(epoch, usegmt=True)
+
+
+def parse_time(text: str) -> float:
+    """Epoch seconds of an ISO 8601 date or time; one without an offset is taken as UTC.
+
+    Raises ValueError for anything else.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return (aware.astimezone(UTC) - _EPOCH).total_seconds()
+    except OverflowError as error:
+        raise ValueError(f"not a time that a calendar holds: {text!r}") from error
+
+
+def _iso(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()

@@ -1,0 +1,175 @@
+"""What the simulator remembers about companies, their connections and their syncs."""
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Self
+
+from codat_commerce_async.simulator._catalog import Platform
+
+__all__ = ["CODES", "OVERLAP", "STATUSES", "Company", "Connection", "Origin", "Outcome", "Sync", "succeeded"]
+
+STATUSES = ("PendingAuth", "Linked", "Unlinked", "Deauthorized")
+"""The statuses of a connection that the specification knows."""
+
+OVERLAP = "Date overlaps with a previous sync date range"
+
+_IN_PROGRESS, _IN_PROGRESS_LONG = 1000, 1010
+_LONG = 600.0
+_PUSHED = 2000
+
+CODES: dict[int, tuple[str, str]] = {
+    _IN_PROGRESS: ("Started", ""),
+    _IN_PROGRESS_LONG: ("Pushing", ""),
+    _PUSHED: ("Complete", ""),
+    2040: ("Complete", ""),
+    4000: ("ValidateError", "The company's configuration does not allow a sync."),
+    4040: ("ValidateError", "The company was deleted."),
+    4200: ("MapCoreError", "A tax id of the order is not mapped to an account."),
+    4220: ("ValidateError", "A connection of the company was de-authorized."),
+    4260: ("ValidateError", "The accounting software's subscription has lapsed."),
+    5000: ("Error", "Something broke on our side."),
+    5080: ("ValidateError, Pending", OVERLAP),
+    5120: ("MapCoreError", "The data could not be processed."),
+    5130: ("PushError", "At least one item could not be written."),
+}
+"""Status text and message that go with a code: https://docs.codat.io/commerce/error-documentation"""
+
+Origin = str
+"""Who started a sync: `api`, `schedule` or `foreign`."""
+
+
+def succeeded(code: int) -> bool:
+    """Whether a sync that ended with this code did well."""
+    return code // 1000 == 2  # noqa: PLR2004 - the thousands decide
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a sync goes: it ends with `code` after `takes` simulated seconds (None: drawn)."""
+
+    code: int = _PUSHED
+    takes: float | None = None
+    message: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.takes is not None and not self.takes >= 0:
+            raise ValueError("takes takes seconds, 0 or more, or None")
+
+    @property
+    def text(self) -> str:
+        """`message`, or what usually goes with the code."""
+        return CODES.get(self.code, ("", ""))[1] if self.message is None else self.message
+
+    @classmethod
+    def never_ends(cls) -> Self:
+        """Return a sync that stays in progress."""
+        return cls(takes=math.inf)
+
+    @classmethod
+    def overlaps(cls, takes: float = 1.0) -> Self:
+        """Return a sync whose period was synced before."""
+        return cls(5080, takes=takes)
+
+
+@dataclass(slots=True, eq=False)
+class Sync:
+    """One sync; what it says of itself follows from the time alone."""
+
+    company_id: str
+    sync_id: str
+    commerce_sync_id: str
+    origin: Origin
+    idempotency_key: str | None
+    start: float
+    finish: float
+    started: float
+    ends: float
+    final_code: int
+    final_message: str
+
+    def code(self, now: float) -> int:
+        """Return the status code at this time."""
+        if now >= self.ends:
+            return self.final_code
+        return _IN_PROGRESS if now - self.started < _LONG else _IN_PROGRESS_LONG
+
+    def status(self, now: float) -> str:
+        """Return the status text at this time."""
+        return CODES.get(self.code(now), ("Unknown", ""))[0]
+
+    def message(self, now: float) -> str:
+        """Return the error message at this time; empty while there is none."""
+        return self.final_message if now >= self.ends else ""
+
+    def pushed(self, now: float) -> bool:
+        """Whether data was written by this time."""
+        return self.code(now) == _PUSHED
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """A company's link to one platform."""
+
+    id: str
+    platform: Platform
+    created: float
+    status: str
+    last_sync: float | None = None
+    errors: list[dict[str, object]] = field(default_factory=list)
+
+    @property
+    def linked(self) -> bool:
+        """Whether the merchant's authorization stands."""
+        return self.status == "Linked"
+
+
+@dataclass(slots=True, eq=False)
+class Company:
+    """A merchant, with all that Codat knows of it.
+
+    `syncs` are in the order of their start; `open` are those that may still run, `synced_to` is how far the
+    successful ones reach, and `written` their periods, merged.
+    """
+
+    id: str
+    name: str
+    created: float
+    description: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    connections: dict[str, Connection] = field(default_factory=dict)
+    configuration: dict[str, object] | None = None
+    syncs: list[Sync] = field(default_factory=list)
+    script: deque[Outcome] = field(default_factory=deque)
+    open: list[Sync] = field(default_factory=list)
+    written: list[tuple[float, float]] = field(default_factory=list)
+    last_successful: Sync | None = None
+    synced_to: float | None = None
+    failed_days: int = 0
+
+    @property
+    def linked(self) -> bool:
+        """Whether any connection is linked, which is what the daily quota counts."""
+        return any(connection.linked for connection in self.connections.values())
+
+    @property
+    def deauthorized(self) -> bool:
+        """Whether a connection's authorization was withdrawn."""
+        return any(connection.status == "Deauthorized" for connection in self.connections.values())
+
+    @property
+    def last_sync(self) -> float | None:
+        """When a connection was last synced."""
+        times = [
+            connection.last_sync
+            for connection in self.connections.values()
+            if connection.last_sync is not None
+        ]
+        return max(times, default=None)
+
+    def platform(self, source_type: str) -> Platform | None:
+        """Return the linked platform of this type."""
+        for connection in self.connections.values():
+            if connection.linked and connection.platform.source_type == source_type:
+                return connection.platform
+        return None

@@ -1,0 +1,107 @@
+"""The simulator on a loopback socket, where an answer can also be lost, reset, cut off, late or endless."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Callable
+
+from aiohttp import web
+
+from codat_commerce_async.simulator._exchange import Request, Response
+from codat_commerce_async.simulator._faults import FaultKind
+
+__all__ = ["Server"]
+
+_LOOPBACK = "127.0.0.1"
+_NO_LINGER = struct.pack("ii", 1, 0)
+_RESETS = frozenset({FaultKind.RESET_BEFORE, FaultKind.RESET_AFTER})
+_LOSSES = frozenset({FaultKind.LOST_BEFORE, FaultKind.LOST_AFTER})
+
+
+class Server:
+    """Serves a function from requests to responses on 127.0.0.1; port 0 takes a free one."""
+
+    def __init__(self, handle: Callable[[Request], Response], port: int) -> None:
+        self._handle = handle
+        self._port = port
+        self._runner: web.ServerRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """The base URL; RuntimeError while nothing is served."""
+        if self._runner is None:
+            raise RuntimeError("the simulator is not being served; enter it with `async with` first")
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{host}:{port}"
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        if self._runner is not None:
+            raise RuntimeError("the simulator is being served already")
+        runner = web.ServerRunner(web.Server(self._serve), shutdown_timeout=0.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, _LOOPBACK, self._port).start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+
+    async def stop(self) -> None:
+        """Stop serving; answers that are still under way are dropped."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = self._handle(await _read(request))
+        if response.delay:
+            await asyncio.sleep(response.delay)
+        if response.fault in _RESETS:
+            return _reset(request)
+        if response.fault in _LOSSES:
+            return _close(request)
+        if response.fault is FaultKind.CUT_OFF:
+            return await _cut_off(request, response)
+        if response.fault is FaultKind.ENDLESS:
+            return await _endless(request, response)
+        return web.Response(status=response.status, headers=response.headers, body=response.body)
+
+
+async def _read(request: web.BaseRequest) -> Request:
+    path, _, query = request.raw_path.partition("?")
+    return Request(request.method, path, query, dict(request.headers), await request.read())
+
+
+def _close(request: web.BaseRequest) -> web.StreamResponse:
+    if request.transport is not None:
+        request.transport.close()
+    return web.Response()
+
+
+def _reset(request: web.BaseRequest) -> web.StreamResponse:
+    if request.transport is not None:
+        connection = request.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        request.transport.abort()
+    return web.Response()
+
+
+async def _cut_off(request: web.BaseRequest, response: Response) -> web.StreamResponse:
+    stream = web.StreamResponse(status=response.status, headers=response.headers)
+    await stream.prepare(request)
+    await stream.write(response.body)
+    return _close(request)
+
+
+async def _endless(request: web.BaseRequest, response: Response) -> web.StreamResponse:
+    stream = web.StreamResponse(status=response.status, headers=response.headers)
+    stream.enable_chunked_encoding()
+    await stream.prepare(request)
+    # It ends when the client hangs up.
+    with contextlib.suppress(ConnectionResetError):
+        while True:
+            await stream.write(response.body)
+            await asyncio.sleep(0)
+    return stream

@@ -1,0 +1,261 @@
+"""`Simulator`: a Codat of one's own, to set up, to call, and to ask what happened."""
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qs, urlsplit
+
+from codat_commerce_async.simulator._catalog import PLATFORMS
+from codat_commerce_async.simulator._clock import Clock
+from codat_commerce_async.simulator._configuration import flaws
+from codat_commerce_async.simulator._exchange import Request, Response, SeenRequest
+from codat_commerce_async.simulator._faults import Faults, FaultSource, Planned
+from codat_commerce_async.simulator._quota import QuotaLedger, RequestQuota
+from codat_commerce_async.simulator._records import STATUSES, Company, Outcome, Sync
+from codat_commerce_async.simulator._server import Server
+from codat_commerce_async.simulator._service import Service
+from codat_commerce_async.simulator._syncs import Asked, SyncRules, period_to_latest, usual_duration
+from codat_commerce_async.simulator._world import World
+
+__all__ = ["Simulator"]
+
+_EVEN = {2000: 0.9, 2040: 0.1}
+
+
+class Simulator:
+    """Codat's Sync for Commerce API, simulated; `async with` serves it on loopback, `handle` needs no socket.
+
+    Its clock starts at `now()` and runs `speed` simulated seconds per real one; everything that Codat times
+    follows it, only `Retry-After` and the seconds of a `Fault` are real ones. The same seed, calls and
+    times give the same answers. What is not given behaves as Codat's documentation says; where that is
+    silent, as follows, which is this simulator's reading and no fact about Codat:
+
+    - asking after a company's newest sync while there is none answers 404, listing its syncs an empty list;
+    - a sync's period is taken while the sync runs and once it went well, not after it failed;
+    - a disabled configuration, or a missing link, ends a sync with 4000 within a second;
+    - a second use of an idempotency key at another endpoint is a 422, and a key on GET or PUT means nothing;
+    - the error texts, the keys of the Sync flow's texts and the options of configurations are made up.
+
+    It does not simulate the bound on concurrent requests, the blocking of an address that goes on beyond
+    the quota, the data behind a sync, Link, webhooks beyond the queue of `events`, time zones (a daily sync
+    runs at its hour in UTC), or the parts of Codat's query language that compare by more than equality.
+    """
+
+    def __init__(  # noqa: PLR0913 - every keyword is one trait of the other side
+        self,
+        *,
+        api_key: str = "simulator-key",
+        seed: int = 0,
+        speed: float = 1.0,
+        port: int = 0,
+        now: Callable[[], float] | None = None,
+        faults: Faults | None = None,
+        quota: RequestQuota | None = None,
+        durations: Callable[[random.Random], float] = usual_duration,
+        outcomes: Mapping[int, float] | None = None,
+        visibility_delay: float = 0.0,
+        find_by_commerce_id: bool = False,
+        daily_schedule: bool = False,
+        company_limit: int | None = None,
+        clock_skew: float = 0.0,
+        log_size: int = 10_000,
+    ) -> None:
+        rules = SyncRules(
+            durations, _EVEN if outcomes is None else outcomes, visibility_delay, find_by_commerce_id
+        )
+        self.api_key = api_key
+        self._clock = Clock(time.time if now is None else now, speed)
+        self._world = World(
+            seed=seed, rules=rules, daily_schedule=daily_schedule, company_limit=company_limit
+        )
+        self._quota = QuotaLedger(
+            quota or RequestQuota(), lambda: self._world.linked_companies, self._world.emit
+        )
+        self._service = Service(
+            self._world,
+            self._clock,
+            api_key=api_key,
+            quota=self._quota,
+            faults=FaultSource(faults or Faults()),
+            clock_skew=clock_skew,
+            log_size=log_size,
+            seed=seed,
+        )
+        self._server = Server(self.handle, port)
+
+    async def __aenter__(self) -> Self:
+        await self._server.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._server.stop()
+
+    @property
+    def url(self) -> str:
+        """The base URL while it is served; RuntimeError otherwise."""
+        return self._server.url
+
+    @property
+    def client_id(self) -> str:
+        """The id of the client that the API key belongs to."""
+        return self._world.client_id
+
+    def handle(self, request: Request) -> Response:
+        """Return the response to a request; its `fault` and `delay` are for the caller to act out."""
+        return self._service.handle(request)
+
+    def now(self) -> float:
+        """Return the simulated time, in epoch seconds."""
+        return self._clock.now()
+
+    def advance(self, seconds: float) -> None:
+        """Move the simulated time on; what is due by then happens."""
+        self._clock.advance(seconds)
+        self._settle()
+
+    def next_due(self) -> float | None:
+        """Say when something happens by itself next (a sync ends, a daily one starts), in simulated time."""
+        self._settle()
+        return self._world.next_due()
+
+    def add_company(self, name: str | None = None, *, company_id: str | None = None) -> str:
+        """Return a new company's id."""
+        name = f"Company {len(self._world.companies) + 1}" if name is None else name
+        return self._world.add_company(self._settle(), name, company_id).id
+
+    def add_connection(self, company_id: str, platform_key: str, *, status: str = "Linked") -> str:
+        """Return a new connection's id."""
+        if platform_key not in PLATFORMS:
+            raise ValueError(f"platform_key takes one of {', '.join(PLATFORMS)}")
+        now = self._settle()
+        return self._world.add_connection(
+            self._company(company_id), PLATFORMS[platform_key], now, _status(status)
+        ).id
+
+    def add_linked_company(
+        self,
+        name: str | None = None,
+        *,
+        company_id: str | None = None,
+        commerce: str = "fztf",
+        accounting: str = "gbol",
+    ) -> str:
+        """Return the id of a new company that can sync: commerce and accounting are linked."""
+        company_id = self.add_company(name, company_id=company_id)
+        self.add_connection(company_id, commerce)
+        self.add_connection(company_id, accounting)
+        return company_id
+
+    def delete_company(self, company_id: str) -> None:
+        """Delete a company; its syncs are forgotten."""
+        now = self._settle()
+        self._world.delete_company(self._company(company_id).id, now)
+
+    def set_connection_status(self, company_id: str, connection_id: str, status: str) -> None:
+        """Change a connection's status, as the merchant would."""
+        now, company = self._settle(), self._company(company_id)
+        self._world.set_status(company, company.connections[connection_id], _status(status), now)
+
+    def complete_sync_flow(self, url: str) -> bool:
+        """Walk through a Sync flow as its merchant; False when the passcode is used or too old."""
+        now, parts = self._settle(), urlsplit(url)
+        company = self._company(parts.path.split("/")[1])
+        passcode = parse_qs(parts.query).get("otp", [""])[0]
+        if not self._world.redeem_passcode(company.id, passcode, now):
+            return False
+        for connection in company.connections.values():
+            self._world.set_status(company, connection, "Linked", now)
+        return True
+
+    def company_ids(self) -> tuple[str, ...]:
+        """Every company, in the order of creation."""
+        return tuple(self._world.companies)
+
+    def configuration(self, company_id: str) -> Mapping[str, object]:
+        """Return a company's configuration as Codat holds it."""
+        return self._world.configuration(self._company(company_id))
+
+    def set_configuration(self, company_id: str, configuration: Mapping[str, object]) -> None:
+        """Replace a company's configuration; ValueError for one that the API would refuse."""
+        company = self._company(company_id)
+        if found := flaws(dict(configuration)):
+            raise ValueError("; ".join(message for _, message in found))
+        company.configuration = {**configuration, "companyId": company.id}
+
+    def script_sync(self, company_id: str, *outcomes: Outcome | int) -> None:
+        """Say how the company's next syncs go, one outcome (or code) each."""
+        self._company(company_id).script.extend(_outcome(outcome) for outcome in outcomes)
+
+    def start_foreign_sync(self, company_id: str, outcome: Outcome | int | None = None) -> str:
+        """Return the id of a new sync that was not asked for through the API."""
+        now, company = self._settle(), self._company(company_id)
+        planned = None if outcome is None else _outcome(outcome)
+        asked = Asked(period_to_latest(company, now), origin="foreign", outcome=planned)
+        return self._world.start_sync(company, now, asked).sync_id
+
+    def syncs(self, company_id: str) -> tuple[Sync, ...]:
+        """Return what ran for a company, by start; `sync.code(simulator.now())` says where it has got to."""
+        self._settle()
+        return tuple(self._company(company_id).syncs)
+
+    def syncs_started(self, company_id: str) -> int:
+        """How many syncs were started through the API."""
+        return sum(sync.origin == "api" for sync in self._company(company_id).syncs)
+
+    def set_fault(self, operation: str, *planned: Planned) -> None:
+        """Plan what befalls the next exchanges of an operation (`"*"`: of any), after what is planned."""
+        self._service.faults.plan(operation, *planned)
+
+    def set_faults(self, faults: Faults) -> None:
+        """Replace everything that was said about faults."""
+        self._service.faults = FaultSource(faults)
+
+    def leave_quota(self, remaining: int) -> None:
+        """Use up today's quota but for so many requests."""
+        self._quota.leave(remaining, self._settle())
+
+    def rotate_api_key(self, api_key: str) -> None:
+        """Take another API key from now on; the old one is answered with 403."""
+        self._service.rotate_key(api_key)
+        self.api_key = api_key
+
+    @property
+    def requests(self) -> Sequence[SeenRequest]:
+        """The last requests, oldest first; never with an `Authorization`."""
+        return tuple(self._service.requests)
+
+    @property
+    def busiest_minute(self) -> int:
+        """The most requests that reached Codat within any 60 simulated seconds."""
+        return self._quota.busiest
+
+    @property
+    def events(self) -> Sequence[Mapping[str, object]]:
+        """What webhooks would have told, oldest first, as their envelopes."""
+        self._settle()
+        return tuple(self._world.events)
+
+    def _settle(self) -> float:
+        now = self._clock.now()
+        self._world.settle(now)
+        return now
+
+    def _company(self, company_id: str) -> Company:
+        company = self._world.companies.get(company_id)
+        if company is None:
+            raise KeyError(f"the simulator knows no company {company_id}")
+        return company
+
+
+def _status(status: str) -> str:
+    if status not in STATUSES:
+        raise ValueError(f"status takes one of {', '.join(STATUSES)}")
+    return status
+
+
+def _outcome(outcome: Outcome | int) -> Outcome:
+    return Outcome(outcome) if isinstance(outcome, int) else outcome

@@ -1,0 +1,216 @@
+"""All that the simulated Codat holds, as a function of calls and of the time they come at."""
+
+import heapq
+import random
+import uuid
+from collections import deque
+from collections.abc import Callable
+
+from codat_commerce_async.simulator._catalog import Platform
+from codat_commerce_async.simulator._clock import DAY, timestamp
+from codat_commerce_async.simulator._configuration import DEFAULT_SYNC_HOUR, default_configuration
+from codat_commerce_async.simulator._present import (
+    company_reference,
+    present_company_details,
+    present_connection,
+)
+from codat_commerce_async.simulator._records import Company, Connection, Sync, succeeded
+from codat_commerce_async.simulator._syncs import Asked, SyncRules, Syncs, period_to_latest
+from codat_commerce_async.simulator._texts import Texts
+
+__all__ = ["World"]
+
+_HOUR = 3600.0
+_FAILED_DAYS_ALLOWED = 31
+_PASSCODE_SECONDS = 30.0
+_EVENTS_KEPT = 10_000
+_WRITTEN = "journalEntries"
+
+
+class World:
+    """Companies, connections, configurations, syncs, texts and accounts of one Codat client.
+
+    What is to happen by itself (a sync's end, a daily sync) waits in an agenda, and happens when `settle`
+    is next called: no timer runs.
+    """
+
+    def __init__(
+        self, *, seed: int, rules: SyncRules, daily_schedule: bool, company_limit: int | None
+    ) -> None:
+        self.chance = random.Random(seed)  # noqa: S311 - repeatable chance, no secret
+        self.client_id = self.new_id()
+        self.companies: dict[str, Company] = {}
+        self.syncs = Syncs(seed, rules)
+        self.texts = Texts()
+        self.visible_accounts: dict[str, list[str] | None] = {}
+        self.events: deque[dict[str, object]] = deque(maxlen=_EVENTS_KEPT)
+        self.linked_companies = 0
+        self.merchants: dict[str, str] = {}
+        self._passcodes: dict[tuple[str, str], float] = {}
+        self.company_limit = company_limit
+        self._daily_schedule = daily_schedule
+        self._agenda: list[tuple[float, int, Callable[[float], None]]] = []
+        self._numbered = 0
+
+    def new_id(self) -> str:
+        """Return an id that nothing had before."""
+        return str(uuid.UUID(int=self.chance.getrandbits(128), version=4))
+
+    def settle(self, now: float) -> None:
+        """Let everything happen that was due by now, in order."""
+        while self._agenda and self._agenda[0][0] <= now:
+            at, _, happen = heapq.heappop(self._agenda)
+            happen(at)
+
+    def next_due(self) -> float | None:
+        """When something happens by itself next."""
+        return self._agenda[0][0] if self._agenda else None
+
+    def emit(self, event_type: str, at: float, payload: dict[str, object]) -> None:
+        """Note an event that webhooks would tell of."""
+        event: dict[str, object] = {
+            "id": self.new_id(),
+            "eventType": event_type,
+            "generatedDate": timestamp(at),
+            "payload": payload,
+        }
+        self.events.append(event)
+
+    def add_company(self, now: float, name: str, company_id: str | None = None) -> Company:
+        """Create a company."""
+        company = Company(self.new_id() if company_id is None else company_id, name, now)
+        if company.id in self.companies:
+            raise ValueError(f"there is a company {company.id} already")
+        self.companies[company.id] = company
+        self.emit("company.created", now, present_company_details(company))
+        if self._daily_schedule:
+            self._schedule_daily(company, now)
+        return company
+
+    def delete_company(self, company_id: str, now: float) -> None:
+        """Delete a company with everything it has."""
+        company = self.companies.pop(company_id)
+        self.linked_companies -= company.linked
+        self.syncs.forget(company)
+        self.emit("company.deleted", now, present_company_details(company))
+
+    def add_connection(self, company: Company, platform: Platform, now: float, status: str) -> Connection:
+        """Connect a company to a platform."""
+        connection = Connection(self.new_id(), platform, now, "PendingAuth")
+        company.connections[connection.id] = connection
+        self._emit_connection("connection.created", company, connection, now)
+        self.set_status(company, connection, status, now)
+        return connection
+
+    def set_status(self, company: Company, connection: Connection, status: str, now: float) -> None:
+        """Change a connection's status."""
+        before, was_linked = connection.status, company.linked
+        connection.status = status
+        self.linked_companies += company.linked - was_linked
+        if status == before:
+            return
+        if status == "Linked":
+            happened = "connected" if before == "PendingAuth" else "reconnected"
+            self._emit_connection(f"connection.{happened}", company, connection, now)
+        elif before == "Linked":
+            self._emit_connection("connection.disconnected", company, connection, now)
+
+    def configuration(self, company: Company) -> dict[str, object]:
+        """Return a company's configuration; until one was set, what its connections suggest."""
+        return default_configuration(company) if company.configuration is None else company.configuration
+
+    def start_sync(
+        self,
+        company: Company,
+        now: float,
+        asked: Asked,
+    ) -> Sync:
+        """Start a sync."""
+        sync = self.syncs.begin(company, now, asked)
+        if sync.ends <= now:
+            self._end(sync, now)
+        elif sync.ends < float("inf"):
+            self._at(sync.ends, lambda at: self._end(sync, at))
+        return sync
+
+    def issue_passcode(self, company: Company, now: float) -> str:
+        """Return a one-time passcode for a company's Sync flow."""
+        passcode = f"{self.chance.randrange(1_000_000):06d}"
+        self._passcodes[company.id, passcode] = now
+        return passcode
+
+    def redeem_passcode(self, company_id: str, passcode: str, now: float) -> bool:
+        """Use a passcode up; False for one that is unknown, used or older than 30 seconds."""
+        issued = self._passcodes.pop((company_id, passcode), None)
+        return issued is not None and now - issued <= _PASSCODE_SECONDS
+
+    def _at(self, at: float, happen: Callable[[float], None]) -> None:
+        self._numbered += 1
+        heapq.heappush(self._agenda, (at, self._numbered, happen))
+
+    def _end(self, sync: Sync, at: float) -> None:
+        company = self.companies.get(sync.company_id)
+        if company is None or sync not in company.open:
+            return
+        self.syncs.end(company, sync)
+        if sync.origin == "schedule":
+            self._count_failed_day(company, sync)
+        self._emit_end(company, sync, at)
+
+    def _emit_end(self, company: Company, sync: Sync, at: float) -> None:
+        if sync.pushed(at):
+            self._emit_write(company, sync, at, "successful", "Success")
+        elif not succeeded(sync.final_code):
+            self._emit_write(company, sync, at, "unsuccessful", "Failed")
+
+    def _emit_write(self, company: Company, sync: Sync, at: float, result: str, status: str) -> None:
+        ledger = next(
+            (one for one in company.connections.values() if one.platform.source_type == "Accounting"), None
+        )
+        if ledger is None:
+            return
+        reference = company_reference(company)
+        read = {
+            "connectionId": ledger.id,
+            "dataType": _WRITTEN,
+            "recordsModified": True,
+            "status": "Complete",
+        }
+        self.emit("read.completed", at, {"referenceCompany": reference, "dataTypes": [read]})
+        written: dict[str, object] = {
+            "id": self.new_id(),
+            "type": "Create",
+            "referenceCompany": reference,
+            "connectionId": ledger.id,
+            "requestedOnDate": timestamp(sync.started),
+            "completedOnDate": timestamp(at),
+            "status": status,
+        }
+        self.emit(f"{_WRITTEN}.write.{result}", at, written)
+
+    def _emit_connection(self, event_type: str, company: Company, connection: Connection, now: float) -> None:
+        payload: dict[str, object] = {
+            "referenceCompany": company_reference(company),
+            "connection": present_connection(company, connection),
+        }
+        self.emit(event_type, now, payload)
+
+    def _schedule_daily(self, company: Company, now: float) -> None:
+        schedule = (company.configuration or {}).get("schedule")
+        hour = (
+            schedule.get("syncHour", DEFAULT_SYNC_HOUR) if isinstance(schedule, dict) else DEFAULT_SYNC_HOUR
+        )
+        due = now // DAY * DAY + hour * _HOUR
+        self._at(due if due > now else due + DAY, lambda at: self._run_daily(company, at))
+
+    def _run_daily(self, company: Company, at: float) -> None:
+        if self.companies.get(company.id) is not company:
+            return
+        self._schedule_daily(company, at)
+        if company.linked and (company.configuration or {}).get("enable") is not False:
+            self.start_sync(company, at, Asked(period_to_latest(company, at), origin="schedule"))
+
+    def _count_failed_day(self, company: Company, sync: Sync) -> None:
+        company.failed_days = 0 if succeeded(sync.final_code) else company.failed_days + 1
+        if company.failed_days >= _FAILED_DAYS_ALLOWED:
+            company.configuration = {**self.configuration(company), "enable": False}
