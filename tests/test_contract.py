@@ -1,0 +1,180 @@
+"""The operations are those of Codat's specification, and the methods are those of its reference."""
+
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import NamedTuple
+
+import pytest
+
+from codat_commerce_async import errors, resources
+from codat_commerce_async._operation import Operation
+
+SPECIFICATION = Path(__file__).parents[2] / "shared" / "spec" / "Codat-Sync-Commerce.json"
+
+# Resource and method by the operation's id: https://docs.codat.io/sync-for-commerce-api
+METHODS = {
+    "create-connection": ("connections", "create"),
+    "get-sync-flow-url": ("connections", "get_sync_flow_url"),
+    "list-connections": ("connections", "list"),
+    "update-connection-authorization": ("connections", "update_authorization"),
+    "update-connection": ("connections", "update_connection"),
+    "request-sync": ("sync", "request"),
+    "request-sync-for-date-range": ("sync", "request_for_date_range"),
+    "get-sync-status": ("sync", "get_status"),
+    "get-last-successful-sync": ("sync", "get_last_successful_sync"),
+    "get-latest-sync": ("sync", "get_latest_sync"),
+    "get-sync-by-id": ("sync", "get"),
+    "list-syncs": ("sync", "list"),
+    "list-integrations": ("integrations", "list"),
+    "get-integration-branding": ("integrations", "get_branding"),
+    "list-companies": ("advanced_controls", "list_companies"),
+    "create-company": ("advanced_controls", "create_company"),
+    "get-configuration": ("advanced_controls", "get_configuration"),
+    "set-configuration": ("advanced_controls", "set_configuration"),
+    "get-config-text-sync-flow": ("sync_flow_settings", "get_config_text_sync_flow"),
+    "update-config-text-sync-flow": ("sync_flow_settings", "update_config_text_sync_flow"),
+    "get-visible-accounts": ("sync_flow_settings", "get_visible_accounts"),
+    "update-visible-accounts-sync-flow": ("sync_flow_settings", "update_visible_accounts_sync_flow"),
+}
+
+DOCUMENTED_CLASSES = {
+    "400": errors.BadRequestError,
+    "401": errors.AuthenticationError,
+    "402": errors.PaymentRequiredError,
+    "403": errors.PermissionDeniedError,
+    "404": errors.NotFoundError,
+    "409": errors.ConflictError,
+    "429": errors.RateLimitError,
+    "500": errors.ServerError,
+    "503": errors.ServerError,
+}
+
+
+class Documented(NamedTuple):
+    """What the specification says of one operation."""
+
+    method: str
+    path: str
+    error_statuses: frozenset[str]
+
+
+@pytest.fixture(scope="module")
+def specification() -> dict[str, Documented]:
+    """The specification's operations by their ids."""
+    if not SPECIFICATION.is_file():
+        pytest.skip("Codat's specification is not at ../shared/spec")
+    paths = json.loads(SPECIFICATION.read_bytes())["paths"]
+    return {
+        operation["operationId"]: Documented(
+            method.upper(), path, frozenset(status for status in operation["responses"] if status >= "400")
+        )
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        if "operationId" in operation
+    }
+
+
+def resource_modules() -> dict[str, ModuleType]:
+    return {
+        found.name: importlib.import_module(f"{resources.__name__}.{found.name}")
+        for found in pkgutil.iter_modules(resources.__path__)
+        if not found.name.startswith("_")
+    }
+
+
+MODULES = resource_modules()
+# What has to be there; a resource beyond these is held to the contract as soon as its module is.
+AT_LEAST = {"connections", "sync"}
+
+
+def constants(module: ModuleType) -> dict[str, Operation[object]]:
+    """A module's operations by the names that its code knows them by."""
+    return {name: value for name, value in vars(module).items() if isinstance(value, Operation)}
+
+
+OPERATIONS = {
+    operation.name: operation for module in MODULES.values() for operation in constants(module).values()
+}
+
+
+def method_of(operation: str) -> Callable[..., object] | None:
+    """The method that the reference gives to an operation."""
+    resource, method = METHODS[operation]
+    classes = [name for name in MODULES[resource].__all__ if name.endswith("Resource")]
+    assert len(classes) == 1
+    return getattr(getattr(MODULES[resource], classes[0]), method, None)
+
+
+def used_names(code: CodeType) -> Iterator[str]:
+    """The global names that a function uses, also in the functions inside it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from used_names(constant)
+
+
+def test_the_resources_are_there() -> None:
+    assert set(MODULES) >= AT_LEAST
+    assert set(MODULES) <= {resource for resource, _ in METHODS.values()}
+
+
+def test_every_operation_of_a_resource_is_declared_once() -> None:
+    declared = [each.name for module in MODULES.values() for each in constants(module).values()]
+    assert sorted(declared) == sorted(name for name, (resource, _) in METHODS.items() if resource in MODULES)
+
+
+def test_the_table_names_the_operations_of_the_specification(specification: dict[str, Documented]) -> None:
+    assert set(METHODS) == set(specification)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_is_as_the_specification_says(name: str, specification: dict[str, Documented]) -> None:
+    operation, documented = OPERATIONS[name], specification[name]
+    assert (operation.method, operation.path) == (documented.method, documented.path)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_documented_error_status_has_its_documented_class(
+    name: str, specification: dict[str, Documented]
+) -> None:
+    statuses = specification[name].error_statuses
+    assert statuses
+    assert {each: errors.status_error_class(int(each)) for each in statuses} == {
+        each: DOCUMENTED_CLASSES[each] for each in statuses
+    }
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_method_names_the_statuses_that_its_caller_must_expect(
+    name: str, specification: dict[str, Documented]
+) -> None:
+    documentation = inspect.getdoc(method_of(name)) or ""
+    named = set(re.findall(r"\b4\d\d\b", documentation))
+    assert named >= {status for status in specification[name].error_statuses if status < "500"}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_method_calls_its_operation_and_names_the_endpoint(name: str) -> None:
+    operation, method = OPERATIONS[name], method_of(name)
+    assert inspect.isfunction(method)
+    module = constants(MODULES[METHODS[name][0]])
+    assert [module[each] for each in set(used_names(method.__code__)) & set(module)] == [operation]
+    assert f"{operation.method} {operation.path}" in " ".join((inspect.getdoc(method) or "").split())
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_ids_are_positional_and_come_in_the_order_of_the_path(name: str) -> None:
+    method = method_of(name)
+    assert inspect.isfunction(method)
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    in_path = [each for each in parameters if each.name in OPERATIONS[name].arguments]
+    assert [each.name for each in in_path] == list(OPERATIONS[name].arguments)
+    assert all(each.default is each.empty for each in in_path)
+    ids = [each for each in in_path if each.name.endswith("_id")]
+    assert all(each.kind is each.POSITIONAL_OR_KEYWORD for each in ids)
