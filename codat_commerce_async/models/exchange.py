@@ -13,8 +13,8 @@ T_co = TypeVar("T_co", covariant=True)
 class RateLimit:
     """The day's request quota as an answer reported it (`X-Rate-Limit-*`).
 
-    `limit` and `remaining` count requests, `reset` is when the count starts anew, `observed_at` when the answer
-    came in; what an answer did not say, or said unreadably, is None. Both times are in UTC.
+    `limit` and `remaining` count requests, `reset` is when the count starts anew, `observed_at` when the
+    answer came in; what an answer did not say, or said unreadably, is None. Both times are in UTC.
     Source: https://docs.codat.io/using-the-api/rate-limits
     """
 
@@ -28,8 +28,8 @@ class RateLimit:
 class Attempt:
     """One exchange with the server, of possibly several that a call needed.
 
-    `started_at` is in UTC; `waited` (for the quota) and `elapsed` (on the wire) are seconds; `status` is the HTTP
-    status, or None when no whole answer came; `outcome` says in a few words what did.
+    `started_at` is in UTC; `waited` (for the quota) and `elapsed` (on the wire) are seconds; `status` is
+    the HTTP status, or None when no whole answer came; `outcome` says in a few words what did.
     """
 
     number: int
@@ -55,8 +55,8 @@ class Call:
 class Answer(Generic[T_co]):
     """A decoded value together with what came around it.
 
-    `headers` has lower-case names. `server_time` is the answer's `Date`, in UTC. The value is left out of the repr:
-    a Sync flow URL, for one, carries a passcode.
+    `headers` has lower-case names. `server_time` is the answer's `Date`, in UTC. The value is left out of
+    the repr: a Sync flow URL, for one, carries a passcode.
     """
 
     value: T_co = field(repr=False)

@@ -1,0 +1,264 @@
+"""Bytes to models and back; a bad shape becomes a DecodeError that knows the path to it, and never the value."""
+
+import json
+import math
+import re
+from collections.abc import Hashable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from functools import cache
+from typing import Any, NoReturn, TypeVar, cast, get_args, get_origin
+from uuid import UUID
+
+import orjson
+from cattrs import Converter
+from cattrs.errors import StructureHandlerNotFoundError
+
+from codat_commerce_async._reading import Misfit, Read, alone_type, model_reader, read_loose_int, read_time
+from codat_commerce_async._writing import model_writer
+from codat_commerce_async.errors import DecodeError
+from codat_commerce_async.models.enums import OpenEnum
+from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidation, ErrorValidationItem
+from codat_commerce_async.models.kept import KeepsUnknown, LooseInt
+from codat_commerce_async.models.shape import is_model
+from codat_commerce_async.models.unset import UNSET
+
+__all__ = ["decode", "decode_error_message", "encode"]
+
+T = TypeVar("T")
+
+
+def decode(body: bytes, answer: type[T]) -> T:
+    """Return the body as what `answer` names: a model, a tuple of models, or the parsed JSON for `object`.
+
+    Raises DecodeError for everything else that the bytes may hold, TypeError for an `answer` that is no
+    such type.
+    """
+    read = _reader(cast("Hashable", answer))
+    try:
+        return cast("T", read(_parse(body, answer), answer))
+    except Misfit as misfit:
+        path = f"${misfit.path}"
+        error = DecodeError(f"the answer does not fit at {path}: {misfit}", None, path, None)
+    except (ValueError, RecursionError):
+        error = DecodeError(_what_is_wrong_with(body))
+    # Raised out here, so that neither the context nor a traceback that shows locals has a part of the answer.
+    del body
+    raise error
+
+
+def decode_error_message(body: bytes) -> ErrorMessage | None:
+    """Return Codat's words about an error, as far as they can be made out; None when the body holds none."""
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    data = _only(dict, data) or {}
+    message = ErrorMessage(
+        status_code=_only(int, data.get("statusCode")),
+        service=_only(str, data.get("service")),
+        error=_only(str, data.get("error")),
+        correlation_id=_only(str, data.get("correlationId")),
+        validation=_error_validation(data.get("validation")),
+        can_be_retried=_only(str, data.get("canBeRetried")),
+        detailed_error_code=_only(int, data.get("detailedErrorCode")),
+    )
+    return None if message == ErrorMessage() else message
+
+
+def encode(value: object) -> bytes:
+    """Return the value as JSON, without the fields that are UNSET.
+
+    Raises TypeError for what JSON has no place for, ValueError for numbers that are none.
+    """
+    plain = _converter().unstructure(value)
+    try:
+        return orjson.dumps(plain)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_with_long_integers(plain))
+
+
+_LONG_INTEGER = re.compile(rb"[0-9]{19}")
+_INTEGERS = range(-(2**63), 2**64)
+
+
+def _parse(body: bytes, answer: object) -> object:
+    data = orjson.loads(body)
+    # orjson makes floats of integers beyond 64 bits; what is written back has to keep them.
+    if isinstance(answer, type) and issubclass(answer, KeepsUnknown) and _LONG_INTEGER.search(body):
+        return json.loads(body)
+    return data
+
+
+def _what_is_wrong_with(body: bytes) -> str:
+    start = body.lstrip()[:1]
+    if not start:
+        return "the answer is empty"
+    return "the answer is no JSON, it looks like HTML" if start == b"<" else "the answer is no JSON, or cut off"
+
+
+def _only(kind: type[T], value: object) -> T | None:
+    return value if type(value) is kind else None
+
+
+def _error_validation(data: object) -> ErrorValidation | None:
+    if not isinstance(data, dict):
+        return None
+    return ErrorValidation(
+        errors=_error_validation_items(data.get("errors")),
+        warnings=_error_validation_items(data.get("warnings")),
+    )
+
+
+def _error_validation_items(data: object) -> tuple[ErrorValidationItem, ...]:
+    return tuple(
+        ErrorValidationItem(
+            item_id=_only(str, item.get("itemId")),
+            message=_only(str, item.get("message")),
+            validator_name=_only(str, item.get("validatorName")),
+        )
+        for item in _only(list, data) or ()
+        if isinstance(item, dict)
+    )
+
+
+@cache
+def _reader(kind: Hashable) -> Read:
+    try:
+        return _converter().get_structure_hook(kind)
+    except StructureHandlerNotFoundError:
+        raise TypeError(f"{kind!r} is no type that an answer can be decoded to") from None
+
+
+@cache
+def _converter() -> Converter:
+    converter = Converter()
+    for primitive in (str, int, float, bool):
+        converter.register_structure_hook(primitive, _read_primitive)
+    converter.register_structure_hook_func(lambda kind: kind in {object, Any}, lambda value, _: value)
+    converter.register_structure_hook(datetime, lambda value, _: read_time(value))
+    converter.register_structure_hook_factory(_is_union, _optional_reader)
+    converter.register_structure_hook_func(lambda kind: kind == LooseInt, lambda value, _: read_loose_int(value))
+    converter.register_structure_hook_factory(_is_sequence, _sequence_reader)
+    converter.register_structure_hook_factory(_is_mapping, _mapping_reader)
+    converter.register_structure_hook_factory(_is_open_enum, _enum_reader)
+    converter.register_structure_hook_factory(is_model, lambda cls: model_reader(cls, _reader))
+
+    converter.register_unstructure_hook_func(_is_mapping, _plain_mapping)
+    converter.register_unstructure_hook(float, _plain_float)
+    converter.register_unstructure_hook(datetime, _plain_time)
+    converter.register_unstructure_hook(date, date.isoformat)
+    converter.register_unstructure_hook(UUID, str)
+    converter.register_unstructure_hook(Decimal, _plain_decimal)
+    converter.register_unstructure_hook_func(_is_open_enum, lambda member: member.value)
+    converter.register_unstructure_hook_factory(is_model, lambda cls: model_writer(cls, converter.unstructure))
+    return converter
+
+
+def _read_primitive(value: object, kind: type) -> object:
+    if type(value) is kind or (kind is float and type(value) is int):
+        return value
+    raise Misfit(kind, value)
+
+
+def _is_union(kind: object) -> bool:
+    return alone_type(kind) not in {None, kind}
+
+
+def _optional_reader(kind: object) -> Read:
+    alone = alone_type(kind)
+    read = _reader(alone)
+    return lambda value, _: None if value is None else read(value, alone)
+
+
+def _is_sequence(kind: object) -> bool:
+    return get_origin(kind) is list or (get_origin(kind) is tuple and get_args(kind)[1:] == (...,))
+
+
+def _sequence_reader(kind: object) -> Read:
+    make, item = cast("type", get_origin(kind)), get_args(kind)[0]
+    read_item = _reader(item)
+
+    def read(values: object, _: object) -> object:
+        if values is None:
+            return make()
+        if not isinstance(values, list):
+            raise Misfit(list, values)
+        try:
+            return make([read_item(value, item) for value in values])
+        except Misfit:
+            _find_misfit(values, item, read_item)
+
+    return read
+
+
+def _find_misfit(values: list[object], item: object, read_item: Read) -> NoReturn:
+    """Read again, counting this time: on the way that nearly always succeeds, it would cost."""
+    for number, value in enumerate(values):
+        try:
+            read_item(value, item)
+        except Misfit as misfit:
+            raise misfit.below(f"[{number}]") from None
+    raise AssertionError("what did not fit before fits now")
+
+
+def _is_mapping(kind: object) -> bool:
+    kind = get_origin(kind) or kind
+    return isinstance(kind, type) and issubclass(kind, Mapping) and not is_model(kind)
+
+
+def _mapping_reader(kind: object) -> Read:
+    item = (get_args(kind) or (str, object))[1]
+    read_item = _reader(item)
+
+    def read(values: object, _: object) -> dict[str, object]:
+        if values is None:
+            return {}
+        if not isinstance(values, dict):
+            raise Misfit(dict, values)
+        try:
+            return {key: read_item(value, item) for key, value in values.items()}
+        except Misfit as misfit:
+            raise misfit.below(".*") from None  # the keys are part of what was answered
+
+    return read
+
+
+def _is_open_enum(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, OpenEnum)
+
+
+def _enum_reader(kind: type[OpenEnum]) -> Read:
+    return lambda value, _: kind(cast("str", _read_primitive(value, str)))
+
+
+def _plain_mapping(mapping: Mapping[object, object]) -> dict[object, object]:
+    convert = _converter().unstructure
+    return {key: convert(value) for key, value in mapping.items() if value is not UNSET}
+
+
+def _plain_float(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError("JSON has no NaN and no infinity")
+    return number
+
+
+def _plain_decimal(number: Decimal) -> orjson.Fragment:
+    if not number.is_finite():
+        raise ValueError("JSON has no NaN and no infinity")
+    return orjson.Fragment(str(number))
+
+
+def _plain_time(moment: datetime) -> str:
+    text = moment.isoformat()
+    return f"{text[:-6]}Z" if text.endswith("+00:00") else text
+
+
+def _with_long_integers(plain: object) -> object:
+    if isinstance(plain, dict):
+        return {key: _with_long_integers(value) for key, value in plain.items()}
+    if isinstance(plain, (list, tuple)):
+        return [_with_long_integers(value) for value in plain]
+    if type(plain) is int and plain not in _INTEGERS:
+        return orjson.Fragment(str(plain))
+    return plain

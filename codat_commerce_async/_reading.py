@@ -1,0 +1,217 @@
+"""Parsed JSON to one model, by a function that is written for the model's class when it is first needed.
+
+It is what `cattrs.gen` would write, without a call per field, which is most of the time that a page of a
+hundred connections takes:
+
+    def read(data, _):
+        if data.__class__ is not dict: raise Misfit(dict, data)
+        get, unread = data.get, ()
+        v0 = get('id')
+        if v0.__class__ is not str: raise Misfit(str, v0, '.id')
+        ...
+        made = new(cls)
+        set0(made, v0)
+        ...
+        return made
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from types import NoneType, UnionType
+from typing import Any, Union, cast, get_args, get_origin
+
+from codat_commerce_async.models.enums import OpenEnum
+from codat_commerce_async.models.kept import KeepsUnknown, KeepsUnreadable, LooseInt
+from codat_commerce_async.models.shape import Field, fields, slot_setters
+from codat_commerce_async.models.unset import UNSET, Unset
+
+__all__ = [
+    "Misfit",
+    "Read",
+    "alone_type",
+    "model_reader",
+    "read_loose_int",
+    "read_time",
+]
+
+Read = Callable[[Any, Any], Any]
+_NUMBER_FIRST = re.compile(r"\s*(-?[0-9]{1,9})(?![0-9.])")
+
+_WORDS: dict[type, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    datetime: "a time as text",
+    list: "a list",
+    dict: "an object",
+    NoneType: "nothing",
+}
+
+
+class Misfit(Exception):  # noqa: N818 - the codec makes an error of it
+    """A value that is not what it should be; knows the path to it, and not the value."""
+
+    def __init__(self, expected: type, found: object, path: str = "") -> None:
+        super().__init__(f"expected {_WORDS[expected]}, found {_WORDS.get(type(found), 'something else')}")
+        self.path = path
+
+    def below(self, step: str) -> "Misfit":
+        """Return the same, as seen from one step higher up."""
+        self.path = step + self.path
+        return self
+
+
+def read_time(text: object) -> datetime | None:
+    """Return the time, or None where the text is none or says never."""
+    try:
+        moment = datetime.fromisoformat(cast("str", text))
+    except TypeError:
+        raise Misfit(datetime, text) from None
+    except ValueError:
+        return None
+    return moment if moment.year != 1 else None
+
+
+def read_loose_int(value: object) -> int | None:
+    """Return the number, or the one that a text begins with, or None where it begins with none."""
+    if type(value) is int:
+        return value
+    if not isinstance(value, str):
+        raise Misfit(int, value)
+    number = _NUMBER_FIRST.match(value)
+    return int(number[1]) if number else None
+
+
+def alone_type(kind: object) -> object:
+    """Return what is left of a union without None and UNSET; None when that is not one type."""
+    if get_origin(kind) not in {Union, UnionType}:
+        return kind
+    rest = [one for one in get_args(kind) if one not in {NoneType, Unset}]
+    return rest[0] if len(rest) == 1 else None
+
+
+def model_reader(cls: type, reader_for: Callable[[object], Read]) -> Read:
+    """Return a function that makes a `cls`; `reader_for` gives the functions that make what is in it."""
+    source = _Source(cls, reader_for)
+    source.lines += source.opening()
+    for field in fields(cls):
+        source.lines += source.reading(field)
+    source.lines += source.keeping()
+    source.lines += source.making()
+    # Made of the words of this module and of quoted names, of nothing that was answered.
+    exec("\n ".join(["def read(data, _):", *source.lines]), source.names)  # noqa: S102 - as attrs itself does
+    return cast("Read", source.names["read"])
+
+
+class _Source:
+    """The lines of a function that reads a model, and what the names in them stand for."""
+
+    def __init__(self, cls: type, reader_for: Callable[[object], Read]) -> None:
+        self.cls = cls
+        self.reader_for = reader_for
+        self.lines: list[str] = []
+        self.variables: dict[str, str] = {}
+        self.names: dict[str, object] = {
+            "Misfit": Misfit,
+            "UNSET": UNSET,
+            "cls": cls,
+            "loose_int": read_loose_int,
+            "new": object.__new__,
+            "time": datetime.fromisoformat,
+            "unreadable": _unreadable,
+        }
+
+    def name(self, prefix: str, value: object) -> str:
+        name = f"{prefix}{len(self.names)}"
+        self.names[name] = value
+        return name
+
+    def opening(self) -> Iterator[str]:
+        for field in fields(self.cls):
+            if field.alone:
+                yield f"if data is None or data.__class__ is str: data = {{{field.key!r}: data}}"
+        yield "if data.__class__ is not dict: raise Misfit(dict, data)"
+        yield "get, unread = data.get, ()"
+
+    def reading(self, field: Field) -> Iterator[str]:
+        value = self.variables[field.name] = f"v{len(self.variables)}"
+        default = field.default() if field.default else None
+        if field.whole:
+            yield f"{value} = data"
+        else:
+            yield f"{value} = get({field.key!r}{', UNSET' if default is UNSET else ''})"
+        if field.also:
+            yield f"if {value} is None: {value} = get({field.also!r})"
+        if field.default is None:
+            yield "if True:"
+        elif default is None:
+            yield f"if {value} is not None:"
+        elif default is UNSET:
+            yield f"if {value} is not None and {value} is not UNSET:"
+        else:
+            yield f"if {value} is None: {value} = {self.name('default', field.default)}()"
+            yield "else:"
+        yield from (f" {line}" for line in self.conversion(value, field, "" if field.whole else f".{field.key}"))
+
+    def conversion(self, value: str, field: Field, path: str) -> Iterator[str]:
+        kind = alone_type(field.kind)
+        if kind is object:
+            yield "pass"
+        elif kind in {str, bool, int}:
+            word = cast("type", kind).__name__
+            yield f"if {value}.__class__ is not {word}: raise Misfit({word}, {value}, {path!r})"
+        elif kind is datetime:
+            yield f"text = {value}"
+            yield "try:"
+            yield f" {value} = time(text)"
+            yield f" if {value}.year == 1: {value} = None"
+            yield "except (TypeError, ValueError):"
+            yield f" {value} = None"
+            yield f" unread += unreadable(text, {field.name!r}, {path!r})"
+        elif kind == LooseInt:
+            yield f"if {value}.__class__ is not int:"
+            yield f" text = {value}"
+            yield f" try: {value} = loose_int(text)"
+            yield f" except Misfit as misfit: raise misfit.below({path!r})"
+            yield f" if {value} is None: unread += unreadable(text, {field.name!r}, {path!r})"
+        elif isinstance(kind, type) and issubclass(kind, OpenEnum):
+            known, enum = (
+                self.name("known", {member.value: member for member in kind}),
+                self.name("enum", kind),
+            )
+            yield f"if {value}.__class__ is not str: raise Misfit(str, {value}, {path!r})"
+            yield f"{value} = {known}.get({value}) or {enum}({value})"
+        else:
+            read, inner = self.name("read", self.reader_for(kind)), self.name("kind", kind)
+            yield f"try: {value} = {read}({value}, {inner})"
+            yield f"except Misfit as misfit: raise misfit.below({path!r})"
+
+    def keeping(self) -> Iterator[str]:
+        """Write the lines that gather what a model keeps beyond its fields."""
+        if issubclass(self.cls, KeepsUnknown):
+            known = self.name("known", frozenset(field.key for field in fields(self.cls)))
+            read = ", ".join(f"{field!r}: {value}" for field, value in self.variables.items())
+            self.variables |= {"extra": "extra", "_received": f"(data, {{{read}}})"}
+            yield "extra = {}"
+            yield f"if not data.keys() <= {known}: extra = {{key: data[key] for key in data if key not in {known}}}"
+        if issubclass(self.cls, KeepsUnreadable):
+            self.variables["unreadable"] = "unread"
+
+    def making(self) -> Iterator[str]:
+        """Write the lines that make the object, past `__init__` where that would only fill slots."""
+        if setters := slot_setters(self.cls):
+            yield "made = new(cls)"
+            for field, value in self.variables.items():
+                yield f"{self.name('set', setters[field])}(made, {value})"
+            yield "return made"
+        else:
+            arguments = (f"{field.lstrip('_')}={value}" for field, value in self.variables.items())
+            yield f"return cls({', '.join(arguments)})"
+
+
+def _unreadable(text: object, field: str, path: str) -> tuple[tuple[str, str], ...]:
+    if not isinstance(text, str):
+        raise Misfit(datetime, text, path)
+    return ((field, text),) if text.strip() else ()

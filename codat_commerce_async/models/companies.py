@@ -1,0 +1,75 @@
+"""Codat's companies: your customers."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from attrs import field, frozen
+
+from codat_commerce_async.models.connections import Connection
+from codat_commerce_async.models.kept import KeepsUnreadable
+from codat_commerce_async.models.paging import Page
+from codat_commerce_async.models.unset import UNSET, Unset
+
+__all__ = ["Companies", "Company", "CompanyLinks", "CompanyReference", "CreateCompany"]
+
+
+@frozen(kw_only=True)
+class CompanyLinks:
+    """Where to find a company in Codat's portal."""
+
+    portal: str | None = None
+
+
+@frozen(kw_only=True)
+class CompanyReference:
+    """A company as others speak of it."""
+
+    id: str | None = None
+    name: str | None = None
+    description: str | None = None
+    links: CompanyLinks | None = None
+    tags: Mapping[str, str] = field(factory=dict[str, str], hash=False)
+
+
+@frozen(kw_only=True)
+class Company(KeepsUnreadable):
+    """One of your customers.
+
+    `redirect` is where its people connect their platforms, `last_sync` when Codat last read data of it,
+    `products` the Codat products that are on for it, `tags` your own key-value pairs.
+    Source: https://docs.codat.io/sync-for-commerce-api#/schemas/Company
+    """
+
+    id: str
+    name: str | None = None
+    description: str | None = None
+    redirect: str | None = None
+    last_sync: datetime | None = None
+    created: datetime | None = None
+    created_by_user_name: str | None = None
+    products: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(factory=dict[str, str], hash=False)
+    reference_parent_company: CompanyReference | None = None
+    reference_subsidiary_companies: tuple[CompanyReference, ...] = ()
+    data_connections: tuple[Connection, ...] = ()
+
+
+@frozen(kw_only=True)
+class Companies(Page[Company]):
+    """A page of companies."""
+
+    results: tuple[Company, ...] = ()
+
+
+@frozen(kw_only=True)
+class CreateCompany:
+    """A company to create.
+
+    Codat takes letters, digits, spaces and `-'&@.,?!` in the name and drops the rest; up to 10 tags, with
+    keys of up to 27 characters and values of up to 100.
+    Source: https://docs.codat.io/sync-for-commerce-api#/operations/create-company
+    """
+
+    name: str
+    description: str | Unset | None = UNSET
+    tags: Mapping[str, str] | Unset | None = field(default=UNSET, hash=False)

@@ -1,0 +1,239 @@
+"""Codat's enumerations, open to the values that it adds before anyone knows them."""
+
+from enum import StrEnum
+from typing import Self
+
+__all__ = [
+    "ConnectionStatus",
+    "DataType",
+    "ErrorStatus",
+    "FeatureState",
+    "FeatureType",
+    "Locale",
+    "OpenEnum",
+    "OutputFormat",
+    "ReadStatus",
+    "SourceType",
+    "SyncFrequency",
+    "WebhookEventType",
+    "WriteStatus",
+    "WriteType",
+]
+
+
+class OpenEnum(StrEnum):
+    """A string enumeration that takes any text: `is_known` tells what the specification names from the rest.
+
+    Known members are singletons (`status is ConnectionStatus.LINKED`); unknown ones are made anew each time
+    and are not remembered, so compare them with `==`, to each other or to plain text.
+    """
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str):
+            return None
+        member = str.__new__(cls, value)
+        member._name_ = member._value_ = str(value)
+        return member
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this is one of the members that the specification names."""
+        return type(self).__members__.get(self._name_) is self
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}.{self._name_}" if self.is_known else f"{type(self).__name__}({self._value_!r})"
+
+    def __reduce_ex__(self, _protocol: object) -> tuple[object, ...]:
+        return type(self), (self._value_,)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
+
+
+class ConnectionStatus(OpenEnum):
+    """Whether a company's data connection is authorized now."""
+
+    PENDING_AUTH = "PendingAuth"
+    LINKED = "Linked"
+    UNLINKED = "Unlinked"
+    DEAUTHORIZED = "Deauthorized"
+
+
+class SourceType(OpenEnum):
+    """The kind of platform that a connection leads to."""
+
+    ACCOUNTING = "Accounting"
+    BANKING = "Banking"
+    BANK_FEED = "BankFeed"
+    COMMERCE = "Commerce"
+    EXPENSE = "Expense"
+    OTHER = "Other"
+    UNKNOWN = "Unknown"
+
+
+class ErrorStatus(OpenEnum):
+    """Whether a transient error of a connection lasts."""
+
+    ACTIVE = "Active"
+    RESOLVED = "Resolved"
+
+
+class DataType(OpenEnum):
+    """A kind of data that Codat reads or writes."""
+
+    ACCOUNT_TRANSACTIONS = "accountTransactions"
+    BALANCE_SHEET = "balanceSheet"
+    BANK_ACCOUNTS = "bankAccounts"
+    BANK_TRANSACTIONS = "bankTransactions"
+    BILL_CREDIT_NOTES = "billCreditNotes"
+    BILL_PAYMENTS = "billPayments"
+    BILLS = "bills"
+    CASH_FLOW_STATEMENT = "cashFlowStatement"
+    CHART_OF_ACCOUNTS = "chartOfAccounts"
+    COMPANY = "company"
+    CREDIT_NOTES = "creditNotes"
+    CUSTOMERS = "customers"
+    DIRECT_COSTS = "directCosts"
+    DIRECT_INCOMES = "directIncomes"
+    INVOICES = "invoices"
+    ITEM_RECEIPTS = "itemReceipts"
+    ITEMS = "items"
+    JOURNAL_ENTRIES = "journalEntries"
+    JOURNALS = "journals"
+    PAYMENT_METHODS = "paymentMethods"
+    PAYMENTS = "payments"
+    PROFIT_AND_LOSS = "profitAndLoss"
+    PURCHASE_ORDERS = "purchaseOrders"
+    SALES_ORDERS = "salesOrders"
+    SUPPLIERS = "suppliers"
+    TAX_RATES = "taxRates"
+    TRACKING_CATEGORIES = "trackingCategories"
+    TRANSFERS = "transfers"
+    BANKING_ACCOUNT_BALANCES = "banking-accountBalances"
+    BANKING_ACCOUNTS = "banking-accounts"
+    BANKING_TRANSACTION_CATEGORIES = "banking-transactionCategories"
+    BANKING_TRANSACTIONS = "banking-transactions"
+    COMMERCE_COMPANY_INFO = "commerce-companyInfo"
+    COMMERCE_CUSTOMERS = "commerce-customers"
+    COMMERCE_DISPUTES = "commerce-disputes"
+    COMMERCE_LOCATIONS = "commerce-locations"
+    COMMERCE_ORDERS = "commerce-orders"
+    COMMERCE_PAYMENT_METHODS = "commerce-paymentMethods"
+    COMMERCE_PAYMENTS = "commerce-payments"
+    COMMERCE_PRODUCT_CATEGORIES = "commerce-productCategories"
+    COMMERCE_PRODUCTS = "commerce-products"
+    COMMERCE_TAX_COMPONENTS = "commerce-taxComponents"
+    COMMERCE_TRANSACTIONS = "commerce-transactions"
+
+
+class FeatureState(OpenEnum):
+    """How far along an integration's support for a feature is."""
+
+    RELEASE = "Release"
+    ALPHA = "Alpha"
+    BETA = "Beta"
+    DEPRECATED = "Deprecated"
+    NOT_SUPPORTED = "NotSupported"
+    NOT_IMPLEMENTED = "NotImplemented"
+
+
+class FeatureType(OpenEnum):
+    """What an integration can do with a data type."""
+
+    GET = "Get"
+    POST = "Post"
+    CATEGORIZATION = "Categorization"
+    DELETE = "Delete"
+    PUT = "Put"
+    GET_AS_PDF = "GetAsPdf"
+    DOWNLOAD_ATTACHMENT = "DownloadAttachment"
+    GET_ATTACHMENT = "GetAttachment"
+    GET_ATTACHMENTS = "GetAttachments"
+    UPLOAD_ATTACHMENT = "UploadAttachment"
+
+
+class SyncFrequency(OpenEnum):
+    """How often the scheduled sync runs."""
+
+    DAILY = "Daily"
+    MONTHLY = "Monthly"
+
+
+class OutputFormat(OpenEnum):
+    """The form that commerce data takes in the accounting software."""
+
+    JOURNAL_ENTRY = "JournalEntry"
+
+
+class Locale(OpenEnum):
+    """A language of the Sync flow."""
+
+    EN_US = "en-us"
+    FR_FR = "fr-fr"
+
+
+class ReadStatus(OpenEnum):
+    """Where a read of one data type has got to."""
+
+    INITIAL = "Initial"
+    QUEUED = "Queued"
+    FETCHING = "Fetching"
+    MAP_QUEUED = "MapQueued"
+    MAPPING = "Mapping"
+    COMPLETE = "Complete"
+    FETCH_ERROR = "FetchError"
+    MAP_ERROR = "MapError"
+    INTERNAL_ERROR = "InternalError"
+    PROCESSING_QUEUED = "ProcessingQueued"
+    PROCESSING = "Processing"
+    PROCESSING_ERROR = "ProcessingError"
+    VALIDATION_QUEUED = "ValidationQueued"
+    VALIDATING = "Validating"
+    VALIDATION_ERROR = "ValidationError"
+    AUTH_ERROR = "AuthError"
+    CANCELLED = "Cancelled"
+    NOT_SUPPORTED = "NotSupported"
+    RATE_LIMIT_ERROR = "RateLimitError"
+    PERMISSIONS_ERROR = "PermissionsError"
+    PREREQUISITE_NOT_MET = "PrerequisiteNotMet"
+
+
+class WriteType(OpenEnum):
+    """What a write request was to do."""
+
+    CREATE = "Create"
+    UPDATE = "Update"
+    DELETE = "Delete"
+    UPLOAD_ATTACHMENT = "UploadAttachment"
+
+
+class WriteStatus(OpenEnum):
+    """What became of a write request."""
+
+    PENDING = "Pending"
+    FAILED = "Failed"
+    SUCCESS = "Success"
+    TIMED_OUT = "TimedOut"
+
+
+class WebhookEventType(OpenEnum):
+    """The events whose names are fixed; `{dataType}.write.successful` and its like are not among them."""
+
+    COMPANY_CREATED = "company.created"
+    COMPANY_DELETED = "company.deleted"
+    COMPANY_PRODUCT_ADDED = "company.product.added"
+    COMPANY_PRODUCT_REMOVED = "company.product.removed"
+    CONNECTION_CREATED = "connection.created"
+    CONNECTION_CONNECTED = "connection.connected"
+    CONNECTION_FAILED = "connection.failed"
+    CONNECTION_DISCONNECTED = "connection.disconnected"
+    CONNECTION_RECONNECTED = "connection.reconnected"
+    CONNECTION_DELETED = "connection.deleted"
+    READ_COMPLETED = "read.completed"
+    READ_COMPLETED_INITIAL = "read.completed.initial"
+    RATE_LIMIT_REACHED = "client.rateLimit.reached"
+    RATE_LIMIT_RESET = "client.rateLimit.reset"

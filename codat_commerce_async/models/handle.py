@@ -1,0 +1,123 @@
+"""A sync that was asked for, as a plain value that survives a restart."""
+
+import json
+from datetime import UTC, datetime
+from typing import Self, TypeVar
+
+from attrs import evolve, frozen
+
+__all__ = ["SyncHandle"]
+
+T = TypeVar("T")
+
+_VERSION = 1
+
+
+@frozen(kw_only=True)
+class SyncHandle:
+    """What it takes to find a sync again.
+
+    `commerce_sync_id` is what Codat answered to the request, `sync_id` what its status is found under;
+    either may be unknown yet. `requested_at` is in UTC, by the server's clock where that is known;
+    `sync_utc` is the time that Codat gave the sync. `date_range` is set for a sync of a period. `adopted`
+    is true for a sync that was found at Codat rather than answered to our request.
+    """
+
+    company_id: str
+    commerce_sync_id: str | None = None
+    sync_id: str | None = None
+    requested_at: datetime | None = None
+    sync_utc: datetime | None = None
+    date_range: tuple[datetime, datetime] | None = None
+    idempotency_key: str | None = None
+    adopted: bool = False
+
+    def identified(self, sync_id: str) -> Self:
+        """The same handle, now with the id that the sync's status is found under."""
+        return evolve(self, sync_id=sync_id)
+
+    def to_json(self) -> str:
+        """Return the handle as text, for `from_json` of this or a later version of the library."""
+        return json.dumps(
+            {
+                "version": _VERSION,
+                "company_id": self.company_id,
+                "commerce_sync_id": self.commerce_sync_id,
+                "sync_id": self.sync_id,
+                "requested_at": self.requested_at.isoformat() if self.requested_at else None,
+                "sync_utc": self.sync_utc.isoformat() if self.sync_utc else None,
+                "date_range": [moment.isoformat() for moment in self.date_range] if self.date_range else None,
+                "idempotency_key": self.idempotency_key,
+                "adopted": self.adopted,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Return the handle that `to_json` wrote; fields that it does not know are ignored.
+
+        Raises ValueError for anything else.
+        """
+        fields = _fields(text)
+        if fields.get("version") != _VERSION:
+            raise ValueError(f"no sync handle of version {_VERSION}")
+        return cls(
+            company_id=_value(fields, "company_id", str),
+            commerce_sync_id=_value_or_none(fields, "commerce_sync_id", str),
+            sync_id=_value_or_none(fields, "sync_id", str),
+            requested_at=_requested_at(fields),
+            sync_utc=_time("sync_utc", fields["sync_utc"]) if fields.get("sync_utc") is not None else None,
+            date_range=_date_range(fields.get("date_range")),
+            idempotency_key=_value_or_none(fields, "idempotency_key", str),
+            adopted=_value(fields, "adopted", bool),
+        )
+
+
+def _fields(text: str | bytes) -> dict[str, object]:
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("a sync handle is JSON, this is not") from None
+    if not isinstance(fields, dict):
+        raise ValueError("a sync handle is a JSON object, this is not")  # noqa: TRY004 - the text is wrong
+    return fields
+
+
+def _value(fields: dict[str, object], name: str, kind: type[T]) -> T:
+    value = fields.get(name)
+    if type(value) is not kind:
+        raise ValueError(f"a sync handle has {name} as a {kind.__name__}, this has not")
+    return value
+
+
+def _value_or_none(fields: dict[str, object], name: str, kind: type[T]) -> T | None:
+    return None if fields.get(name) is None else _value(fields, name, kind)
+
+
+def _requested_at(fields: dict[str, object]) -> datetime | None:
+    if fields.get("requested_at") is None:
+        return None
+    moment = _time("requested_at", fields.get("requested_at"))
+    if moment.utcoffset() is None:
+        raise ValueError("a sync handle has requested_at with a time zone, this has not")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a sync handle has requested_at within the calendar, this has not") from None
+
+
+def _date_range(value: object) -> tuple[datetime, datetime] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 2:  # noqa: PLR2004 - a start and a finish
+        raise ValueError("a sync handle has date_range as two times, this has not")
+    return _time("date_range", value[0]), _time("date_range", value[1])
+
+
+def _time(name: str, value: object) -> datetime:
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            pass
+    raise ValueError(f"a sync handle has {name} as a time, this has not")

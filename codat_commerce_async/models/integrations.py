@@ -1,0 +1,106 @@
+"""The platforms that Codat connects to, and how they look."""
+
+from attrs import field, frozen
+
+from codat_commerce_async.models.enums import DataType, FeatureState, FeatureType, SourceType
+from codat_commerce_async.models.paging import Page
+
+__all__ = [
+    "Branding",
+    "BrandingButton",
+    "BrandingImage",
+    "BrandingLogo",
+    "DataTypeFeature",
+    "ImageReference",
+    "Integration",
+    "Integrations",
+    "SupportedFeature",
+]
+
+
+@frozen(kw_only=True)
+class SupportedFeature:
+    """Something that an integration can do with a data type, and how far along that is."""
+
+    feature_type: FeatureType | None = None
+    feature_state: FeatureState | None = None
+
+
+@frozen(kw_only=True)
+class DataTypeFeature:
+    """What an integration can do with one data type."""
+
+    # The specification declares one spelling and shows the other.
+    data_type: DataType | None = field(default=None, metadata={"key": "datatype", "also": "dataType"})
+    supported_features: tuple[SupportedFeature, ...] = ()
+
+
+@frozen(kw_only=True)
+class Integration:
+    """A platform that Codat supports.
+
+    `key` is its four letters, `enabled` says whether your customers may use it.
+    Source: https://docs.codat.io/sync-for-commerce-api#/schemas/Integration
+    """
+
+    key: str
+    logo_url: str | None = None
+    name: str | None = None
+    enabled: bool | None = None
+    source_id: str | None = None
+    source_type: SourceType | None = None
+    integration_id: str | None = None
+    is_offline_connector: bool | None = None
+    is_beta: bool | None = None
+    data_provided_by: str | None = None
+    datatype_features: tuple[DataTypeFeature, ...] = ()
+
+
+@frozen(kw_only=True)
+class Integrations(Page[Integration]):
+    """A page of integrations."""
+
+    results: tuple[Integration, ...] = ()
+
+
+@frozen(kw_only=True)
+class ImageReference:
+    """An image's address, and the text that stands for it."""
+
+    src: str | None = None
+    alt: str | None = None
+
+
+@frozen(kw_only=True)
+class BrandingImage:
+    """An image of a platform's branding."""
+
+    image: ImageReference | None = None
+
+
+@frozen(kw_only=True)
+class BrandingLogo:
+    """A platform's logo, wide and square."""
+
+    full: BrandingImage | None = None
+    square: BrandingImage | None = None
+
+
+@frozen(kw_only=True)
+class BrandingButton:
+    """A platform's button, at rest and under the pointer."""
+
+    default: BrandingImage | None = None
+    hover: BrandingImage | None = None
+
+
+@frozen(kw_only=True)
+class Branding:
+    """How a platform wants to look.
+
+    Source: https://docs.codat.io/sync-for-commerce-api#/schemas/Branding
+    """
+
+    logo: BrandingLogo | None = None
+    button: BrandingButton | None = None
+    source_id: str | None = None

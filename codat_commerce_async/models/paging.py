@@ -1,0 +1,46 @@
+"""What surrounds the results of an operation that answers in pages."""
+
+from typing import Generic, TypeVar
+
+from attrs import field, frozen
+
+__all__ = ["HalRef", "Links", "Page"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@frozen(kw_only=True)
+class HalRef:
+    """A link, relative to the API's address."""
+
+    href: str | None = None
+
+
+@frozen(kw_only=True)
+class Links:
+    """Where the pages around this one are."""
+
+    this: HalRef | None = field(default=None, metadata={"key": "self"})
+    current: HalRef | None = None
+    next: HalRef | None = None
+    previous: HalRef | None = None
+
+
+@frozen(kw_only=True)
+class Page(Generic[T_co]):
+    """One page of results; `page_number` counts from 1, `page_size` and `total_results` count results.
+
+    Codat's examples have zeros in all three numbers, so go by `has_next`.
+    Source: https://docs.codat.io/using-the-api/paging
+    """
+
+    results: tuple[T_co, ...] = ()
+    page_number: int | None = None
+    page_size: int | None = None
+    total_results: int | None = None
+    links: Links | None = field(default=None, metadata={"key": "_links"})
+
+    @property
+    def has_next(self) -> bool:
+        """Whether another page follows."""
+        return bool(self.links and self.links.next and self.links.next.href)

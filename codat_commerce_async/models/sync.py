@@ -1,0 +1,197 @@
+"""Syncs: what is asked for, and where one has got to."""
+
+from datetime import datetime
+from enum import Enum
+
+from attrs import frozen
+
+from codat_commerce_async.models.connections import Connection
+from codat_commerce_async.models.kept import KeepsUnreadable, LooseInt
+from codat_commerce_async.models.unset import UNSET, Unset
+
+__all__ = [
+    "CompanySyncStatus",
+    "DateRange",
+    "Outcome",
+    "SyncDateRange",
+    "SyncRange",
+    "SyncState",
+    "SyncStatus",
+    "SyncSummary",
+    "SyncToLatestArgs",
+]
+
+
+class Outcome(Enum):
+    """What a sync's status code means.
+
+    Source: https://docs.codat.io/commerce/error-documentation#status-codes
+    """
+
+    IN_PROGRESS = "the sync runs"
+    IN_PROGRESS_SLOW = "the sync has been running for over ten minutes"
+    SUCCEEDED = "done, data was written"
+    NOTHING_TO_WRITE = "done, there was nothing to write"
+    CONFIGURATION_ERROR = "the merchant's configuration has to be mended"
+    COMPANY_UNAVAILABLE = "the company was deleted or de-authorized"
+    SUBSCRIPTION_LAPSED = "the accounting software's subscription has lapsed"
+    SERVER_ERROR = "something broke at Codat"
+    DUPLICATE = "a sync of that period exists already, asking again does not help"
+    DATA_PROCESSING_ERROR = "the data could not be processed"
+    DATA_WRITE_ERROR = "at least one item could not be written"
+    OTHER_FAILURE = "the sync failed in a way that Codat does not document"
+    UNKNOWN = "Codat does not say where the sync has got to; it counts as running"
+
+
+_RUNNING = frozenset({Outcome.IN_PROGRESS, Outcome.IN_PROGRESS_SLOW, Outcome.UNKNOWN})
+_SUCCEEDED = frozenset({Outcome.SUCCEEDED, Outcome.NOTHING_TO_WRITE})
+
+_BY_CODE = {
+    1000: Outcome.IN_PROGRESS,
+    1010: Outcome.IN_PROGRESS_SLOW,
+    2000: Outcome.SUCCEEDED,
+    2040: Outcome.NOTHING_TO_WRITE,
+    4000: Outcome.CONFIGURATION_ERROR,
+    4040: Outcome.COMPANY_UNAVAILABLE,
+    4220: Outcome.COMPANY_UNAVAILABLE,
+    4260: Outcome.SUBSCRIPTION_LAPSED,
+    5000: Outcome.SERVER_ERROR,
+    5080: Outcome.DUPLICATE,
+    5120: Outcome.DATA_PROCESSING_ERROR,
+    5130: Outcome.DATA_WRITE_ERROR,
+}
+
+_BY_THOUSANDS = {
+    1: Outcome.IN_PROGRESS,
+    2: Outcome.SUCCEEDED,
+    4: Outcome.OTHER_FAILURE,
+    5: Outcome.OTHER_FAILURE,
+}
+
+# Only texts that leave no doubt; `ValidateError, Pending` is not among them.
+_BY_TEXT = {
+    "notstarted": Outcome.IN_PROGRESS,
+    "started": Outcome.IN_PROGRESS,
+    "pushing": Outcome.IN_PROGRESS,
+    "complete": Outcome.SUCCEEDED,
+    "success": Outcome.SUCCEEDED,
+    "pusherror": Outcome.DATA_WRITE_ERROR,
+    "mapcoreerror": Outcome.OTHER_FAILURE,
+}
+
+_OVERLAP = "date overlaps with a previous sync date range"
+
+
+@frozen(kw_only=True)
+class SyncState(KeepsUnreadable):
+    """Where a sync has got to, in the words that all of Codat's answers about syncs share.
+
+    `sync_status_code` decides; `sync_status` is free text that goes with it. `sync_utc` is when the sync
+    began, in UTC. `data_pushed` says whether anything was written to the accounting software.
+    """
+
+    company_id: str | None = None
+    sync_status_code: LooseInt | None = None
+    sync_status: str | None = None
+    error_message: str | None = None
+    sync_exception_message: str | None = None
+    sync_utc: datetime | None = None
+    data_pushed: bool | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the status code means; an unknown one goes by its thousands, a missing one by the text."""
+        code = self.sync_status_code
+        if code is None:
+            return _BY_TEXT.get((self.sync_status or "").strip().lower(), Outcome.UNKNOWN)
+        outcome = _BY_CODE.get(code) or _BY_THOUSANDS.get(code // 1000, Outcome.UNKNOWN)
+        return Outcome.DUPLICATE if self._overlaps and _has_failed(outcome) else outcome
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the sync has ended, well or not."""
+        return self.outcome not in _RUNNING
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the sync goes on, as far as Codat says."""
+        return self.outcome in _RUNNING
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the sync ended well."""
+        return self.outcome in _SUCCEEDED
+
+    @property
+    def failed(self) -> bool:
+        """Whether the sync ended badly; it did when any item could not be written."""
+        return _has_failed(self.outcome)
+
+    @property
+    def _overlaps(self) -> bool:
+        return any(_OVERLAP in (text or "").lower() for text in (self.error_message, self.sync_exception_message))
+
+
+def _has_failed(outcome: Outcome) -> bool:
+    return outcome not in _RUNNING and outcome not in _SUCCEEDED
+
+
+@frozen(kw_only=True)
+class CompanySyncStatus(SyncState):
+    """Where one sync has got to."""
+
+    sync_id: str | None = None
+
+
+@frozen(kw_only=True)
+class SyncStatus(SyncState):
+    """Where a company's newest sync has got to, with the company's connections.
+
+    The two ids name the same sync and differ; only this answer carries both.
+    """
+
+    commerce_sync_id: str | None = None
+    sync_id: str | None = None
+    data_connections: tuple[Connection, ...] = ()
+
+
+@frozen(kw_only=True)
+class SyncDateRange(KeepsUnreadable):
+    """The period that a sync covers, in UTC."""
+
+    start: datetime | None = None
+    finish: datetime | None = None
+
+
+@frozen(kw_only=True)
+class SyncSummary(SyncState):
+    """Codat's answer to the request for a sync.
+
+    `commerce_sync_id` is not the `sync_id` of the other answers, which this one does not carry.
+    """
+
+    commerce_sync_id: str | None = None
+    sync_date_range_utc: SyncDateRange | None = None
+    data_connections: tuple[Connection, ...] = ()
+
+
+@frozen(kw_only=True)
+class SyncToLatestArgs:
+    """How far a sync is to go; not sent or null is up to now."""
+
+    sync_to: datetime | Unset | None = UNSET
+
+
+@frozen(kw_only=True)
+class DateRange:
+    """The period to sync."""
+
+    start: datetime
+    finish: datetime
+
+
+@frozen(kw_only=True)
+class SyncRange:
+    """The request for a sync of a period."""
+
+    date_range: DateRange

@@ -1,0 +1,51 @@
+"""The Sync flow: where a merchant sets up a sync, and what it shows."""
+
+from collections.abc import Iterator, Mapping
+
+from attrs import field, frozen
+
+__all__ = ["Localization", "LocalizationInfo", "SyncFlowUrl", "VisibleAccounts"]
+
+
+@frozen(kw_only=True)
+class SyncFlowUrl:
+    """Where to send a merchant; the address holds a passcode that is good once, for 30 seconds.
+
+    So it is left out of the repr, and has no place in logs or caches.
+    """
+
+    url: str | None = field(default=None, repr=False)
+
+
+@frozen(kw_only=True)
+class Localization:
+    """A text of the Sync flow, and whether it is required."""
+
+    text: str | None = field(default=None, metadata={"alone": True})
+    required: bool | None = field(default=None, metadata={"omit_none": True})
+
+
+@frozen(kw_only=True)
+class LocalizationInfo(Mapping[str, Localization]):
+    """The texts of the Sync flow by their keys, such as `configure-misc-nextButton`; a mapping itself."""
+
+    texts: Mapping[str, Localization] = field(factory=dict[str, Localization], hash=False, metadata={"whole": True})
+
+    def __getitem__(self, key: str) -> Localization:
+        return self.texts[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.texts)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@frozen(kw_only=True)
+class VisibleAccounts:
+    """Which accounts the Sync flow shows: None is all of them, an empty tuple only those that are required.
+
+    Source: https://docs.codat.io/commerce/build/customizing-the-sync-configuration-flow
+    """
+
+    visible_accounts: tuple[str, ...] | None = field(default=None, metadata={"omit_none": True})
