@@ -5,6 +5,7 @@ from contextlib import closing
 import aiohttp
 import pytest
 
+from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop
 from tests.conftest import StrictResponses
 
 pytest_plugins = ["pytester"]
@@ -72,3 +73,11 @@ def test_unmatched_requests_and_unused_mocks_fail_the_test(pytester: pytest.Pyte
 async def test_without_a_mark_a_test_runs_on_the_default_loop() -> None:
     with closing(asyncio.new_event_loop()) as default:
         assert type(asyncio.get_running_loop()) is type(default)
+
+
+@pytest.mark.virtual_time
+async def test_a_test_on_virtual_time_does_not_wait() -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    await asyncio.sleep(3600)
+    assert loop.time() >= 3600

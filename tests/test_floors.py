@@ -60,7 +60,11 @@ EXTRAS = {"contrib"}
 
 # An import under `if TYPE_CHECKING` happens only in type checkers. These pairs may point where a real one
 # must not, all others are held to the rule like real ones.
-TYPES_ONLY = {("errors", "models")}
+TYPES_ONLY = {
+    ("errors", "models"),
+    ("client", ":aiohttp"),  # a borrowed session is one of aiohttp's
+    ("simulator", ":_typeshed"),  # the standard library's own stubs
+}
 
 
 class Module(NamedTuple):
@@ -218,8 +222,8 @@ def build(root: Path, files: Mapping[str, str]) -> Path:
         ({"_transport": "import orjson"}, "_transport imports orjson, whose rooms are _codec"),
         ({"client": "from attrs import frozen"}, "client imports attrs, whose rooms are models"),
         (
-            {"client": f"{FOR_CHECKERS}import aiohttp.web"},
-            "client imports aiohttp, whose rooms are _transport, cli, contrib, simulator._server, webhooks",
+            {"resources/sync": f"{FOR_CHECKERS}import aiohttp.web"},
+            "resources.sync imports aiohttp, whose rooms are _transport, cli, contrib, simulator._server, webhooks",
         ),
         ({"simulator/clock": "import yarl"}, "simulator.clock imports yarl, whose rooms are _transport"),
         ({"_codec": "import requests"}, "_codec imports requests, whose rooms are contrib"),
@@ -250,7 +254,7 @@ def test_a_sound_house_has_no_faults(tmp_path: Path) -> None:
         "models/sync": "from attrs import frozen\nfrom house.errors import Error",
         "_codec": "import orjson, cattrs.gen\nfrom house.models import Status",
         "_transport": "import aiohttp\nfrom house import _codec",
-        "client": "from house._transport import send",
+        "client": f"from house._transport import send\n{FOR_CHECKERS}import aiohttp",
         "simulator/__init__": "from house import Client",
         "simulator/_server": "from aiohttp import web",
         "contrib/metrics": "import prometheus_client",
