@@ -14,6 +14,7 @@ from codat_commerce_async.simulator._quota import RequestQuota, ResetFormat
 from codat_commerce_async.simulator._records import Outcome, Sync
 from codat_commerce_async.simulator._routes import ROUTES, Route
 from codat_commerce_async.simulator._simulator import Simulator
+from codat_commerce_async.simulator._webhooks import WebhookSender
 
 __all__ = [
     "ROUTES",
@@ -30,4 +31,5 @@ __all__ = [
     "SeenRequest",
     "Simulator",
     "Sync",
+    "WebhookSender",
 ]

@@ -27,9 +27,7 @@ __all__ = [
 _NAME = re.compile(r"[A-Za-z0-9\s\-',&@.?!]+", re.ASCII)
 _PLATFORM_KEY = re.compile(r"[a-z]{4}", re.ASCII)
 _MOST_TAGS, _LONGEST_TAG, _LONGEST_TAG_VALUE = 10, 27, 100
-_COMPANY_FIELDS = frozenset(
-    {"id", "name", "description", "created", "lastSync", "redirect", "createdByUserName"}
-)
+_COMPANY_FIELDS = frozenset({"id", "name", "description", "created", "lastSync", "redirect", "createdByUserName"})
 _CONNECTION_FIELDS = frozenset(
     {
         "id",

@@ -73,9 +73,7 @@ def default_configuration(company: Company) -> dict[str, object]:
             "fees": {
                 "syncFees": True,
                 "accounts": {"fees": _account(ledger, "Fees", 3)},
-                "feesSupplier": _choice(
-                    "Supplier", _options(ledger, "supplier", ("Payment provider", "Other"))
-                ),
+                "feesSupplier": _choice("Supplier", _options(ledger, "supplier", ("Payment provider", "Other"))),
             },
         },
     }
@@ -96,9 +94,7 @@ def _sales(ledger: str, shop: str) -> dict[str, object]:
             "selectedInvoiceStatus": "Submitted",
             "invoiceStatusOptions": ["Draft", "Submitted"],
         },
-        "salesCustomer": _choice(
-            "Customer", _options(ledger, "customer", ("Shop customer", "Walk-in customer"))
-        ),
+        "salesCustomer": _choice("Customer", _options(ledger, "customer", ("Shop customer", "Walk-in customer"))),
         "taxRates": {"sales": {"selectedTaxRateId": default_rate, "taxRateOptions": rates}},
         "newTaxRates": {
             "accountingTaxRateOptions": rates,

@@ -62,7 +62,7 @@ class SeenRequest:
 class Refusal(Exception):  # noqa: N818 - an answer, not a fault of the program
     """Codat says no; `status` is the HTTP status, the body's own `statusCode` can differ."""
 
-    def __init__(  # noqa: PLR0913 - the parts of an error's body
+    def __init__(
         self,
         status: int,
         error: str,

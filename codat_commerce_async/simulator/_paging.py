@@ -60,9 +60,7 @@ def _whole_number(parameters: Mapping[str, str], name: str, usual: int, largest:
     number = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
     if number < 1 or (largest is not None and number > largest):
         bound = "or more" if largest is None else f"to {largest}"
-        raise Refusal(
-            400, "The request is not valid.", invalid=[(name, f"{name} takes a whole number, 1 {bound}.")]
-        )
+        raise Refusal(400, "The request is not valid.", invalid=[(name, f"{name} takes a whole number, 1 {bound}.")])
     return number
 
 

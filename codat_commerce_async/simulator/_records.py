@@ -160,11 +160,7 @@ class Company:
     @property
     def last_sync(self) -> float | None:
         """When a connection was last synced."""
-        times = [
-            connection.last_sync
-            for connection in self.connections.values()
-            if connection.last_sync is not None
-        ]
+        times = [connection.last_sync for connection in self.connections.values() if connection.last_sync is not None]
         return max(times, default=None)
 
     def platform(self, source_type: str) -> Platform | None:

@@ -64,9 +64,7 @@ def _by_length() -> dict[int, list[Route]]:
     return lengths
 
 
-_BY_LENGTH = {
-    length: [(route, route.segments) for route in routes] for length, routes in _by_length().items()
-}
+_BY_LENGTH = {length: [(route, route.segments) for route in routes] for length, routes in _by_length().items()}
 
 
 def match(method: str, path: str) -> tuple[Route, tuple[str, ...]] | None:

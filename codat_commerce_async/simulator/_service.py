@@ -60,7 +60,7 @@ class Service:
     key, the quota, the idempotency memory, the request's own validity.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts that a request passes, each given from outside
+    def __init__(
         self,
         world: World,
         clock: Clock,

@@ -43,7 +43,7 @@ class Simulator:
     runs at its hour in UTC), or the parts of Codat's query language that compare by more than equality.
     """
 
-    def __init__(  # noqa: PLR0913 - every keyword is one trait of the other side
+    def __init__(
         self,
         *,
         api_key: str = "simulator-key",
@@ -62,17 +62,11 @@ class Simulator:
         clock_skew: float = 0.0,
         log_size: int = 10_000,
     ) -> None:
-        rules = SyncRules(
-            durations, _EVEN if outcomes is None else outcomes, visibility_delay, find_by_commerce_id
-        )
+        rules = SyncRules(durations, _EVEN if outcomes is None else outcomes, visibility_delay, find_by_commerce_id)
         self.api_key = api_key
         self._clock = Clock(time.time if now is None else now, speed)
-        self._world = World(
-            seed=seed, rules=rules, daily_schedule=daily_schedule, company_limit=company_limit
-        )
-        self._quota = QuotaLedger(
-            quota or RequestQuota(), lambda: self._world.linked_companies, self._world.emit
-        )
+        self._world = World(seed=seed, rules=rules, daily_schedule=daily_schedule, company_limit=company_limit)
+        self._quota = QuotaLedger(quota or RequestQuota(), lambda: self._world.linked_companies, self._world.emit)
         self._service = Service(
             self._world,
             self._clock,
@@ -132,9 +126,7 @@ class Simulator:
         if platform_key not in PLATFORMS:
             raise ValueError(f"platform_key takes one of {', '.join(PLATFORMS)}")
         now = self._settle()
-        return self._world.add_connection(
-            self._company(company_id), PLATFORMS[platform_key], now, _status(status)
-        ).id
+        return self._world.add_connection(self._company(company_id), PLATFORMS[platform_key], now, _status(status)).id
 
     def add_linked_company(
         self,
@@ -238,6 +230,12 @@ class Simulator:
         """What webhooks would have told, oldest first, as their envelopes."""
         self._settle()
         return tuple(self._world.events)
+
+    def take_events(self) -> Sequence[Mapping[str, object]]:
+        """The events, which are no longer in the queue then."""
+        taken = self.events
+        self._world.events.clear()
+        return taken
 
     def _settle(self) -> float:
         now = self._clock.now()

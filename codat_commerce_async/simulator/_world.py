@@ -34,9 +34,7 @@ class World:
     is next called: no timer runs.
     """
 
-    def __init__(
-        self, *, seed: int, rules: SyncRules, daily_schedule: bool, company_limit: int | None
-    ) -> None:
+    def __init__(self, *, seed: int, rules: SyncRules, daily_schedule: bool, company_limit: int | None) -> None:
         self.chance = random.Random(seed)  # noqa: S311 - repeatable chance, no secret
         self.client_id = self.new_id()
         self.companies: dict[str, Company] = {}
@@ -164,9 +162,7 @@ class World:
             self._emit_write(company, sync, at, "unsuccessful", "Failed")
 
     def _emit_write(self, company: Company, sync: Sync, at: float, result: str, status: str) -> None:
-        ledger = next(
-            (one for one in company.connections.values() if one.platform.source_type == "Accounting"), None
-        )
+        ledger = next((one for one in company.connections.values() if one.platform.source_type == "Accounting"), None)
         if ledger is None:
             return
         reference = company_reference(company)
@@ -197,9 +193,7 @@ class World:
 
     def _schedule_daily(self, company: Company, now: float) -> None:
         schedule = (company.configuration or {}).get("schedule")
-        hour = (
-            schedule.get("syncHour", DEFAULT_SYNC_HOUR) if isinstance(schedule, dict) else DEFAULT_SYNC_HOUR
-        )
+        hour = schedule.get("syncHour", DEFAULT_SYNC_HOUR) if isinstance(schedule, dict) else DEFAULT_SYNC_HOUR
         due = now // DAY * DAY + hour * _HOUR
         self._at(due if due > now else due + DAY, lambda at: self._run_daily(company, at))
 
