@@ -33,7 +33,7 @@ print(json.dumps({
     "modules": sorted(set(sys.modules) - modules),
     "changed": sorted(name for name in before if before[name] != after[name]),
     "own_loggers": {
-        name: [each.level, [type(handler).__name__ for handler in each.handlers]]
+        name: {"level": each.level, "handlers": [type(handler).__name__ for handler in each.handlers]}
         for name, each in logging.root.manager.loggerDict.items()
         if name.startswith("codat_commerce_async") and isinstance(each, logging.Logger)
     },
@@ -41,12 +41,19 @@ print(json.dumps({
 """
 
 
+class Logger(TypedDict):
+    """How a logger is set up."""
+
+    level: int
+    handlers: list[str]
+
+
 class Report(TypedDict):
     """What a statement did to a fresh interpreter."""
 
     modules: list[str]
     changed: list[str]
-    own_loggers: dict[str, tuple[int, list[str]]]
+    own_loggers: dict[str, Logger]
 
 
 def report(statement: str) -> Report:
@@ -85,9 +92,9 @@ def test_importing_starts_and_configures_nothing(imported: Report) -> None:
 
 
 def test_the_librarys_loggers_are_left_to_the_application(imported: Report) -> None:
-    for level, handlers in imported["own_loggers"].values():
-        assert level == 0
-        assert set(handlers) <= {"NullHandler"}
+    for logger in imported["own_loggers"].values():
+        assert logger["level"] == 0
+        assert set(logger["handlers"]) <= {"NullHandler"}
 
 
 def test_whatever_an_import_starts_or_configures_would_be_seen() -> None:
@@ -104,5 +111,5 @@ def test_whatever_an_import_starts_or_configures_would_be_seen() -> None:
     ]
     seen = report("; ".join(bad_manners))
     assert seen["changed"] == ["environment", "handlers", "level", "loops", "signals", "threads", "warnings"]
-    assert seen["own_loggers"] == {"codat_commerce_async.x": [0, ["StreamHandler"]]}
+    assert seen["own_loggers"] == {"codat_commerce_async.x": {"level": 0, "handlers": ["StreamHandler"]}}
     assert "sqlite3" in seen["modules"]

@@ -1,0 +1,174 @@
+"""Every example of the README runs as printed, against the simulator."""
+
+import ast
+import inspect
+import re
+import time
+import traceback
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from codat_commerce_async import CodatCommerce
+from codat_commerce_async.simulator import Simulator
+from codat_commerce_async.simulator.virtual_time import loop_wall_clock
+
+CHECKOUT = Path(__file__).parents[1]
+README = CHECKOUT / "README.md"
+
+TRY_IT = "python -m pip install . && python -m codat_commerce_async demo"
+TEST_IT = "python -m pip install '.[test]' && python -m pytest"
+
+PRINTED = README.read_text(encoding="utf-8") if README.is_file() else ""
+FENCE = re.compile(r"^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELLS = {"bash", "console", "sh", "shell"}
+
+
+class Block(NamedTuple):
+    """A fenced block; `line` is the one of its fence, from 1."""
+
+    line: int
+    language: str
+    code: str
+
+
+def blocks(text: str) -> list[Block]:
+    return [
+        Block(text.count("\n", 0, fence.start()) + 1, fence["language"], fence["code"])
+        for fence in FENCE.finditer(text)
+    ]
+
+
+def commands(text: str) -> list[str]:
+    """What the shell blocks tell the reader to type."""
+    lines = [line for block in blocks(text) if block.language in SHELLS for line in block.code.splitlines()]
+    return [line.removeprefix("$ ") for line in lines if line and not line.startswith("#")]
+
+
+class AwaitWhatRuns(ast.NodeTransformer):
+    """Turns `asyncio.run(main())` into `await main()`, so that a script shares its loop with the simulator."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        if ast.unparse(node.func) == "asyncio.run":
+            return ast.copy_location(ast.Await(node.args[0]), node)
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        return node  # only the script's own level can await
+
+
+async def run(block: Block, names: dict[str, object]) -> None:
+    """Run a block as a script of its own, which may await, async with and async for wherever it likes."""
+    above = "\n" * block.line  # so that a traceback shows the README's own line
+    tree = AwaitWhatRuns().visit(ast.parse(above + block.code, "README.md"))
+    code = compile(tree, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    outcome = eval(code, {"__name__": "__main__", **names})  # noqa: S307 - the README's own code
+    if inspect.iscoroutine(outcome):
+        await outcome
+
+
+@pytest.fixture
+async def names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[dict[str, object]]:
+    """What the examples take for granted: the settings in the environment, some companies, and an open client."""
+    monkeypatch.chdir(tmp_path)
+    async with Simulator(seed=1, now=loop_wall_clock(time.time())) as simulator:
+        monkeypatch.setenv("CODAT_API_KEY", simulator.api_key)
+        monkeypatch.setenv("CODAT_BASE_URL", simulator.url)
+        company_ids = [simulator.add_linked_company() for _ in range(3)]
+        async with CodatCommerce.from_env() as codat:
+            yield {"codat": codat, "company_id": company_ids[0], "company_ids": company_ids}
+
+
+def test_the_readme_is_there_and_shows_python() -> None:
+    assert [block for block in blocks(PRINTED) if block.language == "python"]
+
+
+def test_the_readme_installs_in_these_two_ways() -> None:
+    assert [line for line in commands(PRINTED) if "pip install" in line] == [TRY_IT, TEST_IT]
+
+
+def test_the_checks_run_the_tests_as_the_readme_does() -> None:
+    assert f'"{TEST_IT}"' in (CHECKOUT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    "block",
+    [block for block in blocks(PRINTED) if block.language == "python"],
+    ids=lambda block: f"line {block.line}",
+)
+async def test_an_example_runs_as_printed(block: Block, names: dict[str, object]) -> None:
+    await run(block, names)
+
+
+SYNTHETIC = """# A readme
+
+```python
+import asyncio
+from codat_commerce_async import CodatCommerce
+
+async def main() -> None:
+    async with CodatCommerce.from_env() as codat:
+        seen.append(await codat.sync.list(company_id))
+
+if __name__ == "__main__":
+    asyncio.run(main())
+```
+
+```console
+$ python -m pip install . && python -m codat_commerce_async demo
+# a remark
+python -m pip install '.[test]' && python -m pytest
+```
+
+```python
+async for connection in codat.connections.list(company_id):
+    seen.append(connection)
+```
+
+```python
+status = await codat.sync.run(company_ids[1], raise_on_failure=False)
+seen.append(status)
+```
+
+```python
+seen.append(
+    undefined
+)
+```
+"""
+
+
+def test_the_blocks_of_a_readme_are_found() -> None:
+    assert [(block.line, block.language) for block in blocks(SYNTHETIC)] == [
+        (3, "python"),
+        (15, "console"),
+        (21, "python"),
+        (26, "python"),
+        (31, "python"),
+    ]
+    assert commands(SYNTHETIC) == [TRY_IT, TEST_IT]
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(("number", "found"), [(0, 1), (2, 2), (3, 1)])
+async def test_scripts_and_bare_awaits_run(number: int, found: int, names: dict[str, object]) -> None:
+    seen: list[object] = []
+    await run(blocks(SYNTHETIC)[number], {**names, "seen": seen})
+    assert len(seen) == found
+
+
+async def test_a_broken_example_fails_at_its_own_line() -> None:
+    with pytest.raises(NameError, match="undefined") as caught:
+        await run(blocks(SYNTHETIC)[4], {"seen": []})
+    last = traceback.extract_tb(caught.tb)[-1]
+    assert (last.filename, last.lineno) == ("README.md", 33)
+
+
+@pytest.mark.virtual_time
+async def test_a_wait_in_an_example_takes_no_time(names: dict[str, object]) -> None:
+    started = time.monotonic()
+    await run(Block(1, "python", "import asyncio\nasyncio.run(asyncio.sleep(3600))\n"), names)
+    assert time.monotonic() - started < 60
