@@ -2,6 +2,8 @@
 
 from attrs import frozen
 
+__all__ = ["ErrorMessage", "ErrorValidation", "ErrorValidationItem"]
+
 
 @frozen(kw_only=True)
 class ErrorValidationItem:

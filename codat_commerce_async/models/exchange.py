@@ -6,6 +6,8 @@ from typing import Generic, TypeVar
 
 from attrs import field, frozen
 
+__all__ = ["Answer", "Attempt", "Call", "RateLimit"]
+
 T_co = TypeVar("T_co", covariant=True)
 
 
