@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 __all__ = ["Operation", "Repeat"]
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -33,7 +33,7 @@ _REPEAT = {
 
 
 @dataclass(frozen=True, slots=True)
-class Operation(Generic[T]):
+class Operation(Generic[T_co]):
     """One endpoint: `name` and `path` as Codat writes them, `answer` the type of what comes back.
 
     An endpoint that this library does not model takes `object` as its answer and gets the parsed JSON:
@@ -43,7 +43,7 @@ class Operation(Generic[T]):
     name: str
     method: str
     path: str
-    answer: type[T]
+    answer: type[T_co]
     arguments: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _pieces: tuple[str, ...] = field(init=False, repr=False, compare=False)
 

@@ -26,7 +26,7 @@ headers or bodies.
 """
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidationItem
@@ -71,7 +71,13 @@ class CodatError(Exception):
         self.call = call
 
     def __str__(self) -> str:
-        return self.message
+        return f"{self.call.operation}: {self.message}" if self.call else self.message
+
+    def about(self, call: "Call") -> Self:
+        """The same error, now saying which call it speaks of."""
+        self.call = call
+        self.args = (self.args[0], call, *self.args[2:])
+        return self
 
     @property
     def operation(self) -> str | None:
@@ -97,7 +103,11 @@ class TransportError(CodatError):
     """
 
     def __init__(
-        self, message: str, call: "Call | None" = None, sent: bool = True, repeatable: bool = True
+        self,
+        message: str,
+        call: "Call | None" = None,
+        sent: bool = True,  # noqa: FBT001, FBT002 - exceptions pickle by positional arguments
+        repeatable: bool = True,  # noqa: FBT001, FBT002 - likewise
     ) -> None:
         super().__init__(message, call, sent, repeatable)
         self.sent = sent
@@ -246,7 +256,7 @@ class SyncFailedError(CodatError):
 class SyncWaitTimeoutError(CodatError, TimeoutError):
     """The wait ran out; the sync at Codat goes on, and `handle` can be waited for again.
 
-    `last_status` is what was seen last (None if nothing was), `elapsed` the seconds waited, `looks` how often we looked.
+    `last_status` is what was seen last (None if nothing was), `elapsed` the seconds waited, `looks` how often.
     """
 
     def __init__(

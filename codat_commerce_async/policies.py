@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self, TypedDict
 
-__all__ = ["CallOptions", "PollPolicy", "Quota", "RetryPolicy", "Timeouts"]
+__all__ = ["CallOptions", "LookOptions", "PollPolicy", "Quota", "RetryPolicy", "Timeouts"]
 
 
 def _require(condition: bool, name: str, takes: str) -> None:  # noqa: FBT001 - the condition is the subject
@@ -90,11 +90,13 @@ class Quota:
 
     None means no bound. Codat's ceilings are 1,000 a minute from one address (beyond it traffic may be blocked
     without a word) and 10 at once per company: https://docs.codat.io/using-the-api/rate-limits
+    When the day's requests are spent, calls raise QuotaExhaustedError; with `wait_for_reset` they wait for new ones.
     """
 
     per_minute: int | None = 900
     concurrent: int | None = 100
     per_company: int | None = 10
+    wait_for_reset: bool = False
 
     def __post_init__(self) -> None:
         for name in ("per_minute", "concurrent", "per_company"):
@@ -107,17 +109,25 @@ class Quota:
         return cls(per_minute=None, concurrent=None, per_company=None)
 
 
-class CallOptions(TypedDict, total=False):
+class LookOptions(TypedDict, total=False):
+    """What a wait takes besides its own arguments, for each of its looks.
+
+    `retry` replaces the policy (a wait's own is to try once, as the next look is the retry). `headers` are sent along;
+    the client's own cannot be replaced. `background` lets ordinary calls go first when the quota is short.
+    """
+
+    retry: RetryPolicy
+    headers: Mapping[str, str]
+    background: bool
+
+
+class CallOptions(LookOptions, total=False):
     """What every operation takes besides its own arguments.
 
     `retry` replaces the client's policy. `timeout` (seconds) bounds the whole call: waiting for the quota, every
     attempt and every pause. `idempotency_key` (a GUID; writes by POST and PATCH only) is made for you unless you must
-    repeat an earlier write. `headers` are sent along; the client's own cannot be replaced. `background` lets ordinary
-    calls go first when the quota is short.
+    repeat an earlier write. `headers` and `background` are those of `LookOptions`.
     """
 
-    retry: RetryPolicy
     timeout: float | None
     idempotency_key: str
-    headers: Mapping[str, str]
-    background: bool

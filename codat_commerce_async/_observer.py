@@ -1,0 +1,123 @@
+"""What one can see of a client: a log record and a hook for everything that happens, and no secret in either."""
+
+import itertools
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from codat_commerce_async._operation import Operation
+from codat_commerce_async.hooks import (
+    CallEnded,
+    CallStarted,
+    Hooks,
+    Paused,
+    RequestEnded,
+    RequestStarted,
+    Retried,
+)
+from codat_commerce_async.models.exchange import Attempt
+
+__all__ = ["Observer"]
+
+Event = TypeVar("Event")
+
+_logger = logging.getLogger("codat_commerce_async")
+
+
+class Observer:
+    """Tells the log, and whoever hung a function on the hooks."""
+
+    __slots__ = ("_hooks", "_ids", "_server")
+
+    def __init__(self, hooks: Hooks, server: str) -> None:
+        self._hooks = hooks
+        self._server = server
+        self._ids = itertools.count(1)
+
+    def call_started(self, operation: Operation[object]) -> int:
+        """Announce a call; gives the number that it goes by in all that follows."""
+        call_id = next(self._ids)
+        if (hook := self._hooks.on_call) is not None:
+            _tell(hook, CallStarted(call_id, operation.name, operation.method, operation.path, self._server))
+        return call_id
+
+    def request_started(
+        self, call_id: int, operation: str, attempt: int, waited: float, headers: dict[str, str]
+    ) -> None:
+        """Announce a request; what a hook adds to the headers goes out with it."""
+        if (hook := self._hooks.on_request) is not None:
+            _tell(hook, RequestStarted(call_id, operation, attempt, waited, headers))
+
+    def request_ended(
+        self, call_id: int, operation: str, attempt: Attempt, size: int, correlation_id: str | None
+    ) -> None:
+        """Announce what became of a request."""
+        if _logger.isEnabledFor(logging.DEBUG):
+            _logger.debug(
+                "%s: %s on attempt %d after %.3f s",
+                operation,
+                attempt.outcome,
+                attempt.number,
+                attempt.elapsed,
+                extra={
+                    "operation": operation,
+                    "status": attempt.status,
+                    "attempt": attempt.number,
+                    "waited": attempt.waited,
+                    "elapsed": attempt.elapsed,
+                    "correlation_id": correlation_id,
+                },
+            )
+        if (hook := self._hooks.on_response) is not None:
+            error = None if attempt.status is not None else attempt.outcome
+            _tell(
+                hook,
+                RequestEnded(
+                    call_id,
+                    operation,
+                    attempt.number,
+                    attempt.elapsed,
+                    attempt.status,
+                    size,
+                    error,
+                    correlation_id,
+                ),
+            )
+
+    def retried(self, call_id: int, operation: str, attempt: int, pause: float, reason: str) -> None:
+        """Announce that a request will be sent again."""
+        _logger.info(
+            "%s: %s; sending it again in %.2f s",
+            operation,
+            reason,
+            pause,
+            extra={"operation": operation, "attempt": attempt, "pause": pause},
+        )
+        if (hook := self._hooks.on_retry) is not None:
+            _tell(hook, Retried(call_id, operation, attempt, pause, reason))
+
+    def paused(self, seconds: float, reason: str) -> None:
+        """Announce that nothing is sent for a while."""
+        _logger.warning("no requests for %.1f s: %s", seconds, reason, extra={"pause": seconds})
+        if (hook := self._hooks.on_pause) is not None:
+            _tell(hook, Paused(seconds, reason))
+
+    def call_ended(
+        self,
+        call_id: int,
+        operation: str,
+        elapsed: float,
+        attempts: int,
+        status: int | None,
+        error: str | None,
+    ) -> None:
+        """Announce the end of a call."""
+        if (hook := self._hooks.on_done) is not None:
+            _tell(hook, CallEnded(call_id, operation, elapsed, attempts, status, error))
+
+
+def _tell(hook: Callable[[Event], None], event: Event) -> None:
+    try:
+        hook(event)
+    except Exception:
+        _logger.exception("a hook raised on %s", type(event).__name__)
