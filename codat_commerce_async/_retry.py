@@ -1,0 +1,226 @@
+"""When a request is sent again: a policy and an operation's nature, turned into a loop."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
+from random import Random
+from typing import Protocol, TypeVar
+
+import tenacity
+
+from codat_commerce_async._operation import Operation, Repeat
+from codat_commerce_async.errors import (
+    CodatError,
+    ConflictError,
+    RateLimitError,
+    ServerError,
+    StatusError,
+    TransportError,
+)
+from codat_commerce_async.policies import RetryPolicy
+
+__all__ = ["KEY_LIFETIME", "Came", "Course", "repeat"]
+
+T = TypeVar("T")
+
+# Codat forgets a key after 90 minutes, and would then do the work again; the margin is for a request on its way.
+# https://docs.codat.io/using-the-api/idempotency
+KEY_LIFETIME = 85 * 60.0
+
+
+class Came(Enum):
+    """What one try came to, as far as it matters for another."""
+
+    NOT_SENT = "the server was not reached"
+    LOST = "no whole answer"
+    RATE_LIMITED = "429"
+    IN_PROGRESS = "409 after a lost answer"
+    BROKEN = "5xx"
+    GARBLED = "an answer that no repeat makes readable"
+    SETTLED = "an answer that stands"
+
+
+# After which of them the same request, with the same key and the same bytes, may be sent again.
+_AGAIN: Mapping[Came, frozenset[Repeat]] = {
+    Came.NOT_SENT: frozenset(Repeat),
+    # The key makes it safe: Codat replays its answer, or does the work for the first time.
+    Came.LOST: frozenset({Repeat.FREELY, Repeat.WITH_KEY}),
+    # The one answer that Codat does not remember for a key: nothing was done.
+    Came.RATE_LIMITED: frozenset(Repeat),
+    # Our own first request is still being worked on.
+    Came.IN_PROGRESS: frozenset({Repeat.WITH_KEY}),
+    # The same key would only replay the failure for 90 minutes, and a new one may do the work twice.
+    Came.BROKEN: frozenset({Repeat.FREELY}),
+    Came.GARBLED: frozenset(),
+    Came.SETTLED: frozenset(),
+}
+
+
+class Clock(Protocol):
+    """The passing of time, as the event loop has it."""
+
+    def time(self) -> float:
+        """Seconds on a clock that only goes forward."""
+        ...
+
+
+class Course:
+    """What one call has been through so far, and so whether it goes on."""
+
+    __slots__ = (
+        "_clock",
+        "_gate_waits",
+        "_last",
+        "_lost",
+        "_operation",
+        "_policy",
+        "_random",
+        "_until",
+        "first_sent_at",
+        "in_flight",
+        "pause",
+        "tries",
+    )
+
+    def __init__(
+        self,
+        operation: Operation[object],
+        policy: RetryPolicy,
+        clock: Clock,
+        random: Random,
+        until: float | None,
+    ) -> None:
+        self._operation = operation
+        self._policy = policy
+        self._clock = clock
+        self._random = random
+        self._until = until
+        self._last = Came.SETTLED
+        self._lost = False
+        self._gate_waits = False
+        self.first_sent_at: float | None = None
+        self.in_flight = False
+        self.tries = 0
+        self.pause = 0.0
+
+    @property
+    def key_is_stale(self) -> bool:
+        """Whether Codat may have forgotten the key of a write that may have happened."""
+        if not self._lost or self.first_sent_at is None or self._operation.repeat is not Repeat.WITH_KEY:
+            return False
+        return self._clock.time() - self.first_sent_at > KEY_LIFETIME
+
+    def began(self) -> None:
+        """Note that a request goes out now."""
+        self.tries += 1
+        self.in_flight = True
+        # After a 429 nothing has happened yet, and the wait for a day's quota is no part of the deadline.
+        if self.first_sent_at is None or (self._last is Came.RATE_LIMITED and not self._lost):
+            self.first_sent_at = self._clock.time()
+
+    def ended(self, error: CodatError | None, *, gate_waits: bool = False) -> None:
+        """Note what became of it; `gate_waits` when the gate itself will hold the next request as long as asked."""
+        self.in_flight = False
+        self._gate_waits = gate_waits
+        if error is not None:
+            self._last = _came(error, lost_before=self._lost)
+            self._lost = self._lost or self._last is Came.LOST
+
+    @property
+    def outcome_unknown(self) -> bool:
+        """Whether a write may have happened, though no answer says so."""
+        if self._operation.repeat is Repeat.FREELY:
+            return False
+        if self.in_flight or self._last in {Came.BROKEN, Came.IN_PROGRESS, Came.GARBLED}:
+            return True
+        return self._lost and self._last is not Came.SETTLED
+
+    def goes_on(self, error: BaseException) -> bool:
+        """Whether the policy and the operation's nature allow another try; sets the pause before it.
+
+        A wait that would not end in time is not begun: the cause is raised at once instead.
+        """
+        if not isinstance(error, CodatError) or self._operation.repeat not in _AGAIN[self._last]:
+            return False
+        # The first request of ours is being worked on: only time bounds the wait for it.
+        if self.tries >= self._policy.attempts and self._last is not Came.IN_PROGRESS:
+            return False
+        asked = error.retry_after if isinstance(error, StatusError) and not self._gate_waits else None
+        if asked is not None and asked > self._policy.max_retry_after:
+            return False
+        self.pause = self._backoff() if asked is None else asked + self._spread(self._policy.initial_backoff)
+        return self._in_time(self._clock.time() + self.pause)
+
+    def _backoff(self) -> float:
+        ceiling = min(self._policy.max_backoff, self._policy.initial_backoff * 2.0 ** min(self.tries - 1, 60))
+        if self._last is Came.IN_PROGRESS:
+            return ceiling / 2 + self._spread(ceiling / 2)
+        return self._spread(ceiling)
+
+    def _spread(self, seconds: float) -> float:
+        return self._random.uniform(0.0, seconds)
+
+    def _in_time(self, begins: float) -> bool:
+        if self._until is not None and begins >= self._until:
+            return False
+        if self.first_sent_at is None:
+            return True
+        return begins - self.first_sent_at <= self._policy.deadline
+
+
+def _came(error: CodatError, *, lost_before: bool) -> Came:
+    match error:
+        case TransportError(sent=False):
+            return Came.NOT_SENT if error.repeatable else Came.SETTLED
+        case TransportError():
+            return Came.LOST if error.repeatable else Came.GARBLED
+        case RateLimitError():
+            return Came.RATE_LIMITED
+        case ConflictError() if lost_before:
+            return Came.IN_PROGRESS
+        case ServerError():
+            return Came.BROKEN
+        case _:
+            return Came.SETTLED
+
+
+async def repeat(
+    attempt: Callable[[], Awaitable[T]],
+    course: Course,
+    *,
+    before_pause: Callable[[CodatError], None],
+) -> T:
+    """What `attempt` gives, tried as often as the course goes on; raises what the last try raised.
+
+    A call that goes well at once never builds a loop. One that does not enters it with its first failure in hand.
+    """
+    try:
+        return await attempt()
+    except CodatError as error:
+        first: CodatError | None = error
+        if not course.goes_on(error):
+            raise
+
+    async def again() -> T:
+        nonlocal first
+        if first is not None:
+            error, first = first, None
+            raise error
+        return await attempt()
+
+    def announce(state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, CodatError):
+            before_pause(error)
+
+    # tenacity's own stops go by time.monotonic and overshoot by one pause, so whether the time suffices is
+    # decided where the pause is: https://github.com/jd/tenacity/blob/main/tenacity/stop.py
+    loop = tenacity.AsyncRetrying(
+        sleep=asyncio.sleep,
+        stop=tenacity.stop_never,
+        wait=lambda _: course.pause,
+        retry=tenacity.retry_if_exception(course.goes_on),
+        before_sleep=announce,
+        reraise=True,
+    )
+    return await loop(again)
