@@ -1,0 +1,377 @@
+"""The pipeline of every call: fill the path, encode, then admit, send and judge until it is settled, and decode."""
+
+import platform
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from random import Random
+from typing import Generic, TypeVar, Unpack
+from urllib.parse import quote
+from uuid import UUID
+
+from codat_commerce_async import _codec, _headers
+from codat_commerce_async._judge import judge
+from codat_commerce_async._lifetime import Lifetime
+from codat_commerce_async._observer import Observer
+from codat_commerce_async._operation import Operation, Repeat
+from codat_commerce_async._pacing import Gate
+from codat_commerce_async._retry import Course, repeat
+from codat_commerce_async._transport import Credentials, Reply, Request, Transport
+from codat_commerce_async._version import __version__
+from codat_commerce_async.errors import (
+    CodatError,
+    DecodeError,
+    OutcomeUnknownError,
+    QuotaExhaustedError,
+    RateLimitError,
+    RequestTimeoutError,
+    StatusError,
+    TransportError,
+)
+from codat_commerce_async.models.exchange import Answer, Attempt, Call, RateLimit
+from codat_commerce_async.policies import CallOptions, RetryPolicy, Timeouts
+
+__all__ = ["Caller", "Query"]
+
+T = TypeVar("T")
+Query = Mapping[str, str | int | None]
+
+_STANDING_HEADERS = {
+    "Accept": "application/json",
+    "User-Agent": f"codat-commerce-async/{__version__} Python/{platform.python_version()}",
+}
+_OWN_HEADERS = frozenset(
+    {"accept", "authorization", "content-length", "content-type", "host", "idempotency-key", "user-agent"}
+)
+# How long everybody holds back after a 429 that does not say.
+_UNSAID_PAUSE = 1.0
+
+
+class Caller:
+    """Makes calls: what all of them share is here, what one goes through is in its exchange."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        gate: Gate,
+        lifetime: Lifetime,
+        observer: Observer,
+        *,
+        credentials: Credentials,
+        retry: RetryPolicy,
+        timeouts: Timeouts,
+        now: Callable[[], float],
+        random: Random,
+    ) -> None:
+        self.transport = transport
+        self.gate = gate
+        self.lifetime = lifetime
+        self.observer = observer
+        self.credentials = credentials
+        self.retry = retry
+        self.timeouts = timeouts
+        self.now = now
+        self.random = random
+        self._observed: tuple[Mapping[str, str], float] | None = None
+        self._reset: tuple[str | None, float] = (None, 0.0)
+
+    async def call(
+        self,
+        operation: Operation[T],
+        *path: str,
+        query: Query | None = None,
+        body: object | None = None,
+        new_work: bool = False,
+        **options: Unpack[CallOptions],
+    ) -> T:
+        """The decoded answer to one call; `new_work` waits when the day's rest is needed for what is under way."""
+        exchange = _Exchange(self, operation, path, query, body, options, new_work=new_work)
+        reply = await exchange.run()
+        return exchange.decoded(reply)
+
+    async def send(
+        self,
+        operation: Operation[T],
+        *path: str,
+        query: Query | None = None,
+        body: object | None = None,
+        new_work: bool = False,
+        **options: Unpack[CallOptions],
+    ) -> Answer[T]:
+        """The decoded answer to one call, together with what came around it."""
+        exchange = _Exchange(self, operation, path, query, body, options, new_work=new_work)
+        reply = await exchange.run()
+        return exchange.answer(reply)
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """The day's quota as the last answer reported it."""
+        return _headers.rate_limit(*self._observed) if self._observed is not None else None
+
+    def server_time(self, local: float) -> datetime:
+        """The server's time at a moment of the local clock (epoch seconds), judged by the last answer's `Date`."""
+        if self._observed is not None:
+            headers, observed_at = self._observed
+            date = _headers.server_time(headers)
+            if date is not None:
+                local += date.timestamp() - observed_at
+        return datetime.fromtimestamp(local, UTC)
+
+    def observe(self, headers: Mapping[str, str]) -> None:
+        """Note what an answer's headers say of the time and of the day's quota."""
+        now = self.now()
+        self._observed = headers, now
+        remaining = headers.get("X-Rate-Limit-Remaining")
+        if remaining is None or not (remaining.isascii() and remaining.isdigit()):
+            return
+        text = headers.get("X-Rate-Limit-Reset")
+        if text != self._reset[0]:
+            limit = _headers.rate_limit(headers, now)
+            self._reset = text, limit.reset.timestamp() if limit and limit.reset else 0.0
+        if self._reset[1] > now:
+            self.gate.observe(int(remaining), self._reset[1] - now)
+
+    def hold_back(self, error: RateLimitError, longest: float) -> bool:
+        """Make everybody hold back after a 429; tell whether the gate will hold the next request long enough.
+
+        Raises QuotaExhaustedError when it is the day's quota that is spent, and waiting for it was not asked for.
+        """
+        limit, asked = error.rate_limit, error.retry_after
+        if limit is None or limit.remaining != 0 or (asked is not None and asked <= longest):
+            self.gate.pause(_UNSAID_PAUSE if asked is None else min(asked, longest))
+            return False
+        to_reset = limit.reset.timestamp() - self.now() if limit.reset else None
+        seconds = asked if asked is not None else to_reset
+        if seconds is None or seconds <= 0:
+            self.gate.pause(_UNSAID_PAUSE)
+            return False
+        reset_at = limit.reset or datetime.fromtimestamp(self.now() + seconds, UTC)
+        if self.gate.exhaust(seconds, reset_at):
+            return True
+        raise QuotaExhaustedError(
+            f"the day's requests are spent; there are new ones at {reset_at.isoformat()}",
+            None,
+            reset_at,
+            seconds,
+        )
+
+
+class _Exchange(Generic[T]):
+    """One call on its way."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        operation: Operation[T],
+        path: tuple[str, ...],
+        query: Query | None,
+        body: object | None,
+        options: CallOptions,
+        *,
+        new_work: bool,
+    ) -> None:
+        if options:
+            _check(operation, options)
+        self._caller = caller
+        self._operation = operation
+        self._key = _key(operation, options, caller.random)
+        self._request = _request(operation, path, query, body, self._key, options)
+        self._company_id = operation.company(path)
+        self._policy = options.get("retry") or caller.retry
+        self._timeout = options.get("timeout")
+        self._background = options.get("background", False)
+        self._new_work = new_work
+        self._attempts: list[Attempt] = []
+        self._requested_at = 0.0
+
+    async def run(self) -> Reply:
+        """The reply that settles the call; raises what settles it otherwise."""
+        caller = self._caller
+        self._clock = clock = caller.lifetime.enter()
+        self._began = began = clock.time()
+        until = None if self._timeout is None else began + self._timeout
+        self._course = Course(self._operation, self._policy, clock, caller.random, until)
+        self._id = caller.observer.call_started(self._operation)
+        try:
+            async with caller.lifetime.scope(self._timeout):
+                reply = await repeat(self._attempt, self._course, before_pause=self._before_pause)
+        except CodatError as error:
+            failure = self._concluded(error)
+        except TimeoutError:
+            failure = self._concluded(RequestTimeoutError("the call took longer than its timeout"))
+        except BaseException as error:
+            self._ended(None, error)
+            raise
+        else:
+            self._ended(reply, None)
+            return reply
+        self._ended(None, failure)
+        # Outside of the handlers, so that what was translated is let go of, but for the cause of an unknown outcome.
+        raise failure
+
+    def _ended(self, reply: Reply | None, error: BaseException | None) -> None:
+        self._caller.observer.call_ended(
+            self._id,
+            self._operation.name,
+            self._clock.time() - self._began,
+            self._course.tries,
+            reply.status if reply else None,
+            type(error).__name__ if error else None,
+        )
+
+    def decoded(self, reply: Reply) -> T:
+        """What the reply's body says, as the operation's answer."""
+        try:
+            return _codec.decode(reply.body, self._operation.answer)
+        except DecodeError as error:
+            failure = DecodeError(error.message, None, error.path, reply.status).about(self._call())
+        raise failure
+
+    def answer(self, reply: Reply) -> Answer[T]:
+        """What the reply's body says, with what came around it."""
+        headers = {name.lower(): value for name, value in reply.headers.items()}
+        return Answer(
+            value=self.decoded(reply),
+            status=reply.status,
+            headers=headers,
+            rate_limit=_headers.rate_limit(reply.headers, self._caller.now()),
+            server_time=_headers.server_time(reply.headers),
+            correlation_id=_headers.correlation_id(reply.headers),
+            idempotency_key=self._key,
+            attempts=tuple(self._attempts),
+        )
+
+    async def _attempt(self) -> Reply:
+        """One request, admitted, sent and judged; the place at the gate is held no longer than that."""
+        gate, clock = self._caller.gate, self._clock
+        arrived = clock.time()
+        await gate.admit(self._company_id, background=self._background, new_work=self._new_work)
+        try:
+            return await self._send(clock.time() - arrived)
+        finally:
+            gate.release(self._company_id)
+
+    async def _send(self, waited: float) -> Reply:
+        caller, course = self._caller, self._course
+        if course.key_is_stale:
+            raise TransportError(
+                "Codat may have forgotten the idempotency key by now", None, sent=True, repeatable=False
+            )
+        began, started_at = self._clock.time(), caller.now()
+        course.began()
+        self._requested_at = self._requested_at or started_at
+        caller.observer.request_started(self._id, self._operation.name, course.tries, waited, self._request.headers)
+        reply: Reply | None = None
+        error: CodatError | None
+        gate_waits = False
+        try:
+            reply = await caller.transport.send(self._request, caller.timeouts)
+            caller.observe(reply.headers)
+            error = judge(reply, caller.credentials, caller.now())
+            if isinstance(error, RateLimitError):
+                gate_waits = caller.hold_back(error, self._policy.max_retry_after)
+        except CodatError as raised:
+            error = raised
+        course.ended(error, gate_waits=gate_waits)
+        self._note(started_at, waited, self._clock.time() - began, reply, error)
+        if error is not None:
+            raise error
+        assert reply is not None  # noqa: S101 - for the type checker: there is a reply or an error
+        return reply
+
+    def _note(
+        self, started_at: float, waited: float, elapsed: float, reply: Reply | None, error: CodatError | None
+    ) -> None:
+        correlation_id = error.correlation_id if isinstance(error, StatusError) else None
+        attempt = Attempt(
+            number=self._course.tries,
+            started_at=datetime.fromtimestamp(started_at, UTC),
+            waited=waited,
+            elapsed=elapsed,
+            status=reply.status if reply else None,
+            outcome=error.message if error else "ok",
+        )
+        self._attempts.append(attempt)
+        size = len(reply.body) if reply else 0
+        self._caller.observer.request_ended(self._id, self._operation.name, attempt, size, correlation_id)
+
+    def _before_pause(self, error: CodatError) -> None:
+        self._caller.observer.retried(
+            self._id, self._operation.name, self._course.tries, self._course.pause, error.message
+        )
+
+    def _concluded(self, error: CodatError) -> CodatError:
+        """What to raise in the end: a write that may have happened is neither done nor undone, and says so."""
+        call = self._call()
+        error.about(call)
+        if not self._course.outcome_unknown:
+            return error
+        unknown = OutcomeUnknownError(
+            f"it may or may not have happened: {error.message}",
+            call,
+            self._caller.server_time(self._requested_at),
+            error.correlation_id if isinstance(error, StatusError) else None,
+        )
+        unknown.__cause__ = error
+        return unknown
+
+    def _call(self) -> Call:
+        operation = self._operation
+        return Call(
+            operation=operation.name,
+            method=operation.method,
+            path=operation.path,
+            idempotency_key=self._key,
+            attempts=tuple(self._attempts),
+        )
+
+
+def _check(operation: Operation[object], options: CallOptions) -> None:
+    unknown = options.keys() - CallOptions.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"{operation.name} takes no {', '.join(sorted(unknown))}")
+    timeout = options.get("timeout")
+    if timeout is not None and not timeout > 0:
+        raise ValueError("timeout takes seconds, more than 0, or None")
+    for name, value in options.get("headers", {}).items():
+        if name.lower() in _OWN_HEADERS:
+            raise ValueError(f"headers takes headers of your own; {name} is the client's")
+        if not (name.isascii() and name.isprintable() and value.isprintable()):
+            raise ValueError("headers takes printable names and values")
+    key = options.get("idempotency_key")
+    if key is not None:
+        if operation.repeat is not Repeat.WITH_KEY:
+            raise ValueError(f"idempotency_key is for POST and PATCH; {operation.name} is a {operation.method}")
+        try:
+            UUID(key)
+        except ValueError:
+            raise ValueError("idempotency_key takes a GUID, such as str(uuid.uuid4())") from None
+
+
+def _key(operation: Operation[object], options: CallOptions, random: Random) -> str | None:
+    """One key for the whole call, however often it is sent."""
+    if operation.repeat is not Repeat.WITH_KEY:
+        return None
+    return options.get("idempotency_key") or str(UUID(int=random.getrandbits(128), version=4))
+
+
+def _request(
+    operation: Operation[object],
+    path: tuple[str, ...],
+    query: Query | None,
+    body: object | None,
+    key: str | None,
+    options: CallOptions,
+) -> Request:
+    headers = {**_STANDING_HEADERS, **options.get("headers", {})}
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    data = None
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+        data = _codec.encode(body)
+    return Request(operation.method, operation.fill(path) + _query_string(query), headers, data)
+
+
+def _query_string(query: Query | None) -> str:
+    pairs = [f"{name}={quote(str(value), safe='')}" for name, value in (query or {}).items() if value is not None]
+    return "?" + "&".join(pairs) if pairs else ""

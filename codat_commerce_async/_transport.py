@@ -1,0 +1,270 @@
+"""One HTTP exchange, and the only place that knows how it is done."""
+
+import base64
+import ssl
+from collections.abc import Mapping
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+from yarl import URL
+
+from codat_commerce_async.errors import ClientClosedError, RequestTimeoutError, TransportError
+from codat_commerce_async.policies import Timeouts
+
+__all__ = ["AiohttpTransport", "Credentials", "Reply", "Request", "Transport", "base_url_of"]
+
+# An answer of the API is a few megabytes at the very most; an endless one must not fill the memory.
+MAX_BODY = 64 * 2**20
+
+
+class Request:
+    """What is sent: `target` is the path and query, quoted; `body` goes out byte for byte."""
+
+    __slots__ = ("body", "headers", "method", "target")
+
+    def __init__(self, method: str, target: str, headers: dict[str, str], body: bytes | None) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.body = body
+
+
+class Reply:
+    """What came back, whole; `headers` can be asked in any case."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class Transport(Protocol):
+    """What sends a request once and gives the whole reply, or raises a TransportError."""
+
+    async def send(self, request: Request, timeouts: Timeouts) -> Reply:
+        """Exchange one request for one reply."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of the connections."""
+        ...
+
+
+class Credentials:
+    """The value of the Authorization header, out of sight.
+
+    Takes the raw API key, or the value ready to send (`Basic ...`), which is what Codat's portal shows.
+    """
+
+    __slots__ = ("_header",)
+
+    def __init__(self, api_key: str | None, auth_header: str | None) -> None:
+        if (api_key is None) == (auth_header is None):
+            raise ValueError("give either api_key or auth_header")
+        given = (api_key or auth_header or "").strip()
+        name = "api_key" if auth_header is None else "auth_header"
+        if not given or not given.isprintable():
+            raise ValueError(f"{name} takes the key as Codat shows it: not empty, no control characters")
+        scheme, _, rest = given.partition(" ")
+        if scheme.lower() == "basic" and rest:
+            self._header = f"Basic {rest.strip()}"
+        elif auth_header is not None:
+            raise ValueError("auth_header takes the value ready to send: 'Basic ' and the encoded key")
+        else:
+            self._header = "Basic " + base64.b64encode(given.encode()).decode()
+
+    def header(self) -> str:
+        """The header's value, for the wire only."""
+        return self._header
+
+    def redact(self, body: bytes) -> bytes:
+        """The body without the key in it, should a server or gateway have sent it back."""
+        encoded = self._header.removeprefix("Basic ").encode()
+        for secret in (encoded, _decoded(encoded)):
+            if secret:
+                body = body.replace(secret, b"***")
+        return body
+
+    def __repr__(self) -> str:
+        return "Credentials(***)"
+
+    def __reduce__(self) -> str:
+        raise TypeError("credentials are not pickled; make the client anew where you need it")
+
+
+def _decoded(encoded: bytes) -> bytes:
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return b""
+
+
+def base_url_of(text: str) -> str:
+    """The base URL without a slash at its end; raises ValueError for what is none."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("base_url takes an http or https URL with a host and neither query nor fragment")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("base_url takes no user or password; give the key as api_key")
+    return text.rstrip("/")
+
+
+class _ConnectionLost(aiohttp.ClientError):
+    """A connection broke while a request was under way."""
+
+
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending GET and PUT again by itself when a kept connection breaks.
+
+    It does so, uncounted, on two exceptions; told by another that the connection broke, it lets the error through.
+    https://github.com/aio-libs/aiohttp/discussions/10790
+    """
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _ConnectionLost from error
+
+
+class AiohttpTransport:
+    """Sends over an aiohttp session: its own, made on first use, or a borrowed one, left as it is."""
+
+    def __init__(
+        self,
+        base_url: str,
+        credentials: Credentials,
+        *,
+        session: aiohttp.ClientSession | None = None,
+        connector: aiohttp.BaseConnector | None = None,
+        proxy: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        trust_env: bool = False,
+    ) -> None:
+        if session is not None and (connector is not None or trust_env):
+            raise ValueError("a borrowed session brings its own connector and trust_env; give one or the other")
+        self._base_url = base_url
+        self._credentials = credentials
+        self._session = session
+        self._owned = session is None
+        self._connector = connector
+        self._trust_env = trust_env
+        self._closed = False
+        self._timeouts: dict[Timeouts, aiohttp.ClientTimeout] = {}
+        self._routing: dict[str, Any] = {"allow_redirects": False}
+        if proxy is not None:
+            self._routing["proxy"] = proxy
+        if ssl_context is not None:
+            self._routing["ssl"] = ssl_context
+        if session is not None:
+            # Given per request, middlewares replace the session's own, which are to run as ever.
+            own = getattr(session, "_middlewares", ())
+            self._routing["middlewares"] = (*own, _send_once)
+
+    async def send(self, request: Request, timeouts: Timeouts) -> Reply:
+        """Exchange one request for one reply; raises TransportError, and nothing of aiohttp's."""
+        session = self._session or self._open()
+        try:
+            async with session.request(
+                request.method,
+                URL(self._base_url + request.target, encoded=True),
+                headers={**request.headers, "Authorization": self._credentials.header()},
+                data=request.body,
+                timeout=self._timeout(timeouts),
+                **self._routing,
+            ) as response:
+                return Reply(response.status, response.headers, await _read(response))
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:
+            failure = self._translated(error)
+            if failure is None:
+                raise
+        # Outside of the handler, so that aiohttp's exception, which holds the request's headers, is let go of.
+        raise failure
+
+    async def aclose(self) -> None:
+        """Close the session, if it is ours."""
+        self._closed = True
+        if self._owned and self._session is not None:
+            await self._session.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a session of ours is still open."""
+        return self._owned and self._session is not None and not self._session.closed
+
+    def _open(self) -> aiohttp.ClientSession:
+        # The gate bounds what is in flight; a bound here would only hide the wait for a connection in the timeouts.
+        connector = self._connector or aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            connector_owner=self._connector is None,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=self._trust_env,
+            middlewares=(_send_once,),
+        )
+        return self._session
+
+    def _timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
+        known = self._timeouts.get(timeouts)
+        if known is None:
+            known = self._timeouts[timeouts] = aiohttp.ClientTimeout(
+                total=timeouts.total, sock_connect=timeouts.connect, sock_read=timeouts.read
+            )
+        return known
+
+    def _translated(self, error: Exception) -> TransportError | ClientClosedError | None:
+        """Ours for theirs; None for what is no failure of the exchange but a fault in the program."""
+        if self._closed or (self._session is not None and self._session.closed):
+            whose = "the client" if self._owned else "the borrowed session"
+            return ClientClosedError(f"{whose} is closed")
+        for kind, ours, message, sent, repeatable in _TRANSLATIONS:
+            if isinstance(error, kind):
+                return ours(message, None, sent, repeatable)
+        return None
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body; raises ClientPayloadError for one that does not end in reason."""
+    content = response.content
+    body = await content.readany()
+    if content.at_eof():
+        return body
+    pieces = [body]
+    size = len(body)
+    while not content.at_eof():
+        piece = await content.readany()
+        size += len(piece)
+        if size > MAX_BODY:
+            raise aiohttp.ClientPayloadError
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+# In order of precedence, as some are kinds of others: aiohttp's exception, ours, what it means, whether the request
+# may have reached the server, whether trying again can help.
+_TRANSLATIONS: tuple[tuple[type[Exception], type[TransportError], str, bool, bool], ...] = (
+    (aiohttp.InvalidURL, TransportError, "the URL is not valid", False, False),
+    (
+        aiohttp.ClientConnectorCertificateError,
+        TransportError,
+        "the server's certificate is not valid",
+        False,
+        False,
+    ),
+    (aiohttp.ClientConnectorSSLError, TransportError, "no TLS connection could be made", False, False),
+    (aiohttp.ClientSSLError, TransportError, "no TLS connection could be made", False, False),
+    (aiohttp.ConnectionTimeoutError, RequestTimeoutError, "connecting took too long", False, True),
+    (aiohttp.ClientProxyConnectionError, TransportError, "the proxy cannot be reached", False, True),
+    (aiohttp.ClientHttpProxyError, TransportError, "the proxy refused the connection", False, False),
+    (aiohttp.ClientConnectorDNSError, TransportError, "the server's name cannot be resolved", False, True),
+    (aiohttp.ClientConnectorError, TransportError, "the server cannot be reached", False, True),
+    (aiohttp.ServerTimeoutError, RequestTimeoutError, "the answer took too long", True, True),
+    (TimeoutError, RequestTimeoutError, "the answer took too long", True, True),
+    (aiohttp.ClientPayloadError, TransportError, "the answer was cut off", True, True),
+    (aiohttp.ClientResponseError, TransportError, "the answer is not valid HTTP", True, False),
+    (aiohttp.ClientError, TransportError, "the connection was lost before the answer", True, True),
+    (OSError, TransportError, "the connection was lost before the answer", True, True),
+)
