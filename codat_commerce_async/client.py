@@ -1,0 +1,188 @@
+"""The client: settings in, resources out."""
+
+import os
+import ssl
+import time
+import warnings
+from collections.abc import Callable
+from random import Random, SystemRandom
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypedDict, TypeVar, Unpack
+
+from codat_commerce_async._caller import Caller, Query
+from codat_commerce_async._lifetime import Lifetime
+from codat_commerce_async._observer import Observer
+from codat_commerce_async._operation import Operation
+from codat_commerce_async._pacing import Gate, LocalGate
+from codat_commerce_async._transport import AiohttpTransport, Credentials, Transport, base_url_of
+from codat_commerce_async.hooks import Hooks
+from codat_commerce_async.models.exchange import Answer, RateLimit
+from codat_commerce_async.policies import CallOptions, PollPolicy, Quota, RetryPolicy, Timeouts
+from codat_commerce_async.resources.connections import ConnectionsResource
+from codat_commerce_async.resources.sync import SyncResource
+from codat_commerce_async.syncing.hints import Hints
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["BASE_URL", "CodatCommerce", "Settings"]
+
+T = TypeVar("T")
+
+BASE_URL = "https://api.codat.io"
+
+
+class Settings(TypedDict, total=False):
+    """What a client takes besides its key; `CodatCommerce` says what each is for."""
+
+    base_url: str
+    session: "aiohttp.ClientSession | None"
+    connector: "aiohttp.BaseConnector | None"
+    proxy: str | None
+    ssl_context: ssl.SSLContext | None
+    trust_env: bool
+    retry: RetryPolicy | None
+    poll: PollPolicy | None
+    timeouts: Timeouts | None
+    quota: Quota | None
+    gate: Gate | None
+    hooks: Hooks | None
+    transport: Transport | None
+    wall_clock: Callable[[], float]
+    random: Random | None
+
+
+class CodatCommerce:
+    """Codat's Sync for Commerce API, to be used with `async with` or closed with `aclose`.
+
+    Takes the API key, raw or as the ready value of the Authorization header. Making a client touches neither network
+    nor event loop; it then belongs to the loop that uses it first, and is not for several threads. A `session` that is
+    given is borrowed: it is neither closed nor altered. `wall_clock` (epoch seconds) and `random` are there for
+    simulations.
+
+    Raises ValueError for settings that cannot work.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        auth_header: str | None = None,
+        base_url: str = BASE_URL,
+        session: "aiohttp.ClientSession | None" = None,
+        connector: "aiohttp.BaseConnector | None" = None,
+        proxy: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        trust_env: bool = False,
+        retry: RetryPolicy | None = None,
+        poll: PollPolicy | None = None,
+        timeouts: Timeouts | None = None,
+        quota: Quota | None = None,
+        gate: Gate | None = None,
+        hooks: Hooks | None = None,
+        transport: Transport | None = None,
+        wall_clock: Callable[[], float] = time.time,
+        random: Random | None = None,
+    ) -> None:
+        if quota is not None and gate is not None:
+            raise ValueError("a gate of your own has its own quota; give one or the other")
+        self._base_url = base_url_of(base_url)
+        credentials = Credentials(api_key, auth_header)
+        self._lifetime = Lifetime()
+        observer = Observer(hooks or Hooks(), self._base_url)
+        self._transport = transport or AiohttpTransport(
+            self._base_url,
+            credentials,
+            session=session,
+            connector=connector,
+            proxy=proxy,
+            ssl_context=ssl_context,
+            trust_env=trust_env,
+        )
+        self._caller = Caller(
+            self._transport,
+            gate or LocalGate(quota or Quota(), on_pause=observer.paused),
+            self._lifetime,
+            observer,
+            credentials=credentials,
+            retry=retry or RetryPolicy(),
+            timeouts=timeouts or Timeouts(),
+            now=wall_clock,
+            random=random or SystemRandom(),
+        )
+        self.connections = ConnectionsResource(self._caller)
+        self.sync = SyncResource(self._caller, poll or PollPolicy(), Hints())
+
+    @classmethod
+    def from_env(cls, **settings: Unpack[Settings]) -> Self:
+        """A client for the key in CODAT_API_KEY, at CODAT_BASE_URL if that is set.
+
+        Raises ValueError when there is no key.
+        """
+        api_key = os.environ.get("CODAT_API_KEY")
+        if not api_key:
+            raise ValueError("CODAT_API_KEY is not set; put the API key from Codat's portal into it")
+        if "base_url" not in settings and os.environ.get("CODAT_BASE_URL"):
+            settings["base_url"] = os.environ["CODAT_BASE_URL"]
+        return cls(api_key, **settings)
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """The day's request quota as the last answer reported it; None before there was one."""
+        return self._caller.rate_limit
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client was closed."""
+        return self._lifetime.closed
+
+    async def call(
+        self,
+        operation: Operation[T],
+        *path: str,
+        query: Query | None = None,
+        body: object | None = None,
+        **options: Unpack[CallOptions],
+    ) -> T:
+        """The answer to an operation of your own, with everything that the built-in ones get.
+
+        `path` are the values for the places in its path, in order; `body` is sent as JSON.
+        """
+        return await self._caller.call(operation, *path, query=query, body=body, **options)
+
+    async def send(
+        self,
+        operation: Operation[T],
+        *path: str,
+        query: Query | None = None,
+        body: object | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Answer[T]:
+        """Like `call`, but the value comes with the status, the headers and the quota that Codat reported."""
+        return await self._caller.send(operation, *path, query=query, body=body, **options)
+
+    async def aclose(self) -> None:
+        """Close the client: whoever sleeps or waits in it gets ClientClosedError at once. May be called twice."""
+        self._lifetime.close()
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        self._lifetime.enter()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open"
+        return f"<CodatCommerce {self._base_url} {state}>"
+
+    def __del__(self) -> None:
+        transport = getattr(self, "_transport", None)
+        if isinstance(transport, AiohttpTransport) and transport.is_open:
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)

@@ -1,0 +1,124 @@
+"""Connections: what ties a company to its accounting and commerce platforms."""
+
+from collections.abc import Mapping
+from typing import Unpack
+
+from codat_commerce_async._caller import Caller
+from codat_commerce_async._operation import Operation
+from codat_commerce_async._pages import Pages
+from codat_commerce_async.models.connections import (
+    Connection,
+    Connections,
+    CreateConnection,
+    UpdateConnection,
+)
+from codat_commerce_async.models.enums import ConnectionStatus
+from codat_commerce_async.models.sync_flow import SyncFlowUrl
+from codat_commerce_async.policies import CallOptions
+from codat_commerce_async.resources import _arguments
+
+__all__ = ["ConnectionsResource"]
+
+CREATE = Operation("create-connection", "POST", "/companies/{companyId}/connections", Connection)
+GET_SYNC_FLOW_URL = Operation(
+    "get-sync-flow-url", "GET", "/config/sync/commerce/{commerceKey}/{accountingKey}/start", SyncFlowUrl
+)
+LIST = Operation("list-connections", "GET", "/companies/{companyId}/connections", Connections)
+UPDATE_AUTHORIZATION = Operation(
+    "update-connection-authorization",
+    "PUT",
+    "/companies/{companyId}/connections/{connectionId}/authorization",
+    Connection,
+)
+UPDATE_CONNECTION = Operation(
+    "update-connection", "PATCH", "/companies/{companyId}/connections/{connectionId}", Connection
+)
+
+
+class ConnectionsResource:
+    """A company's connections. Every method takes the options of `CallOptions` too."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._call = caller.call
+
+    async def create(self, company_id: str, *, platform_key: str, **options: Unpack[CallOptions]) -> Connection:
+        """A new connection of the company to a platform (`gbol` is Xero), which its people have yet to authorize.
+
+        POST /companies/{companyId}/connections. Raises 401, 402, 403, 404, 429 by their classes, and
+        OutcomeUnknownError when the answer was lost for good or is a 5xx.
+        """
+        body = CreateConnection(platform_key=_arguments.platform_key("platform_key", platform_key))
+        return await self._call(CREATE, company_id, body=body, **options)
+
+    async def get_sync_flow_url(
+        self,
+        *,
+        commerce_key: str,
+        accounting_key: str,
+        merchant_identifier: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> SyncFlowUrl:
+        """A URL at which a merchant connects both platforms; makes the company and its connections.
+
+        The URL carries a one-time passcode that is good for 30 seconds: hand it on at once, keep it out of logs.
+        `merchant_identifier` is the merchant's name or a company id.
+
+        GET /config/sync/commerce/{commerceKey}/{accountingKey}/start. Raises 400, 401, 402, 403, 404, 429, 500, 503
+        by their classes.
+        """
+        commerce = _arguments.platform_key("commerce_key", commerce_key)
+        accounting = _arguments.platform_key("accounting_key", accounting_key)
+        query = {"merchantIdentifier": merchant_identifier}
+        return await self._call(GET_SYNC_FLOW_URL, commerce, accounting, query=query, **options)
+
+    def list(
+        self,
+        company_id: str,
+        *,
+        page: int | None = None,
+        page_size: int | None = None,
+        query: str | None = None,
+        order_by: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Pages[Connections, Connection]:
+        """The company's connections: `await` one page of them, or `async for` over all.
+
+        `page` counts from 1, `page_size` goes to 5000 (Codat's default is 100), `query` is in Codat's query language,
+        `order_by` names a field, with a `-` before it for descending.
+
+        GET /companies/{companyId}/connections. Raises 400, 401, 402, 403, 404, 429, 500, 503 by their classes.
+        """
+        LIST.fill((company_id,))
+        asked = _arguments.page_query(page, page_size, query, order_by)
+        return Pages(lambda query: self._call(LIST, company_id, query=query, **options), asked)
+
+    async def update_authorization(
+        self,
+        company_id: str,
+        connection_id: str,
+        authorization: Mapping[str, str],
+        **options: Unpack[CallOptions],
+    ) -> Connection:
+        """The connection with new credentials for its platform, which are sent and kept nowhere else.
+
+        PUT /companies/{companyId}/connections/{connectionId}/authorization. Raises 401, 402, 403, 404, 429, 500, 503
+        by their classes.
+        """
+        body = _arguments.texts("authorization", authorization)
+        return await self._call(UPDATE_AUTHORIZATION, company_id, connection_id, body=body, **options)
+
+    async def update_connection(
+        self,
+        company_id: str,
+        connection_id: str,
+        *,
+        status: ConnectionStatus | str,
+        **options: Unpack[CallOptions],
+    ) -> Connection:
+        """The connection with its status changed; `Unlinked` stops reading and writing through it.
+
+        PATCH /companies/{companyId}/connections/{connectionId}. Raises 401, 402, 403, 404, 429 by their classes, and
+        OutcomeUnknownError when the answer was lost for good or is a 5xx.
+        """
+        body = UpdateConnection(status=_arguments.connection_status("status", status))
+        return await self._call(UPDATE_CONNECTION, company_id, connection_id, body=body, **options)

@@ -1,0 +1,269 @@
+"""Sync: ask for syncs, look at them, and see them through to their end."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from random import Random
+from typing import Unpack
+
+from codat_commerce_async._caller import Caller
+from codat_commerce_async._operation import Operation
+from codat_commerce_async.models.exchange import Answer
+from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.models.sync import (
+    CompanySyncStatus,
+    DateRange,
+    SyncRange,
+    SyncStatus,
+    SyncSummary,
+    SyncToLatestArgs,
+)
+from codat_commerce_async.policies import CallOptions, LookOptions, PollPolicy
+from codat_commerce_async.syncing.hints import Hints
+from codat_commerce_async.syncing.request import SyncRequest
+from codat_commerce_async.syncing.starting import start
+from codat_commerce_async.syncing.waiting import raise_if_failed, wait, watch
+
+__all__ = ["SyncResource"]
+
+REQUEST = Operation("request-sync", "POST", "/companies/{companyId}/sync/commerce/latest", SyncSummary)
+REQUEST_FOR_DATE_RANGE = Operation(
+    "request-sync-for-date-range", "POST", "/meta/companies/{companyId}/sync/commerce/historic", SyncSummary
+)
+GET_STATUS = Operation("get-sync-status", "GET", "/meta/companies/{companyId}/sync/commerce/status", SyncStatus)
+GET_LAST_SUCCESSFUL_SYNC = Operation(
+    "get-last-successful-sync",
+    "GET",
+    "/companies/{companyId}/sync/commerce/syncs/lastSuccessful/status",
+    CompanySyncStatus,
+)
+GET_LATEST_SYNC = Operation(
+    "get-latest-sync", "GET", "/companies/{companyId}/sync/commerce/syncs/latest/status", CompanySyncStatus
+)
+GET = Operation(
+    "get-sync-by-id", "GET", "/companies/{companyId}/sync/commerce/syncs/{syncId}/status", CompanySyncStatus
+)
+LIST = Operation(
+    "list-syncs",
+    "GET",
+    "/companies/{companyId}/sync/commerce/syncs/list/status",
+    tuple[CompanySyncStatus, ...],
+)
+
+# An hour: a sync that takes longer than that is worth a look by a person.
+_WAIT = 3600.0
+
+
+class SyncResource:
+    """A company's syncs. Every method takes the options of `CallOptions` too."""
+
+    def __init__(self, caller: Caller, poll: PollPolicy, hints: Hints) -> None:
+        self._call = caller.call
+        self._api = _Api(caller, hints)
+        self._poll = poll
+        self._hints = hints
+
+    async def request(
+        self, company_id: str, *, sync_to: datetime | None = None, **options: Unpack[CallOptions]
+    ) -> SyncSummary:
+        """Codat's answer to the request for a sync from the last successful one up to `sync_to` (None: up to now).
+
+        `start` does the same and more: it settles a lost answer, and its handle finds the sync again.
+
+        POST /companies/{companyId}/sync/commerce/latest. Raises 400, 401, 402, 403, 404, 429 by their classes, and
+        OutcomeUnknownError when the answer was lost for good or is a 5xx.
+        """
+        asked = SyncRequest(company_id=company_id, sync_to=sync_to)
+        return (await self._api.ask(asked, options)).value
+
+    async def request_for_date_range(
+        self, company_id: str, *, start: datetime, finish: datetime, **options: Unpack[CallOptions]
+    ) -> SyncSummary:
+        """Codat's answer to the request for a sync of the period from `start` to `finish`, both aware datetimes.
+
+        POST /meta/companies/{companyId}/sync/commerce/historic. Raises 400, 401, 402, 403, 404, 429 by their classes,
+        and OutcomeUnknownError when the answer was lost for good or is a 5xx.
+        """
+        asked = SyncRequest(company_id=company_id, start=start, finish=finish)
+        return (await self._api.ask(asked, options)).value
+
+    async def get_status(self, company_id: str, **options: Unpack[CallOptions]) -> SyncStatus:
+        """Where the company's newest sync has got to, with both of its ids and the company's connections.
+
+        GET /meta/companies/{companyId}/sync/commerce/status. Raises 401, 402, 403, 404, 429, 500, 503 by their
+        classes.
+        """
+        return await self._call(GET_STATUS, company_id, **options)
+
+    async def get_last_successful_sync(self, company_id: str, **options: Unpack[CallOptions]) -> CompanySyncStatus:
+        """The status of the company's last sync that ended well.
+
+        GET /companies/{companyId}/sync/commerce/syncs/lastSuccessful/status. Raises 401, 402, 403, 404, 429, 500, 503
+        by their classes.
+        """
+        return await self._call(GET_LAST_SUCCESSFUL_SYNC, company_id, **options)
+
+    async def get_latest_sync(self, company_id: str, **options: Unpack[CallOptions]) -> CompanySyncStatus:
+        """The status of the company's newest sync.
+
+        GET /companies/{companyId}/sync/commerce/syncs/latest/status. Raises 401, 402, 403, 404, 429, 500, 503 by
+        their classes.
+        """
+        return await self._call(GET_LATEST_SYNC, company_id, **options)
+
+    async def get(self, company_id: str, sync_id: str, **options: Unpack[CallOptions]) -> CompanySyncStatus:
+        """Where one sync has got to; `sync_id` is a status's `sync_id`, not a summary's `commerce_sync_id`.
+
+        GET /companies/{companyId}/sync/commerce/syncs/{syncId}/status. Raises 401, 402, 403, 404, 429, 500, 503 by
+        their classes.
+        """
+        return await self._call(GET, company_id, sync_id, **options)
+
+    async def list(self, company_id: str, **options: Unpack[CallOptions]) -> tuple[CompanySyncStatus, ...]:
+        """The statuses of all of the company's syncs; this list is not paged.
+
+        GET /companies/{companyId}/sync/commerce/syncs/list/status. Raises 401, 402, 403, 404, 429, 500, 503 by their
+        classes.
+        """
+        return await self._call(LIST, company_id, **options)
+
+    async def start(
+        self,
+        company_id: str,
+        *,
+        sync_to: datetime | None = None,
+        date_range: tuple[datetime, datetime] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> SyncHandle:
+        """The handle of exactly one sync that was started: up to `sync_to`, or of `date_range`.
+
+        A lost answer is asked for again under the same key. After a 5xx, which Codat would only replay, it is looked
+        whether a sync has begun since; if so, that one is taken (`handle.adopted`), and only if none has it is asked
+        again. Raises OutcomeUnknownError when that cannot be told, and what `request` raises.
+        """
+        start_, finish = date_range if date_range is not None else (None, None)
+        request = SyncRequest(company_id=company_id, sync_to=sync_to, start=start_, finish=finish)
+        return await start(self._api, request, options)
+
+    async def wait(
+        self,
+        handle: SyncHandle | str,
+        sync_id: str | None = None,
+        *,
+        timeout: float | None = _WAIT,
+        poll: PollPolicy | None = None,
+        raise_on_failure: bool = True,
+        **options: Unpack[LookOptions],
+    ) -> SyncStatus:
+        """The terminal status of a sync, given by its handle, or by company id and sync id.
+
+        Raises SyncFailedError for a sync that failed, unless `raise_on_failure` is False, and SyncWaitTimeoutError
+        after `timeout` seconds (None: never); the sync itself goes on, and its handle can be waited for again. What
+        a look runs into is survived as long as there is time; 401, 403 and a lasting 404 end the wait.
+        """
+        meant = _handle(handle, sync_id)
+        status = await wait(self._api, meant, poll or self._poll, timeout, options)
+        if raise_on_failure:
+            raise_if_failed(meant, status)
+        return status
+
+    def watch(
+        self,
+        handle: SyncHandle | str,
+        sync_id: str | None = None,
+        *,
+        timeout: float | None = _WAIT,
+        poll: PollPolicy | None = None,
+        **options: Unpack[LookOptions],
+    ) -> AsyncIterator[SyncStatus]:
+        """Every change of a sync's status, up to the terminal one, which is given like any other.
+
+        Raises SyncWaitTimeoutError after `timeout` seconds (None: never).
+        """
+        return watch(self._api, _handle(handle, sync_id), poll or self._poll, timeout, options)
+
+    async def run(
+        self,
+        company_id: str,
+        *,
+        sync_to: datetime | None = None,
+        date_range: tuple[datetime, datetime] | None = None,
+        timeout: float | None = _WAIT,
+        poll: PollPolicy | None = None,
+        raise_on_failure: bool = True,
+        **options: Unpack[LookOptions],
+    ) -> SyncStatus:
+        """The terminal status of a sync that is started now: `start` and `wait` in one.
+
+        Raises what both raise. `timeout` is for the wait. Whoever must be able to go on after a crash keeps the handle
+        and calls the two in turn.
+        """
+        handle = await self.start(company_id, sync_to=sync_to, date_range=date_range, **options)
+        return await self.wait(handle, timeout=timeout, poll=poll, raise_on_failure=raise_on_failure, **options)
+
+    def hint(self, company_id: str) -> int:
+        """Make whoever waits for a sync of the company look at once; tells how many did.
+
+        For webhooks: no event announces the end of a sync, but a `read.completed` or a `*.write.*` of the company makes
+        it worth a look.
+        """
+        return self._hints.give(company_id)
+
+
+def _handle(handle: SyncHandle | str, sync_id: str | None) -> SyncHandle:
+    if isinstance(handle, SyncHandle):
+        if sync_id is not None:
+            raise TypeError("give a handle, or a company id and a sync id")
+        return handle
+    if sync_id is None:
+        raise TypeError("give the sync id too; it says which of the company's syncs is meant")
+    GET.fill((handle, sync_id))
+    return SyncHandle(company_id=handle, sync_id=sync_id)
+
+
+class _Api:
+    """The work with syncs sees the client through this."""
+
+    def __init__(self, caller: Caller, hints: Hints) -> None:
+        self._caller = caller
+        self._hints = hints
+
+    @property
+    def random(self) -> Random:
+        return self._caller.random
+
+    def time(self) -> float:
+        return self._caller.lifetime.enter().time()
+
+    def now(self) -> float:
+        return self._caller.now()
+
+    def server_time(self, local: float) -> datetime:
+        return self._caller.server_time(local)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._caller.lifetime.sleep(seconds)
+
+    async def sleep_unless_hinted(self, company_id: str, seconds: float) -> None:
+        async with self._caller.lifetime.scope():
+            await self._hints.sleep(company_id, seconds)
+
+    def reserve(self, requests: int) -> None:
+        self._caller.gate.reserve(requests)
+
+    async def ask(self, request: SyncRequest, options: CallOptions) -> Answer[SyncSummary]:
+        if request.start is not None and request.finish is not None:
+            operation = REQUEST_FOR_DATE_RANGE
+            body: object = SyncRange(date_range=DateRange(start=request.start, finish=request.finish))
+        else:
+            operation = REQUEST
+            body = SyncToLatestArgs(sync_to=request.sync_to) if request.sync_to else SyncToLatestArgs()
+        return await self._caller.send(operation, request.company_id, body=body, new_work=True, **options)
+
+    async def look_at(self, company_id: str, sync_id: str, options: CallOptions) -> CompanySyncStatus:
+        return await self._caller.call(GET, company_id, sync_id, **options)
+
+    async def look_at_newest(self, company_id: str, options: CallOptions) -> SyncStatus:
+        return await self._caller.call(GET_STATUS, company_id, **options)
+
+    async def look_at_all(self, company_id: str, options: CallOptions) -> tuple[CompanySyncStatus, ...]:
+        return await self._caller.call(LIST, company_id, **options)

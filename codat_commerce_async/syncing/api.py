@@ -1,0 +1,61 @@
+"""What the work with syncs needs of the world: a few calls, the time, and chance."""
+
+from datetime import datetime
+from random import Random
+from typing import Protocol
+
+from codat_commerce_async.models.exchange import Answer
+from codat_commerce_async.models.sync import CompanySyncStatus, SyncStatus, SyncSummary
+from codat_commerce_async.policies import CallOptions
+from codat_commerce_async.syncing.request import SyncRequest
+
+__all__ = ["SyncApi"]
+
+
+class SyncApi(Protocol):
+    """The calls that start and look at syncs, and what they happen in."""
+
+    @property
+    def random(self) -> Random:
+        """Where keys and jitter come from."""
+        ...
+
+    def time(self) -> float:
+        """Seconds on a clock that only goes forward."""
+        ...
+
+    def now(self) -> float:
+        """The local wall clock, in epoch seconds."""
+        ...
+
+    def server_time(self, local: float) -> datetime:
+        """What the server's clock showed at a moment of the local one."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass; raises ClientClosedError when the client is closed meanwhile."""
+        ...
+
+    async def sleep_unless_hinted(self, company_id: str, seconds: float) -> None:
+        """Let time pass, less of it when there is a hint that something happened at the company."""
+        ...
+
+    def reserve(self, requests: int) -> None:
+        """Keep so many of the day's requests; negative numbers give them back."""
+        ...
+
+    async def ask(self, request: SyncRequest, options: CallOptions) -> Answer[SyncSummary]:
+        """Ask for a sync."""
+        ...
+
+    async def look_at(self, company_id: str, sync_id: str, options: CallOptions) -> CompanySyncStatus:
+        """One sync's status."""
+        ...
+
+    async def look_at_newest(self, company_id: str, options: CallOptions) -> SyncStatus:
+        """The newest sync's status, with both of its ids."""
+        ...
+
+    async def look_at_all(self, company_id: str, options: CallOptions) -> tuple[CompanySyncStatus, ...]:
+        """The statuses of all syncs of a company."""
+        ...

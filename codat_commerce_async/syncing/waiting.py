@@ -1,0 +1,195 @@
+"""How the end of a running sync is awaited."""
+
+import logging
+import math
+from collections.abc import AsyncIterator, Iterator
+from random import Random
+
+from codat_commerce_async.errors import (
+    CodatError,
+    DecodeError,
+    NotFoundError,
+    QuotaExhaustedError,
+    RateLimitError,
+    ServerError,
+    StatusError,
+    SyncFailedError,
+    SyncWaitTimeoutError,
+    TransportError,
+)
+from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.models.sync import SyncStatus
+from codat_commerce_async.policies import CallOptions, LookOptions, PollPolicy, RetryPolicy
+from codat_commerce_async.syncing.api import SyncApi
+from codat_commerce_async.syncing.identity import Tracker
+
+__all__ = ["raise_if_failed", "wait", "watch"]
+
+_logger = logging.getLogger("codat_commerce_async")
+
+# What a look may run into without the wait being over; the next look is the retry.
+_SURVIVED = (TransportError, ServerError, RateLimitError, QuotaExhaustedError, DecodeError)
+# How long a sync may stay out of sight before its 404 is believed.
+_GRACE = 60.0
+# How long the last look, which begins when the time is up, may take.
+_LAST_LOOK = 15.0
+# What a wait keeps of the day's requests, so that new work does not take its last looks.
+_RESERVED = 2
+
+
+async def watch(
+    api: SyncApi, handle: SyncHandle, poll: PollPolicy, timeout: float | None, options: LookOptions
+) -> AsyncIterator[SyncStatus]:
+    """Every change of the sync's status, the first that is seen included, up to the terminal one.
+
+    Raises SyncWaitTimeoutError when `timeout` seconds are over; the sync goes on.
+    """
+    watcher = _Watcher(api, handle, timeout, options)
+    api.reserve(_RESERVED)
+    try:
+        for pause in _pauses(poll, api.random, watcher.age()):
+            await watcher.pause(pause)
+            last = watcher.last
+            status = await watcher.look()
+            if status is not None:
+                if last is None or _differ(last, status):
+                    yield status
+                if status.is_terminal:
+                    return
+            watcher.check_time()
+    finally:
+        api.reserve(-_RESERVED)
+
+
+async def wait(
+    api: SyncApi, handle: SyncHandle, poll: PollPolicy, timeout: float | None, options: LookOptions
+) -> SyncStatus:
+    """The terminal status of the sync, whether it ended well or not."""
+    async for status in watch(api, handle, poll, timeout, options):
+        if status.is_terminal:
+            return status
+    raise AssertionError("a watch ends with a terminal status or raises")
+
+
+def raise_if_failed(handle: SyncHandle, status: SyncStatus) -> None:
+    """Raise SyncFailedError if the sync failed."""
+    if not status.failed:
+        return
+    said = f": {status.error_message}" if status.error_message else ""
+    raise SyncFailedError(
+        f"the sync of company {handle.company_id} failed with {status.sync_status_code}, {status.outcome.value}{said}",
+        handle,
+        status,
+    )
+
+
+class _Watcher:
+    """One wait: what it looks at, and how much time it has."""
+
+    def __init__(self, api: SyncApi, handle: SyncHandle, timeout: float | None, options: LookOptions) -> None:
+        self._api = api
+        self._tracker = Tracker(api, handle)
+        self._options = CallOptions(
+            retry=options.get("retry", RetryPolicy.none()),
+            headers=options.get("headers", {}),
+            background=options.get("background", False),
+        )
+        self._began = api.time()
+        self._in_sight = self._began - self.age()
+        self._timeout = timeout
+        self._floor = 0.0
+        self._looks = 0
+        self.last: SyncStatus | None = None
+
+    def age(self) -> float:
+        """Seconds since the sync was asked for; a sync that is only known by its id may be as old as can be."""
+        asked = self._tracker.handle.requested_at
+        if asked is None:
+            return math.inf
+        return max(0.0, (self._api.server_time(self._api.now()) - asked).total_seconds())
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before the next look, as long as the server asks at least, and not past the time that there is."""
+        seconds = max(seconds, self._floor)
+        left = self._left()
+        if left is not None:
+            seconds = min(seconds, left)
+        await self._api.sleep_unless_hinted(self._tracker.handle.company_id, seconds)
+
+    async def look(self) -> SyncStatus | None:
+        """The status, or None when nothing could be seen this time."""
+        self._looks += 1
+        self._floor = 0.0
+        try:
+            status = await self._tracker.look(self._look_options())
+        except NotFoundError:
+            if self._api.time() - self._in_sight > _GRACE:
+                raise
+            return None
+        except _SURVIVED as error:
+            self._survive(error)
+            return None
+        self._in_sight = self._api.time()
+        if status is not None:
+            self.last = status
+            if status.outcome.name == "UNKNOWN":
+                _logger.warning("unknown sync status code %s taken for running", status.sync_status_code)
+        return status
+
+    def check_time(self) -> None:
+        """Raise SyncWaitTimeoutError when the time is up."""
+        left = self._left()
+        if left is not None and left <= 0:
+            elapsed = self._api.time() - self._began
+            raise SyncWaitTimeoutError(
+                f"the sync of company {self._tracker.handle.company_id} had not ended after {elapsed:.0f} s; "
+                "it goes on at Codat, and its handle can be waited for again",
+                self._tracker.handle,
+                self.last,
+                elapsed,
+                self._looks,
+            )
+
+    @property
+    def handle(self) -> SyncHandle:
+        """What is known of the sync's ids by now."""
+        return self._tracker.handle
+
+    def _look_options(self) -> CallOptions:
+        left = self._left()
+        if left is None:
+            return self._options
+        return {**self._options, "timeout": max(left, 0.0) + _LAST_LOOK}
+
+    def _left(self) -> float | None:
+        return None if self._timeout is None else self._began + self._timeout - self._api.time()
+
+    def _survive(self, error: CodatError) -> None:
+        asked = error.retry_after if isinstance(error, StatusError | QuotaExhaustedError) else None
+        left = self._left()
+        if isinstance(error, QuotaExhaustedError) and asked is not None and left is not None and asked > left:
+            raise error
+        self._floor = asked or 0.0
+        _logger.warning("could not look at the sync of company %s: %s", self.handle.company_id, error)
+
+
+def _pauses(poll: PollPolicy, random: Random, age: float) -> Iterator[float]:
+    """The pauses before each look: the first soon after the start, then growing, each spread by chance."""
+    first = poll.initial_delay - age
+    # A sync from before a restart is looked at soon, but not in step with all the others.
+    yield (first * random.uniform(1.0, 1.0 + poll.jitter) if first > 0 else random.uniform(0.0, poll.initial_delay))
+    pause = poll.interval
+    while True:
+        yield pause * random.uniform(1.0 - poll.jitter, 1.0 + poll.jitter)
+        pause = min(pause * poll.factor, poll.max_interval)
+
+
+def _differ(before: SyncStatus, now: SyncStatus) -> bool:
+    """Whether anything changed that Codat says of the sync itself."""
+    return (
+        before.sync_status_code != now.sync_status_code
+        or before.sync_status != now.sync_status
+        or before.error_message != now.error_message
+        or before.sync_exception_message != now.sync_exception_message
+        or before.data_pushed != now.data_pushed
+    )
