@@ -35,15 +35,11 @@ def decode(body: bytes, answer: type[T]) -> T:
     such type.
     """
     read = _reader(cast("Hashable", answer))
-    try:
-        return cast("T", read(_parse(body, answer), answer))
-    except Misfit as misfit:
-        path = f"${misfit.path}"
-        error = DecodeError(f"the answer does not fit at {path}: {misfit}", None, path, None)
-    except (ValueError, RecursionError):
-        error = DecodeError(_what_is_wrong_with(body))
-    # Raised out here, so that neither the context nor a traceback that shows locals has a part of the answer.
-    del body
+    value, error = _attempt(body, answer, read)
+    if error is None:
+        return cast("T", value)
+    # Raised here, so that neither the context nor a traceback that shows locals has a part of the answer.
+    del body, value
     raise error
 
 
@@ -80,6 +76,20 @@ def encode(value: object) -> bytes:
 
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 _INTEGERS = range(-(2**63), 2**64)
+
+
+def _attempt(body: bytes, answer: object, read: Read) -> tuple[object, DecodeError | None]:
+    try:
+        data = _parse(body, answer)
+    except (ValueError, RecursionError):
+        return None, DecodeError(_what_is_wrong_with(body))
+    try:
+        return read(data, answer), None
+    except Misfit as misfit:
+        path = f"${misfit.path}"
+        return None, DecodeError(f"the answer does not fit at {path}: {misfit}", None, path)
+    except Exception:  # noqa: BLE001 - what reads a type that is not of this library may raise anything
+        return None, DecodeError("the answer does not fit", None, "$")
 
 
 def _parse(body: bytes, answer: object) -> object:
@@ -151,6 +161,7 @@ def _converter() -> Converter:
     converter.register_unstructure_hook(UUID, str)
     converter.register_unstructure_hook(Decimal, _plain_decimal)
     converter.register_unstructure_hook_func(_is_open_enum, lambda member: member.value)
+    converter.register_unstructure_hook(type(UNSET), _plain_unset)
     converter.register_unstructure_hook_factory(is_model, lambda cls: model_writer(cls, converter.unstructure))
     return converter
 
@@ -172,11 +183,11 @@ def _optional_reader(kind: object) -> Read:
 
 
 def _is_sequence(kind: object) -> bool:
-    return get_origin(kind) is list or (get_origin(kind) is tuple and get_args(kind)[1:] == (...,))
+    return kind is list or get_origin(kind) is list or (get_origin(kind) is tuple and get_args(kind)[1:] == (...,))
 
 
 def _sequence_reader(kind: object) -> Read:
-    make, item = cast("type", get_origin(kind)), get_args(kind)[0]
+    make, item = cast("type", get_origin(kind) or kind), (get_args(kind) or (object,))[0]
     read_item = _reader(item)
 
     def read(values: object, _: object) -> object:
@@ -252,6 +263,10 @@ def _plain_decimal(number: Decimal) -> orjson.Fragment:
 def _plain_time(moment: datetime) -> str:
     text = moment.isoformat()
     return f"{text[:-6]}Z" if text.endswith("+00:00") else text
+
+
+def _plain_unset(_: object) -> NoReturn:
+    raise TypeError("UNSET leaves out a field or a key; there is nothing here to leave out")
 
 
 def _with_long_integers(plain: object) -> object:

@@ -1,0 +1,344 @@
+"""What people change of a configuration every day, with the checks that Codat makes when it is too late.
+
+Each `select_...` returns a changed copy, to be written back with `set_configuration`. It raises ValueError
+for what a sync would fail on, and says in the words of the JSON which options it looked at.
+Source: https://docs.codat.io/commerce/error-documentation#how-to-resolve-configuration-errors
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
+
+from attrs import evolve, frozen
+
+from codat_commerce_async.models.configuration import (
+    AccountConfiguration,
+    CommerceConfiguration,
+    Configuration,
+    NewTaxRates,
+    TaxRateMapping,
+)
+from codat_commerce_async.models.enums import SyncFrequency
+
+__all__ = [
+    "AccountSection",
+    "ConfigurationProblem",
+    "configuration_problems",
+    "map_tax_rates",
+    "select_account",
+    "select_customer",
+    "select_default_zero_tax_rate",
+    "select_frequency",
+    "select_grouping_period",
+    "select_invoice_grouping",
+    "select_invoice_line_grouping",
+    "select_invoice_status",
+    "select_supplier",
+    "select_tax_rate",
+    "unselected_accounts",
+]
+
+AccountSection: TypeAlias = Literal["sales", "payments", "new_payments", "fees"]
+"""The parts of a configuration that have accounts."""
+
+Path: TypeAlias = tuple[str, ...]
+
+
+@frozen
+class ConfigurationProblem:
+    """Something that a sync would fail on; `path` leads to it, in the words of the JSON."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class _Slot(NamedTuple):
+    """Something to select: where it is, and there the fields with what is selected and with what can be."""
+
+    path: Path
+    selected: str
+    options: str
+
+
+_SALES = ("configuration", "sales")
+_LEVELS = (*_SALES, "grouping", "grouping_levels")
+_NEW_TAX_RATES = (*_SALES, "new_tax_rates")
+
+_FREQUENCY = _Slot(("schedule",), "selected_frequency", "frequency_options")
+_CUSTOMER = _Slot((*_SALES, "sales_customer"), "selected_customer_id", "customer_options")
+_SUPPLIER = _Slot(("configuration", "fees", "fees_supplier"), "selected_supplier_id", "supplier_options")
+_INVOICE_STATUS = _Slot((*_SALES, "invoice_status"), "selected_invoice_status", "invoice_status_options")
+_PERIOD = _Slot((*_SALES, "grouping", "grouping_period"), "selected_grouping_period", "grouping_period_options")
+_INVOICE_LEVEL = _Slot((*_LEVELS, "invoice_level"), "selected_group_by_options", "group_by_options")
+_LINE_LEVEL = _Slot((*_LEVELS, "invoice_line_level"), "selected_group_by_options", "group_by_options")
+_ZERO_TAX_RATE = _Slot(_NEW_TAX_RATES, "selected_default_zero_tax_rate_id", "default_zero_tax_rate_options")
+
+_SECTIONS: Mapping[AccountSection, str] = {
+    "sales": "sync_sales",
+    "payments": "sync_payments",
+    "new_payments": "sync_payments",
+    "fees": "sync_fees",
+}
+"""The sections with accounts, and what switches each on."""
+
+
+def _account(section: str, account: str) -> _Slot:
+    return _Slot(("configuration", section, "accounts", account), "selected_account_id", "account_options")
+
+
+def _tax_rate(percentage: str) -> _Slot:
+    return _Slot((*_SALES, "tax_rates", percentage), "selected_tax_rate_id", "tax_rate_options")
+
+
+def select_account(
+    configuration: Configuration, section: AccountSection, account: str, account_id: str
+) -> Configuration:
+    """Return the configuration with an account selected for a slot, such as `refund` of `sales`.
+
+    Prepaid sales and prepaid payments cannot share one, nor can cards and payouts.
+    """
+    return _select(configuration, _account(section, account), account_id)
+
+
+def select_tax_rate(configuration: Configuration, percentage: str, tax_rate_id: str) -> Configuration:
+    """Return the configuration with a tax rate selected for a percentage, such as `17.5`."""
+    return _select(configuration, _tax_rate(percentage), tax_rate_id)
+
+
+def select_default_zero_tax_rate(configuration: Configuration, tax_rate_id: str) -> Configuration:
+    """Return the configuration with the tax rate selected that stands for no tax."""
+    return _select(configuration, _ZERO_TAX_RATE, tax_rate_id)
+
+
+def select_customer(configuration: Configuration, customer_id: str) -> Configuration:
+    """Return the configuration with the customer selected that invoices are raised against."""
+    return _select(configuration, _CUSTOMER, customer_id)
+
+
+def select_supplier(configuration: Configuration, supplier_id: str) -> Configuration:
+    """Return the configuration with the supplier selected that fees are paid to."""
+    return _select(configuration, _SUPPLIER, supplier_id)
+
+
+def select_invoice_status(configuration: Configuration, status: str) -> Configuration:
+    """Return the configuration with the status selected that invoices are raised with.
+
+    It is `Submitted` or `Draft`, and not the latter while payments are synced.
+    """
+    return _select(configuration, _INVOICE_STATUS, status)
+
+
+def select_grouping_period(configuration: Configuration, period: str) -> Configuration:
+    """Return the configuration with the period selected whose sales make one invoice."""
+    return _select(configuration, _PERIOD, period)
+
+
+def select_invoice_grouping(configuration: Configuration, *options: str) -> Configuration:
+    """Return the configuration with what makes sales go to different invoices; without options, nothing does."""
+    return _select(configuration, _INVOICE_LEVEL, options)
+
+
+def select_invoice_line_grouping(configuration: Configuration, *options: str) -> Configuration:
+    """Return the configuration with what makes sales go to different lines; without options, nothing does."""
+    return _select(configuration, _LINE_LEVEL, options)
+
+
+def select_frequency(configuration: Configuration, frequency: str) -> Configuration:
+    """Return the configuration with how often the scheduled sync runs."""
+    return _select(configuration, _FREQUENCY, SyncFrequency(frequency))
+
+
+def map_tax_rates(
+    configuration: Configuration, commerce_tax_rate_ids: Collection[str], accounting_tax_rate_id: str
+) -> Configuration:
+    """Return the configuration with tax components of the commerce software mapped to one accounting tax rate.
+
+    A component that was mapped elsewhere is so no more.
+    """
+    rates = cast("NewTaxRates", _at(configuration, _NEW_TAX_RATES))
+    ids = tuple(dict.fromkeys(commerce_tax_rate_ids))
+    _require_options(ids, rates.commerce_tax_rate_options, (*_NEW_TAX_RATES, "commerce_tax_rate_options"))
+    accounting_options = (*_NEW_TAX_RATES, "accounting_tax_rate_options")
+    _require_options((accounting_tax_rate_id,), rates.accounting_tax_rate_options, accounting_options)
+    mappings = tuple(_mapped(rates.tax_rate_mappings, ids, accounting_tax_rate_id))
+    return cast("Configuration", _with(configuration, (*_NEW_TAX_RATES, "tax_rate_mappings"), mappings))
+
+
+def unselected_accounts(configuration: Configuration) -> tuple[tuple[AccountSection, str], ...]:
+    """Return the section and the name of each account that is required and has no selection.
+
+    Sections that are switched off are left out.
+    """
+    return tuple(
+        (section, name)
+        for section, name, account in _accounts(configuration)
+        if account.required and not account.selected_account_id
+    )
+
+
+def configuration_problems(configuration: Configuration) -> tuple[ConfigurationProblem, ...]:
+    """Return what Codat documents configuration errors for, as far as the configuration shows it.
+
+    What is not in the configuration, or belongs to a section that is switched off, is no problem.
+    """
+    return (
+        *(problem for slot in _slots(configuration) for problem in _slot_problems(configuration, slot)),
+        *_conflicts(configuration),
+    )
+
+
+def _slots(configuration: Configuration) -> Iterator[_Slot]:
+    yield _FREQUENCY
+    for section, name, account in _accounts(configuration):
+        if account.required or account.selected_account_id:
+            yield _account(section, name)
+    commerce = configuration.configuration
+    if commerce and commerce.sales and commerce.sales.sync_sales is not False:
+        yield from (_CUSTOMER, _INVOICE_STATUS, _PERIOD, _INVOICE_LEVEL, _LINE_LEVEL)
+        yield from map(_tax_rate, commerce.sales.tax_rates)
+    if commerce and commerce.fees and commerce.fees.sync_fees is not False:
+        yield _SUPPLIER
+
+
+def _slot_problems(configuration: Configuration, slot: _Slot) -> Iterator[ConfigurationProblem]:
+    try:
+        holder = _at(configuration, slot.path)
+    except ValueError:
+        return
+    selected, path = getattr(holder, slot.selected), (*slot.path, slot.selected)
+    if selected is None or selected == "":
+        yield ConfigurationProblem(_in_json(path), "nothing is selected")
+        return
+    options, where = _ids(getattr(holder, slot.options)), _in_json((*slot.path, slot.options))
+    if not options.issuperset((selected,) if isinstance(selected, str) else selected):
+        yield ConfigurationProblem(_in_json(path), f"the selection is not among {where}")
+
+
+def _conflicts(configuration: Configuration) -> Iterator[ConfigurationProblem]:
+    """Find selections that are sound each by itself, but not together."""
+    commerce = configuration.configuration
+    if commerce is None:
+        return
+    status = _invoice_status(commerce)
+    if status not in {"", "submitted", "draft"}:
+        yield ConfigurationProblem(_STATUS_PATH, "an invoice is raised as Submitted or Draft")
+    selected: dict[tuple[str, str], str] = {
+        (section, name.lower()): account.selected_account_id
+        for section, name, account in _accounts(configuration)
+        if account.selected_account_id
+    }
+    for section in _payment_sections(commerce):
+        path = _in_json(("configuration", section, "accounts"))
+        if status == "draft":
+            yield ConfigurationProblem(_STATUS_PATH, f"a Draft takes no payments, and {path} are synced")
+        if _shared(selected, ("sales", "prepaid"), (section, "prepaidpayment")):
+            yield ConfigurationProblem(path, "prepaidPayment shares its account with prepaid of the sales")
+        if _shared(selected, (section, "card"), (section, "payout")):
+            yield ConfigurationProblem(path, "card and payout share an account")
+    if commerce.fees and commerce.fees.sync_fees and not _has_payment_account(commerce):
+        yield ConfigurationProblem("configuration.fees.syncFees", "fees take a selected account for payments")
+
+
+def _invoice_status(commerce: CommerceConfiguration) -> str:
+    invoice = commerce.sales.invoice_status if commerce.sales else None
+    return (invoice.selected_invoice_status or "").lower() if invoice else ""
+
+
+def _has_payment_account(commerce: CommerceConfiguration) -> bool:
+    return any(
+        account.selected_account_id
+        for section in (commerce.payments, commerce.new_payments)
+        if section
+        for account in section.accounts.values()
+    )
+
+
+def _shared(selected: Mapping[tuple[str, str], str], one: tuple[str, str], other: tuple[str, str]) -> bool:
+    return one in selected and selected[one] == selected.get(other)
+
+
+def _payment_sections(commerce: CommerceConfiguration) -> Iterator[AccountSection]:
+    if commerce.payments and commerce.payments.sync_payments:
+        yield "payments"
+    if commerce.new_payments and commerce.new_payments.sync_payments:
+        yield "new_payments"
+
+
+def _accounts(configuration: Configuration) -> Iterator[tuple[AccountSection, str, AccountConfiguration]]:
+    """Find the accounts of the sections that are not switched off."""
+    for section, switch in _SECTIONS.items():
+        part: Any = getattr(configuration.configuration, section, None)
+        if part is not None and getattr(part, switch) is not False:
+            for name, account in part.accounts.items():
+                yield section, name, account
+
+
+def _select(configuration: Configuration, slot: _Slot, value: str | tuple[str, ...]) -> Configuration:
+    holder = _at(configuration, slot.path)
+    values = (value,) if isinstance(value, str) else value
+    _require_options(values, getattr(holder, slot.options), (*slot.path, slot.options))
+    changed = cast("Configuration", _with(configuration, (*slot.path, slot.selected), value))
+    before = set(_conflicts(configuration))
+    for problem in _conflicts(changed):
+        if problem not in before:
+            raise ValueError(str(problem))
+    return changed
+
+
+def _require_options(values: Collection[str], options: Collection[object], path: Path) -> None:
+    known = _ids(options)
+    for value in values:
+        if value not in known:
+            raise ValueError(f"{str(value)!r} is not among the {len(options)} options of {_in_json(path)}")
+
+
+def _ids(options: Collection[object]) -> set[object]:
+    return {getattr(option, "id", option) for option in options}
+
+
+def _mapped(
+    mappings: Collection[TaxRateMapping], ids: tuple[str, ...], accounting_tax_rate_id: str
+) -> Iterator[TaxRateMapping]:
+    mapping = TaxRateMapping(selected_commerce_tax_rate_ids=ids, selected_accounting_tax_rate_id=accounting_tax_rate_id)
+    for each in mappings:
+        rest = tuple(one for one in each.selected_commerce_tax_rate_ids if one not in ids)
+        if rest == each.selected_commerce_tax_rate_ids:
+            yield each
+        elif rest:
+            yield evolve(each, selected_commerce_tax_rate_ids=rest)
+    yield mapping
+
+
+def _at(holder: object, path: Path) -> object:
+    """Follow the path; raises ValueError where it ends too early."""
+    for number, step in enumerate(path):
+        inner = holder.get(step) if isinstance(holder, Mapping) else getattr(holder, step)
+        if inner is None:
+            names = f", only {', '.join(holder) or 'nothing'}" if isinstance(holder, Mapping) else ""
+            raise ValueError(f"the configuration has no {_in_json(path[: number + 1])}{names}")
+        holder = inner
+    return holder
+
+
+def _with(holder: object, path: Path, value: object) -> object:
+    """Copy the holder and what is on the path, with the value at its end."""
+    step, rest = path[0], path[1:]
+    if isinstance(holder, Mapping):
+        return {**holder, step: _with(holder[step], rest, value)}
+    model: Any = holder  # a configuration, or what is in one
+    return evolve(model, **{step: _with(getattr(model, step), rest, value) if rest else value})
+
+
+def _in_json(path: Path) -> str:
+    """Write the path in Codat's words; what follows a map's name is a key, and stays as it is."""
+    keys = {number + 1 for number, step in enumerate(path) if step in {"accounts", "tax_rates"}}
+    return ".".join(
+        step if number in keys else re.sub(r"_([a-z])", lambda hump: hump[1].upper(), step)
+        for number, step in enumerate(path)
+    )
+
+
+_STATUS_PATH = _in_json((*_INVOICE_STATUS.path, _INVOICE_STATUS.selected))
