@@ -143,10 +143,9 @@ def _reader(kind: Hashable) -> Read:
 @cache
 def _converter() -> Converter:
     converter = Converter()
-    for primitive in (str, int, float, bool):
-        converter.register_structure_hook(primitive, _read_primitive)
+    converter.register_structure_hook_func(lambda kind: kind in {str, int, float, bool}, _read_primitive)
     converter.register_structure_hook_func(lambda kind: kind in {object, Any}, lambda value, _: value)
-    converter.register_structure_hook(datetime, lambda value, _: read_time(value))
+    converter.register_structure_hook_func(lambda kind: kind is datetime, lambda value, _: read_time(value))
     converter.register_structure_hook_factory(_is_union, _optional_reader)
     converter.register_structure_hook_func(lambda kind: kind == LooseInt, lambda value, _: read_loose_int(value))
     converter.register_structure_hook_factory(_is_sequence, _sequence_reader)
