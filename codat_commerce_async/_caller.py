@@ -116,6 +116,14 @@ class Caller:
                 local += date.timestamp() - observed_at
         return datetime.fromtimestamp(local, UTC)
 
+    async def sleep(self, seconds: float) -> None:
+        """Sleep; raises ClientClosedError when the client is closed meanwhile."""
+        await self.lifetime.sleep(seconds)
+
+    def new_key(self) -> str:
+        """A new idempotency key."""
+        return str(UUID(int=self.random.getrandbits(128), version=4))
+
     def observe(self, headers: Mapping[str, str]) -> None:
         """Note what an answer's headers say of the time and of the day's quota."""
         now = self.now()
@@ -173,7 +181,10 @@ class _Exchange(Generic[T]):
             _check(operation, options)
         self._caller = caller
         self._operation = operation
-        self._key = _key(operation, options, caller.random)
+        self._key = None
+        if operation.repeat is Repeat.WITH_KEY:
+            # One for the whole call, however often it is sent.
+            self._key = options.get("idempotency_key") or caller.new_key()
         self._request = _request(operation, path, query, body, self._key, options)
         self._company_id = operation.company(path)
         self._policy = options.get("retry") or caller.retry
@@ -345,13 +356,6 @@ def _check(operation: Operation[object], options: CallOptions) -> None:
             UUID(key)
         except ValueError:
             raise ValueError("idempotency_key takes a GUID, such as str(uuid.uuid4())") from None
-
-
-def _key(operation: Operation[object], options: CallOptions, random: Random) -> str | None:
-    """One key for the whole call, however often it is sent."""
-    if operation.repeat is not Repeat.WITH_KEY:
-        return None
-    return options.get("idempotency_key") or str(UUID(int=random.getrandbits(128), version=4))
 
 
 def _request(

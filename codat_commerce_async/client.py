@@ -18,8 +18,11 @@ from codat_commerce_async._transport import AiohttpTransport, Credentials, Trans
 from codat_commerce_async.hooks import Hooks
 from codat_commerce_async.models.exchange import Answer, RateLimit
 from codat_commerce_async.policies import CallOptions, PollPolicy, Quota, RetryPolicy, Timeouts
+from codat_commerce_async.resources.advanced_controls import AdvancedControlsResource
 from codat_commerce_async.resources.connections import ConnectionsResource
+from codat_commerce_async.resources.integrations import IntegrationsResource
 from codat_commerce_async.resources.sync import SyncResource
+from codat_commerce_async.resources.sync_flow_settings import SyncFlowSettingsResource
 from codat_commerce_async.syncing.hints import Hints
 
 if TYPE_CHECKING:
@@ -112,6 +115,9 @@ class CodatCommerce:
         )
         self.connections = ConnectionsResource(self._caller)
         self.sync = SyncResource(self._caller, poll or PollPolicy(), Hints())
+        self.integrations = IntegrationsResource(self._caller)
+        self.advanced_controls = AdvancedControlsResource(self._caller)
+        self.sync_flow_settings = SyncFlowSettingsResource(self._caller)
 
     @classmethod
     def from_env(cls, **settings: Unpack[Settings]) -> Self:

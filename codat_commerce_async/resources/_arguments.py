@@ -1,16 +1,34 @@
 """What arguments must look like; anything else is refused, by name, before a request is sent."""
 
 import re
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 
 from codat_commerce_async._caller import Query
-from codat_commerce_async.models.enums import ConnectionStatus
+from codat_commerce_async.models.enums import ConnectionStatus, Locale
+from codat_commerce_async.models.sync_flow import Localization
 
-__all__ = ["aware", "connection_status", "page_query", "platform_key", "texts"]
+__all__ = [
+    "company_name",
+    "connection_status",
+    "in_utc",
+    "locale",
+    "localizations",
+    "page_query",
+    "platform_key",
+    "strings",
+    "tags",
+    "text",
+    "texts",
+]
 
 _PLATFORM_KEY = re.compile(r"[a-z]{4}", re.ASCII)
 _LARGEST_PAGE = 5000
+# As the specification of create-company has it.
+_COMPANY_NAME = re.compile(r"[A-Za-z0-9\s\-',&@.?!]+", re.ASCII)
+_MOST_TAGS = 10
+_LONGEST_TAG_NAME = 27
+_LONGEST_TAG_VALUE = 100
 
 
 def platform_key(name: str, value: str) -> str:
@@ -22,13 +40,65 @@ def platform_key(name: str, value: str) -> str:
     return value
 
 
-def aware(name: str, value: datetime) -> datetime:
-    """The value, if it is a moment in time and not just a clock's reading."""
-    if not isinstance(value, datetime):
-        raise TypeError(f"{name} takes a datetime, not {type(value).__name__}")
-    if value.utcoffset() is None:
-        raise ValueError(f"{name} takes a datetime with a time zone, such as datetime.now(UTC)")
+def text(name: str, value: str) -> str:
+    """The value, if it is a string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} takes a string, not {type(value).__name__}")
     return value
+
+
+def company_name(name: str, value: str) -> str:
+    """The value, if Codat takes it as a company's name."""
+    if not _COMPANY_NAME.fullmatch(text(name, value)) or not value.strip():
+        raise ValueError(f"{name} takes letters A to Z, digits, spaces and - ' , & @ . ? !, and at least one of them")
+    return value
+
+
+def tags(name: str, value: Mapping[str, str]) -> dict[str, str]:
+    """A copy of the value, if Codat takes it as a company's tags."""
+    copy = texts(name, value)
+    if len(copy) > _MOST_TAGS:
+        raise ValueError(f"{name} takes up to {_MOST_TAGS} tags, not {len(copy)}")
+    for tag, content in copy.items():
+        if not 1 <= len(tag) <= _LONGEST_TAG_NAME:
+            raise ValueError(f"{name} takes names of 1 to {_LONGEST_TAG_NAME} characters")
+        if len(content) > _LONGEST_TAG_VALUE:
+            raise ValueError(f"{name} takes values of up to {_LONGEST_TAG_VALUE} characters")
+    return copy
+
+
+def locale(name: str, value: Locale | str) -> str:
+    """The value, if the Sync flow has texts in that language."""
+    if not Locale(text(name, value)).is_known:
+        raise ValueError(f"{name} takes one of {', '.join(Locale)}")
+    return str(value)
+
+
+def localizations(name: str, value: Mapping[str, str | Localization | None]) -> dict[str, object]:
+    """The value as Codat takes texts, null among them."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise TypeError(f"{name} takes a mapping from the texts' keys")
+    return {key: _localization(f"{name}[{key!r}]", one) for key, one in value.items()}
+
+
+def _localization(name: str, value: str | Localization | None) -> object:
+    if isinstance(value, Localization):
+        return value
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} takes a string, or None for Codat's own text, not {type(value).__name__}")
+    return {"text": value}
+
+
+def strings(name: str, value: Iterable[str]) -> list[str]:
+    """The value as a list, if it holds strings; a string alone is taken for a mistake."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} takes several strings, not {type(value).__name__}")
+    return [text(name, one) for one in value]
+
+
+def in_utc(moment: datetime | None) -> datetime | None:
+    """The moment, taken for UTC where it does not say."""
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.utcoffset() is None else moment
 
 
 def connection_status(name: str, value: ConnectionStatus | str) -> ConnectionStatus:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Unpack
 
 from codat_commerce_async._caller import Caller
+from codat_commerce_async._once import Found
 from codat_commerce_async._operation import Operation
 from codat_commerce_async._pages import Pages
 from codat_commerce_async.models.connections import (
@@ -16,6 +17,7 @@ from codat_commerce_async.models.enums import ConnectionStatus
 from codat_commerce_async.models.sync_flow import SyncFlowUrl
 from codat_commerce_async.policies import CallOptions
 from codat_commerce_async.resources import _arguments
+from codat_commerce_async.resources._creating import create_once
 
 __all__ = ["ConnectionsResource"]
 
@@ -39,16 +41,28 @@ class ConnectionsResource:
     """A company's connections. Every method takes the options of `CallOptions` too."""
 
     def __init__(self, caller: Caller) -> None:
+        self._caller = caller
         self._call = caller.call
 
     async def create(self, company_id: str, *, platform_key: str, **options: Unpack[CallOptions]) -> Connection:
         """A new connection of the company to a platform (`gbol` is Xero), which its people have yet to authorize.
 
+        When the answer is lost for good or is a 5xx, a connection to the platform that was created since is taken for
+        it.
+
         POST /companies/{companyId}/connections. Raises 401, 402, 403, 404, 429 by their classes, and
-        OutcomeUnknownError when the answer was lost for good or is a 5xx.
+        OutcomeUnknownError when it cannot be told whether the connection was created.
         """
-        body = CreateConnection(platform_key=_arguments.platform_key("platform_key", platform_key))
-        return await self._call(CREATE, company_id, body=body, **options)
+        key = _arguments.platform_key("platform_key", platform_key)
+
+        async def look() -> list[Found[Connection]]:
+            page = await self._call(LIST, company_id, query={"pageSize": 5000})
+            return [
+                Found(one, one.id, _arguments.in_utc(one.created)) for one in page.results if one.integration_key == key
+            ]
+
+        body = CreateConnection(platform_key=key)
+        return await create_once(self._caller, CREATE, company_id, body=body, look=look, options=options)
 
     async def get_sync_flow_url(
         self,

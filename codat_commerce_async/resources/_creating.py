@@ -1,0 +1,34 @@
+"""How something is created exactly once, as far as the API lets one look."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+from codat_commerce_async._caller import Caller
+from codat_commerce_async._once import Found, once
+from codat_commerce_async._operation import Operation
+from codat_commerce_async.policies import CallOptions
+
+__all__ = ["create_once"]
+
+T = TypeVar("T")
+
+
+async def create_once(
+    caller: Caller,
+    operation: Operation[T],
+    *path: str,
+    body: object,
+    look: Callable[[], Awaitable[Iterable[Found[T]]]],
+    options: CallOptions,
+) -> T:
+    """What was created, answered or found; `look` gives whatever may be it, by when it was created."""
+
+    async def ask(key: str) -> T:
+        with_key: CallOptions = {**options, "idempotency_key": key}
+        return await caller.call(operation, *path, body=body, **with_key)
+
+    async def new_key() -> str:
+        return caller.new_key()
+
+    outcome = await once(ask, look, key=options.get("idempotency_key"), new_key=new_key, where=caller)
+    return outcome.value if isinstance(outcome, Found) else outcome

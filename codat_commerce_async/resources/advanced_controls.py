@@ -1,0 +1,106 @@
+"""Advanced controls: companies, and how their syncs are configured."""
+
+from collections.abc import Mapping
+from typing import Unpack
+
+from codat_commerce_async._caller import Caller, Query
+from codat_commerce_async._once import Found
+from codat_commerce_async._operation import Operation
+from codat_commerce_async._pages import Pages
+from codat_commerce_async.models.companies import Companies, Company, CreateCompany
+from codat_commerce_async.models.configuration import Configuration
+from codat_commerce_async.models.unset import UNSET
+from codat_commerce_async.policies import CallOptions
+from codat_commerce_async.resources import _arguments
+from codat_commerce_async.resources._creating import create_once
+
+__all__ = ["AdvancedControlsResource"]
+
+LIST_COMPANIES = Operation("list-companies", "GET", "/companies", Companies)
+CREATE_COMPANY = Operation("create-company", "POST", "/companies", Company)
+GET_CONFIGURATION = Operation("get-configuration", "GET", "/config/companies/{companyId}/sync/commerce", Configuration)
+SET_CONFIGURATION = Operation("set-configuration", "POST", "/config/companies/{companyId}/sync/commerce", Configuration)
+
+_NEWEST: Query = {"orderBy": "-created", "pageSize": 100}
+
+
+class AdvancedControlsResource:
+    """Companies and their configuration. Every method takes the options of `CallOptions` too."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._call = caller.call
+
+    def list_companies(
+        self,
+        *,
+        page: int | None = None,
+        page_size: int | None = None,
+        query: str | None = None,
+        order_by: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Pages[Companies, Company]:
+        """Your companies: `await` one page of them, or `async for` over all.
+
+        The arguments are those of `connections.list`.
+
+        GET /companies. Raises 400, 401, 402, 403, 404, 429, 500, 503 by their classes.
+        """
+        asked = _arguments.page_query(page, page_size, query, order_by)
+        return Pages(lambda query: self._call(LIST_COMPANIES, query=query, **options), asked)
+
+    async def create_company(
+        self,
+        *,
+        name: str,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Company:
+        """A new company; its people connect their platforms at its `redirect`.
+
+        The name takes letters, digits, spaces and `-',&@.?!`; there can be ten tags, with names of up to 27 and values
+        of up to 100 characters. When the answer is lost for good or is a 5xx, a company of this name that was created
+        since is taken for it.
+
+        POST /companies. Raises 400, 401, 402 (a free plan has 50 companies), 403, 429 by their classes, and
+        OutcomeUnknownError when it cannot be told whether the company was created.
+        """
+        body = CreateCompany(
+            name=_arguments.company_name("name", name),
+            description=UNSET if description is None else _arguments.text("description", description),
+            tags=UNSET if tags is None else _arguments.tags("tags", tags),
+        )
+
+        async def look() -> list[Found[Company]]:
+            page = await self._call(LIST_COMPANIES, query=_NEWEST)
+            return [Found(one, one.id, _arguments.in_utc(one.created)) for one in page.results if one.name == name]
+
+        return await create_once(self._caller, CREATE_COMPANY, body=body, look=look, options=options)
+
+    async def get_configuration(self, company_id: str, **options: Unpack[CallOptions]) -> Configuration:
+        """How the company's sync is set up. It keeps what it does not know, so it can be changed and written back.
+
+        GET /config/companies/{companyId}/sync/commerce. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
+        """
+        return await self._call(GET_CONFIGURATION, company_id, **options)
+
+    async def set_configuration(
+        self, company_id: str, configuration: Configuration, **options: Unpack[CallOptions]
+    ) -> Configuration:
+        """The configuration as it is after it was replaced by this one, whole.
+
+        Read it, change it with `attrs.evolve` or the functions of `models.configuration_changes`, and write it back:
+        whatever was not changed goes back as it came.
+
+        POST /config/companies/{companyId}/sync/commerce. Raises 400, 401, 402, 403, 404, 409, 429 by their classes,
+        ValueError for the configuration of another company, and OutcomeUnknownError when the answer was lost for good
+        or is a 5xx.
+        """
+        if not isinstance(configuration, Configuration):
+            raise TypeError(f"configuration takes a Configuration, not {type(configuration).__name__}")
+        if configuration.company_id not in {None, company_id}:
+            raise ValueError(
+                "configuration takes the one of the same company; to copy it, evolve it with the other's company_id"
+            )
+        return await self._call(SET_CONFIGURATION, company_id, body=configuration, **options)

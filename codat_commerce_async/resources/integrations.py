@@ -1,0 +1,48 @@
+"""Integrations: the platforms that Codat connects to."""
+
+from typing import Unpack
+
+from codat_commerce_async._caller import Caller
+from codat_commerce_async._operation import Operation
+from codat_commerce_async._pages import Pages
+from codat_commerce_async.models.integrations import Branding, Integration, Integrations
+from codat_commerce_async.policies import CallOptions
+from codat_commerce_async.resources import _arguments
+
+__all__ = ["IntegrationsResource"]
+
+LIST = Operation("list-integrations", "GET", "/config/integrations", Integrations)
+GET_BRANDING = Operation("get-integration-branding", "GET", "/config/integrations/{platformKey}/branding", Branding)
+
+
+class IntegrationsResource:
+    """The platforms that Codat connects to. Every method takes the options of `CallOptions` too."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._call = caller.call
+
+    def list(
+        self,
+        *,
+        page: int | None = None,
+        page_size: int | None = None,
+        query: str | None = None,
+        order_by: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Pages[Integrations, Integration]:
+        """The platforms that Codat supports: `await` one page of them, or `async for` over all.
+
+        The arguments are those of `connections.list`.
+
+        GET /config/integrations. Raises 400, 401, 402, 403, 429, 500, 503 by their classes.
+        """
+        asked = _arguments.page_query(page, page_size, query, order_by)
+        return Pages(lambda query: self._call(LIST, query=query, **options), asked)
+
+    async def get_branding(self, platform_key: str, **options: Unpack[CallOptions]) -> Branding:
+        """The logos and buttons of a platform, by its four letters.
+
+        GET /config/integrations/{platformKey}/branding. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
+        """
+        key = _arguments.platform_key("platform_key", platform_key)
+        return await self._call(GET_BRANDING, key, **options)

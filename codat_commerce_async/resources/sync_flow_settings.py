@@ -1,0 +1,86 @@
+"""Sync flow settings: the texts and accounts that merchants see while they set up a sync."""
+
+from collections.abc import Iterable, Mapping
+from typing import Unpack
+
+from codat_commerce_async._caller import Caller
+from codat_commerce_async._operation import Operation
+from codat_commerce_async.models.enums import Locale
+from codat_commerce_async.models.sync_flow import Localization, LocalizationInfo, VisibleAccounts
+from codat_commerce_async.policies import CallOptions
+from codat_commerce_async.resources import _arguments
+
+__all__ = ["SyncFlowSettingsResource"]
+
+GET_CONFIG_TEXT_SYNC_FLOW = Operation(
+    "get-config-text-sync-flow", "GET", "/sync/commerce/config/ui/text", LocalizationInfo
+)
+UPDATE_CONFIG_TEXT_SYNC_FLOW = Operation(
+    "update-config-text-sync-flow", "PATCH", "/sync/commerce/config/ui/text", LocalizationInfo
+)
+GET_VISIBLE_ACCOUNTS = Operation(
+    "get-visible-accounts", "GET", "/clients/{clientId}/config/ui/accounts/platform/{platformKey}", VisibleAccounts
+)
+UPDATE_VISIBLE_ACCOUNTS_SYNC_FLOW = Operation(
+    "update-visible-accounts-sync-flow",
+    "POST",
+    "/sync/commerce/config/ui/accounts/platform/{platformKey}",
+    VisibleAccounts,
+)
+
+
+class SyncFlowSettingsResource:
+    """What the Sync flow shows. Every method takes the options of `CallOptions` too."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._call = caller.call
+
+    async def get_config_text_sync_flow(
+        self, *, locale: Locale | str, **options: Unpack[CallOptions]
+    ) -> LocalizationInfo:
+        """The texts of the Sync flow in one language, by their keys; `locale` is `en-us` or `fr-fr`.
+
+        GET /sync/commerce/config/ui/text. Raises 401, 402, 403, 429, 500, 503 by their classes.
+        """
+        query = {"locale": _arguments.locale("locale", locale)}
+        return await self._call(GET_CONFIG_TEXT_SYNC_FLOW, query=query, **options)
+
+    async def update_config_text_sync_flow(
+        self,
+        texts: Mapping[str, str | Localization | None],
+        *,
+        locale: Locale | str,
+        **options: Unpack[CallOptions],
+    ) -> LocalizationInfo:
+        """All texts of the language after some were changed: a string sets one, `""` blanks it, None restores Codat's.
+
+        PATCH /sync/commerce/config/ui/text. Raises 400, 401, 402, 403, 429 by their classes, and OutcomeUnknownError
+        when the answer was lost for good or is a 5xx.
+        """
+        query = {"locale": _arguments.locale("locale", locale)}
+        body = _arguments.localizations("texts", texts)
+        return await self._call(UPDATE_CONFIG_TEXT_SYNC_FLOW, query=query, body=body, **options)
+
+    async def get_visible_accounts(
+        self, client_id: str, platform_key: str, **options: Unpack[CallOptions]
+    ) -> VisibleAccounts:
+        """The accounts of an accounting platform that the Sync flow shows; `client_id` is your id at Codat.
+
+        GET /clients/{clientId}/config/ui/accounts/platform/{platformKey}. Raises 401, 402, 403, 404, 429, 500, 503 by
+        their classes.
+        """
+        key = _arguments.platform_key("platform_key", platform_key)
+        return await self._call(GET_VISIBLE_ACCOUNTS, client_id, key, **options)
+
+    async def update_visible_accounts_sync_flow(
+        self, platform_key: str, visible_accounts: Iterable[str] | None, **options: Unpack[CallOptions]
+    ) -> VisibleAccounts:
+        """The accounts that the Sync flow shows after they were replaced by these; None shows all.
+
+        POST /sync/commerce/config/ui/accounts/platform/{platformKey}. Raises 400, 401, 402, 403, 404, 429 by their
+        classes, and OutcomeUnknownError when the answer was lost for good or is a 5xx.
+        """
+        key = _arguments.platform_key("platform_key", platform_key)
+        accounts = None if visible_accounts is None else _arguments.strings("visible_accounts", visible_accounts)
+        body = {"visibleAccounts": accounts}
+        return await self._call(UPDATE_VISIBLE_ACCOUNTS_SYNC_FLOW, key, body=body, **options)
