@@ -35,7 +35,7 @@ from codat_commerce_async.models.enums import ConnectionStatus, SourceType
 from codat_commerce_async.models.exchange import Answer, RateLimit
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import CompanySyncStatus, Outcome, SyncStatus, SyncSummary
-from codat_commerce_async.policies import CallOptions, PollPolicy, Quota, RetryPolicy, Timeouts
+from codat_commerce_async.policies import CallOptions, LookOptions, PollPolicy, Quota, RetryPolicy, Timeouts
 
 __all__ = [
     "Answer",
@@ -51,6 +51,7 @@ __all__ = [
     "DecodeError",
     "Hooks",
     "IdempotencyMismatchError",
+    "LookOptions",
     "NotFoundError",
     "Operation",
     "Outcome",

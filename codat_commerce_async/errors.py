@@ -66,7 +66,8 @@ class CodatError(Exception):
     """
 
     def __init__(self, message: str, call: "Call | None" = None, *more: object) -> None:
-        super().__init__(message, call, *more)
+        # Not by way of OSError's constructor, which stands behind TimeoutError and would take these for its own.
+        self.args = (message, call, *more)
         self.message = message
         self.call = call
 
