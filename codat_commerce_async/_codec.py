@@ -143,14 +143,15 @@ def _reader(kind: Hashable) -> Read:
 @cache
 def _converter() -> Converter:
     converter = Converter()
-    converter.register_structure_hook_func(lambda kind: kind in {str, int, float, bool}, _read_primitive)
+    for primitive in (str, int, float, bool):
+        converter.register_structure_hook(primitive, _read_primitive)
+    converter.register_structure_hook(OpenEnum, lambda value, kind: kind(_read_primitive(value, str)))
     converter.register_structure_hook_func(lambda kind: kind in {object, Any}, lambda value, _: value)
     converter.register_structure_hook_func(lambda kind: kind is datetime, lambda value, _: read_time(value))
     converter.register_structure_hook_factory(_is_union, _optional_reader)
     converter.register_structure_hook_func(lambda kind: kind == LooseInt, lambda value, _: read_loose_int(value))
     converter.register_structure_hook_factory(_is_sequence, _sequence_reader)
     converter.register_structure_hook_factory(_is_mapping, _mapping_reader)
-    converter.register_structure_hook_factory(_is_open_enum, _enum_reader)
     converter.register_structure_hook_factory(is_model, lambda cls: model_reader(cls, _reader))
 
     converter.register_unstructure_hook_func(_is_mapping, _plain_mapping)
@@ -236,10 +237,6 @@ def _mapping_reader(kind: object) -> Read:
 
 def _is_open_enum(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, OpenEnum)
-
-
-def _enum_reader(kind: type[OpenEnum]) -> Read:
-    return lambda value, _: kind(cast("str", _read_primitive(value, str)))
 
 
 def _plain_mapping(mapping: Mapping[object, object]) -> dict[object, object]:
