@@ -77,24 +77,32 @@ async def once(
     key: str | None,
     new_key: Callable[[], Awaitable[str]],
     where: Surroundings,
+    asked_at: float | None = None,
 ) -> AnswerT | Found[FoundT]:
     """The answer to `ask`, or what `look` found to have come of it.
 
-    `new_key` gives the key to ask under, and returns when it is safely noted. Raises what `ask` raises, except that an
-    OutcomeUnknownError is tried to be settled first, and carries the names of what was found if it cannot be.
+    `new_key` gives the key to ask under, and returns when it is safely noted. `asked_at` (epoch seconds) is when the
+    given `key` may have been used before, by a process that did not live to see the answer. Raises what `ask` raises,
+    except that an OutcomeUnknownError is tried to be settled first, and carries the names of what was found if it
+    cannot be.
     """
-    first_sent: float | None = None
+    first_sent = key_used_at = asked_at
     rounds_left = _ROUNDS
     while True:
-        key = key if key is not None else await new_key()
-        asked_at = where.now()
-        try:
-            return await ask(key)
-        except (OutcomeUnknownError, DecodeError) as error:
-            failure = error
+        if key is None:
+            key, key_used_at = await new_key(), None
+        failure: OutcomeUnknownError | DecodeError
+        if key_used_at is not None and where.now() - key_used_at > KEY_LIFETIME:
+            failure = OutcomeUnknownError("Codat may have forgotten the idempotency key by now")
+        else:
+            key_used_at = where.now() if key_used_at is None else key_used_at
+            try:
+                return await ask(key)
+            except (OutcomeUnknownError, DecodeError) as error:
+                failure = error
         if first_sent is None:
-            first_sent = failure.attempts[0].started_at.timestamp() if failure.attempts else asked_at
-        doubt = _doubt(failure, where.now() - asked_at)
+            first_sent = failure.attempts[0].started_at.timestamp() if failure.attempts else key_used_at
+        doubt = _doubt(failure, where.now() - key_used_at)
         try:
             found = await _begun_since(first_sent, look, doubt, where)
         except CodatError as error:

@@ -19,11 +19,18 @@ NoteKey = Callable[[str], Awaitable[None]]
 
 
 async def start(
-    api: SyncApi, request: SyncRequest, options: CallOptions, *, note_key: NoteKey | None = None
+    api: SyncApi,
+    request: SyncRequest,
+    options: CallOptions,
+    *,
+    note_key: NoteKey | None = None,
+    asked_at: float | None = None,
 ) -> SyncHandle:
     """The handle of exactly one sync that was started, or found to have been by our request.
 
-    `note_key` is awaited with every idempotency key before it is used, so that it can be kept safe. Raises
+    `note_key` is awaited with every new idempotency key before it is used, so that it can be kept safe. `asked_at`
+    (epoch seconds) is when the key in `options` may have been used before, by a process that did not live to see the
+    answer: what has begun since then is looked for once the key is too old to be used again. Raises
     OutcomeUnknownError when it cannot be told whether a sync was started, or which.
     """
 
@@ -51,14 +58,14 @@ async def start(
             for status in statuses
         ]
 
-    asked_at = api.now()
+    began = asked_at if asked_at is not None else api.now()
     try:
-        outcome = await once(ask, look, key=last_key, new_key=new_key, where=api)
+        outcome = await once(ask, look, key=last_key, new_key=new_key, where=api, asked_at=asked_at)
     except OutcomeUnknownError as error:
-        raise _with_handle(error, request, api, asked_at) from error.__cause__
+        raise _with_handle(error, request, api, began) from error.__cause__
     if isinstance(outcome, Found):
-        return _adopted(request, outcome, last_key, api, asked_at)
-    return _answered(request, outcome, api, asked_at)
+        return _adopted(request, outcome, last_key, api, began)
+    return _answered(request, outcome, api, began)
 
 
 def _for_looks(options: CallOptions) -> CallOptions:
