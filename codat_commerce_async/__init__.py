@@ -28,6 +28,7 @@ from codat_commerce_async.errors import (
     SyncFailedError,
     SyncWaitTimeoutError,
     TransportError,
+    WebhookVerificationError,
     WrongEventLoopError,
 )
 from codat_commerce_async.hooks import Hooks
@@ -76,6 +77,7 @@ __all__ = [
     "SyncWaitTimeoutError",
     "Timeouts",
     "TransportError",
+    "WebhookVerificationError",
     "WrongEventLoopError",
     "__version__",
 ]

@@ -138,6 +138,19 @@ class Caller:
         if self._reset[1] > now:
             self.gate.observe(int(remaining), self._reset[1] - now)
 
+    def note_rate_limit(self, limit: RateLimit) -> None:
+        """Note what was learned of the day's quota from elsewhere, unless an answer has told more since."""
+        known = self.rate_limit
+        if known is not None and known.remaining is not None and known.observed_at >= limit.observed_at:
+            return
+        if limit.reset is None or limit.remaining is None or limit.reset.timestamp() <= self.now():
+            return
+        seconds = limit.reset.timestamp() - self.now()
+        if limit.remaining > 0:
+            self.gate.observe(limit.remaining, seconds)
+        else:
+            self.gate.exhaust(seconds, limit.reset)
+
     def hold_back(self, error: RateLimitError, longest: float) -> bool:
         """Make everybody hold back after a 429; tell whether the gate will hold the next request long enough.
 

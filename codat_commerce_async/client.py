@@ -137,6 +137,15 @@ class CodatCommerce:
         """The day's request quota as the last answer reported it; None before there was one."""
         return self._caller.rate_limit
 
+    def note_rate_limit(self, limit: RateLimit) -> None:
+        """Take in what was learned elsewhere of the day's request quota, from a webhook say.
+
+        With nothing remaining, it is as if an answer had said so. Ignored once its reset has passed, or when an answer
+        has told more since.
+        """
+        self._lifetime.enter()
+        self._caller.note_rate_limit(limit)
+
     @property
     def closed(self) -> bool:
         """Whether the client was closed."""

@@ -19,7 +19,8 @@ CodatError
 ├── SyncFailedError                the sync ended, and not well
 ├── SyncWaitTimeoutError           we stopped looking, the sync goes on (also a TimeoutError)
 ├── ClientClosedError              the client was closed
-└── WrongEventLoopError            the client belongs to another event loop
+├── WrongEventLoopError            the client belongs to another event loop
+└── WebhookVerificationError       a webhook does not come from Codat, or not just now
 
 Bad arguments raise ValueError or TypeError before anything is sent. Every error pickles, and none holds credentials,
 headers or bodies.
@@ -54,6 +55,7 @@ __all__ = [
     "SyncFailedError",
     "SyncWaitTimeoutError",
     "TransportError",
+    "WebhookVerificationError",
     "WrongEventLoopError",
     "status_error_class",
 ]
@@ -279,6 +281,10 @@ class ClientClosedError(CodatError):
 
 class WrongEventLoopError(CodatError, RuntimeError):
     """The client belongs to the event loop that used it first; make one client per loop."""
+
+
+class WebhookVerificationError(CodatError):
+    """A webhook's headers and body are not what Codat has signed just now; nothing in it can be trusted."""
 
 
 _CLASSES: dict[int, type[StatusError]] = {

@@ -51,6 +51,7 @@ ROOMS = {
     "cattrs": {"_codec"},
     "orjson": {"_codec"},
     "tenacity": {"_retry"},
+    "standardwebhooks": {"webhooks._verification"},
     "aiohttp": {"_transport", "simulator._server", "webhooks", "contrib", "cli"},
     "yarl": {"_transport"},  # the URLs of aiohttp
 }

@@ -1,0 +1,20 @@
+"""Codat's webhooks: verified, read, and handed to your handlers.
+
+    hooks = Webhooks()
+
+    @hooks.on("read.completed")
+    async def look(event: ReadCompletedEvent) -> None: ...
+
+    receiver = WebhookReceiver(WebhookVerifier(secret), hooks)
+    receiver.add_to(app, "/codat/webhooks")
+
+Needs the extra `webhooks`.
+"""
+
+from codat_commerce_async.webhooks._dispatch import Webhooks
+from codat_commerce_async.webhooks._events import company_id_of, parse_event
+from codat_commerce_async.webhooks._inbox import Fate, Inbox
+from codat_commerce_async.webhooks._receiver import WebhookReceiver
+from codat_commerce_async.webhooks._verification import WebhookVerifier
+
+__all__ = ["Fate", "Inbox", "WebhookReceiver", "WebhookVerifier", "Webhooks", "company_id_of", "parse_event"]

@@ -1,0 +1,122 @@
+"""Which handlers an event goes to, and what the client learns from it."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Literal, TypeAlias, TypeVar, overload
+
+from codat_commerce_async.client import CodatCommerce
+from codat_commerce_async.errors import WrongEventLoopError
+from codat_commerce_async.models.webhook_events import (
+    CompanyEvent,
+    CompanyProductEvent,
+    ConnectionEvent,
+    RateLimitEvent,
+    ReadCompletedEvent,
+    WebhookEvent,
+    event_class,
+)
+from codat_commerce_async.webhooks._events import company_id_of, quota_told
+
+__all__ = ["Webhooks"]
+
+_logger = logging.getLogger("codat_commerce_async")
+
+E = TypeVar("E", bound=WebhookEvent[object])
+Handler: TypeAlias = Callable[[E], Awaitable[object]]
+Subscribe: TypeAlias = Callable[[Handler[E]], Handler[E]]
+
+_Company = Literal["company.created", "company.deleted"]
+_Product = Literal["company.product.added", "company.product.removed"]
+_Connection = Literal[
+    "connection.created",
+    "connection.connected",
+    "connection.failed",
+    "connection.disconnected",
+    "connection.reconnected",
+    "connection.deleted",
+]
+_Read = Literal["read.completed", "read.completed.initial"]
+_RateLimit = Literal["client.rateLimit.reached", "client.rateLimit.reset"]
+
+
+class Webhooks:
+    """Your handlers of Codat's events. Events that nobody asked for are fine."""
+
+    def __init__(self) -> None:
+        self._handlers: list[tuple[str | type[WebhookEvent[object]], Handler[WebhookEvent[object]]]] = []
+        self._clients: list[CodatCommerce] = []
+
+    @overload
+    def on(self, kind: _Company) -> Subscribe[CompanyEvent]: ...
+    @overload
+    def on(self, kind: _Product) -> Subscribe[CompanyProductEvent]: ...
+    @overload
+    def on(self, kind: _Connection) -> Subscribe[ConnectionEvent]: ...
+    @overload
+    def on(self, kind: _Read) -> Subscribe[ReadCompletedEvent]: ...
+    @overload
+    def on(self, kind: _RateLimit) -> Subscribe[RateLimitEvent]: ...
+    @overload
+    def on(self, kind: str) -> Callable[[Handler[WebhookEvent[object]]], Callable[..., Awaitable[object]]]: ...
+    @overload
+    def on(self, kind: type[E]) -> Subscribe[E]: ...
+
+    def on(self, kind: str | type[E]) -> Callable[..., object]:
+        """A decorator that subscribes a coroutine function to the events of a type, or of a class.
+
+        The type is Codat's name, such as `read.completed` or `invoices.write.successful`; a class has all of its
+        types: `WriteEvent` every write, `WebhookEvent` every event. A known type whose payload was not what it should
+        be comes as `UnknownEvent`, and only to those who ask for that class or for all.
+        """
+
+        def subscribe(handler: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+            self._handlers.append((kind, handler))
+            return handler
+
+        return subscribe
+
+    def inform(self, client: CodatCommerce) -> None:
+        """Let a client of the same event loop learn from every event, before any handler does.
+
+        An event about a company makes the client's waits for a sync of that company look at once; what Codat says of
+        the day's quota goes into the client's picture of it.
+        """
+        self._clients.append(client)
+
+    async def dispatch(self, event: WebhookEvent[object]) -> bool:
+        """Give an event to its handlers, one after the other; tell whether all of them did their work.
+
+        What a handler raises is logged, and the next one has its turn.
+        """
+        for client in self._clients:
+            _inform(client, event)
+        outcomes = [await _called(handler, event) for kind, handler in self._handlers if _is_of(event, kind)]
+        return all(outcomes)
+
+
+def _is_of(event: WebhookEvent[object], kind: str | type[WebhookEvent[object]]) -> bool:
+    if isinstance(kind, str):
+        return event.event_type == kind and isinstance(event, event_class(kind))
+    return isinstance(event, kind)
+
+
+async def _called(handler: Handler[WebhookEvent[object]], event: WebhookEvent[object]) -> bool:
+    try:
+        await handler(event)
+    except Exception:
+        _logger.exception("a handler of the webhook %s %s failed", event.event_type, event.id)
+        return False
+    return True
+
+
+def _inform(client: CodatCommerce, event: WebhookEvent[object]) -> None:
+    if client.closed:
+        return
+    company_id = company_id_of(event)
+    if company_id is not None:
+        client.sync.hint(company_id)
+    if isinstance(event, RateLimitEvent) and (limit := quota_told(event)):
+        try:
+            client.note_rate_limit(limit)
+        except WrongEventLoopError:
+            _logger.exception("a client was not told of %s", event.event_type)
