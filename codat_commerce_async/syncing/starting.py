@@ -42,10 +42,12 @@ async def start(
 
     looks = _for_looks(options)
     last_key = options.get("idempotency_key")
+    rounds = 0 if asked_at is None else 1
 
     async def ask(key: str) -> Answer[SyncSummary]:
-        nonlocal last_key
+        nonlocal last_key, rounds
         last_key = key
+        rounds += 1
         return await api.ask(request, {**options, "idempotency_key": key})
 
     async def look() -> list[Found[CompanySyncStatus]]:
@@ -65,7 +67,9 @@ async def start(
         raise _with_handle(error, request, api, began) from error.__cause__
     if isinstance(outcome, Found):
         return _adopted(request, outcome, last_key, api, began)
-    return _answered(request, outcome, api, began)
+    # The answer to a key that was used before may speak of a sync that began then.
+    first = outcome.attempts[0].started_at.timestamp() if rounds == 1 and outcome.attempts else began
+    return _answered(request, outcome, api, first)
 
 
 def _for_looks(options: CallOptions) -> CallOptions:
@@ -74,8 +78,7 @@ def _for_looks(options: CallOptions) -> CallOptions:
     return looks
 
 
-def _answered(request: SyncRequest, answer: Answer[SyncSummary], api: SyncApi, asked_at: float) -> SyncHandle:
-    sent = answer.attempts[0].started_at.timestamp() if answer.attempts else asked_at
+def _answered(request: SyncRequest, answer: Answer[SyncSummary], api: SyncApi, sent: float) -> SyncHandle:
     return SyncHandle(
         company_id=request.company_id,
         commerce_sync_id=answer.value.commerce_sync_id,
