@@ -10,8 +10,12 @@ import tenacity
 
 from codat_commerce_async._operation import Operation, Repeat
 from codat_commerce_async.errors import (
+    AuthenticationError,
+    ClientClosedError,
     CodatError,
     ConflictError,
+    PermissionDeniedError,
+    QuotaExhaustedError,
     RateLimitError,
     ServerError,
     StatusError,
@@ -26,6 +30,8 @@ T = TypeVar("T")
 # Codat forgets a key after 90 minutes, and would then do the work again; the margin is for a request on its way.
 # https://docs.codat.io/using-the-api/idempotency
 KEY_LIFETIME = 85 * 60.0
+# Between questions whether the first request is through; as no number of tries bounds them, they must not be a flood.
+_SHORTEST_WAIT = 0.05
 
 
 class Came(Enum):
@@ -37,6 +43,7 @@ class Came(Enum):
     IN_PROGRESS = "409 after a lost answer"
     BROKEN = "5xx"
     GARBLED = "an answer that no repeat makes readable"
+    TURNED_AWAY = "an answer that says nothing of the lost one before it"
     SETTLED = "an answer that stands"
 
 
@@ -52,6 +59,7 @@ _AGAIN: Mapping[Came, frozenset[Repeat]] = {
     # The same key would only replay the failure for 90 minutes, and a new one may do the work twice.
     Came.BROKEN: frozenset({Repeat.FREELY}),
     Came.GARBLED: frozenset(),
+    Came.TURNED_AWAY: frozenset(),
     Came.SETTLED: frozenset(),
 }
 
@@ -75,6 +83,7 @@ class Course:
         "_operation",
         "_policy",
         "_random",
+        "_unjudged",
         "_until",
         "first_sent_at",
         "in_flight",
@@ -96,6 +105,7 @@ class Course:
         self._random = random
         self._until = until
         self._last = Came.SETTLED
+        self._unjudged = False
         self._lost = False
         self._gate_waits = False
         self.first_sent_at: float | None = None
@@ -121,6 +131,7 @@ class Course:
     def ended(self, error: CodatError | None, *, gate_waits: bool = False) -> None:
         """Note what became of it; `gate_waits` when the gate itself will hold the next request as long as asked."""
         self.in_flight = False
+        self._unjudged = error is not None
         self._gate_waits = gate_waits
         if error is not None:
             self._last = _came(error, lost_before=self._lost)
@@ -140,7 +151,9 @@ class Course:
 
         A wait that would not end in time is not begun: the cause is raised at once instead.
         """
-        if not isinstance(error, CodatError) or self._operation.repeat not in _AGAIN[self._last]:
+        # What is raised while nothing is under way, by the gate say, is not what the last try came to.
+        unjudged, self._unjudged = self._unjudged, False
+        if not unjudged or not _may_pass(error) or self._operation.repeat not in _AGAIN[self._last]:
             return False
         # The first request of ours is being worked on: only time bounds the wait for it.
         if self.tries >= self._policy.attempts and self._last is not Came.IN_PROGRESS:
@@ -154,7 +167,7 @@ class Course:
     def _backoff(self) -> float:
         ceiling = min(self._policy.max_backoff, self._policy.initial_backoff * 2.0 ** min(self.tries - 1, 60))
         if self._last is Came.IN_PROGRESS:
-            return ceiling / 2 + self._spread(ceiling / 2)
+            return max(_SHORTEST_WAIT, ceiling / 2 + self._spread(ceiling / 2))
         return self._spread(ceiling)
 
     def _spread(self, seconds: float) -> float:
@@ -168,20 +181,36 @@ class Course:
         return begins - self.first_sent_at <= self._policy.deadline
 
 
+def _may_pass(error: BaseException) -> bool:
+    """Whether trying again can help at all."""
+    return error.repeatable if isinstance(error, TransportError) else isinstance(error, StatusError)
+
+
 def _came(error: CodatError, *, lost_before: bool) -> Came:
     match error:
-        case TransportError(sent=False):
-            return Came.NOT_SENT if error.repeatable else Came.SETTLED
-        case TransportError():
-            return Came.LOST if error.repeatable else Came.GARBLED
-        case RateLimitError():
+        case TransportError() | ClientClosedError():
+            return _unanswered(error)
+        case RateLimitError() | QuotaExhaustedError():
             return Came.RATE_LIMITED
         case ConflictError() if lost_before:
             return Came.IN_PROGRESS
         case ServerError():
             return Came.BROKEN
+        case StatusError() if lost_before and _is_from_before_codat(error):
+            return Came.TURNED_AWAY
         case _:
             return Came.SETTLED
+
+
+def _unanswered(error: TransportError | ClientClosedError) -> Came:
+    if isinstance(error, ClientClosedError) or not error.sent:
+        return Came.NOT_SENT
+    return Came.LOST if error.repeatable else Came.GARBLED
+
+
+def _is_from_before_codat(error: StatusError) -> bool:
+    """Whether a gateway or the check of credentials gave the answer, which know of no keys."""
+    return error.error is None or isinstance(error, AuthenticationError | PermissionDeniedError)
 
 
 async def repeat(
