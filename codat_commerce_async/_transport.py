@@ -1,10 +1,12 @@
 """One HTTP exchange, and the only place that knows how it is done."""
 
 import base64
+import math
+import re
 import ssl
 from collections.abc import Mapping
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
 from yarl import URL
@@ -59,13 +61,15 @@ class Credentials:
     Takes the raw API key, or the value ready to send (`Basic ...`), which is what Codat's portal shows.
     """
 
-    __slots__ = ("_header",)
+    __slots__ = ("_header", "_traces")
 
     def __init__(self, api_key: str | None, auth_header: str | None) -> None:
         if (api_key is None) == (auth_header is None):
             raise ValueError("give either api_key or auth_header")
-        given = (api_key or auth_header or "").strip()
-        name = "api_key" if auth_header is None else "auth_header"
+        name, given = ("api_key", api_key) if auth_header is None else ("auth_header", auth_header)
+        if not isinstance(given, str):
+            raise TypeError(f"{name} takes a string, not {type(given).__name__}")
+        given = given.strip()
         if not given or not given.isprintable():
             raise ValueError(f"{name} takes the key as Codat shows it: not empty, no control characters")
         scheme, _, rest = given.partition(" ")
@@ -75,6 +79,8 @@ class Credentials:
             raise ValueError("auth_header takes the value ready to send: 'Basic ' and the encoded key")
         else:
             self._header = "Basic " + base64.b64encode(given.encode()).decode()
+        encoded = self._header.removeprefix("Basic ").encode()
+        self._traces = _spellings(encoded.rstrip(b"=") or encoded, _decoded(encoded))
 
     def header(self) -> str:
         """The header's value, for the wire only."""
@@ -82,11 +88,7 @@ class Credentials:
 
     def redact(self, body: bytes) -> bytes:
         """The body without the key in it, should a server or gateway have sent it back."""
-        encoded = self._header.removeprefix("Basic ").encode()
-        for secret in (encoded, _decoded(encoded)):
-            if secret:
-                body = body.replace(secret, b"***")
-        return body
+        return self._traces.sub(b"***", body)
 
     def __repr__(self) -> str:
         return "Credentials(***)"
@@ -102,11 +104,45 @@ def _decoded(encoded: bytes) -> bytes:
         return b""
 
 
+def _spellings(*secrets: bytes) -> re.Pattern[bytes]:
+    r"""What finds the secrets in a body, plain or as JSON and URLs escape them (.NET writes `+` as `\u002B`)."""
+    return re.compile(b"|".join(b"".join(map(_spelling, secret)) for secret in secrets if secret))
+
+
+def _spelling(byte: int) -> bytes:
+    plain = re.escape(bytes((byte,)))
+    return rb"(?:\\?%b|(?i:\\u00%02x|%%%02x))" % (plain, byte, byte)
+
+
+def _split_url(name: str, text: str) -> SplitResult:
+    if not isinstance(text, str):
+        raise TypeError(f"{name} takes a string, not {type(text).__name__}")
+    parts = _parts(text)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{name} takes an http or https URL with a host")
+    return parts
+
+
+def _parts(text: str) -> SplitResult | None:
+    """None for what is no URL: the standard library's error would quote it, with the password that may be in it."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts if text.isprintable() and " " not in text else None
+
+
+def _proxy_url_of(text: str) -> str:
+    _split_url("proxy", text)
+    return text
+
+
 def base_url_of(text: str) -> str:
     """The base URL without a slash at its end; raises ValueError for what is none."""
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("base_url takes an http or https URL with a host and neither query nor fragment")
+    parts = _split_url("base_url", text)
+    if parts.query or parts.fragment:
+        raise ValueError("base_url takes a URL with neither query nor fragment")
     if parts.username is not None or parts.password is not None:
         raise ValueError("base_url takes no user or password; give the key as api_key")
     return text.rstrip("/")
@@ -154,9 +190,14 @@ class AiohttpTransport:
         self._trust_env = trust_env
         self._closed = False
         self._timeouts: dict[Timeouts, aiohttp.ClientTimeout] = {}
-        self._routing: dict[str, Any] = {"allow_redirects": False}
+        # A borrowed session may be set up to raise for a status or to leave bodies compressed.
+        self._routing: dict[str, Any] = {
+            "allow_redirects": False,
+            "raise_for_status": False,
+            "auto_decompress": True,
+        }
         if proxy is not None:
-            self._routing["proxy"] = proxy
+            self._routing["proxy"] = _proxy_url_of(proxy)
         if ssl_context is not None:
             self._routing["ssl"] = ssl_context
         if session is not None:
@@ -165,24 +206,22 @@ class AiohttpTransport:
             self._routing["middlewares"] = (*own, _send_once)
 
     async def send(self, request: Request, timeouts: Timeouts) -> Reply:
-        """Exchange one request for one reply; raises TransportError, and nothing of aiohttp's."""
-        session = self._session or self._open()
+        """Exchange one request for one reply; raises TransportError, and nothing of aiohttp's.
+
+        Raises ClientClosedError when nothing was sent because the session is closed.
+        """
+        session = self._session if self._session is not None or self._closed else self._open()
+        if session is None or session.closed or self._closed:
+            raise ClientClosedError("the client is closed" if self._closed else "the session is closed")
         try:
-            async with session.request(
-                request.method,
-                URL(self._base_url + request.target, encoded=True),
-                headers={**request.headers, "Authorization": self._credentials.header()},
-                data=request.body,
-                timeout=self._timeout(timeouts),
-                **self._routing,
-            ) as response:
-                return Reply(response.status, response.headers, await _read(response))
-        except (aiohttp.ClientError, OSError, RuntimeError) as error:
-            failure = self._translated(error)
-            if failure is None:
-                raise
-        # Outside of the handler, so that aiohttp's exception, which holds the request's headers, is let go of.
-        raise failure
+            return await self._exchange(session, request, timeouts)
+        except (aiohttp.ClientError, OSError) as error:
+            failure: BaseException = _translated(error)
+        except BaseException as error:  # noqa: BLE001 - it is raised below
+            failure = error
+        # Outside of the handlers and without its past, as aiohttp's exceptions and the frames below hold the headers.
+        failure.__context__ = None
+        raise failure.with_traceback(None)
 
     async def aclose(self) -> None:
         """Close the session, if it is ours."""
@@ -194,6 +233,17 @@ class AiohttpTransport:
     def is_open(self) -> bool:
         """Whether a session of ours is still open."""
         return self._owned and self._session is not None and not self._session.closed
+
+    async def _exchange(self, session: aiohttp.ClientSession, request: Request, timeouts: Timeouts) -> Reply:
+        async with session.request(
+            request.method,
+            URL(self._base_url + request.target, encoded=True),
+            headers={**request.headers, "Authorization": self._credentials.header()},
+            data=request.body,
+            timeout=self._timeout(timeouts),
+            **self._routing,
+        ) as response:
+            return Reply(response.status, response.headers, await _read(response))
 
     def _open(self) -> aiohttp.ClientSession:
         # The gate bounds what is in flight; a bound here would only hide the wait for a connection in the timeouts.
@@ -211,23 +261,31 @@ class AiohttpTransport:
         known = self._timeouts.get(timeouts)
         if known is None:
             known = self._timeouts[timeouts] = aiohttp.ClientTimeout(
-                total=timeouts.total, sock_connect=timeouts.connect, sock_read=timeouts.read
+                total=_finite(timeouts.total),
+                sock_connect=_finite(timeouts.connect),
+                sock_read=_finite(timeouts.read),
             )
         return known
 
-    def _translated(self, error: Exception) -> TransportError | ClientClosedError | None:
-        """Ours for theirs; None for what is no failure of the exchange but a fault in the program."""
-        if self._closed or (self._session is not None and self._session.closed):
-            whose = "the client" if self._owned else "the borrowed session"
-            return ClientClosedError(f"{whose} is closed")
-        for kind, ours, message, sent, repeatable in _TRANSLATIONS:
-            if isinstance(error, kind):
-                return ours(message, None, sent, repeatable)
-        return None
+
+def _finite(seconds: float) -> float | None:
+    """The seconds as aiohttp takes them, which counts None for no bound and cannot round infinity."""
+    return seconds if math.isfinite(seconds) else None
+
+
+def _translated(error: Exception) -> TransportError:
+    for kind, ours, message, sent, repeatable in _TRANSLATIONS:
+        if isinstance(error, kind):
+            return ours(message, None, sent, repeatable)
+    raise AssertionError("the table ends with all that is translated")
+
+
+class _EndlessBodyError(aiohttp.ClientError):
+    """The body is larger than any answer of the API."""
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The whole body; raises ClientPayloadError for one that does not end in reason."""
+    """The whole body, as long as it ends within reason."""
     content = response.content
     body = await content.readany()
     if content.at_eof():
@@ -238,7 +296,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         piece = await content.readany()
         size += len(piece)
         if size > MAX_BODY:
-            raise aiohttp.ClientPayloadError
+            raise _EndlessBodyError
         pieces.append(piece)
     return b"".join(pieces)
 
@@ -254,6 +312,7 @@ _TRANSLATIONS: tuple[tuple[type[Exception], type[TransportError], str, bool, boo
         False,
         False,
     ),
+    (aiohttp.ServerFingerprintMismatch, TransportError, "the server's certificate is not valid", False, False),
     (aiohttp.ClientConnectorSSLError, TransportError, "no TLS connection could be made", False, False),
     (aiohttp.ClientSSLError, TransportError, "no TLS connection could be made", False, False),
     (aiohttp.ConnectionTimeoutError, RequestTimeoutError, "connecting took too long", False, True),
@@ -263,6 +322,7 @@ _TRANSLATIONS: tuple[tuple[type[Exception], type[TransportError], str, bool, boo
     (aiohttp.ClientConnectorError, TransportError, "the server cannot be reached", False, True),
     (aiohttp.ServerTimeoutError, RequestTimeoutError, "the answer took too long", True, True),
     (TimeoutError, RequestTimeoutError, "the answer took too long", True, True),
+    (_EndlessBodyError, TransportError, "the answer is too large to be one", True, False),
     (aiohttp.ClientPayloadError, TransportError, "the answer was cut off", True, True),
     (aiohttp.ClientResponseError, TransportError, "the answer is not valid HTTP", True, False),
     (aiohttp.ClientError, TransportError, "the connection was lost before the answer", True, True),
