@@ -1,8 +1,9 @@
 """The pipeline of every call: fill the path, encode, then admit, send and judge until it is settled, and decode."""
 
 import platform
+import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Generic, TypeVar, Unpack
 from urllib.parse import quote
@@ -18,6 +19,7 @@ from codat_commerce_async._retry import Course, repeat
 from codat_commerce_async._transport import Credentials, Reply, Request, Transport
 from codat_commerce_async._version import __version__
 from codat_commerce_async.errors import (
+    ClientClosedError,
     CodatError,
     DecodeError,
     OutcomeUnknownError,
@@ -40,8 +42,25 @@ _STANDING_HEADERS = {
     "User-Agent": f"codat-commerce-async/{__version__} Python/{platform.python_version()}",
 }
 _OWN_HEADERS = frozenset(
-    {"accept", "authorization", "content-length", "content-type", "host", "idempotency-key", "user-agent"}
+    {
+        "accept",
+        "authorization",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "idempotency-key",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    }
 )
+# https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
+# As Guid.Parse takes it, with or without hyphens.
+_GUID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 # How long everybody holds back after a 429 that does not say.
 _UNSAID_PAUSE = 1.0
 
@@ -109,12 +128,17 @@ class Caller:
 
     def server_time(self, local: float) -> datetime:
         """The server's time at a moment of the local clock (epoch seconds), judged by the last answer's `Date`."""
-        if self._observed is not None:
-            headers, observed_at = self._observed
-            date = _headers.server_time(headers)
-            if date is not None:
-                local += date.timestamp() - observed_at
-        return datetime.fromtimestamp(local, UTC)
+        here = datetime.fromtimestamp(local, UTC)
+        if self._observed is None:
+            return here
+        headers, observed_at = self._observed
+        date = _headers.server_time(headers)
+        if date is None:
+            return here
+        try:
+            return here + timedelta(seconds=date.timestamp() - observed_at)
+        except OverflowError:  # a date at the very end of the calendar
+            return here
 
     async def sleep(self, seconds: float) -> None:
         """Sleep; raises ClientClosedError when the client is closed meanwhile."""
@@ -128,15 +152,15 @@ class Caller:
         """Note what an answer's headers say of the time and of the day's quota."""
         now = self.now()
         self._observed = headers, now
-        remaining = headers.get("X-Rate-Limit-Remaining")
-        if remaining is None or not (remaining.isascii() and remaining.isdigit()):
+        remaining = _headers.remaining(headers)
+        if remaining is None:
             return
         text = headers.get("X-Rate-Limit-Reset")
         if text != self._reset[0]:
             limit = _headers.rate_limit(headers, now)
             self._reset = text, limit.reset.timestamp() if limit and limit.reset else 0.0
         if self._reset[1] > now:
-            self.gate.observe(int(remaining), self._reset[1] - now)
+            self.gate.observe(remaining, self._reset[1] - now)
 
     def note_rate_limit(self, limit: RateLimit) -> None:
         """Note what was learned of the day's quota from elsewhere, unless an answer has told more since."""
@@ -157,7 +181,9 @@ class Caller:
         Raises QuotaExhaustedError when it is the day's quota that is spent, and waiting for it was not asked for.
         """
         limit, asked = error.rate_limit, error.retry_after
-        if limit is None or limit.remaining != 0 or (asked is not None and asked <= longest):
+        # Longer than a day is no wait for the day's quota, and past the calendar's end when it is long enough.
+        not_the_day = asked is not None and (asked <= longest or asked > _headers.SANE.total_seconds())
+        if limit is None or limit.remaining != 0 or not_the_day:
             self.gate.pause(_UNSAID_PAUSE if asked is None else min(asked, longest))
             return False
         to_reset = limit.reset.timestamp() - self.now() if limit.reset else None
@@ -276,6 +302,7 @@ class _Exchange(Generic[T]):
 
     async def _send(self, waited: float) -> Reply:
         caller, course = self._caller, self._course
+        caller.lifetime.enter()
         if course.key_is_stale:
             raise TransportError(
                 "Codat may have forgotten the idempotency key by now", None, sent=True, repeatable=False
@@ -326,7 +353,11 @@ class _Exchange(Generic[T]):
     def _concluded(self, error: CodatError) -> CodatError:
         """What to raise in the end: a write that may have happened is neither done nor undone, and says so."""
         call = self._call()
+        if isinstance(error, TransportError) and self._caller.lifetime.closed:
+            error = ClientClosedError("the client was closed during the call")
         error.about(call)
+        # Closing interrupts with a CancelledError, whose frames hold what was on its way.
+        error.__context__ = None
         if not self._course.outcome_unknown:
             return error
         unknown = OutcomeUnknownError(
@@ -353,22 +384,43 @@ def _check(operation: Operation[object], options: CallOptions) -> None:
     unknown = options.keys() - CallOptions.__annotations__.keys()
     if unknown:
         raise TypeError(f"{operation.name} takes no {', '.join(sorted(unknown))}")
-    timeout = options.get("timeout")
-    if timeout is not None and not timeout > 0:
-        raise ValueError("timeout takes seconds, more than 0, or None")
-    for name, value in options.get("headers", {}).items():
-        if name.lower() in _OWN_HEADERS:
-            raise ValueError(f"headers takes headers of your own; {name} is the client's")
-        if not (name.isascii() and name.isprintable() and value.isprintable()):
-            raise ValueError("headers takes printable names and values")
+    retry, timeout = options.get("retry"), options.get("timeout")
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise TypeError(f"retry takes a RetryPolicy, not {type(retry).__name__}")
+    if timeout is not None:
+        _check_timeout(timeout)
+    _check_headers(options.get("headers", {}))
     key = options.get("idempotency_key")
     if key is not None:
         if operation.repeat is not Repeat.WITH_KEY:
             raise ValueError(f"idempotency_key is for POST and PATCH; {operation.name} is a {operation.method}")
-        try:
-            UUID(key)
-        except ValueError:
-            raise ValueError("idempotency_key takes a GUID, such as str(uuid.uuid4())") from None
+        _check_key(key)
+
+
+def _check_timeout(timeout: float) -> None:
+    if not isinstance(timeout, int | float):
+        raise TypeError(f"timeout takes seconds, not {type(timeout).__name__}")
+    if not timeout > 0:
+        raise ValueError("timeout takes seconds, more than 0, or None")
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    if not isinstance(headers, Mapping):
+        raise TypeError(f"headers takes a mapping, not {type(headers).__name__}")
+    for name, value in headers.items():
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise TypeError("headers takes a mapping of strings to strings")
+        if not _HEADER_NAME.fullmatch(name) or not value.isprintable():
+            raise ValueError("headers takes names as HTTP has them, and printable values")
+        if name.lower() in _OWN_HEADERS:
+            raise ValueError(f"headers takes headers of your own; {name} is the client's")
+
+
+def _check_key(key: str) -> None:
+    if not isinstance(key, str):
+        raise TypeError(f"idempotency_key takes a string, not {type(key).__name__}")
+    if not _GUID.fullmatch(key):
+        raise ValueError("idempotency_key takes a GUID, such as str(uuid.uuid4())")
 
 
 def _request(
@@ -390,5 +442,12 @@ def _request(
 
 
 def _query_string(query: Query | None) -> str:
-    pairs = [f"{name}={quote(str(value), safe='')}" for name, value in (query or {}).items() if value is not None]
+    pairs = [f"{name}={_quoted(name, str(value))}" for name, value in (query or {}).items() if value is not None]
     return "?" + "&".join(pairs) if pairs else ""
+
+
+def _quoted(name: str, value: str) -> str:
+    try:
+        return quote(value, safe="")
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} takes text without lone surrogates") from None

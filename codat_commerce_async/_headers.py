@@ -8,12 +8,12 @@ from email.utils import parsedate_to_datetime
 
 from codat_commerce_async.models.exchange import RateLimit
 
-__all__ = ["correlation_id", "rate_limit", "retry_after", "server_time"]
+__all__ = ["SANE", "correlation_id", "rate_limit", "remaining", "retry_after", "server_time"]
 
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
 _COUNT = re.compile(r"[0-9]{1,12}", re.ASCII)
 _MILLISECONDS_FROM = 1e11  # as epoch seconds that is the year 5138, as milliseconds 1973
-_SANE = timedelta(hours=48)  # the daily quota starts anew within a day; leave room for skewed clocks
+SANE = timedelta(hours=48)  # the daily quota starts anew within a day; leave room for skewed clocks
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -45,17 +45,22 @@ def server_time(headers: Mapping[str, str]) -> datetime | None:
 def rate_limit(headers: Mapping[str, str], now: float) -> RateLimit | None:
     """The day's quota as the answer reports it, or None if it says nothing of it."""
     limit = headers.get("X-Rate-Limit-Limit")
-    remaining = headers.get("X-Rate-Limit-Remaining")
+    left = headers.get("X-Rate-Limit-Remaining")
     reset = headers.get("X-Rate-Limit-Reset")
-    if limit is None and remaining is None and reset is None:
+    if limit is None and left is None and reset is None:
         return None
     observed_at = datetime.fromtimestamp(now, UTC)
     return RateLimit(
         limit=_count(limit),
-        remaining=_count(remaining),
+        remaining=_count(left),
         reset=_reset(reset, observed_at),
         observed_at=observed_at,
     )
+
+
+def remaining(headers: Mapping[str, str]) -> int | None:
+    """How many of the day's requests are left, where that is all one asks."""
+    return _count(headers.get("X-Rate-Limit-Remaining"))
 
 
 def correlation_id(headers: Mapping[str, str]) -> str | None:
@@ -72,7 +77,7 @@ def _reset(text: str | None, observed_at: datetime) -> datetime | None:
     if text is None:
         return None
     moment = _epoch(text.strip()) or _http_date(text) or _iso_date(text.strip())
-    return moment if moment is not None and abs(moment - observed_at) <= _SANE else None
+    return moment if moment is not None and abs(moment - observed_at) <= SANE else None
 
 
 def _epoch(text: str) -> datetime | None:
