@@ -5,6 +5,7 @@ from typing import Generic, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from codat_commerce_async._caller import Query
+from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models.paging import Page
 
 __all__ = ["Pages"]
@@ -65,4 +66,9 @@ def _as_key(query: Query) -> frozenset[tuple[str, str]]:
 def _next_query(page: Page[object]) -> dict[str, str] | None:
     """What the server says is next; only its query is followed, never another host or path."""
     href = page.links.next.href if page.links and page.links.next else None
-    return dict(parse_qsl(urlsplit(href).query)) if href else None
+    if not href:
+        return None
+    try:
+        return dict(parse_qsl(urlsplit(href).query))
+    except ValueError:
+        raise DecodeError("the link to the next page is no address", None, "$._links.next.href") from None

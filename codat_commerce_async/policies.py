@@ -13,6 +13,18 @@ def _require(condition: bool, name: str, takes: str) -> None:  # noqa: FBT001 - 
         raise ValueError(f"{name} takes {takes}")
 
 
+def _check_number(name: str, value: float, *, whole: bool = False) -> None:
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        raise TypeError(f"{name} takes a {'whole number' if whole else 'number'}, not {type(value).__name__}")
+
+
+def _check_durations(policy: object, *names: str) -> None:
+    for name in names:
+        value: float = getattr(policy, name)
+        _check_number(name, value)
+        _require(_is_duration(value), name, "seconds, 0 or more")
+
+
 def _is_duration(value: float) -> bool:
     return math.isfinite(value) and value >= 0
 
@@ -33,10 +45,10 @@ class RetryPolicy:
     deadline: float = 180.0
 
     def __post_init__(self) -> None:
+        _check_number("attempts", self.attempts, whole=True)
         _require(self.attempts >= 1, "attempts", "a whole number of at least 1")
-        _require(_is_duration(self.initial_backoff), "initial_backoff", "seconds, 0 or more")
-        _require(_is_duration(self.max_backoff), "max_backoff", "seconds, 0 or more")
-        _require(_is_duration(self.max_retry_after), "max_retry_after", "seconds, 0 or more")
+        _check_durations(self, "initial_backoff", "max_backoff", "max_retry_after")
+        _check_number("deadline", self.deadline)
         _require(self.deadline >= 0, "deadline", "seconds, 0 or more")
 
     @classmethod
@@ -61,8 +73,10 @@ class PollPolicy:
     jitter: float = 0.2
 
     def __post_init__(self) -> None:
-        _require(_is_duration(self.initial_delay), "initial_delay", "seconds, 0 or more")
-        _require(_is_duration(self.interval) and self.interval > 0, "interval", "seconds, more than 0")
+        _check_durations(self, "initial_delay", "interval")
+        for name in ("factor", "max_interval", "jitter"):
+            _check_number(name, getattr(self, name))
+        _require(self.interval > 0, "interval", "seconds, more than 0")
         _require(math.isfinite(self.factor) and self.factor >= 1, "factor", "a number of at least 1")
         _require(self.max_interval >= self.interval, "max_interval", "seconds, no less than interval")
         _require(0 <= self.jitter < 1, "jitter", "a share from 0 to below 1")
@@ -81,7 +95,9 @@ class Timeouts:
 
     def __post_init__(self) -> None:
         for name in ("connect", "read", "total"):
-            _require(getattr(self, name) > 0, name, "seconds, more than 0")
+            value: float = getattr(self, name)
+            _check_number(name, value)
+            _require(value > 0, name, "seconds, more than 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +117,9 @@ class Quota:
     def __post_init__(self) -> None:
         for name in ("per_minute", "concurrent", "per_company"):
             value: int | None = getattr(self, name)
-            _require(value is None or value >= 1, name, "a whole number of at least 1, or None for no bound")
+            if value is not None:
+                _check_number(name, value, whole=True)
+                _require(value >= 1, name, "a whole number of at least 1, or None for no bound")
 
     @classmethod
     def unlimited(cls) -> Self:

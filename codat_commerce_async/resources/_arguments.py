@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from codat_commerce_async._caller import Query
 from codat_commerce_async.models.enums import ConnectionStatus, Locale
 from codat_commerce_async.models.sync_flow import Localization
+from codat_commerce_async.policies import LookOptions
 
 __all__ = [
     "company_name",
@@ -14,8 +15,10 @@ __all__ = [
     "in_utc",
     "locale",
     "localizations",
+    "look_options",
     "page_query",
     "platform_key",
+    "query_text",
     "strings",
     "tags",
     "text",
@@ -45,6 +48,21 @@ def text(name: str, value: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} takes a string, not {type(value).__name__}")
     return value
+
+
+def query_text(name: str, value: str | None) -> str | None:
+    """The value, if it is None or a string that a URL can hold."""
+    if value is not None and any("\ud800" <= character <= "\udfff" for character in text(name, value)):
+        raise ValueError(f"{name} takes text without lone surrogates")
+    return value
+
+
+def look_options(method: str, options: LookOptions) -> LookOptions:
+    """The options, if a wait takes them all."""
+    unknown = options.keys() - LookOptions.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"{method} takes no {', '.join(sorted(unknown))}")
+    return options
 
 
 def company_name(name: str, value: str) -> str:
@@ -124,10 +142,12 @@ def page_query(page: int | None, page_size: int | None, query: str | None, order
     """What a paged operation is asked with, as Codat names it."""
     _number("page", page, at_least=1)
     _number("page_size", page_size, at_least=1, at_most=_LARGEST_PAGE)
-    for name, text in (("query", query), ("order_by", order_by)):
-        if text is not None and not isinstance(text, str):
-            raise TypeError(f"{name} takes a string, not {type(text).__name__}")
-    return {"page": page, "pageSize": page_size, "query": query, "orderBy": order_by}
+    return {
+        "page": page,
+        "pageSize": page_size,
+        "query": query_text("query", query),
+        "orderBy": query_text("order_by", order_by),
+    }
 
 
 def _number(name: str, value: int | None, *, at_least: int, at_most: int | None = None) -> None:

@@ -82,7 +82,7 @@ class ConnectionsResource:
         """
         commerce = _arguments.platform_key("commerce_key", commerce_key)
         accounting = _arguments.platform_key("accounting_key", accounting_key)
-        query = {"merchantIdentifier": merchant_identifier}
+        query = {"merchantIdentifier": _arguments.query_text("merchant_identifier", merchant_identifier)}
         return await self._call(GET_SYNC_FLOW_URL, commerce, accounting, query=query, **options)
 
     def list(

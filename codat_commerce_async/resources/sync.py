@@ -18,6 +18,7 @@ from codat_commerce_async.models.sync import (
     SyncToLatestArgs,
 )
 from codat_commerce_async.policies import CallOptions, LookOptions, PollPolicy
+from codat_commerce_async.resources._arguments import look_options
 from codat_commerce_async.syncing.hints import Hints
 from codat_commerce_async.syncing.request import SyncRequest
 from codat_commerce_async.syncing.starting import start
@@ -161,7 +162,8 @@ class SyncResource:
         a look runs into is survived as long as there is time; 401, 403 and a lasting 404 end the wait.
         """
         meant = _handle(handle, sync_id)
-        status = await wait(self._api, meant, poll or self._poll, timeout, options)
+        looks = look_options("wait", options)
+        status = await wait(self._api, meant, poll or self._poll, timeout, looks)
         if raise_on_failure:
             raise_if_failed(meant, status)
         return status
@@ -179,7 +181,8 @@ class SyncResource:
 
         Raises SyncWaitTimeoutError after `timeout` seconds (None: never).
         """
-        return watch(self._api, _handle(handle, sync_id), poll or self._poll, timeout, options)
+        looks = look_options("watch", options)
+        return watch(self._api, _handle(handle, sync_id), poll or self._poll, timeout, looks)
 
     async def run(
         self,
