@@ -17,10 +17,10 @@ from cattrs.errors import StructureHandlerNotFoundError
 from codat_commerce_async._reading import Misfit, Read, alone_type, model_reader, read_loose_int, read_time
 from codat_commerce_async._writing import model_writer
 from codat_commerce_async.errors import DecodeError
+from codat_commerce_async.models._shape import is_model
 from codat_commerce_async.models.enums import OpenEnum
 from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidation, ErrorValidationItem
 from codat_commerce_async.models.kept import KeepsUnknown, LooseInt
-from codat_commerce_async.models.shape import is_model
 from codat_commerce_async.models.unset import UNSET
 
 __all__ = ["decode", "decode_error_message", "encode"]

@@ -21,9 +21,9 @@ from datetime import datetime
 from types import NoneType, UnionType
 from typing import Any, Union, cast, get_args, get_origin
 
+from codat_commerce_async.models._shape import Field, fields, slot_setters
 from codat_commerce_async.models.enums import OpenEnum
 from codat_commerce_async.models.kept import KeepsUnknown, KeepsUnreadable, LooseInt
-from codat_commerce_async.models.shape import Field, fields, slot_setters
 from codat_commerce_async.models.unset import UNSET, Unset
 
 __all__ = [

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from codat_commerce_async.models._shape import Field, fields
 from codat_commerce_async.models.kept import KeepsUnknown, KeepsUnreadable
-from codat_commerce_async.models.shape import Field, fields
 from codat_commerce_async.models.unset import UNSET
 
 __all__ = ["model_writer"]

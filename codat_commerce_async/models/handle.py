@@ -18,9 +18,10 @@ class SyncHandle:
     """What it takes to find a sync again.
 
     `commerce_sync_id` is what Codat answered to the request, `sync_id` what its status is found under;
-    either may be unknown yet. `requested_at` is in UTC, by the server's clock where that is known;
-    `sync_utc` is the time that Codat gave the sync. `date_range` is set for a sync of a period. `adopted`
-    is true for a sync that was found at Codat rather than answered to our request.
+    either may be unknown yet. `requested_at` is in UTC, by the server's clock where that is known, and None
+    for a sync that we did not ask for; `sync_utc` is the time that Codat gave the sync. `date_range` is set
+    for a sync of a period. `adopted` is true for a sync that was found at Codat rather than answered to our
+    request.
     """
 
     company_id: str
@@ -59,7 +60,7 @@ class SyncHandle:
         Raises ValueError for anything else.
         """
         fields = _fields(text)
-        if fields.get("version") != _VERSION:
+        if type(fields.get("version")) is not int or fields["version"] != _VERSION:
             raise ValueError(f"no sync handle of version {_VERSION}")
         return cls(
             company_id=_value(fields, "company_id", str),

@@ -1,0 +1,458 @@
+"""Bytes become models and models bytes; what does not fit is named by its path and never shown."""
+
+import pickle
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+import attrs
+import orjson
+import pytest
+from attrs import field, frozen, validators
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codat_commerce_async._codec import decode, decode_error_message, encode
+from codat_commerce_async.errors import DecodeError
+from codat_commerce_async.models import (
+    UNSET,
+    Company,
+    CompanySyncStatus,
+    Configuration,
+    Connection,
+    Connections,
+    ConnectionStatus,
+    CreateCompany,
+    DateRange,
+    ErrorMessage,
+    ErrorValidation,
+    ErrorValidationItem,
+    Integration,
+    Integrations,
+    Localization,
+    LocalizationInfo,
+    SourceType,
+    SyncFlowUrl,
+    SyncRange,
+    SyncStatus,
+    SyncSummary,
+    SyncToLatestArgs,
+    UpdateConnection,
+    VisibleAccounts,
+    WriteType,
+)
+from tests.strategies import JSON
+
+CONNECTION = {
+    "id": "0f3c",
+    "integrationId": "7be1",
+    "integrationKey": "gbol",
+    "sourceId": "11aa",
+    "platformName": "Xero",
+    "linkUrl": "https://link.example/0f3c",
+    "status": "Linked",
+    "lastSync": "2023-05-04T03:02:01.7654321Z",
+    "created": "2023-05-01T00:00:00",
+    "sourceType": "Accounting",
+    "dataConnectionErrors": [{"statusCode": "401", "erroredOnUtc": "2023-05-02T00:00:00Z", "status": "Active"}],
+    "connectionInfo": {"tenant": {"name": "Toft"}},
+}
+
+ANSWERS: list[Any] = [
+    Connection,
+    Connections,
+    SyncStatus,
+    SyncSummary,
+    tuple[CompanySyncStatus, ...],
+    Company,
+    Configuration,
+    Integrations,
+    LocalizationInfo,
+    VisibleAccounts,
+]
+
+
+def refusal(body: bytes, answer: Any) -> DecodeError | None:
+    """The error that the body raises, if it does."""
+    try:
+        decode(body, answer)
+    except DecodeError as error:
+        return error
+    return None
+
+
+def test_a_connection_is_read() -> None:
+    connection = decode(orjson.dumps(CONNECTION), Connection)
+    assert connection.id == "0f3c"
+    assert connection.status is ConnectionStatus.LINKED
+    assert connection.is_linked
+    assert connection.source_type is SourceType.ACCOUNTING
+    assert connection.last_sync == datetime(2023, 5, 4, 3, 2, 1, 765432, UTC)
+    assert connection.created == datetime(2023, 5, 1)  # noqa: DTZ001 - Codat names no zone
+    assert connection.data_connection_errors[0].status_code == "401"
+    assert connection.connection_info == {"tenant": {"name": "Toft"}}
+    assert connection.unreadable == ()
+
+
+def test_a_connection_without_anything_but_its_id_is_read() -> None:
+    assert decode(b'{"id":"0f3c"}', Connection) == Connection(id="0f3c")
+
+
+def test_nulls_are_as_good_as_nothing() -> None:
+    nothing = dict.fromkeys(CONNECTION) | {"id": "0f3c"}
+    assert decode(orjson.dumps(nothing), Connection) == Connection(id="0f3c")
+
+
+def test_unknown_fields_are_ignored() -> None:
+    assert decode(b'{"id":"0f3c","status2":{"a":[1]},"":null}', Connection) == Connection(id="0f3c")
+
+
+def test_what_is_read_is_what_its_constructor_makes() -> None:
+    read = decode(orjson.dumps(CONNECTION), Connection)
+    made = Connection(**{name: getattr(read, name) for name in attrs.fields_dict(Connection)})
+    assert read == made
+    assert hash(read) == hash(made)
+    assert repr(read) == repr(made)
+    assert pickle.loads(pickle.dumps(read)) == made  # noqa: S301 - our own bytes
+
+
+def test_a_page_says_whether_another_follows() -> None:
+    body = orjson.dumps(
+        {"results": [CONNECTION], "pageNumber": 0, "_links": {"self": {"href": "/x"}, "next": {"href": "/y"}}}
+    )
+    page = decode(body, Connections)
+    assert page.links is not None
+    assert page.links.this is not None
+    assert page.links.this.href == "/x"
+    assert page.page_number == 0
+    assert page.has_next
+
+
+@pytest.mark.parametrize("links", [None, {}, {"next": None}, {"next": {}}, {"next": {"href": ""}}])
+def test_a_last_page_has_no_next(links: object) -> None:
+    assert not decode(orjson.dumps({"results": None, "_links": links}), Connections).has_next
+
+
+def test_both_spellings_of_a_data_type_are_read() -> None:
+    body = b'{"key":"gbol","datatypeFeatures":[{"datatype":"bills"},{"dataType":"invoices"}]}'
+    assert [feature.data_type for feature in decode(body, Integration).datatype_features] == ["bills", "invoices"]
+
+
+def test_texts_are_read_as_objects_and_as_plain_text() -> None:
+    texts = decode(b'{"a":{"text":"x","required":true},"b":"y","c":null}', LocalizationInfo)
+    assert dict(texts) == {
+        "a": Localization(text="x", required=True),
+        "b": Localization(text="y"),
+        "c": Localization(),
+    }
+    assert decode(b'{"text":"x"}', LocalizationInfo)["text"].text == "x"
+
+
+def test_no_visible_accounts_and_all_of_them_are_told_apart() -> None:
+    assert decode(b'{"visibleAccounts":[]}', VisibleAccounts).visible_accounts == ()
+    assert decode(b'{"visibleAccounts":null}', VisibleAccounts).visible_accounts is None
+    assert encode(VisibleAccounts()) == b"{}"
+    assert encode(VisibleAccounts(visible_accounts=())) == b'{"visibleAccounts":[]}'
+
+
+def test_an_answer_that_is_a_list_is_read() -> None:
+    body = b'[{"syncId":"a","syncStatusCode":2000},{"syncId":"b"}]'
+    assert [sync.sync_id for sync in decode(body, tuple[CompanySyncStatus, ...])] == ["a", "b"]
+    assert decode(b"null", tuple[CompanySyncStatus, ...]) == ()
+
+
+@pytest.mark.parametrize("kind", [object, dict, Mapping, dict[str, object]])
+def test_an_endpoint_without_a_model_gives_the_parsed_json(kind: Any) -> None:
+    assert decode(b'{"a":[1,null,{"b":2.5}]}', kind) == {"a": [1, None, {"b": 2.5}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("2000", "2000"), ('"4200,"', "4200"), ('" 5080 "', "5080"), ('"1010 running"', "1010"), ("null", "None")],
+)
+def test_a_status_code_may_be_text(text: str, code: str) -> None:
+    assert str(decode(f'{{"syncStatusCode":{text}}}'.encode(), SyncStatus).sync_status_code) == code
+
+
+@pytest.mark.parametrize("text", ["Complete", "20.5", "٢٠٠٠", "99999999999999999999"])
+def test_a_status_code_that_is_no_number_is_kept_as_text(text: str) -> None:
+    status = decode(orjson.dumps({"syncStatusCode": text}), SyncStatus)
+    assert status.sync_status_code is None
+    assert status.unreadable == (("sync_status_code", text),)
+    assert orjson.loads(encode(status))["syncStatusCode"] == text
+
+
+MISFITS: list[tuple[str, Any, str, str]] = [
+    ('{"results":[{"id":"a"},{"id":"b","status":7}]}', Connections, "$.results[1].status", "text"),
+    ('{"id":"a","dataConnectionErrors":[{},{"statusCode":401}]}', Connection, "$.dataConnectionErrors[1].statusCode",
+     "text"),
+    ('{"id":"a","connectionInfo":"x"}', Connection, "$.connectionInfo", "an object"),
+    ('{"id":"a","created":7}', Connection, "$.created", "a time as text"),
+    ("{}", Connection, "$.id", "text"),
+    ('{"id":null}', Connection, "$.id", "text"),
+    ("[]", Connection, "$", "an object"),
+    ("null", Connection, "$", "an object"),
+    ('"text"', tuple[CompanySyncStatus, ...], "$", "a list"),
+    ("[{},null]", tuple[CompanySyncStatus, ...], "$[1]", "an object"),
+    ('[{"dataPushed":"false"}]', tuple[CompanySyncStatus, ...], "$[0].dataPushed", "true or false"),
+    ('{"dataPushed":1}', SyncStatus, "$.dataPushed", "true or false"),
+    ('{"syncStatusCode":true}', SyncStatus, "$.syncStatusCode", "a whole number"),
+    ('{"syncStatusCode":2000.0}', SyncStatus, "$.syncStatusCode", "a whole number"),
+    ('{"pageNumber":"1"}', Connections, "$.pageNumber", "a whole number"),
+    ('{"_links":{"next":"/x"}}', Connections, "$._links.next", "an object"),
+    ('{"id":"a","tags":{"region":7}}', Company, "$.tags.*", "text"),
+    ('{"id":"a","products":["x",7]}', Company, "$.products[1]", "text"),
+    ('{"visibleAccounts":"all"}', VisibleAccounts, "$.visibleAccounts", "a list"),
+    ('{"a":{"text":7}}', LocalizationInfo, "$.*.text", "text"),
+    ('{"a":7}', LocalizationInfo, "$.*", "an object"),
+    ('{"configuration":{"sales":{"accounts":{"x":{"accountOptions":[{"id":7}]}}}}}', Configuration,
+     "$.configuration.sales.accounts.*.accountOptions[0].id", "text"),
+    ('{"schedule":{"frequencyOptions":[7]}}', Configuration, "$.schedule.frequencyOptions[0]", "text"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "answer", "path", "expected"), MISFITS)
+def test_what_does_not_fit_is_named_by_its_path(body: str, answer: Any, path: str, expected: str) -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode(body.encode(), answer)
+    assert caught.value.path == path
+    assert path in str(caught.value)
+    assert f"expected {expected}, found " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" \n",
+        b"<html><body>502 Bad Gateway</body></html>",
+        b'{"id":"a"',
+        b'{"id":"a"}{"id":"b"}',
+        b'{"id":NaN}',
+        b'{"id":Infinity}',
+        b'{"id":1e999}',
+        b'{"id":"\xff"}',
+        b'{"id":"\\ud800"}',
+        b"[" * 100_000,
+        b"[" * 1_000 + b"]" * 1_000,
+        b'{"id":' * 2_000,
+        b"\xef\xbb\xbf{}",
+        b"\x00",
+    ],
+)
+@pytest.mark.parametrize("answer", [Connection, Configuration, tuple[CompanySyncStatus, ...], SyncStatus])
+def test_what_is_no_answer_is_an_error_of_ours(body: bytes, answer: Any) -> None:
+    with pytest.raises(DecodeError):
+        decode(body, answer)
+
+
+def test_an_empty_answer_and_a_page_of_html_are_called_so() -> None:
+    with pytest.raises(DecodeError, match="empty"):
+        decode(b"", Connection)
+    with pytest.raises(DecodeError, match="HTML"):
+        decode(b"<!DOCTYPE html>", Connection)
+
+
+def test_a_configuration_of_depths_and_lengths_beyond_reason_is_an_error_of_ours() -> None:
+    with pytest.raises(DecodeError):
+        decode(b'{"x":' + b"9" * 5_000 + b"}", Configuration)
+
+
+@given(st.sampled_from(ANSWERS), st.binary(max_size=60) | JSON.map(orjson.dumps))
+def test_no_bytes_raise_anything_but_our_error(answer: Any, body: bytes) -> None:
+    error = refusal(body, answer)
+    if error:
+        assert error.path is None or error.path.startswith("$")
+        assert str(error) != "the answer does not fit"  # so no reader of ours raised what it should not
+
+
+@given(st.data())
+def test_a_value_of_a_wrong_kind_anywhere_is_an_error_of_ours(data: st.DataObject) -> None:
+    key = data.draw(st.sampled_from(sorted(CONNECTION)))
+    error = refusal(orjson.dumps(CONNECTION | {key: data.draw(JSON)}), Connection)
+    if error:
+        assert error.path is not None
+        assert error.path.startswith(f"$.{key}")
+
+
+SECRET = "merchant-secret-4711"
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (f'{{"id":"a","status":["{SECRET}"]}}', Connection),
+        (f'{{"id":"a","tags":{{"{SECRET}":7}}}}', Company),
+        (f'["{SECRET}"]', tuple[CompanySyncStatus, ...]),
+        (f'{{"id":"{SECRET}"', Connection),
+        (f"<html>{SECRET}</html>", Connection),
+        (f'{{"{SECRET}":{{"text":7}}}}', LocalizationInfo),
+    ],
+)
+def test_an_error_holds_nothing_of_what_was_answered(body: str, answer: Any) -> None:
+    error = refusal(body.encode(), answer)
+    assert error is not None
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    assert error.__traceback__ is not None
+    inner = error.__traceback__.tb_next  # the first frame is of this file
+    shown = "".join(traceback.format_exception(error)) + repr(error) + repr(pickle.dumps(error))
+    while inner:
+        shown += repr({name: value for name, value in inner.tb_frame.f_locals.items() if name != "error"})
+        inner = inner.tb_next
+    assert SECRET not in shown
+
+
+def test_an_answer_of_a_type_that_cannot_be_read_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(TypeError, match="no type that an answer can be decoded to"):
+        decode(b"{}", int | str)  # type: ignore[arg-type]
+
+
+@frozen(kw_only=True)
+class Invoice:
+    """A model of someone else's, for an endpoint that this library has none for."""
+
+    invoice_number: str
+    total_amount: float = 0.0
+    issue_dates: list[datetime] = field(factory=list[datetime])
+    _secret: str = "x"
+    line_count: int = field(default=1, validator=validators.ge(0))
+
+
+def test_a_model_of_the_callers_own_is_read_and_written() -> None:
+    invoice = decode(b'{"invoiceNumber":"7","totalAmount":3,"issueDates":["2023-01-01"],"lineCount":2}', Invoice)
+    assert invoice == Invoice(
+        invoice_number="7",
+        total_amount=3,
+        issue_dates=[datetime(2023, 1, 1)],  # noqa: DTZ001 - Codat names no zone
+        line_count=2,
+    )
+    assert orjson.loads(encode(invoice))["invoiceNumber"] == "7"
+
+
+def test_a_validator_of_the_callers_own_refuses_with_our_error() -> None:
+    with pytest.raises(DecodeError, match="does not fit"):
+        decode(b'{"invoiceNumber":"7","lineCount":-1}', Invoice)
+
+
+@pytest.mark.parametrize(
+    ("value", "body"),
+    [
+        (UpdateConnection(), b"{}"),
+        (UpdateConnection(status=None), b'{"status":null}'),
+        (UpdateConnection(status=ConnectionStatus.UNLINKED), b'{"status":"Unlinked"}'),
+        (UpdateConnection(status=ConnectionStatus("Paused")), b'{"status":"Paused"}'),
+        (SyncToLatestArgs(), b"{}"),
+        (SyncToLatestArgs(sync_to=None), b'{"syncTo":null}'),
+        (CreateCompany(name="Dave"), b'{"name":"Dave"}'),
+        (CreateCompany(name="Dave", tags={"a": "b"}), b'{"name":"Dave","tags":{"a":"b"}}'),
+        (
+            SyncRange(date_range=DateRange(start=datetime(2023, 1, 1, tzinfo=UTC), finish=datetime(2023, 1, 2))),  # noqa: DTZ001 - as the merchant's clock
+            b'{"dateRange":{"start":"2023-01-01T00:00:00Z","finish":"2023-01-02T00:00:00"}}',
+        ),
+        ({"a": "x", "b": None, "c": Localization(text="y"), "d": UNSET}, b'{"a":"x","b":null,"c":{"text":"y"}}'),
+        (MappingProxyType({"a": ("b", SourceType.OTHER)}), b'{"a":["b","Other"]}'),
+        ([date(2023, 1, 2), UUID(int=7)], b'["2023-01-02","00000000-0000-0000-0000-000000000007"]'),
+        ([Decimal("1.10"), Decimal("1E+3"), 2**70, -(2**70), 1.5], None),
+        (datetime(2023, 1, 1, 1, tzinfo=timezone(timedelta(hours=-5))), b'"2023-01-01T01:00:00-05:00"'),
+        ({"empty": ()}, b'{"empty":[]}'),
+    ],
+)  # fmt: skip
+def test_values_are_written_as_codat_takes_them(value: object, body: bytes | None) -> None:
+    assert encode(value) == (body or b"[1.10,1E+3,1180591620717411303424,-1180591620717411303424,1.5]")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), Decimal("NaN"), Decimal("-Infinity")])
+def test_numbers_that_are_none_are_refused(number: object) -> None:
+    with pytest.raises(ValueError, match="no NaN"):
+        encode({"a": [number]})
+
+
+@pytest.mark.parametrize("value", [{1: "a"}, [UNSET], object(), {"a": "\ud800"}, b"bytes", {"a": {1, 2}}])
+def test_what_json_has_no_place_for_is_refused(value: object) -> None:
+    with pytest.raises(TypeError):
+        encode(value)
+
+
+class Plain(Enum):
+    ONE = 1
+
+
+def test_enumerations_are_written_by_their_values() -> None:
+    assert encode([Plain.ONE, WriteType("any"), WriteType.CREATE]) == b'[1,"any","Create"]'
+
+
+def test_the_address_of_the_sync_flow_is_not_shown() -> None:
+    flow = decode(b'{"url":"https://flow.example/start?otp=123456"}', SyncFlowUrl)
+    assert flow.url == "https://flow.example/start?otp=123456"
+    assert "123456" not in repr(flow)
+
+
+def test_requests_are_read_too() -> None:
+    assert decode(b"{}", UpdateConnection).status is UNSET
+    assert decode(b'{"status":null}', UpdateConnection).status is None
+    assert decode(b'{"status":"Unlinked"}', UpdateConnection).status is ConnectionStatus.UNLINKED
+    assert decode(b'{"name":"Dave","description":"x"}', CreateCompany) == CreateCompany(name="Dave", description="x")
+
+
+def test_an_error_is_read_with_all_that_codat_says() -> None:
+    body = {
+        "statusCode": 400,
+        "service": "PublicApi",
+        "error": "No such name.",
+        "correlationId": "c-1",
+        "validation": {"errors": [{"itemId": "i", "message": "m", "validatorName": "v"}], "warnings": None},
+        "canBeRetried": "False",
+        "detailedErrorCode": 7,
+        "more": True,
+    }
+    assert decode_error_message(orjson.dumps(body)) == ErrorMessage(
+        status_code=400,
+        service="PublicApi",
+        error="No such name.",
+        correlation_id="c-1",
+        validation=ErrorValidation(errors=(ErrorValidationItem(item_id="i", message="m", validator_name="v"),)),
+        can_be_retried="False",
+        detailed_error_code=7,
+    )
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"null", b"[]", b'"x"', b"{}", b'{"message":"of a gateway"}', b'{"error":7}', b"\xff"]
+)
+def test_what_is_no_error_of_codats_is_none(body: bytes) -> None:
+    assert decode_error_message(body) is None
+
+
+def test_an_error_loses_only_what_is_of_a_wrong_kind() -> None:
+    body = b'{"statusCode":"400","error":"x","validation":{"errors":[7,{"message":"m","itemId":7}],"warnings":"w"}}'
+    assert decode_error_message(body) == ErrorMessage(
+        error="x", validation=ErrorValidation(errors=(ErrorValidationItem(message="m"),))
+    )
+
+
+@given(st.binary(max_size=40) | JSON.map(orjson.dumps))
+def test_no_bytes_keep_an_error_from_being_told(body: bytes) -> None:
+    message = decode_error_message(body)
+    assert message is None or message != ErrorMessage()
+
+
+ERROR_KEYS = ["statusCode", "service", "error", "correlationId", "validation", "canBeRetried", "detailedErrorCode"]
+
+
+@given(st.dictionaries(st.sampled_from(ERROR_KEYS), JSON | st.just({"errors": [{}]})))
+def test_an_error_of_any_shape_is_told(body: dict[str, object]) -> None:
+    message = decode_error_message(orjson.dumps(body))
+    assert message is None or message.error == (body.get("error") if isinstance(body.get("error"), str) else None)
+
+
+def test_reading_makes_nothing_grow() -> None:
+    before = len(ConnectionStatus._value2member_map_)
+    for number in range(100):
+        decode(orjson.dumps({"id": "a", "status": f"New{number}"}), Connection)
+    assert len(ConnectionStatus._value2member_map_) == before

@@ -1,0 +1,102 @@
+"""A handle survives the way through text, and what is no handle is refused in words."""
+
+import json
+import pickle
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codat_commerce_async.models import SyncHandle
+from tests.strategies import JSON
+
+MOMENTS = st.datetimes(timezones=st.just(UTC))
+TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs"]))
+HANDLES = st.builds(
+    SyncHandle,
+    company_id=st.text(st.characters(exclude_categories=["Cs"])),
+    commerce_sync_id=TEXTS,
+    sync_id=TEXTS,
+    requested_at=st.none() | MOMENTS,
+    sync_utc=st.none() | MOMENTS | st.datetimes(),
+    date_range=st.none() | st.tuples(MOMENTS, MOMENTS),
+    idempotency_key=TEXTS,
+    adopted=st.booleans(),
+)
+REQUESTED_AT = datetime(2023, 4, 5, 6, tzinfo=UTC)
+HANDLE = SyncHandle(company_id="c", requested_at=REQUESTED_AT)
+
+
+@given(HANDLES)
+def test_a_handle_survives_the_way_through_text(handle: SyncHandle) -> None:
+    assert SyncHandle.from_json(handle.to_json()) == handle
+    assert SyncHandle.from_json(handle.to_json().encode()) == handle
+    assert pickle.loads(pickle.dumps(handle)) == handle  # noqa: S301 - our own bytes
+
+
+def test_fields_of_a_later_version_are_ignored() -> None:
+    text = json.dumps(json.loads(HANDLE.to_json()) | {"added_later": {"a": 1}})
+    assert SyncHandle.from_json(text) == HANDLE
+
+
+def test_a_time_of_request_comes_back_in_utc() -> None:
+    elsewhere = evolve(HANDLE, requested_at=REQUESTED_AT.astimezone(timezone(timedelta(hours=5))))
+    restored = SyncHandle.from_json(elsewhere.to_json())
+    assert restored == HANDLE
+    assert repr(restored) == repr(HANDLE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"version": 2}, "version 1"),
+        ({"version": None}, "version 1"),
+        ({"version": True}, "version 1"),
+        ({"version": 1.0}, "version 1"),
+        ({"company_id": None}, "company_id"),
+        ({"company_id": 7}, "company_id"),
+        ({"sync_id": 7}, "sync_id"),
+        ({"commerce_sync_id": []}, "commerce_sync_id"),
+        ({"requested_at": "soon"}, "requested_at"),
+        ({"requested_at": "2023-01-01T00:00:00"}, "time zone"),
+        ({"requested_at": "0001-01-01T00:00:00+14:00"}, "requested_at"),
+        ({"sync_utc": 7}, "sync_utc"),
+        ({"sync_utc": "x"}, "sync_utc"),
+        ({"date_range": "x"}, "date_range"),
+        ({"date_range": ["2023-01-01"]}, "date_range"),
+        ({"date_range": ["2023-01-01", None]}, "date_range"),
+        ({"idempotency_key": False}, "idempotency_key"),
+        ({"adopted": 1}, "adopted"),
+        ({"adopted": None}, "adopted"),
+    ],
+)
+def test_a_wrong_field_is_named(changes: dict[str, object], words: str) -> None:
+    text = json.dumps(json.loads(HANDLE.to_json()) | changes)
+    with pytest.raises(ValueError, match=words):
+        SyncHandle.from_json(text)
+
+
+@pytest.mark.parametrize("name", ["version", "company_id", "adopted"])
+def test_a_missing_field_is_refused(name: str) -> None:
+    fields = json.loads(HANDLE.to_json())
+    del fields[name]
+    with pytest.raises(ValueError, match="sync handle"):
+        SyncHandle.from_json(json.dumps(fields))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", b"\xff", "[" * 100_000, "7"])
+def test_what_is_no_handle_is_refused(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match="a sync handle is"):
+        SyncHandle.from_json(text)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(json.loads(HANDLE.to_json()))), JSON))
+def test_junk_is_refused_or_read(changes: dict[str, object]) -> None:
+    text = json.dumps(json.loads(HANDLE.to_json()) | changes)
+    try:
+        handle = SyncHandle.from_json(text)
+    except ValueError:
+        return
+    assert SyncHandle.from_json(handle.to_json()) == handle
