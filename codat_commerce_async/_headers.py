@@ -11,6 +11,7 @@ from codat_commerce_async.models.exchange import RateLimit
 __all__ = ["SANE", "correlation_id", "rate_limit", "remaining", "retry_after", "server_time"]
 
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
+_EPOCH = re.compile(r"[0-9]{1,13}(\.[0-9]{1,9})?", re.ASCII)
 _COUNT = re.compile(r"[0-9]{1,12}", re.ASCII)
 _MILLISECONDS_FROM = 1e11  # as epoch seconds that is the year 5138, as milliseconds 1973
 SANE = timedelta(hours=48)  # the daily quota starts anew within a day; leave room for skewed clocks
@@ -81,7 +82,7 @@ def _reset(text: str | None, observed_at: datetime) -> datetime | None:
 
 
 def _epoch(text: str) -> datetime | None:
-    if not _SECONDS.fullmatch(text):
+    if not _EPOCH.fullmatch(text):
         return None
     seconds = float(text)
     if seconds >= _MILLISECONDS_FROM:
