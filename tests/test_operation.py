@@ -1,0 +1,103 @@
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
+
+from codat_commerce_async._operation import Operation, Repeat
+
+GET = Operation("get-sync-by-id", "GET", "/companies/{companyId}/syncs/{syncId}/status", object)
+
+
+def test_the_path_is_filled_in_order() -> None:
+    assert GET.fill(("c", "s")) == "/companies/c/syncs/s/status"
+
+
+@pytest.mark.parametrize(
+    ("value", "segment"),
+    [
+        ("a/b", "a%2Fb"),
+        ("a?b=c#d", "a%3Fb%3Dc%23d"),
+        ("50%", "50%25"),
+        ("%2e%2e", "%252e%252e"),
+        ("../companies", "..%2Fcompanies"),
+        ("...", "..."),
+        (" x ", "%20x%20"),
+        ("a\r\nHost: evil", "a%0D%0AHost%3A%20evil"),
+        ("a\x00b", "a%00b"),
+        ("é", "%C3%A9"),
+        ("{syncId}", "%7BsyncId%7D"),
+    ],
+)
+def test_a_value_is_one_segment_whatever_it_holds(value: str, segment: str) -> None:
+    assert GET.fill((value, "s")) == f"/companies/{segment}/syncs/s/status"
+
+
+@pytest.mark.parametrize("value", ["", " ", "\t\n", ".", "..", "\u2003"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_value_that_leads_elsewhere_is_refused_by_name(value: str, place: int) -> None:
+    values = ("c", "s")[:place] + (value,) + ("c", "s")[place + 1 :]
+    with pytest.raises(ValueError, match=f"^{GET.arguments[place]} takes an id"):
+        GET.fill(values)
+
+
+def test_a_lone_surrogate_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="^sync_id takes an id without lone surrogates") as caught:
+        GET.fill(("c", "\ud800"))
+    assert type(caught.value) is ValueError
+
+
+@pytest.mark.parametrize("value", [None, 7, b"c", ["c"]])
+def test_a_value_that_is_no_string_is_refused_by_name(value: object) -> None:
+    with pytest.raises(TypeError, match="^company_id takes a string, not "):
+        GET.fill((value, "s"))  # type: ignore[arg-type]  # that is what is tested
+
+
+@pytest.mark.parametrize("values", [(), ("c",), ("c", "s", "x")])
+def test_a_wrong_number_of_values_says_what_is_wanted(values: tuple[str, ...]) -> None:
+    with pytest.raises(TypeError, match="^get-sync-by-id takes company_id, sync_id$"):
+        GET.fill(values)
+
+
+@given(st.text(), st.text())
+def test_any_text_is_refused_or_comes_back_whole_from_its_own_segment(company: str, sync: str) -> None:
+    try:
+        path = GET.fill((company, sync))
+    except ValueError as error:
+        assert str(error).startswith(("company_id takes", "sync_id takes"))  # noqa: PT017 - either is right
+        return
+    assert path.isascii()
+    # As it goes on the wire, and as a client that normalizes would send it.
+    for url in (URL(f"https://h{path}", encoded=True), URL(f"https://h{path}")):
+        segments = url.raw_path.split("/")
+        assert [unquote(segments[2]), unquote(segments[4])] == [company, sync]
+        assert [*segments[:2], segments[3], *segments[5:]] == ["", "companies", "syncs", "status"]
+        assert (url.raw_query_string, url.raw_fragment, url.raw_host) == ("", "", "h")
+
+
+@pytest.mark.parametrize(
+    ("method", "repeat"),
+    [
+        ("GET", Repeat.FREELY),
+        ("get", Repeat.FREELY),
+        ("HEAD", Repeat.FREELY),
+        ("PUT", Repeat.FREELY),
+        ("POST", Repeat.WITH_KEY),
+        ("PATCH", Repeat.WITH_KEY),
+        ("DELETE", Repeat.NEVER),
+        ("BREW", Repeat.NEVER),
+    ],
+)
+def test_the_method_decides_how_a_request_may_be_repeated(method: str, repeat: Repeat) -> None:
+    assert Operation("x", method, "/x", object).repeat is repeat
+
+
+def test_the_company_is_told_by_its_place_in_the_path() -> None:
+    assert GET.company(("c", "s")) == "c"
+    assert Operation("x", "GET", "/clients/{clientId}", object).company(("c",)) is None
+
+
+def test_a_path_without_its_slash_is_refused() -> None:
+    with pytest.raises(ValueError, match="^path takes"):
+        Operation("x", "GET", "companies", object)
