@@ -1,0 +1,145 @@
+"""`demo`: the library at work on a simulated Codat that does not make it easy."""
+
+import asyncio
+import math
+import sys
+import time
+from collections.abc import Callable
+from random import Random
+
+from codat_commerce_async.cli.board import Board, Row, Verdict
+from codat_commerce_async.cli.ending import FAILED, WELL
+from codat_commerce_async.cli.parser import PROGRAM, Options
+from codat_commerce_async.cli.screen import Screen
+from codat_commerce_async.cli.sync import report, see_all_through
+from codat_commerce_async.cli.view import view_of, watched
+from codat_commerce_async.client import CodatCommerce
+from codat_commerce_async.models.enums import ConnectionStatus
+from codat_commerce_async.simulator import FaultKind, Outcome, Simulator
+from codat_commerce_async.simulator.virtual_time import loop_wall_clock
+
+__all__ = ["demo"]
+
+_NAMES = (
+    "Alder Bakery",
+    "Birch Street Books",
+    "Cedar & Sons",
+    "Dogwood Cycles",
+    "Elm Coffee Roasters",
+    "Fir Tree Toys",
+    "Ginkgo Ceramics",
+    "Hazel Yarns",
+    "Ivy Garden Supplies",
+    "Juniper Outdoor",
+    "Katsura Stationery",
+    "Larch Furniture",
+)
+_SHOP, _LEDGER = "fztf", "gbol"
+_WRITE_ERROR = 5130
+# What befalls the requests for syncs, in the order in which they arrive.
+_FAULTS = (
+    None,
+    FaultKind.LOST_AFTER,
+    None,
+    FaultKind.ERROR_AFTER,
+    None,
+    FaultKind.BAD_GATEWAY,
+    None,
+    FaultKind.RATE_LIMITED,
+)
+_TIMEOUT = 600.0
+_FRAMES_PER_SECOND = 10
+
+
+async def demo(options: Options) -> int:
+    """Set up a dozen companies, sync them all at once, and hold what the client saw against what happened.
+
+    Two syncs fail on purpose, so failures are no reason for a bad exit status here: what is, is a sync that ended
+    otherwise than the simulator had it in mind, or began twice.
+    """
+    screen, chance = Screen.of(sys.stdout), Random(options.seed)  # noqa: S311 - repeatable chance, no secret
+    async with Simulator(seed=options.seed, now=loop_wall_clock(), durations=_duration) as simulator:
+        rows = [Row("", name) for name in _NAMES]
+        board = Board(rows, asyncio.get_running_loop().time)
+        client = CodatCommerce(
+            simulator.api_key, base_url=simulator.url, hooks=board.hooks, wall_clock=simulator.now, random=chance
+        )
+        screen.say(f"A simulated Codat, for which time goes {options.speed:g} times as fast. Setting up ...")
+        with board.hearing_the_log():
+            async with client as codat:
+                await _set_up(codat, rows)
+                await _make_it_hard(codat, simulator, chance.sample(rows, 2))
+                screen.say(f"{len(rows)} companies with {2 * len(rows)} connections, {board.requests} requests. Go:")
+                work = see_all_through(codat, board, at_once=len(rows), timeout=_TIMEOUT)
+                every = options.speed / _FRAMES_PER_SECOND
+                await watched(work, view_of(board, screen), every, pace=_pace(options.speed))
+        report(board, screen)
+        return _conclude(board, simulator, screen)
+
+
+async def _set_up(codat: CodatCommerce, rows: list[Row]) -> None:
+    # One after the other, as the simulator's chances hang on a company's place in the order.
+    for row in rows:
+        company = await codat.advanced_controls.create_company(name=row.name)
+        row.company_id = company.id
+    async with asyncio.TaskGroup() as group:
+        for row in rows:
+            group.create_task(_connect(codat, row.company_id))
+
+
+async def _connect(codat: CodatCommerce, company_id: str) -> None:
+    for platform_key in (_SHOP, _LEDGER):
+        connection = await codat.connections.create(company_id, platform_key=platform_key)
+        await codat.connections.update_authorization(company_id, connection.id, {"token": "of the merchant"})
+
+
+async def _make_it_hard(codat: CodatCommerce, simulator: Simulator, unlucky: list[Row]) -> None:
+    unwritten, unlinked = unlucky
+    simulator.script_sync(unwritten.company_id, Outcome(_WRITE_ERROR))
+    [ledger] = [one async for one in codat.connections.list(unlinked.company_id) if one.integration_key == _LEDGER]
+    await codat.connections.update_connection(unlinked.company_id, ledger.id, status=ConnectionStatus.UNLINKED)
+    simulator.set_fault("request-sync", *_FAULTS)
+    simulator.set_fault("get-sync-by-id", *[None] * 7, FaultKind.UNAVAILABLE)
+
+
+def _duration(chance: Random) -> float:
+    """Seconds that a sync takes: log-normal, but not so long that the demo would drag."""
+    return min(45.0, max(4.0, chance.lognormvariate(math.log(14.0), 0.6)))
+
+
+def _pace(speed: float) -> Callable[[], None]:
+    """A function that waits until the real time has caught up with the loop's, which jumps.
+
+    It holds the loop up on purpose: nothing may happen in the simulated world meanwhile.
+    """
+    loop_began, really_began = asyncio.get_running_loop().time(), time.monotonic()
+
+    def catch_up() -> None:
+        due = really_began + (asyncio.get_running_loop().time() - loop_began) / speed
+        time.sleep(max(0.0, due - time.monotonic()))
+
+    return catch_up
+
+
+def _conclude(board: Board, simulator: Simulator, screen: Screen) -> int:
+    wrong = [row.name for row in board.rows if not _as_it_was(row, simulator)]
+    begun = sum(simulator.syncs_started(row.company_id) for row in board.rows)
+    failed = sum(row.verdict is Verdict.BAD for row in board.rows)
+    total = len(board.rows)
+    if wrong:
+        said = [f"Not as it should be: {', '.join(wrong)}; {begun} syncs began for {total} asked for."]
+    else:
+        said = [
+            f"{total} syncs asked for, {begun} begun: none lost and none twice, whatever went wrong on the way.",
+            f"{failed} failed, as they were meant to. The same at Codat, with CODAT_API_KEY set:",
+            f"{PROGRAM} sync COMPANY_ID...",
+        ]
+    screen.say("", *(line for sentence in said for line in screen.wrapped(sentence)))
+    return FAILED if wrong else WELL
+
+
+def _as_it_was(row: Row, simulator: Simulator) -> bool:
+    syncs = simulator.syncs(row.company_id)
+    if len(syncs) != 1 or row.status is None:
+        return False
+    return row.error is None and row.status.sync_status_code == syncs[0].final_code

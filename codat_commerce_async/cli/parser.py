@@ -1,0 +1,153 @@
+"""What can be typed, and what it means."""
+
+import argparse
+import math
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from codat_commerce_async._version import __version__
+from codat_commerce_async.resources.sync import REQUEST
+
+__all__ = ["PROGRAM", "Options", "parse"]
+
+PROGRAM = "python -m codat_commerce_async"
+
+# What `add_subparsers` returns has no public name: https://docs.python.org/3/library/argparse.html#sub-commands
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - see above
+
+_HIGHEST_PORT = 65_535
+
+_ENDINGS = """\
+exit status: 0 all is well; 1 a sync failed or was not seen to its end; 2 nothing could be done (no key, a wrong key,
+no server, a wrong argument); 130 ctrl-C.
+"""
+
+
+class Options(argparse.Namespace):
+    """What was typed; each command has its own share of these."""
+
+    command: str
+    company_ids: list[str]
+    file: str
+    timeout: float
+    at_once: int
+    companies: int
+    seed: int
+    speed: float
+    port: int
+
+
+def parse(arguments: Sequence[str] | None = None) -> Options:
+    """The options of one command; raises SystemExit after it has printed help, the version or what is wrong."""
+    parser = argparse.ArgumentParser(
+        PROGRAM, description="Codat's Sync for Commerce API, from the command line.", epilog=_ENDINGS
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_sync(commands)
+    _add_wait(commands)
+    _add_simulate(commands)
+    return parser.parse_args(arguments, namespace=Options())
+
+
+def _add_demo(commands: Commands) -> None:
+    command = commands.add_parser(
+        "demo",
+        help="sync a dozen companies of a simulated Codat",
+        description="Start a simulated Codat, set up a dozen companies through the client, and sync them all at once. "
+        "Two of them fail on purpose and some answers go wrong on the way. Needs no key and no network.",
+        epilog="exit status: 0 when every sync ended as the simulator had it in mind and none began twice, else 1.",
+    )
+    _add_seed(command, 7)
+    _add_speed(command, 5.0)
+
+
+def _add_sync(commands: Commands) -> None:
+    command = commands.add_parser(
+        "sync",
+        help="sync companies at Codat and wait for them",
+        description="Start a sync of each company, all at once, and wait for their ends. Takes the API key from "
+        "CODAT_API_KEY, and the server from CODAT_BASE_URL if that is set. What is still running when the wait ends "
+        "is printed as handles, one line of JSON each, which the wait command takes.",
+        epilog=_ENDINGS,
+    )
+    command.add_argument("company_ids", nargs="+", metavar="COMPANY_ID", type=_company_id)
+    _add_waiting(command)
+
+
+def _add_wait(commands: Commands) -> None:
+    command = commands.add_parser(
+        "wait",
+        help="wait for syncs that were started before",
+        description="Wait for the syncs whose handles stand in a file, one line of JSON each; lines that are not JSON "
+        "objects are skipped, so that the saved output of the sync command will do.",
+        epilog=_ENDINGS,
+    )
+    command.add_argument("file", nargs="?", default="-", metavar="FILE", help="'-' or nothing for standard input")
+    _add_waiting(command)
+
+
+def _add_simulate(commands: Commands) -> None:
+    command = commands.add_parser(
+        "simulate",
+        help="serve a simulated Codat until ctrl-C",
+        description="Serve a simulated Codat on this machine until ctrl-C, and print what to call it with.",
+    )
+    command.add_argument("--port", type=_port, default=0, help="0 (the default) takes a free one")
+    command.add_argument("--companies", type=_count, default=3, help="companies to begin with (default: %(default)s)")
+    _add_seed(command, 0)
+    _add_speed(command, 1.0)
+
+
+def _add_seed(command: argparse.ArgumentParser, default: int) -> None:
+    command.add_argument("--seed", type=int, default=default, help="the same seed, the same run (default: %(default)s)")
+
+
+def _add_speed(command: argparse.ArgumentParser, default: float) -> None:
+    command.add_argument(
+        "--speed", type=_positive, default=default, help="simulated seconds per real one (default: %(default)g)"
+    )
+
+
+def _add_waiting(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--timeout", type=_positive, default=3600.0, help="seconds to wait for each sync (default: %(default)g)"
+    )
+    command.add_argument(
+        "--at-once", type=_count, default=100, help="syncs to have under way at once (default: %(default)s)"
+    )
+
+
+def _company_id(text: str) -> str:
+    try:
+        REQUEST.fill((text,))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _positive(text: str) -> float:
+    number = _number(text)
+    if not (math.isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and int(text) <= _HIGHEST_PORT):
+        raise argparse.ArgumentTypeError(f"{text} is not a port")
+    return int(text)

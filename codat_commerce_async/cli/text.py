@@ -1,0 +1,35 @@
+"""Text for terminals: how wide it is, and made to fit."""
+
+import unicodedata
+
+__all__ = ["cells", "fit", "one_line"]
+
+
+def cells(text: str) -> int:
+    """How many columns of a terminal the text takes."""
+    return sum(map(_cells_of, text))
+
+
+def fit(text: str, width: int) -> str:
+    """The text in exactly so many columns: filled up with spaces, or cut with a `~` at its end."""
+    taken = cells(text)
+    if taken <= width:
+        return text + " " * (width - taken)
+    kept, room = "", width - 1
+    for character in text:
+        room -= _cells_of(character)
+        if room < 0:
+            break
+        kept += character
+    return f"{kept}~" + " " * (width - 1 - cells(kept))
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks and without what a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _cells_of(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
