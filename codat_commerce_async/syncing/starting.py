@@ -1,10 +1,12 @@
 """How a sync is started exactly once, or said not to be known."""
 
+import math
 from collections.abc import Awaitable, Callable
-from uuid import UUID
+from datetime import datetime, timedelta
+from uuid import UUID, uuid5
 
 from codat_commerce_async._once import Found, once
-from codat_commerce_async.errors import NotFoundError, OutcomeUnknownError
+from codat_commerce_async.errors import NotFoundError, OutcomeUnknownError, TransportError
 from codat_commerce_async.models.exchange import Answer
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import CompanySyncStatus, SyncSummary
@@ -17,6 +19,10 @@ __all__ = ["start"]
 
 NoteKey = Callable[[str], Awaitable[None]]
 
+# A replayed answer speaks of a sync that began as long ago as Codat remembers keys, and no longer.
+_KEY_MEMORY = timedelta(minutes=90)
+_SOON = 0.001
+
 
 async def start(
     api: SyncApi,
@@ -24,35 +30,63 @@ async def start(
     options: CallOptions,
     *,
     note_key: NoteKey | None = None,
-    asked_at: float | None = None,
+    first_asked: float | None = None,
 ) -> SyncHandle:
     """The handle of exactly one sync that was started, or found to have been by our request.
 
-    `note_key` is awaited with every new idempotency key before it is used, so that it can be kept safe. `asked_at`
-    (epoch seconds) is when the key in `options` may have been used before, by a process that did not live to see the
-    answer: what has begun since then is looked for once the key is too old to be used again. Raises
-    OutcomeUnknownError when it cannot be told whether a sync was started, or which.
+    `note_key` is awaited with every idempotency key before it is used, so that it can be kept safe. Whoever starts
+    again what a process that did not live to see the answer may have started gives its key in the options, and as
+    `first_asked` (epoch seconds) when that key may first have been used, if it is known. Raises OutcomeUnknownError when
+    it cannot be told whether a sync was started, or which.
     """
+    start_ = _Start(api, request, options, note_key)
+    began = api.now() if first_asked is None else first_asked
+    try:
+        outcome = await once(
+            start_.ask,
+            start_.look,
+            key=start_.key,
+            first_asked=first_asked,
+            new_key=start_.new_key,
+            where=api,
+            until=start_.until,
+        )
+    except OutcomeUnknownError as error:
+        raise start_.unknown(error) from error.__cause__
+    if isinstance(outcome, Found):
+        return start_.adopted(outcome, api.server_time(began))
+    return start_.answered(outcome, api.server_time(began))
 
-    async def new_key() -> str:
-        key = str(UUID(int=api.random.getrandbits(128), version=4))
-        if note_key is not None:
-            await note_key(key)
-        return key
 
-    looks = _for_looks(options)
-    last_key = options.get("idempotency_key")
-    rounds = 0 if asked_at is None else 1
+class _Start:
+    """One sync that is being started: its calls, and what they make of it."""
 
-    async def ask(key: str) -> Answer[SyncSummary]:
-        nonlocal last_key, rounds
-        last_key = key
-        rounds += 1
-        return await api.ask(request, {**options, "idempotency_key": key})
+    def __init__(self, api: SyncApi, request: SyncRequest, options: CallOptions, note_key: NoteKey | None) -> None:
+        timeout = options.get("timeout")
+        self.until = None if timeout is None else api.time() + timeout
+        self.key = options.get("idempotency_key")
+        self._api = api
+        self._request = request
+        self._note_key = note_key
+        self._options = options.copy()
+        self._options.pop("idempotency_key", None)
 
-    async def look() -> list[Found[CompanySyncStatus]]:
+    async def new_key(self, last: str | None) -> str:
+        """The next key. Made from the last one, it is the same again after a restart that knows only the first."""
+        key = uuid5(UUID(last), "again") if last else UUID(int=self._api.random.getrandbits(128), version=4)
+        if self._note_key is not None:
+            await self._note_key(str(key))
+        return str(key)
+
+    async def ask(self, key: str, within: float | None) -> Answer[SyncSummary]:
+        self.key = key
+        if within is not None and within <= 0:
+            raise TransportError("Codat may have forgotten the idempotency key by now")
+        return await self._api.ask(self._request, {**self._in_time(within), "idempotency_key": key})
+
+    async def look(self) -> list[Found[CompanySyncStatus]]:
         try:
-            statuses = await api.look_at_all(request.company_id, looks)
+            statuses = await self._api.look_at_all(self._request.company_id, self._in_time())
         except NotFoundError:
             return []
         return [
@@ -60,64 +94,54 @@ async def start(
             for status in statuses
         ]
 
-    began = asked_at if asked_at is not None else api.now()
-    try:
-        outcome = await once(ask, look, key=last_key, new_key=new_key, where=api, asked_at=asked_at)
-    except OutcomeUnknownError as error:
-        raise _with_handle(error, request, api, began) from error.__cause__
-    if isinstance(outcome, Found):
-        return _adopted(request, outcome, last_key, api, began)
-    # The answer to a key that was used before may speak of a sync that began then.
-    first = outcome.attempts[0].started_at.timestamp() if rounds == 1 and outcome.attempts else began
-    return _answered(request, outcome, api, first)
+    def answered(self, answer: Answer[SyncSummary], asked_at: datetime) -> SyncHandle:
+        """The handle of the sync that Codat says it has started, now or when the key was first used."""
+        began = as_utc(answer.value.sync_utc) if answer.value.sync_utc else None
+        sent = self._api.server_time(answer.attempts[0].started_at.timestamp()) if answer.attempts else asked_at
+        if began is None:
+            sent = asked_at
+        elif sent - _KEY_MEMORY <= began < sent:
+            sent = began
+        return self._handle(
+            requested_at=sent, sync_utc=answer.value.sync_utc, commerce_sync_id=answer.value.commerce_sync_id
+        )
 
+    def adopted(self, found: Found[CompanySyncStatus], asked_at: datetime) -> SyncHandle:
+        """The handle of the sync that was found to have begun since it was asked for."""
+        return self._handle(requested_at=asked_at, sync_utc=found.began, sync_id=found.value.sync_id, adopted=True)
 
-def _for_looks(options: CallOptions) -> CallOptions:
-    looks = options.copy()
-    looks.pop("idempotency_key", None)
-    return looks
+    def unknown(self, error: OutcomeUnknownError) -> OutcomeUnknownError:
+        """The same error with what one needs to look again later."""
+        handle = self._handle(requested_at=error.requested_at)
+        return OutcomeUnknownError(
+            error.message, error.call, error.requested_at, error.correlation_id, handle, error.candidates
+        )
 
+    def _handle(
+        self,
+        *,
+        requested_at: datetime | None,
+        sync_utc: datetime | None = None,
+        commerce_sync_id: str | None = None,
+        sync_id: str | None = None,
+        adopted: bool = False,
+    ) -> SyncHandle:
+        return SyncHandle(
+            company_id=self._request.company_id,
+            commerce_sync_id=commerce_sync_id,
+            sync_id=sync_id,
+            requested_at=requested_at,
+            sync_utc=sync_utc,
+            date_range=self._request.date_range,
+            idempotency_key=self.key,
+            adopted=adopted,
+        )
 
-def _answered(request: SyncRequest, answer: Answer[SyncSummary], api: SyncApi, sent: float) -> SyncHandle:
-    return SyncHandle(
-        company_id=request.company_id,
-        commerce_sync_id=answer.value.commerce_sync_id,
-        sync_id=None,
-        requested_at=api.server_time(sent),
-        sync_utc=answer.value.sync_utc,
-        date_range=request.date_range,
-        idempotency_key=answer.idempotency_key,
-    )
-
-
-def _adopted(
-    request: SyncRequest, found: Found[CompanySyncStatus], key: str | None, api: SyncApi, asked_at: float
-) -> SyncHandle:
-    return SyncHandle(
-        company_id=request.company_id,
-        commerce_sync_id=None,
-        sync_id=found.value.sync_id,
-        requested_at=api.server_time(asked_at),
-        sync_utc=found.began,
-        date_range=request.date_range,
-        idempotency_key=key,
-        adopted=True,
-    )
-
-
-def _with_handle(
-    error: OutcomeUnknownError, request: SyncRequest, api: SyncApi, asked_at: float
-) -> OutcomeUnknownError:
-    """The same error with what one needs to look again later."""
-    handle = SyncHandle(
-        company_id=request.company_id,
-        commerce_sync_id=None,
-        sync_id=None,
-        requested_at=error.requested_at or api.server_time(asked_at),
-        sync_utc=None,
-        date_range=request.date_range,
-        idempotency_key=error.idempotency_key,
-    )
-    return OutcomeUnknownError(
-        error.message, error.call, error.requested_at, error.correlation_id, handle, error.candidates
-    )
+    def _in_time(self, within: float | None = None) -> CallOptions:
+        """The options of one call, which ends when its time is up, or everybody's."""
+        left = within
+        if self.until is not None:
+            left = min(self.until - self._api.time(), math.inf if within is None else within)
+        if left is None:
+            return self._options
+        return {**self._options, "timeout": max(left, _SOON)}
