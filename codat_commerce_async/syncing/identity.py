@@ -60,6 +60,7 @@ class Tracker:
             except NotFoundError:
                 pass
             else:
+                self._learn(status.sync_id)
                 return self._ours(status)
         everything = await self._api.look_at_all(handle.company_id, options)
         possible = self._possible(everything, newest)
@@ -75,15 +76,23 @@ class Tracker:
             )
         if not possible:
             return None
+        _logger.warning(
+            "Codat does not say which sync of company %s is the one that was asked for; it can only be %s",
+            handle.company_id,
+            possible[0].sync_id,
+        )
         self._learn(possible[0].sync_id)
         return self._ours(possible[0])
 
     def _possible(self, everything: tuple[CompanySyncStatus, ...], newest: SyncStatus) -> list[CompanySyncStatus]:
         handle = self.handle
-        others = {newest.sync_id} if newest.commerce_sync_id is not None else set()
+        # Both commerce ids have to be known to tell that the newest is another.
+        both_known = handle.commerce_sync_id is not None and newest.commerce_sync_id is not None
+        others = {newest.sync_id} if both_known else set()
         rest = [status for status in everything if status.sync_id is not None and status.sync_id not in others]
         if handle.sync_utc is not None:
-            same_moment = [status for status in rest if status.sync_utc == handle.sync_utc]
+            began = as_utc(handle.sync_utc)
+            same_moment = [status for status in rest if status.sync_utc and as_utc(status.sync_utc) == began]
             if len(same_moment) == 1:
                 return same_moment
         return [status for status in rest if not self._began_before(status)]
