@@ -7,6 +7,7 @@ from random import Random
 
 from codat_commerce_async.errors import (
     CodatError,
+    ConflictError,
     DecodeError,
     NotFoundError,
     QuotaExhaustedError,
@@ -18,17 +19,17 @@ from codat_commerce_async.errors import (
     TransportError,
 )
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.models.sync import SyncStatus
+from codat_commerce_async.models.sync import Outcome, SyncStatus
 from codat_commerce_async.policies import CallOptions, LookOptions, PollPolicy, RetryPolicy
 from codat_commerce_async.syncing.api import SyncApi
 from codat_commerce_async.syncing.identity import Tracker
 
-__all__ = ["raise_if_failed", "wait", "watch"]
+__all__ = ["Watcher", "raise_if_failed", "wait", "watch"]
 
 _logger = logging.getLogger("codat_commerce_async")
 
 # What a look may run into without the wait being over; the next look is the retry.
-_SURVIVED = (TransportError, ServerError, RateLimitError, QuotaExhaustedError, DecodeError)
+_SURVIVED = (TransportError, ServerError, RateLimitError, ConflictError, QuotaExhaustedError, DecodeError)
 # How long a sync may stay out of sight before its 404 is believed.
 _GRACE = 60.0
 # How long the last look, which begins when the time is up, may take.
@@ -44,11 +45,12 @@ async def watch(
 
     Raises SyncWaitTimeoutError when `timeout` seconds are over; the sync goes on.
     """
-    watcher = _Watcher(api, handle, timeout, options)
+    watcher = Watcher(api, handle, timeout, options)
     api.reserve(_RESERVED)
     try:
         for pause in _pauses(poll, api.random, watcher.age()):
             await watcher.pause(pause)
+            watcher.check_floor()
             last = watcher.last
             status = await watcher.look()
             if status is not None:
@@ -65,10 +67,12 @@ async def wait(
     api: SyncApi, handle: SyncHandle, poll: PollPolicy, timeout: float | None, options: LookOptions
 ) -> SyncStatus:
     """The terminal status of the sync, whether it ended well or not."""
+    last = None
+    # To its end, so that the watch is not left half done for the garbage collector to finish.
     async for status in watch(api, handle, poll, timeout, options):
-        if status.is_terminal:
-            return status
-    raise AssertionError("a watch ends with a terminal status or raises")
+        last = status
+    assert last is not None  # noqa: S101 - for the type checker: a watch ends with a terminal status or raises
+    return last
 
 
 def raise_if_failed(handle: SyncHandle, status: SyncStatus) -> None:
@@ -76,6 +80,8 @@ def raise_if_failed(handle: SyncHandle, status: SyncStatus) -> None:
     if not status.failed:
         return
     said = f": {status.error_message}" if status.error_message else ""
+    if handle.sync_id is None and status.sync_id is not None:
+        handle = handle.identified(status.sync_id)
     raise SyncFailedError(
         f"the sync of company {handle.company_id} failed with {status.sync_status_code}, {status.outcome.value}{said}",
         handle,
@@ -83,7 +89,7 @@ def raise_if_failed(handle: SyncHandle, status: SyncStatus) -> None:
     )
 
 
-class _Watcher:
+class Watcher:
     """One wait: what it looks at, and how much time it has."""
 
     def __init__(self, api: SyncApi, handle: SyncHandle, timeout: float | None, options: LookOptions) -> None:
@@ -97,8 +103,8 @@ class _Watcher:
         self._began = api.time()
         self._in_sight = self._began - self.age()
         self._timeout = timeout
-        self._floor = 0.0
-        self._looks = 0
+        self.not_before = 0.0
+        self.looks = 0
         self.last: SyncStatus | None = None
 
     def age(self) -> float:
@@ -110,16 +116,24 @@ class _Watcher:
 
     async def pause(self, seconds: float) -> None:
         """Wait before the next look, as long as the server asks at least, and not past the time that there is."""
-        seconds = max(seconds, self._floor)
-        left = self._left()
-        if left is not None:
-            seconds = min(seconds, left)
-        await self._api.sleep_unless_hinted(self._tracker.handle.company_id, seconds)
+        now, left = self._api.time(), self._left()
+        latest = math.inf if left is None else left
+        asked = min(self.not_before - now, latest)
+        await self._api.sleep_unless_hinted(self.handle.company_id, max(min(seconds, latest), asked))
+        # A hint is no reason to come earlier than the server asked.
+        early = now + asked - self._api.time()
+        if early > 0:
+            await self._api.sleep(early)
+
+    def check_floor(self) -> None:
+        """Raise SyncWaitTimeoutError when the time is up before the server wants to be asked again."""
+        if self._api.time() < self.not_before:
+            self.check_time()
 
     async def look(self) -> SyncStatus | None:
         """The status, or None when nothing could be seen this time."""
-        self._looks += 1
-        self._floor = 0.0
+        self.looks += 1
+        self.not_before = 0.0
         try:
             status = await self._tracker.look(self._look_options())
         except NotFoundError:
@@ -129,11 +143,10 @@ class _Watcher:
         except _SURVIVED as error:
             self._survive(error)
             return None
-        self._in_sight = self._api.time()
         if status is not None:
+            self._in_sight = self._api.time()
+            self._warn_of_unknown(status)
             self.last = status
-            if status.outcome.name == "UNKNOWN":
-                _logger.warning("unknown sync status code %s taken for running", status.sync_status_code)
         return status
 
     def check_time(self) -> None:
@@ -147,7 +160,7 @@ class _Watcher:
                 self._tracker.handle,
                 self.last,
                 elapsed,
-                self._looks,
+                self.looks,
             )
 
     @property
@@ -164,12 +177,20 @@ class _Watcher:
     def _left(self) -> float | None:
         return None if self._timeout is None else self._began + self._timeout - self._api.time()
 
+    def _warn_of_unknown(self, status: SyncStatus) -> None:
+        if status.outcome is not Outcome.UNKNOWN:
+            return
+        if self.last is None or self.last.sync_status_code != status.sync_status_code:
+            _logger.warning("unknown sync status code %s taken for running", status.sync_status_code)
+
     def _survive(self, error: CodatError) -> None:
+        if isinstance(error, TransportError) and not (error.sent or error.repeatable):
+            raise error
         asked = error.retry_after if isinstance(error, StatusError | QuotaExhaustedError) else None
         left = self._left()
         if isinstance(error, QuotaExhaustedError) and asked is not None and left is not None and asked > left:
             raise error
-        self._floor = asked or 0.0
+        self.not_before = self._api.time() + (asked or 0.0)
         _logger.warning("could not look at the sync of company %s: %s", self.handle.company_id, error)
 
 
