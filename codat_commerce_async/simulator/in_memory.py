@@ -1,0 +1,93 @@
+"""A transport that asks a simulator in the same process, without a socket."""
+
+import asyncio
+import base64
+from collections.abc import Callable, Iterator, Mapping
+
+from codat_commerce_async import _transport as wire
+from codat_commerce_async.errors import ClientClosedError, RequestTimeoutError, TransportError
+from codat_commerce_async.policies import Timeouts
+from codat_commerce_async.simulator._exchange import Request, Response
+from codat_commerce_async.simulator._faults import FaultKind
+from codat_commerce_async.simulator._simulator import Simulator
+
+__all__ = ["InMemoryTransport"]
+
+_BROKEN_OFF = {
+    FaultKind.LOST_BEFORE: "the connection was lost before the answer",
+    FaultKind.LOST_AFTER: "the connection was lost before the answer",
+    FaultKind.RESET_BEFORE: "the connection was lost before the answer",
+    FaultKind.RESET_AFTER: "the connection was lost before the answer",
+    FaultKind.CUT_OFF: "the answer was cut off",
+    FaultKind.ENDLESS: "the answer was cut off",
+}
+
+
+class InMemoryTransport:
+    """Sends to a simulator by calling it, for `CodatCommerce(transport=...)`.
+
+    Each exchange takes `latency()` seconds of the loop's time, half of them before the simulator acts; what goes wrong
+    there goes wrong here as it would on a connection. With a VirtualTimeLoop, and its `loop_wall_clock` for the
+    simulator and the client, an hour of calls takes as long as it takes to compute. `api_key` is what is sent in place
+    of the client's (None: the one that the simulator takes).
+    """
+
+    def __init__(
+        self, simulator: Simulator, *, latency: Callable[[], float] = lambda: 0.0, api_key: str | None = None
+    ) -> None:
+        self._simulator = simulator
+        self._latency = latency
+        self._api_key = api_key
+        self._closed = False
+
+    async def send(self, request: wire.Request, timeouts: Timeouts) -> wire.Reply:
+        """Exchange one request for one reply; raises TransportError as the real transport does."""
+        if self._closed:
+            raise ClientClosedError("the client is closed")
+        one_way = self._latency() / 2
+        left = await _travel(one_way, min(timeouts.read, timeouts.total))
+        response = self._simulator.handle(self._addressed(request))
+        await _travel(response.delay + one_way, left)
+        return _arrived(response)
+
+    async def aclose(self) -> None:
+        """Send nothing from here on."""
+        self._closed = True
+
+    def _addressed(self, request: wire.Request) -> Request:
+        path, _, query = request.target.partition("?")
+        key = self._simulator.api_key if self._api_key is None else self._api_key
+        authorization = f"Basic {base64.b64encode(key.encode()).decode()}"
+        return Request(
+            request.method, path, query, {**request.headers, "Authorization": authorization}, request.body or b""
+        )
+
+
+async def _travel(seconds: float, longest: float) -> float:
+    """Let time pass, and tell how much of the longest is left."""
+    await asyncio.sleep(min(seconds, longest))
+    if seconds >= longest:
+        raise RequestTimeoutError("the answer took too long")
+    return longest - seconds
+
+
+def _arrived(response: Response) -> wire.Reply:
+    if response.fault is not None:
+        raise TransportError(_BROKEN_OFF[response.fault])
+    return wire.Reply(response.status, _Headers(response.headers), response.body)
+
+
+class _Headers(Mapping[str, str]):
+    """Headers that can be asked in any case."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = {name.lower(): value for name, value in headers.items()}
+
+    def __getitem__(self, name: str) -> str:
+        return self._headers[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._headers)
+
+    def __len__(self) -> int:
+        return len(self._headers)
