@@ -63,15 +63,12 @@ class Misfit(Exception):  # noqa: N818 - the codec makes an error of it
         return self
 
 
-def read_time(text: object) -> datetime | None:
-    """Return the time, or None where the text is none or says never."""
+def read_time(text: object) -> datetime:
+    """Return the time that stands in a text."""
     try:
-        moment = datetime.fromisoformat(cast("str", text))
-    except TypeError:
+        return datetime.fromisoformat(cast("str", text))
+    except (TypeError, ValueError):
         raise Misfit(datetime, text) from None
-    except ValueError:
-        return None
-    return moment if moment.year != 1 else None
 
 
 def read_loose_int(value: object) -> int | None:
@@ -96,7 +93,7 @@ def model_reader(cls: type, reader_for: Callable[[object], Read]) -> Read:
     """Return a function that makes a `cls`; `reader_for` gives the functions that make what is in it."""
     source = _Source(cls, reader_for)
     source.lines += source.opening()
-    for field in fields(cls):
+    for field in source.fields:
         source.lines += source.reading(field)
     source.lines += source.keeping()
     source.lines += source.making()
@@ -110,6 +107,7 @@ class _Source:
 
     def __init__(self, cls: type, reader_for: Callable[[object], Read]) -> None:
         self.cls = cls
+        self.fields = fields(cls)
         self.reader_for = reader_for
         self.lines: list[str] = []
         self.variables: dict[str, str] = {}
@@ -117,6 +115,7 @@ class _Source:
             "Misfit": Misfit,
             "UNSET": UNSET,
             "cls": cls,
+            "datetime": datetime,
             "loose_int": read_loose_int,
             "new": object.__new__,
             "time": datetime.fromisoformat,
@@ -129,7 +128,7 @@ class _Source:
         return name
 
     def opening(self) -> Iterator[str]:
-        for field in fields(self.cls):
+        for field in self.fields:
             if field.alone:
                 yield f"if data is None or data.__class__ is str: data = {{{field.key!r}: data}}"
         yield "if data.__class__ is not dict: raise Misfit(dict, data)"
@@ -163,13 +162,7 @@ class _Source:
             word = cast("type", kind).__name__
             yield f"if {value}.__class__ is not {word}: raise Misfit({word}, {value}, {path!r})"
         elif kind is datetime:
-            yield f"text = {value}"
-            yield "try:"
-            yield f" {value} = time(text)"
-            yield f" if {value}.year == 1: {value} = None"
-            yield "except (TypeError, ValueError):"
-            yield f" {value} = None"
-            yield f" unread += unreadable(text, {field.name!r}, {path!r})"
+            yield from self.conversion_of_time(value, field, path)
         elif kind == LooseInt:
             yield f"if {value}.__class__ is not int:"
             yield f" text = {value}"
@@ -177,10 +170,8 @@ class _Source:
             yield f" except Misfit as misfit: raise misfit.below({path!r})"
             yield f" if {value} is None: unread += unreadable(text, {field.name!r}, {path!r})"
         elif isinstance(kind, type) and issubclass(kind, OpenEnum):
-            known, enum = (
-                self.name("known", {member.value: member for member in kind}),
-                self.name("enum", kind),
-            )
+            known = self.name("known", {member.value: member for member in kind})
+            enum = self.name("enum", kind)
             yield f"if {value}.__class__ is not str: raise Misfit(str, {value}, {path!r})"
             yield f"{value} = {known}.get({value}) or {enum}({value})"
         else:
@@ -188,10 +179,26 @@ class _Source:
             yield f"try: {value} = {read}({value}, {inner})"
             yield f"except Misfit as misfit: raise misfit.below({path!r})"
 
+    def conversion_of_time(self, value: str, field: Field, path: str) -> Iterator[str]:
+        """Write how a time is read: never is None, and so is what is no time, in a model that can keep its text."""
+        refuse = f"raise Misfit(datetime, text, {path!r})"
+        yield f"text = {value}"
+        yield f"try: {value} = time(text)"
+        if field.kind is datetime:
+            yield f"except (TypeError, ValueError): {refuse}"
+            return
+        yield "except (TypeError, ValueError):"
+        yield f" {value} = None"
+        yield f" unread += unreadable(text, {field.name!r}, {path!r})"
+        if not issubclass(self.cls, KeepsUnreadable):
+            yield f" if unread: {refuse}"
+        yield "else:"
+        yield f" if {value}.year == 1: {value} = None"
+
     def keeping(self) -> Iterator[str]:
         """Write the lines that gather what a model keeps beyond its fields."""
         if issubclass(self.cls, KeepsUnknown):
-            known = self.name("known", frozenset(field.key for field in fields(self.cls)))
+            known = self.name("known", frozenset(field.key for field in self.fields))
             read = ", ".join(f"{field!r}: {value}" for field, value in self.variables.items())
             self.variables |= {"extra": "extra", "_received": f"(data, {{{read}}})"}
             yield "extra = {}"
@@ -207,7 +214,8 @@ class _Source:
                 yield f"{self.name('set', setters[field])}(made, {value})"
             yield "return made"
         else:
-            arguments = (f"{field.lstrip('_')}={value}" for field, value in self.variables.items())
+            names = {field.name: field.argument for field in self.fields} | {"_received": "received"}
+            arguments = (f"{names.get(field, field)}={value}" for field, value in self.variables.items())
             yield f"return cls({', '.join(arguments)})"
 
 

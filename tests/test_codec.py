@@ -320,17 +320,20 @@ class Invoice:
     invoice_number: str
     total_amount: float = 0.0
     issue_dates: list[datetime] = field(factory=list[datetime])
-    _secret: str = "x"
+    _secret: str = field(default="x", alias="hidden")
     line_count: int = field(default=1, validator=validators.ge(0))
 
 
 def test_a_model_of_the_callers_own_is_read_and_written() -> None:
-    invoice = decode(b'{"invoiceNumber":"7","totalAmount":3,"issueDates":["2023-01-01"],"lineCount":2}', Invoice)
+    invoice = decode(
+        b'{"invoiceNumber":"7","totalAmount":3,"issueDates":["2023-01-01"],"lineCount":2,"Secret":"s"}', Invoice
+    )
     assert invoice == Invoice(
         invoice_number="7",
         total_amount=3,
         issue_dates=[datetime(2023, 1, 1)],  # noqa: DTZ001 - Codat names no zone
         line_count=2,
+        hidden="s",
     )
     assert orjson.loads(encode(invoice))["invoiceNumber"] == "7"
 

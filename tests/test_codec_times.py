@@ -4,10 +4,12 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import orjson
 import pytest
+from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
 from codat_commerce_async._codec import decode, encode
+from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models import Configuration, Connection, DateRange, SyncStatus, SyncSummary
 from tests.strategies import ODD_TIMES
 
@@ -84,3 +86,34 @@ def test_a_time_that_is_written_is_read_as_the_same(moment: datetime) -> None:
 def test_the_start_of_a_schedule_goes_back_as_it_came(text: str) -> None:
     body = orjson.dumps({"schedule": {"startDate": text, "syncHour": 3}})
     assert encode(decode(body, Configuration)) == body
+
+
+@frozen(kw_only=True)
+class Order:
+    """A model of someone else's, which has no place for a text that is no time."""
+
+    placed: datetime
+    paid: datetime | None = None
+    shipped: tuple[datetime, ...] = ()
+
+
+def test_a_model_that_cannot_keep_a_text_gets_times_or_an_error() -> None:
+    order = decode(b'{"placed":"2023-01-01","paid":"","shipped":["2023-01-02"]}', Order)
+    assert order == Order(placed=datetime(2023, 1, 1), shipped=(datetime(2023, 1, 2),))  # noqa: DTZ001
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ('{"placed":"soon"}', "$.placed"),
+        ('{"placed":""}', "$.placed"),
+        ('{"placed":null}', "$.placed"),
+        ('{"placed":7}', "$.placed"),
+        ('{"placed":"2023-01-01","paid":"soon"}', "$.paid"),
+        ('{"placed":"2023-01-01","shipped":["2023-01-02","soon"]}', "$.shipped[1]"),
+    ],
+)
+def test_a_text_that_is_no_time_is_refused_where_it_would_be_lost(body: str, path: str) -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode(body.encode(), Order)
+    assert caught.value.path == path
