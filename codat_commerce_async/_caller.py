@@ -140,6 +140,10 @@ class Caller:
         except OverflowError:  # a date at the very end of the calendar
             return here
 
+    def time(self) -> float:
+        """Seconds on the event loop's clock."""
+        return self.lifetime.enter().time()
+
     async def sleep(self, seconds: float) -> None:
         """Sleep; raises ClientClosedError when the client is closed meanwhile."""
         await self.lifetime.sleep(seconds)

@@ -25,6 +25,11 @@ _COURTESY = 60.0
 class Gate(Protocol):
     """What admits requests. One that is shared between processes can be put in its place."""
 
+    @property
+    def spacing(self) -> float:
+        """Seconds from one request to the next at the full rate; 0 without one."""
+        ...
+
     async def admit(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
         """Return when a request may be sent; it must be released when it has ended.
 
@@ -97,6 +102,11 @@ class LocalGate:
         self._remaining_until = 0.0
         self._reserved = 0
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def spacing(self) -> float:
+        """Seconds from one request to the next at the full rate; 0 without one."""
+        return self._spacing
 
     @property
     def in_flight(self) -> int:

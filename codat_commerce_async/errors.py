@@ -18,6 +18,7 @@ CodatError
 ├── QuotaExhaustedError            the day's requests are spent
 ├── SyncFailedError                the sync ended, and not well
 ├── SyncWaitTimeoutError           we stopped looking, the sync goes on (also a TimeoutError)
+├── JournalError                   a fan-out's journal cannot be opened, read or written
 ├── ClientClosedError              the client was closed
 ├── WrongEventLoopError            the client belongs to another event loop
 └── WebhookVerificationError       a webhook does not come from Codat, or not just now
@@ -43,6 +44,7 @@ __all__ = [
     "ConflictError",
     "DecodeError",
     "IdempotencyMismatchError",
+    "JournalError",
     "NotFoundError",
     "OutcomeUnknownError",
     "PaymentRequiredError",
@@ -273,6 +275,10 @@ class SyncWaitTimeoutError(CodatError, TimeoutError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.message, self.handle, self.last_status, self.elapsed, self.looks)
+
+
+class JournalError(CodatError):
+    """A fan-out's journal cannot be opened, read or written; what was written before is safe."""
 
 
 class ClientClosedError(CodatError):

@@ -6,6 +6,7 @@ from typing import TypeVar
 from codat_commerce_async._caller import Caller
 from codat_commerce_async._once import Found, once
 from codat_commerce_async._operation import Operation
+from codat_commerce_async.errors import TransportError
 from codat_commerce_async.policies import CallOptions
 
 __all__ = ["create_once"]
@@ -23,12 +24,16 @@ async def create_once(
 ) -> T:
     """What was created, answered or found; `look` gives whatever may be it, by when it was created."""
 
-    async def ask(key: str) -> T:
+    async def ask(key: str, within: float | None) -> T:
+        if within is not None and within <= 0:
+            raise TransportError("Codat may have forgotten the idempotency key by now")
         with_key: CallOptions = {**options, "idempotency_key": key}
         return await caller.call(operation, *path, body=body, **with_key)
 
-    async def new_key() -> str:
+    async def new_key(_last: str | None) -> str:
         return caller.new_key()
 
-    outcome = await once(ask, look, key=options.get("idempotency_key"), new_key=new_key, where=caller)
+    timeout = options.get("timeout")
+    until = None if timeout is None else caller.time() + timeout
+    outcome = await once(ask, look, key=options.get("idempotency_key"), new_key=new_key, where=caller, until=until)
     return outcome.value if isinstance(outcome, Found) else outcome

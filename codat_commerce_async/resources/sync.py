@@ -1,7 +1,8 @@
 """Sync: ask for syncs, look at them, and see them through to their end."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
+from pathlib import Path
 from random import Random
 from typing import Unpack
 
@@ -19,7 +20,9 @@ from codat_commerce_async.models.sync import (
 )
 from codat_commerce_async.policies import CallOptions, LookOptions, PollPolicy
 from codat_commerce_async.resources._arguments import look_options
+from codat_commerce_async.syncing.fanout import Companies, Order, SyncRun
 from codat_commerce_async.syncing.hints import Hints
+from codat_commerce_async.syncing.outcome import RunProgress, StopWhen
 from codat_commerce_async.syncing.request import SyncRequest
 from codat_commerce_async.syncing.starting import start
 from codat_commerce_async.syncing.waiting import raise_if_failed, wait, watch
@@ -203,6 +206,44 @@ class SyncResource:
         handle = await self.start(company_id, sync_to=sync_to, date_range=date_range, **options)
         return await self.wait(handle, timeout=timeout, poll=poll, raise_on_failure=raise_on_failure, **options)
 
+    def run_many(
+        self,
+        companies: Companies,
+        *,
+        order: Order = "makespan",
+        journal: str | Path | None = None,
+        timeout: float | None = _WAIT,
+        most_running: int | None = None,
+        stop_when: StopWhen | None = None,
+        on_progress: Callable[[RunProgress], None] | None = None,
+        poll: PollPolicy | None = None,
+        **options: Unpack[LookOptions],
+    ) -> SyncRun:
+        """A fan-out that starts a sync of every company once, and follows them all to their ends.
+
+        Use it with `async with`, and iterate over it for a `SyncOutcome` per company as it comes. `companies` are ids,
+        or `SyncRequest`s with their own period, from any iterable or async iterable, which is read as it is needed.
+        `order` says what counts when requests are short: to know early of each end (`latency`), or to be done early
+        with all (`makespan`). `journal` names a file from which the same call continues after a crash. `timeout`
+        (seconds) bounds the wait for each sync, `most_running` how many run at once. `stop_when` ends the run early,
+        by its report. Of `poll` only `interval` counts here: the least time between two looks at one sync.
+
+        A company that fails is an outcome and stops nothing. A wrong key (401), a closed client and a journal that
+        cannot be written end the run, and are raised by the iteration.
+        """
+        return SyncRun(
+            self._api,
+            companies,
+            order=order,
+            journal=journal,
+            timeout=timeout,
+            poll=poll or self._poll,
+            most_running=most_running,
+            stop_when=stop_when,
+            on_progress=on_progress,
+            options=options,
+        )
+
     def hint(self, company_id: str) -> int:
         """Make whoever waits for a sync of the company look at once; tells how many did.
 
@@ -249,6 +290,16 @@ class _Api:
     async def sleep_unless_hinted(self, company_id: str, seconds: float) -> None:
         async with self._caller.lifetime.scope():
             await self._hints.sleep(company_id, seconds)
+
+    @property
+    def spacing(self) -> float:
+        return self._caller.gate.spacing
+
+    def follow_hints(self, told: Callable[[str], None]) -> None:
+        self._hints.follow(told)
+
+    def unfollow_hints(self, told: Callable[[str], None]) -> None:
+        self._hints.unfollow(told)
 
     def reserve(self, requests: int) -> None:
         self._caller.gate.reserve(requests)

@@ -1,5 +1,6 @@
 """What the work with syncs needs of the world: a few calls, the time, and chance."""
 
+from collections.abc import Callable
 from datetime import datetime
 from random import Random
 from typing import Protocol
@@ -38,6 +39,19 @@ class SyncApi(Protocol):
 
     async def sleep_unless_hinted(self, company_id: str, seconds: float) -> None:
         """Let time pass, less of it when there is a hint that something happened at the company."""
+        ...
+
+    @property
+    def spacing(self) -> float:
+        """Seconds from one request to the next at the quota's full rate; 0 without a quota."""
+        ...
+
+    def follow_hints(self, told: Callable[[str], None]) -> None:
+        """Call `told` with the company of every hint."""
+        ...
+
+    def unfollow_hints(self, told: Callable[[str], None]) -> None:
+        """Call it no longer."""
         ...
 
     def reserve(self, requests: int) -> None:

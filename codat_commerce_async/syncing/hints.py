@@ -1,6 +1,7 @@
 """Hints that something happened at a company, which make whoever waits for it look at once."""
 
 import asyncio
+from collections.abc import Callable
 
 __all__ = ["Hints"]
 
@@ -10,6 +11,16 @@ class Hints:
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._followers: list[Callable[[str], None]] = []
+
+    def follow(self, told: Callable[[str], None]) -> None:
+        """Call `told` with the company of every hint from here on."""
+        self._followers.append(told)
+
+    def unfollow(self, told: Callable[[str], None]) -> None:
+        """Call it no longer."""
+        if told in self._followers:
+            self._followers.remove(told)
 
     def give(self, company_id: str) -> int:
         """Wake whoever waits for the company; tells how many did."""
@@ -17,6 +28,8 @@ class Hints:
         woken = [future for future in waiting if not future.done()]
         for future in woken:
             future.set_result(None)
+        for told in self._followers:
+            told(company_id)
         return len(woken)
 
     async def sleep(self, company_id: str, seconds: float) -> None:

@@ -1,0 +1,110 @@
+"""What comes of a fan-out: an outcome per company, and where the whole has got to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from codat_commerce_async.errors import CodatError
+from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.models.sync import SyncStatus
+from codat_commerce_async.syncing.request import SyncRequest
+
+__all__ = [
+    "RunProgress",
+    "RunReport",
+    "StopWhen",
+    "SyncOutcome",
+    "stop_at_failure_rate",
+    "stop_at_first_failure",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncOutcome:
+    """How one company's sync ended: with a `status`, or an `error` that kept it from being started or followed.
+
+    `looks` is how often it was looked at, `elapsed` the seconds from asking for it to knowing its end. `handle` is None
+    when no sync was started, as far as that is known.
+    """
+
+    request: SyncRequest
+    handle: SyncHandle | None
+    status: SyncStatus | None
+    error: CodatError | None
+    looks: int
+    elapsed: float
+
+    @property
+    def company_id(self) -> str:
+        """The company that was synced."""
+        return self.request.company_id
+
+    @property
+    def ok(self) -> bool:
+        """Whether the sync ended well."""
+        return self.status is not None and self.status.succeeded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """Counts of a fan-out at one moment.
+
+    Of those `started` some are still `running`; `succeeded` and `failed` ended by a status, `errors` by an error.
+    `duplicates` were asked for while the same was running, and dropped. `resumed` were running, and `finished_before`
+    had ended, when the journal was opened. `looks` counts requests for statuses, `elapsed` seconds.
+    """
+
+    started: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    errors: int = 0
+    duplicates: int = 0
+    resumed: int = 0
+    finished_before: int = 0
+    looks: int = 0
+    elapsed: float = 0.0
+
+    @property
+    def ended(self) -> int:
+        """How many have an outcome."""
+        return self.succeeded + self.failed + self.errors
+
+    def __str__(self) -> str:
+        return (
+            f"{self.ended} ended ({self.succeeded} succeeded, {self.failed} failed, {self.errors} errors), "
+            f"{self.running} running, {self.duplicates} duplicates, {self.finished_before} finished before, "
+            f"{self.looks} looks in {self.elapsed:.0f} s"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunProgress:
+    """Where a fan-out has got to: its counts, how fast it goes, and how long it may still take.
+
+    `total` is how many companies there are, None while the input does not say. `per_minute` is outcomes a minute so
+    far, `seconds_left` an estimate from the durations that were learned and the quota; None while there is no telling.
+    """
+
+    report: RunReport
+    total: int | None
+    per_minute: float
+    seconds_left: float | None
+
+
+StopWhen = Callable[[RunReport], bool]
+
+
+def stop_at_first_failure(report: RunReport) -> bool:
+    """Stop a fan-out as soon as one sync failed or could not be started."""
+    return report.failed + report.errors > 0
+
+
+def stop_at_failure_rate(share: float, *, after: int = 20) -> StopWhen:
+    """Stop a fan-out when more than this share (0 to 1) of at least `after` outcomes were failures."""
+    if not 0 <= share <= 1:
+        raise ValueError("share takes a share from 0 to 1")
+
+    def stop(report: RunReport) -> bool:
+        return report.ended >= after and report.failed + report.errors > share * report.ended
+
+    return stop
