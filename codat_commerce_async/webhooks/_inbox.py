@@ -110,6 +110,6 @@ class Inbox:
 
 
 def _fate(task: asyncio.Task[bool]) -> Fate:
-    """What became of an event whose handlers came to an end; one that was cancelled was not handled."""
-    well = not task.cancelled() and task.exception() is None and task.result()
-    return Fate.HANDLED if well else Fate.FAILED
+    if task.cancelled():
+        return Fate.REFUSED
+    return Fate.HANDLED if task.exception() is None and task.result() else Fate.FAILED

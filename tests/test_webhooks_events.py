@@ -1,0 +1,159 @@
+"""What a delivery's body becomes."""
+
+import contextlib
+import json
+import logging
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codat_commerce_async.errors import DecodeError
+from codat_commerce_async.models.enums import WebhookEventType
+from codat_commerce_async.models.exchange import RateLimit
+from codat_commerce_async.models.webhook_events import (
+    CompanyEvent,
+    CompanyProductEvent,
+    ConnectionEvent,
+    RateLimitEvent,
+    ReadCompletedEvent,
+    UnknownEvent,
+    WebhookEvent,
+    WriteEvent,
+)
+from codat_commerce_async.webhooks import company_id_of, parse_event
+from codat_commerce_async.webhooks._events import quota_told
+from tests.support.deliveries import COMPANY, body_of
+
+CLASSES: dict[str, type[WebhookEvent[object]]] = {
+    "company.created": CompanyEvent,
+    "company.deleted": CompanyEvent,
+    "company.product.added": CompanyProductEvent,
+    "company.product.removed": CompanyProductEvent,
+    "connection.created": ConnectionEvent,
+    "connection.connected": ConnectionEvent,
+    "connection.failed": ConnectionEvent,
+    "connection.disconnected": ConnectionEvent,
+    "connection.reconnected": ConnectionEvent,
+    "connection.deleted": ConnectionEvent,
+    "read.completed": ReadCompletedEvent,
+    "read.completed.initial": ReadCompletedEvent,
+    "client.rateLimit.reached": RateLimitEvent,
+    "client.rateLimit.reset": RateLimitEvent,
+    "invoices.write.successful": WriteEvent,
+    "journalEntries.write.unsuccessful": WriteEvent,
+    "tea.brewed": UnknownEvent,
+}
+
+
+def test_every_type_that_has_a_name_is_among_these() -> None:
+    assert {kind.value for kind in WebhookEventType} <= CLASSES.keys()
+
+
+@pytest.mark.parametrize(("event_type", "kind"), CLASSES.items())
+def test_an_event_comes_as_the_class_of_its_type(event_type: str, kind: type[WebhookEvent[object]]) -> None:
+    event = parse_event(body_of(event_type))
+    assert type(event) is kind
+    assert event.event_type == event_type
+    assert event.id == "ba29118f-5406-4e59-b05c-ba307ca38d01"
+    assert event.generated_date == datetime(2024, 1, 15, 8, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("event_type", [name for name in CLASSES if not name.startswith("client.")])
+def test_an_event_about_a_company_says_which(event_type: str) -> None:
+    assert company_id_of(parse_event(body_of(event_type))) == COMPANY
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        body_of("client.rateLimit.reached"),
+        body_of("tea.brewed", {"referenceCompany": "x"}),
+        body_of("tea.brewed", [1]),
+        body_of("connection.created", {}),
+        b'{"eventType": "tea.brewed"}',
+    ],
+)
+def test_an_event_about_no_company_says_none(body: bytes) -> None:
+    assert company_id_of(parse_event(body)) is None
+
+
+def test_an_unknown_events_payload_is_kept_as_it_came() -> None:
+    event = parse_event(body_of("tea.brewed", {"leaves": ["green", 3, None]}))
+    assert event.payload == {"leaves": ["green", 3, None]}
+
+
+def test_a_known_type_with_a_strange_payload_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
+    payload = {"referenceCompany": {"id": COMPANY}, "dataTypes": "a private thing"}
+    with caplog.at_level(logging.WARNING, "codat_commerce_async"):
+        event = parse_event(body_of("read.completed", payload))
+    assert type(event) is UnknownEvent
+    assert (event.event_type, event.payload) == ("read.completed", payload)
+    assert company_id_of(event) == COMPANY
+    assert "$.payload.dataTypes" in caplog.text
+    assert "private" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[]", b"null", b"<html>", b'{"eventType": 5}', b'{"eventType": "a"', b"\xff"]
+)
+def test_a_body_that_is_no_event_is_a_decode_error(body: bytes) -> None:
+    with pytest.raises(DecodeError, match="no event") as refusal:
+        parse_event(body)
+    assert refusal.value.call is None
+
+
+@given(st.binary())
+def test_any_bytes_are_an_event_or_a_decode_error(body: bytes) -> None:
+    with contextlib.suppress(DecodeError):
+        assert isinstance(parse_event(body), WebhookEvent)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(["id", "referenceCompany", "connection", "dataTypes", "status", "expiryDate", "record"])
+
+
+@given(st.sampled_from(sorted(CLASSES)), st.dictionaries(KEYS, JSON) | JSON)
+def test_any_payload_of_any_type_is_an_event(event_type: str, payload: object) -> None:
+    body = json.dumps({"eventType": event_type, "payload": payload}).encode()
+    event = parse_event(body)
+    assert event.event_type == event_type
+    assert isinstance(company_id_of(event), str | None)
+
+
+MIDNIGHT = datetime(2024, 1, 16, tzinfo=UTC)
+TOLD_AT = datetime(2024, 1, 15, 8, tzinfo=UTC)
+
+
+def told(event_type: str, payload: object = None, generated: str = "2024-01-15T08:00:00Z") -> RateLimit | None:
+    event = parse_event(body_of(f"client.rateLimit.{event_type}", payload, generated))
+    assert isinstance(event, RateLimitEvent)
+    return quota_told(event)
+
+
+def test_a_reached_limit_leaves_nothing_until_the_reset() -> None:
+    payload = {"dailyQuota": 12000, "quotaRemaining": 0, "expiryDate": "2024-01-15T12:14:14Z"}
+    until = datetime(2024, 1, 15, 12, 14, 14, tzinfo=UTC)
+    assert told("reached", payload) == RateLimit(limit=12000, remaining=0, reset=until, observed_at=TOLD_AT)
+    without_count = told("reached", {"expiryDate": "2024-01-15T12:14:14"})
+    assert without_count == RateLimit(remaining=0, reset=until, observed_at=TOLD_AT)
+
+
+def test_a_reset_says_what_there_is_now() -> None:
+    assert told("reset") == RateLimit(limit=12000, remaining=11993, reset=MIDNIGHT, observed_at=TOLD_AT)
+
+
+@pytest.mark.parametrize("expiry", ["2024-01-15T23:59:99Z", "", None, "2024-01-14T00:00:00Z", "9999-12-31T00:00:00Z"])
+def test_a_reset_that_cannot_be_is_at_midnight(expiry: str | None) -> None:
+    limit = told("reset", {"quotaRemaining": 5, "expiryDate": expiry})
+    assert limit is not None
+    assert limit.reset == MIDNIGHT
+
+
+def test_an_event_that_does_not_say_when_it_was_tells_nothing_of_the_quota() -> None:
+    assert told("reached", generated="soon") is None

@@ -1,0 +1,235 @@
+"""That an event is handled once, and that nothing which was accepted is let go of."""
+
+import asyncio
+import logging
+
+import pytest
+
+from codat_commerce_async.models.webhook_events import WebhookEvent
+from codat_commerce_async.webhooks import Fate, Inbox, Webhooks, parse_event
+from tests.support.deliveries import body_of
+
+pytestmark = pytest.mark.virtual_time
+
+EVENT = parse_event(body_of("tea.brewed"))
+SOON = 10.0
+
+
+class Work:
+    """A handler that waits to be let go, or raises what it is told to; knows how often it was called."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.ended = 0
+        self.go_on = asyncio.Event()
+        self.error: BaseException | None = None
+        self.hooks = Webhooks()
+        self.hooks.on(WebhookEvent)(self.handle)
+
+    async def handle(self, _event: WebhookEvent[object]) -> None:
+        self.calls += 1
+        await self.go_on.wait()
+        if self.error is not None:
+            raise self.error
+        self.ended += 1
+
+    def be_quick(self) -> None:
+        self.go_on.set()
+
+    def fail(self, error: BaseException | None) -> None:
+        self.error = error
+        self.go_on.set()
+
+
+async def test_a_handled_event_is_not_handled_again() -> None:
+    work = Work()
+    work.be_quick()
+    inbox = Inbox(work.hooks)
+    assert await inbox.take("a", EVENT, within=SOON) is Fate.HANDLED
+    assert await inbox.take("a", EVENT, within=SOON) is Fate.HANDLED
+    assert await inbox.take("b", EVENT, within=SOON) is Fate.HANDLED
+    assert work.calls == 2
+    assert inbox.unhandled == {}
+
+
+async def test_a_second_delivery_shares_the_first_ones_fate() -> None:
+    work = Work()
+    inbox = Inbox(work.hooks)
+    both = asyncio.gather(inbox.take("a", EVENT, within=SOON), inbox.take("a", EVENT, within=SOON))
+    await asyncio.sleep(1)
+    work.be_quick()
+    assert await both == [Fate.HANDLED, Fate.HANDLED]
+    assert work.calls == 1
+
+
+async def test_a_failed_event_is_tried_again_at_its_next_delivery() -> None:
+    work = Work()
+    inbox = Inbox(work.hooks)
+    work.fail(RuntimeError())
+    assert await inbox.take("a", EVENT, within=SOON) is Fate.FAILED
+    work.fail(None)
+    assert await inbox.take("a", EVENT, within=SOON) is Fate.HANDLED
+    assert work.calls == 2
+
+
+async def test_a_handler_that_is_cancelled_from_inside_has_not_handled_its_event() -> None:
+    work = Work()
+    inbox = Inbox(work.hooks)
+    work.fail(asyncio.CancelledError())
+    assert await inbox.take("a", EVENT, within=SOON) is Fate.REFUSED
+    work.fail(None)
+    assert await inbox.take("a", EVENT, within=SOON) is Fate.HANDLED
+
+
+async def test_slow_work_goes_on_after_the_answer() -> None:
+    work, clock = Work(), asyncio.get_running_loop()
+    inbox, began = Inbox(work.hooks), asyncio.get_running_loop().time()
+    assert await inbox.take("a", EVENT, within=SOON) is Fate.IN_WORK
+    assert clock.time() - began == SOON
+    assert dict(inbox.unhandled) == {"a": EVENT}
+    assert await inbox.take("a", EVENT, within=SOON) is Fate.IN_WORK
+    work.be_quick()
+    assert await inbox.take("a", EVENT, within=SOON) is Fate.HANDLED
+    assert (work.calls, work.ended, inbox.unhandled) == (1, 1, {})
+
+
+async def test_what_is_not_accepted_for_good_is_not_promised() -> None:
+    work = Work()
+    inbox = Inbox(work.hooks)
+    assert await inbox.take("a", EVENT, within=SOON, for_good=False) is Fate.IN_WORK
+    assert inbox.unhandled == {}
+
+
+async def test_a_late_failure_is_said_and_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+    work = Work()
+    inbox = Inbox(work.hooks)
+    await inbox.take("msg-1", EVENT, within=SOON)
+    with caplog.at_level(logging.ERROR, "codat_commerce_async"):
+        work.fail(RuntimeError("spilled"))
+        await asyncio.sleep(1)
+    assert "msg-1 failed after it was accepted" in caplog.text
+    assert inbox.unhandled == {}
+
+
+async def test_a_delivery_that_hangs_up_does_not_stop_the_work() -> None:
+    work = Work()
+    inbox = Inbox(work.hooks)
+    delivery = asyncio.create_task(inbox.take("a", EVENT, within=SOON))
+    await asyncio.sleep(1)
+    delivery.cancel()
+    await asyncio.wait([delivery])
+    work.be_quick()
+    assert await inbox.take("a", EVENT, within=SOON) is Fate.HANDLED
+    assert (work.calls, work.ended) == (1, 1)
+
+
+async def test_a_full_inbox_refuses_new_events_only() -> None:
+    work = Work()
+    inbox = Inbox(work.hooks, capacity=2)
+    for webhook_id in ("a", "b"):
+        assert await inbox.take(webhook_id, EVENT, within=0) is Fate.IN_WORK
+    assert await inbox.take("c", EVENT, within=SOON) is Fate.REFUSED
+    assert await inbox.take("a", EVENT, within=0) is Fate.IN_WORK
+    work.be_quick()
+    assert await inbox.take("a", EVENT, within=SOON) is Fate.HANDLED
+    assert await inbox.take("c", EVENT, within=SOON) is Fate.HANDLED
+
+
+async def test_only_so_many_ids_are_remembered() -> None:
+    work = Work()
+    work.be_quick()
+    inbox = Inbox(work.hooks, remembered=3)
+    for webhook_id in "abcd":
+        await inbox.take(webhook_id, EVENT, within=SOON)
+    assert list(inbox._handled) == ["b", "c", "d"]
+    await inbox.take("b", EVENT, within=SOON)
+    assert work.calls == 4
+    await inbox.take("a", EVENT, within=SOON)
+    assert work.calls == 5
+
+
+async def test_draining_waits_for_what_is_in_work_and_refuses_what_is_new() -> None:
+    work, clock = Work(), asyncio.get_running_loop()
+    inbox = Inbox(work.hooks)
+    await inbox.take("accepted", EVENT, within=0)
+    waiting = asyncio.create_task(inbox.take("waiting", EVENT, within=SOON))
+    await asyncio.sleep(0)
+    draining = asyncio.create_task(inbox.drain(30))
+    await asyncio.sleep(5)
+    assert not draining.done()
+    assert await inbox.take("new", EVENT, within=SOON) is Fate.REFUSED
+    again = asyncio.create_task(inbox.take("accepted", EVENT, within=SOON))
+    await asyncio.sleep(0)
+    work.be_quick()
+    await draining
+    assert clock.time() < 6
+    assert (await waiting, await again) == (Fate.HANDLED, Fate.HANDLED)
+    assert (work.ended, inbox.unhandled) == (2, {})
+
+
+async def test_draining_gives_up_in_time_and_says_what_was_accepted(caplog: pytest.LogCaptureFixture) -> None:
+    work, clock = Work(), asyncio.get_running_loop()
+    inbox = Inbox(work.hooks)
+    await inbox.take("msg-accepted", EVENT, within=0)
+    waiting = asyncio.create_task(inbox.take("msg-waiting", EVENT, within=60))
+    await asyncio.sleep(0)
+    with caplog.at_level(logging.ERROR, "codat_commerce_async"):
+        await inbox.drain(30)
+    assert clock.time() == pytest.approx(30)
+    assert await waiting is Fate.REFUSED
+    assert dict(inbox.unhandled) == {"msg-accepted": EVENT}
+    assert [record.getMessage() for record in caplog.records] == [
+        "the webhook msg-accepted (tea.brewed) was accepted and is not handled"
+    ]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_handler_that_will_not_be_cancelled_does_not_hold_up_the_end() -> None:
+    hooks, clock, free = Webhooks(), asyncio.get_running_loop(), asyncio.Event()
+
+    @hooks.on(WebhookEvent)
+    async def stubborn(_event: WebhookEvent[object]) -> None:
+        while not free.is_set():
+            try:
+                await free.wait()
+            except asyncio.CancelledError:
+                continue
+
+    inbox = Inbox(hooks)
+    waiting = asyncio.create_task(inbox.take("a", EVENT, within=34))
+    await asyncio.sleep(0)
+    await inbox.drain(30)
+    assert clock.time() == pytest.approx(31)
+    assert await waiting is Fate.REFUSED
+    free.set()
+
+
+async def test_draining_an_idle_inbox_is_over_at_once_and_may_be_repeated() -> None:
+    inbox, clock = Inbox(Webhooks()), asyncio.get_running_loop()
+    await inbox.drain(30)
+    await inbox.drain(30)
+    assert clock.time() == 0
+    assert await inbox.take("a", EVENT, within=SOON) is Fate.REFUSED
+
+
+async def test_a_burst_is_handled_whole_and_once_each() -> None:
+    hooks, seen = Webhooks(), list[str]()
+
+    @hooks.on(WebhookEvent)
+    async def slow(event: WebhookEvent[object]) -> None:
+        await asyncio.sleep(20)
+        seen.append(str(event.payload))
+
+    inbox = Inbox(hooks)
+    events = {f"msg-{number}": parse_event(body_of("tea.brewed", number)) for number in range(500)}
+    fates = await asyncio.gather(*(inbox.take(each, events[each], within=SOON) for each in [*events, *events]))
+    assert set(fates) == {Fate.IN_WORK}
+    await inbox.drain(30)
+    assert sorted(map(int, seen)) == list(range(500))
+    assert inbox.unhandled == {}
+
+
+@pytest.mark.parametrize("bound", ["capacity", "remembered"])
+async def test_bounds_are_at_least_one(bound: str) -> None:
+    with pytest.raises(ValueError, match=bound):
+        Inbox(Webhooks(), **{bound: 0})
