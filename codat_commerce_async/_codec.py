@@ -191,7 +191,7 @@ def _sequence_reader(kind: object) -> Read:
     read_item = _reader(item)
 
     def read(values: object, _: object) -> object:
-        if values is None:
+        if values is None or values == []:
             return make()
         if not isinstance(values, list):
             raise Misfit(list, values)
@@ -227,6 +227,8 @@ def _mapping_reader(kind: object) -> Read:
             return {}
         if not isinstance(values, dict):
             raise Misfit(dict, values)
+        if item is object:
+            return values
         try:
             return {key: read_item(value, item) for key, value in values.items()}
         except Misfit as misfit:

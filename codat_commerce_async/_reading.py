@@ -199,8 +199,8 @@ class _Source:
         """Write the lines that gather what a model keeps beyond its fields."""
         if issubclass(self.cls, KeepsUnknown):
             known = self.name("known", frozenset(field.key for field in self.fields))
-            read = ", ".join(f"{field!r}: {value}" for field, value in self.variables.items())
-            self.variables |= {"extra": "extra", "_received": f"(data, {{{read}}})"}
+            read = "".join(f"{value}, " for value in self.variables.values())
+            self.variables |= {"extra": "extra", "_received": f"(data, ({read}))"}
             yield "extra = {}"
             yield f"if not data.keys() <= {known}: extra = {{key: data[key] for key in data if key not in {known}}}"
         if issubclass(self.cls, KeepsUnreadable):

@@ -37,13 +37,13 @@ def _written(model: object, by_key: Mapping[str, Field], convert: Convert) -> di
 
 def _written_back(model: KeepsUnknown, by_key: Mapping[str, Field], convert: Convert) -> dict[str, object]:
     """Write what was not changed as it arrived and where it stood, then what is new."""
-    arrived, read = model._received or ({}, {})  # noqa: SLF001 - kept for this module
+    arrived, values = model._received or ({}, ())  # noqa: SLF001 - kept for this module
+    read = dict(zip(by_key, values, strict=False))
     plain: dict[str, object] = {}
     for key, value in arrived.items():
         if key in by_key:
-            name = by_key[key].name
-            now = getattr(model, name)
-            plain[key] = value if _is_same(now, read[name]) else convert(now)
+            now = getattr(model, by_key[key].name)
+            plain[key] = value if _is_same(now, read[key]) else convert(now)
         elif key in model.extra:
             plain[key] = convert(model.extra[key])
     for key, field in by_key.items():

@@ -44,12 +44,14 @@ def fields(cls: type) -> tuple[Field, ...]:
 
     Their names in JSON are their names in camelCase; those that differ say so in their metadata.
     """
-    kinds = get_type_hints(cls, include_extras=True)
+    attributes = attrs.fields(cls)
+    written_as_text = any(isinstance(attribute.type, str) for attribute in attributes)
+    kinds = get_type_hints(cls, include_extras=True) if written_as_text else {}
     return tuple(
         Field(
             name=attribute.name,
             argument=attribute.alias or attribute.name,
-            kind=kinds[attribute.name],
+            kind=kinds.get(attribute.name, attribute.type),
             key=attribute.metadata.get("key") or _HUMP.sub(lambda hump: hump[1].upper(), attribute.name),
             also=attribute.metadata.get("also"),
             default=_default(attribute.default),
@@ -57,7 +59,7 @@ def fields(cls: type) -> tuple[Field, ...]:
             whole=attribute.metadata.get("whole", False),
             omit_none=attribute.metadata.get("omit_none", False),
         )
-        for attribute in attrs.fields(cls)
+        for attribute in attributes
         if attribute.init and attribute.name not in _KEPT
     )
 

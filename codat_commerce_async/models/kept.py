@@ -34,6 +34,6 @@ class KeepsUnknown(KeepsUnreadable):
     """
 
     extra: Mapping[str, object] = field(factory=dict[str, object], repr=False, hash=False)
-    _received: tuple[Mapping[str, object], Mapping[str, object]] | None = field(
+    _received: tuple[Mapping[str, object], tuple[object, ...]] | None = field(
         default=None, repr=False, eq=False, hash=False
     )
