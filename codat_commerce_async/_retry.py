@@ -83,7 +83,6 @@ class Course:
         "_operation",
         "_policy",
         "_random",
-        "_unjudged",
         "_until",
         "first_sent_at",
         "in_flight",
@@ -105,7 +104,6 @@ class Course:
         self._random = random
         self._until = until
         self._last = Came.SETTLED
-        self._unjudged = False
         self._lost = False
         self._gate_waits = False
         self.first_sent_at: float | None = None
@@ -131,7 +129,6 @@ class Course:
     def ended(self, error: CodatError | None, *, gate_waits: bool = False) -> None:
         """Note what became of it; `gate_waits` when the gate itself will hold the next request as long as asked."""
         self.in_flight = False
-        self._unjudged = error is not None
         self._gate_waits = gate_waits
         if error is not None:
             self._last = _came(error, lost_before=self._lost)
@@ -151,9 +148,7 @@ class Course:
 
         A wait that would not end in time is not begun: the cause is raised at once instead.
         """
-        # What is raised while nothing is under way, by the gate say, is not what the last try came to.
-        unjudged, self._unjudged = self._unjudged, False
-        if not unjudged or not _may_pass(error) or self._operation.repeat not in _AGAIN[self._last]:
+        if not _may_pass(error) or self._operation.repeat not in _AGAIN[self._last]:
             return False
         # The first request of ours is being worked on: only time bounds the wait for it.
         if self.tries >= self._policy.attempts and self._last is not Came.IN_PROGRESS:
@@ -182,7 +177,7 @@ class Course:
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether trying again can help at all."""
+    """Whether trying again can help at all. What the gate raises says nothing of the last try, and never does."""
     return error.repeatable if isinstance(error, TransportError) else isinstance(error, StatusError)
 
 

@@ -55,7 +55,7 @@ def test_both_forms_of_retry_after_are_understood(text: str, seconds: float) -> 
         "1_000",
         "9" * 5000,
         "Wed, 99 Jul 2026",
-    ],  # noqa: RUF001 - an Arabic three
+    ],
 )
 def test_an_unreadable_retry_after_asks_for_nothing(text: str) -> None:
     assert retry_after(text) is None

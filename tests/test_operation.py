@@ -35,28 +35,28 @@ def test_a_value_is_one_segment_whatever_it_holds(value: str, segment: str) -> N
 
 
 @pytest.mark.parametrize("value", ["", " ", "\t\n", ".", "..", "\u2003"])
-@pytest.mark.parametrize("place", [0, 1])
-def test_a_value_that_leads_elsewhere_is_refused_by_name(value: str, place: int) -> None:
-    values = ("c", "s")[:place] + (value,) + ("c", "s")[place + 1 :]
-    with pytest.raises(ValueError, match=f"^{GET.arguments[place]} takes an id"):
-        GET.fill(values)
+def test_a_value_that_leads_elsewhere_is_refused_by_name(value: str) -> None:
+    with pytest.raises(ValueError, match=r"^company_id takes an id"):
+        GET.fill((value, "s"))
+    with pytest.raises(ValueError, match=r"^sync_id takes an id"):
+        GET.fill(("c", value))
 
 
 def test_a_lone_surrogate_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="^sync_id takes an id without lone surrogates") as caught:
+    with pytest.raises(ValueError, match=r"^sync_id takes an id without lone surrogates") as caught:
         GET.fill(("c", "\ud800"))
     assert type(caught.value) is ValueError
 
 
 @pytest.mark.parametrize("value", [None, 7, b"c", ["c"]])
 def test_a_value_that_is_no_string_is_refused_by_name(value: object) -> None:
-    with pytest.raises(TypeError, match="^company_id takes a string, not "):
+    with pytest.raises(TypeError, match=r"^company_id takes a string, not "):
         GET.fill((value, "s"))  # type: ignore[arg-type]  # that is what is tested
 
 
 @pytest.mark.parametrize("values", [(), ("c",), ("c", "s", "x")])
 def test_a_wrong_number_of_values_says_what_is_wanted(values: tuple[str, ...]) -> None:
-    with pytest.raises(TypeError, match="^get-sync-by-id takes company_id, sync_id$"):
+    with pytest.raises(TypeError, match=r"^get-sync-by-id takes company_id, sync_id$"):
         GET.fill(values)
 
 
@@ -99,5 +99,5 @@ def test_the_company_is_told_by_its_place_in_the_path() -> None:
 
 
 def test_a_path_without_its_slash_is_refused() -> None:
-    with pytest.raises(ValueError, match="^path takes"):
+    with pytest.raises(ValueError, match=r"^path takes"):
         Operation("x", "GET", "companies", object)
