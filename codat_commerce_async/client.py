@@ -5,6 +5,7 @@ import ssl
 import time
 import warnings
 from collections.abc import Callable
+from functools import cached_property
 from random import Random, SystemRandom
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypedDict, TypeVar, Unpack
@@ -18,15 +19,16 @@ from codat_commerce_async._transport import AiohttpTransport, Credentials, Trans
 from codat_commerce_async.hooks import Hooks
 from codat_commerce_async.models.exchange import Answer, RateLimit
 from codat_commerce_async.policies import CallOptions, PollPolicy, Quota, RetryPolicy, Timeouts
-from codat_commerce_async.resources.advanced_controls import AdvancedControlsResource
 from codat_commerce_async.resources.connections import ConnectionsResource
-from codat_commerce_async.resources.integrations import IntegrationsResource
 from codat_commerce_async.resources.sync import SyncResource
-from codat_commerce_async.resources.sync_flow_settings import SyncFlowSettingsResource
 from codat_commerce_async.syncing.hints import Hints
 
 if TYPE_CHECKING:
     import aiohttp
+
+    from codat_commerce_async.resources.advanced_controls import AdvancedControlsResource
+    from codat_commerce_async.resources.integrations import IntegrationsResource
+    from codat_commerce_async.resources.sync_flow_settings import SyncFlowSettingsResource
 
 __all__ = ["BASE_URL", "CodatCommerce", "Settings"]
 
@@ -115,9 +117,6 @@ class CodatCommerce:
         )
         self.connections = ConnectionsResource(self._caller)
         self.sync = SyncResource(self._caller, poll or PollPolicy(), Hints())
-        self.integrations = IntegrationsResource(self._caller)
-        self.advanced_controls = AdvancedControlsResource(self._caller)
-        self.sync_flow_settings = SyncFlowSettingsResource(self._caller)
 
     @classmethod
     def from_env(cls, **settings: Unpack[Settings]) -> Self:
@@ -131,6 +130,29 @@ class CodatCommerce:
         if "base_url" not in settings and os.environ.get("CODAT_BASE_URL"):
             settings["base_url"] = os.environ["CODAT_BASE_URL"]
         return cls(api_key, **settings)
+
+    # These three are loaded by whoever needs them: their models take as long to load as all the rest.
+
+    @cached_property
+    def integrations(self) -> "IntegrationsResource":
+        """The platforms that Codat connects to."""
+        from codat_commerce_async.resources.integrations import IntegrationsResource  # noqa: PLC0415 - see above
+
+        return IntegrationsResource(self._caller)
+
+    @cached_property
+    def advanced_controls(self) -> "AdvancedControlsResource":
+        """Companies and their configuration."""
+        from codat_commerce_async.resources.advanced_controls import AdvancedControlsResource  # noqa: PLC0415 - see above
+
+        return AdvancedControlsResource(self._caller)
+
+    @cached_property
+    def sync_flow_settings(self) -> "SyncFlowSettingsResource":
+        """What merchants see in the Sync flow."""
+        from codat_commerce_async.resources.sync_flow_settings import SyncFlowSettingsResource  # noqa: PLC0415 - see above
+
+        return SyncFlowSettingsResource(self._caller)
 
     @property
     def rate_limit(self) -> RateLimit | None:

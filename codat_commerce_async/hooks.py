@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["CallEnded", "CallStarted", "Hooks", "Paused", "RequestEnded", "RequestStarted", "Retried"]
 
 
-@dataclass(frozen=True, slots=True)
-class CallStarted:
+class CallStarted(NamedTuple):
     """A call begins; `call_id` is the same in all that follows from it. `path` is as Codat writes it."""
 
     call_id: int
@@ -17,8 +17,7 @@ class CallStarted:
     server: str
 
 
-@dataclass(frozen=True, slots=True)
-class RequestStarted:
+class RequestStarted(NamedTuple):
     """One request is about to be sent. `headers` go with it and may be added to (trace context, say).
 
     `attempt` counts from 1, `waited` is the seconds spent waiting for the quota. Credentials are not among the headers.
@@ -31,8 +30,7 @@ class RequestStarted:
     headers: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class RequestEnded:
+class RequestEnded(NamedTuple):
     """One request came to its end: answered with `status`, or not (None, and `error` names what happened).
 
     `elapsed` is seconds on the wire, `size` the bytes of the answer's body.
@@ -48,8 +46,7 @@ class RequestEnded:
     correlation_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Retried:
+class Retried(NamedTuple):
     """A request did not succeed and will be sent again after `pause` seconds."""
 
     call_id: int
@@ -59,16 +56,14 @@ class Retried:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Paused:
+class Paused(NamedTuple):
     """The whole client stops sending for `seconds`, because `reason`."""
 
     seconds: float
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class CallEnded:
+class CallEnded(NamedTuple):
     """A call came to its end after `elapsed` seconds; `error` is the class of what it raised, or None."""
 
     call_id: int

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from pathlib import Path
 from random import Random
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from codat_commerce_async._caller import Caller
 from codat_commerce_async._operation import Operation
@@ -20,12 +20,14 @@ from codat_commerce_async.models.sync import (
 )
 from codat_commerce_async.policies import CallOptions, LookOptions, PollPolicy
 from codat_commerce_async.resources._arguments import look_options
-from codat_commerce_async.syncing.fanout import Companies, Order, SyncRun
 from codat_commerce_async.syncing.hints import Hints
-from codat_commerce_async.syncing.outcome import RunProgress, StopWhen
 from codat_commerce_async.syncing.request import SyncRequest
 from codat_commerce_async.syncing.starting import start
 from codat_commerce_async.syncing.waiting import raise_if_failed, wait, watch
+
+if TYPE_CHECKING:
+    from codat_commerce_async.syncing.fanout import Companies, Order, SyncRun
+    from codat_commerce_async.syncing.outcome import RunProgress, StopWhen
 
 __all__ = ["SyncResource"]
 
@@ -208,17 +210,17 @@ class SyncResource:
 
     def run_many(
         self,
-        companies: Companies,
+        companies: "Companies",
         *,
-        order: Order = "makespan",
+        order: "Order" = "makespan",
         journal: str | Path | None = None,
         timeout: float | None = _WAIT,
         most_running: int | None = None,
-        stop_when: StopWhen | None = None,
-        on_progress: Callable[[RunProgress], None] | None = None,
+        stop_when: "StopWhen | None" = None,
+        on_progress: "Callable[[RunProgress], None] | None" = None,
         poll: PollPolicy | None = None,
         **options: Unpack[LookOptions],
-    ) -> SyncRun:
+    ) -> "SyncRun":
         """A fan-out that starts a sync of every company once, and follows them all to their ends.
 
         Use it with `async with`, and iterate over it for a `SyncOutcome` per company as it comes. `companies` are ids,
@@ -231,6 +233,9 @@ class SyncResource:
         A company that fails is an outcome and stops nothing. A wrong key (401), a closed client and a journal that
         cannot be written end the run, and are raised by the iteration.
         """
+        # With SQLite behind it, this is loaded by whoever fans out.
+        from codat_commerce_async.syncing.fanout import SyncRun  # noqa: PLC0415
+
         return SyncRun(
             self._api,
             companies,
