@@ -89,7 +89,7 @@ FIRST_FAILURES: list[tuple[Callable[[], CodatError], dict[str, tuple[bool, bool]
     (lambda: status(500), {"GET": (True, False), "PUT": (True, False), "POST": (False, True), "DELETE": (False, True)}),
     (lambda: status(503), {"GET": (True, False), "PUT": (True, False), "POST": (False, True), "DELETE": (False, True)}),
     *(
-        (lambda code=code: status(code), dict.fromkeys(("GET", "PUT", "POST", "DELETE"), (False, False)))  # type: ignore[misc]
+        (lambda code=code: status(code), dict.fromkeys(("GET", "PUT", "POST", "DELETE"), (False, False)))
         for code in (301, 400, 401, 402, 403, 404, 409, 418, 422)
     ),
     (lambda: ClientClosedError("closed"), dict.fromkeys(("GET", "POST"), (False, False))),
