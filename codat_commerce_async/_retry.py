@@ -156,13 +156,14 @@ class Course:
         asked = error.retry_after if isinstance(error, StatusError) and not self._gate_waits else None
         if asked is not None and asked > self._policy.max_retry_after:
             return False
-        self.pause = self._backoff() if asked is None else asked + self._spread(self._policy.initial_backoff)
+        pause = self._backoff() if asked is None else asked + self._spread(self._policy.initial_backoff)
+        self.pause = max(pause, _SHORTEST_WAIT) if self._last is Came.IN_PROGRESS else pause
         return self._in_time(self._clock.time() + self.pause)
 
     def _backoff(self) -> float:
         ceiling = min(self._policy.max_backoff, self._policy.initial_backoff * 2.0 ** min(self.tries - 1, 60))
         if self._last is Came.IN_PROGRESS:
-            return max(_SHORTEST_WAIT, ceiling / 2 + self._spread(ceiling / 2))
+            return ceiling / 2 + self._spread(ceiling / 2)
         return self._spread(ceiling)
 
     def _spread(self, seconds: float) -> float:
