@@ -18,7 +18,7 @@ from codat_commerce_async.models.enums import ConnectionStatus
 from codat_commerce_async.simulator import FaultKind, Outcome, Simulator
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 
-__all__ = ["demo"]
+__all__ = ["conclude", "demo"]
 
 _NAMES = (
     "Alder Bakery",
@@ -74,7 +74,7 @@ async def demo(options: Options) -> int:
                 every = options.speed / _FRAMES_PER_SECOND
                 await watched(work, view_of(board, screen), every, pace=_pace(options.speed))
         report(board, screen)
-        return _conclude(board, simulator, screen)
+        return conclude(board, simulator, screen)
 
 
 async def _set_up(codat: CodatCommerce, rows: list[Row]) -> None:
@@ -121,7 +121,8 @@ def _pace(speed: float) -> Callable[[], None]:
     return catch_up
 
 
-def _conclude(board: Board, simulator: Simulator, screen: Screen) -> int:
+def conclude(board: Board, simulator: Simulator, screen: Screen) -> int:
+    """Say whether what the client saw is what happened at the simulator; the exit status says so too."""
     wrong = [row.name for row in board.rows if not _as_it_was(row, simulator)]
     begun = sum(simulator.syncs_started(row.company_id) for row in board.rows)
     failed = sum(row.verdict is Verdict.BAD for row in board.rows)

@@ -1,0 +1,175 @@
+"""The commands as they are typed: what they print, how they end, and what ctrl-C and a closed pipe do to them."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from codat_commerce_async import CodatCommerce
+from codat_commerce_async.cli import main
+
+on_posix = pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
+
+FAST = ("--speed", "1000000")
+
+
+@contextmanager
+def running(*arguments: str, **environ: str) -> Iterator["subprocess.Popen[str]"]:
+    """A command in a process of its own."""
+    with subprocess.Popen(  # noqa: S603 - this interpreter, and what stands in this file
+        [sys.executable, "-m", "codat_commerce_async", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environ},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line_with(text: str, process: "subprocess.Popen[str]") -> str:
+    """The next line of a process that has the text in it."""
+    assert process.stdout is not None
+    return next(line for line in process.stdout if text in line)
+
+
+def demo_output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["demo", *FAST, *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def table_of(output: str) -> dict[str, str]:
+    """Each company's outcome in a table."""
+    lines = output.splitlines()
+    heading = next(line for line in lines if line.startswith("company "))
+    assert heading.split() == ["company", "outcome", "duration", "requests"]
+    rows = lines[lines.index(heading) + 1 :]
+    matches = (re.fullmatch(r"(.+?)\s{2,}(.+?)\s{2,}\d+\.\d s\s+\d+", row) for row in rows[: rows.index("")])
+    return {match[1]: match[2] for match in matches if match}
+
+
+def test_the_demo_syncs_a_dozen_companies_and_shows_how_each_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    output = demo_output(capsys)
+    outcomes = table_of(output)
+    assert len(outcomes) == 12
+    assert {"data write error", "configuration error"} < set(outcomes.values())
+    assert "12 syncs asked for, 12 begun: none lost and none twice" in output
+
+
+def test_the_demo_shows_what_goes_wrong_on_the_way(capsys: pytest.CaptureFixture[str]) -> None:
+    output = demo_output(capsys)
+    assert "the connection was lost before the answer; sending it again" in output
+    assert "taken over, not asked for again" in output
+    assert "no requests for 1.0 s: 429" in output
+
+
+def test_failures_on_purpose_are_no_bad_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "2 failed, as they were meant to." in demo_output(capsys)
+
+
+def test_the_same_seed_shows_the_same_demo(capsys: pytest.CaptureFixture[str]) -> None:
+    first, again, other = (demo_output(capsys, "--seed", seed) for seed in ("3", "3", "4"))
+    assert first == again
+    assert table_of(first) != table_of(other)
+
+
+def test_without_a_key_one_line_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CODAT_API_KEY", raising=False)
+    assert main(["sync", "company"]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert re.fullmatch(r"codat_commerce_async: CODAT_API_KEY is not set; .*\n", output.err)
+
+
+def test_a_bad_url_is_one_line_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODAT_API_KEY", "key")
+    monkeypatch.setenv("CODAT_BASE_URL", "api.codat.io")
+    assert main(["sync", "company"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [
+        ([], "COMMAND"),
+        (["frobnicate"], "frobnicate"),
+        (["sync"], "COMPANY_ID"),
+        (["sync", ".."], "company_id takes an id"),
+        (["sync", "company", "--timeout", "nan"], "nan is not a number above 0"),
+        (["sync", "company", "--timeout", "soon"], "soon is not a number above 0"),
+        (["sync", "company", "--at-once", "0"], "0 is not a whole number above 0"),
+        (["demo", "--speed", "-1"], "-1 is not a number above 0"),
+        (["simulate", "--port", "65536"], "65536 is not a port"),
+        (["simulate", "--companies", "\u0663.5"], "is not a whole number above 0"),
+    ],
+)
+def test_a_wrong_argument_is_refused_by_name(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], wrong: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert wrong in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["demo", "sync", "wait", "simulate"])
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"usage: python -m codat_commerce_async {command}" in capsys.readouterr().out
+
+
+@on_posix
+@pytest.mark.parametrize(
+    ("number", "exit_status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_ends_the_demo_with_one_line(number: signal.Signals, exit_status: int, word: str) -> None:
+    with running("demo") as process:
+        line_with("Go:", process)
+        process.send_signal(number)
+        _, said = process.communicate()
+    assert (process.returncode, said) == (exit_status, f"codat_commerce_async: {word}\n")
+
+
+@on_posix
+def test_a_reader_that_goes_away_ends_the_demo_without_a_word() -> None:
+    with running("demo") as process:
+        line_with("Go:", process)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+        process.wait()
+    assert (process.returncode, said) == (141, "")
+
+
+@on_posix
+async def test_the_simulator_alone_can_be_called_and_ends_well_on_ctrl_c() -> None:
+    with running("simulate", "--companies", "2") as process:
+        url = line_with("CODAT_BASE_URL=", process).strip().partition("=")[2]
+        api_key = line_with("CODAT_API_KEY=", process).strip().partition("=")[2]
+        company_ids = line_with(" sync ", process).split(" sync ")[1].split()
+        async with CodatCommerce(api_key, base_url=url) as codat:
+            assert [one.id async for one in codat.advanced_controls.list_companies()] == company_ids
+        process.send_signal(signal.SIGINT)
+        output, said = await asyncio.to_thread(process.communicate)
+    assert len(company_ids) == 2
+    assert (process.returncode, said, output.strip()) == (0, "", "stopped after 1 requests")
+
+
+def test_a_port_that_is_taken_is_one_line() -> None:
+    with running("simulate") as first:
+        port = line_with("CODAT_BASE_URL=", first).strip().rpartition(":")[2]
+        with running("simulate", "--port", port) as second:
+            output, said = second.communicate()
+    assert (second.returncode, output) == (2, "")
+    assert re.fullmatch(r"codat_commerce_async: .*address already in use.*\n", said)

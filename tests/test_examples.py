@@ -1,0 +1,148 @@
+"""Every example does what it says, against the simulator."""
+
+import asyncio
+import base64
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from codat_commerce_async import SyncHandle
+from codat_commerce_async.simulator import Outcome, Simulator, WebhookSender
+from codat_commerce_async.simulator.virtual_time import loop_wall_clock
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+pytestmark = pytest.mark.virtual_time
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+async def simulator(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Simulator]:
+    async with Simulator(seed=1, now=loop_wall_clock(time.time())) as simulator:
+        monkeypatch.setenv("CODAT_API_KEY", simulator.api_key)
+        monkeypatch.setenv("CODAT_BASE_URL", simulator.url)
+        yield simulator
+
+
+def test_no_example_is_without_a_test() -> None:
+    tested = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    examples = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert examples >= {"start_and_wait", "many_companies", "aiohttp_app"}
+    assert {name for name in examples if name not in tested} == set()
+
+
+@pytest.mark.parametrize("name", ["start_and_wait", "many_companies"])
+def test_a_script_without_a_company_says_how_to_call_it(name: str) -> None:
+    script = EXAMPLES / f"{name}.py"
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)  # noqa: S603 - our own file
+    assert ended.returncode == 1
+    assert f"python examples/{name}.py COMPANY_ID" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("outcome", "exit_status", "last"),
+    [
+        (Outcome(2000, takes=40), 0, "done: done, data was written"),
+        (Outcome(5130, takes=40), 1, "failed: the sync of company"),
+        (Outcome.never_ends(), 1, "still running: {"),
+    ],
+)
+async def test_one_sync_is_started_and_awaited(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str], outcome: Outcome, exit_status: int, last: str
+) -> None:
+    company_id = simulator.add_linked_company()
+    simulator.script_sync(company_id, outcome)
+    assert await load("start_and_wait").main(company_id) == exit_status
+    first, second = capsys.readouterr().out.splitlines()
+    assert SyncHandle.from_json(first.removeprefix("started: ")).company_id == company_id
+    assert second.startswith(last)
+
+
+async def test_many_companies_are_synced_whatever_befalls_one(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    company_ids = [simulator.add_linked_company() for _ in range(60)]
+    simulator.script_sync(company_ids[3], 5130)
+    assert await load("many_companies").main([*company_ids, "unknown"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "59 done, 2 failed"
+    assert {line.partition(":")[0] for line in lines[:-1]} == {*company_ids, "unknown"}
+    assert [simulator.syncs_started(company_id) for company_id in company_ids] == [1] * 60
+
+
+@pytest.fixture
+async def web(simulator: Simulator) -> AsyncIterator["TestClient[Any, Any]"]:
+    async with TestClient(TestServer(load("aiohttp_app").make_app())) as client:
+        yield client
+
+
+async def test_the_application_starts_a_sync_and_reports_it(simulator: Simulator, web: "TestClient[Any, Any]") -> None:
+    company_id = simulator.add_linked_company()
+    simulator.script_sync(company_id, Outcome(2000, takes=30))
+    started = await web.post(f"/companies/{company_id}/syncs")
+    assert started.status == 202
+    assert SyncHandle.from_json(await started.text()).company_id == company_id
+    reports = [await (await web.get(started.headers["Location"])).json()]
+    while not reports[-1]["ended"]:
+        await asyncio.sleep(1)
+        reports.append(await (await web.get(started.headers["Location"])).json())
+    assert reports[0] == {"ended": False, "outcome": None}
+    assert {"ended": False, "outcome": "the sync runs"} in reports
+    assert reports[-1] == {"ended": True, "outcome": "done, data was written"}
+
+
+async def test_the_application_answers_for_what_codat_does_not_know(
+    simulator: Simulator, web: "TestClient[Any, Any]"
+) -> None:
+    company_id = simulator.add_linked_company()
+    assert (await web.post("/companies/unknown/syncs")).status == 404
+    assert (await web.get(f"/companies/{company_id}/syncs/unknown")).status == 404
+    simulator.rotate_api_key("another")
+    refused = await web.post(f"/companies/{company_id}/syncs")
+    assert refused.status == 502
+    assert "403" in (await refused.json())["error"]
+
+
+async def test_the_application_ends_in_order_and_leaves_the_handles(
+    simulator: Simulator, web: "TestClient[Any, Any]", capsys: pytest.CaptureFixture[str]
+) -> None:
+    company_id = simulator.add_linked_company()
+    simulator.script_sync(company_id, Outcome.never_ends())
+    started = SyncHandle.from_json(await (await web.post(f"/companies/{company_id}/syncs")).text())
+    await web.close()
+    left = capsys.readouterr().out.removeprefix("not seen to its end: ")
+    assert json.loads(left) == json.loads(started.to_json())
+
+
+async def test_the_receiver_takes_the_simulators_webhooks(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "whsec_" + base64.b64encode(b"of the endpoint").decode()
+    monkeypatch.setenv("CODAT_WEBHOOK_SECRET", secret)
+    company_id = simulator.add_company("Alder")
+    connection_id = simulator.add_connection(company_id, "fztf")
+    simulator.set_connection_status(company_id, connection_id, "Unlinked")
+    async with TestClient(TestServer(load("webhook_receiver").application())) as web:
+
+        async def post(headers: Mapping[str, str], body: bytes) -> int:
+            return (await web.post("/codat/webhooks", headers=headers, data=body)).status
+
+        assert await WebhookSender(simulator, post, secret).deliver() == 0
+        assert (await web.post("/codat/webhooks", data=b"{}")).status == 401
+    assert capsys.readouterr().out == "Alder has to connect again\n"
