@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from codat_commerce_async import CodatCommerce, PollPolicy, QuotaExhaustedError, RateLimit
+from codat_commerce_async.hooks import Hooks, Paused
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.simulator import Outcome, RequestQuota, Simulator
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
@@ -32,9 +33,19 @@ async def simulator(quota: RequestQuota) -> AsyncIterator[Simulator]:
 
 
 @pytest.fixture
-async def codat(simulator: Simulator) -> AsyncIterator[CodatCommerce]:
-    clock = loop_wall_clock()
-    async with CodatCommerce(simulator.api_key, base_url=simulator.url, poll=PATIENT, wall_clock=clock) as client:
+def paused() -> list[Paused]:
+    return []
+
+
+@pytest.fixture
+async def codat(simulator: Simulator, paused: list[Paused]) -> AsyncIterator[CodatCommerce]:
+    async with CodatCommerce(
+        simulator.api_key,
+        base_url=simulator.url,
+        poll=PATIENT,
+        hooks=Hooks(on_pause=paused.append),
+        wall_clock=loop_wall_clock(),
+    ) as client:
         yield client
 
 
@@ -134,13 +145,14 @@ def reached(generated: str = "2024-01-15T08:00:00Z", until: str = "2024-01-16T00
 
 
 async def test_a_reached_limit_stops_requests_until_the_reset(
-    simulator: Simulator, codat: CodatCommerce, hooks: Webhooks
+    simulator: Simulator, codat: CodatCommerce, hooks: Webhooks, paused: list[Paused]
 ) -> None:
     company_id = simulator.add_linked_company()
     await hooks.dispatch(parse_event(reached()))
     with pytest.raises(QuotaExhaustedError) as refusal:
         await codat.connections.list(company_id)
     assert refusal.value.reset_at == MIDNIGHT
+    assert [pause.seconds for pause in paused] == [16 * 3600]
     assert simulator.requests == ()
     await asyncio.sleep(16 * 3600)
     assert (await codat.connections.list(company_id)).results
@@ -155,11 +167,13 @@ async def test_a_reset_lets_requests_go_again(simulator: Simulator, codat: Codat
 
 
 async def test_a_limit_that_was_reached_yesterday_means_nothing_today(
-    simulator: Simulator, codat: CodatCommerce, hooks: Webhooks
+    simulator: Simulator, codat: CodatCommerce, hooks: Webhooks, paused: list[Paused]
 ) -> None:
     company_id = simulator.add_linked_company()
-    await hooks.dispatch(parse_event(reached("2024-01-14T20:00:00Z", "2024-01-15T00:00:00Z")))
+    await asyncio.sleep(24 * 3600)
+    await hooks.dispatch(parse_event(reached("2024-01-15T20:00:00Z", "2024-01-16T00:00:00Z")))
     assert (await codat.connections.list(company_id)).results
+    assert paused == []
 
 
 @pytest.mark.parametrize("quota", [RequestQuota(per_day=100)])

@@ -1,10 +1,12 @@
 """Which handlers an event goes to."""
 
+import asyncio
 import logging
 from typing import assert_type
 
 import pytest
 
+from codat_commerce_async import CodatCommerce
 from codat_commerce_async.models.webhook_events import (
     CompanyEvent,
     CompanyProductEvent,
@@ -71,7 +73,7 @@ async def test_a_strange_payload_does_not_reach_a_handler_of_the_known_type() ->
     async def general(event: UnknownEvent) -> None:
         seen.append(f"unknown {event.event_type}")
 
-    await hooks.dispatch(parse_event(body_of("read.completed", {"dataTypes": 7})))
+    assert await hooks.dispatch(parse_event(body_of("read.completed", {"dataTypes": 7})))
     assert seen == ["unknown read.completed"]
 
 
@@ -126,3 +128,14 @@ async def test_handlers_are_typed_by_what_they_subscribe_to() -> None:
 
     @hooks.on("read.completed")  # type: ignore[arg-type]
     async def wrong(event: WriteEvent) -> None: ...
+
+
+def test_a_client_of_another_loop_is_passed_over_and_that_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    codat, hooks = CodatCommerce("a key"), Webhooks()
+    hooks.inform(codat)
+    event = parse_event(body_of("client.rateLimit.reset"))
+    with caplog.at_level(logging.ERROR, "codat_commerce_async"):
+        assert asyncio.run(hooks.dispatch(event))
+        assert caplog.text == ""
+        assert asyncio.run(hooks.dispatch(event))
+    assert "WrongEventLoopError" in caplog.text

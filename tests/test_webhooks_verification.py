@@ -142,6 +142,12 @@ def test_other_spellings_of_the_same_moment_are_refused(spelling: str) -> None:
     assert_refused(headers, delivery.body)
 
 
+@pytest.mark.parametrize("webhook_id", ["a b", "msg-é", "msg\x00", "m" * 257])
+def test_an_id_that_is_none_is_refused_even_if_it_is_signed(webhook_id: str) -> None:
+    delivery = Delivery(webhook_id=webhook_id)
+    assert_refused(delivery.headers, delivery.body)
+
+
 @pytest.mark.parametrize("missing", HEADER_NAMES)
 def test_a_missing_or_empty_header_is_refused(missing: str) -> None:
     delivery = Delivery()
@@ -188,7 +194,9 @@ def test_huge_headers_and_bodies_are_one_error() -> None:
     assert_refused(delivery.headers, b"x" * 4_000_000)
 
 
-@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_not base64", "whsec_é", "whsec_====", "whsec_A", "   "])
+@pytest.mark.parametrize(
+    "secret", ["", "whsec_", "whsec_not base64", "whsec_AAAA!AAAA", "whsec_é", "whsec_====", "whsec_A", "   "]
+)
 def test_a_secret_that_is_none_is_refused_without_being_shown(secret: str) -> None:
     with pytest.raises(ValueError, match="a secret is whsec_") as refusal:
         WebhookVerifier(secret)
