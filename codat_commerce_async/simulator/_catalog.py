@@ -1,7 +1,7 @@
 """The integrations that the simulated client has switched on."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["PLATFORMS", "Platform", "present_branding", "present_integration"]
 
@@ -10,7 +10,7 @@ _STATIC = "https://static.codat.io/simulated"
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """A piece of software that a company can connect."""
+    """A piece of software that a company can connect; its ids are the same in every run."""
 
     key: str
     name: str
@@ -18,16 +18,12 @@ class Platform:
     data_types: tuple[str, ...]
     enabled: bool = True
     beta: bool = False
+    integration_id: str = field(init=False)
+    source_id: str = field(init=False)
 
-    @property
-    def integration_id(self) -> str:
-        """The same in every run."""
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"integration/{self.key}"))
-
-    @property
-    def source_id(self) -> str:
-        """The same in every run."""
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"source/{self.key}"))
+    def __post_init__(self) -> None:
+        for kind in ("integration", "source"):
+            object.__setattr__(self, f"{kind}_id", str(uuid.uuid5(uuid.NAMESPACE_URL, f"{kind}/{self.key}")))
 
 
 _LEDGER = ("chartOfAccounts", "customers", "invoices", "journalEntries", "payments", "suppliers", "taxRates")

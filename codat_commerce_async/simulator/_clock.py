@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import formatdate
+from functools import lru_cache
 
 __all__ = ["DAY", "Clock", "http_date", "parse_time", "plain_timestamp", "timestamp"]
 
 DAY = 86_400.0
 
 _TICKS = 10_000_000
+_LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -47,7 +49,12 @@ def plain_timestamp(epoch: float) -> str:
 
 def http_date(epoch: float) -> str:
     """Return a time as HTTP headers carry it."""
-    return formatdate(epoch, usegmt=True)
+    return _http_date(int(epoch))
+
+
+@lru_cache(maxsize=16)
+def _http_date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
 
 
 def parse_time(text: str) -> float:
@@ -63,5 +70,8 @@ def parse_time(text: str) -> float:
         raise ValueError(f"not a time that a calendar holds: {text!r}") from error
 
 
+# Most answers of one moment speak of the same few seconds.
+@lru_cache(maxsize=1024)
 def _iso(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
+    # The last instant of a calendar is rounded up as a float.
+    return datetime.fromtimestamp(min(seconds, _LAST_SECOND), UTC).replace(tzinfo=None).isoformat()

@@ -223,14 +223,12 @@ def _unknown_accounts(configuration: dict[str, object]) -> list[tuple[str, str]]
     inner = configuration.get("configuration")
     sections = inner.items() if isinstance(inner, dict) else ()
     return [
-        (
-            f"configuration.{section}.accounts.{name}.selectedAccountId",
-            "The account is not one of the options.",
-        )
+        (field, f"{field} is not one of the options.")
         for section, settings in sections
         if isinstance(settings, dict) and isinstance(settings.get("accounts"), dict)
         for name, account in settings["accounts"].items()
         if isinstance(account, dict) and not _is_an_option(account)
+        for field in (f"configuration.{section}.accounts.{name}.selectedAccountId",)
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from codat_commerce_async.simulator._exchange import Refusal, Response
 from codat_commerce_async.simulator._faults import Fault, FaultKind
 
-__all__ = ["nothing_arrives", "on_the_way_back", "on_the_way_in", "refusal"]
+__all__ = ["on_the_way_back", "on_the_way_in", "refusal"]
 
 _HTML = {"Content-Type": "text/html"}
 _ENUM_FIELDS = frozenset(
@@ -17,17 +17,17 @@ _NEW_VALUE = "Reimagined"
 _NEW_FIELD = "introducedLater"
 
 
-def on_the_way_in(fault: Fault | None) -> Response | None:
-    """Return what arrives instead when the request never reaches Codat; None when it does."""
+def on_the_way_in(fault: Fault | None, date: str) -> Response | None:
+    """What arrives instead when the request never reaches Codat; None when it does."""
     match fault.kind if fault else None:
-        case FaultKind.LOST_BEFORE | FaultKind.RESET_BEFORE:
-            return nothing_arrives(fault.kind) if fault else None
+        case FaultKind.LOST_BEFORE | FaultKind.RESET_BEFORE as kind:
+            return _nothing_arrives(kind)
         case FaultKind.BAD_GATEWAY:
-            return Response(502, _HTML, b"<html><body><h1>502 Bad Gateway</h1></body></html>")
+            return Response(502, {"Date": date, **_HTML}, b"<html><body><h1>502 Bad Gateway</h1></body></html>")
         case FaultKind.GATEWAY_TIMEOUT:
-            return Response(504, _HTML, b"<html><body><h1>504 Gateway Time-out</h1></body></html>")
+            return Response(504, {"Date": date, **_HTML}, b"<html><body><h1>504 Gateway Time-out</h1></body></html>")
         case FaultKind.REDIRECT:
-            return Response(302, {"Location": "https://maintenance.codat.io/", **_HTML}, b"")
+            return Response(302, {"Date": date, "Location": "https://maintenance.codat.io/", **_HTML}, b"")
     return None
 
 
@@ -45,13 +45,12 @@ def on_the_way_back(fault: Fault, response: Response) -> Response:
     return response if spoil is None else spoil(fault, response)
 
 
-def nothing_arrives(kind: FaultKind) -> Response:
-    """No answer at all."""
+def _nothing_arrives(kind: FaultKind) -> Response:
     return Response(0, {}, b"", fault=kind)
 
 
 def _lost(fault: Fault, _response: Response) -> Response:
-    return nothing_arrives(fault.kind)
+    return _nothing_arrives(fault.kind)
 
 
 def _cut_off(fault: Fault, response: Response) -> Response:

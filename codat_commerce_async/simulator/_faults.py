@@ -7,9 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from codat_commerce_async.simulator._routes import ROUTES
+
 __all__ = ["ANY_OPERATION", "TRANSIENT", "Fault", "FaultKind", "FaultSource", "Faults", "Planned"]
 
 ANY_OPERATION = "*"
+
+_OPERATIONS = frozenset(route.name for route in ROUTES)
 
 
 class FaultKind(Enum):
@@ -153,6 +157,8 @@ class FaultSource:
         self._rate = faults.rate
         self._kinds = tuple(_fault(kind) for kind in faults.kinds)
         self._operations = None if faults.operations is None else frozenset(faults.operations)
+        for operation in self._operations or ():
+            _known(operation)
         self._random = random.Random(faults.seed)  # noqa: S311 - repeatable chance, no secret
         self._script: dict[str, deque[Fault | None]] = {}
         for operation, planned in faults.script.items():
@@ -160,6 +166,7 @@ class FaultSource:
 
     def plan(self, operation: str, *planned: Planned) -> None:
         """Append to what befalls the next exchanges of an operation."""
+        _known(operation)
         steps = self._script.setdefault(operation, deque())
         steps.extend(None if step is None else _fault(step) for step in planned)
 
@@ -171,6 +178,12 @@ class FaultSource:
         if not self._rate or (self._operations is not None and operation not in self._operations):
             return None
         return self._random.choice(self._kinds) if self._random.random() < self._rate else None
+
+
+def _known(operation: str) -> None:
+    # A misspelled name would leave a test without the fault that it is about.
+    if operation != ANY_OPERATION and operation not in _OPERATIONS:
+        raise ValueError(f"there is no operation {operation}")
 
 
 def _fault(planned: Fault | FaultKind | str) -> Fault:

@@ -153,6 +153,11 @@ class Company:
         return any(connection.linked for connection in self.connections.values())
 
     @property
+    def enabled(self) -> bool:
+        """Whether the configuration lets the company sync."""
+        return (self.configuration or {}).get("enable") is not False
+
+    @property
     def deauthorized(self) -> bool:
         """Whether a connection's authorization was withdrawn."""
         return any(connection.status == "Deauthorized" for connection in self.connections.values())

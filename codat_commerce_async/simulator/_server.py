@@ -14,6 +14,7 @@ from codat_commerce_async.simulator._faults import FaultKind
 __all__ = ["Server"]
 
 _LOOPBACK = "127.0.0.1"
+_AT_ONCE = 0.001  # to aiohttp, 0 means to wait for ever
 _NO_LINGER = struct.pack("ii", 1, 0)
 _RESETS = frozenset({FaultKind.RESET_BEFORE, FaultKind.RESET_AFTER})
 _LOSSES = frozenset({FaultKind.LOST_BEFORE, FaultKind.LOST_AFTER})
@@ -39,7 +40,7 @@ class Server:
         """Begin to serve."""
         if self._runner is not None:
             raise RuntimeError("the simulator is being served already")
-        runner = web.ServerRunner(web.Server(self._serve), shutdown_timeout=0.0)
+        runner = web.ServerRunner(web.Server(self._serve), shutdown_timeout=_AT_ONCE)
         await runner.setup()
         try:
             await web.TCPSite(runner, _LOOPBACK, self._port).start()

@@ -91,10 +91,10 @@ class Service:
         operation = matched[0].name if matched else ""
         fault = self.faults.draw(operation)
         seen = _seen(request, operation, fault, now)
-        instead = on_the_way_in(fault)
+        instead = on_the_way_in(fault, http_date(now))
         if instead is not None:
             self.requests.append(replace(seen, status=instead.status or None))
-            return replace(instead, headers={"Date": http_date(now), **instead.headers})
+            return instead
         answer, replayed = self._admitted(request, matched, fault, now)
         self.requests.append(replace(seen, status=answer.status, replayed=replayed))
         answer = replace(answer, headers=self._headers(answer, now, fault))

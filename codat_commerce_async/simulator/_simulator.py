@@ -1,5 +1,6 @@
 """`Simulator`: a Codat of one's own, to set up, to call, and to ask what happened."""
 
+import copy
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -176,7 +177,7 @@ class Simulator:
         company = self._company(company_id)
         if found := flaws(dict(configuration)):
             raise ValueError("; ".join(message for _, message in found))
-        company.configuration = {**configuration, "companyId": company.id}
+        company.configuration = {**copy.deepcopy(dict(configuration)), "companyId": company.id}
 
     def script_sync(self, company_id: str, *outcomes: Outcome | int) -> None:
         """Say how the company's next syncs go, one outcome (or code) each."""

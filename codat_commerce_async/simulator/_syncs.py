@@ -139,7 +139,7 @@ class Syncs:
         quick = min(_QUICK, drawn)
         if company.deauthorized:
             return Outcome(4220, takes=quick)
-        if not (company.platform("Commerce") and company.platform("Accounting") and _enabled(company)):
+        if not (company.platform("Commerce") and company.platform("Accounting") and company.enabled):
             return Outcome(4000, takes=quick)
         if _overlaps(company, period):
             return Outcome.overlaps(takes=quick)
@@ -156,10 +156,6 @@ def period_to_latest(company: Company, until: float) -> tuple[float, float]:
     schedule = (company.configuration or {}).get("schedule")
     start = schedule.get("startDate") if isinstance(schedule, dict) else None
     return (parse_time(start) if isinstance(start, str) else company.created - FIRST_PERIOD), until
-
-
-def _enabled(company: Company) -> bool:
-    return (company.configuration or {}).get("enable") is not False
 
 
 def _overlaps(company: Company, period: tuple[float, float]) -> bool:

@@ -4,7 +4,8 @@ import heapq
 import random
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 from codat_commerce_async.simulator._catalog import Platform
 from codat_commerce_async.simulator._clock import DAY, timestamp
@@ -192,19 +193,24 @@ class World:
         self.emit(event_type, now, payload)
 
     def _schedule_daily(self, company: Company, now: float) -> None:
-        schedule = (company.configuration or {}).get("schedule")
-        hour = schedule.get("syncHour", DEFAULT_SYNC_HOUR) if isinstance(schedule, dict) else DEFAULT_SYNC_HOUR
-        due = now // DAY * DAY + hour * _HOUR
+        hour = _schedule(company).get("syncHour")
+        due = now // DAY * DAY + (hour if isinstance(hour, int) else DEFAULT_SYNC_HOUR) * _HOUR
         self._at(due if due > now else due + DAY, lambda at: self._run_daily(company, at))
 
     def _run_daily(self, company: Company, at: float) -> None:
         if self.companies.get(company.id) is not company:
             return
         self._schedule_daily(company, at)
-        if company.linked and (company.configuration or {}).get("enable") is not False:
+        monthly = _schedule(company).get("selectedFrequency") == "Monthly"
+        if company.linked and company.enabled and not (monthly and datetime.fromtimestamp(at, UTC).day > 1):
             self.start_sync(company, at, Asked(period_to_latest(company, at), origin="schedule"))
 
     def _count_failed_day(self, company: Company, sync: Sync) -> None:
         company.failed_days = 0 if succeeded(sync.final_code) else company.failed_days + 1
         if company.failed_days >= _FAILED_DAYS_ALLOWED:
             company.configuration = {**self.configuration(company), "enable": False}
+
+
+def _schedule(company: Company) -> Mapping[str, object]:
+    schedule = (company.configuration or {}).get("schedule")
+    return schedule if isinstance(schedule, dict) else {}

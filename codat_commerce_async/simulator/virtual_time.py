@@ -21,6 +21,7 @@ Ts = TypeVarTuple("Ts")
 
 _MORNING = 1_705_305_600.0  # 2024-01-15T08:00:00Z
 _LAST_CHANCE = 0.25
+_RESOLUTION = 1e-6
 
 
 class VirtualDeadlockError(RuntimeError):
@@ -44,6 +45,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self, *, limit: float = math.inf, io_grace: float = 0.002) -> None:
         self._jumping = _JumpingSelector(limit, io_grace)
         super().__init__(self._jumping)
+        # asyncio runs what is due within this; its nanosecond is lost in a float after half a year of seconds.
+        self._clock_resolution = _RESOLUTION
         # What the loop watches for its own sake never holds a jump up.
         self._jumping.own_files = len(self._jumping.get_map())
 

@@ -1,0 +1,153 @@
+"""The simulator on a real socket, called by plain aiohttp."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from codat_commerce_async.simulator import Fault, FaultKind, Faults, Simulator
+from tests.support.simulated import authorization
+
+KEY = "6f1c1a5e-3d5c-4b5e-9a39-0c9b7c6a1d11"
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    # Each request gets its own connection: on a used one aiohttp repeats a GET by itself.
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(headers=authorization(), connector=connector) as session:
+        yield session
+
+
+async def test_a_sync_can_be_started_and_looked_at(session: aiohttp.ClientSession) -> None:
+    async with Simulator() as simulator:
+        company_id = simulator.add_linked_company()
+        url = f"{simulator.url}/companies/{company_id}/sync/commerce"
+        async with session.post(f"{url}/latest", json={}, headers={"Idempotency-Key": KEY}) as answer:
+            assert (answer.status, answer.content_type) == (200, "application/json")
+            commerce_id = (await answer.json())["commerceSyncId"]
+        async with session.get(f"{simulator.url}/meta/companies/{company_id}/sync/commerce/status") as answer:
+            assert (await answer.json())["commerceSyncId"] == commerce_id
+        assert simulator.requests[0].idempotency_key == KEY
+
+
+async def test_a_quoted_path_arrives_as_it_was_sent(session: aiohttp.ClientSession) -> None:
+    from yarl import URL  # noqa: PLC0415 - only here
+
+    async with Simulator() as simulator:
+        simulator.add_company(company_id="a/b ü")
+        path = "/companies/a%2Fb%20%C3%BC/connections?query=status%3DLinked"
+        async with session.get(URL(simulator.url + path, encoded=True)) as answer:
+            assert answer.status == 200
+        assert (simulator.requests[0].path, simulator.requests[0].query) == tuple(path.split("?"))
+
+
+async def test_it_is_served_on_loopback_and_on_the_port_that_was_asked_for() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    async with Simulator(port=port) as simulator:
+        assert simulator.url == f"http://127.0.0.1:{port}"
+        with pytest.raises(OSError, match="address already in use"):
+            async with Simulator(port=port):
+                pass
+
+
+async def test_it_can_be_served_again_and_remembers(session: aiohttp.ClientSession) -> None:
+    simulator = Simulator()
+    async with simulator:
+        simulator.add_company()
+        with pytest.raises(RuntimeError, match="already"):
+            await simulator.__aenter__()
+    with pytest.raises(RuntimeError, match="async with"):
+        _ = simulator.url
+    async with simulator, session.get(f"{simulator.url}/companies") as answer:
+        assert (await answer.json())["totalResults"] == 1
+
+
+@pytest.mark.parametrize("kind", [FaultKind.LOST_BEFORE, FaultKind.LOST_AFTER])
+async def test_a_lost_connection_closes_without_an_answer(session: aiohttp.ClientSession, kind: FaultKind) -> None:
+    async with Simulator(faults=Faults(script={"create-company": [kind]})) as simulator:
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await session.post(f"{simulator.url}/companies", json={"name": "A"})
+        assert len(simulator.company_ids()) == (kind is FaultKind.LOST_AFTER)
+
+
+@pytest.mark.parametrize("kind", [FaultKind.RESET_BEFORE, FaultKind.RESET_AFTER])
+async def test_a_reset_connection_is_reset(session: aiohttp.ClientSession, kind: FaultKind) -> None:
+    async with Simulator(faults=Faults(script={"create-company": [kind]})) as simulator:
+        with pytest.raises(aiohttp.ClientOSError) as caught:
+            await session.post(f"{simulator.url}/companies", json={"name": "A"})
+        assert isinstance(caught.value, ConnectionResetError) or caught.value.errno == 104
+        assert len(simulator.company_ids()) == (kind is FaultKind.RESET_AFTER)
+
+
+async def test_a_cut_off_body_is_cut_off(session: aiohttp.ClientSession) -> None:
+    async with (
+        Simulator(faults=Faults(script={"*": [FaultKind.CUT_OFF]})) as simulator,
+        session.get(f"{simulator.url}/companies") as answer,
+    ):
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+
+
+async def test_an_endless_body_goes_on_until_the_client_hangs_up(session: aiohttp.ClientSession) -> None:
+    async with Simulator(faults=Faults(script={"*": [FaultKind.ENDLESS]})) as simulator:
+        async with session.get(f"{simulator.url}/companies") as answer:
+            for _ in range(64):
+                assert len(await answer.content.readexactly(65_536)) == 65_536
+        async with session.get(f"{simulator.url}/companies") as answer:
+            assert (await answer.json())["totalResults"] == 0
+
+
+async def test_a_late_answer_outlasts_a_timeout_while_the_work_is_done(session: aiohttp.ClientSession) -> None:
+    faults = Faults(script={"create-company": [Fault(FaultKind.LATE, seconds=60)]})
+    async with Simulator(faults=faults) as simulator:
+        url, headers = f"{simulator.url}/companies", {"Idempotency-Key": KEY}
+        with pytest.raises(TimeoutError):
+            await session.post(url, json={"name": "A"}, headers=headers, timeout=aiohttp.ClientTimeout(total=0.05))
+        assert len(simulator.company_ids()) == 1
+        async with session.post(url, json={"name": "A"}, headers=headers) as answer:
+            assert answer.status == 409
+        simulator.advance(60)
+        async with session.post(url, json={"name": "A"}, headers=headers) as answer:
+            assert answer.status == 200
+
+
+async def get(session: aiohttp.ClientSession, url: str) -> bytes:
+    async with session.get(url) as answer:
+        return await answer.read()
+
+
+@pytest.mark.virtual_time
+async def test_leaving_drops_what_is_still_under_way(session: aiohttp.ClientSession) -> None:
+    before = asyncio.all_tasks()
+    faults = Faults(script={"*": [Fault(FaultKind.LATE, seconds=3600), FaultKind.ENDLESS]})
+    async with Simulator(faults=faults) as simulator:
+        late = asyncio.create_task(get(session, f"{simulator.url}/companies"))
+        await asyncio.sleep(1)
+        assert len(simulator.requests) == 1
+        endless = await session.get(f"{simulator.url}/companies")
+    with contextlib.suppress(aiohttp.ClientError):
+        await late
+    endless.close()
+    assert late.done()
+    assert asyncio.all_tasks() == before
+
+
+async def test_answers_that_any_shell_can_show_arrive_as_they_are(session: aiohttp.ClientSession) -> None:
+    kinds = [FaultKind.BAD_GATEWAY, FaultKind.GATEWAY_TIMEOUT_AFTER, FaultKind.REDIRECT, FaultKind.EMPTY]
+    async with Simulator(faults=Faults(script={"*": kinds})) as simulator:
+        seen = []
+        for _ in kinds:
+            async with session.get(f"{simulator.url}/companies", allow_redirects=False) as answer:
+                seen.append((answer.status, answer.content_type, len(await answer.read()) > 0))
+    assert seen == [
+        (502, "text/html", True),
+        (504, "text/html", False),
+        (302, "text/html", False),
+        (200, "application/json", False),
+    ]
