@@ -3,7 +3,10 @@
 import base64
 import copy
 import pickle
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -236,3 +239,11 @@ def test_the_tests_signature_depends_on_everything() -> None:
     signatures = {sign(SECRET, "a", "1", b"x"), sign(OTHER_SECRET, "a", "1", b"x"), sign(SECRET, "b", "1", b"x")}
     signatures |= {sign(SECRET, "a", "2", b"x"), sign(SECRET, "a", "1", b"y")}
     assert len(signatures) == 5
+
+
+def test_without_the_extra_it_is_said_what_to_install() -> None:
+    program = "import sys; sys.modules['standardwebhooks'] = None; import codat_commerce_async.webhooks"
+    checkout = Path(__file__).parents[1]
+    run = subprocess.run([sys.executable, "-c", program], cwd=checkout, capture_output=True, text=True, check=False)  # noqa: S603 - this interpreter, and what stands here
+    assert run.returncode == 1
+    assert "pip install 'codat-commerce-async[webhooks]'" in run.stderr
