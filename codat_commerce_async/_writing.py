@@ -54,4 +54,4 @@ def _written_back(model: KeepsUnknown, by_key: Mapping[str, Field], convert: Con
 
 
 def _is_same(now: object, then: object) -> bool:
-    return now is then or (type(now) is type(then) and now == then)
+    return now is then or now == then

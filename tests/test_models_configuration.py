@@ -172,6 +172,12 @@ def test_what_is_not_known_counts_in_a_comparison() -> None:
     assert read() != evolve(read(), enable=True)
 
 
+def test_how_it_arrived_does_not_count_in_a_comparison() -> None:
+    bodies = [b'{"companyId":"c","enable":true}', b'{"enable":true,"schedule":null,"companyId":"c"}']
+    assert decode(bodies[0], Configuration) == decode(bodies[1], Configuration)
+    assert decode(bodies[0], Configuration) == Configuration(company_id="c", enable=True)
+
+
 def test_what_is_not_known_stays_out_of_the_repr() -> None:
     assert "futureFlag" not in repr(read())
     assert "received" not in repr(read())
