@@ -1,0 +1,539 @@
+"""The gate: never more than allowed in any window, nobody forgotten, and exact counts whatever is cancelled when."""
+
+import asyncio
+import itertools
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from codat_commerce_async._pacing import LocalGate
+from codat_commerce_async.errors import QuotaExhaustedError
+from codat_commerce_async.policies import Quota
+from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop
+
+pytestmark = pytest.mark.virtual_time
+
+TOMORROW = datetime(2024, 1, 16, tzinfo=UTC)
+OPEN = Quota(per_minute=None, concurrent=None, per_company=None)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def busiest_minute(times: list[float]) -> int:
+    """The most that any window of 60 seconds holds; the busiest windows begin at one of the times."""
+    times, most, end = sorted(times), 0, 0
+    for start, first in enumerate(times):
+        while end < len(times) and times[end] < first + 60.0:
+            end += 1
+        most = max(most, end - start)
+    return most
+
+
+async def ticks(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class Line:
+    """Callers at a gate, and in which order and when they were admitted."""
+
+    def __init__(self, gate: LocalGate) -> None:
+        self.gate = gate
+        self.order: list[str] = []
+        self.times: list[float] = []
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def add(self, name: str, company_id: str | None = None, *, takes: float = 0.0, **kind: bool) -> None:
+        """Let one more come, who holds its place for so long."""
+        self.tasks[name] = asyncio.create_task(self._pass(name, company_id, takes, kind))
+        await ticks(1)
+
+    async def _pass(self, name: str, company_id: str | None, takes: float, kind: dict[str, bool]) -> None:
+        await self.gate.admit(company_id, **kind)
+        self.order.append(name)
+        self.times.append(now())
+        try:
+            await asyncio.sleep(takes)
+        finally:
+            self.gate.release(company_id)
+
+    async def all_through(self) -> None:
+        await asyncio.gather(*self.tasks.values())
+        assert (self.gate.in_flight, self.gate.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("per_minute", [1, 2, 7, 60, 900])
+async def test_no_window_of_60_seconds_holds_more_than_the_quota(per_minute: int) -> None:
+    gate = LocalGate(Quota(per_minute=per_minute))
+    times: list[float] = []
+    # Bursts after pauses of all lengths, which is where a mere average would let too many through.
+    for pause in (0.0, 0.3, 1.0, 59.0, 61.0, 0.0, 200.0):
+        await asyncio.sleep(pause)
+        for _ in range(per_minute + 3):
+            await gate.admit(None)
+            times.append(now())
+            gate.release(None)
+    assert busiest_minute(times) == per_minute
+
+
+async def test_the_full_rate_is_used_while_there_is_work() -> None:
+    gate = LocalGate(Quota(per_minute=900))
+    for _ in range(9000):
+        await gate.admit(None)
+        gate.release(None)
+    assert now() == pytest.approx(600.0, rel=0.01)
+
+
+async def test_a_full_bucket_is_never_let_out_at_once() -> None:
+    gate = LocalGate(Quota(per_minute=900))
+    await asyncio.sleep(3600.0)
+    times = []
+    for _ in range(300):
+        await gate.admit(None)
+        times.append(now())
+        gate.release(None)
+    in_a_second = max(sum(first <= time < first + 1.0 for time in times) for first in times)
+    assert in_a_second <= 2 * 900 / 60 + 1
+
+
+async def test_a_few_quick_calls_are_not_slowed_down() -> None:
+    gate = LocalGate(Quota(per_minute=900))
+    for _ in range(15):
+        await gate.admit("a")
+        gate.release("a")
+    assert now() == 0.0
+
+
+async def test_no_more_are_in_flight_than_allowed_overall_and_per_company() -> None:
+    line = Line(LocalGate(Quota(per_minute=None, concurrent=7, per_company=3)))
+    most: dict[str, int] = {}
+
+    async def watch() -> None:
+        while True:
+            seen = {"all": line.gate.in_flight, **{one: line.gate.in_flight_of(one) for one in "abc"}}
+            most.update({name: max(count, most.get(name, 0)) for name, count in seen.items()})
+            await asyncio.sleep(0.25)
+
+    watcher = asyncio.create_task(watch())
+    for number in range(60):
+        await line.add(f"{number}", "abc"[number % 3], takes=1.0 + number % 4)
+    await line.all_through()
+    watcher.cancel()
+    assert most == {"all": 7, "a": 3, "b": 3, "c": 3}
+
+
+async def test_waiters_are_served_in_the_order_of_their_arrival() -> None:
+    line = Line(LocalGate(Quota(per_minute=60)))
+    for number in range(100):
+        await line.add(f"{number:03}", "abc"[number % 3])
+    await line.all_through()
+    assert line.order == sorted(line.order)
+
+
+async def test_one_that_comes_while_others_wait_does_not_slip_in_before_them() -> None:
+    line = Line(LocalGate(Quota(per_minute=None, concurrent=1)))
+    await line.add("first", takes=10.0)
+    await line.add("second")
+    await asyncio.sleep(10.0)
+    await line.add("third")
+    await line.all_through()
+    assert line.order == ["first", "second", "third"]
+
+
+async def test_who_waits_for_a_place_at_its_company_does_not_hold_up_the_others() -> None:
+    line = Line(LocalGate(Quota(per_minute=None, per_company=1)))
+    await line.add("a1", "a", takes=10.0)
+    await line.add("a2", "a")
+    await line.add("a3", "a")
+    await line.add("b1", "b")
+    await ticks()
+    assert line.order == ["a1", "b1"]
+    await line.all_through()
+    assert line.order == ["a1", "b1", "a2", "a3"]
+
+
+async def test_who_waited_for_its_company_keeps_its_place_in_the_order() -> None:
+    line = Line(LocalGate(Quota(per_minute=60, per_company=1)))
+    for _ in range(60):
+        await line.gate.admit(None)
+        line.gate.release(None)
+    await line.add("a1", "a", takes=10.0)
+    await line.add("a2", "a")
+    for number in range(30):
+        await line.add(f"b{number:02}", "b")
+    await line.all_through()
+    # a2 came before all of b, and so is next as soon as a1 is through.
+    after_a1 = next(time for name, time in zip(line.order, line.times, strict=True) if name == "a1") + 10.0
+    assert line.times[line.order.index("a2")] <= after_a1 + 1.0
+
+
+async def test_background_work_lets_others_go_first_but_not_for_ever() -> None:
+    line = Line(LocalGate(Quota(per_minute=60)))
+    for _ in range(3):
+        await line.gate.admit(None)
+        line.gate.release(None)
+    await line.add("background", background=True)
+    for number in range(300):
+        await line.add(f"{number}")
+        await asyncio.sleep(0.5)
+    await line.all_through()
+    # It lets go first who comes within a minute, which is 120 of them, and nobody later.
+    assert line.order.index("background") == pytest.approx(120, abs=5)
+
+
+async def test_a_cancelled_waiter_leaves_its_place_to_the_next() -> None:
+    line = Line(LocalGate(Quota(per_minute=None, concurrent=1)))
+    await line.add("first", takes=5.0)
+    await line.add("second")
+    await line.add("third")
+    line.tasks.pop("second").cancel()
+    await line.all_through()
+    assert (line.order, now()) == (["first", "third"], 5.0)
+
+
+async def test_one_cancelled_as_it_is_admitted_gives_everything_back() -> None:
+    gate = LocalGate(Quota(per_minute=2, concurrent=1, per_company=1))
+    await gate.admit("a")
+    waiting = asyncio.create_task(gate.admit("a"))
+    await asyncio.sleep(30.0)
+    gate.release("a")
+    # Admitted by now, but it has not run since.
+    assert gate.in_flight == 1
+    waiting.cancel()
+    await ticks()
+    assert (gate.in_flight, gate.in_flight_of("a"), gate.waiting) == (0, 0, 0)
+    # Nor is its request counted: there is one left of two.
+    await gate.admit("a")
+    assert now() == 30.0
+
+
+QUOTAS = {
+    "rate": Quota(per_minute=3, concurrent=None, per_company=None),
+    "in flight": Quota(per_minute=None, concurrent=2, per_company=None),
+    "company": Quota(per_minute=None, concurrent=None, per_company=1),
+    "all": Quota(per_minute=4, concurrent=3, per_company=1),
+}
+
+
+@pytest.mark.parametrize("quota", QUOTAS.values(), ids=QUOTAS.keys())
+async def test_whoever_is_cancelled_at_whatever_step_the_counts_stay_exact(quota: Quota) -> None:
+    names = [f"{number}" for number in range(6)]
+    for victim, steps in itertools.product(names, range(14)):
+        line = Line(LocalGate(quota))
+        for name in names:
+            await line.add(name, "ab"[int(name) % 2], takes=1.0)
+        for step in range(steps):
+            # Every second step lets time pass, so that timers and releases fall on both sides of the cancellation.
+            await asyncio.sleep(step % 2)
+        cancelled = line.tasks.pop(victim)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        await line.all_through()
+        assert set(names) - set(line.order) <= {victim}
+        assert busiest_minute(line.times) <= (quota.per_minute or 6)
+
+
+class AnyUse(RuleBasedStateMachine):
+    """Whatever is done to a gate in whatever order, its counts are exact and its bounds hold."""
+
+    QUOTA = Quota(per_minute=6, concurrent=4, per_company=2)
+    waiting = Bundle("waiting")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = VirtualTimeLoop()
+        self.gate = LocalGate(self.QUOTA)
+        self.tasks: list[asyncio.Task[None]] = []
+        self.admitted: list[str | None] = []
+        self.times: list[float] = []
+        self.reserved = 0
+
+    def run(self, steps: Coroutine[Any, Any, None]) -> None:
+        async def settle() -> None:
+            await steps
+            await ticks()
+
+        self.loop.run_until_complete(settle())
+
+    @rule(
+        target=waiting,
+        company_id=st.sampled_from([None, "a", "b"]),
+        background=st.booleans(),
+        new_work=st.booleans(),
+    )
+    def come(self, company_id: str | None, *, background: bool, new_work: bool) -> asyncio.Task[None]:
+        async def enter() -> None:
+            await self.gate.admit(company_id, background=background, new_work=new_work)
+            self.admitted.append(company_id)
+            self.times.append(self.loop.time())
+
+        async def come() -> None:
+            self.tasks.append(self.loop.create_task(enter()))
+
+        self.run(come())
+        return self.tasks[-1]
+
+    @rule(task=consumes(waiting))
+    def cancel(self, task: asyncio.Task[None]) -> None:
+        async def cancel() -> None:
+            task.cancel()
+
+        self.run(cancel())
+
+    @rule(task=consumes(waiting), which=st.integers(0, 9))
+    def cancel_as_a_place_gets_free(self, task: asyncio.Task[None], which: int) -> None:
+        async def both() -> None:
+            if self.admitted:
+                self.gate.release(self.admitted.pop(which % len(self.admitted)))
+            task.cancel()
+
+        self.run(both())
+
+    @rule(task=consumes(waiting), seconds=st.sampled_from([0.001, 10.0, 60.001]))
+    def cancel_as_time_passes(self, task: asyncio.Task[None], seconds: float) -> None:
+        async def cancel() -> None:
+            self.loop.call_later(seconds, task.cancel)
+            await asyncio.sleep(seconds)
+
+        self.run(cancel())
+
+    @rule(which=st.integers(0, 9))
+    def end(self, which: int) -> None:
+        async def end() -> None:
+            if self.admitted:
+                self.gate.release(self.admitted.pop(which % len(self.admitted)))
+
+        self.run(end())
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 9.999, 30.0, 60.0, 61.0]))
+    def let_time_pass(self, seconds: float) -> None:
+        self.run(asyncio.sleep(seconds))
+
+    @rule(seconds=st.sampled_from([0.5, 20.0, 90.0]))
+    def pause(self, seconds: float) -> None:
+        async def pause() -> None:
+            self.gate.pause(seconds)
+
+        self.run(pause())
+
+    @rule(remaining=st.integers(0, 5), seconds=st.sampled_from([5.0, 100.0]))
+    def observe(self, remaining: int, seconds: float) -> None:
+        async def observe() -> None:
+            self.gate.observe(remaining, seconds)
+
+        self.run(observe())
+
+    @rule(seconds=st.sampled_from([5.0, 100.0]))
+    def exhaust(self, seconds: float) -> None:
+        async def exhaust() -> None:
+            assert not self.gate.exhaust(seconds, None)
+
+        self.run(exhaust())
+
+    @rule(requests=st.integers(1, 4))
+    def reserve(self, requests: int) -> None:
+        async def reserve() -> None:
+            self.gate.reserve(requests)
+
+        self.reserved += requests
+        self.run(reserve())
+
+    @rule()
+    def give_back(self) -> None:
+        async def give_back() -> None:
+            self.gate.reserve(-self.reserved)
+
+        self.run(give_back())
+        self.reserved = 0
+
+    @invariant()
+    def counts_are_exact(self) -> None:
+        assert self.gate.in_flight == len(self.admitted)
+        for company_id in ("a", "b"):
+            assert self.gate.in_flight_of(company_id) == self.admitted.count(company_id)
+        assert self.gate.waiting == sum(not task.done() for task in self.tasks)
+
+    @invariant()
+    def bounds_hold(self) -> None:
+        assert self.gate.in_flight <= 4
+        assert max(map(self.gate.in_flight_of, "ab")) <= 2
+        assert busiest_minute(self.times) <= 6
+
+    def teardown(self) -> None:
+        """Whoever still waits gets through in the end, or is told that the day is spent."""
+        self.run(self.drain())
+        pending = [task for task in self.tasks if not task.done()]
+        for task in self.tasks:
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                assert isinstance(task.exception(), QuotaExhaustedError)
+        self.loop.close()
+        assert pending == []
+
+    async def drain(self) -> None:
+        self.gate.reserve(-self.reserved)
+        for _ in range(100):
+            while self.admitted:
+                self.gate.release(self.admitted.pop())
+                await ticks()
+            if not self.gate.waiting:
+                return
+            await asyncio.sleep(10.0)
+
+
+TestAnyUse = AnyUse.TestCase
+TestAnyUse.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+
+
+async def test_a_pause_stops_everybody_and_then_lets_them_go_on_one_by_one() -> None:
+    line = Line(LocalGate(Quota(per_minute=900)))
+    line.gate.pause(20.0)
+    for number in range(60):
+        await line.add(f"{number}")
+    await line.all_through()
+    assert min(line.times) == pytest.approx(20.0)
+    gaps = [later - sooner for sooner, later in itertools.pairwise(line.times)]
+    assert gaps == pytest.approx([60 / 900] * 59)
+
+
+async def test_a_shorter_pause_does_not_cut_a_longer_one_short() -> None:
+    gate = LocalGate(OPEN)
+    gate.pause(20.0)
+    gate.pause(5.0)
+    await gate.admit(None)
+    assert now() == 20.0
+
+
+async def test_a_pause_holds_without_a_rate_too() -> None:
+    line = Line(LocalGate(OPEN))
+    line.gate.pause(3.0)
+    await line.add("one")
+    await line.all_through()
+    assert line.times == [3.0]
+
+
+async def test_a_spent_day_is_told_to_all_who_wait_and_all_who_come() -> None:
+    gate = LocalGate(Quota(per_minute=None, concurrent=1, per_company=1))
+    await gate.admit("a")
+    waiting = [asyncio.create_task(gate.admit(company_id)) for company_id in ("a", "b", None)]
+    await ticks()
+    assert not gate.exhaust(3600.0, TOMORROW)
+    told = [*await asyncio.gather(*waiting, return_exceptions=True), *await asyncio.gather(late(gate))]
+    assert [type(each) for each in told] == [QuotaExhaustedError] * 4
+    assert {(each.reset_at, each.retry_after) for each in told if isinstance(each, QuotaExhaustedError)} == {
+        (TOMORROW, 3600.0)
+    }
+    assert (gate.in_flight, gate.waiting) == (1, 0)
+
+
+async def late(gate: LocalGate) -> BaseException | None:
+    try:
+        await gate.admit(None)
+    except QuotaExhaustedError as error:
+        return error
+    return None
+
+
+async def test_the_day_after_a_spent_one_is_open() -> None:
+    gate = LocalGate(OPEN)
+    gate.exhaust(100.0, None)
+    await asyncio.sleep(99.0)
+    with pytest.raises(QuotaExhaustedError) as raised:
+        await gate.admit(None)
+    assert raised.value.retry_after == 1.0
+    await asyncio.sleep(1.0)
+    await gate.admit(None)
+
+
+async def test_an_answer_that_reports_requests_opens_a_spent_day_again() -> None:
+    gate = LocalGate(OPEN)
+    gate.exhaust(100.0, None)
+    gate.observe(500, 100.0)
+    await gate.admit(None)
+    assert now() == 0.0
+
+
+async def test_whoever_asked_for_it_waits_for_the_next_day_and_nothing_is_lost() -> None:
+    line = Line(LocalGate(Quota(per_minute=600, wait_for_reset=True)))
+    assert line.gate.exhaust(7200.0, TOMORROW)
+    for number in range(50):
+        await line.add(f"{number:02}")
+    await line.all_through()
+    assert line.order == sorted(line.order)
+    assert line.times[0] == pytest.approx(7200.0)
+    assert line.times[-1] == pytest.approx(7200.0 + 49 * 0.1)
+
+
+async def test_new_work_waits_while_the_rest_of_the_day_is_needed_for_running_work() -> None:
+    line = Line(LocalGate(OPEN))
+    line.gate.reserve(10)
+    line.gate.observe(10, 3600.0)
+    await line.add("new", new_work=True)
+    await line.add("running")
+    await ticks()
+    assert (line.order, line.gate.waiting) == (["running"], 1)
+    line.gate.reserve(-4)
+    await line.all_through()
+    assert (line.order, now()) == (["running", "new"], 0.0)
+
+
+async def test_new_work_goes_on_when_an_answer_reports_more() -> None:
+    line = Line(LocalGate(OPEN))
+    line.gate.reserve(10)
+    line.gate.observe(5, 3600.0)
+    await line.add("new", new_work=True)
+    line.gate.observe(50, 3600.0)
+    await line.all_through()
+    assert now() == 0.0
+
+
+async def test_new_work_goes_on_after_the_reset_whatever_is_reserved() -> None:
+    line = Line(LocalGate(OPEN))
+    line.gate.reserve(10)
+    line.gate.observe(5, 3600.0)
+    await line.add("new", new_work=True)
+    await line.all_through()
+    assert line.times == [3600.0]
+
+
+async def test_new_work_does_not_wait_where_nothing_else_runs() -> None:
+    gate = LocalGate(OPEN)
+    gate.observe(1, 3600.0)
+    await gate.admit(None, new_work=True)
+    assert now() == 0.0
+
+
+async def test_what_is_in_flight_beside_an_answer_is_taken_off_what_it_reports() -> None:
+    gate = LocalGate(OPEN)
+    gate.reserve(10)
+    for _ in range(5):
+        await gate.admit(None)
+    gate.observe(14, 3600.0)
+    held_back = asyncio.create_task(gate.admit(None, new_work=True))
+    await ticks()
+    # Of 14 the four others may take four: ten are left, and ten are reserved.
+    assert gate.waiting == 1
+    held_back.cancel()
+
+
+async def test_each_stop_is_announced_once() -> None:
+    announced: list[tuple[float, str]] = []
+    gate = LocalGate(OPEN, on_pause=lambda *said: announced.append(said))
+    for _ in range(3):
+        gate.pause(20.0)
+        gate.exhaust(3600.0, TOMORROW)
+    assert [seconds for seconds, _ in announced] == [20.0, 3600.0]
+
+
+async def test_a_company_that_is_done_with_is_forgotten() -> None:
+    line = Line(LocalGate(Quota(per_minute=None, per_company=1)))
+    for number in range(200):
+        await line.add(f"{number}", f"company-{number % 50}", takes=1.0)
+    await line.all_through()
+    assert (line.gate._of_company, line.gate._company_lines, line.gate._line) == ({}, {}, [])
