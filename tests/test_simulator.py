@@ -84,7 +84,7 @@ def test_a_created_company_is_listed_and_known_to_the_simulator() -> None:
     assert (company["name"], company["description"], company["tags"]) == ("Bank of Dave", "d", {"region": "us"})
     assert company["created"] == "2023-11-15T12:00:00Z"
     assert side.simulator.company_ids() == (company["id"],)
-    assert side.ask("GET", "/companies")["results"] == [company]
+    assert side.ask("GET", "/companies")["results"] == [company] == [side.simulator.company(company["id"])]
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_new_fields_arrive_in_every_object() -> None:
 
 def test_numbers_arrive_as_text() -> None:
     content = mutated(FaultKind.NUMBERS_AS_TEXT)
-    assert (content["syncStatusCode"], content["dataPushed"]) == ("2000", True)
+    assert (content["syncStatusCode"], content["dataPushed"]) == ("2000,", True)
 
 
 def test_a_rate_hits_as_often_as_it_says_and_the_same_way_every_time() -> None:

@@ -103,7 +103,9 @@ def _with_new_fields(value: object) -> object:
 
 def _with_numbers_as_text(value: object) -> object:
     if isinstance(value, dict):
-        return {key: _with_numbers_as_text(inner) for key, inner in value.items()}
+        texts = {key: _with_numbers_as_text(inner) for key, inner in value.items()}
+        # The one example of such a text that Codat shows ends with a comma: "4200,".
+        return texts | {key: f"{value[key]}," for key in ("syncStatusCode",) if key in value}
     if isinstance(value, list):
         return [_with_numbers_as_text(inner) for inner in value]
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value

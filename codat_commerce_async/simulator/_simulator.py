@@ -13,6 +13,7 @@ from codat_commerce_async.simulator._clock import Clock
 from codat_commerce_async.simulator._configuration import flaws
 from codat_commerce_async.simulator._exchange import Request, Response, SeenRequest
 from codat_commerce_async.simulator._faults import Faults, FaultSource, Planned
+from codat_commerce_async.simulator._present import present_company
 from codat_commerce_async.simulator._quota import QuotaLedger, RequestQuota
 from codat_commerce_async.simulator._records import STATUSES, Company, Outcome, Sync
 from codat_commerce_async.simulator._server import Server
@@ -167,6 +168,11 @@ class Simulator:
     def company_ids(self) -> tuple[str, ...]:
         """Every company, in the order of creation."""
         return tuple(self._world.companies)
+
+    def company(self, company_id: str) -> Mapping[str, object]:
+        """A company with its connections, as the API shows it."""
+        self._settle()
+        return present_company(self._company(company_id))
 
     def configuration(self, company_id: str) -> Mapping[str, object]:
         """Return a company's configuration as Codat holds it."""

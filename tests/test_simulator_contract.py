@@ -1,0 +1,285 @@
+"""The simulator's operations, answers and errors are those of Codat's specification, where that is at hand."""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from codat_commerce_async.simulator import ROUTES, Fault, FaultKind, Outcome, Route
+from tests.support.openapi import Document, problems
+from tests.support.simulated import Side, authorization
+
+SPECIFICATIONS = Path(__file__).parents[2] / "shared" / "spec"
+
+NOWHERE = "00000000-0000-4000-8000-000000000000"
+RANGE = {"dateRange": {"start": "2023-01-01T00:00:00Z", "finish": "2023-01-02T00:00:00Z"}}
+LOCALE = (("locale", "en-us"),)
+
+
+@cache
+def specification(name: str = "Codat-Sync-Commerce") -> Document:
+    path = SPECIFICATIONS / f"{name}.json"
+    if not path.exists():
+        pytest.skip(f"{name}.json is not at ../shared/spec")
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert isinstance(document, dict)
+    return document
+
+
+class Good(NamedTuple):
+    """What a request of one operation carries to go well."""
+
+    body: Any = None
+    query: tuple[tuple[str, str], ...] = ()
+
+
+GOOD: dict[str, Good] = {
+    "create-connection": Good({"platformKey": "ugxp"}),
+    "update-connection-authorization": Good({"user": "u"}),
+    "update-connection": Good({"status": "Unlinked"}),
+    "request-sync": Good({"syncTo": "2023-11-15T11:00:00Z"}),
+    "request-sync-for-date-range": Good(RANGE),
+    "create-company": Good({"name": "Bank of Dave", "tags": {"region": "us"}}),
+    "set-configuration": Good({"enable": True, "schedule": {"selectedFrequency": "Monthly"}}),
+    "get-config-text-sync-flow": Good(query=LOCALE),
+    "update-config-text-sync-flow": Good({"finishButton": {"text": "Done", "required": True}}, LOCALE),
+    "update-visible-accounts-sync-flow": Good({"visibleAccounts": ["200", "260"]}),
+}
+
+
+class Stage(NamedTuple):
+    """A simulator with a company that has synced, and what fills the placeholders of paths."""
+
+    side: Side
+    values: dict[str, str]
+
+    def path(self, route: Route, **changed: str) -> str:
+        return route.path.format(**self.values | changed)
+
+    def send(self, route: Route, **options: Any) -> tuple[int, Any]:
+        good = GOOD.get(route.name, Good())
+        sent: dict[str, Any] = {"body": good.body, **dict(good.query)} | options
+        response = self.side.send(route.method, sent.pop("path", self.path(route)), **sent)
+        return response.status, json.loads(response.body)
+
+
+def stage() -> Stage:
+    side = Side()
+    company_id = side.simulator.add_linked_company()
+    side.simulator.script_sync(company_id, Outcome(2000, takes=5), Outcome(5130, takes=5))
+    for _ in range(2):
+        side.request_sync(company_id)
+        side.wait(60)
+    values = {
+        "companyId": company_id,
+        "connectionId": side.ask("GET", f"/companies/{company_id}/connections")["results"][0]["id"],
+        "syncId": side.simulator.syncs(company_id)[0].sync_id,
+        "clientId": side.simulator.client_id,
+        "platformKey": "gbol",
+        "commerceKey": "fztf",
+        "accountingKey": "gbol",
+    }
+    return Stage(side, values)
+
+
+def documented(route: Route) -> Document:
+    found: Document = specification()["paths"][route.path][route.method.lower()]
+    return found
+
+
+def answer_schema(route: Route, status: int) -> Document:
+    response = documented(route)["responses"][str(status)]
+    if "$ref" in response:
+        response = specification()["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    schema: Document = response["content"]["application/json"]["schema"]
+    return schema
+
+
+def wrong(route: Route, status: int, content: Any) -> list[str]:
+    return list(problems(specification(), answer_schema(route, status), content))
+
+
+every_route = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+
+
+def test_the_routes_are_the_operations_of_the_specification() -> None:
+    expected = {
+        (operation["operationId"], method.upper(), path)
+        for path, methods in specification()["paths"].items()
+        for method, operation in methods.items()
+        if method != "parameters"
+    }
+    assert {(route.name, route.method, route.path) for route in ROUTES} == expected
+
+
+@every_route
+def test_a_good_request_gets_an_answer_of_its_schema(route: Route) -> None:
+    specification()
+    status, content = stage().send(route)
+    assert (status, wrong(route, 200, content)) == (200, [])
+    assert content
+
+
+def outdated(stage: Stage) -> None:
+    stage.side.simulator.rotate_api_key("another")
+
+
+def no_room(stage: Stage) -> None:
+    stage.side.simulator.leave_quota(0)
+
+
+def told(status: int) -> Callable[[Stage], None]:
+    return lambda stage: stage.side.simulator.set_fault("*", Fault(FaultKind.ERROR_BEFORE, status=status))
+
+
+PROVOKED: dict[int, Callable[[Stage], None]] = {
+    400: told(400),
+    401: lambda _stage: None,
+    402: told(402),
+    403: outdated,
+    404: told(404),
+    409: told(409),
+    429: no_room,
+    500: told(500),
+    503: lambda stage: stage.side.simulator.set_fault("*", FaultKind.UNAVAILABLE),
+}
+
+
+@every_route
+def test_every_documented_error_has_the_documented_body(route: Route) -> None:
+    for status in sorted(int(code) for code in documented(route)["responses"] if code != "200"):
+        scene = stage()
+        PROVOKED[status](scene)
+        key = "nobody's" if status == 401 else "simulator-key"
+        got, content = scene.send(route, headers=authorization(key))
+        assert (got, wrong(route, status, content)) == (status, [])
+        assert {"statusCode", "service", "error", "correlationId", "canBeRetried", "detailedErrorCode"} <= set(content)
+
+
+BAD: dict[str, Document] = {
+    "get-sync-flow-url": {},
+    "list-connections": {"pageSize": "0"},
+    "list-companies": {"query": "name>1"},
+    "list-integrations": {"page": "0"},
+    "create-company": {"body": {"name": ""}},
+    "set-configuration": {"body": None},
+    "request-sync": {"body": {"syncTo": "soon"}},
+    "request-sync-for-date-range": {"body": {"dateRange": {"start": "2023-01-01", "end": "2023-01-02"}}},
+    "update-config-text-sync-flow": {"locale": "de-de"},
+    "update-visible-accounts-sync-flow": {"body": {"visibleAccounts": [7]}},
+}
+
+
+@every_route
+def test_where_a_400_is_documented_a_bad_request_earns_it(route: Route) -> None:
+    if "400" not in documented(route)["responses"]:
+        assert route.name not in BAD
+        return
+    if not BAD[route.name]:
+        # Its only parameters are part of the path, where what is unknown is a 404.
+        assert route.name == "get-sync-flow-url"
+        return
+    status, content = stage().send(route, **BAD[route.name])
+    assert (status, wrong(route, 400, content)) == (400, [])
+
+
+@every_route
+def test_where_a_404_is_documented_an_unknown_id_earns_it(route: Route) -> None:
+    placeholders = [name for name in stage().values if f"{{{name}}}" in route.path]
+    if not placeholders or "404" not in documented(route)["responses"]:
+        assert not placeholders
+        return
+    for name in placeholders:
+        scene = stage()
+        status, content = scene.send(route, path=scene.path(route, **{name: NOWHERE}))
+        assert (name, status, wrong(route, 404, content)) == (name, 404, [])
+
+
+@pytest.mark.parametrize("accounting", ["gbol", "qhyg"])
+@pytest.mark.parametrize("commerce", ["fztf", "ugxp", "lqai"])
+def test_a_default_configuration_is_one_of_the_specification(commerce: str, accounting: str) -> None:
+    side = Side()
+    company_id = side.simulator.add_linked_company(commerce=commerce, accounting=accounting)
+    schema = {"$ref": "#/components/schemas/Configuration"}
+    assert list(problems(specification(), schema, side.simulator.configuration(company_id))) == []
+
+
+@pytest.mark.parametrize("code", [1000, 2000, 2040, 4000, 4040, 4200, 4220, 4260, 5000, 5080, 5120, 5130])
+def test_a_status_of_every_code_is_one_of_the_specification(code: int) -> None:
+    side = Side()
+    company_id = side.simulator.add_linked_company()
+    side.simulator.script_sync(company_id, Outcome(code, takes=1))
+    side.request_sync(company_id)
+    side.wait(1)
+    for schema, content in (("SyncStatus", side.status(company_id)), ("CompanySyncStatus", side.look(company_id))):
+        assert content["syncStatusCode"] == code
+        assert list(problems(specification(), {"$ref": f"#/components/schemas/{schema}"}, content)) == []
+
+
+def event_schema(event_type: str) -> Document:
+    written = event_type.partition(".")[2].startswith("write.")
+    name = "{dataType}" + event_type.removeprefix(event_type.partition(".")[0]) if written else event_type
+    webhook = specification("Codat-Platform")["webhooks"][name]
+    schema: Document = webhook["post"]["requestBody"]["content"]["application/json"]["schema"]
+    return schema
+
+
+def test_every_event_is_one_of_the_specification() -> None:
+    side = stage().side
+    company_id = side.simulator.company_ids()[0]
+    connection_id = side.simulator.add_connection(company_id, "ugxp", status="PendingAuth")
+    for status in ("Linked", "Deauthorized", "Linked"):
+        side.simulator.set_connection_status(company_id, connection_id, status)
+    side.simulator.leave_quota(0)
+    side.send("GET", "/companies")
+    side.wait(86_400)
+    side.send("GET", "/companies")
+    side.simulator.delete_company(company_id)
+    events = side.simulator.take_events()
+    found = [
+        (event["eventType"], problem)
+        for event in events
+        for problem in problems(specification("Codat-Platform"), event_schema(str(event["eventType"])), event)
+    ]
+    assert found == []
+    assert len({event["eventType"] for event in events}) == 11
+
+
+def test_a_mutated_answer_is_not_of_its_schema() -> None:
+    route = next(route for route in ROUTES if route.name == "get-sync-status")
+    found = {}
+    for kind in (FaultKind.NUMBERS_AS_TEXT, FaultKind.NEW_ENUM_VALUES, FaultKind.NEW_FIELDS):
+        scene = stage()
+        scene.side.simulator.set_fault(route.name, kind)
+        found[kind] = wrong(route, 200, scene.send(route)[1])
+    assert all(found.values())
+
+
+def test_the_validator_sees_what_is_wrong() -> None:
+    document = {"components": {"schemas": {"Name": {"type": "string", "minLength": 2}}}}
+    schema = {
+        "type": "object",
+        "required": ["id", "name"],
+        "additionalProperties": False,
+        "properties": {
+            "id": {"type": "string", "format": "uuid"},
+            "name": {"$ref": "#/components/schemas/Name", "nullable": True},
+            "kind": {"enum": ["a"]},
+            "list": {"type": "array", "items": {"type": "integer"}},
+        },
+    }
+    value = {"id": "x", "kind": "b", "list": [1, True], "more": 1}
+    assert list(problems(document, schema, value)) == [
+        "$: name is missing",
+        "$: more is not allowed",
+        "$.id: 'x' is no uuid",
+        "$.kind: 'b' is against enum ['a']",
+        "$.list[1]: True is no integer",
+    ]
+    assert list(problems(document, schema, {"id": NOWHERE, "name": "n"})) == ["$.name: 'n' is against minLength 2"]
+    assert list(problems(document, schema, {"id": NOWHERE, "name": None})) == []
+    with pytest.raises(KeyError, match="oneOf"):
+        list(problems(document, {"oneOf": []}, 1))
