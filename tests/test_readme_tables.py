@@ -1,0 +1,43 @@
+"""The README's tables say what the code says."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from codat_commerce_async import errors, policies
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+POLICIES = (policies.RetryPolicy, policies.PollPolicy, policies.Timeouts, policies.Quota)
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table under this first heading."""
+    lines = README.splitlines()
+    below = lines[next(number for number, line in enumerate(lines) if line.startswith(f"| {heading} |")) + 2 :]
+    table = below[: below.index("")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+def test_every_error_has_its_line() -> None:
+    named = [row[0].strip("`") for row in rows("error")]
+    classes = [name for name in errors.__all__ if name.endswith("Error")]
+    assert sorted(named) == sorted(set(classes) - {"CodatError"})
+
+
+@pytest.mark.parametrize("row", rows("error"), ids=lambda row: row[0])
+def test_an_error_is_what_its_line_says(row: list[str]) -> None:
+    kind = getattr(errors, row[0].strip("`"))
+    if status := re.match(r"\d{3}", row[1]):
+        assert errors.status_error_class(int(status[0])) is kind
+    also = re.search(r"also a `(\w+)`", row[1])
+    builtins = {base.__name__ for base in (TimeoutError, RuntimeError) if issubclass(kind, base)}
+    assert builtins == ({also[1]} if also else set())
+
+
+def test_every_setting_has_its_line_with_its_default() -> None:
+    defaults = {f"{policy.__name__}.{each.name}": each.default for policy in POLICIES for each in fields(policy)}
+    assert {row[0].strip("`"): row[1] for row in rows("setting")} == {
+        name: f"{default:g}" if isinstance(default, float) else str(default) for name, default in defaults.items()
+    }
