@@ -1,42 +1,91 @@
 """Async-first client for Codat's Sync for Commerce API.
 
-async with CodatCommerce(api_key) as codat:
-    status = await codat.sync.run(company_id)
+    async with CodatCommerce(api_key) as codat:
+        status = await codat.sync.run(company_id)
+
+Each name is loaded when it is first asked for, so that a program pays for what it uses.
 """
 
-from codat_commerce_async._operation import Operation
-from codat_commerce_async._pages import Pages
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from codat_commerce_async._version import __version__
-from codat_commerce_async.client import CodatCommerce
-from codat_commerce_async.errors import (
-    AuthenticationError,
-    BadRequestError,
-    ClientClosedError,
-    CodatError,
-    ConflictError,
-    DecodeError,
-    IdempotencyMismatchError,
-    NotFoundError,
-    OutcomeUnknownError,
-    PaymentRequiredError,
-    PermissionDeniedError,
-    QuotaExhaustedError,
-    RateLimitError,
-    RequestTimeoutError,
-    ServerError,
-    StatusError,
-    SyncFailedError,
-    SyncWaitTimeoutError,
-    TransportError,
-    WebhookVerificationError,
-    WrongEventLoopError,
-)
-from codat_commerce_async.hooks import Hooks
-from codat_commerce_async.models.enums import ConnectionStatus, SourceType
-from codat_commerce_async.models.exchange import Answer, RateLimit
-from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.models.sync import CompanySyncStatus, Outcome, SyncStatus, SyncSummary
-from codat_commerce_async.policies import CallOptions, LookOptions, PollPolicy, Quota, RetryPolicy, Timeouts
+
+if TYPE_CHECKING:
+    from codat_commerce_async._operation import (
+        Operation,
+    )
+    from codat_commerce_async._pages import (
+        Pages,
+    )
+    from codat_commerce_async.client import (
+        CodatCommerce,
+    )
+    from codat_commerce_async.errors import (
+        AuthenticationError,
+        BadRequestError,
+        ClientClosedError,
+        CodatError,
+        ConflictError,
+        DecodeError,
+        IdempotencyMismatchError,
+        JournalError,
+        NotFoundError,
+        OutcomeUnknownError,
+        PaymentRequiredError,
+        PermissionDeniedError,
+        QuotaExhaustedError,
+        RateLimitError,
+        RequestTimeoutError,
+        ServerError,
+        StatusError,
+        SyncFailedError,
+        SyncWaitTimeoutError,
+        TransportError,
+        WebhookVerificationError,
+        WrongEventLoopError,
+    )
+    from codat_commerce_async.hooks import (
+        Hooks,
+    )
+    from codat_commerce_async.models.enums import (
+        ConnectionStatus,
+        SourceType,
+    )
+    from codat_commerce_async.models.exchange import (
+        Answer,
+        RateLimit,
+    )
+    from codat_commerce_async.models.handle import (
+        SyncHandle,
+    )
+    from codat_commerce_async.models.sync import (
+        CompanySyncStatus,
+        Outcome,
+        SyncStatus,
+        SyncSummary,
+    )
+    from codat_commerce_async.policies import (
+        CallOptions,
+        LookOptions,
+        PollPolicy,
+        Quota,
+        RetryPolicy,
+        Timeouts,
+    )
+    from codat_commerce_async.syncing.fanout import (
+        SyncRun,
+    )
+    from codat_commerce_async.syncing.outcome import (
+        RunProgress,
+        RunReport,
+        SyncOutcome,
+        stop_at_failure_rate,
+        stop_at_first_failure,
+    )
+    from codat_commerce_async.syncing.request import (
+        SyncRequest,
+    )
 
 __all__ = [
     "Answer",
@@ -52,6 +101,7 @@ __all__ = [
     "DecodeError",
     "Hooks",
     "IdempotencyMismatchError",
+    "JournalError",
     "LookOptions",
     "NotFoundError",
     "Operation",
@@ -67,11 +117,16 @@ __all__ = [
     "RateLimitError",
     "RequestTimeoutError",
     "RetryPolicy",
+    "RunProgress",
+    "RunReport",
     "ServerError",
     "SourceType",
     "StatusError",
     "SyncFailedError",
     "SyncHandle",
+    "SyncOutcome",
+    "SyncRequest",
+    "SyncRun",
     "SyncStatus",
     "SyncSummary",
     "SyncWaitTimeoutError",
@@ -80,4 +135,82 @@ __all__ = [
     "WebhookVerificationError",
     "WrongEventLoopError",
     "__version__",
+    "stop_at_failure_rate",
+    "stop_at_first_failure",
 ]
+
+_HOMES = {
+    "_operation": ("Operation",),
+    "_pages": ("Pages",),
+    "client": ("CodatCommerce",),
+    "errors": (
+        "AuthenticationError",
+        "BadRequestError",
+        "ClientClosedError",
+        "CodatError",
+        "ConflictError",
+        "DecodeError",
+        "IdempotencyMismatchError",
+        "JournalError",
+        "NotFoundError",
+        "OutcomeUnknownError",
+        "PaymentRequiredError",
+        "PermissionDeniedError",
+        "QuotaExhaustedError",
+        "RateLimitError",
+        "RequestTimeoutError",
+        "ServerError",
+        "StatusError",
+        "SyncFailedError",
+        "SyncWaitTimeoutError",
+        "TransportError",
+        "WebhookVerificationError",
+        "WrongEventLoopError",
+    ),
+    "hooks": ("Hooks",),
+    "models.enums": (
+        "ConnectionStatus",
+        "SourceType",
+    ),
+    "models.exchange": (
+        "Answer",
+        "RateLimit",
+    ),
+    "models.handle": ("SyncHandle",),
+    "models.sync": (
+        "CompanySyncStatus",
+        "Outcome",
+        "SyncStatus",
+        "SyncSummary",
+    ),
+    "policies": (
+        "CallOptions",
+        "LookOptions",
+        "PollPolicy",
+        "Quota",
+        "RetryPolicy",
+        "Timeouts",
+    ),
+    "syncing.fanout": ("SyncRun",),
+    "syncing.outcome": (
+        "RunProgress",
+        "RunReport",
+        "SyncOutcome",
+        "stop_at_failure_rate",
+        "stop_at_first_failure",
+    ),
+    "syncing.request": ("SyncRequest",),
+}
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _HOMES.items():
+        if name in names:
+            value: object = getattr(import_module(f"{__name__}.{module}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,12 +7,10 @@ from collections.abc import Hashable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
-from typing import Any, NoReturn, TypeVar, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
 import orjson
-from cattrs import Converter
-from cattrs.errors import StructureHandlerNotFoundError
 
 from codat_commerce_async._reading import Misfit, Read, alone_type, model_reader, read_loose_int, read_time
 from codat_commerce_async._writing import model_writer
@@ -22,6 +20,9 @@ from codat_commerce_async.models.enums import OpenEnum
 from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidation, ErrorValidationItem
 from codat_commerce_async.models.kept import KeepsUnknown, LooseInt
 from codat_commerce_async.models.unset import UNSET
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 __all__ = ["decode", "decode_error_message", "encode"]
 
@@ -134,6 +135,8 @@ def _error_validation_items(data: object) -> tuple[ErrorValidationItem, ...]:
 
 @cache
 def _reader(kind: Hashable) -> Read:
+    from cattrs.errors import StructureHandlerNotFoundError  # noqa: PLC0415 - loaded by the first call, not the import
+
     try:
         return _converter().get_structure_hook(kind)
     except StructureHandlerNotFoundError:
@@ -141,7 +144,9 @@ def _reader(kind: Hashable) -> Read:
 
 
 @cache
-def _converter() -> Converter:
+def _converter() -> "Converter":
+    from cattrs import Converter  # noqa: PLC0415 - loaded by the first call, not the import
+
     converter = Converter()
     for primitive in (str, int, float, bool):
         converter.register_structure_hook(primitive, _read_primitive)

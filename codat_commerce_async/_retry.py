@@ -6,8 +6,6 @@ from enum import Enum
 from random import Random
 from typing import Protocol, TypeVar
 
-import tenacity
-
 from codat_commerce_async._operation import Operation, Repeat
 from codat_commerce_async.errors import (
     AuthenticationError,
@@ -222,9 +220,21 @@ async def repeat(
     try:
         return await attempt()
     except CodatError as error:
-        first: CodatError | None = error
         if not course.goes_on(error):
             raise
+        first = error
+    return await _repeat_after(first, attempt, course, before_pause)
+
+
+async def _repeat_after(
+    failure: CodatError,
+    attempt: Callable[[], Awaitable[T]],
+    course: Course,
+    before_pause: Callable[[CodatError], None],
+) -> T:
+    import tenacity  # noqa: PLC0415 - loaded by the first failure, not the import
+
+    first: CodatError | None = failure
 
     async def again() -> T:
         nonlocal first

@@ -19,15 +19,15 @@ from codat_commerce_async._transport import AiohttpTransport, Credentials, Trans
 from codat_commerce_async.hooks import Hooks
 from codat_commerce_async.models.exchange import Answer, RateLimit
 from codat_commerce_async.policies import CallOptions, PollPolicy, Quota, RetryPolicy, Timeouts
-from codat_commerce_async.resources.connections import ConnectionsResource
-from codat_commerce_async.resources.sync import SyncResource
 from codat_commerce_async.syncing.hints import Hints
 
 if TYPE_CHECKING:
     import aiohttp
 
     from codat_commerce_async.resources.advanced_controls import AdvancedControlsResource
+    from codat_commerce_async.resources.connections import ConnectionsResource
     from codat_commerce_async.resources.integrations import IntegrationsResource
+    from codat_commerce_async.resources.sync import SyncResource
     from codat_commerce_async.resources.sync_flow_settings import SyncFlowSettingsResource
 
 __all__ = ["BASE_URL", "CodatCommerce", "Settings"]
@@ -115,8 +115,8 @@ class CodatCommerce:
             now=wall_clock,
             random=random or SystemRandom(),
         )
-        self.connections = ConnectionsResource(self._caller)
-        self.sync = SyncResource(self._caller, poll or PollPolicy(), Hints())
+        self._poll = poll or PollPolicy()
+        self._hints = Hints()
 
     @classmethod
     def from_env(cls, **settings: Unpack[Settings]) -> Self:
@@ -131,7 +131,21 @@ class CodatCommerce:
             settings["base_url"] = os.environ["CODAT_BASE_URL"]
         return cls(api_key, **settings)
 
-    # These three are loaded by whoever needs them: their models take as long to load as all the rest.
+    # Each resource is loaded by whoever uses it: its models take longer to make than all the rest.
+
+    @cached_property
+    def connections(self) -> "ConnectionsResource":
+        """What ties companies to their platforms."""
+        from codat_commerce_async.resources.connections import ConnectionsResource  # noqa: PLC0415 - see above
+
+        return ConnectionsResource(self._caller)
+
+    @cached_property
+    def sync(self) -> "SyncResource":
+        """Syncs: ask for them, look at them, see them through to their end."""
+        from codat_commerce_async.resources.sync import SyncResource  # noqa: PLC0415 - see above
+
+        return SyncResource(self._caller, self._poll, self._hints)
 
     @cached_property
     def integrations(self) -> "IntegrationsResource":

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -70,7 +71,9 @@ def members(owner: type) -> Iterator[tuple[str, Callable[..., object]]]:
     for attribute in inspect.classify_class_attrs(owner):
         if attribute.name.startswith("_") or not ours(attribute.defining_class):
             continue
-        if attribute.kind in {"method", "class method", "static method"}:
+        if isinstance(attribute.object, cached_property):
+            yield attribute.name, attribute.object.func
+        elif attribute.kind in {"method", "class method", "static method"}:
             yield attribute.name, getattr(owner, attribute.name)
         elif isinstance(attribute.object, property) and attribute.object.fget:
             yield attribute.name, attribute.object.fget
