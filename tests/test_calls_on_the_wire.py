@@ -60,7 +60,8 @@ async def playing(*script: Act, **settings: Unpack[Settings]) -> AsyncIterator[t
     settings.setdefault("retry", QUICK)
     settings.setdefault("quota", Quota.unlimited())
     async with WireServer(script) as server:
-        async with CodatCommerce(KEY, base_url=server.url, **settings) as codat:
+        settings["base_url"] = server.url
+        async with CodatCommerce(KEY, **settings) as codat:
             yield codat, server
         dropped = sum(isinstance(act, KeepAliveThenDrop) for act in script)
         assert len(server.requests) == len(script) + dropped
