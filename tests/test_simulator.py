@@ -12,6 +12,13 @@ from codat_commerce_async.simulator import ROUTES, Request, Simulator
 from codat_commerce_async.simulator._service import ANSWERS
 from tests.support.simulated import NOON, Side, authorization
 
+FIELDS = st.sampled_from(
+    [
+        *("name", "description", "tags", "platformKey", "status", "syncTo", "dateRange", "start", "finish"),
+        *("enable", "schedule", "syncHour", "startDate", "selectedFrequency", "configuration", "sales", "accounts"),
+        *("accountOptions", "selectedAccountId", "text", "required", "visibleAccounts", "other"),
+    ]
+)
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
@@ -70,6 +77,30 @@ def test_no_path_breaks_it(path: str, method: str) -> None:
     for prefix in ("/", "/companies/", "/config/integrations/"):
         response = simulator.handle(Request(method, prefix + path, "page=%zz&&=", authorization(), b"{}"))
         assert response.status in {200, 400, 404, 405, 415}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(content=st.dictionaries(FIELDS, JSON, max_size=4) | JSON, data=st.data())
+def test_no_body_breaks_it(content: Any, data: st.DataObject) -> None:
+    side = Side()
+    company_id = side.simulator.add_linked_company()
+    connection_id = side.ask("GET", f"/companies/{company_id}/connections")["results"][0]["id"]
+    route = data.draw(st.sampled_from([route for route in ROUTES if route.method != "GET"]))
+    path = route.path.format(companyId=company_id, connectionId=connection_id, platformKey="gbol")
+    assert side.send(route.method, path, content, locale="en-us").status in {200, 400, 404}
+    # Whatever was written can be read, and lived with.
+    side.request_sync(company_id)
+    side.simulator.advance(40 * 86_400)
+    side.status(company_id)
+    for read in ("/companies", f"/config/companies/{company_id}/sync/commerce"):
+        side.ask("GET", read)
 
 
 def test_a_quoted_path_value_reaches_its_company() -> None:

@@ -294,6 +294,19 @@ def test_during_the_visibility_delay_the_one_before_is_the_newest() -> None:
     assert side.status(company_id)["syncId"] == side.simulator.syncs(company_id)[0].sync_id
 
 
+def test_during_the_visibility_delay_the_last_success_is_the_one_before_too() -> None:
+    side, company_id = linked(visibility_delay=3)
+    side.simulator.script_sync(company_id, Outcome(2000, takes=1), Outcome(2000, takes=1))
+    for _ in range(2):
+        side.request_sync(company_id)
+        side.wait(2)
+    newest_but_one = side.simulator.syncs(company_id)[0].sync_id
+    side.wait(0.9)
+    assert side.look(company_id, "lastSuccessful")["syncId"] == newest_but_one
+    side.wait(0.1)
+    assert side.look(company_id, "lastSuccessful")["syncId"] == side.simulator.syncs(company_id)[1].sync_id
+
+
 def test_connections_remember_when_they_were_synced() -> None:
     side, company_id = linked()
     side.simulator.script_sync(company_id, Outcome(2000, takes=10))

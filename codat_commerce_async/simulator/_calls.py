@@ -33,25 +33,25 @@ class Call:
         return self.body is not _NOTHING
 
     def object_body(self) -> dict[str, object]:
-        """Return the body, which has to be a JSON object; refused with 400 otherwise."""
+        """The body, which has to be a JSON object; refused with 400 otherwise."""
         if not isinstance(self.body, dict):
             raise invalid("", "The request takes a JSON object as its body.")
         return self.body
 
 
 def invalid(field: str, message: str) -> Refusal:
-    """Return the refusal of a request that the specification does not allow."""
+    """The refusal of a request that the specification does not allow."""
     return Refusal(400, "The request is not valid.", invalid=[(field, message)])
 
 
 def read_call(route: Route, values: tuple[str, ...], request: Request, key: str | None, now: float) -> Call:
-    """Return the call that a request makes; refused with 400 or 415 when its body cannot be read."""
+    """The call that a request makes; refused with 400 or 415 when its body cannot be read."""
     parameters = dict(parse_qsl(request.query, keep_blank_values=True)) if request.query else {}
     return Call(route, values, request.path, parameters, _json(request), key, now)
 
 
 def time_field(body: Mapping[str, object], name: str, prefix: str = "") -> float:
-    """Return a date of the body in epoch seconds; refused with 400 when it is missing or none."""
+    """A date of the body in epoch seconds; refused with 400 when it is missing or none."""
     text = body.get(name)
     if not isinstance(text, str):
         raise invalid(prefix + name, f"{prefix}{name} takes a date.")

@@ -49,7 +49,7 @@ PLATFORMS: dict[str, Platform] = {
 
 
 def present_integration(platform: Platform) -> dict[str, object]:
-    """Return an `Integration`; features say `datatype`, as Codat shows, not `dataType`, as it declares."""
+    """An `Integration`; features say `datatype`, as Codat shows, not `dataType`, as it declares."""
     feature = {"featureType": "Get", "featureState": "Beta" if platform.beta else "Release"}
     return {
         "key": platform.key,
@@ -69,7 +69,7 @@ def present_integration(platform: Platform) -> dict[str, object]:
 
 
 def present_branding(platform: Platform) -> dict[str, object]:
-    """Return a `Branding`."""
+    """A `Branding`."""
     return {
         "logo": {"full": _image(platform, "full logo"), "square": _image(platform, "square logo")},
         "button": {"default": _image(platform, "button"), "hover": _image(platform, "hovered button")},

@@ -37,17 +37,17 @@ _INTEGRATION_FIELDS = frozenset(
 
 
 def list_integrations(_world: World, call: Call) -> object:
-    """Return a page of the integrations."""
+    """A page of the integrations."""
     return paged(call.path, call.parameters, PLATFORMS.values(), present_integration, _INTEGRATION_FIELDS)
 
 
 def get_branding(_world: World, call: Call) -> object:
-    """Return an integration's pictures."""
+    """An integration's pictures."""
     return present_branding(platform_of(call.values[0]))
 
 
 def get_sync_flow_url(world: World, call: Call) -> object:
-    """Return a URL with a one-time passcode; a new merchant gets a company."""
+    """A URL with a one-time passcode; a new merchant gets a company."""
     commerce, accounting = platform_of(call.values[0], "Commerce"), platform_of(call.values[1], "Accounting")
     company = _merchant(world, call)
     keys = {connection.platform.key for connection in company.connections.values()}
@@ -60,12 +60,12 @@ def get_sync_flow_url(world: World, call: Call) -> object:
 
 
 def get_config_text(world: World, call: Call) -> object:
-    """Return the texts in one locale."""
+    """The texts in one locale."""
     return world.texts.present(_locale(call))
 
 
 def update_config_text(world: World, call: Call) -> object:
-    """Return the texts in one locale, changed."""
+    """The texts in one locale, changed."""
     locale = _locale(call)
     try:
         world.texts.update(locale, call.object_body())
@@ -75,7 +75,7 @@ def update_config_text(world: World, call: Call) -> object:
 
 
 def get_visible_accounts(world: World, call: Call) -> object:
-    """Return the accounts that this client shows for a platform."""
+    """The accounts that this client shows for a platform."""
     client_id, key = call.values
     if client_id != world.client_id:
         raise Refusal(404, f"There is no client with the id {client_id}.", service="ClientsApi")
@@ -83,7 +83,7 @@ def get_visible_accounts(world: World, call: Call) -> object:
 
 
 def update_visible_accounts(world: World, call: Call) -> object:
-    """Return the accounts that this client shows for a platform, changed."""
+    """The accounts that this client shows for a platform, changed."""
     platform = platform_of(call.values[0])
     accounts = call.object_body().get("visibleAccounts")
     if accounts is not None and not (

@@ -26,7 +26,7 @@ class Clock:
         self.speed = speed
 
     def now(self) -> float:
-        """Return the simulated time, in epoch seconds."""
+        """The simulated time, in epoch seconds."""
         return self._origin + (self._wall() - self._origin) * self.speed + self._ahead
 
     def advance(self, seconds: float) -> None:
@@ -37,18 +37,18 @@ class Clock:
 
 
 def timestamp(epoch: float) -> str:
-    """Return a time as Codat writes those of syncs: UTC with seven fractional digits."""
+    """A time as Codat writes those of syncs: UTC with seven fractional digits."""
     seconds, ticks = divmod(round(epoch * _TICKS), _TICKS)
     return f"{_iso(seconds)}.{ticks:07d}Z"
 
 
 def plain_timestamp(epoch: float) -> str:
-    """Return a time as Codat writes those of creation: UTC, whole seconds."""
+    """A time as Codat writes those of creation: UTC, whole seconds."""
     return f"{_iso(int(epoch))}Z"
 
 
 def http_date(epoch: float) -> str:
-    """Return a time as HTTP headers carry it."""
+    """A time as HTTP headers carry it."""
     return _http_date(int(epoch))
 
 

@@ -44,7 +44,7 @@ _CONNECTION_FIELDS = frozenset(
 
 
 def company_of(world: World, call: Call) -> Company:
-    """Return the company that a call speaks of; refused with 404 when there is none."""
+    """The company that a call speaks of; refused with 404 when there is none."""
     company = world.companies.get(call.values[0])
     if company is None:
         raise Refusal(404, f"There is no company with the id {call.values[0]}.", service="ClientsApi")
@@ -52,7 +52,7 @@ def company_of(world: World, call: Call) -> Company:
 
 
 def platform_of(key: str, source_type: str | None = None) -> Platform:
-    """Return the integration under this key; refused with 404 when there is none, or none of this type."""
+    """The integration under this key; refused with 404 when there is none, or none of this type."""
     platform = PLATFORMS.get(key)
     if platform is None or source_type not in {None, platform.source_type}:
         raise Refusal(404, f"There is no such integration: {key}.")
@@ -60,12 +60,12 @@ def platform_of(key: str, source_type: str | None = None) -> Platform:
 
 
 def list_companies(world: World, call: Call) -> object:
-    """Return a page of the companies."""
+    """A page of the companies."""
     return paged(call.path, call.parameters, world.companies.values(), present_company, _COMPANY_FIELDS)
 
 
 def create_company(world: World, call: Call) -> object:
-    """Return a new company, unless the plan has no room for it."""
+    """A new company, unless the plan has no room for it."""
     body = call.object_body()
     name, description, tags = body.get("name"), body.get("description"), body.get("tags")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -82,7 +82,7 @@ def create_company(world: World, call: Call) -> object:
 
 
 def list_connections(world: World, call: Call) -> object:
-    """Return a page of the company's connections."""
+    """A page of the company's connections."""
     company = company_of(world, call)
     return paged(
         call.path,
@@ -94,7 +94,7 @@ def list_connections(world: World, call: Call) -> object:
 
 
 def create_connection(world: World, call: Call) -> object:
-    """Return a new connection, which waits for the merchant's authorization."""
+    """A new connection, which waits for the merchant's authorization."""
     company = company_of(world, call)
     key = call.object_body().get("platformKey")
     if not isinstance(key, str) or not _PLATFORM_KEY.fullmatch(key):
@@ -104,7 +104,7 @@ def create_connection(world: World, call: Call) -> object:
 
 
 def update_authorization(world: World, call: Call) -> object:
-    """Return the connection, linked by the credentials in the body; which ones are needed is not checked."""
+    """The connection, linked by the credentials in the body; which ones are needed is not checked."""
     company, connection = _connection_of(world, call)
     if not all(isinstance(value, str) for value in call.object_body().values()):
         raise invalid("", "Every value of an authorization takes text.")
@@ -113,7 +113,7 @@ def update_authorization(world: World, call: Call) -> object:
 
 
 def update_connection(world: World, call: Call) -> object:
-    """Return the connection with another status."""
+    """The connection with another status."""
     company, connection = _connection_of(world, call)
     body = call.object_body()
     if unknown := sorted(body.keys() - {"status"}):
@@ -127,12 +127,12 @@ def update_connection(world: World, call: Call) -> object:
 
 
 def get_configuration(world: World, call: Call) -> object:
-    """Return the company's configuration."""
+    """The company's configuration."""
     return world.configuration(company_of(world, call))
 
 
 def set_configuration(world: World, call: Call) -> object:
-    """Return the configuration of the body, in place of the old one, fields that nobody knows included."""
+    """The configuration of the body, in place of the old one, fields that nobody knows included."""
     company = company_of(world, call)
     body = call.object_body()
     if found := flaws(body):

@@ -44,7 +44,7 @@ _COUNTRIES = {"gbol": "GB", "qhyg": "US"}
 
 
 def default_configuration(company: Company) -> dict[str, object]:
-    """Return a `Configuration` with the options that the company's linked platforms offer."""
+    """A `Configuration` with the options that the company's linked platforms offer."""
     accounting, commerce = company.platform("Accounting"), company.platform("Commerce")
     ready = accounting is not None and commerce is not None
     ledger = accounting.key if accounting else ""
@@ -157,7 +157,7 @@ def _id(platform: str, kind: str, name: str) -> str:
 
 
 def flaws(configuration: object) -> list[tuple[str, str]]:
-    """Return what the specification forbids in a configuration, as (field, message); new fields pass."""
+    """What the specification forbids in a configuration, as (field, message); new fields pass."""
     if not isinstance(configuration, dict):
         return [("", "The configuration has to be an object.")]
     found = [

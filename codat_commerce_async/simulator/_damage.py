@@ -32,7 +32,7 @@ def on_the_way_in(fault: Fault | None, date: str) -> Response | None:
 
 
 def refusal(fault: Fault) -> Refusal:
-    """Return what Codat answers when it is the one that fails."""
+    """What Codat answers when it is the one that fails."""
     # Codat's own example of the maintenance body says 500 under the HTTP status 503.
     if fault.kind is FaultKind.UNAVAILABLE:
         return Refusal(503, "The API is down for maintenance.", body_status=500)

@@ -81,7 +81,7 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a fault of the program
         self.retry_after = retry_after
 
     def body(self, correlation_id: str) -> dict[str, object]:
-        """Return the error's body; `invalid` (field, message) becomes its validation."""
+        """The error's body; `invalid` (field, message) becomes its validation."""
         body: dict[str, object] = {
             "statusCode": self.body_status,
             "service": self.service,

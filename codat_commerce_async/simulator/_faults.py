@@ -171,7 +171,7 @@ class FaultSource:
         steps.extend(None if step is None else _fault(step) for step in planned)
 
     def draw(self, operation: str) -> Fault | None:
-        """Return what befalls this exchange."""
+        """What befalls this exchange."""
         for name in (operation, ANY_OPERATION):
             if steps := self._script.get(name):
                 return steps.popleft()

@@ -15,7 +15,7 @@ _TOO_MANY = 429
 
 
 def normalized_key(key: str) -> str:
-    """Return the key in one spelling; refused with 400 when it is no GUID."""
+    """The key in one spelling; refused with 400 when it is no GUID."""
     lowered = key.strip().lower()
     if not _GUID.fullmatch(lowered):
         raise Refusal(400, "The idempotency key has to be a GUID.")
@@ -41,7 +41,7 @@ class IdempotencyMemory:
         self._first: dict[str, _Remembered] = {}
 
     def recall(self, key: str, fingerprint: bytes, now: float) -> Response | None:
-        """Return the first answer under a key; refused with 422 for another body, 409 while in progress."""
+        """The first answer under a key; refused with 422 for another body, 409 while in progress."""
         self._forget(now)
         first = self._first.get(key)
         if first is None:

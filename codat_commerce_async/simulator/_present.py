@@ -15,7 +15,7 @@ __all__ = [
 
 
 def present_connection(company: Company, connection: Connection) -> dict[str, object]:
-    """Return a `Connection`."""
+    """A `Connection`."""
     platform = connection.platform
     return {
         "id": connection.id,
@@ -33,7 +33,7 @@ def present_connection(company: Company, connection: Connection) -> dict[str, ob
 
 
 def present_company_details(company: Company) -> dict[str, object]:
-    """Return a company without its connections, as events tell of it."""
+    """A company without its connections, as events tell of it."""
     return {
         "id": company.id,
         "name": company.name,
@@ -47,7 +47,7 @@ def present_company_details(company: Company) -> dict[str, object]:
 
 
 def present_company(company: Company) -> dict[str, object]:
-    """Return a `Company`."""
+    """A `Company`."""
     return {
         **present_company_details(company),
         "products": ["commerce"],
@@ -56,7 +56,7 @@ def present_company(company: Company) -> dict[str, object]:
 
 
 def company_reference(company: Company) -> dict[str, object]:
-    """Return a company as the payloads of events refer to it."""
+    """A company as the payloads of events refer to it."""
     return {
         "id": company.id,
         "name": company.name,
@@ -67,12 +67,12 @@ def company_reference(company: Company) -> dict[str, object]:
 
 
 def present_company_sync_status(sync: Sync, now: float) -> dict[str, object]:
-    """Return a `CompanySyncStatus`: the sync's own id, and no commerce id."""
+    """A `CompanySyncStatus`: the sync's own id, and no commerce id."""
     return {"companyId": sync.company_id, "syncId": sync.sync_id, **_progress(sync, now)}
 
 
 def present_sync_status(company: Company, sync: Sync, now: float) -> dict[str, object]:
-    """Return a `SyncStatus`: both ids."""
+    """A `SyncStatus`: both ids."""
     return {
         "companyId": company.id,
         "commerceSyncId": sync.commerce_sync_id,
@@ -83,7 +83,7 @@ def present_sync_status(company: Company, sync: Sync, now: float) -> dict[str, o
 
 
 def present_sync_summary(company: Company, sync: Sync, now: float) -> dict[str, object]:
-    """Return a `SyncSummary`: the commerce id, and not the sync's own."""
+    """A `SyncSummary`: the commerce id, and not the sync's own."""
     return {
         "companyId": company.id,
         "commerceSyncId": sync.commerce_sync_id,

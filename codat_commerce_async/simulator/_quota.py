@@ -77,11 +77,11 @@ class QuotaLedger:
         self._used += 1
 
     def limit(self) -> int | None:
-        """Return the requests that this day allows."""
+        """The requests that this day allows."""
         return None if self._quota.per_day is None else self._quota.per_day * (1 + self._linked())
 
     def remaining(self, now: float) -> float:
-        """Return the requests that are left of this day."""
+        """The requests that are left of this day."""
         self._turn_day(now)
         limit = self.limit()
         return math.inf if limit is None else max(0, limit - self._used)
@@ -95,7 +95,7 @@ class QuotaLedger:
         self._used = limit - remaining
 
     def headers(self, now: float) -> dict[str, str]:
-        """Return the `X-Rate-Limit-*` headers of an answer."""
+        """The `X-Rate-Limit-*` headers of an answer."""
         limit = self.limit()
         if limit is None:
             return {}

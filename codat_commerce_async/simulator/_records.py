@@ -63,12 +63,12 @@ class Outcome:
 
     @classmethod
     def never_ends(cls) -> Self:
-        """Return a sync that stays in progress."""
+        """A sync that stays in progress."""
         return cls(takes=math.inf)
 
     @classmethod
     def overlaps(cls, takes: float = 1.0) -> Self:
-        """Return a sync whose period was synced before."""
+        """A sync whose period was synced before."""
         return cls(5080, takes=takes)
 
 
@@ -89,17 +89,17 @@ class Sync:
     final_message: str
 
     def code(self, now: float) -> int:
-        """Return the status code at this time."""
+        """The status code at this time."""
         if now >= self.ends:
             return self.final_code
         return _IN_PROGRESS if now - self.started < _LONG else _IN_PROGRESS_LONG
 
     def status(self, now: float) -> str:
-        """Return the status text at this time."""
+        """The status text at this time."""
         return CODES.get(self.code(now), ("Unknown", ""))[0]
 
     def message(self, now: float) -> str:
-        """Return the error message at this time; empty while there is none."""
+        """The error message at this time; empty while there is none."""
         return self.final_message if now >= self.ends else ""
 
     def pushed(self, now: float) -> bool:
@@ -169,7 +169,7 @@ class Company:
         return max(times, default=None)
 
     def platform(self, source_type: str) -> Platform | None:
-        """Return the linked platform of this type."""
+        """The linked platform of this type."""
         for connection in self.connections.values():
             if connection.linked and connection.platform.source_type == source_type:
                 return connection.platform

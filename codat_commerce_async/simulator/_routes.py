@@ -68,7 +68,7 @@ _BY_LENGTH = {length: [(route, route.segments) for route in routes] for length, 
 
 
 def match(method: str, path: str) -> tuple[Route, tuple[str, ...]] | None:
-    """Return the operation that takes a request, and the path's values, unquoted."""
+    """The operation that takes a request, and the path's values, unquoted."""
     segments = path.split("/")[1:]
     for route, expected in _BY_LENGTH.get(len(segments), ()):
         if route.method == method and (values := _values(expected, segments)) is not None:
@@ -77,7 +77,7 @@ def match(method: str, path: str) -> tuple[Route, tuple[str, ...]] | None:
 
 
 def methods_of(path: str) -> tuple[str, ...]:
-    """Return the methods that some operation takes at this path."""
+    """The methods that some operation takes at this path."""
     segments = path.split("/")[1:]
     candidates = _BY_LENGTH.get(len(segments), ())
     return tuple(route.method for route, expected in candidates if _values(expected, segments) is not None)

@@ -84,7 +84,7 @@ class Service:
         self._correlation = random.Random(f"{seed}/correlation")  # noqa: S311 - repeatable ids, no secret
 
     def handle(self, request: Request) -> Response:
-        """Return the response to a request, and what the shell has to do to it."""
+        """The response to a request, and what the shell has to do to it."""
         now = self._clock.now()
         self._world.settle(now)
         matched = match(request.method, request.path)

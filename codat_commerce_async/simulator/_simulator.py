@@ -40,9 +40,10 @@ class Simulator:
     - a second use of an idempotency key at another endpoint is a 422, and a key on GET or PUT means nothing;
     - the error texts, the keys of the Sync flow's texts and the options of configurations are made up.
 
-    It does not simulate the bound on concurrent requests, the blocking of an address that goes on beyond
-    the quota, the data behind a sync, Link, webhooks beyond the queue of `events`, time zones (a daily sync
-    runs at its hour in UTC), or the parts of Codat's query language that compare by more than equality.
+    At most one fault befalls an exchange. It does not simulate the bound on concurrent requests, the blocking of an
+    address that goes on beyond the quota, the data behind a sync, Link, time zones (a daily sync runs at its hour in
+    UTC), or the parts of Codat's query language that compare by more than equality. Webhooks wait in `events` until
+    a `WebhookSender` posts them.
     """
 
     def __init__(
@@ -101,11 +102,11 @@ class Simulator:
         return self._world.client_id
 
     def handle(self, request: Request) -> Response:
-        """Return the response to a request; its `fault` and `delay` are for the caller to act out."""
+        """The response to a request; its `fault` and `delay` are for the caller to act out."""
         return self._service.handle(request)
 
     def now(self) -> float:
-        """Return the simulated time, in epoch seconds."""
+        """The simulated time, in epoch seconds."""
         return self._clock.now()
 
     def advance(self, seconds: float) -> None:
@@ -119,12 +120,12 @@ class Simulator:
         return self._world.next_due()
 
     def add_company(self, name: str | None = None, *, company_id: str | None = None) -> str:
-        """Return a new company's id."""
+        """A new company's id."""
         name = f"Company {len(self._world.companies) + 1}" if name is None else name
         return self._world.add_company(self._settle(), name, company_id).id
 
     def add_connection(self, company_id: str, platform_key: str, *, status: str = "Linked") -> str:
-        """Return a new connection's id."""
+        """A new connection's id."""
         if platform_key not in PLATFORMS:
             raise ValueError(f"platform_key takes one of {', '.join(PLATFORMS)}")
         now = self._settle()
@@ -138,7 +139,7 @@ class Simulator:
         commerce: str = "fztf",
         accounting: str = "gbol",
     ) -> str:
-        """Return the id of a new company that can sync: commerce and accounting are linked."""
+        """The id of a new company that can sync: commerce and accounting are linked."""
         company_id = self.add_company(name, company_id=company_id)
         self.add_connection(company_id, commerce)
         self.add_connection(company_id, accounting)
@@ -175,7 +176,7 @@ class Simulator:
         return present_company(self._company(company_id))
 
     def configuration(self, company_id: str) -> Mapping[str, object]:
-        """Return a company's configuration as Codat holds it."""
+        """A company's configuration as Codat holds it."""
         return self._world.configuration(self._company(company_id))
 
     def set_configuration(self, company_id: str, configuration: Mapping[str, object]) -> None:
@@ -190,14 +191,14 @@ class Simulator:
         self._company(company_id).script.extend(_outcome(outcome) for outcome in outcomes)
 
     def start_foreign_sync(self, company_id: str, outcome: Outcome | int | None = None) -> str:
-        """Return the id of a new sync that was not asked for through the API."""
+        """The id of a new sync that was not asked for through the API."""
         now, company = self._settle(), self._company(company_id)
         planned = None if outcome is None else _outcome(outcome)
         asked = Asked(period_to_latest(company, now), origin="foreign", outcome=planned)
         return self._world.start_sync(company, now, asked).sync_id
 
     def syncs(self, company_id: str) -> tuple[Sync, ...]:
-        """Return what ran for a company, by start; `sync.code(simulator.now())` says where it has got to."""
+        """What ran for a company, by start; `sync.code(simulator.now())` says where it has got to."""
         self._settle()
         return tuple(self._company(company_id).syncs)
 

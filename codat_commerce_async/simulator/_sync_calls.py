@@ -46,27 +46,27 @@ def request_sync_for_date_range(world: World, call: Call) -> object:
 
 
 def get_sync_status(world: World, call: Call) -> object:
-    """Return the newest sync, with both of its ids."""
+    """The newest sync, with both of its ids."""
     company = company_of(world, call)
     sync = _found(company, world.syncs.latest(company, call.now))
     return present_sync_status(company, sync, call.now)
 
 
 def get_last_successful_sync(world: World, call: Call) -> object:
-    """Return the newest sync of those that went well."""
+    """The newest sync of those that went well."""
     company = company_of(world, call)
     sync = _found(company, world.syncs.last_successful(company, call.now))
     return present_company_sync_status(sync, call.now)
 
 
 def get_latest_sync(world: World, call: Call) -> object:
-    """Return the newest sync."""
+    """The newest sync."""
     company = company_of(world, call)
     return present_company_sync_status(_found(company, world.syncs.latest(company, call.now)), call.now)
 
 
 def get_sync(world: World, call: Call) -> object:
-    """Return the sync with this id; a commerce id is none, unless the rules say so."""
+    """The sync with this id; a commerce id is none, unless the rules say so."""
     company = company_of(world, call)
     sync = world.syncs.find(company, call.values[1], call.now)
     return present_company_sync_status(_found(company, sync), call.now)

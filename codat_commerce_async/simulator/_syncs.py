@@ -110,20 +110,23 @@ class Syncs:
         return now >= sync.started + self._rules.visibility_delay
 
     def find(self, company: Company, sync_id: str, now: float) -> Sync | None:
-        """Return the company's sync with this id."""
+        """The company's sync with this id."""
         sync = self._by_id.get(sync_id)
         if sync is None or sync.company_id != company.id or not self.visible(sync, now):
             return None
         return sync
 
     def latest(self, company: Company, now: float) -> Sync | None:
-        """Return the sync that started last."""
+        """The sync that started last."""
         return next((sync for sync in reversed(company.syncs) if self.visible(sync, now)), None)
 
     def last_successful(self, company: Company, now: float) -> Sync | None:
-        """Return the sync that started last of those that went well."""
-        sync = company.last_successful
-        return sync if sync is not None and self.visible(sync, now) else None
+        """The sync that started last of those that went well."""
+        newest = company.last_successful
+        if newest is None or self.visible(newest, now):
+            return newest
+        earlier = (sync for sync in reversed(company.syncs) if sync.ends <= now and succeeded(sync.final_code))
+        return next((sync for sync in earlier if self.visible(sync, now)), None)
 
     def forget(self, company: Company) -> None:
         """Drop the syncs of a company that was deleted."""

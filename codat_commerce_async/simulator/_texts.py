@@ -40,7 +40,7 @@ class Texts:
         self._changed: dict[str, dict[str, _Text]] = {locale: {} for locale in LOCALES}
 
     def present(self, locale: str) -> dict[str, object]:
-        """Return a `LocalizationInfo` of every text."""
+        """A `LocalizationInfo` of every text."""
         texts = {key: _Text(*default) for key, default in _DEFAULTS[locale].items()} | self._changed[locale]
         return {key: {"text": text.text, "required": text.required} for key, text in texts.items()}
 

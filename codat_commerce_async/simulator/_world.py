@@ -52,7 +52,7 @@ class World:
         self._numbered = 0
 
     def new_id(self) -> str:
-        """Return an id that nothing had before."""
+        """An id that nothing had before."""
         return str(uuid.UUID(int=self.chance.getrandbits(128), version=4))
 
     def settle(self, now: float) -> None:
@@ -115,7 +115,7 @@ class World:
             self._emit_connection("connection.disconnected", company, connection, now)
 
     def configuration(self, company: Company) -> dict[str, object]:
-        """Return a company's configuration; until one was set, what its connections suggest."""
+        """A company's configuration; until one was set, what its connections suggest."""
         return default_configuration(company) if company.configuration is None else company.configuration
 
     def start_sync(
@@ -133,7 +133,7 @@ class World:
         return sync
 
     def issue_passcode(self, company: Company, now: float) -> str:
-        """Return a one-time passcode for a company's Sync flow."""
+        """A one-time passcode for a company's Sync flow."""
         passcode = f"{self.chance.randrange(1_000_000):06d}"
         self._passcodes[company.id, passcode] = now
         return passcode

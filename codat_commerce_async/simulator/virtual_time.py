@@ -51,7 +51,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._jumping.own_files = len(self._jumping.get_map())
 
     def time(self) -> float:
-        """Return the virtual time, in seconds since the loop was made."""
+        """The virtual time, in seconds since the loop was made."""
         return self._jumping.now
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> "asyncio.Future[T]":
@@ -77,13 +77,13 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run_in_virtual_time(main: Coroutine[object, object, T], *, limit: float = math.inf) -> T:
-    """Return what a coroutine returns, run in a new VirtualTimeLoop; `limit` is in virtual seconds."""
+    """What a coroutine returns, run in a new VirtualTimeLoop; `limit` is in virtual seconds."""
     with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(limit=limit)) as runner:
         return runner.run(main)
 
 
 def loop_wall_clock(start: float = _MORNING) -> Callable[[], float]:
-    """Return a wall clock that follows the running loop: `start` (epoch seconds) at the loop's time 0.
+    """A wall clock that follows the running loop: `start` (epoch seconds) at the loop's time 0.
 
     Between loops it stands where it was last read.
     """
