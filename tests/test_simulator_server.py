@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from codat_commerce_async.simulator import Fault, FaultKind, Faults, Simulator
 from tests.support.simulated import authorization
@@ -35,8 +36,6 @@ async def test_a_sync_can_be_started_and_looked_at(session: aiohttp.ClientSessio
 
 
 async def test_a_quoted_path_arrives_as_it_was_sent(session: aiohttp.ClientSession) -> None:
-    from yarl import URL  # noqa: PLC0415 - only here
-
     async with Simulator() as simulator:
         simulator.add_company(company_id="a/b ü")
         path = "/companies/a%2Fb%20%C3%BC/connections?query=status%3DLinked"

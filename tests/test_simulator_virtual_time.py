@@ -116,8 +116,9 @@ def test_a_failure_and_a_cancellation_come_out_as_they_are() -> None:
         raise LookupError("told")
 
     async def cancelled() -> None:
-        asyncio.get_running_loop().call_later(10, asyncio.current_task().cancel)  # type: ignore[union-attr]
-        await asyncio.sleep(60)
+        sleeping = asyncio.create_task(asyncio.sleep(60))
+        asyncio.get_running_loop().call_later(10, sleeping.cancel)
+        await sleeping
 
     with pytest.raises(LookupError, match="told"):
         run_in_virtual_time(fails())
