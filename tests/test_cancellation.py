@@ -1,0 +1,305 @@
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from random import Random
+from typing import Any
+
+import aiohttp
+import pytest
+
+from codat_commerce_async import CodatCommerce, CodatError, Operation, Quota, RetryPolicy, Timeouts, TransportError
+from codat_commerce_async._pacing import LocalGate
+from codat_commerce_async._transport import AiohttpTransport, Request
+from tests.support.scripted import KEY, Step, client_of, failing, reply
+from tests.support.wire import RESET_BEFORE_ANSWER, RESET_MID_ANSWER, Act, Reply, Slow, WireServer
+
+GET = Operation("a-read", "GET", "/companies/{companyId}/things", object)
+POST = Operation("a-write", "POST", "/companies/{companyId}/things", object)
+QUICK = RetryPolicy(initial_backoff=0.001, max_backoff=0.001)
+STATUS = reply(200, {"companyId": "c", "syncId": "s", "syncStatusCode": 1000})
+
+Cancel = Callable[["asyncio.Task[Any]", "asyncio.Future[Any] | None"], None]
+
+
+class Stepped:
+    """A coroutine that is cancelled where it suspends for the n-th time, the way a task is: from outside."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, object], at: int, cancel: Cancel) -> None:
+        self.suspensions = 0
+        self._coroutine = coroutine
+        self._at = at
+        self._cancel = cancel
+
+    def __await__(self) -> Generator[Any, None, object]:
+        inner = self._coroutine.__await__()
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            awaited = next(inner)
+            while True:
+                self.suspensions += 1
+                if self.suspensions == self._at:
+                    self._cancel(task, awaited)
+                try:
+                    yield awaited
+                except BaseException as error:  # noqa: BLE001 - it is handed on
+                    awaited = inner.throw(error)
+                else:
+                    awaited = next(inner)
+        except StopIteration as stop:
+            return stop.value
+
+
+def while_waiting(task: "asyncio.Task[Any]", awaited: "asyncio.Future[Any] | None") -> None:
+    """Cancel while it waits."""
+    task.cancel("by the test")
+
+
+def when_woken(task: "asyncio.Task[Any]", awaited: "asyncio.Future[Any] | None") -> None:
+    """Cancel when what it waited for is there already, right before it is told."""
+    if awaited is None:
+        task.cancel("by the test")
+    else:
+        awaited.add_done_callback(lambda _: task.cancel("by the test"))
+
+
+async def cancel_at(coroutine: Coroutine[Any, Any, object], at: int, cancel: Cancel) -> bool:
+    """Cancel a coroutine at its n-th suspension; False if it has none. A CancelledError has to come out of it."""
+    stepped = Stepped(coroutine, at, cancel)
+    raised: list[BaseException] = []
+
+    async def run() -> None:
+        try:
+            await stepped
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    task = asyncio.create_task(run())
+    await asyncio.wait([task])
+    if stepped.suspensions < at:
+        assert raised == []
+        return False
+    assert [(type(error), error.args) for error in raised] == [(asyncio.CancelledError, ("by the test",))]
+    assert task.cancelled()
+    return True
+
+
+async def cancel_everywhere(make: Callable[[], Awaitable[Callable[[int], Awaitable[bool]]]]) -> int:
+    """Cancel at each suspension in turn, anew each time; the number of places where that was."""
+    at = 1
+    while await (await make())(at):
+        at += 1
+        assert at < 500
+    return at - 1
+
+
+def after(turns: int, step: Step) -> Step:
+    """The step, some turns of the loop later."""
+
+    async def play(request: Request) -> Any:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.5)
+        return await step(request) if callable(step) else step
+
+    return play
+
+
+LOST = failing(lambda: TransportError("lost"))
+Call = Callable[[CodatCommerce], Coroutine[Any, Any, object]]
+
+
+async def all_pages(codat: CodatCommerce) -> object:
+    return [connection async for connection in codat.connections.list("c")]
+
+
+async def watched(codat: CodatCommerce) -> object:
+    statuses = []
+    async for status in codat.sync.watch("c", "s", timeout=100.0):
+        statuses.append(status)
+        break
+    return statuses
+
+
+CALLS: dict[str, tuple[Call, list[Step]]] = {
+    "a read": (lambda codat: codat.call(GET, "c"), [after(2, reply())]),
+    "a write": (lambda codat: codat.call(POST, "c", body={}), [after(2, reply())]),
+    "a bounded call": (lambda codat: codat.call(GET, "c", timeout=1000.0), [after(2, reply())]),
+    "a call with repeats": (
+        lambda codat: codat.call(GET, "c"),
+        [after(1, LOST), after(1, reply(429, None, {"Retry-After": "5"})), after(1, reply(503)), after(1, reply())],
+    ),
+    "a write with repeats": (
+        lambda codat: codat.call(POST, "c"),
+        [after(1, LOST), after(1, reply(409)), after(1, reply(429, None, {"Retry-After": "5"})), reply()],
+    ),
+    "pages": (
+        all_pages,
+        [after(1, reply(200, {"results": [{"id": "1"}], "_links": {"next": {"href": "/x?page=2"}}})), reply()],
+    ),
+    "a watch": (watched, [after(1, STATUS)]),
+}
+
+
+@pytest.mark.parametrize("cancel", [while_waiting, when_woken])
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.virtual_time
+async def test_a_cancellation_anywhere_comes_out_and_leaves_the_gate_exact(name: str, cancel: Cancel) -> None:
+    call, script = CALLS[name]
+
+    async def make() -> Callable[[int], Awaitable[bool]]:
+        gate = LocalGate(Quota(per_minute=60, concurrent=1, per_company=1))
+        codat, transport = client_of(*script, reply(), gate=gate, random=Random(1))
+
+        async def attempt(at: int) -> bool:
+            before = asyncio.all_tasks()
+            # A neighbor holds the only place, so that the call begins in the line.
+            await gate.admit("c")
+            asyncio.get_running_loop().call_later(2.0, gate.release, "c")
+            happened = await cancel_at(call(codat), at, cancel)
+            assert (transport.in_flight, gate.waiting, codat._lifetime._open) == (0, 0, {})
+            assert asyncio.all_tasks() == before
+            await asyncio.sleep(2.0)
+            assert (gate.in_flight, gate.in_flight_of("c")) == (0, 0)
+            # The place is free for the next.
+            await gate.admit("c")
+            gate.release("c")
+            await codat.aclose()
+            return happened
+
+        return attempt
+
+    places = await cancel_everywhere(make)
+    assert places >= 3
+
+
+def connector_of(codat: CodatCommerce) -> aiohttp.BaseConnector:
+    transport = codat._transport
+    assert isinstance(transport, AiohttpTransport)
+    assert transport._session is not None
+    assert transport._session.connector is not None
+    return transport._session.connector
+
+
+SCRIPTS: dict[str, list[Act]] = {
+    "an answer": [Reply.json({})],
+    "a chunked answer": [Reply(200, {"Transfer-Encoding": "chunked"}, b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n")],
+    "a reset, then an answer": [RESET_BEFORE_ANSWER, Slow(Reply.json({}), 0.001)],
+    "a cut, then an answer": [RESET_MID_ANSWER, Reply.json({})],
+}
+
+
+@pytest.mark.parametrize("cancel", [while_waiting, when_woken])
+@pytest.mark.parametrize("operation", [GET, POST], ids=["GET", "POST"])
+@pytest.mark.parametrize("name", SCRIPTS)
+async def test_a_cancellation_anywhere_on_the_wire_leaves_the_pool_clean(
+    name: str, operation: Operation[object], cancel: Cancel
+) -> None:
+    async def make() -> Callable[[int], Awaitable[bool]]:
+        async def attempt(at: int) -> bool:
+            # What comes after what was cancelled needs an answer of its own.
+            script = [*SCRIPTS[name], *[Reply.json({})] * 3]
+            async with WireServer(script) as server:
+                gate = LocalGate(Quota.unlimited())
+                async with CodatCommerce(KEY, base_url=server.url, gate=gate, retry=QUICK) as codat:
+                    happened = await cancel_at(codat.call(operation, "c"), at, cancel)
+                    assert gate.in_flight == 0
+                    if codat._transport.is_open:  # type: ignore[attr-defined]  # it is aiohttp's
+                        connector = connector_of(codat)
+                        assert (len(connector._acquired), len(connector._waiters)) == (0, 0)
+                    await codat.call(operation, "c")
+                    assert len(connector_of(codat)._acquired) == 0
+            return happened
+
+        return attempt
+
+    before = asyncio.all_tasks()
+    places = await cancel_everywhere(make)
+    assert places >= 3
+    assert asyncio.all_tasks() == before
+    gc.collect()  # a socket left open would warn here
+
+
+@pytest.mark.parametrize("closes", ["a session of its own", "a borrowed session"])
+async def test_a_cancelled_closing_can_be_done_again(closes: str) -> None:
+    async def make() -> Callable[[int], Awaitable[bool]]:
+        async def attempt(at: int) -> bool:
+            async with WireServer([Reply.json({})]) as server, aiohttp.ClientSession() as session:
+                borrowed = session if closes == "a borrowed session" else None
+                codat = CodatCommerce(KEY, base_url=server.url, session=borrowed)
+                await codat.call(GET, "c")
+                happened = await cancel_at(codat.aclose(), at, while_waiting)
+                assert codat.closed
+                await codat.aclose()
+                assert not session.closed
+            return happened
+
+        return attempt
+
+    await cancel_everywhere(make)
+    gc.collect()  # a session left open would warn here
+
+
+async def test_three_thousand_calls_of_which_most_are_cancelled_leave_the_pool_healthy() -> None:
+    chance = Random(42)
+    calls, at_once = 3000, 60
+    left = iter(range(calls))
+    ends: dict[str, int] = {}
+    gate = LocalGate(Quota(per_minute=None, concurrent=20, per_company=5))
+    async with WireServer([Reply.json({})] * (calls + 1)) as server:
+        before = asyncio.all_tasks()
+        client = CodatCommerce(KEY, base_url=server.url, gate=gate, retry=QUICK, timeouts=Timeouts(total=20.0))
+        async with client as codat:
+
+            async def work() -> None:
+                for number in left:
+                    operation = chance.choice((GET, POST))
+                    task = asyncio.create_task(codat.call(operation, f"company-{number % 7}"))
+                    if chance.random() < 0.7:
+                        for _ in range(chance.randrange(8)):
+                            await asyncio.sleep(0)
+                        task.cancel()
+                    [end] = await asyncio.gather(task, return_exceptions=True)
+                    kind = type(end).__name__
+                    ends[kind] = ends.get(kind, 0) + 1
+
+            await asyncio.gather(*(work() for _ in range(at_once)))
+            assert (gate.in_flight, gate.waiting, gate._of_company) == (0, 0, {})
+            connector = connector_of(codat)
+            assert (len(connector._acquired), len(connector._waiters)) == (0, 0)
+            assert await codat.call(GET, "c") == {}
+        assert len(asyncio.all_tasks() - before) <= server.connections  # the server's own
+    assert sum(ends.values()) == calls
+    assert set(ends) == {"CancelledError", "dict"}
+    assert ends["CancelledError"] > calls / 3
+    assert ends["dict"] > calls / 4
+    gc.collect()  # a socket left open would warn here
+
+
+@pytest.mark.virtual_time
+async def test_an_outer_timeout_is_not_taken_for_ours() -> None:
+    codat, _ = client_of(after(1, reply()))
+    with pytest.raises(TimeoutError) as caught:
+        async with asyncio.timeout(0.1):
+            await codat.call(GET, "c", timeout=100.0)
+    assert not isinstance(caught.value, CodatError)
+
+
+@pytest.mark.virtual_time
+async def test_a_task_group_ends_calls_like_anything_else() -> None:
+    codat, transport = client_of(after(1, reply()))
+
+    async def fail() -> None:
+        raise ValueError("a sibling failed")
+
+    async def fan_out() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(5):
+                group.create_task(codat.call(GET, "c"))
+            group.create_task(fail())
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await fan_out()
+    assert [str(error) for error in caught.value.exceptions] == ["a sibling failed"]
+    assert transport.in_flight == 0
