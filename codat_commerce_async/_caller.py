@@ -314,12 +314,12 @@ class _Exchange(Generic[T]):
         began, started_at = self._clock.time(), caller.now()
         course.began()
         self._requested_at = self._requested_at or started_at
-        caller.observer.request_started(self._id, self._operation.name, course.tries, waited, self._request.headers)
+        request = self._announced(waited)
         reply: Reply | None = None
         error: CodatError | None
         gate_waits = False
         try:
-            reply = await caller.transport.send(self._request, caller.timeouts)
+            reply = await caller.transport.send(request, caller.timeouts)
             caller.observe(reply.headers)
             error = judge(reply, caller.credentials, caller.now())
             if isinstance(error, RateLimitError):
@@ -332,6 +332,15 @@ class _Exchange(Generic[T]):
             raise error
         assert reply is not None  # noqa: S101 - for the type checker: there is a reply or an error
         return reply
+
+    def _announced(self, waited: float) -> Request:
+        """The request with what a hook adds to this try of it; its key is none of a hook's business."""
+        request, key = self._request, self._key
+        headers = request.headers.copy()
+        self._caller.observer.request_started(self._id, self._operation.name, self._course.tries, waited, headers)
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        return Request(request.method, request.target, headers, request.body)
 
     def _note(
         self, started_at: float, waited: float, elapsed: float, reply: Reply | None, error: CodatError | None

@@ -18,8 +18,8 @@ def judge(reply: Reply, credentials: Credentials, now: float) -> StatusError | N
     if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
         return None
     error = _codec.decode_error_message(credentials.redact(reply.body[:_LONGEST_BODY]))
-    said = error.error[:_LONGEST_TEXT] if error and error.error else _unsaid(reply.status)
-    correlation = f" (correlation id {error.correlation_id})" if error and error.correlation_id else ""
+    said = _line(error.error) if error and error.error else _unsaid(reply.status)
+    correlation = f" (correlation id {_line(error.correlation_id)})" if error and error.correlation_id else ""
     return status_error_class(reply.status)(
         f"{_name(reply.status)}: {said}{correlation}",
         None,
@@ -28,6 +28,11 @@ def judge(reply: Reply, credentials: Credentials, now: float) -> StatusError | N
         _headers.retry_after(reply.headers, now),
         _headers.rate_limit(reply.headers, now),
     )
+
+
+def _line(text: str) -> str:
+    """The text as a part of a line, which can end no line of a log nor color a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text[:_LONGEST_TEXT])
 
 
 def _name(status: int) -> str:

@@ -1,0 +1,170 @@
+import logging
+from typing import Any
+
+import pytest
+
+from codat_commerce_async import CodatError, Hooks, Operation, OutcomeUnknownError, RetryPolicy, TransportError
+from codat_commerce_async.hooks import CallEnded, CallStarted, Paused, RequestEnded, RequestStarted, Retried
+from tests.support.scripted import client_of, failing, forever, reply
+
+GET = Operation("a-read", "GET", "/companies/{companyId}/things", object)
+POST = Operation("a-write", "POST", "/companies/{companyId}/things", object)
+LOST = failing(lambda: TransportError("lost"))
+QUICK = RetryPolicy(initial_backoff=0.0)
+
+
+def hooks_into(seen: list[Any]) -> Hooks:
+    note = seen.append
+    return Hooks(on_call=note, on_request=note, on_response=note, on_retry=note, on_pause=note, on_done=note)
+
+
+async def test_a_call_is_told_from_beginning_to_end() -> None:
+    seen: list[Any] = []
+    codat, _ = client_of(
+        LOST,
+        reply(429, {"correlationId": "c0ffee"}, {"Retry-After": "0"}),
+        reply(200, [1]),
+        hooks=hooks_into(seen),
+        retry=QUICK,
+    )
+    await codat.call(GET, "c")
+    assert [type(event) for event in seen] == [
+        CallStarted,
+        RequestStarted,
+        RequestEnded,
+        Retried,
+        RequestStarted,
+        Paused,
+        RequestEnded,
+        Retried,
+        RequestStarted,
+        RequestEnded,
+        CallEnded,
+    ]
+    called, _, lost, retried, _, paused, limited, _, third, answered, done = seen
+    assert called == CallStarted(1, "a-read", "GET", "/companies/{companyId}/things", "https://api.codat.io")
+    assert (lost.attempt, lost.status, lost.size, lost.error) == (1, None, 0, "lost")
+    assert (retried.attempt, retried.pause, retried.reason) == (1, 0.0, "lost")
+    assert (paused.seconds, paused.reason) == (0.0, "429 Too Many Requests")
+    assert (limited.status, limited.error, limited.correlation_id) == (429, None, "c0ffee")
+    assert third.attempt == 3
+    assert (answered.attempt, answered.status, answered.size, answered.error) == (3, 200, 3, None)
+    assert (done.call_id, done.attempts, done.status, done.error) == (1, 3, 200, None)
+    assert {event.call_id for event in seen if not isinstance(event, Paused)} == {1}
+
+
+async def test_every_call_has_a_number_of_its_own() -> None:
+    seen: list[CallStarted] = []
+    codat, _ = client_of(reply(), hooks=Hooks(on_call=seen.append))
+    for _ in range(3):
+        await codat.call(GET, "c")
+    assert [event.call_id for event in seen] == [1, 2, 3]
+
+
+async def test_the_end_names_the_error_that_is_raised() -> None:
+    seen: list[CallEnded] = []
+    codat, _ = client_of(reply(500), hooks=Hooks(on_done=seen.append), retry=RetryPolicy.none())
+    with pytest.raises(OutcomeUnknownError):
+        await codat.call(POST, "c")
+    with pytest.raises(CodatError):
+        await codat.call(GET, "c")
+    assert [(event.error, event.status, event.attempts) for event in seen] == [
+        ("OutcomeUnknownError", None, 1),
+        ("ServerError", None, 1),
+    ]
+
+
+@pytest.mark.virtual_time
+async def test_the_end_is_told_of_a_call_that_ran_out_of_time() -> None:
+    seen: list[CallEnded] = []
+    codat, _ = client_of(forever, hooks=Hooks(on_done=seen.append))
+    with pytest.raises(TimeoutError):
+        await codat.call(GET, "c", timeout=5.0)
+    [done] = seen
+    assert (done.error, done.elapsed, done.attempts) == ("RequestTimeoutError", 5.0, 1)
+
+
+async def test_a_hook_may_add_headers() -> None:
+    def trace(event: RequestStarted) -> None:
+        event.headers["traceparent"] = f"00-{event.attempt}"
+
+    codat, transport = client_of(LOST, reply(), hooks=Hooks(on_request=trace), retry=QUICK)
+    await codat.call(GET, "c")
+    assert [sent.headers["traceparent"] for sent in transport.sent] == ["00-1", "00-2"]
+
+
+async def test_what_a_hook_adds_to_one_request_is_not_on_the_next() -> None:
+    def once(event: RequestStarted) -> None:
+        if event.attempt == 1:
+            event.headers["X-Once"] = "1"
+            event.headers.pop("Idempotency-Key")
+
+    codat, transport = client_of(LOST, reply(), hooks=Hooks(on_request=once), retry=QUICK)
+    await codat.call(POST, "c")
+    first, second = transport.sent
+    assert "X-Once" in first.headers
+    assert "X-Once" not in second.headers
+    # Without its key a write could be done twice; no hook takes it away.
+    assert first.key == second.key is not None
+
+
+async def test_a_hook_that_raises_is_logged_and_harms_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def break_down(event: object) -> None:
+        raise ValueError("broken down")
+
+    hooks = Hooks(
+        on_call=break_down,
+        on_request=break_down,
+        on_response=break_down,
+        on_retry=break_down,
+        on_pause=break_down,
+        on_done=break_down,
+    )
+    codat, _ = client_of(reply(429, None, {"Retry-After": "0"}), reply(200, 1), hooks=hooks, retry=QUICK)
+    assert await codat.call(GET, "c") == 1
+    messages = [record.message for record in caplog.records if record.exc_info]
+    assert len(messages) == 8
+    assert set(messages) == {
+        f"a hook raised on {name}"
+        for name in ("CallStarted", "RequestStarted", "RequestEnded", "Retried", "Paused", "CallEnded")
+    }
+
+
+async def test_requests_are_logged_for_whoever_debugs(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "codat_commerce_async")
+    codat, _ = client_of(reply(404, {"error": "not here", "correlationId": "c0ffee"}))
+    with pytest.raises(CodatError):
+        await codat.call(GET, "c")
+    [record] = caplog.records
+    assert record.levelno == logging.DEBUG
+    assert record.message.startswith("a-read: 404 Not Found: not here (correlation id c0ffee) on attempt 1 after ")
+    fields = vars(record)
+    assert (fields["operation"], fields["status"], fields["attempt"]) == ("a-read", 404, 1)
+    assert fields["correlation_id"] == "c0ffee"
+
+
+async def test_repeats_and_pauses_are_logged_for_whoever_operates(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "codat_commerce_async")
+    codat, _ = client_of(LOST, reply(429, None, {"Retry-After": "0"}), reply(), retry=QUICK)
+    await codat.call(GET, "c")
+    assert [(record.levelname, record.message.partition(";")[0]) for record in caplog.records] == [
+        ("INFO", "a-read: lost"),
+        ("WARNING", "no requests for 0.0 s: 429 Too Many Requests"),
+        ("INFO", "a-read: 429 Too Many Requests: the answer does not say why"),
+    ]
+
+
+async def test_when_all_is_well_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "codat_commerce_async")
+    codat, _ = client_of(reply())
+    await codat.call(GET, "c")
+    assert caplog.records == []
+
+
+async def test_a_servers_words_are_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "codat_commerce_async")
+    codat, _ = client_of(reply(400, {"error": "no\nWARNING:root:all is lost\r\x1b[2J\u2028", "correlationId": "a\nb"}))
+    with pytest.raises(CodatError) as caught:
+        await codat.call(GET, "c")
+    for text in (str(caught.value), *(record.message for record in caplog.records)):
+        assert text.isprintable()

@@ -1,0 +1,333 @@
+"""Nobody who reads logs, tracebacks or pickles learns the API key, a Sync flow's passcode or a proxy's password."""
+
+import asyncio
+import base64
+import copy
+import logging
+import pickle
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Unpack
+
+import aiohttp
+import pytest
+
+from codat_commerce_async import CodatCommerce, CodatError, Hooks, Operation, Quota, RetryPolicy, Timeouts
+from codat_commerce_async.client import Settings
+from codat_commerce_async.hooks import RequestStarted
+from codat_commerce_async.models.sync_flow import SyncFlowUrl
+from tests.support.scripted import KEY, client_of, failing, reply
+from tests.support.wire import (
+    NEVER_ANSWER,
+    RESET_BEFORE_ANSWER,
+    RESET_MID_ANSWER,
+    Act,
+    Raw,
+    Reply,
+    WireServer,
+)
+
+ENCODED = base64.b64encode(KEY.encode()).decode()
+PASSWORD = "the-password-of-the-proxy"
+PASSCODE = "the-passcode-of-the-flow"
+# Both ends of the encoded key, as a part of it is as bad.
+SECRETS = (KEY, ENCODED, ENCODED[:16], ENCODED.rstrip("=")[-16:], PASSWORD, PASSCODE)
+GET = Operation("a-read", "GET", "/companies/{companyId}/things", object)
+POST = Operation("a-write", "POST", "/companies/{companyId}/things", object)
+QUICK = RetryPolicy(attempts=2, initial_backoff=0.001, max_backoff=0.001)
+
+Call = Callable[[CodatCommerce], Awaitable[object]]
+
+
+def found_in(text: str) -> list[str]:
+    return [secret for secret in SECRETS if secret in text]
+
+
+def everything_of(error: BaseException) -> Iterator[str]:
+    """All that a careless handler, an error tracker or a pickle would show of an exception."""
+    yield str(error)
+    yield repr(error)
+    yield repr(error.args)
+    yield repr(vars(error))
+    yield from getattr(error, "__notes__", ())
+    yield "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    # The traceback shows the cause or the context, not what is suppressed; a debugger sees all of it.
+    for other in (error.__cause__, error.__context__):
+        if other is not None:
+            yield from everything_of(other)
+
+
+def check(error: BaseException) -> None:
+    for text in everything_of(error):
+        assert found_in(text) == []
+    if isinstance(error, CodatError):
+        check_journey(error)
+
+
+def check_journey(error: CodatError) -> None:
+    pickled = pickle.dumps(error)
+    assert found_in(pickled.decode("latin-1")) == []
+    arrived = pickle.loads(pickled)  # noqa: S301 - it is our own
+    assert (type(arrived), str(arrived), arrived.args) == (type(error), str(error), error.args)
+    assert str(copy.copy(error)) == str(error)
+
+
+@pytest.fixture(autouse=True)
+async def all_logs(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
+    """Everything that anybody logs while a test runs, with asyncio at its most talkative."""
+    caplog.set_level(logging.DEBUG)
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0.0
+    yield
+    shown = [caplog.text, *(repr(vars(record)) for record in caplog.records)]
+    for text in shown:
+        assert found_in(text) == []
+
+
+@asynccontextmanager
+async def playing(*script: Act, **settings: Unpack[Settings]) -> AsyncIterator[tuple[CodatCommerce, WireServer]]:
+    settings.setdefault("retry", QUICK)
+    settings.setdefault("quota", Quota.unlimited())
+    async with WireServer(script) as server:
+        settings.setdefault("base_url", server.url)
+        async with CodatCommerce(KEY, **settings) as codat:
+            yield codat, server
+
+
+async def error_of(call: Awaitable[object]) -> BaseException:
+    """What a call raises, without a frame of the test's own."""
+    try:
+        await call
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is looked at
+        own = error.__traceback__
+        assert own is not None
+        return error.with_traceback(own.tb_next)
+    raise AssertionError("it raised nothing")
+
+
+ECHOES = [
+    f"Basic {ENCODED}",
+    f"you sent Authorization: Basic {ENCODED}",
+    ENCODED.replace("=", "\\u003D").replace("+", "\\u002B"),
+    ENCODED.replace("/", "\\/"),
+    KEY,
+    KEY.replace("+", "\\u002b"),
+]
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 409, 418, 422, 429, 500, 503])
+@pytest.mark.parametrize("operation", [GET, POST], ids=["GET", "POST"])
+async def test_a_server_that_sends_the_key_back_in_its_words(status: int, operation: Operation[object]) -> None:
+    for echo in ECHOES:
+        fields = ", ".join(f'"{name}": "{echo}"' for name in ("service", "error", "correlationId", "canBeRetried"))
+        item = f'{{"itemId": "{echo}", "message": "{echo}", "validatorName": "{echo}"}}'
+        body = f'{{{fields}, "validation": {{"errors": [{item}], "warnings": [{item}]}}}}'
+        headers = {"X-Correlation-Id": "Basic " + ENCODED, "X-Echo": KEY, "Retry-After": "999"}
+        async with playing(*[Reply(status, headers, body.encode())] * 2) as (codat, _):
+            check(await error_of(codat.call(operation, "c")))
+
+
+BROKEN: dict[str, list[Act]] = {
+    "a reset": [RESET_BEFORE_ANSWER] * 2,
+    "a cut": [RESET_MID_ANSWER] * 2,
+    "a cut after an echo": [
+        Raw(f"HTTP/1.1 200 OK\r\nContent-Length: 99\r\nX-Echo: Basic {ENCODED}\r\n\r\n{KEY}".encode())
+    ]
+    * 2,
+    "no HTTP": [Raw(f"Authorization: Basic {ENCODED}\r\n\r\n".encode())] * 2,
+    "a bad header": [Raw(f"HTTP/1.1 200 OK\r\nBasic {ENCODED}\r\n\r\n".encode())] * 2,
+    "a body that is no JSON": [Reply(200, {"X-Echo": KEY}, f"<html>{KEY} {ENCODED}".encode())] * 2,
+    "an unpackable body": [Reply(200, {"Content-Encoding": "gzip", "X-Echo": KEY}, KEY.encode())] * 2,
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("operation", [GET, POST], ids=["GET", "POST"])
+async def test_an_exchange_that_breaks(name: str, operation: Operation[object]) -> None:
+    async with playing(*BROKEN[name]) as (codat, _):
+        error = await error_of(codat.call(operation, "c"))
+    assert isinstance(error, CodatError)
+    check(error)
+
+
+async def refused_url() -> str:
+    async with WireServer([]) as server:
+        return server.url
+
+
+async def test_a_server_out_of_reach() -> None:
+    async with playing(base_url=await refused_url()) as (codat, _):
+        check(await error_of(codat.call(POST, "c")))
+
+
+@pytest.mark.parametrize("settings", [{"timeouts": Timeouts(total=0.02)}, {"timeouts": Timeouts(read=0.02)}, {}])
+@pytest.mark.parametrize("operation", [GET, POST], ids=["GET", "POST"])
+async def test_an_answer_that_takes_too_long(settings: Settings, operation: Operation[object]) -> None:
+    async with playing(NEVER_ANSWER, NEVER_ANSWER, **settings) as (codat, _):
+        error = await error_of(codat.call(operation, "c", timeout=0.05))
+    assert isinstance(error, CodatError)
+    check(error)
+
+
+@pytest.mark.parametrize("operation", [GET, POST], ids=["GET", "POST"])
+@pytest.mark.parametrize("ends", ["closed", "cancelled"])
+async def test_a_call_that_is_ended_on_its_way(operation: Operation[object], ends: str) -> None:
+    async with playing(NEVER_ANSWER) as (codat, server):
+        errors: list[BaseException] = []
+
+        async def call() -> None:
+            errors.append(await error_of(codat.call(operation, "c")))
+
+        task = asyncio.create_task(call())
+        await server.received(1)
+        if ends == "closed":
+            await codat.aclose()
+        else:
+            task.cancel()
+        await task
+    [error] = errors
+    assert isinstance(error, CodatError if ends == "closed" else asyncio.CancelledError)
+    check(error)
+
+
+async def test_a_fault_in_a_hook_a_middleware_or_a_session() -> None:
+    def spoil(event: RequestStarted) -> None:
+        event.headers["X-Spoiled"] = "a\r\nb"
+
+    def break_down(event: object) -> None:
+        raise ValueError("broken down")
+
+    async def fault(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        raise ValueError("a fault")
+
+    async with playing(hooks=Hooks(on_request=spoil)) as (codat, _):
+        error = await error_of(codat.call(GET, "c"))
+        assert type(error) is ValueError
+        check(error)
+    everywhere = Hooks(
+        on_call=break_down,
+        on_request=break_down,
+        on_response=break_down,
+        on_retry=break_down,
+        on_pause=break_down,
+        on_done=break_down,
+    )
+    async with playing(Reply(500), Reply(200, body=b"1"), hooks=everywhere) as (codat, _):
+        assert await codat.call(GET, "c") == 1
+    async with aiohttp.ClientSession(middlewares=(fault,)) as session, playing(session=session) as (codat, _):
+        error = await error_of(codat.call(GET, "c"))
+        assert type(error) is ValueError
+        check(error)
+
+
+async def test_hooks_are_not_shown_the_key() -> None:
+    seen: list[str] = []
+
+    def look(event: object) -> None:
+        seen.append(repr(event))
+
+    hooks = Hooks(on_call=look, on_request=look, on_response=look, on_retry=look, on_pause=look, on_done=look)
+    async with playing(
+        Reply(429, {"Retry-After": "0"}, f'{{"error": "{KEY}"}}'.encode()), Reply(200, body=b"1"), hooks=hooks
+    ) as (codat, _):
+        await codat.call(POST, "c")
+    assert len(seen) == 8
+    assert found_in(" ".join(seen)) == []
+
+
+async def test_whatever_a_client_holds_shows_no_key() -> None:
+    async with playing(Reply(200, {"X-Echo": KEY}, b"1")) as (codat, _):
+        answer = await codat.send(GET, "c")
+        shown = [repr(codat), repr(answer), repr(vars(codat))]
+        shown += [repr(each) for each in (codat._transport, codat._caller.credentials, codat.sync, codat.rate_limit)]
+    assert found_in(" ".join(shown)) == []
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        RESET_BEFORE_ANSWER,
+        Reply(407),
+        Reply(502, {}, f'{{"error": "{PASSWORD}"}}'.encode().replace(PASSWORD.encode(), b"no")),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_with_a_password(act: Act, scheme: str) -> None:
+    async with WireServer([act] * 2) as proxy:
+        url = proxy.url.replace("http://", f"http://user:{PASSWORD}@")
+        async with playing(base_url=f"{scheme}://api.example.com", proxy=url) as (codat, _):
+            error = await error_of(codat.call(GET, "c"))
+            assert found_in(repr(codat)) == []
+    assert isinstance(error, CodatError)
+    check(error)
+
+
+async def test_a_proxy_out_of_reach() -> None:
+    url = (await refused_url()).replace("http://", f"http://user:{PASSWORD}@")
+    async with playing(base_url="http://api.example.com", proxy=url) as (codat, _):
+        check(await error_of(codat.call(GET, "c")))
+
+
+FLOW = f"https://flow.example.com/start?otp={PASSCODE}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'{{"url": "{FLOW}"}}',
+        f'{{"url": ["{FLOW}"]}}',
+        f'["{FLOW}"]',
+        f'"{FLOW}"',
+        f'{{"url": "{FLOW}',
+        f'{{"{FLOW}": 1, "url": 2}}',
+    ],
+)
+async def test_the_passcode_of_a_sync_flow(body: str) -> None:
+    async with playing(*[Reply(200, body=body.encode())] * 2) as (codat, _):
+        ask: Call = lambda codat: codat.connections.get_sync_flow_url(commerce_key="fztf", accounting_key="gbol")  # noqa: E731
+        if body.startswith('{"url": "') and body.endswith("}"):
+            flow = await ask(codat)
+            assert isinstance(flow, SyncFlowUrl)
+            assert flow.url == FLOW
+            assert found_in(repr(flow)) == []
+            answer = await codat.send(Operation("x", "GET", "/x", SyncFlowUrl))
+            assert found_in(repr(answer)) == []
+        else:
+            error = await error_of(ask(codat))
+            assert isinstance(error, CodatError)
+            check(error)
+
+
+async def test_a_client_that_is_refused_does_not_quote_its_key() -> None:
+    makers: list[Callable[[], CodatCommerce]] = [
+        lambda: CodatCommerce(f"{KEY}\n{KEY}"),
+        lambda: CodatCommerce(auth_header=f"Bearer {ENCODED}"),
+        lambda: CodatCommerce(KEY, auth_header=f"Basic {ENCODED}"),
+        lambda: CodatCommerce(KEY, base_url=f"https://user:{PASSWORD}@api.example.com"),
+        lambda: CodatCommerce(KEY, proxy=f"socks5://user:{PASSWORD}@proxy"),
+        lambda: CodatCommerce(KEY, proxy=f"http://user:{PASSWORD}@proxy:port"),
+    ]
+    for make in makers:
+        with pytest.raises(ValueError, match=r"takes|give") as caught:
+            make()
+        shown = str(caught.value) + repr(caught.value.args) + repr(caught.value.__context__)
+        assert found_in(shown) == []
+
+
+async def test_what_is_looked_for_would_be_found() -> None:
+    """The search is worth something only if it finds what is there."""
+
+    def leak(secret: str) -> None:
+        raise ValueError("harmless")
+
+    for secret in (KEY, ENCODED, PASSWORD, PASSCODE):
+        try:
+            leak(secret)
+        except ValueError as error:
+            with pytest.raises(AssertionError):
+                check(error)
+    codat, _ = client_of(failing(lambda: CodatError(f"it was {KEY}")), reply())
+    with pytest.raises(AssertionError):
+        check(await error_of(codat.call(GET, "c")))
