@@ -1,0 +1,144 @@
+"""The simulations at a size that fits into every test run; by hand they run at their own."""
+
+import asyncio
+from random import Random
+
+import pytest
+
+from codat_commerce_async import CodatCommerce
+from codat_commerce_async.errors import QuotaExhaustedError
+from codat_commerce_async.policies import Quota
+from codat_commerce_async.simulator import Fault, FaultKind, Outcome, RequestQuota, Simulator
+from codat_commerce_async.simulator.in_memory import InMemoryTransport
+from codat_commerce_async.simulator.virtual_time import loop_wall_clock
+from tests.simulations.killed import killed, worker
+from tests.simulations.quota import rush
+from tests.simulations.storm import storm
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_in_a_storm_each_company_is_started_exactly_once(seed: int) -> None:
+    tally = storm(seed, 250)
+    assert (tally.wrong, tally.doubled) == ([], 0), tally
+    assert tally.succeeded >= 247, tally
+
+
+def test_a_storm_in_which_nearly_everything_goes_wrong_starts_nothing_twice() -> None:
+    tally = storm(4, 100, rate=0.8)
+    assert (tally.wrong, tally.doubled) == ([], 0), tally
+    assert tally.unknown > 0, tally
+
+
+def test_the_same_seed_gives_the_same_storm() -> None:
+    assert storm(5, 60) == storm(5, 60)
+
+
+def test_many_callers_use_the_quota_up_and_never_exceed_it() -> None:
+    usage = rush(1, minutes=2.0)
+    assert usage.busiest_minute == 900, usage
+    assert usage.share >= 0.97, usage
+    assert usage.longest_wait <= 1.1 * usage.fair_wait, usage
+    assert usage.most_per_company <= 10, usage
+    assert usage.repeats > 0, usage
+
+
+def test_many_callers_of_one_company_are_never_more_than_ten_at_once() -> None:
+    usage = rush(2, minutes=0.5, callers=60, companies=1)
+    assert usage.most_per_company == 10, usage
+
+
+async def each_status(codat: CodatCommerce, company_ids: list[str]) -> list[object]:
+    return await asyncio.gather(*(codat.sync.get_status(one) for one in company_ids), return_exceptions=True)
+
+
+@pytest.mark.virtual_time
+async def test_the_first_429_stops_everybody_until_its_time_is_over() -> None:
+    clock = loop_wall_clock()
+    simulator = Simulator(now=clock)
+    ids = [simulator.add_linked_company() for _ in range(300)]
+    for company_id in ids:
+        simulator.start_foreign_sync(company_id)
+    transport = InMemoryTransport(simulator, latency=lambda: 0.23)
+    async with CodatCommerce("key", transport=transport, wall_clock=clock, random=Random(1)) as codat:
+        await asyncio.sleep(10.0)
+        simulator.set_fault("get-sync-status", *[None] * 40, Fault(FaultKind.RATE_LIMITED, seconds=30.0))
+        answers = await each_status(codat, ids)
+    assert [answer for answer in answers if isinstance(answer, Exception)] == []
+    times = [seen.time for seen in simulator.requests]
+    refused = next(seen.time for seen in simulator.requests if seen.fault is FaultKind.RATE_LIMITED)
+    one_way = 0.23 / 2
+    told = refused + one_way
+    # What had been sent before the answer came in was under way; then there is silence, and no herd after it.
+    assert [time for time in times if told + one_way < time < told + 30.0] == []
+    later = [time for time in times if time >= told + 30.0]
+    assert len(later) + len([time for time in times if time <= told + one_way]) == 301
+    assert sum(time < later[0] + 1.0 for time in later) <= 16
+
+
+@pytest.mark.virtual_time
+async def test_a_day_that_runs_out_in_the_middle_loses_nothing_and_goes_on_after_the_reset() -> None:
+    clock = loop_wall_clock()
+    simulator = Simulator(now=clock, quota=RequestQuota(per_day=2))
+    ids = [simulator.add_linked_company() for _ in range(150)]
+    simulator.leave_quota(100)
+    quota = Quota(wait_for_reset=True)
+    async with CodatCommerce(
+        "key", transport=InMemoryTransport(simulator, latency=lambda: 0.2), wall_clock=clock, quota=quota
+    ) as codat:
+        handles = await asyncio.gather(*(codat.sync.start(company_id) for company_id in ids))
+    assert [simulator.syncs_started(company_id) for company_id in ids] == [1] * 150
+    assert len({handle.commerce_sync_id for handle in handles}) == 150
+    started = sorted(simulator.syncs(company_id)[0].started for company_id in ids)
+    midnight = 1_705_363_200.0
+    assert sum(time < midnight for time in started) == 100
+    assert midnight <= started[100] < midnight + 2.0
+    assert started[-1] < midnight + 10.0
+
+
+@pytest.mark.virtual_time
+async def test_a_day_that_runs_out_is_told_to_everybody_with_its_reset() -> None:
+    clock = loop_wall_clock()
+    simulator = Simulator(now=clock)
+    ids = [simulator.add_linked_company() for _ in range(80)]
+    simulator.leave_quota(50)
+    async with CodatCommerce(
+        "key", transport=InMemoryTransport(simulator, latency=lambda: 0.2), wall_clock=clock
+    ) as codat:
+        results = await asyncio.gather(*(codat.sync.start(one) for one in ids), return_exceptions=True)
+    told = [result for result in results if isinstance(result, QuotaExhaustedError)]
+    assert len(told) == 30
+    assert {each.reset_at.isoformat() for each in told if each.reset_at} == {"2024-01-16T00:00:00+00:00"}
+    assert sum(simulator.syncs_started(company_id) for company_id in ids) == 50
+    # Few were sent in vain: those that were under way when the first was refused.
+    assert len(simulator.requests) <= 50 + 5
+
+
+async def test_killed_processes_that_start_again_start_nothing_twice() -> None:
+    toll = await killed(1, companies=15, kills=3)
+    assert (toll.wrong, toll.doubled) == ([], 0), toll
+    assert toll.kills >= 1, toll
+    assert toll.started + toll.unknown == 15, toll
+    assert toll.unknown <= 3, toll
+
+
+async def test_a_wait_goes_on_in_another_process() -> None:
+    simulator = Simulator(speed=40.0)
+    company_id = simulator.add_linked_company()
+    # Ten hours that pass when the test says so.
+    simulator.script_sync(company_id, Outcome(5130, takes=36_000.0))
+    async with simulator, CodatCommerce(simulator.api_key, base_url=simulator.url) as codat:
+        handle = await codat.sync.start(company_id)
+        first = await worker("wait", simulator, handle.to_json())
+        assert first.stdout is not None
+        running = await first.stdout.readline()
+        first.kill()
+        await first.wait()
+        simulator.start_foreign_sync(company_id, Outcome(2000, takes=0.0))
+        simulator.advance(36_000.0)
+        second = await worker("wait", simulator, handle.to_json())
+        said, _ = await second.communicate()
+    ours = next(sync for sync in simulator.syncs(company_id) if sync.origin == "api").sync_id.encode()
+    assert (first.returncode, second.returncode) == (-9, 0)
+    assert running.split() == [b"1000", ours]
+    # The handle knew no sync id, and another sync has begun since; still it is ours that is found.
+    assert said.split() == [b"5130", ours]
