@@ -60,7 +60,12 @@ class Pages(Generic[PageT, ItemT]):
 
 
 def _as_key(query: Query) -> frozenset[tuple[str, str]]:
-    return frozenset((name, str(value)) for name, value in query.items() if value is not None)
+    # A page that is not named is the first.
+    return frozenset((name, str(value)) for name, value in {"page": 1, **_given(query)}.items())
+
+
+def _given(query: Query) -> Query:
+    return {name: value for name, value in query.items() if value is not None}
 
 
 def _next_query(page: Page[object]) -> dict[str, str] | None:
