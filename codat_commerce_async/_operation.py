@@ -11,6 +11,8 @@ __all__ = ["Operation", "Repeat"]
 T_co = TypeVar("T_co", covariant=True)
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
+# What ids are made of as a rule; it needs no quoting, and cannot be a dotted segment.
+_PLAIN = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", re.ASCII)
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -81,6 +83,8 @@ class Operation(Generic[T_co]):
 def _segment(name: str, value: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} takes a string, not {type(value).__name__}")
+    if _PLAIN.fullmatch(value):
+        return value
     # A dotted segment is normalized into another endpoint by URL libraries and servers alike, even when quoted.
     if not value.strip() or value in {".", ".."}:
         raise ValueError(f"{name} takes an id: not empty, not '.' and not '..'")

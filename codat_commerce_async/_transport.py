@@ -263,7 +263,8 @@ class AiohttpTransport:
             known = self._timeouts[timeouts] = aiohttp.ClientTimeout(
                 total=_finite(timeouts.total),
                 sock_connect=_finite(timeouts.connect),
-                sock_read=_finite(timeouts.read),
+                # A timer for every piece that is read costs more than all the rest of it; the total's will do.
+                sock_read=_finite(timeouts.read) if timeouts.read < timeouts.total else None,
             )
         return known
 

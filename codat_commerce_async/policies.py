@@ -86,11 +86,13 @@ class PollPolicy:
 class Timeouts:
     """How long one attempt may take: to connect, between two pieces of the answer, and in all.
 
+    A `read` no shorter than `total` costs nothing to keep, and is the default: answers are small.
+
     For the whole call, with its pauses and repeats, give `timeout=` to the call.
     """
 
     connect: float = 10.0
-    read: float = 30.0
+    read: float = 60.0
     total: float = 60.0
 
     def __post_init__(self) -> None:
