@@ -32,7 +32,7 @@ from codat_commerce_async.errors import (
 from codat_commerce_async.models.exchange import Answer, Attempt, Call, RateLimit
 from codat_commerce_async.policies import CallOptions, RetryPolicy, Timeouts
 
-__all__ = ["Caller", "Query"]
+__all__ = ["Caller", "Query", "check_options"]
 
 T = TypeVar("T")
 Query = Mapping[str, str | int | None]
@@ -104,8 +104,8 @@ class Caller:
     ) -> T:
         """The decoded answer to one call; `new_work` waits when the day's rest is needed for what is under way."""
         exchange = _Exchange(self, operation, path, query, body, options, new_work=new_work)
-        reply = await exchange.run()
-        return exchange.decoded(reply)
+        _, value = await exchange.run()
+        return value
 
     async def send(
         self,
@@ -118,8 +118,7 @@ class Caller:
     ) -> Answer[T]:
         """The decoded answer to one call, together with what came around it."""
         exchange = _Exchange(self, operation, path, query, body, options, new_work=new_work)
-        reply = await exchange.run()
-        return exchange.answer(reply)
+        return exchange.answer(*await exchange.run())
 
     @property
     def rate_limit(self) -> RateLimit | None:
@@ -221,7 +220,7 @@ class _Exchange(Generic[T]):
         new_work: bool,
     ) -> None:
         if options:
-            _check(operation, options)
+            check_options(operation, options)
         self._caller = caller
         self._operation = operation
         self._key = None
@@ -237,14 +236,14 @@ class _Exchange(Generic[T]):
         self._attempts: list[Attempt] = []
         self._requested_at = 0.0
 
-    async def run(self) -> Reply:
-        """The reply that settles the call; raises what settles it otherwise."""
+    async def run(self) -> tuple[Reply, T]:
+        """The reply that settles the call, and what it says; raises what settles it otherwise."""
         caller = self._caller
         self._clock = clock = caller.lifetime.enter()
         self._began = began = clock.time()
         until = None if self._timeout is None else began + self._timeout
         self._course = Course(self._operation, self._policy, clock, caller.random, until)
-        self._id = caller.observer.call_started(self._operation)
+        self._id = caller.observer.call_started(self._operation, self._company_id)
         try:
             async with caller.lifetime.scope(self._timeout):
                 reply = await repeat(self._attempt, self._course, before_pause=self._before_pause)
@@ -256,8 +255,7 @@ class _Exchange(Generic[T]):
             self._ended(None, error)
             raise
         else:
-            self._ended(reply, None)
-            return reply
+            return reply, self._settled(reply)
         self._ended(None, failure)
         # Outside of the handlers, so that what was translated is let go of, but for the cause of an unknown outcome.
         raise failure
@@ -272,19 +270,27 @@ class _Exchange(Generic[T]):
             type(error).__name__ if error else None,
         )
 
-    def decoded(self, reply: Reply) -> T:
-        """What the reply's body says, as the operation's answer."""
+    def _settled(self, reply: Reply) -> T:
+        try:
+            value = self._decoded(reply)
+        except BaseException as error:
+            self._ended(reply, error)
+            raise
+        self._ended(reply, None)
+        return value
+
+    def _decoded(self, reply: Reply) -> T:
         try:
             return _codec.decode(reply.body, self._operation.answer)
         except DecodeError as error:
             failure = DecodeError(error.message, None, error.path, reply.status).about(self._call())
         raise failure
 
-    def answer(self, reply: Reply) -> Answer[T]:
+    def answer(self, reply: Reply, value: T) -> Answer[T]:
         """What the reply's body says, with what came around it."""
         headers = {name.lower(): value for name, value in reply.headers.items()}
         return Answer(
-            value=self.decoded(reply),
+            value=value,
             status=reply.status,
             headers=headers,
             rate_limit=_headers.rate_limit(reply.headers, self._caller.now()),
@@ -314,7 +320,7 @@ class _Exchange(Generic[T]):
         began, started_at = self._clock.time(), caller.now()
         course.began()
         self._requested_at = self._requested_at or started_at
-        request = self._announced(waited)
+        request = self._announced(waited, began) if caller.observer.shows_requests else self._request
         reply: Reply | None = None
         error: CodatError | None
         gate_waits = False
@@ -326,6 +332,9 @@ class _Exchange(Generic[T]):
                 gate_waits = caller.hold_back(error, self._policy.max_retry_after)
         except CodatError as raised:
             error = raised
+        except BaseException as interruption:
+            self._note(started_at, waited, self._clock.time() - began, reply, interruption)
+            raise
         course.ended(error, gate_waits=gate_waits)
         self._note(started_at, waited, self._clock.time() - began, reply, error)
         if error is not None:
@@ -333,34 +342,40 @@ class _Exchange(Generic[T]):
         assert reply is not None  # noqa: S101 - for the type checker: there is a reply or an error
         return reply
 
-    def _announced(self, waited: float) -> Request:
+    def _announced(self, waited: float, began: float) -> Request:
         """The request with what a hook adds to this try of it; its key is none of a hook's business."""
         request, key = self._request, self._key
         headers = request.headers.copy()
-        self._caller.observer.request_started(self._id, self._operation.name, self._course.tries, waited, headers)
+        self._caller.observer.request_started(
+            self._id, self._operation.name, self._course.tries, waited, headers, began - self._began
+        )
         if key is not None:
             headers["Idempotency-Key"] = key
         return Request(request.method, request.target, headers, request.body)
 
     def _note(
-        self, started_at: float, waited: float, elapsed: float, reply: Reply | None, error: CodatError | None
+        self, started_at: float, waited: float, elapsed: float, reply: Reply | None, error: BaseException | None
     ) -> None:
         correlation_id = error.correlation_id if isinstance(error, StatusError) else None
+        error_type = type(error).__name__ if error is not None else None
         attempt = Attempt(
             number=self._course.tries,
             started_at=datetime.fromtimestamp(started_at, UTC),
             waited=waited,
             elapsed=elapsed,
             status=reply.status if reply else None,
-            outcome=error.message if error else "ok",
+            outcome=_outcome(error),
         )
-        self._attempts.append(attempt)
+        # An error tells of what came to something; what was interrupted is for those who watch.
+        if error is None or isinstance(error, CodatError):
+            self._attempts.append(attempt)
         size = len(reply.body) if reply else 0
-        self._caller.observer.request_ended(self._id, self._operation.name, attempt, size, correlation_id)
+        self._caller.observer.request_ended(self._id, self._operation.name, attempt, size, correlation_id, error_type)
 
     def _before_pause(self, error: CodatError) -> None:
+        course, error_type = self._course, type(error).__name__
         self._caller.observer.retried(
-            self._id, self._operation.name, self._course.tries, self._course.pause, error.message
+            self._id, self._operation.name, course.tries, course.pause, error.message, error_type
         )
 
     def _concluded(self, error: CodatError) -> CodatError:
@@ -393,7 +408,14 @@ class _Exchange(Generic[T]):
         )
 
 
-def _check(operation: Operation[object], options: CallOptions) -> None:
+def _outcome(error: BaseException | None) -> str:
+    if isinstance(error, CodatError):
+        return error.message
+    return "ok" if error is None else "interrupted"
+
+
+def check_options(operation: Operation[object], options: CallOptions) -> None:
+    """Raise TypeError or ValueError for options that the operation does not take."""
     unknown = options.keys() - CallOptions.__annotations__.keys()
     if unknown:
         raise TypeError(f"{operation.name} takes no {', '.join(sorted(unknown))}")
@@ -455,12 +477,15 @@ def _request(
 
 
 def _query_string(query: Query | None) -> str:
-    pairs = [f"{name}={_quoted(name, str(value))}" for name, value in (query or {}).items() if value is not None]
+    pairs = [f"{name}={_quoted(name, value)}" for name, value in (query or {}).items() if value is not None]
     return "?" + "&".join(pairs) if pairs else ""
 
 
-def _quoted(name: str, value: str) -> str:
+def _quoted(name: str, value: str | int) -> str:
+    if not isinstance(value, str | int):
+        raise TypeError(f"{name} takes a string or a whole number, not {type(value).__name__}")
+    text = str(value).lower() if isinstance(value, bool) else str(value)
     try:
-        return quote(value, safe="")
+        return quote(text, safe="")
     except UnicodeEncodeError:
         raise ValueError(f"{name} takes text without lone surrogates") from None

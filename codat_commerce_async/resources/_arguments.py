@@ -7,16 +7,17 @@ from datetime import UTC, datetime
 from codat_commerce_async._caller import Query
 from codat_commerce_async.models.enums import ConnectionStatus, Locale
 from codat_commerce_async.models.sync_flow import Localization
-from codat_commerce_async.policies import LookOptions
+from codat_commerce_async.policies import LookOptions, PollPolicy
 
 __all__ = [
+    "check_wait",
     "company_name",
     "connection_status",
     "in_utc",
     "locale",
     "localizations",
-    "look_options",
     "page_query",
+    "period",
     "platform_key",
     "query_text",
     "strings",
@@ -57,12 +58,27 @@ def query_text(name: str, value: str | None) -> str | None:
     return value
 
 
-def look_options(method: str, options: LookOptions) -> LookOptions:
-    """The options, if a wait takes them all."""
+def check_wait(method: str, timeout: float | None, poll: PollPolicy | None, options: LookOptions) -> None:
+    """Raise for what a wait cannot go by."""
     unknown = options.keys() - LookOptions.__annotations__.keys()
     if unknown:
         raise TypeError(f"{method} takes no {', '.join(sorted(unknown))}")
-    return options
+    if timeout is not None:
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+            raise TypeError(f"timeout takes seconds, not {type(timeout).__name__}")
+        if not timeout >= 0:
+            raise ValueError("timeout takes seconds, 0 or more, or None")
+    if poll is not None and not isinstance(poll, PollPolicy):
+        raise TypeError(f"poll takes a PollPolicy, not {type(poll).__name__}")
+
+
+def period(name: str, value: tuple[datetime, datetime] | None) -> tuple[datetime | None, datetime | None]:
+    """The value's start and finish, both None for no period; whether they are moments is seen later."""
+    if value is None:
+        return None, None
+    if not isinstance(value, tuple | list) or len(value) != 2:  # noqa: PLR2004 - a start and a finish
+        raise TypeError(f"{name} takes a pair of datetimes, the start and the finish")
+    return value[0], value[1]
 
 
 def company_name(name: str, value: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from codat_commerce_async._caller import Caller
+from codat_commerce_async._caller import Caller, check_options
 from codat_commerce_async._once import Found, once
 from codat_commerce_async._operation import Operation
 from codat_commerce_async.errors import TransportError
@@ -33,6 +33,7 @@ async def create_once(
     async def new_key(_last: str | None) -> str:
         return caller.new_key()
 
+    check_options(operation, options)
     timeout = options.get("timeout")
     until = None if timeout is None else caller.time() + timeout
     outcome = await once(ask, look, key=options.get("idempotency_key"), new_key=new_key, where=caller, until=until)

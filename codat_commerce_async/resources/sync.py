@@ -1,12 +1,13 @@
 """Sync: ask for syncs, look at them, and see them through to their end."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Unpack
 
-from codat_commerce_async._caller import Caller
+from codat_commerce_async._caller import Caller, check_options
 from codat_commerce_async._operation import Operation
 from codat_commerce_async.models.exchange import Answer
 from codat_commerce_async.models.handle import SyncHandle
@@ -19,7 +20,7 @@ from codat_commerce_async.models.sync import (
     SyncToLatestArgs,
 )
 from codat_commerce_async.policies import CallOptions, LookOptions, PollPolicy
-from codat_commerce_async.resources._arguments import look_options
+from codat_commerce_async.resources import _arguments
 from codat_commerce_async.syncing.hints import Hints
 from codat_commerce_async.syncing.request import SyncRequest
 from codat_commerce_async.syncing.starting import start
@@ -146,7 +147,8 @@ class SyncResource:
         whether a sync has begun since; if so, that one is taken (`handle.adopted`), and only if none has it is asked
         again. Raises OutcomeUnknownError when that cannot be told, and what `request` raises.
         """
-        start_, finish = date_range if date_range is not None else (None, None)
+        check_options(REQUEST, options)
+        start_, finish = _arguments.period("date_range", date_range)
         request = SyncRequest(company_id=company_id, sync_to=sync_to, start=start_, finish=finish)
         return await start(self._api, request, options)
 
@@ -167,8 +169,8 @@ class SyncResource:
         a look runs into is survived as long as there is time; 401, 403 and a lasting 404 end the wait.
         """
         meant = _handle(handle, sync_id)
-        looks = look_options("wait", options)
-        status = await wait(self._api, meant, poll or self._poll, timeout, looks)
+        _arguments.check_wait("wait", timeout, poll, options)
+        status = await wait(self._api, meant, poll or self._poll, timeout, options)
         if raise_on_failure:
             raise_if_failed(meant, status)
         return status
@@ -186,8 +188,8 @@ class SyncResource:
 
         Raises SyncWaitTimeoutError after `timeout` seconds (None: never).
         """
-        looks = look_options("watch", options)
-        return watch(self._api, _handle(handle, sync_id), poll or self._poll, timeout, looks)
+        _arguments.check_wait("watch", timeout, poll, options)
+        return watch(self._api, _handle(handle, sync_id), poll or self._poll, timeout, options)
 
     async def run(
         self,
@@ -205,6 +207,7 @@ class SyncResource:
         Raises what both raise. `timeout` is for the wait. Whoever must be able to go on after a crash keeps the handle
         and calls the two in turn.
         """
+        _arguments.check_wait("run", timeout, poll, options)
         handle = await self.start(company_id, sync_to=sync_to, date_range=date_range, **options)
         return await self.wait(handle, timeout=timeout, poll=poll, raise_on_failure=raise_on_failure, **options)
 
@@ -233,6 +236,7 @@ class SyncResource:
         A company that fails is an outcome and stops nothing. A wrong key (401), a closed client and a journal that
         cannot be written end the run, and are raised by the iteration.
         """
+        _arguments.check_wait("run_many", timeout, poll, options)
         # With SQLite behind it, this is loaded by whoever fans out.
         from codat_commerce_async.syncing.fanout import SyncRun  # noqa: PLC0415
 
@@ -288,6 +292,9 @@ class _Api:
 
     def server_time(self, local: float) -> datetime:
         return self._caller.server_time(local)
+
+    def while_open(self) -> AbstractAsyncContextManager[None]:
+        return self._caller.lifetime.scope()
 
     async def sleep(self, seconds: float) -> None:
         await self._caller.lifetime.sleep(seconds)
