@@ -27,29 +27,44 @@ _logger = logging.getLogger("codat_commerce_async")
 class Observer:
     """Tells the log, and whoever hung a function on the hooks."""
 
-    __slots__ = ("_hooks", "_ids", "_server")
+    __slots__ = ("_hooks", "_server", "_wall_clock")
 
-    def __init__(self, hooks: Hooks, server: str) -> None:
+    # Of all clients together, as the same hooks may hang on several.
+    _ids = itertools.count(1)
+
+    def __init__(self, hooks: Hooks, server: str, wall_clock: Callable[[], float]) -> None:
         self._hooks = hooks
         self._server = server
-        self._ids = itertools.count(1)
+        self._wall_clock = wall_clock
 
-    def call_started(self, operation: Operation[object]) -> int:
+    def call_started(self, operation: Operation[object], company_id: str | None) -> int:
         """Announce a call; gives the number that it goes by in all that follows."""
         call_id = next(self._ids)
         if (hook := self._hooks.on_call) is not None:
-            _tell(hook, CallStarted(call_id, operation.name, operation.method, operation.path, self._server))
+            name, method, path = operation.name, operation.method, operation.path
+            _tell(hook, CallStarted(call_id, name, method, path, self._server, self._wall_clock(), company_id))
         return call_id
 
+    @property
+    def shows_requests(self) -> bool:
+        """Whether anybody is told of requests before they are sent."""
+        return self._hooks.on_request is not None
+
     def request_started(
-        self, call_id: int, operation: str, attempt: int, waited: float, headers: dict[str, str]
+        self, call_id: int, operation: str, attempt: int, waited: float, headers: dict[str, str], after: float
     ) -> None:
         """Announce a request; what a hook adds to the headers goes out with it."""
         if (hook := self._hooks.on_request) is not None:
-            _tell(hook, RequestStarted(call_id, operation, attempt, waited, headers))
+            _tell(hook, RequestStarted(call_id, operation, attempt, waited, headers, after))
 
     def request_ended(
-        self, call_id: int, operation: str, attempt: Attempt, size: int, correlation_id: str | None
+        self,
+        call_id: int,
+        operation: str,
+        attempt: Attempt,
+        size: int,
+        correlation_id: str | None,
+        error_type: str | None,
     ) -> None:
         """Announce what became of a request."""
         if _logger.isEnabledFor(logging.DEBUG):
@@ -81,10 +96,11 @@ class Observer:
                     size,
                     error,
                     correlation_id,
+                    error_type,
                 ),
             )
 
-    def retried(self, call_id: int, operation: str, attempt: int, pause: float, reason: str) -> None:
+    def retried(self, call_id: int, operation: str, attempt: int, pause: float, reason: str, error_type: str) -> None:
         """Announce that a request will be sent again."""
         _logger.info(
             "%s: %s; sending it again in %.2f s",
@@ -94,7 +110,7 @@ class Observer:
             extra={"operation": operation, "attempt": attempt, "pause": pause},
         )
         if (hook := self._hooks.on_retry) is not None:
-            _tell(hook, Retried(call_id, operation, attempt, pause, reason))
+            _tell(hook, Retried(call_id, operation, attempt, pause, reason, error_type))
 
     def paused(self, seconds: float, reason: str) -> None:
         """Announce that nothing is sent for a while."""

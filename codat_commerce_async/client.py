@@ -94,7 +94,7 @@ class CodatCommerce:
         self._base_url = base_url_of(base_url)
         credentials = Credentials(api_key, auth_header)
         self._lifetime = Lifetime()
-        observer = Observer(hooks or Hooks(), self._base_url)
+        observer = Observer(hooks or Hooks(), self._base_url, wall_clock)
         self._transport = transport or AiohttpTransport(
             self._base_url,
             credentials,

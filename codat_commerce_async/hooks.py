@@ -1,26 +1,35 @@
 """What one can watch a client do: events as plain values, and the places to hang functions on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 __all__ = ["CallEnded", "CallStarted", "Hooks", "Paused", "RequestEnded", "RequestStarted", "Retried"]
 
+Event = TypeVar("Event")
+
 
 class CallStarted(NamedTuple):
-    """A call begins; `call_id` is the same in all that follows from it. `path` is as Codat writes it."""
+    """A call begins; `call_id` is the same in all that follows from it, and no other call of the process has it.
+
+    `path` is as Codat writes it, `server` the base URL, `at` epoch seconds by the client's wall clock, `company_id` the
+    company that the path names, if it names one. A `CallEnded` follows whatever happens, a cancellation included.
+    """
 
     call_id: int
     operation: str
     method: str
     path: str
     server: str
+    at: float
+    company_id: str | None
 
 
 class RequestStarted(NamedTuple):
     """One request is about to be sent. `headers` go with it and may be added to (trace context, say).
 
-    `attempt` counts from 1, `waited` is the seconds spent waiting for the quota. Credentials are not among the headers.
+    `attempt` counts from 1, `waited` is the seconds spent waiting for the quota, `after` those since the call began.
+    Credentials are not among the headers. A `RequestEnded` follows whatever happens, a cancellation included.
     """
 
     call_id: int
@@ -28,12 +37,14 @@ class RequestStarted(NamedTuple):
     attempt: int
     waited: float
     headers: dict[str, str]
+    after: float
 
 
 class RequestEnded(NamedTuple):
     """One request came to its end: answered with `status`, or not (None, and `error` names what happened).
 
-    `elapsed` is seconds on the wire, `size` the bytes of the answer's body.
+    `elapsed` is seconds on the wire, `size` the bytes of the answer's body. `error_type` is the class of the error that
+    the request came to, answered or not, and None if it went well.
     """
 
     call_id: int
@@ -44,16 +55,18 @@ class RequestEnded(NamedTuple):
     size: int
     error: str | None
     correlation_id: str | None
+    error_type: str | None
 
 
 class Retried(NamedTuple):
-    """A request did not succeed and will be sent again after `pause` seconds."""
+    """A request came to an error of the class `error_type` and will be sent again after `pause` seconds."""
 
     call_id: int
     operation: str
     attempt: int
     pause: float
     reason: str
+    error_type: str
 
 
 class Paused(NamedTuple):
@@ -64,7 +77,10 @@ class Paused(NamedTuple):
 
 
 class CallEnded(NamedTuple):
-    """A call came to its end after `elapsed` seconds; `error` is the class of what it raised, or None."""
+    """A call came to its end after `elapsed` seconds; `error` is the class of what it raised, or None.
+
+    `status` is that of the answer that settled it.
+    """
 
     call_id: int
     operation: str
@@ -78,7 +94,7 @@ class CallEnded(NamedTuple):
 class Hooks:
     """Functions that are called as things happen, on the event loop, so they must be quick and must not raise.
 
-    What one raises is logged and goes no further.
+    What one raises is logged and goes no further. All but `on_pause` are called in the task that makes the call.
     """
 
     on_call: Callable[[CallStarted], None] | None = None
@@ -87,3 +103,33 @@ class Hooks:
     on_retry: Callable[[Retried], None] | None = None
     on_pause: Callable[[Paused], None] | None = None
     on_done: Callable[[CallEnded], None] | None = None
+
+    @classmethod
+    def combined(cls, *hooks: "Hooks") -> "Hooks":
+        """Hooks that call all of these, in order; at the end of a request or a call in reverse, as blocks nest."""
+        return cls(
+            on_call=_in_turn(each.on_call for each in hooks),
+            on_request=_in_turn(each.on_request for each in hooks),
+            on_response=_in_turn(each.on_response for each in reversed(hooks)),
+            on_retry=_in_turn(each.on_retry for each in hooks),
+            on_pause=_in_turn(each.on_pause for each in hooks),
+            on_done=_in_turn(each.on_done for each in reversed(hooks)),
+        )
+
+
+def _in_turn(given: Iterable[Callable[[Event], None] | None]) -> Callable[[Event], None] | None:
+    functions = [function for function in given if function is not None]
+    if len(functions) <= 1:
+        return functions[0] if functions else None
+
+    def call_each(event: Event) -> None:
+        errors = []
+        for function in functions:
+            try:
+                function(event)
+            except Exception as error:  # noqa: BLE001 - it is raised below, when the others have had their turn
+                errors.append(error)
+        if errors:
+            raise ExceptionGroup("hooks raised", errors)
+
+    return call_each

@@ -1,9 +1,19 @@
+import asyncio
 import logging
+from random import Random
 from typing import Any
 
 import pytest
 
-from codat_commerce_async import CodatError, Hooks, Operation, OutcomeUnknownError, RetryPolicy, TransportError
+from codat_commerce_async import (
+    CodatError,
+    DecodeError,
+    Hooks,
+    Operation,
+    OutcomeUnknownError,
+    RetryPolicy,
+    TransportError,
+)
 from codat_commerce_async.hooks import CallEnded, CallStarted, Paused, RequestEnded, RequestStarted, Retried
 from tests.support.scripted import client_of, failing, forever, reply
 
@@ -26,6 +36,7 @@ async def test_a_call_is_told_from_beginning_to_end() -> None:
         reply(200, [1]),
         hooks=hooks_into(seen),
         retry=QUICK,
+        wall_clock=lambda: 1e9,
     )
     await codat.call(GET, "c")
     assert [type(event) for event in seen] == [
@@ -42,23 +53,32 @@ async def test_a_call_is_told_from_beginning_to_end() -> None:
         CallEnded,
     ]
     called, _, lost, retried, _, paused, limited, _, third, answered, done = seen
-    assert called == CallStarted(1, "a-read", "GET", "/companies/{companyId}/things", "https://api.codat.io")
+    assert called == CallStarted(
+        called.call_id, "a-read", "GET", "/companies/{companyId}/things", "https://api.codat.io", 1e9, "c"
+    )
     assert (lost.attempt, lost.status, lost.size, lost.error) == (1, None, 0, "lost")
     assert (retried.attempt, retried.pause, retried.reason) == (1, 0.0, "lost")
     assert (paused.seconds, paused.reason) == (0.0, "429 Too Many Requests")
     assert (limited.status, limited.error, limited.correlation_id) == (429, None, "c0ffee")
     assert third.attempt == 3
     assert (answered.attempt, answered.status, answered.size, answered.error) == (3, 200, 3, None)
-    assert (done.call_id, done.attempts, done.status, done.error) == (1, 3, 200, None)
-    assert {event.call_id for event in seen if not isinstance(event, Paused)} == {1}
+    assert [event.error_type for event in (lost, retried, limited, answered)] == [
+        "TransportError",
+        "TransportError",
+        "RateLimitError",
+        None,
+    ]
+    assert (done.attempts, done.status, done.error) == (3, 200, None)
+    assert {event.call_id for event in seen if not isinstance(event, Paused)} == {called.call_id}
 
 
 async def test_every_call_has_a_number_of_its_own() -> None:
     seen: list[CallStarted] = []
-    codat, _ = client_of(reply(), hooks=Hooks(on_call=seen.append))
-    for _ in range(3):
-        await codat.call(GET, "c")
-    assert [event.call_id for event in seen] == [1, 2, 3]
+    shared = Hooks(on_call=seen.append)
+    for codat, _ in (client_of(reply(), hooks=shared), client_of(reply(), hooks=shared)):
+        for _ in range(3):
+            await codat.call(GET, "c")
+    assert len({event.call_id for event in seen}) == 6
 
 
 async def test_the_end_names_the_error_that_is_raised() -> None:
@@ -82,6 +102,88 @@ async def test_the_end_is_told_of_a_call_that_ran_out_of_time() -> None:
         await codat.call(GET, "c", timeout=5.0)
     [done] = seen
     assert (done.error, done.elapsed, done.attempts) == ("RequestTimeoutError", 5.0, 1)
+
+
+@pytest.mark.virtual_time
+async def test_the_end_is_told_of_a_request_that_was_interrupted() -> None:
+    seen: list[Any] = []
+    codat, _ = client_of(forever, hooks=hooks_into(seen))
+    task = asyncio.create_task(codat.call(GET, "c"))
+    await asyncio.sleep(3.0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    _, _, ended, done = seen
+    assert ended[2:] == (1, 3.0, None, 0, "interrupted", None, "CancelledError")
+    assert (done.error, done.elapsed, done.status) == ("CancelledError", 3.0, None)
+
+
+async def test_the_end_names_an_answer_that_cannot_be_read() -> None:
+    seen: list[CallEnded] = []
+    codat, _ = client_of(reply(200, b"<html>"), hooks=Hooks(on_done=seen.append))
+    for ask in (codat.call, codat.send):
+        with pytest.raises(DecodeError):
+            await ask(GET, "c")
+    assert [(event.error, event.status) for event in seen] == [("DecodeError", 200)] * 2
+
+
+@pytest.mark.virtual_time
+async def test_a_request_tells_how_long_after_the_call_it_began() -> None:
+    seen: list[RequestStarted] = []
+    codat, _ = client_of(LOST, reply(), hooks=Hooks(on_request=seen.append), random=Random(1))
+    await codat.call(GET, "c")
+    first, second = seen
+    assert first.after == 0.0
+    assert second.after == asyncio.get_running_loop().time() > 0.0
+
+
+async def test_combined_hooks_nest_like_blocks() -> None:
+    said: list[tuple[str, str]] = []
+
+    def hooks(name: str) -> Hooks:
+        def note(event: Any) -> None:
+            said.append((name, type(event).__name__))
+
+        return Hooks(on_call=note, on_request=note, on_response=note, on_retry=note, on_pause=note, on_done=note)
+
+    both = Hooks.combined(hooks("a"), Hooks(), hooks("b"))
+    codat, _ = client_of(reply(429, None, {"Retry-After": "0"}), reply(), hooks=both, retry=QUICK)
+    await codat.call(GET, "c")
+    told = [
+        ("CallStarted", "ab"),
+        ("RequestStarted", "ab"),
+        ("Paused", "ab"),
+        ("RequestEnded", "ba"),
+        ("Retried", "ab"),
+        ("RequestStarted", "ab"),
+        ("RequestEnded", "ba"),
+        ("CallEnded", "ba"),
+    ]
+    assert said == [(name, event) for event, names in told for name in names]
+
+
+def test_what_nobody_watches_stays_unwatched_when_combined() -> None:
+    first, second = Hooks(on_call=print), Hooks(on_retry=print)
+    assert Hooks.combined(first, second) == Hooks(on_call=print, on_retry=print)
+    assert Hooks.combined() == Hooks()
+
+
+async def test_of_combined_hooks_one_that_raises_is_logged_and_the_others_are_called(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seen: list[CallStarted] = []
+
+    def break_down(event: object) -> None:
+        raise ValueError("broken down")
+
+    hooks = Hooks.combined(Hooks(on_call=break_down), Hooks(on_call=seen.append))
+    codat, _ = client_of(reply(), hooks=hooks)
+    await codat.call(GET, "c")
+    assert len(seen) == 1
+    [record] = caplog.records
+    assert record.message == "a hook raised on CallStarted"
+    assert record.exc_info is not None
+    assert "broken down" in repr(record.exc_info[1])
 
 
 async def test_a_hook_may_add_headers() -> None:
