@@ -48,6 +48,15 @@ async def test_one_that_was_cancelled_or_slept_enough_is_forgotten() -> None:
     assert hints._waiting == {}
 
 
+async def test_a_sleep_that_a_hint_has_ended_leaves_no_timer() -> None:
+    hints = Hints()
+    tasks = await sleepers(hints, "a")
+    hints.give("a")
+    await asyncio.gather(*tasks)
+    scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    assert [timer for timer in scheduled if not timer.cancelled()] == []
+
+
 async def test_a_hint_at_the_very_end_of_the_sleep_does_no_harm() -> None:
     hints = Hints()
     task = asyncio.create_task(hints.sleep("a", 5.0))

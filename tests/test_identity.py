@@ -82,6 +82,7 @@ async def test_a_sync_that_cannot_be_seen_yet_is_not_the_one_before_it() -> None
     codat = Codat(visibility_delay=5.0)
     tracker = codat.tracker(await codat.start())
     assert await look(tracker) is None
+    assert codat.operations == ["request-sync", "get-sync-status"]
     codat.wall += 5.0
     assert (await seen(tracker)).sync_id == codat.ours
 

@@ -247,6 +247,22 @@ async def test_a_look_that_fails_is_repeated() -> None:
     assert looks == 3
 
 
+async def test_looks_that_found_nothing_before_one_that_failed_are_not_enough() -> None:
+    world = World(refused, "twice")
+    looks = 0
+
+    async def look() -> Sequence[Found[str]]:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            raise TransportError("lost")
+        return ()
+
+    with pytest.raises(OutcomeUnknownError):
+        await once(world.ask, look, key=None, new_key=world.new_key, where=world)
+    assert world.asked == ["key-1"]
+
+
 async def test_without_a_last_look_nothing_is_asked_for_anew() -> None:
     world = World(refused, "twice", seen=answered(AuthenticationError, 401))
     error = await world.unknown()
@@ -302,7 +318,7 @@ async def test_what_stops_a_repeat_says_nothing_of_the_lost_request_before_it(er
     assert set(world.asked) == {"key-1"}
 
 
-@pytest.mark.parametrize("error", SAYS_NOTHING)
+@pytest.mark.parametrize("error", [*SAYS_NOTHING, in_progress])
 async def test_after_a_new_key_such_an_error_is_itself_again(error: Make) -> None:
     # It was certain that nothing had happened.
     with pytest.raises(CodatError) as raised:

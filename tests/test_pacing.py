@@ -147,6 +147,21 @@ async def test_one_that_comes_while_others_wait_does_not_slip_in_before_them() -
     assert line.order == ["first", "second", "third"]
 
 
+async def test_one_that_comes_late_in_a_busy_loop_does_not_slip_in_either() -> None:
+    line = Line(LocalGate(Quota(per_minute=60)))
+    for _ in range(2):
+        await line.gate.admit(None)
+        line.gate.release(None)
+    await line.add("first")
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    # The loop was held up, and the timer that would have served the first is late.
+    loop._jumping.now += 1.0
+    await line.add("second")
+    await line.all_through()
+    assert line.order == ["first", "second"]
+
+
 async def test_who_waits_for_a_place_at_its_company_does_not_hold_up_the_others() -> None:
     line = Line(LocalGate(Quota(per_minute=None, per_company=1)))
     await line.add("a1", "a", takes=10.0)
@@ -172,6 +187,21 @@ async def test_who_waited_for_its_company_keeps_its_place_in_the_order() -> None
     # a2 came before all of b, and so is next as soon as a1 is through.
     after_a1 = next(time for name, time in zip(line.order, line.times, strict=True) if name == "a1") + 10.0
     assert line.times[line.order.index("a2")] <= after_a1 + 1.0
+
+
+async def test_one_that_is_cancelled_on_its_way_back_into_the_line_lets_the_next_of_its_company_go() -> None:
+    line = Line(LocalGate(Quota(per_minute=60, per_company=1)))
+    await line.gate.admit("a")
+    await line.add("a1", "a")
+    await line.add("a2", "a")
+    for _ in range(2):
+        await line.gate.admit(None)
+        line.gate.release(None)
+    # There is a place at the company now, but not yet in the minute.
+    line.gate.release("a")
+    line.tasks.pop("a1").cancel()
+    await line.all_through()
+    assert line.order == ["a2"]
 
 
 async def test_background_work_lets_others_go_first_but_not_for_ever() -> None:
@@ -520,6 +550,33 @@ async def test_what_is_in_flight_beside_an_answer_is_taken_off_what_it_reports()
     # Of 14 the four others may take four: ten are left, and ten are reserved.
     assert gate.waiting == 1
     held_back.cancel()
+
+
+async def test_one_cancelled_as_it_is_admitted_is_not_taken_off_the_rest_of_the_day() -> None:
+    gate = LocalGate(Quota(per_minute=None, concurrent=1))
+    gate.reserve(3)
+    await gate.admit(None)
+    gate.observe(4, 3600.0)
+    waiting = asyncio.create_task(gate.admit(None))
+    await ticks()
+    gate.release(None)
+    waiting.cancel()
+    await ticks()
+    # Four are left, and three of them are reserved.
+    await gate.admit(None, new_work=True)
+    assert now() == 0.0
+
+
+async def test_work_that_is_held_back_for_hours_does_not_delay_the_rest() -> None:
+    line = Line(LocalGate(Quota(per_minute=60)))
+    line.gate.reserve(10)
+    line.gate.observe(5, 3600.0)
+    await line.add("new", new_work=True)
+    for number in range(4):
+        await line.add(f"{number}")
+    await line.all_through()
+    assert line.order == ["0", "1", "2", "3", "new"]
+    assert line.times[3] < 5.0
 
 
 async def test_each_stop_is_announced_once() -> None:

@@ -25,6 +25,9 @@ from codat_commerce_async.policies import Quota, RetryPolicy
 from codat_commerce_async.simulator import Fault, FaultKind, Outcome, RequestQuota, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
+from codat_commerce_async.syncing.request import SyncRequest
+from codat_commerce_async.syncing.starting import start
+from tests.support.scripted import client_of, reply
 
 REQUEST, LIST = "request-sync", "list-syncs"
 
@@ -65,6 +68,7 @@ async def codat(
     quota: Quota | None = None,
     retry: RetryPolicy | None = None,
     latency: float = 0.1,
+    seed: int = 1,
 ) -> AsyncIterator[Codat]:
     clock = loop_wall_clock()
     simulator = Simulator(
@@ -73,7 +77,7 @@ async def codat(
     company_id = simulator.add_linked_company()
     transport = InMemoryTransport(simulator, latency=lambda: latency)
     async with CodatCommerce(
-        "key", transport=transport, wall_clock=clock, random=Random(1), quota=quota, retry=retry
+        "key", transport=transport, wall_clock=clock, random=Random(seed), quota=quota, retry=retry
     ) as client:
         yield Codat(simulator=simulator, client=client, company_id=company_id)
 
@@ -221,13 +225,43 @@ async def test_an_invalid_request_is_refused_as_such() -> None:
 async def test_a_key_of_ones_own_starts_one_sync_however_often_it_is_given() -> None:
     async with codat() as world:
         key = str(uuid4())
-        handles = [await world.client.sync.start(world.company_id, idempotency_key=key) for _ in range(3)]
+        handles = []
+        for _ in range(3):
+            handles.append(await world.client.sync.start(world.company_id, idempotency_key=key))
+            await asyncio.sleep(1200.0)
         assert {handle.commerce_sync_id for handle in handles} == {handles[0].commerce_sync_id}
         assert all(world.is_its_own(handle) for handle in handles)
         # Each speaks of the time at which the sync began, not of the replay.
         assert max(handle.requested_at for handle in handles if handle.requested_at) - min(
             handle.requested_at for handle in handles if handle.requested_at
         ) < timedelta(seconds=2)
+
+
+@pytest.mark.virtual_time
+async def test_a_key_that_is_known_to_be_too_old_is_not_sent_again() -> None:
+    async with codat(latency=0.0) as world:
+        now = loop_wall_clock()()
+        await asyncio.sleep(7200.0)
+        found = world.simulator.start_foreign_sync(world.company_id)
+        await asyncio.sleep(60.0)
+        handle = await start(
+            world.client.sync._api,
+            SyncRequest(company_id=world.company_id),
+            {"idempotency_key": str(uuid4())},
+            first_asked=now,
+        )
+        assert (handle.sync_id, handle.adopted, world.asked) == (found, True, [])
+
+
+@pytest.mark.virtual_time
+async def test_a_company_without_a_list_of_syncs_has_none() -> None:
+    broken = {"statusCode": 500, "error": "It broke.", "correlationId": "c0ffee"}
+    client, wire = client_of(
+        reply(500, broken), *[reply(404)] * 3, reply(200, {"commerceSyncId": "1"}), wall_clock=loop_wall_clock()
+    )
+    handle = await client.sync.start("company")
+    assert (handle.commerce_sync_id, handle.adopted) == ("1", False)
+    assert [sent.method for sent in wire.sent] == ["POST", "GET", "GET", "GET", "POST"]
 
 
 @pytest.mark.virtual_time
@@ -257,8 +291,8 @@ async def test_a_key_that_another_process_is_using_is_waited_for() -> None:
 @pytest.mark.virtual_time
 async def test_the_keys_after_the_first_follow_from_it() -> None:
     keys = []
-    for _ in range(2):
-        async with codat() as world:
+    for seed in range(2):
+        async with codat(seed=seed) as world:
             world.simulator.set_fault(REQUEST, FaultKind.ERROR_BEFORE, FaultKind.UNAVAILABLE)
             key = str(UUID(int=7, version=4))
             await world.client.sync.start(world.company_id, idempotency_key=key)

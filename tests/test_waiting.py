@@ -309,6 +309,7 @@ async def test_watch_gives_every_change_once_and_ends_with_the_end() -> None:
         status(1000, "Started"),
         status(1000, "Pushing"),
         status(1010, "Pushing"),
+        reply(200, {"syncId": "s", "syncStatusCode": 1010, "syncStatus": "Pushing", "dataPushed": True}),
         status(2000, "Complete"),
     )
     changes = [(one.sync_status_code, one.sync_status) async for one in client.sync.watch(young())]
@@ -317,9 +318,10 @@ async def test_watch_gives_every_change_once_and_ends_with_the_end() -> None:
         (1000, "Started"),
         (1000, "Pushing"),
         (1010, "Pushing"),
+        (1010, "Pushing"),
         (2000, "Complete"),
     ]
-    assert len(wire.sent) == 8
+    assert len(wire.sent) == 9
 
 
 async def test_a_failed_sync_is_the_last_change_of_a_watch_and_no_error() -> None:
