@@ -314,6 +314,19 @@ async def test_the_timeout_bounds_the_whole_start(timeout: float, kind: FaultKin
 
 
 @pytest.mark.virtual_time
+async def test_closing_with_a_request_in_flight_leaves_it_unknown() -> None:
+    async with codat() as world:
+        world.simulator.set_fault(REQUEST, FaultKind.LATE)
+        task = asyncio.create_task(world.client.sync.start(world.company_id))
+        await asyncio.sleep(1.0)
+        await world.client.aclose()
+        with pytest.raises(OutcomeUnknownError) as raised:
+            await task
+        assert isinstance(raised.value.__cause__, ClientClosedError)
+        assert (raised.value.idempotency_key, world.simulator.syncs_started(world.company_id)) == (world.asked[0], 1)
+
+
+@pytest.mark.virtual_time
 async def test_closing_during_a_start_wakes_it_and_leaves_it_unknown() -> None:
     async with codat() as world:
         world.simulator.set_fault(REQUEST, FaultKind.ERROR_AFTER)

@@ -1,5 +1,6 @@
 """Sync: ask for syncs, look at them, and see them through to their end."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -285,7 +286,8 @@ class _Api:
         return self._caller.random
 
     def time(self) -> float:
-        return self._caller.lifetime.enter().time()
+        # Also of a closed client: what was in flight then has to be reported with its times.
+        return asyncio.get_running_loop().time()
 
     def now(self) -> float:
         return self._caller.now()
