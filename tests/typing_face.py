@@ -41,7 +41,7 @@ NAMES = Operation("list-names", "GET", "/names", tuple[str, ...])
 LOOSE = Operation("get-anything", "GET", "/anything", object)
 
 
-async def the_client(session: aiohttp.ClientSession) -> None:
+async def the_client(session: aiohttp.ClientSession, moment: datetime) -> None:
     codat = CodatCommerce("key", base_url="https://h", session=session, retry=RetryPolicy(attempts=2))
     assert_type(codat, CodatCommerce)
     assert_type(CodatCommerce.from_env(quota=Quota.unlimited(), timeouts=Timeouts(total=5)), CodatCommerce)
@@ -49,6 +49,7 @@ async def the_client(session: aiohttp.ClientSession) -> None:
         assert_type(entered, CodatCommerce)
     assert_type(codat.closed, bool)
     assert_type(codat.rate_limit, RateLimit | None)
+    codat.note_rate_limit(RateLimit(observed_at=moment))
     assert_type(await codat.aclose(), None)
     assert_type(await codat.call(NAMES), tuple[str, ...])
     assert_type(await codat.call(LOOSE, "id", query={"page": 1}, body={"a": 1}, timeout=5.0), object)

@@ -1,0 +1,235 @@
+"""The shape of each request: method, address, headers and body, as aiohttp is given them."""
+
+import base64
+import json
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from uuid import UUID
+
+import pytest
+from yarl import URL
+
+from codat_commerce_async import CodatCommerce, Operation
+from codat_commerce_async.models.configuration import Configuration
+from codat_commerce_async.models.sync_flow import Localization
+from tests.conftest import StrictResponses
+from tests.support.scripted import KEY
+
+HEADER = "Basic " + base64.b64encode(KEY.encode()).decode()
+BASE = "https://api.codat.io"
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+IN_PARIS = datetime(2026, 7, 1, 14, 0, 0, 123456, tzinfo=timezone(timedelta(hours=2)))
+WITH_KEY = {"POST", "PATCH"}
+
+Call = Callable[[CodatCommerce], Awaitable[object]]
+
+# The call, then the request that it makes: method, path and query, and body (None for none).
+REQUESTS: dict[str, tuple[Call, str, str, Any]] = {
+    "connections.create": (
+        lambda c: c.connections.create("c", platform_key="gbol"),
+        "POST",
+        "/companies/c/connections",
+        {"platformKey": "gbol"},
+    ),
+    "connections.get_sync_flow_url": (
+        lambda c: c.connections.get_sync_flow_url(
+            commerce_key="fztf", accounting_key="gbol", merchant_identifier="Tea & Co"
+        ),
+        "GET",
+        "/config/sync/commerce/fztf/gbol/start?merchantIdentifier=Tea%20%26%20Co",
+        None,
+    ),
+    "connections.get_sync_flow_url, without a merchant": (
+        lambda c: c.connections.get_sync_flow_url(commerce_key="fztf", accounting_key="gbol"),
+        "GET",
+        "/config/sync/commerce/fztf/gbol/start",
+        None,
+    ),
+    "connections.list": (
+        lambda c: c.connections.list("c", page=2, page_size=50, query="status=Linked&&id!=x", order_by="-created"),
+        "GET",
+        "/companies/c/connections?page=2&pageSize=50&query=status%3DLinked%26%26id%21%3Dx&orderBy=-created",
+        None,
+    ),
+    "connections.update_authorization": (
+        lambda c: c.connections.update_authorization("c", "k", {"user": "me", "word": "ünïcode"}),
+        "PUT",
+        "/companies/c/connections/k/authorization",
+        {"user": "me", "word": "ünïcode"},
+    ),
+    "connections.update_connection": (
+        lambda c: c.connections.update_connection("c", "k", status="Unlinked"),
+        "PATCH",
+        "/companies/c/connections/k",
+        {"status": "Unlinked"},
+    ),
+    "sync.request": (lambda c: c.sync.request("c"), "POST", "/companies/c/sync/commerce/latest", {}),
+    "sync.request, up to a time": (
+        lambda c: c.sync.request("c", sync_to=NOON),
+        "POST",
+        "/companies/c/sync/commerce/latest",
+        {"syncTo": "2026-07-01T12:00:00Z"},
+    ),
+    "sync.request_for_date_range": (
+        lambda c: c.sync.request_for_date_range("c", start=NOON, finish=IN_PARIS),
+        "POST",
+        "/meta/companies/c/sync/commerce/historic",
+        {"dateRange": {"start": "2026-07-01T12:00:00Z", "finish": "2026-07-01T14:00:00.123456+02:00"}},
+    ),
+    "sync.get_status": (lambda c: c.sync.get_status("c"), "GET", "/meta/companies/c/sync/commerce/status", None),
+    "sync.get_last_successful_sync": (
+        lambda c: c.sync.get_last_successful_sync("c"),
+        "GET",
+        "/companies/c/sync/commerce/syncs/lastSuccessful/status",
+        None,
+    ),
+    "sync.get_latest_sync": (
+        lambda c: c.sync.get_latest_sync("c"),
+        "GET",
+        "/companies/c/sync/commerce/syncs/latest/status",
+        None,
+    ),
+    "sync.get": (
+        lambda c: c.sync.get("a/b", "../x"),
+        "GET",
+        "/companies/a%2Fb/sync/commerce/syncs/..%2Fx/status",
+        None,
+    ),
+    "sync.list": (lambda c: c.sync.list("c"), "GET", "/companies/c/sync/commerce/syncs/list/status", None),
+    "integrations.list": (lambda c: c.integrations.list(page=1), "GET", "/config/integrations?page=1", None),
+    "integrations.get_branding": (
+        lambda c: c.integrations.get_branding("gbol"),
+        "GET",
+        "/config/integrations/gbol/branding",
+        None,
+    ),
+    "advanced_controls.list_companies": (
+        lambda c: c.advanced_controls.list_companies(),
+        "GET",
+        "/companies",
+        None,
+    ),
+    "advanced_controls.create_company": (
+        lambda c: c.advanced_controls.create_company(name="Tea & Co", description="d", tags={"a": "b"}),
+        "POST",
+        "/companies",
+        {"name": "Tea & Co", "description": "d", "tags": {"a": "b"}},
+    ),
+    "advanced_controls.create_company, with a name alone": (
+        lambda c: c.advanced_controls.create_company(name="Tea"),
+        "POST",
+        "/companies",
+        {"name": "Tea"},
+    ),
+    "advanced_controls.get_configuration": (
+        lambda c: c.advanced_controls.get_configuration("c"),
+        "GET",
+        "/config/companies/c/sync/commerce",
+        None,
+    ),
+    "advanced_controls.set_configuration": (
+        lambda c: c.advanced_controls.set_configuration("c", Configuration(company_id="c", enable=True)),
+        "POST",
+        "/config/companies/c/sync/commerce",
+        {"companyId": "c", "enable": True},
+    ),
+    "sync_flow_settings.get_config_text_sync_flow": (
+        lambda c: c.sync_flow_settings.get_config_text_sync_flow(locale="en-us"),
+        "GET",
+        "/sync/commerce/config/ui/text?locale=en-us",
+        None,
+    ),
+    "sync_flow_settings.update_config_text_sync_flow": (
+        lambda c: c.sync_flow_settings.update_config_text_sync_flow(
+            {"set": "x", "blank": "", "restored": None, "kept": Localization(text="y", required=True)}, locale="fr-fr"
+        ),
+        "PATCH",
+        "/sync/commerce/config/ui/text?locale=fr-fr",
+        {
+            "set": {"text": "x"},
+            "blank": {"text": ""},
+            "restored": {"text": None},
+            "kept": {"text": "y", "required": True},
+        },
+    ),
+    "sync_flow_settings.get_visible_accounts": (
+        lambda c: c.sync_flow_settings.get_visible_accounts("client", "gbol"),
+        "GET",
+        "/clients/client/config/ui/accounts/platform/gbol",
+        None,
+    ),
+    "sync_flow_settings.update_visible_accounts_sync_flow": (
+        lambda c: c.sync_flow_settings.update_visible_accounts_sync_flow("gbol", ("a", "b")),
+        "POST",
+        "/sync/commerce/config/ui/accounts/platform/gbol",
+        {"visibleAccounts": ["a", "b"]},
+    ),
+    "sync_flow_settings.update_visible_accounts_sync_flow, all": (
+        lambda c: c.sync_flow_settings.update_visible_accounts_sync_flow("gbol", None),
+        "POST",
+        "/sync/commerce/config/ui/accounts/platform/gbol",
+        {"visibleAccounts": None},
+    ),
+    "call": (
+        lambda c: c.call(
+            Operation("delete-connection", "DELETE", "/companies/{companyId}/connections/{connectionId}", object),
+            "c",
+            "k",
+        ),
+        "DELETE",
+        "/companies/c/connections/k",
+        None,
+    ),
+}
+# What each answers to is held elsewhere; here an answer only has to be taken.
+ANSWERS = {
+    "sync.list": "[]",
+    "integrations.get_branding": '{"sourceId": "s"}',
+    "sync_flow_settings.get_config_text_sync_flow": "{}",
+    "sync_flow_settings.update_config_text_sync_flow": "{}",
+}
+NEEDED = '{"id": "i", "name": "n", "results": [], "companyId": "c"}'
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_a_call_makes_the_documented_request(name: str, mocked: StrictResponses) -> None:
+    call, method, target, body = REQUESTS[name]
+    url = URL(BASE + target, encoded=True)
+    mocked.add(url, method, body=ANSWERS.get(name, NEEDED))
+    async with CodatCommerce(KEY) as codat:
+        await call(codat)
+    [((asked_method, asked_url), [request])] = mocked.requests.items()
+    assert (asked_method, str(asked_url)) == (method, str(mocked_url(url)))
+    options = request.kwargs
+    headers = options["headers"]
+    assert headers["Authorization"] == HEADER
+    assert headers["Accept"] == "application/json"
+    assert re.fullmatch(r"codat-commerce-async/\S+ Python/\S+", headers["User-Agent"])
+    assert ("Idempotency-Key" in headers) is (method in WITH_KEY)
+    if method in WITH_KEY:
+        assert UUID(headers["Idempotency-Key"]).version == 4
+    assert (options["data"] is None) is (body is None)
+    assert ("Content-Type" in headers) is (body is not None)
+    if body is not None:
+        assert headers["Content-Type"] == "application/json"
+        assert json.loads(options["data"]) == body
+    assert options["allow_redirects"] is False
+    assert options["timeout"].total == 60.0
+
+
+def mocked_url(url: URL) -> URL:
+    """The URL as aioresponses keeps it, with its query in order."""
+    return url.with_query(sorted(url.query.items())) if url.query else url
+
+
+def test_every_operation_is_here() -> None:
+    public = {
+        f"{resource}.{method}"
+        for resource in ("connections", "sync", "integrations", "advanced_controls", "sync_flow_settings")
+        for method in dir(getattr(CodatCommerce(KEY), resource))
+        if not method.startswith("_")
+    }
+    of_many_requests = {f"sync.{method}" for method in ("start", "wait", "watch", "run", "run_many", "hint")}
+    assert public - of_many_requests == {name.partition(",")[0] for name in REQUESTS} - {"call"}
