@@ -18,6 +18,7 @@ __all__ = ["AiohttpTransport", "Credentials", "Reply", "Request", "Transport", "
 
 # An answer of the API is a few megabytes at the very most; an endless one must not fill the memory.
 MAX_BODY = 64 * 2**20
+_LONGEST_LABEL = 63
 
 
 class Request:
@@ -130,7 +131,12 @@ def _parts(text: str) -> SplitResult | None:
         _ = parts.port
     except ValueError:
         return None
-    return parts if text.isprintable() and " " not in text else None
+    return parts if text.isprintable() and not {" ", "\\"} & set(text) and _is_host(parts.hostname or "") else None
+
+
+def _is_host(name: str) -> bool:
+    """Whether the name could be looked up at all: https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4"""
+    return ":" in name or all(1 <= len(label) <= _LONGEST_LABEL for label in name.removesuffix(".").split("."))
 
 
 def _proxy_url_of(text: str) -> str:

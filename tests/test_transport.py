@@ -420,6 +420,7 @@ async def test_a_borrowed_session_brings_its_own_connector() -> None:
         ("https://api.codat.io/", "https://api.codat.io"),
         ("http://localhost:8080/a/b//", "http://localhost:8080/a/b"),
         ("http://[::1]:80", "http://[::1]:80"),
+        ("https://api.codat.io./", "https://api.codat.io."),
         ("HTTPS://API.CODAT.IO", "HTTPS://API.CODAT.IO"),
     ],
 )
@@ -447,6 +448,11 @@ def test_a_base_url_loses_the_slash_at_its_end(given_url: str, url: str) -> None
         "https://user@h",
         "https://user:hidden@h",
         "https://user:hid/den@h",
+        "https://.",
+        "https://api..codat.io",
+        "https://api.codat.io..",
+        "https://" + "a" * 64 + ".io",
+        "https://a\\b.io",
     ],
 )
 def test_a_base_url_that_is_none_is_refused_by_name(text: str) -> None:
