@@ -1,6 +1,7 @@
 """What the work with syncs needs of the world: a few calls, the time, and chance."""
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from random import Random
 from typing import Protocol
@@ -31,6 +32,10 @@ class SyncApi(Protocol):
 
     def server_time(self, local: float) -> datetime:
         """What the server's clock showed at a moment of the local one."""
+        ...
+
+    def while_open(self) -> AbstractAsyncContextManager[None]:
+        """A block that ends with ClientClosedError when the client is closed meanwhile."""
         ...
 
     async def sleep(self, seconds: float) -> None:

@@ -11,7 +11,8 @@ but never not at all. "Most likely ended first" would starve the long ones; fixe
 requests unused or spend them where nothing can be found (compare https://arxiv.org/abs/1509.02487).
 
 The price is what else the request could do: while there are companies yet to start, every look puts all of them off by
-one request's turn.
+one request's turn. The hazard is learned, so the older a sync is the less is known of it; that is why one that runs
+for long is looked at whenever its age has doubled, whatever a look costs.
 """
 
 import heapq
@@ -33,8 +34,14 @@ _WIDTHS = tuple(upper - lower for lower, upper in zip((0.0, *_EDGES), (*_EDGES, 
 _PRIOR_RATE = 1 / 60.0
 _PRIOR_AGE = 60.0
 _PRIOR_WEIGHT = 1.0
-# A price changed by less than this factor is not worth reordering for.
+# A thousandth of a span is as exactly as a look needs to be placed.
+_HALVINGS = 10
+# The longest that a young sync goes without a look; an old one goes without for as long again as it has run.
+_LONGEST = 600.0
+# A price changed by less than this factor is not worth reordering for, ...
 _REORDER = 1.5
+# ... and reordering takes the event loop's time: a hundredth of it, at some ten microseconds for each sync.
+_REORDER_PAUSE = 1e-3
 
 
 class Durations:
@@ -74,27 +81,27 @@ class Durations:
         """The age at which a look is worth so many seconds, if the last one was at age `last`."""
         hazard = 0.0
         age = last
-        for index in range(bisect_right(_EDGES, last), len(_WIDTHS)):
-            upper = _EDGES[index] if index < len(_EDGES) else math.inf
-            rate = self._rates[index]
-            if upper < math.inf and _worth(upper - last, hazard + rate * (upper - age)) < worth:
-                hazard += rate * (upper - age)
-                age = upper
-                continue
-            return _crossing(last, age, upper, hazard, rate, worth)
-        raise AssertionError("the last span has no upper end")
+        for index in range(bisect_right(_EDGES, last), len(_EDGES)):
+            upper, rate = _EDGES[index], self._rates[index]
+            later = hazard + rate * (upper - age)
+            if _worth(upper - last, later) >= worth:
+                return _crossing(last, age, upper - age, hazard, rate, worth)
+            hazard, age = later, upper
+        rate, ahead = self._rates[-1], 1.0
+        while _worth(age + ahead - last, hazard + rate * ahead) < worth:
+            ahead *= 2
+        return _crossing(last, age, ahead, hazard, rate, worth)
 
-    def mean_left(self, age: float) -> float:
-        """How many more seconds a sync of this age runs, on average."""
-        alive, left = 1.0, 0.0
-        for index in range(bisect_right(_EDGES, age), len(_WIDTHS)):
-            upper = _EDGES[index] if index < len(_EDGES) else math.inf
-            rate = self._rates[index]
-            ends = 1.0 if upper == math.inf else -math.expm1(-rate * (upper - age))
-            left += alive * ends / rate
-            alive *= 1.0 - ends
-            age = upper
-        return left
+    def seconds_left(self, age: float, share: float) -> float:
+        """After how many more seconds only this share of the syncs of this age still runs."""
+        hazard, reached = -math.log(share), age
+        for index in range(bisect_right(_EDGES, age), len(_EDGES)):
+            span = self._rates[index] * (_EDGES[index] - reached)
+            if span >= hazard:
+                return reached + hazard / self._rates[index] - age
+            hazard -= span
+            reached = _EDGES[index]
+        return reached + hazard / self._rates[-1] - age
 
 
 def _prior(index: int) -> float:
@@ -121,15 +128,10 @@ def _worth(tau: float, hazard: float) -> float:
     return tau * (math.exp(min(hazard, 50.0)) - 1 - hazard) / hazard
 
 
-def _crossing(last: float, age: float, upper: float, hazard: float, rate: float, worth: float) -> float:
-    """The age in this span at which a look is worth that much, by bisection."""
-    low = 0.0
-    high = upper - age
-    if math.isinf(high):
-        high = 1.0
-        while _worth(age + high - last, hazard + rate * high) < worth:
-            high *= 2
-    for _ in range(20):
+def _crossing(last: float, age: float, ahead: float, hazard: float, rate: float, worth: float) -> float:
+    """The age, no more than so many seconds ahead, at which a look is worth that much; by bisection."""
+    low, high = 0.0, ahead
+    for _ in range(_HALVINGS):
         middle = (low + high) / 2
         if _worth(age + middle - last, hazard + rate * middle) < worth:
             low = middle
@@ -139,22 +141,20 @@ def _crossing(last: float, age: float, upper: float, hazard: float, rate: float,
 
 
 class _Entry(Generic[T]):
-    """One running sync in the order of looks."""
+    """One running sync, and its place in the order of looks."""
 
-    __slots__ = ("due", "durations", "hinted", "item", "last_age", "not_before", "number", "started")
+    __slots__ = ("age", "deadline", "due", "floor", "hinted", "item", "rest_until", "started", "ticket")
 
-    def __init__(self, item: T, started: float, durations: Durations, number: int) -> None:
+    def __init__(self, item: T, started: float, deadline: float, rest_until: float) -> None:
         self.item = item
         self.started = started
-        self.durations = durations
-        self.number = number
-        self.last_age = 0.0
-        self.not_before = started
-        self.due = started
+        self.deadline = deadline
+        self.rest_until = rest_until
+        self.floor = 0.0
+        self.age = 0.0  # at the last look
         self.hinted = False
-
-    def __lt__(self, other: "_Entry[T]") -> bool:
-        return (self.due, self.number) < (other.due, other.number)
+        self.due = 0.0
+        self.ticket = 0  # 0 while it is being looked at
 
 
 class Cadence(Generic[T]):
@@ -164,36 +164,33 @@ class Cadence(Generic[T]):
     """
 
     def __init__(self, *, gap: float, random: Random) -> None:
+        self.durations = Durations()
         self._gap = gap
         self._random = random
         self._price = 1.0
-        self._heap: list[_Entry[T]] = []
+        self._reordered_at = -math.inf
+        self._reorder_at = math.inf
         self._entries: dict[T, _Entry[T]] = {}
-        self._durations: dict[str | None, Durations] = {}
-        self._numbers = count()
+        # Tuples, as comparing them takes no Python code. A ticket that its entry no longer has is void.
+        self._heap: list[tuple[float, int, _Entry[T]]] = []
+        self._tickets = count(1)
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def durations(self, kind: str | None = None) -> Durations:
-        """What is known of how long syncs of this kind take."""
-        return self._durations.setdefault(kind, Durations())
-
-    def add(self, item: T, started: float, now: float, kind: str | None = None) -> None:
-        """Follow a sync that started then; what is known of its kind says when to look first."""
-        entry = _Entry(item, started, self.durations(kind), next(self._numbers))
-        entry.last_age = 0.0
-        entry.not_before = now + self._spread(min(self._gap, 1.0))
+    def add(self, item: T, started: float, now: float, *, deadline: float = math.inf) -> None:
+        """Follow a sync that started then; it is looked at by its deadline, whatever else is due."""
+        entry = _Entry(item, started, deadline, now + self._spread(min(self._gap, 1.0)))
         self._entries[item] = entry
-        self._push(entry)
+        self._place(entry)
 
     def still_running(self, item: T, now: float, *, not_before: float = 0.0) -> None:
         """Note that a look found the sync running; `not_before` puts the next look off, as a server may ask."""
         entry = self._entries[item]
         age = now - entry.started
-        if age > entry.last_age:
-            entry.durations.still_running(entry.last_age, age)
-            entry.last_age = age
+        if age > entry.age:
+            self.durations.still_running(entry.age, age)
+            entry.age = age
         self._again(entry, now, not_before)
 
     def unseen(self, item: T, now: float, *, not_before: float = 0.0) -> None:
@@ -201,71 +198,91 @@ class Cadence(Generic[T]):
         self._again(self._entries[item], now, not_before)
 
     def ended(self, item: T, now: float) -> None:
-        """Note that a look found the sync ended."""
-        entry = self._entries.pop(item)
-        entry.durations.ended(entry.last_age, max(now - entry.started, entry.last_age))
+        """Note that a look found the sync ended, and follow it no longer."""
+        entry = self._entries[item]
+        self.durations.ended(entry.age, max(now - entry.started, entry.age))
+        self.forget(item)
 
     def forget(self, item: T) -> None:
         """Follow the sync no longer."""
-        self._entries.pop(item, None)
+        self._entries.pop(item).ticket = 0
 
     def hint(self, item: T, now: float) -> None:
-        """Put the sync first: something happened at its company."""
+        """Put the sync first, as something happened at its company; after the look at it that is under way, if any.
+
+        A server that asked not to be asked before some time is not.
+        """
         entry = self._entries.get(item)
-        if entry is None:
+        if entry is None or entry.hinted:
             return
         entry.hinted = True
-        entry.due = entry.not_before = min(now, entry.due)
-        self._heap = [other for other in self._heap if other is not entry]
-        heapq.heapify(self._heap)
-        heapq.heappush(self._heap, entry)
+        if entry.ticket:
+            self._place(entry, min(now, entry.due))
 
-    def set_price(self, price: float) -> None:
-        """What a look has to be worth, in seconds, to be due; reorders when that changed much."""
+    def set_price(self, price: float, now: float) -> None:
+        """What a look has to be worth, in seconds, to be due; those that wait are put into their new order.
+
+        It may be too soon for that; then `next_time` says when to give the price again.
+        """
         price = max(price, 0.01)
+        self._reorder_at = math.inf
         if self._price / _REORDER <= price <= self._price * _REORDER:
             return
+        if now < self._reordered_at + _REORDER_PAUSE * len(self._entries):
+            self._reorder_at = self._reordered_at + _REORDER_PAUSE * len(self._entries)
+            return
         self._price = price
-        for entry in self._heap:
+        self._reordered_at = now
+        waiting = [entry for entry in self._entries.values() if entry.ticket]
+        for entry in waiting:
             if not entry.hinted:
                 entry.due = self._due(entry)
+        self._heap = [(entry.due, entry.ticket, entry) for entry in waiting]
         heapq.heapify(self._heap)
 
     def take_due(self, now: float) -> T | None:
-        """The sync whose look is worth most, if one is worth its price by now."""
-        entry = self._first()
-        if entry is None or entry.due > now:
+        """The sync whose look is due first, if one is by now; its place is given back by saying what was found."""
+        if self._first_due() > now:
             return None
-        return heapq.heappop(self._heap).item
+        entry = heapq.heappop(self._heap)[2]
+        entry.ticket = 0
+        entry.hinted = False
+        return entry.item
 
     def next_time(self) -> float:
-        """When a look will be worth its price; infinite if none is followed."""
-        entry = self._first()
-        return entry.due if entry is not None else math.inf
+        """When to come again: when a look is worth its price, or that can be changed; infinite if nothing waits."""
+        return min(self._first_due(), self._reorder_at)
 
-    def longest_left(self, now: float) -> float:
-        """How many more seconds the running sync takes, on average, that takes longest."""
-        ages = (now - entry.started for entry in self._entries.values())
-        return max((entry_left for entry_left in map(self.durations().mean_left, ages)), default=0.0)
+    def seconds_left(self, now: float) -> float:
+        """After how many more seconds all that runs has ended, more likely than not."""
+        if not self._entries:
+            return 0.0
+        # In the order of their starts: the young ones may take longest, and the old ones may.
+        oldest, youngest = next(iter(self._entries.values())), next(reversed(self._entries.values()))
+        return max(
+            self.durations.seconds_left(now - oldest.started, 0.5),
+            self.durations.seconds_left(now - youngest.started, 0.5 / len(self._entries)),
+        )
 
-    def _first(self) -> "_Entry[T] | None":
-        """The first in the order that is still followed."""
-        while self._heap and self._entries.get(self._heap[0].item) is not self._heap[0]:
+    def _first_due(self) -> float:
+        while self._heap and self._heap[0][1] != self._heap[0][2].ticket:
             heapq.heappop(self._heap)
-        return self._heap[0] if self._heap else None
+        return self._heap[0][0] if self._heap else math.inf
 
     def _again(self, entry: _Entry[T], now: float, not_before: float) -> None:
-        entry.hinted = False
-        entry.not_before = max(now + self._gap + self._spread(self._gap / 4), not_before)
-        self._push(entry)
+        entry.rest_until = now + self._gap + self._spread(self._gap / 4)
+        entry.floor = not_before
+        self._place(entry, now if entry.hinted else None)
 
-    def _push(self, entry: _Entry[T]) -> None:
-        entry.due = self._due(entry)
-        heapq.heappush(self._heap, entry)
+    def _place(self, entry: _Entry[T], due: float | None = None) -> None:
+        """Put it into the order: by what a look is worth, or by a hint's time."""
+        entry.due = self._due(entry) if due is None else max(due, entry.floor)
+        entry.ticket = next(self._tickets)
+        heapq.heappush(self._heap, (entry.due, entry.ticket, entry))
 
     def _due(self, entry: _Entry[T]) -> float:
-        worth_it = entry.started + entry.durations.age_of_worth(entry.last_age, self._price)
-        return max(worth_it, entry.not_before)
+        age = min(self.durations.age_of_worth(entry.age, self._price), max(2 * entry.age, _LONGEST))
+        return max(min(entry.started + age, entry.deadline), entry.rest_until, entry.floor)
 
     def _spread(self, seconds: float) -> float:
         return self._random.uniform(0.0, seconds)

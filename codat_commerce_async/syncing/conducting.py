@@ -1,0 +1,383 @@
+"""A fan-out at work: choosing, again and again, what the next request is for, until everything has ended."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import cast
+
+from codat_commerce_async._operation import Operation
+from codat_commerce_async.errors import (
+    AuthenticationError,
+    ClientClosedError,
+    CodatError,
+    JournalError,
+    OutcomeUnknownError,
+    QuotaExhaustedError,
+    WrongEventLoopError,
+)
+from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.models.sync import SyncStatus
+from codat_commerce_async.policies import CallOptions, LookOptions
+from codat_commerce_async.syncing.api import SyncApi
+from codat_commerce_async.syncing.cadence import Cadence
+from codat_commerce_async.syncing.intake import Ask, Companies, Intake
+from codat_commerce_async.syncing.journal import Journal
+from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
+from codat_commerce_async.syncing.pricing import Order, price_beside_starts, price_without_starts
+from codat_commerce_async.syncing.request import SyncRequest
+from codat_commerce_async.syncing.starting import start
+from codat_commerce_async.syncing.waiting import Watcher
+
+__all__ = ["Conductor"]
+
+# How many requests of a run are under way, or wait at the gate, at once. More would choose too early what comes next.
+_HANDS = 32
+# How many of them may be starts. One that has to be settled, or kept for tomorrow's quota, takes its time, and looks
+# must go on meanwhile.
+_STARTING_HANDS = 24
+# How long nothing is sent when the day's quota is spent and nobody says until when.
+_UNSAID_PAUSE = 60.0
+# What concerns not one company but all of them.
+_ENDS_RUN = (AuthenticationError, ClientClosedError, JournalError, WrongEventLoopError)
+# The share of the places that may be taken before they are what starts wait for.
+_CROWDED = 0.9
+# Only to see whether an id can be a part of a path.
+_ANY = Operation("sync", "GET", "/companies/{companyId}", object)
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What a run has come to so far, by the names of its report."""
+
+    started: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    errors: int = 0
+    resumed: int = 0
+    looks: int = 0
+
+    def end(self, outcome: SyncOutcome) -> None:
+        """Count one outcome."""
+        if outcome.status is None:
+            self.errors += 1
+        elif outcome.status.failed:
+            self.failed += 1
+        else:
+            self.succeeded += 1
+
+
+class _Running:
+    """A sync that is followed."""
+
+    __slots__ = ("asked_at", "request", "watcher")
+
+    def __init__(self, request: SyncRequest, watcher: Watcher, asked_at: float) -> None:
+        self.request = request
+        self.watcher = watcher
+        self.asked_at = asked_at
+
+
+class Conductor:
+    """Starts what the input asks for, follows what runs, and tells of each outcome.
+
+    `tell` is awaited with every outcome, after it was noted in the journal; while it waits, less goes on.
+    """
+
+    def __init__(
+        self,
+        api: SyncApi,
+        companies: Companies,
+        *,
+        order: Order,
+        timeout: float | None,
+        gap: float,
+        most_running: int | None,
+        options: LookOptions,
+        tell: Callable[[SyncOutcome], Awaitable[None]],
+    ) -> None:
+        self.intake = Intake(companies, self._active, self._ring)
+        self.cadence: Cadence[_Running] = Cadence(gap=gap, random=api.random)
+        self._api = api
+        self._order: Order = order
+        self._timeout = timeout
+        self._most_running = most_running
+        self._options = options
+        self._tell = tell
+        self._journal: Journal | None = None
+        self._running: dict[str, _Running] = {}
+        self._starting: dict[str, Ask] = {}
+        self._hands = asyncio.Semaphore(_HANDS)
+        self._bell = asyncio.Event()
+        self._stopped = False
+        self._sends_from = 0.0
+        self._counts = _Counts()
+
+    async def run(self, journal: Journal | None) -> None:
+        """Do all of it; what a journal tells of was done, or begun, before."""
+        self._journal = journal
+        self._api.follow_hints(self._hinted)
+        try:
+            async with self._api.while_open():
+                await self._resume()
+                async with asyncio.TaskGroup() as tasks:
+                    reader = tasks.create_task(self.intake.read(journal))
+                    while (action := await self._next_action()) is not None:
+                        tasks.create_task(self._carry_out(action))
+                    reader.cancel()
+        except BaseExceptionGroup as group:
+            raise _first_of(group) from None
+        finally:
+            self._api.unfollow_hints(self._hinted)
+            self._api.reserve(-len(self._running))
+
+    def stop(self) -> None:
+        """Begin nothing more; what is being asked for is seen through."""
+        self._stopped = True
+        self._ring()
+
+    def report(self, elapsed: float) -> RunReport:
+        """The counts at this moment."""
+        return RunReport(
+            **asdict(self._counts),
+            running=len(self._running),
+            duplicates=self.intake.duplicates,
+            finished_before=self.intake.finished_before,
+            elapsed=elapsed,
+        )
+
+    @property
+    def running(self) -> tuple[SyncHandle, ...]:
+        """What runs at Codat and has no outcome yet."""
+        return tuple(running.watcher.handle for running in self._running.values())
+
+    @property
+    def unsettled(self) -> tuple[tuple[str, str], ...]:
+        """What was being asked for, as far as it is not known to run: company ids and idempotency keys."""
+        return tuple((company_id, ask.key) for company_id, ask in self._starting.items() if ask.key is not None)
+
+    def seconds_left(self, report: RunReport) -> float | None:
+        """How long it may take until everything has ended; None while there is no telling."""
+        left = self.intake.left
+        if left is None:
+            return None
+        looks = report.looks / report.ended if report.ended else 2.0
+        requests = left * (1 + looks) + report.running * looks
+        last = self.cadence.durations.seconds_left(0.0, 0.5 / left) if left else 0.0
+        starting = left * (1 + looks) * self._api.spacing
+        return max(requests * self._api.spacing, starting + last, self.cadence.seconds_left(self._api.time()))
+
+    async def _next_action(self) -> Callable[[], Awaitable[None]] | None:
+        """What to do next, once a hand is free for it; None when nothing is left to do."""
+        await self._hands.acquire()
+        while not self._stopped:
+            self._bell.clear()
+            now = self._api.time()
+            if now >= self._sends_from:
+                self.cadence.set_price(self._price(), now)
+                running = self.cadence.take_due(now)
+                if running is not None:
+                    return partial(self._look, running)
+                if self.intake.has_next and self._may_start():
+                    ask = self.intake.take()
+                    self._starting[ask.request.company_id] = ask
+                    return partial(self._start, ask)
+            if self.intake.is_done and not (self._running or self._starting):
+                return None
+            await self._rest(max(self._sends_from, self.cadence.next_time()))
+        return None
+
+    async def _rest(self, until: float) -> None:
+        """Wait until then, or until something changed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(None if math.isinf(until) else until):
+                await self._bell.wait()
+
+    async def _carry_out(self, action: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await action()
+        finally:
+            self._hands.release()
+            self._ring()
+
+    def _may_start(self) -> bool:
+        if len(self._starting) >= _STARTING_HANDS:
+            return False
+        return self._most_running is None or len(self._running) + len(self._starting) < self._most_running
+
+    async def _resume(self) -> None:
+        """Take up what the journal says was under way, and learn from what had ended."""
+        if self._journal is None:
+            return
+        for seconds in await self._journal.durations():
+            self.cadence.durations.ended(0.0, seconds)
+        for entry in await self._journal.unfinished():
+            self.intake.resume(entry)
+
+    async def _start(self, ask: Ask) -> None:
+        request, began = ask.request, self._api.time()
+        if ask.handle is not None:
+            self._counts.resumed += 1
+            age = max(0.0, self._api.now() - ask.first_asked) if ask.first_asked is not None else 0.0
+            self._follow(request, ask.handle, began - age, age)
+            return
+        try:
+            handle = await self._started(ask)
+        except CodatError as error:
+            await self._not_started(request, error, began)
+        else:
+            self._counts.started += 1
+            # Noted or not, it runs.
+            self._follow(request, handle, began, 0.0)
+            await self._note_running(request, handle)
+
+    async def _started(self, ask: Ask) -> SyncHandle:
+        try:
+            _ANY.fill((ask.request.company_id,))
+        except ValueError as error:
+            # A company like any other that cannot be synced, and no reason to stop with the others.
+            raise CodatError(str(error)) from None
+        options = cast("CallOptions", self._options.copy())
+        if ask.key is not None:
+            options["idempotency_key"] = ask.key
+        note_key = partial(self._note_key, ask.request)
+        return await start(self._api, ask.request, options, note_key=note_key, first_asked=ask.first_asked)
+
+    async def _note_key(self, request: SyncRequest, key: str) -> None:
+        now = self._api.now()
+        self._starting[request.company_id] = Ask(request, key, now)
+        if self._journal is not None:
+            await self._journal.asking(request, key, now)
+
+    async def _note_running(self, request: SyncRequest, handle: SyncHandle) -> None:
+        if self._journal is not None:
+            await self._journal.running(request, handle)
+
+    async def _not_started(self, request: SyncRequest, error: CodatError, began: float) -> None:
+        cause = error.__cause__ if isinstance(error, OutcomeUnknownError) else error
+        if isinstance(cause, _ENDS_RUN):
+            raise cause
+        if isinstance(cause, QuotaExhaustedError):
+            self._hold_back(cause)
+            ask = self._starting.pop(request.company_id)
+            # What was refused for the quota was not done, unless it had been sent before.
+            self.intake.put_back(ask if cause is not error else Ask(request))
+            return
+        outcome = SyncOutcome(
+            request=request,
+            handle=error.handle if isinstance(error, OutcomeUnknownError) else None,
+            status=None,
+            error=error,
+            looks=0,
+            elapsed=self._api.time() - began,
+        )
+        await self._end(outcome)
+
+    def _follow(self, request: SyncRequest, handle: SyncHandle, asked_at: float, age: float) -> None:
+        """Follow a sync from here on; what was asked for before a restart has run for some time, its `age`."""
+        now = self._api.time()
+        running = _Running(request, Watcher(self._api, handle, self._timeout, self._options), asked_at)
+        self._running[request.company_id] = running
+        del self._starting[request.company_id]
+        self._api.reserve(1)
+        deadline = math.inf if self._timeout is None else now + self._timeout
+        self.cadence.add(running, now - age, now, deadline=deadline)
+        self._ring()
+
+    async def _look(self, running: _Running) -> None:
+        watcher = running.watcher
+        known_as = watcher.handle.sync_id
+        self._counts.looks += 1
+        try:
+            status = await watcher.look()
+            if status is None or not status.is_terminal:
+                watcher.check_time()
+        except _ENDS_RUN:
+            raise
+        except QuotaExhaustedError as error:
+            self._hold_back(error)
+            self.cadence.unseen(running, self._api.time(), not_before=self._sends_from)
+        except CodatError as error:
+            await self._end_running(running, None, error)
+        else:
+            if status is not None and status.is_terminal:
+                await self._end_running(running, status, None)
+                return
+            self._note_look(running, status)
+            if watcher.handle.sync_id != known_as:
+                await self._note_running(running.request, watcher.handle)
+
+    def _note_look(self, running: _Running, status: SyncStatus | None) -> None:
+        now, not_before = self._api.time(), running.watcher.not_before
+        if status is None:
+            self.cadence.unseen(running, now, not_before=not_before)
+        else:
+            self.cadence.still_running(running, now, not_before=not_before)
+
+    async def _end_running(self, running: _Running, status: SyncStatus | None, error: CodatError | None) -> None:
+        now = self._api.time()
+        if status is not None:
+            self.cadence.ended(running, now)
+        else:
+            self.cadence.forget(running)
+        outcome = SyncOutcome(
+            request=running.request,
+            handle=running.watcher.handle,
+            status=status,
+            error=error,
+            looks=running.watcher.looks,
+            elapsed=now - running.asked_at,
+        )
+        await self._end(outcome)
+
+    async def _end(self, outcome: SyncOutcome) -> None:
+        """Note an outcome, and hand it over; until it is noted it has none."""
+        company_id = outcome.company_id
+        if self._journal is not None:
+            await self._journal.ended(outcome, self._api.now())
+        self._starting.pop(company_id, None)
+        if self._running.pop(company_id, None) is not None:
+            self._api.reserve(-1)
+        self.intake.release(company_id)
+        self._counts.end(outcome)
+        await self._tell(outcome)
+
+    def _hold_back(self, error: QuotaExhaustedError) -> None:
+        """Send nothing until there are new requests for the day; nothing is lost by it."""
+        self._sends_from = max(self._sends_from, self._api.time() + (error.retry_after or _UNSAID_PAUSE))
+
+    def _hinted(self, company_id: str) -> None:
+        running = self._running.get(company_id)
+        if running is not None:
+            self.cadence.hint(running, self._api.time())
+            self._ring()
+
+    def _active(self, company_id: str) -> SyncRequest | None:
+        """What of the company is being asked for, or running."""
+        if company_id in self._starting:
+            return self._starting[company_id].request
+        running = self._running.get(company_id)
+        return running.request if running is not None else None
+
+    def _ring(self) -> None:
+        self._bell.set()
+
+    def _price(self) -> float:
+        """What a look has to be worth now, in seconds of delay."""
+        started = self._counts.started + self._counts.resumed
+        if self.intake.is_read or self._is_crowded():
+            return price_without_starts(started)
+        return price_beside_starts(self._order, started, self.intake.left, self._api.spacing)
+
+    def _is_crowded(self) -> bool:
+        """Whether starts wait for places rather than for requests."""
+        if self._most_running is None:
+            return False
+        return len(self._running) + len(self._starting) >= _CROWDED * self._most_running
+
+
+def _first_of(group: BaseExceptionGroup) -> BaseException:
+    error = group.exceptions[0]
+    return _first_of(error) if isinstance(error, BaseExceptionGroup) else error

@@ -1,0 +1,190 @@
+"""What a fan-out starts next: read from the input as it is needed, one sync of a company at a time."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Sized
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.syncing.journal import Entry, Journal
+from codat_commerce_async.syncing.request import SyncRequest
+
+__all__ = ["Ask", "Companies", "Intake"]
+
+_logger = logging.getLogger("codat_commerce_async")
+
+Companies = Iterable[str | SyncRequest] | AsyncIterable[str | SyncRequest]
+
+# How many further syncs of companies whose last has not ended are read ahead.
+_MOST_HELD = 1000
+# What an error that a journal names leaves open; every other one settles that no sync was started.
+_OPEN_ERRORS = frozenset({"OutcomeUnknownError", "DecodeError", "ClientClosedError"})
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A sync to ask for; `key` was used for it since `first_asked` (epoch seconds), `handle` is what came of it."""
+
+    request: SyncRequest
+    key: str | None = None
+    first_asked: float | None = None
+    handle: SyncHandle | None = None
+
+    @classmethod
+    def after(cls, entry: Entry) -> "Ask":
+        """What is left to do for a sync that a journal knows."""
+        handle = entry.handle
+        if handle is not None and (entry.state == "running" or handle.commerce_sync_id or handle.sync_id):
+            return cls(entry.request, entry.idempotency_key, entry.asked_at, handle)
+        if entry.state == "asking" or entry.outcome in _OPEN_ERRORS:
+            return cls(entry.request, entry.idempotency_key, entry.asked_at)
+        # Codat would only repeat its refusal under the same key.
+        return cls(entry.request)
+
+
+class Intake:
+    """The input of a fan-out, and what of it has been read and not been started.
+
+    `active` tells what of a company is being asked for or running, `changed` is called when there is something new.
+    """
+
+    def __init__(
+        self, companies: Companies, active: Callable[[str], SyncRequest | None], changed: Callable[[], None]
+    ) -> None:
+        self._companies = companies
+        self._active = active
+        self._changed = changed
+        self._next: deque[Ask] = deque()
+        self._held: dict[str, deque[Ask]] = {}
+        self._held_count = 0
+        self._room = asyncio.Event()
+        self._is_read = False
+        self._read = 0
+        self.total = len(companies) if isinstance(companies, Sized) else None
+        self.duplicates = 0
+        self.finished_before = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is nothing to start any more, now or later."""
+        return self._is_read and not self._next and not self._held
+
+    @property
+    def has_next(self) -> bool:
+        """Whether there is something to start now."""
+        return bool(self._next)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the input is at its end, and all but what is held has been taken."""
+        return self._is_read and not self._next
+
+    @property
+    def left(self) -> int | None:
+        """How many are yet to be started; None while that cannot be told."""
+        waiting = len(self._next) + self._held_count
+        if self._is_read:
+            return waiting
+        return None if self.total is None else max(0, self.total - self._read) + waiting
+
+    async def read(self, journal: Journal | None) -> None:
+        """Read the input to its end, one ahead of need."""
+        async with aclosing(_requests(self._companies)) as requests:
+            async for request in requests:
+                self._read += 1
+                entry = await journal.find(request) if journal is not None else None
+                ended_now = journal is not None and entry is not None and entry.run == journal.run
+                if entry is not None and entry.is_finished and not ended_now:
+                    self.finished_before += 1
+                elif ended_now or self._is_known(request):
+                    self.duplicates += 1
+                    _logger.warning("company %s was given twice; it is synced once", request.company_id)
+                    # However many there are, others have their turn.
+                    await asyncio.sleep(0)
+                else:
+                    await self._offer(Ask(request) if entry is None else Ask.after(entry))
+        self._is_read = True
+        self._changed()
+
+    def take(self) -> Ask:
+        """What to start now."""
+        self._room.set()
+        return self._next.popleft()
+
+    def put_back(self, ask: Ask) -> None:
+        """Start it, or what is left to do for it, before all others after all."""
+        self._next.appendleft(ask)
+        self._changed()
+
+    def resume(self, entry: Entry) -> None:
+        """Go on with what a journal says was under way."""
+        ask = Ask.after(entry)
+        if self._under_way(entry.request.company_id) is None:
+            self._next.append(ask)
+        else:
+            self._hold(ask)
+
+    def release(self, company_id: str) -> None:
+        """Let the next sync of a company step forward, as its last has ended."""
+        held = self._held.get(company_id)
+        if held is None:
+            return
+        self._next.append(held.popleft())
+        self._held_count -= 1
+        if not held:
+            del self._held[company_id]
+        self._room.set()
+
+    async def _offer(self, ask: Ask) -> None:
+        # Room for one that can be started, and for some that cannot: they are let go by what runs.
+        while self._next or self._held_count >= _MOST_HELD:
+            self._room.clear()
+            await self._room.wait()
+        if self._under_way(ask.request.company_id) is None:
+            self._next.append(ask)
+            self._changed()
+        else:
+            # One sync of a company at a time: Codat refuses overlapping periods.
+            self._hold(ask)
+
+    def _hold(self, ask: Ask) -> None:
+        self._held.setdefault(ask.request.company_id, deque()).append(ask)
+        self._held_count += 1
+
+    def _is_known(self, request: SyncRequest) -> bool:
+        """Whether exactly this is under way, or waits for its turn."""
+        held = self._held.get(request.company_id, ())
+        return request == self._under_way(request.company_id) or any(ask.request == request for ask in held)
+
+    def _under_way(self, company_id: str) -> SyncRequest | None:
+        """What of the company is being asked for, or running, or next."""
+        active = self._active(company_id)
+        if active is not None:
+            return active
+        return next((ask.request for ask in self._next if ask.request.company_id == company_id), None)
+
+
+async def _requests(companies: Companies) -> AsyncGenerator[SyncRequest, None]:
+    """What is asked for, read from the input as it is needed; an async generator is closed in the end."""
+    if not isinstance(companies, AsyncIterable):
+        for company in companies:
+            yield _as_request(company)
+        return
+    source: AsyncIterator[str | SyncRequest] = aiter(companies)
+    try:
+        async for company in source:
+            yield _as_request(company)
+    finally:
+        # Else it would be closed by the garbage collector, at any time, in a task that nobody knows.
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
+
+
+def _as_request(company: str | SyncRequest) -> SyncRequest:
+    if isinstance(company, SyncRequest):
+        return company
+    if isinstance(company, str):
+        return SyncRequest(company_id=company)
+    raise TypeError(f"companies takes company ids or SyncRequests, not {type(company).__name__}")
