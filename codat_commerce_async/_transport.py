@@ -135,7 +135,8 @@ def _parts(text: str) -> SplitResult | None:
 
 
 def _is_host(name: str) -> bool:
-    """Whether the name could be looked up at all: https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4"""
+    """Whether the name could be looked up at all."""
+    # https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4
     return ":" in name or all(1 <= len(label) <= _LONGEST_LABEL for label in name.removesuffix(".").split("."))
 
 
