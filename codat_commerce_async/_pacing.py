@@ -30,6 +30,11 @@ class Gate(Protocol):
         """Seconds from one request to the next at the full rate; 0 without one."""
         ...
 
+    @property
+    def wants_news(self) -> bool:
+        """Whether somebody waits for what the next answer says of the day's quota."""
+        ...
+
     async def admit(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
         """Return when a request may be sent; it must be released when it has ended.
 
@@ -102,11 +107,17 @@ class LocalGate:
         self._remaining_until = 0.0
         self._reserved = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_of: asyncio.AbstractEventLoop | None = None
 
     @property
     def spacing(self) -> float:
         """Seconds from one request to the next at the full rate; 0 without one."""
         return self._spacing
+
+    @property
+    def wants_news(self) -> bool:
+        """Whether somebody waits for what the next answer says of the day's quota."""
+        return bool(self._held_back) or self._spent_until > 0
 
     @property
     def in_flight(self) -> int:
@@ -127,7 +138,7 @@ class LocalGate:
         """Return when a request may be sent, in order of arrival."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if now < self._spent_until:
+        if now < self._spent_until and not self._wait_for_reset:
             raise self._exhausted(now)
         hold_back = new_work and self._short(now)
         if not self._line and not hold_back and self._has_room(company_id) and not self._pause_before(now):
@@ -175,14 +186,14 @@ class LocalGate:
         """Note that the day's requests are spent: whoever waits is told so, or waits on if that was asked for."""
         now = asyncio.get_running_loop().time()
         self._remaining, self._remaining_until = 0, now + seconds
-        if self._wait_for_reset:
-            self.pause(seconds)
-            return True
         if now + seconds <= self._spent_until:
-            return False
+            return self._wait_for_reset
         self._spent_until = now + seconds
         self._reset_at = reset_at
         self._announce(seconds, "the day's requests are spent")
+        if self._wait_for_reset:
+            self._due = max(self._due, self._spent_until + _AHEAD)
+            return True
         for waiter in self._everyone_waiting():
             waiter.admitted.set_exception(self._exhausted(now))
         return False
@@ -192,8 +203,10 @@ class LocalGate:
         now = asyncio.get_running_loop().time()
         self._remaining = max(0, remaining - max(0, self._in_flight - 1))
         self._remaining_until = now + seconds_to_reset
-        if now < self._spent_until and remaining > 0:
+        if now < self._spent_until and self._remaining:
             self._spent_until = now
+            self._due = max(now, self._closed_until) + _AHEAD
+            self._serve()
         self._let_go(now)
 
     def reserve(self, requests: int) -> None:
@@ -214,7 +227,7 @@ class LocalGate:
 
     def _pause_before(self, now: float) -> float:
         """Seconds until the next request may go, as far as time decides."""
-        pause = self._closed_until - now
+        pause = max(self._closed_until, self._spent_until) - now
         if self._sent is not None:
             pause = max(pause, self._due - _AHEAD - now)
             if len(self._sent) == self._sent.maxlen:
@@ -277,11 +290,12 @@ class LocalGate:
         self.release(waiter.company_id)
 
     def _arm(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
-        if self._timer is not None:
+        # A gate may outlive the loop of the client that it was used by; so does its timer, but nobody calls it.
+        if self._timer is not None and self._timer_of is loop:
             if self._timer.when() <= when and not self._timer.cancelled():
                 return
             self._timer.cancel()
-        self._timer = loop.call_at(when, self._on_timer)
+        self._timer, self._timer_of = loop.call_at(when, self._on_timer), loop
 
     def _on_timer(self) -> None:
         self._timer = None

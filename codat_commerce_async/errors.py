@@ -230,6 +230,11 @@ class OutcomeUnknownError(CodatError):
         self.handle = handle
         self.candidates = candidates
 
+    @property
+    def idempotency_key(self) -> str | None:
+        """The key that it was sent with, possibly by an earlier process."""
+        return super().idempotency_key or (self.handle.idempotency_key if self.handle else None)
+
 
 class QuotaExhaustedError(CodatError):
     """The day's requests are spent; `reset_at` (UTC) is when there are new ones, `retry_after` that in seconds."""

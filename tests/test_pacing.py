@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Coroutine
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from codat_commerce_async._pacing import LocalGate
 from codat_commerce_async.errors import QuotaExhaustedError
 from codat_commerce_async.policies import Quota
-from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop
+from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop, run_in_virtual_time
+from tests.support.scripted import client_of, reply
 
 pytestmark = pytest.mark.virtual_time
 
@@ -363,7 +365,7 @@ class AnyUse(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([5.0, 100.0]))
     def exhaust(self, seconds: float) -> None:
         async def exhaust() -> None:
-            assert not self.gate.exhaust(seconds, None)
+            assert self.gate.exhaust(seconds, None) is self.QUOTA.wait_for_reset
 
         self.run(exhaust())
 
@@ -417,8 +419,16 @@ class AnyUse(RuleBasedStateMachine):
             await asyncio.sleep(10.0)
 
 
+class AnyUseThroughTheNight(AnyUse):
+    """Likewise where a spent day is waited out."""
+
+    QUOTA = Quota(per_minute=6, concurrent=4, per_company=2, wait_for_reset=True)
+
+
 TestAnyUse = AnyUse.TestCase
-TestAnyUse.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestAnyUseThroughTheNight = AnyUseThroughTheNight.TestCase
+TestAnyUse.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+TestAnyUseThroughTheNight.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 
 
 async def test_a_pause_stops_everybody_and_then_lets_them_go_on_one_by_one() -> None:
@@ -487,6 +497,32 @@ async def test_an_answer_that_reports_requests_opens_a_spent_day_again() -> None
     gate.observe(500, 100.0)
     await gate.admit(None)
     assert now() == 0.0
+
+
+@pytest.mark.parametrize("wait_for_reset", [False, True])
+async def test_an_answer_from_before_the_day_was_spent_does_not_open_it(*, wait_for_reset: bool) -> None:
+    gate = LocalGate(Quota(per_minute=None, wait_for_reset=wait_for_reset))
+    for _ in range(5):
+        await gate.admit(None)
+    gate.exhaust(100.0, None)
+    # Three were left when it was given, and four more requests were under way.
+    gate.observe(3, 100.0)
+    task = asyncio.create_task(late(gate))
+    await ticks()
+    assert gate.waiting == wait_for_reset
+    assert isinstance(await task, QuotaExhaustedError) is not wait_for_reset
+    assert now() == (100.0 if wait_for_reset else 0.0)
+
+
+async def test_whoever_waits_for_the_next_day_goes_on_when_there_are_requests_before_it() -> None:
+    line = Line(LocalGate(Quota(per_minute=60, wait_for_reset=True)))
+    line.gate.exhaust(7200.0, TOMORROW)
+    for number in range(5):
+        await line.add(f"{number}")
+    await asyncio.sleep(50.0)
+    line.gate.observe(500, 7150.0)
+    await line.all_through()
+    assert line.times == pytest.approx([50.0, 51.0, 52.0, 53.0, 54.0])
 
 
 async def test_whoever_asked_for_it_waits_for_the_next_day_and_nothing_is_lost() -> None:
@@ -579,13 +615,44 @@ async def test_work_that_is_held_back_for_hours_does_not_delay_the_rest() -> Non
     assert line.times[3] < 5.0
 
 
-async def test_each_stop_is_announced_once() -> None:
+@pytest.mark.parametrize("wait_for_reset", [False, True])
+async def test_each_stop_is_announced_once(*, wait_for_reset: bool) -> None:
     announced: list[tuple[float, str]] = []
-    gate = LocalGate(OPEN, on_pause=lambda *said: announced.append(said))
+    gate = LocalGate(Quota(wait_for_reset=wait_for_reset), on_pause=lambda *said: announced.append(said))
     for _ in range(3):
         gate.pause(20.0)
-        gate.exhaust(3600.0, TOMORROW)
-    assert [seconds for seconds, _ in announced] == [20.0, 3600.0]
+        assert gate.exhaust(3600.0, TOMORROW) is wait_for_reset
+    assert announced == [(20.0, "429 Too Many Requests"), (3600.0, "the day's requests are spent")]
+
+
+async def test_a_pause_between_two_tries_holds_no_place() -> None:
+    quota = Quota(per_minute=None, concurrent=1, per_company=1)
+    client, wire = client_of(reply(503, {}, {"Retry-After": "20"}), reply(), random=Random(1), quota=quota)
+    first = asyncio.create_task(client.sync.get_latest_sync("company"))
+    await asyncio.sleep(1.0)
+    await client.sync.get_latest_sync("company")
+    assert (len(wire.sent), now()) == (2, 1.0)
+    await first
+    assert len(wire.sent) == 3
+
+
+def test_a_gate_outlives_the_loop_that_it_was_used_in() -> None:
+    gate = LocalGate(Quota(per_minute=60))
+
+    async def use(requests: int) -> None:
+        for _ in range(requests):
+            await gate.admit(None)
+            gate.release(None)
+
+    async def leave() -> None:
+        await use(2)
+        waiting = asyncio.create_task(gate.admit(None))
+        await ticks()
+        waiting.cancel()
+
+    run_in_virtual_time(leave())
+    run_in_virtual_time(use(3), limit=10.0)
+    assert (gate.in_flight, gate.waiting) == (0, 0)
 
 
 async def test_a_company_that_is_done_with_is_forgotten() -> None:

@@ -254,6 +254,19 @@ async def test_a_key_that_is_known_to_be_too_old_is_not_sent_again() -> None:
 
 
 @pytest.mark.virtual_time
+async def test_a_key_that_was_too_old_to_be_sent_is_named_all_the_same() -> None:
+    async with codat() as world:
+        now, key = loop_wall_clock()(), str(uuid4())
+        await asyncio.sleep(7200.0)
+        for _ in range(2):
+            world.simulator.start_foreign_sync(world.company_id)
+        request = SyncRequest(company_id=world.company_id)
+        with pytest.raises(OutcomeUnknownError) as raised:
+            await start(world.client.sync._api, request, {"idempotency_key": key}, first_asked=now)
+        assert (raised.value.idempotency_key, len(raised.value.candidates)) == (key, 2)
+
+
+@pytest.mark.virtual_time
 async def test_a_company_without_a_list_of_syncs_has_none() -> None:
     broken = {"statusCode": 500, "error": "It broke.", "correlationId": "c0ffee"}
     client, wire = client_of(
