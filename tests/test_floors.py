@@ -33,6 +33,7 @@ FLOORS = {
     "_transport": 2,
     "_caller": 3,
     "_judge": 3,
+    "_request": 3,
     "_once": 3,
     "_pages": 3,
     "syncing": 3,
@@ -49,6 +50,7 @@ FLOORS = {
 ROOMS = {
     "attrs": {"models"},
     "cattrs": {"_codec"},
+    "opentelemetry": {"contrib.otel"},
     "orjson": {"_codec"},
     "tenacity": {"_retry"},
     "standardwebhooks": {"webhooks._verification"},
