@@ -54,6 +54,11 @@ class KeptGate(LocalGate):
         self.asked: list[tuple[str | None, bool, bool]] = []
         self.told: list[tuple[str, float]] = []
 
+    @property
+    def wants_news(self) -> bool:
+        """Whether it goes by what answers say of the day's quota: always."""
+        return True
+
     async def admit(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
         self.asked.append((company_id, background, new_work))
         await super().admit(company_id, background=background, new_work=new_work)
@@ -495,6 +500,15 @@ async def test_an_absurd_count_is_no_count(remaining: str) -> None:
     reset = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     codat, _ = client_of(reply(200, 1, {"X-Rate-Limit-Remaining": remaining, "X-Rate-Limit-Reset": reset}), gate=gate)
     assert await codat.call(GET, "c") == 1
+    assert gate.told == []
+
+
+@pytest.mark.parametrize("reset", [None, "soon", "999", "900000"])
+async def test_what_remains_until_nobody_knows_when_is_not_told(reset: str | None) -> None:
+    gate = KeptGate()
+    headers = {"X-Rate-Limit-Remaining": "41"} | ({"X-Rate-Limit-Reset": reset} if reset else {})
+    codat, _ = client_of(reply(200, 1, headers), gate=gate, wall_clock=lambda: 1000.0)
+    await codat.call(GET, "c")
     assert gate.told == []
 
 

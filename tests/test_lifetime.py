@@ -265,6 +265,7 @@ async def test_closing_wakes_whoever_sleeps_before_another_try() -> None:
     read, wrote = await asyncio.gather(reading, writing, return_exceptions=True)
     assert type(read) is ClientClosedError
     assert read.operation == "a-read"
+    assert read.__context__ is None
     assert [attempt.outcome for attempt in read.attempts] == ["lost"]
     # It was lost before, and now nobody will find out.
     assert type(wrote) is OutcomeUnknownError

@@ -200,7 +200,11 @@ async def test_a_fault_in_a_hook_a_middleware_or_a_session() -> None:
         raise ValueError("broken down")
 
     async def fault(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        raise ValueError("a fault")
+        try:
+            request.headers.getone(request.headers["Authorization"])
+        except KeyError:
+            raise ValueError("a fault")  # noqa: B904 - what it comes from is not to come out
+        return await handler(request)
 
     async with playing(hooks=Hooks(on_request=spoil)) as (codat, _):
         error = await error_of(codat.call(GET, "c"))
