@@ -354,7 +354,7 @@ async def test_closing_during_a_start_wakes_it_and_leaves_it_unknown() -> None:
 
 
 ANY_FAULT = st.one_of(
-    st.sampled_from([kind for kind in FaultKind if kind not in {FaultKind.ENDLESS, FaultKind.CLOCK_SKEW}]),
+    st.sampled_from([kind for kind in FaultKind if kind is not FaultKind.CLOCK_SKEW]),
     st.builds(Fault, st.just(FaultKind.CLOCK_SKEW), st.sampled_from([-3600.0, -20.0, -3.0, 3.0, 20.0, 3600.0])),
     st.builds(Fault, st.sampled_from([FaultKind.LATE, FaultKind.LOST_AFTER]), st.sampled_from([1.0, 40.0, 200.0])),
     st.none(),

@@ -13,13 +13,15 @@ from codat_commerce_async.simulator._simulator import Simulator
 
 __all__ = ["InMemoryTransport"]
 
+_LOST = ("the connection was lost before the answer", True)
+# What the real transport says of each, and whether it takes trying again for worth it.
 _BROKEN_OFF = {
-    FaultKind.LOST_BEFORE: "the connection was lost before the answer",
-    FaultKind.LOST_AFTER: "the connection was lost before the answer",
-    FaultKind.RESET_BEFORE: "the connection was lost before the answer",
-    FaultKind.RESET_AFTER: "the connection was lost before the answer",
-    FaultKind.CUT_OFF: "the answer was cut off",
-    FaultKind.ENDLESS: "the answer was cut off",
+    FaultKind.LOST_BEFORE: _LOST,
+    FaultKind.LOST_AFTER: _LOST,
+    FaultKind.RESET_BEFORE: _LOST,
+    FaultKind.RESET_AFTER: _LOST,
+    FaultKind.CUT_OFF: ("the answer was cut off", True),
+    FaultKind.ENDLESS: ("the answer is too large to be one", False),
 }
 
 
@@ -73,7 +75,8 @@ async def _travel(seconds: float, longest: float) -> float:
 
 def _arrived(response: Response) -> wire.Reply:
     if response.fault is not None:
-        raise TransportError(_BROKEN_OFF[response.fault])
+        message, repeatable = _BROKEN_OFF[response.fault]
+        raise TransportError(message, None, sent=True, repeatable=repeatable)
     return wire.Reply(response.status, _Headers(response.headers), response.body)
 
 
