@@ -1,12 +1,9 @@
 """The pipeline of every call: fill the path, encode, then admit, send and judge until it is settled, and decode."""
 
-import platform
-import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Generic, TypeVar, Unpack
-from urllib.parse import quote
 from uuid import UUID
 
 from codat_commerce_async import _codec, _headers
@@ -15,11 +12,10 @@ from codat_commerce_async._lifetime import Lifetime
 from codat_commerce_async._observer import Observer
 from codat_commerce_async._operation import Operation, Repeat
 from codat_commerce_async._pacing import Gate
+from codat_commerce_async._request import Query, check_options, make_request
 from codat_commerce_async._retry import Course, repeat
 from codat_commerce_async._transport import Credentials, Reply, Request, Transport
-from codat_commerce_async._version import __version__
 from codat_commerce_async.errors import (
-    ClientClosedError,
     CodatError,
     DecodeError,
     OutcomeUnknownError,
@@ -35,32 +31,7 @@ from codat_commerce_async.policies import CallOptions, RetryPolicy, Timeouts
 __all__ = ["Caller", "Query", "check_options"]
 
 T = TypeVar("T")
-Query = Mapping[str, str | int | None]
-
-_STANDING_HEADERS = {
-    "Accept": "application/json",
-    "User-Agent": f"codat-commerce-async/{__version__} Python/{platform.python_version()}",
-}
-_OWN_HEADERS = frozenset(
-    {
-        "accept",
-        "authorization",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "expect",
-        "host",
-        "idempotency-key",
-        "transfer-encoding",
-        "upgrade",
-        "user-agent",
-    }
-)
-# https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
-_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
-# As Guid.Parse takes it, with or without hyphens.
-_GUID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+_GOOD = range(200, 300)
 # How long everybody holds back after a 429 that does not say.
 _UNSAID_PAUSE = 1.0
 
@@ -153,8 +124,15 @@ class Caller:
 
     def observe(self, headers: Mapping[str, str]) -> None:
         """Note what an answer's headers say of the time and of the day's quota."""
-        now = self.now()
-        self._observed = headers, now
+        self._observed = headers, self.now()
+        if self.gate.wants_news:
+            self.tell_gate()
+
+    def tell_gate(self) -> None:
+        """Tell the gate what the last answer said of the day's quota, which few requests depend on."""
+        if self._observed is None:
+            return
+        headers, now = self._observed
         remaining = _headers.remaining(headers)
         if remaining is None:
             return
@@ -162,8 +140,9 @@ class Caller:
         if text != self._reset[0]:
             limit = _headers.rate_limit(headers, now)
             self._reset = text, limit.reset.timestamp() if limit and limit.reset else 0.0
-        if self._reset[1] > now:
-            self.gate.observe(remaining, self._reset[1] - now)
+        seconds = self._reset[1] - self.now()
+        if seconds > 0:
+            self.gate.observe(remaining, seconds)
 
     def note_rate_limit(self, limit: RateLimit) -> None:
         """Note what was learned of the day's quota from elsewhere, unless an answer has told more since."""
@@ -208,6 +187,24 @@ class Caller:
 class _Exchange(Generic[T]):
     """One call on its way."""
 
+    __slots__ = (
+        "_background",
+        "_began",
+        "_caller",
+        "_clock",
+        "_company_id",
+        "_course",
+        "_id",
+        "_key",
+        "_new_work",
+        "_operation",
+        "_policy",
+        "_request",
+        "_requested_at",
+        "_timeout",
+        "_tries",
+    )
+
     def __init__(
         self,
         caller: Caller,
@@ -227,13 +224,14 @@ class _Exchange(Generic[T]):
         if operation.repeat is Repeat.WITH_KEY:
             # One for the whole call, however often it is sent.
             self._key = options.get("idempotency_key") or caller.new_key()
-        self._request = _request(operation, path, query, body, self._key, options)
+        self._request = make_request(operation, path, query, body, self._key, options)
         self._company_id = operation.company(path)
         self._policy = options.get("retry") or caller.retry
         self._timeout = options.get("timeout")
         self._background = options.get("background", False)
         self._new_work = new_work
-        self._attempts: list[Attempt] = []
+        # What an Attempt is made of, which few ever ask for.
+        self._tries: list[tuple[int, float, float, float, int | None, str]] = []
         self._requested_at = 0.0
 
     async def run(self) -> tuple[Reply, T]:
@@ -297,27 +295,30 @@ class _Exchange(Generic[T]):
             server_time=_headers.server_time(reply.headers),
             correlation_id=_headers.correlation_id(reply.headers),
             idempotency_key=self._key,
-            attempts=tuple(self._attempts),
+            attempts=tuple(map(_attempt, self._tries)),
         )
 
     async def _attempt(self) -> Reply:
         """One request, admitted, sent and judged; the place at the gate is held no longer than that."""
-        gate, clock = self._caller.gate, self._clock
+        caller, clock = self._caller, self._clock
         arrived = clock.time()
-        await gate.admit(self._company_id, background=self._background, new_work=self._new_work)
+        if self._new_work:
+            caller.tell_gate()
+        await caller.gate.admit(self._company_id, background=self._background, new_work=self._new_work)
         try:
-            return await self._send(clock.time() - arrived)
+            began = clock.time()
+            return await self._send(began, began - arrived)
         finally:
-            gate.release(self._company_id)
+            caller.gate.release(self._company_id)
 
-    async def _send(self, waited: float) -> Reply:
+    async def _send(self, began: float, waited: float) -> Reply:
         caller, course = self._caller, self._course
         caller.lifetime.enter()
         if course.key_is_stale:
             raise TransportError(
                 "Codat may have forgotten the idempotency key by now", None, sent=True, repeatable=False
             )
-        began, started_at = self._clock.time(), caller.now()
+        started_at = caller.now()
         course.began()
         self._requested_at = self._requested_at or started_at
         request = self._announced(waited, began) if caller.observer.shows_requests else self._request
@@ -327,16 +328,16 @@ class _Exchange(Generic[T]):
         try:
             reply = await caller.transport.send(request, caller.timeouts)
             caller.observe(reply.headers)
-            error = judge(reply, caller.credentials, caller.now())
+            error = None if reply.status in _GOOD else judge(reply, caller.credentials, caller.now())
             if isinstance(error, RateLimitError):
                 gate_waits = caller.hold_back(error, self._policy.max_retry_after)
         except CodatError as raised:
             error = raised
         except BaseException as interruption:
-            self._note(started_at, waited, self._clock.time() - began, reply, interruption)
+            self._note(started_at, waited, began, reply, interruption)
             raise
         course.ended(error, gate_waits=gate_waits)
-        self._note(started_at, waited, self._clock.time() - began, reply, error)
+        self._note(started_at, waited, began, reply, error)
         if error is not None:
             raise error
         assert reply is not None  # noqa: S101 - for the type checker: there is a reply or an error
@@ -354,23 +355,19 @@ class _Exchange(Generic[T]):
         return Request(request.method, request.target, headers, request.body)
 
     def _note(
-        self, started_at: float, waited: float, elapsed: float, reply: Reply | None, error: BaseException | None
+        self, started_at: float, waited: float, began: float, reply: Reply | None, error: BaseException | None
     ) -> None:
-        correlation_id = error.correlation_id if isinstance(error, StatusError) else None
-        error_type = type(error).__name__ if error is not None else None
-        attempt = Attempt(
-            number=self._course.tries,
-            started_at=datetime.fromtimestamp(started_at, UTC),
-            waited=waited,
-            elapsed=elapsed,
-            status=reply.status if reply else None,
-            outcome=_outcome(error),
-        )
+        status = reply.status if reply is not None else None
+        attempt = (self._course.tries, started_at, waited, self._clock.time() - began, status, _outcome(error))
         # An error tells of what came to something; what was interrupted is for those who watch.
         if error is None or isinstance(error, CodatError):
-            self._attempts.append(attempt)
-        size = len(reply.body) if reply else 0
-        self._caller.observer.request_ended(self._id, self._operation.name, attempt, size, correlation_id, error_type)
+            self._tries.append(attempt)
+        observer = self._caller.observer
+        if observer.shows_answers:
+            correlation_id = error.correlation_id if isinstance(error, StatusError) else None
+            error_type = type(error).__name__ if error is not None else None
+            size = len(reply.body) if reply is not None else 0
+            observer.request_ended(self._id, self._operation.name, _attempt(attempt), size, correlation_id, error_type)
 
     def _before_pause(self, error: CodatError) -> None:
         course, error_type = self._course, type(error).__name__
@@ -381,8 +378,6 @@ class _Exchange(Generic[T]):
     def _concluded(self, error: CodatError) -> CodatError:
         """What to raise in the end: a write that may have happened is neither done nor undone, and says so."""
         call = self._call()
-        if isinstance(error, TransportError) and self._caller.lifetime.closed:
-            error = ClientClosedError("the client was closed during the call")
         error.about(call)
         # Closing interrupts with a CancelledError, whose frames hold what was on its way.
         error.__context__ = None
@@ -404,88 +399,23 @@ class _Exchange(Generic[T]):
             method=operation.method,
             path=operation.path,
             idempotency_key=self._key,
-            attempts=tuple(self._attempts),
+            attempts=tuple(map(_attempt, self._tries)),
         )
+
+
+def _attempt(attempt: tuple[int, float, float, float, int | None, str]) -> Attempt:
+    number, started_at, waited, elapsed, status, outcome = attempt
+    return Attempt(
+        number=number,
+        started_at=datetime.fromtimestamp(started_at, UTC),
+        waited=waited,
+        elapsed=elapsed,
+        status=status,
+        outcome=outcome,
+    )
 
 
 def _outcome(error: BaseException | None) -> str:
     if isinstance(error, CodatError):
         return error.message
     return "ok" if error is None else "interrupted"
-
-
-def check_options(operation: Operation[object], options: CallOptions) -> None:
-    """Raise TypeError or ValueError for options that the operation does not take."""
-    unknown = options.keys() - CallOptions.__annotations__.keys()
-    if unknown:
-        raise TypeError(f"{operation.name} takes no {', '.join(sorted(unknown))}")
-    retry, timeout = options.get("retry"), options.get("timeout")
-    if retry is not None and not isinstance(retry, RetryPolicy):
-        raise TypeError(f"retry takes a RetryPolicy, not {type(retry).__name__}")
-    if timeout is not None:
-        _check_timeout(timeout)
-    _check_headers(options.get("headers", {}))
-    key = options.get("idempotency_key")
-    if key is not None:
-        if operation.repeat is not Repeat.WITH_KEY:
-            raise ValueError(f"idempotency_key is for POST and PATCH; {operation.name} is a {operation.method}")
-        _check_key(key)
-
-
-def _check_timeout(timeout: float) -> None:
-    if not isinstance(timeout, int | float):
-        raise TypeError(f"timeout takes seconds, not {type(timeout).__name__}")
-    if not timeout > 0:
-        raise ValueError("timeout takes seconds, more than 0, or None")
-
-
-def _check_headers(headers: Mapping[str, str]) -> None:
-    if not isinstance(headers, Mapping):
-        raise TypeError(f"headers takes a mapping, not {type(headers).__name__}")
-    for name, value in headers.items():
-        if not (isinstance(name, str) and isinstance(value, str)):
-            raise TypeError("headers takes a mapping of strings to strings")
-        if not _HEADER_NAME.fullmatch(name) or not value.isprintable():
-            raise ValueError("headers takes names as HTTP has them, and printable values")
-        if name.lower() in _OWN_HEADERS:
-            raise ValueError(f"headers takes headers of your own; {name} is the client's")
-
-
-def _check_key(key: str) -> None:
-    if not isinstance(key, str):
-        raise TypeError(f"idempotency_key takes a string, not {type(key).__name__}")
-    if not _GUID.fullmatch(key):
-        raise ValueError("idempotency_key takes a GUID, such as str(uuid.uuid4())")
-
-
-def _request(
-    operation: Operation[object],
-    path: tuple[str, ...],
-    query: Query | None,
-    body: object | None,
-    key: str | None,
-    options: CallOptions,
-) -> Request:
-    headers = {**_STANDING_HEADERS, **options.get("headers", {})}
-    if key is not None:
-        headers["Idempotency-Key"] = key
-    data = None
-    if body is not None:
-        headers["Content-Type"] = "application/json"
-        data = _codec.encode(body)
-    return Request(operation.method, operation.fill(path) + _query_string(query), headers, data)
-
-
-def _query_string(query: Query | None) -> str:
-    pairs = [f"{name}={_quoted(name, value)}" for name, value in (query or {}).items() if value is not None]
-    return "?" + "&".join(pairs) if pairs else ""
-
-
-def _quoted(name: str, value: str | int) -> str:
-    if not isinstance(value, str | int):
-        raise TypeError(f"{name} takes a string or a whole number, not {type(value).__name__}")
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    try:
-        return quote(text, safe="")
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} takes text without lone surrogates") from None

@@ -50,6 +50,11 @@ class Observer:
         """Whether anybody is told of requests before they are sent."""
         return self._hooks.on_request is not None
 
+    @property
+    def shows_answers(self) -> bool:
+        """Whether anybody is told of what became of requests."""
+        return self._hooks.on_response is not None or _logger.isEnabledFor(logging.DEBUG)
+
     def request_started(
         self, call_id: int, operation: str, attempt: int, waited: float, headers: dict[str, str], after: float
     ) -> None:

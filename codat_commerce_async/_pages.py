@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import Generic, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from codat_commerce_async._caller import Query
+from codat_commerce_async._request import Query
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models.paging import Page
 

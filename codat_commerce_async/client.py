@@ -10,11 +10,12 @@ from random import Random, SystemRandom
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypedDict, TypeVar, Unpack
 
-from codat_commerce_async._caller import Caller, Query
+from codat_commerce_async._caller import Caller
 from codat_commerce_async._lifetime import Lifetime
 from codat_commerce_async._observer import Observer
 from codat_commerce_async._operation import Operation
 from codat_commerce_async._pacing import Gate, LocalGate
+from codat_commerce_async._request import Query
 from codat_commerce_async._transport import AiohttpTransport, Credentials, Transport, base_url_of
 from codat_commerce_async.hooks import Hooks
 from codat_commerce_async.models.exchange import Answer, RateLimit

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from codat_commerce_async._caller import Query
+from codat_commerce_async._request import Query
 from codat_commerce_async.models.enums import ConnectionStatus, Locale
 from codat_commerce_async.models.sync_flow import Localization
 from codat_commerce_async.policies import LookOptions, PollPolicy

@@ -3,9 +3,10 @@
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from codat_commerce_async._caller import Caller, check_options
+from codat_commerce_async._caller import Caller
 from codat_commerce_async._once import Found, once
 from codat_commerce_async._operation import Operation
+from codat_commerce_async._request import check_options
 from codat_commerce_async.errors import TransportError
 from codat_commerce_async.policies import CallOptions
 

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Unpack
 
-from codat_commerce_async._caller import Caller, Query
+from codat_commerce_async._caller import Caller
 from codat_commerce_async._once import Found
 from codat_commerce_async._operation import Operation
 from codat_commerce_async._pages import Pages
+from codat_commerce_async._request import Query
 from codat_commerce_async.models.companies import Companies, Company, CreateCompany
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.models.unset import UNSET

@@ -8,8 +8,9 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Unpack
 
-from codat_commerce_async._caller import Caller, check_options
+from codat_commerce_async._caller import Caller
 from codat_commerce_async._operation import Operation
+from codat_commerce_async._request import check_options
 from codat_commerce_async.models.exchange import Answer
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import (

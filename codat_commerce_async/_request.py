@@ -1,0 +1,127 @@
+"""What a call sends: its options checked, its headers, its target, its body."""
+
+import platform
+import re
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from codat_commerce_async import _codec
+from codat_commerce_async._operation import Operation, Repeat
+from codat_commerce_async._transport import Request
+from codat_commerce_async._version import __version__
+from codat_commerce_async.policies import CallOptions, RetryPolicy
+
+__all__ = ["Query", "check_options", "make_request"]
+
+Query = Mapping[str, str | int | None]
+
+_STANDING_HEADERS = {
+    "Accept": "application/json",
+    "User-Agent": f"codat-commerce-async/{__version__} Python/{platform.python_version()}",
+}
+_OWN_HEADERS = frozenset(
+    {
+        "accept",
+        "authorization",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "idempotency-key",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    }
+)
+# https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
+# As Guid.Parse takes it, with or without hyphens.
+_GUID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+
+def check_options(operation: Operation[object], options: CallOptions) -> None:
+    """Raise TypeError or ValueError for options that the operation does not take."""
+    unknown = options.keys() - CallOptions.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"{operation.name} takes no {', '.join(sorted(unknown))}")
+    retry, timeout = options.get("retry"), options.get("timeout")
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise TypeError(f"retry takes a RetryPolicy, not {type(retry).__name__}")
+    if timeout is not None:
+        _check_timeout(timeout)
+    _check_headers(options.get("headers", {}))
+    key = options.get("idempotency_key")
+    if key is not None:
+        if operation.repeat is not Repeat.WITH_KEY:
+            raise ValueError(f"idempotency_key is for POST and PATCH; {operation.name} is a {operation.method}")
+        _check_key(key)
+
+
+def _check_timeout(timeout: float) -> None:
+    if not isinstance(timeout, int | float):
+        raise TypeError(f"timeout takes seconds, not {type(timeout).__name__}")
+    if not timeout > 0:
+        raise ValueError("timeout takes seconds, more than 0, or None")
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    if not isinstance(headers, Mapping):
+        raise TypeError(f"headers takes a mapping, not {type(headers).__name__}")
+    for name, value in headers.items():
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise TypeError("headers takes a mapping of strings to strings")
+        if not _HEADER_NAME.fullmatch(name) or not value.isprintable():
+            raise ValueError("headers takes names as HTTP has them, and printable values")
+        if name.lower() in _OWN_HEADERS:
+            raise ValueError(f"headers takes headers of your own; {name} is the client's")
+
+
+def _check_key(key: str) -> None:
+    if not isinstance(key, str):
+        raise TypeError(f"idempotency_key takes a string, not {type(key).__name__}")
+    if not _GUID.fullmatch(key):
+        raise ValueError("idempotency_key takes a GUID, such as str(uuid.uuid4())")
+
+
+def make_request(
+    operation: Operation[object],
+    path: tuple[str, ...],
+    query: Query | None,
+    body: object | None,
+    key: str | None,
+    options: CallOptions,
+) -> Request:
+    """The request of a call, which is sent as it is however often it takes.
+
+    Raises TypeError or ValueError for values that a path or query cannot hold.
+    """
+    headers = _STANDING_HEADERS.copy()
+    if options:
+        headers.update(options.get("headers", {}))
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    data = None
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+        data = _codec.encode(body)
+    target = operation.fill(path)
+    if query:
+        target += _query_string(query)
+    return Request(operation.method, target, headers, data)
+
+
+def _query_string(query: Query) -> str:
+    pairs = [f"{name}={_quoted(name, value)}" for name, value in query.items() if value is not None]
+    return "?" + "&".join(pairs) if pairs else ""
+
+
+def _quoted(name: str, value: str | int) -> str:
+    if not isinstance(value, str | int):
+        raise TypeError(f"{name} takes a string or a whole number, not {type(value).__name__}")
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} takes text without lone surrogates") from None
