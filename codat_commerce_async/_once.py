@@ -154,8 +154,9 @@ class _Write(Generic[FoundT]):
         self._given = given
         self._first_sent: float | None = None
         self._requested_at: datetime | None = None
-        self._key_since: float | None = None
+        self._key_since: tuple[float, float] | None = None
         self._used = given
+        self._answered = False
         self._pauses = iter(_PAUSES)
         self._in_progress_since: float | None = None
         self._failure: CodatError = TransportError("Codat may have forgotten the idempotency key by now")
@@ -165,7 +166,7 @@ class _Write(Generic[FoundT]):
         if self._first_sent is None:
             self._first_sent = local
         if self._key_since is None:
-            self._key_since = self._where.time() - max(0.0, self._where.now() - local)
+            self._key_since = self._where.time() - max(0.0, self._where.now() - local), local
         self._used = True
 
     def take_new_key(self) -> None:
@@ -179,7 +180,9 @@ class _Write(Generic[FoundT]):
         """Seconds for which the key is sure to be remembered; None for one that was not used yet, as far as known."""
         if self._key_since is None:
             return None
-        return KEY_LIFETIME - (self._where.time() - self._key_since)
+        # The one clock stands still while the machine is suspended, the other may be set back.
+        passed, local = self._key_since
+        return KEY_LIFETIME - max(self._where.time() - passed, self._where.now() - local)
 
     def doubt(self, error: CodatError) -> Doubt | None:
         """Why it is not known now whether the write happened; None when the error says that it did not."""
@@ -187,6 +190,7 @@ class _Write(Generic[FoundT]):
         if doubt is None:
             return None
         self._failure = error
+        self._answered = self._answered or doubt is Doubt.ANSWERED
         if self._requested_at is None and self._first_sent is None and isinstance(error, OutcomeUnknownError):
             self._requested_at = error.requested_at
         self.was_asked_at(error.attempts[0].started_at.timestamp() if error.attempts else self._where.now())
@@ -220,7 +224,7 @@ class _Write(Generic[FoundT]):
             raise self.unknown() from trouble
         if len(possible) == 1 and self._is_ours(possible[0]):
             return possible[0]
-        if possible or doubt not in {Doubt.REFUSED, Doubt.STALE}:
+        if possible or self._answered or doubt not in {Doubt.REFUSED, Doubt.STALE}:
             raise self.unknown(possible)
         return None
 

@@ -94,13 +94,14 @@ class World:
         self.within: list[float | None] = []
         self.looked_at: list[float] = []
         self.ahead = 0.0
+        self.suspended = 0.0
         self.keys = 0
 
     def time(self) -> float:
         return time()
 
     def now(self) -> float:
-        return EPOCH + time()
+        return EPOCH + time() + self.suspended
 
     def server_time(self, local: float) -> datetime:
         return datetime.fromtimestamp(local + self.ahead, UTC)
@@ -379,6 +380,25 @@ async def test_a_key_that_grew_old_on_the_way_is_replaced_when_nothing_was_done(
     assert await world.write() == "done"
     assert world.asked == ["key-1", "key-2"]
     assert len(world.looked_at) == 3
+
+
+async def test_a_key_that_grew_old_while_the_machine_was_suspended_is_not_used_again() -> None:
+    class Suspended(World):
+        async def sleep(self, seconds: float) -> None:
+            # The loop's clock does not notice.
+            self.suspended = 7200.0
+            await super().sleep(seconds)
+
+    ours = begun(0.05)
+    world = Suspended(lost, "twice", seen=[ours])
+    assert await world.write() is ours
+    assert world.asked == ["key-1"]
+
+
+async def test_what_was_answered_is_never_asked_for_under_a_new_key_however_old_its_own() -> None:
+    world = World(unreadable, "twice", takes=LIFETIME + 1.0)
+    error = await world.unknown()
+    assert (world.asked, error.candidates) == (["key-1"], ())
 
 
 async def test_no_pause_is_begun_that_would_end_too_late() -> None:
