@@ -14,7 +14,7 @@ from typing import Any, Unpack
 import pytest
 from opentelemetry import baggage, context, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
-from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.metrics import NoOpHistogram, NoOpMeter, NoOpMeterProvider
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
@@ -515,6 +515,14 @@ async def test_companies_are_told_if_asked_for_and_then_on_spans_only(telemetry:
     assert COMPANY not in " ".join(metric.to_json() for metric in telemetry.metrics.values())
 
 
+async def test_a_query_in_an_operations_path_is_left_out(telemetry: Telemetry) -> None:
+    codat, transport = client_of(reply(), hooks=telemetry.hooks())
+    await codat.call(Operation("start", "GET", "/start?passcode={passcode}", object), "a-passcode")
+    assert transport.sent[0].target == "/start?passcode=a-passcode"
+    assert telemetry.requests[0].name == "GET /start"
+    assert "passcode" not in everything(telemetry)
+
+
 async def test_an_operation_of_no_company_has_none(telemetry: Telemetry) -> None:
     codat, _ = client_of(reply(), hooks=telemetry.hooks(record_company_id=True))
     await codat.call(Operation("all", "GET", "/companies", object))
@@ -653,6 +661,30 @@ class BrokenSampler(Sampler):
 class BrokenPropagator(W3CBaggagePropagator):
     def inject(self, *args: Any, **kwargs: Any) -> None:
         raise ValueError("broken down")
+
+
+class BrokenHistogram(NoOpHistogram):
+    def record(self, *args: Any, **kwargs: Any) -> None:
+        raise ValueError("broken down")
+
+
+class BrokenMeter(NoOpMeter):
+    def create_histogram(self, name: str, *args: Any, **kwargs: Any) -> NoOpHistogram:
+        return BrokenHistogram(name)
+
+
+class BrokenMeters(NoOpMeterProvider):
+    def get_meter(self, name: str, *args: Any, **kwargs: Any) -> BrokenMeter:
+        return BrokenMeter(name)
+
+
+async def test_meters_that_break_leave_no_span_open(telemetry: Telemetry) -> None:
+    hooks = telemetry_hooks(tracer_provider=telemetry.tracer_provider, meter_provider=BrokenMeters())
+    codat, _ = client_of(reply(200, [1]), hooks=hooks)
+    before = context.get_current()
+    assert await codat.call(GET, "c") == [1]
+    assert context.get_current() is before
+    assert [span.name for span in telemetry.spans] == [f"GET {PATH}", "codat a-read"]
 
 
 Breaking = Callable[[], tuple[Telemetry, TextMapPropagator | None]]

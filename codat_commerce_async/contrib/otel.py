@@ -202,6 +202,7 @@ class _Telemetry:
         self._calls: dict[int, _Call] = {}
 
     def call_started(self, event: CallStarted) -> None:
+        endpoint = self._endpoint(event.server, event.method, event.path)
         operation = {"codat.operation": event.operation}
         company = {}
         if self._record_company_id and event.company_id is not None:
@@ -213,7 +214,6 @@ class _Telemetry:
             context.get_current(),
             _nanoseconds(event.at),
         )
-        endpoint = self._endpoint(event.server, event.method, event.path)
         self._calls[event.call_id] = _Call(block, endpoint, operation, company)
 
     def request_started(self, event: RequestStarted) -> None:
@@ -235,12 +235,14 @@ class _Telemetry:
         if request is None:
             return
         came_to = _came_to(event)
-        # While the span is current, so that exemplars lead to it.
-        self._instruments.request_duration.record(event.elapsed, {**call.endpoint.of_metric, **came_to})
-        self._instruments.active_requests.add(-1, call.endpoint.of_metric)
         if event.correlation_id is not None:
             request.span.set_attribute("codat.correlation_id", event.correlation_id)
-        request.end(event.elapsed, came_to)
+        try:
+            # While the span is current, so that exemplars lead to it.
+            self._instruments.active_requests.add(-1, call.endpoint.of_metric)
+            self._instruments.request_duration.record(event.elapsed, {**call.endpoint.of_metric, **came_to})
+        finally:
+            request.end(event.elapsed, came_to)
 
     def retried(self, event: Retried) -> None:
         self._instruments.retries.add(1, {"codat.operation": event.operation, "error.type": event.error_type})
@@ -251,8 +253,10 @@ class _Telemetry:
     def call_ended(self, event: CallEnded) -> None:
         call = self._calls.pop(event.call_id)
         failure = {} if event.error is None else {"error.type": event.error}
-        self._instruments.call_duration.record(event.elapsed, {**call.operation, **failure})
-        call.block.end(event.elapsed, {"codat.attempts": event.attempts, **failure})
+        try:
+            self._instruments.call_duration.record(event.elapsed, {**call.operation, **failure})
+        finally:
+            call.block.end(event.elapsed, {"codat.attempts": event.attempts, **failure})
 
     def _block(self, name: str, kind: SpanKind, attributes: Attributes, within: Context, start: int) -> _Block:
         return _Block(self._tracer.start_span(name, within, kind, attributes, start_time=start), within, start)
