@@ -70,7 +70,9 @@ def correlation_id(headers: Mapping[str, str]) -> str | None:
 
 
 def _count(text: str | None) -> int | None:
-    return int(text) if text is not None and _COUNT.fullmatch(text.strip()) else None
+    # What strip takes for space is more than int does.
+    digits = text.strip() if text is not None else ""
+    return int(digits) if _COUNT.fullmatch(digits) else None
 
 
 def _reset(text: str | None, observed_at: datetime) -> datetime | None:

@@ -120,7 +120,9 @@ def test_an_answer_that_says_nothing_of_a_quota_has_none() -> None:
     assert _headers.rate_limit({"X-Other": "1"}, NOW) is None
 
 
-@pytest.mark.parametrize(("text", "count"), [("0", 0), (" 12 ", 12), ("9" * 5000, None), ("-1", None), ("٣", None)])
+@pytest.mark.parametrize(
+    ("text", "count"), [("0", 0), (" 12 ", 12), ("12\x1f", 12), ("9" * 5000, None), ("-1", None), ("٣", None)]
+)
 def test_what_remains_is_read_or_unknown(text: str, count: int | None) -> None:
     assert _headers.remaining({"X-Rate-Limit-Remaining": text}) == count
 
