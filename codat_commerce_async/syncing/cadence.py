@@ -36,6 +36,8 @@ _PRIOR_AGE = 60.0
 _PRIOR_WEIGHT = 1.0
 # A thousandth of a span is as exactly as a look needs to be placed.
 _HALVINGS = 10
+# An end is known to within such a share of what the sync took; more often is not worth it, however cheap a look is.
+_FINENESS = 0.01
 # The longest that a young sync goes without a look; an old one goes without for as long again as it has run.
 _LONGEST = 600.0
 # A price changed by less than this factor is not worth reordering for, ...
@@ -95,13 +97,27 @@ class Durations:
     def seconds_left(self, age: float, share: float) -> float:
         """After how many more seconds only this share of the syncs of this age still runs."""
         hazard, reached = -math.log(share), age
+        rates = self._likely_rates()
         for index in range(bisect_right(_EDGES, age), len(_EDGES)):
-            span = self._rates[index] * (_EDGES[index] - reached)
+            span = rates[index] * (_EDGES[index] - reached)
             if span >= hazard:
-                return reached + hazard / self._rates[index] - age
+                return reached + hazard / rates[index] - age
             hazard -= span
             reached = _EDGES[index]
-        return reached + hazard / self._rates[-1] - age
+        return reached + hazard / rates[-1] - age
+
+    def _likely_rates(self) -> list[float]:
+        """The hazards for a guess at the end: where little was seen, much as at the next younger age.
+
+        To go on looking one has to believe in long ones that were never seen; a guess need not.
+        """
+        rates = []
+        rate = _PRIOR_RATE
+        for index, (ends, exposure) in enumerate(zip(self._ends, self._exposure, strict=True)):
+            seen_ends, seen_exposure = ends - _PRIOR_WEIGHT, exposure - _PRIOR_WEIGHT / _prior(index)
+            rate = (seen_ends + _PRIOR_WEIGHT) / (seen_exposure + _PRIOR_WEIGHT / rate)
+            rates.append(rate)
+        return rates
 
 
 def _prior(index: int) -> float:
@@ -270,7 +286,8 @@ class Cadence(Generic[T]):
         return self._heap[0][0] if self._heap else math.inf
 
     def _again(self, entry: _Entry[T], now: float, not_before: float) -> None:
-        entry.rest_until = now + self._gap + self._spread(self._gap / 4)
+        gap = max(self._gap, _FINENESS * entry.age)
+        entry.rest_until = now + gap + self._spread(gap / 4)
         entry.floor = not_before
         self._place(entry, now if entry.hinted else None)
 
@@ -282,7 +299,8 @@ class Cadence(Generic[T]):
 
     def _due(self, entry: _Entry[T]) -> float:
         age = min(self.durations.age_of_worth(entry.age, self._price), max(2 * entry.age, _LONGEST))
-        return max(min(entry.started + age, entry.deadline), entry.rest_until, entry.floor)
+        worth_it = max(entry.started + age, entry.rest_until)
+        return max(min(worth_it, entry.deadline), entry.floor)
 
     def _spread(self, seconds: float) -> float:
         return self._random.uniform(0.0, seconds)

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import cast
 
-from codat_commerce_async._operation import Operation
 from codat_commerce_async.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -38,14 +37,14 @@ _HANDS = 32
 # How many of them may be starts. One that has to be settled, or kept for tomorrow's quota, takes its time, and looks
 # must go on meanwhile.
 _STARTING_HANDS = 24
+# What is kept of the day's requests for every sync that runs, so that starts do not take its last looks.
+_RESERVED = 2
 # How long nothing is sent when the day's quota is spent and nobody says until when.
 _UNSAID_PAUSE = 60.0
 # What concerns not one company but all of them.
 _ENDS_RUN = (AuthenticationError, ClientClosedError, JournalError, WrongEventLoopError)
 # The share of the places that may be taken before they are what starts wait for.
 _CROWDED = 0.9
-# Only to see whether an id can be a part of a path.
-_ANY = Operation("sync", "GET", "/companies/{companyId}", object)
 
 
 @dataclass(slots=True)
@@ -131,7 +130,7 @@ class Conductor:
             raise _first_of(group) from None
         finally:
             self._api.unfollow_hints(self._hinted)
-            self._api.reserve(-len(self._running))
+            self._api.reserve(-_RESERVED * len(self._running))
 
     def stop(self) -> None:
         """Begin nothing more; what is being asked for is seen through."""
@@ -218,6 +217,10 @@ class Conductor:
 
     async def _start(self, ask: Ask) -> None:
         request, began = ask.request, self._api.time()
+        if ask.flaw is not None:
+            # A company like any other that cannot be synced, and no reason to stop with the others.
+            await self._conclude(_not_begun(request, CodatError(ask.flaw), 0.0))
+            return
         if ask.handle is not None:
             self._counts.resumed += 1
             age = max(0.0, self._api.now() - ask.first_asked) if ask.first_asked is not None else 0.0
@@ -234,11 +237,6 @@ class Conductor:
             await self._note_running(request, handle)
 
     async def _started(self, ask: Ask) -> SyncHandle:
-        try:
-            _ANY.fill((ask.request.company_id,))
-        except ValueError as error:
-            # A company like any other that cannot be synced, and no reason to stop with the others.
-            raise CodatError(str(error)) from None
         options = cast("CallOptions", self._options.copy())
         if ask.key is not None:
             options["idempotency_key"] = ask.key
@@ -265,15 +263,7 @@ class Conductor:
             # What was refused for the quota was not done, unless it had been sent before.
             self.intake.put_back(ask if cause is not error else Ask(request))
             return
-        outcome = SyncOutcome(
-            request=request,
-            handle=error.handle if isinstance(error, OutcomeUnknownError) else None,
-            status=None,
-            error=error,
-            looks=0,
-            elapsed=self._api.time() - began,
-        )
-        await self._end(outcome)
+        await self._end(_not_begun(request, error, self._api.time() - began))
 
     def _follow(self, request: SyncRequest, handle: SyncHandle, asked_at: float, age: float) -> None:
         """Follow a sync from here on; what was asked for before a restart has run for some time, its `age`."""
@@ -281,7 +271,7 @@ class Conductor:
         running = _Running(request, Watcher(self._api, handle, self._timeout, self._options), asked_at)
         self._running[request.company_id] = running
         del self._starting[request.company_id]
-        self._api.reserve(1)
+        self._api.reserve(_RESERVED)
         deadline = math.inf if self._timeout is None else now + self._timeout
         self.cadence.add(running, now - age, now, deadline=deadline)
         self._ring()
@@ -334,12 +324,15 @@ class Conductor:
 
     async def _end(self, outcome: SyncOutcome) -> None:
         """Note an outcome, and hand it over; until it is noted it has none."""
-        company_id = outcome.company_id
         if self._journal is not None:
             await self._journal.ended(outcome, self._api.now())
+        await self._conclude(outcome)
+
+    async def _conclude(self, outcome: SyncOutcome) -> None:
+        company_id = outcome.company_id
         self._starting.pop(company_id, None)
         if self._running.pop(company_id, None) is not None:
-            self._api.reserve(-1)
+            self._api.reserve(-_RESERVED)
         self.intake.release(company_id)
         self._counts.end(outcome)
         await self._tell(outcome)
@@ -376,6 +369,12 @@ class Conductor:
         if self._most_running is None:
             return False
         return len(self._running) + len(self._starting) >= _CROWDED * self._most_running
+
+
+def _not_begun(request: SyncRequest, error: CodatError, elapsed: float) -> SyncOutcome:
+    """The outcome of a company that was not started, or not for sure."""
+    handle = error.handle if isinstance(error, OutcomeUnknownError) else None
+    return SyncOutcome(request=request, handle=handle, status=None, error=error, looks=0, elapsed=elapsed)
 
 
 def _first_of(group: BaseExceptionGroup) -> BaseException:

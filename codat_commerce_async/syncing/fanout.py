@@ -155,12 +155,17 @@ class SyncRun:
         try:
             await self._work.run(self._journal)
         finally:
-            self._elapsed = self._seconds()
-            self._outcomes.put_nowait(None)
+            self._end()
+
+    def _end(self) -> None:
+        self._elapsed = self._seconds()
+        self._outcomes.put_nowait(None)
 
     async def _wind_up(self, task: asyncio.Task[None]) -> None:
         """Leave nothing behind: no task, no thread, no open file."""
         await asyncio.wait((task,))
+        # A task that was cancelled before its first step has not even done that.
+        self._end()
         if self._journal is not None:
             await self._journal.close()
 

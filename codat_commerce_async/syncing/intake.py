@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from codat_commerce_async._operation import Operation
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing.journal import Entry, Journal
 from codat_commerce_async.syncing.request import SyncRequest
@@ -21,16 +22,22 @@ Companies = Iterable[str | SyncRequest] | AsyncIterable[str | SyncRequest]
 _MOST_HELD = 1000
 # What an error that a journal names leaves open; every other one settles that no sync was started.
 _OPEN_ERRORS = frozenset({"OutcomeUnknownError", "DecodeError", "ClientClosedError"})
+# Only to see whether an id can be a part of a path.
+_ANY = Operation("sync", "GET", "/companies/{companyId}", object)
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A sync to ask for; `key` was used for it since `first_asked` (epoch seconds), `handle` is what came of it."""
+    """A sync to ask for; `key` was used for it since `first_asked` (epoch seconds), `handle` is what came of it.
+
+    `flaw` says why it cannot be asked for.
+    """
 
     request: SyncRequest
     key: str | None = None
     first_asked: float | None = None
     handle: SyncHandle | None = None
+    flaw: str | None = None
 
     @classmethod
     def after(cls, entry: Entry) -> "Ask":
@@ -94,6 +101,10 @@ class Intake:
         async with aclosing(_requests(self._companies)) as requests:
             async for request in requests:
                 self._read += 1
+                flaw = _flaw(request)
+                if flaw is not None:
+                    await self._offer(Ask(request, flaw=flaw))
+                    continue
                 entry = await journal.find(request) if journal is not None else None
                 ended_now = journal is not None and entry is not None and entry.run == journal.run
                 if entry is not None and entry.is_finished and not ended_now:
@@ -164,6 +175,15 @@ class Intake:
         if active is not None:
             return active
         return next((ask.request for ask in self._next if ask.request.company_id == company_id), None)
+
+
+def _flaw(request: SyncRequest) -> str | None:
+    """Why the company's id can be no part of a path, if so."""
+    try:
+        _ANY.fill((request.company_id,))
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 async def _requests(companies: Companies) -> AsyncGenerator[SyncRequest, None]:

@@ -1,0 +1,86 @@
+"""A simulated Codat with many companies, and a client of it, for fan-outs in virtual time."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from random import Random
+
+from codat_commerce_async import CodatCommerce
+from codat_commerce_async.policies import Quota
+from codat_commerce_async.simulator import Faults, RequestQuota, Simulator
+from codat_commerce_async.simulator.in_memory import InMemoryTransport
+from codat_commerce_async.simulator.virtual_time import loop_wall_clock
+from codat_commerce_async.syncing.fanout import SyncRun
+from codat_commerce_async.syncing.outcome import SyncOutcome
+
+__all__ = ["Codat", "own_tasks", "own_threads"]
+
+MORNING = 1_705_305_600.0  # 2024-01-15T08:00:00Z
+LATENCY = 0.2
+
+
+class Codat:
+    """The simulator, the ids of its companies, and clients of it that come and go as processes do."""
+
+    def __init__(
+        self,
+        companies: int,
+        *,
+        seed: int = 1,
+        faults: Faults | None = None,
+        per_day: int | None = None,
+        start: float = MORNING,
+        durations: Callable[[Random], float] = lambda chance: chance.uniform(5.0, 60.0),
+        visibility_delay: float = 0.0,
+    ) -> None:
+        self.clock = loop_wall_clock(start)
+        self.random = Random(seed)
+        self.simulator = Simulator(
+            now=self.clock,
+            seed=seed,
+            faults=faults,
+            durations=durations,
+            outcomes={2000: 1.0},
+            visibility_delay=visibility_delay,
+            quota=RequestQuota(per_minute=1000, per_day=per_day),
+        )
+        self.ids = [self.simulator.add_linked_company() for _ in range(companies)]
+        self.requests = 0
+
+    def client(self, quota: Quota | None = None) -> CodatCommerce:
+        """A client of this Codat."""
+        transport = InMemoryTransport(self.simulator, latency=self._latency)
+        return CodatCommerce("key", transport=transport, wall_clock=self.clock, random=self.random, quota=quota)
+
+    def _latency(self) -> float:
+        self.requests += 1
+        return self.random.uniform(0.5, 1.5) * LATENCY
+
+    @property
+    def started(self) -> set[str]:
+        """The companies that a sync was started of."""
+        return {one for one in self.ids if self.simulator.syncs_started(one)}
+
+    @property
+    def started_twice(self) -> list[str]:
+        return [one for one in self.ids if self.simulator.syncs_started(one) > 1]
+
+    def delay(self, outcome: SyncOutcome) -> float:
+        """Seconds since the end of the company's newest sync."""
+        return self.simulator.now() - self.simulator.syncs(outcome.company_id)[-1].ends
+
+    def unaccounted(self, run: SyncRun, outcomes: Sequence[SyncOutcome]) -> set[str]:
+        """The companies that were started and that a run says nothing of, or says two things."""
+        told = [outcome.company_id for outcome in outcomes]
+        told += [handle.company_id for handle in run.running] + [company_id for company_id, _ in run.unsettled]
+        return (self.started - set(told)) | {one for one in told if told.count(one) > 1}
+
+
+def own_tasks() -> set[asyncio.Task[object]]:
+    """The tasks beside the current one."""
+    return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+
+
+def own_threads() -> list[str]:
+    """The threads that a journal has left."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("codat")]
