@@ -378,6 +378,16 @@ async def test_a_closed_transport_opens_no_session() -> None:
     gc.collect()  # an open session would warn here
 
 
+async def test_a_closed_transport_leaves_a_borrowed_session_in_peace() -> None:
+    async with wire.WireServer([]) as server, aiohttp.ClientSession() as session:
+        transport = AiohttpTransport(server.url, Credentials(KEY, None), session=session)
+        await transport.aclose()
+        with pytest.raises(ClientClosedError, match="the client is closed"):
+            await transport.send(get(), SOON)
+        assert not session.closed
+    assert server.connections == 0
+
+
 async def test_closing_in_the_middle_of_an_exchange_ends_it() -> None:
     async with wire.WireServer([wire.NEVER_ANSWER]) as server, transport_to(server) as transport:
         exchange = asyncio.ensure_future(transport.send(post(), SOON))
