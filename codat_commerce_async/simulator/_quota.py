@@ -68,7 +68,7 @@ class QuotaLedger:
         self._turn_day(now)
         if not self.remaining(now):
             self._reach(now)
-            raise _too_many(self._reset(now) - now)
+            raise _too_many(self.reset(now) - now)
         if self._quota.per_minute is not None:
             _slide(self._granted, now)
             if len(self._granted) >= self._quota.per_minute:
@@ -94,6 +94,20 @@ class QuotaLedger:
         self._turn_day(now)
         self._used = limit - remaining
 
+    @property
+    def per_minute(self) -> int | None:
+        """The requests that any 60 seconds allow."""
+        return self._quota.per_minute
+
+    def last_minute(self, now: float) -> int:
+        """The requests of the last 60 seconds, refused ones included."""
+        _slide(self._arrived, now)
+        return len(self._arrived)
+
+    def reset(self, now: float) -> float:
+        """When the day ends."""
+        return (now // DAY + 1) * DAY
+
     def headers(self, now: float) -> dict[str, str]:
         """The `X-Rate-Limit-*` headers of an answer."""
         limit = self.limit()
@@ -102,7 +116,7 @@ class QuotaLedger:
         return {
             "X-Rate-Limit-Limit": str(limit),
             "X-Rate-Limit-Remaining": str(self.remaining(now)),
-            "X-Rate-Limit-Reset": self._written(self._reset(now)),
+            "X-Rate-Limit-Reset": self._written(self.reset(now)),
         }
 
     def _turn_day(self, now: float) -> None:
@@ -123,11 +137,8 @@ class QuotaLedger:
         return {
             "dailyQuota": self.limit(),
             "quotaRemaining": self.remaining(now),
-            "expiryDate": plain_timestamp(self._reset(now)),
+            "expiryDate": plain_timestamp(self.reset(now)),
         }
-
-    def _reset(self, now: float) -> float:
-        return (now // DAY + 1) * DAY
 
     def _written(self, reset: float) -> str:
         match self._quota.reset_format:

@@ -128,13 +128,14 @@ class Connection:
 class Company:
     """A merchant, with all that Codat knows of it.
 
-    `syncs` are in the order of their start; `open` are those that may still run, `synced_to` is how far the
-    successful ones reach, and `written` their periods, merged.
+    `number` counts companies as they were created. `syncs` are in the order of their start; `open` are those that
+    may still run, `synced_to` is how far the successful ones reach, and `written` their periods, merged.
     """
 
     id: str
     name: str
     created: float
+    number: int = 0
     description: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
     connections: dict[str, Connection] = field(default_factory=dict)

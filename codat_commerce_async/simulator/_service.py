@@ -74,6 +74,8 @@ class Service:
     ) -> None:
         self.faults = faults
         self.requests: deque[SeenRequest] = deque(maxlen=log_size)
+        self.seen = 0
+        self.faulty = 0
         self.outdated_keys: set[str] = set()
         self._world = world
         self._clock = clock
@@ -93,10 +95,10 @@ class Service:
         seen = _seen(request, operation, fault, now)
         instead = on_the_way_in(fault, http_date(now))
         if instead is not None:
-            self.requests.append(replace(seen, status=instead.status or None))
+            self._log(replace(seen, status=instead.status or None))
             return instead
         answer, replayed = self._admitted(request, matched, fault, now)
-        self.requests.append(replace(seen, status=answer.status, replayed=replayed))
+        self._log(replace(seen, status=answer.status, replayed=replayed))
         answer = replace(answer, headers=self._headers(answer, now, fault))
         return on_the_way_back(fault, answer) if fault else answer
 
@@ -104,6 +106,11 @@ class Service:
         """Take another API key from now on; the old one is refused with 403."""
         self.outdated_keys.add(self._api_key)
         self._api_key = api_key
+
+    def _log(self, seen: SeenRequest) -> None:
+        self.requests.append(seen)
+        self.seen += 1
+        self.faulty += seen.fault is not None
 
     def _admitted(
         self,

@@ -13,11 +13,13 @@ from codat_commerce_async.simulator._clock import Clock
 from codat_commerce_async.simulator._configuration import flaws
 from codat_commerce_async.simulator._exchange import Request, Response, SeenRequest
 from codat_commerce_async.simulator._faults import Faults, FaultSource, Planned
+from codat_commerce_async.simulator._page import browsed
 from codat_commerce_async.simulator._present import present_company
 from codat_commerce_async.simulator._quota import QuotaLedger, RequestQuota
 from codat_commerce_async.simulator._records import STATUSES, Company, Outcome, Sync
 from codat_commerce_async.simulator._server import Server
 from codat_commerce_async.simulator._service import Service
+from codat_commerce_async.simulator._state import present_state
 from codat_commerce_async.simulator._syncs import Asked, SyncRules, period_to_latest, usual_duration
 from codat_commerce_async.simulator._world import World
 
@@ -80,7 +82,7 @@ class Simulator:
             log_size=log_size,
             seed=seed,
         )
-        self._server = Server(self.handle, port)
+        self._server = Server(lambda request: browsed(request, self.state) or self.handle(request), port)
 
     async def __aenter__(self) -> Self:
         await self._server.start()
@@ -222,6 +224,11 @@ class Simulator:
         """Take another API key from now on; the old one is answered with 403."""
         self._service.rotate_key(api_key)
         self.api_key = api_key
+
+    def state(self) -> Mapping[str, object]:
+        """Counts, and the latest of everything, as the page on the simulator's address shows them."""
+        self._settle()
+        return present_state(self._world, self._quota, self._service, self._clock)
 
     @property
     def requests(self) -> Sequence[SeenRequest]:

@@ -17,6 +17,7 @@ from codat_commerce_async.simulator._present import (
 )
 from codat_commerce_async.simulator._records import Company, Connection, Sync, succeeded
 from codat_commerce_async.simulator._syncs import Asked, SyncRules, Syncs, period_to_latest
+from codat_commerce_async.simulator._tally import Tally
 from codat_commerce_async.simulator._texts import Texts
 
 __all__ = ["World"]
@@ -40,6 +41,7 @@ class World:
         self.client_id = self.new_id()
         self.companies: dict[str, Company] = {}
         self.syncs = Syncs(seed, rules)
+        self.tally = Tally()
         self.texts = Texts()
         self.visible_accounts: dict[str, list[str] | None] = {}
         self.events: deque[dict[str, object]] = deque(maxlen=_EVENTS_KEPT)
@@ -50,6 +52,7 @@ class World:
         self._daily_schedule = daily_schedule
         self._agenda: list[tuple[float, int, Callable[[float], None]]] = []
         self._numbered = 0
+        self._created = 0
 
     def new_id(self) -> str:
         """An id that nothing had before."""
@@ -77,10 +80,12 @@ class World:
 
     def add_company(self, now: float, name: str, company_id: str | None = None) -> Company:
         """Create a company."""
-        company = Company(self.new_id() if company_id is None else company_id, name, now)
+        company = Company(self.new_id() if company_id is None else company_id, name, now, self._created)
         if company.id in self.companies:
             raise ValueError(f"there is a company {company.id} already")
+        self._created += 1
         self.companies[company.id] = company
+        self.tally.note(company)
         self.emit("company.created", now, present_company_details(company))
         if self._daily_schedule:
             self._schedule_daily(company, now)
@@ -90,6 +95,7 @@ class World:
         """Delete a company with everything it has."""
         company = self.companies.pop(company_id)
         self.linked_companies -= company.linked
+        self.tally.drop(company)
         self.syncs.forget(company)
         self.emit("company.deleted", now, present_company_details(company))
 
@@ -126,6 +132,8 @@ class World:
     ) -> Sync:
         """Start a sync."""
         sync = self.syncs.begin(company, now, asked)
+        self.tally.begin(sync)
+        self.tally.note(company)
         if sync.ends <= now:
             self._end(sync, now)
         elif sync.ends < float("inf"):
@@ -152,6 +160,8 @@ class World:
         if company is None or sync not in company.open:
             return
         self.syncs.end(company, sync)
+        self.tally.end(sync)
+        self.tally.note(company)
         if sync.origin == "schedule":
             self._count_failed_day(company, sync)
         self._emit_end(company, sync, at)

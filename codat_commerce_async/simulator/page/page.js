@@ -1,0 +1,202 @@
+// Asks the simulator every second how it is, and shows that. Everything it is told is text, never markup.
+
+const PERIOD = 1000;
+const PATIENCE = 5000;
+
+const at = (id) => document.getElementById(id);
+const number = new Intl.NumberFormat("en-US");
+const clock = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium", timeZone: "UTC" });
+const WORDS = { idle: "no sync yet", running: "syncing", succeeded: "synced", failed: "failed" };
+const FAILURES = 4000;
+
+let latest = null;
+
+function say(element, text) {
+  // Only what changes is touched, so that a selection stays and nothing is painted anew.
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function made(name, text = "", given = "") {
+  const element = document.createElement(name);
+  element.textContent = text;
+  if (given) element.className = given;
+  return element;
+}
+
+function mark(state) {
+  const shape = made("span", "", "mark");
+  shape.dataset.state = state;
+  shape.setAttribute("aria-hidden", "true");
+  return shape;
+}
+
+function span(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  if (whole < 100) return `${whole} s`;
+  if (whole < 6000) return `${Math.floor(whole / 60)} min`;
+  return whole < 172800 ? `${Math.floor(whole / 3600)} h` : `${Math.floor(whole / 86400)} d`;
+}
+
+// A row stays the element that it is for as long as its key is there; it is redrawn only when its look changes.
+function fill(body, items, keyOf, lookOf, draw) {
+  const known = new Map(Array.from(body.children, (row) => [row.dataset.key, row]));
+  const rows = items.map((item) => {
+    const key = String(keyOf(item));
+    const row = known.get(key) ?? made("tr");
+    const look = lookOf(item);
+    if (row.dataset.look !== look) {
+      row.dataset.key = key;
+      row.dataset.look = look;
+      row.replaceChildren(...draw(item));
+    }
+    return row;
+  });
+  const same = rows.length === body.children.length && rows.every((row, place) => row === body.children[place]);
+  if (!same) body.replaceChildren(...rows);
+}
+
+function cell(parts, given = "", title = "") {
+  const element = made("td", "", given);
+  element.append(...parts);
+  if (title) element.title = title;
+  return element;
+}
+
+function showCompanies({ companies }) {
+  for (const state of Object.keys(WORDS)) say(at(`companies-${state}`), number.format(companies[state]));
+  const shown = companies.latest.length;
+  const some = shown < companies.total ? `, the ${shown} latest shown` : "";
+  say(at("companies-note"), `${number.format(companies.total)} in all, ${number.format(companies.linked)} linked${some}`);
+  showTiles(companies);
+  fill(at("companies"), companies.latest, (one) => one.id, JSON.stringify, (one) => [
+    cell([one.name], "", `${one.name} ${one.id}`),
+    cell([mark(one.state), WORDS[one.state]]),
+    cell([one.platforms.join(", ") || "nothing"]),
+  ]);
+}
+
+function showTiles(companies) {
+  const tiles = at("tiles");
+  while (tiles.children.length > companies.latest.length) tiles.lastChild.remove();
+  while (tiles.children.length < companies.latest.length) tiles.append(mark("idle"));
+  companies.latest.forEach((one, place) => {
+    const tile = tiles.children[place];
+    const title = `${one.name}: ${WORDS[one.state]}`;
+    if (tile.title !== title) tile.title = title;
+    if (tile.dataset.state !== one.state) tile.dataset.state = one.state;
+  });
+  const counts = Object.entries(WORDS).map(([state, word]) => `${companies[state]} ${word}`);
+  const label = companies.total ? `Companies by their newest sync: ${counts.join(", ")}` : "No companies yet";
+  if (tiles.getAttribute("aria-label") !== label) tiles.setAttribute("aria-label", label);
+}
+
+function showMeter(name, value, most, text, bounds) {
+  say(at(`${name}-text`), text);
+  const meter = at(name);
+  meter.hidden = most === null;
+  if (most !== null) Object.assign(meter, { max: Math.max(1, most), ...bounds(most), value });
+}
+
+function showQuota({ quota, now }) {
+  const { perDay, leftToday, perMinute, lastMinute } = quota;
+  const day = perDay === null ? "unbounded" : `${number.format(leftToday)} of ${number.format(perDay)}`;
+  const minute = number.format(lastMinute) + (perMinute === null ? "" : ` of ${number.format(perMinute)}`);
+  showMeter("day", leftToday, perDay, day, (most) => ({ low: most * 0.1, high: most * 0.3, optimum: most }));
+  showMeter("minute", lastMinute, perMinute, minute, (most) => ({ low: most * 0.9, high: most, optimum: 0 }));
+  const resets = perDay === null ? "" : `new day in ${span(quota.resets - now)}, `;
+  say(at("quota-note"), `${resets}busiest minute ${number.format(quota.busiestMinute)}`);
+}
+
+function syncState(sync) {
+  if (sync.ended === null) return "running";
+  return sync.code < FAILURES ? "succeeded" : "failed";
+}
+
+function showSyncs({ syncs, now }) {
+  const chosen = document.querySelector("input[name=which]:checked").value;
+  say(at("syncs-running"), number.format(syncs.running));
+  say(at("syncs-ended"), number.format(syncs.succeeded + syncs.failed));
+  say(at("syncs-failed"), number.format(syncs.failed));
+  const shown = syncs[chosen];
+  say(at("syncs-note"), shown.length ? `the latest ${shown.length}` : "");
+  at("no-syncs").hidden = shown.length > 0;
+  at("no-syncs").previousElementSibling.hidden = shown.length === 0;
+  const took = (sync) => span((sync.ended ?? now) - sync.started);
+  fill(at("syncs"), shown, (sync) => sync.id, (sync) => JSON.stringify([sync, took(sync)]), (sync) => {
+    const status = [mark(syncState(sync)), `${sync.code} ${sync.status}`];
+    if (sync.message) status.push(made("small", sync.message));
+    const company = [sync.company ?? "a deleted company"];
+    if (sync.origin !== "api") company.push(made("small", sync.origin === "schedule" ? "daily schedule" : "not asked for here"));
+    return [cell(company, "", `${sync.companyId}, sync ${sync.id}`), cell(status), cell([took(sync)], "number")];
+  });
+}
+
+function manner(request) {
+  if (request.status === null || request.status >= 500) return "bad";
+  return request.status < 300 && !request.fault ? "good" : "odd";
+}
+
+function showRequests({ requests, now }) {
+  const faulty = requests.faulty ? `, ${number.format(requests.faulty)} made to go wrong` : "";
+  say(at("requests-note"), `${number.format(requests.total)} in all${faulty}`);
+  at("no-requests").hidden = requests.latest.length > 0;
+  at("no-requests").previousElementSibling.hidden = requests.latest.length === 0;
+  const ago = (request) => span(now - request.time);
+  fill(at("requests"), requests.latest, (one) => one.number, ago, (request) => {
+    const answer = [made("span", request.status === null ? "none" : String(request.status), manner(request))];
+    if (request.replayed) answer.push(made("small", "replayed"));
+    if (request.fault) answer.push(made("small", request.fault.replaceAll("_", " ")));
+    const what = [`${request.method} `, request.operation || request.path];
+    return [cell(what, "", `${request.method} ${request.path}`), cell(answer), cell([ago(request)], "number")];
+  });
+}
+
+function show(state) {
+  const speed = state.speed === 1 ? "" : `, ${state.speed} times as fast`;
+  say(at("clock"), `${clock.format(state.now * 1000)} UTC${speed}`);
+  showCompanies(state);
+  showQuota(state);
+  showSyncs(state);
+  showRequests(state);
+}
+
+function tell(state, text) {
+  at("link").dataset.state = state;
+  say(at("link"), text);
+}
+
+const paused = () => at("pause").getAttribute("aria-pressed") === "true";
+
+async function look() {
+  try {
+    const answer = await fetch("/simulator/state", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    latest = await answer.json();
+  } catch {
+    tell("lost", "no answer");
+    return;
+  }
+  if (paused()) return;
+  show(latest);
+  tell("live", "live");
+}
+
+async function watch() {
+  for (;;) {
+    if (!paused() && !document.hidden) await look();
+    await new Promise((next) => setTimeout(next, PERIOD));
+  }
+}
+
+at("pause").addEventListener("click", () => {
+  const now = !paused();
+  at("pause").setAttribute("aria-pressed", String(now));
+  tell(now ? "paused" : "waiting", now ? "paused" : "connecting");
+  if (!now) look();
+});
+document.querySelector(".choice").addEventListener("change", () => latest && showSyncs(latest));
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && !paused()) look();
+});
+at("address").textContent = `CODAT_BASE_URL=${location.origin}`;
+watch();

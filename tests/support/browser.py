@@ -1,0 +1,159 @@
+"""A headless Chromium, driven through its DevTools protocol: https://chromedevtools.github.io/devtools-protocol/"""
+
+import base64
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+__all__ = ["Page", "chromium", "open_page", "running"]
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--remote-debugging-port=0",
+)
+_LISTENING = "DevTools listening on "
+_LARGEST_MESSAGE = 64 * 1024 * 1024
+_PATIENCE = 30.0
+_KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "ArrowRight": (39, ""), " ": (32, " ")}
+
+
+def chromium() -> str | None:
+    """Where a Chromium is on this machine, if one is."""
+    return next((found for name in _NAMES if (found := shutil.which(name))), None)
+
+
+@contextmanager
+def running(program: str, profile: Path) -> Iterator[str]:
+    """The address at which a browser of our own, with an empty profile, takes orders."""
+    command = [program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
+    with subprocess.Popen(  # noqa: S603 - the flags stand above
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as browser:
+        assert browser.stderr is not None
+        try:
+            said = []
+            for line in browser.stderr:
+                said.append(line)
+                if line.startswith(_LISTENING):
+                    break
+            else:
+                raise RuntimeError(f"Chromium did not start: {''.join(said)}")
+            yield line.removeprefix(_LISTENING).strip()
+        finally:
+            # Its helpers are in its own group, as it began a session.
+            os.killpg(browser.pid, signal.SIGKILL)
+
+
+class Page:
+    """One tab; `complaints` is what its console shows as a warning or an error."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.complaints: list[str] = []
+        self._socket = socket
+        self._numbers = itertools.count(1)
+        self._session: str | None = None
+
+    async def attach(self) -> None:
+        target = await self.call("Target.createTarget", url="about:blank")
+        attached = await self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Runtime", "Log", "Page", "Network"):
+            await self.call(f"{domain}.enable")
+
+    async def call(self, method: str, **parameters: Any) -> Any:
+        """What the browser answers to one command."""
+        number = next(self._numbers)
+        message = {"id": number, "method": method, "params": parameters}
+        await self._socket.send_json(message if self._session is None else {**message, "sessionId": self._session})
+        while True:
+            answer = json.loads(await self._socket.receive_str(timeout=_PATIENCE))
+            if answer.get("id") == number:
+                assert "error" not in answer, answer
+                return answer["result"]
+            self._hear(answer)
+
+    async def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression, awaited if it is a promise."""
+        answer = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    async def look_like(self, width: int, height: int, scheme: str = "light") -> None:
+        """Become a screen of this size, in a light or dark scheme."""
+        await self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        await self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    async def go(self, url: str) -> None:
+        await self.call("Page.navigate", url=url)
+
+    async def until(self, condition: str) -> None:
+        """Wait until a JavaScript condition holds; it is looked at whenever the document changes."""
+        await self.evaluate(
+            "new Promise((resolve, reject) => {"
+            f"const holds = () => {{ try {{ return {condition} }} catch {{ return false }} }};"
+            "if (holds()) return resolve();"
+            "const watching = new MutationObserver(() => { if (holds()) { watching.disconnect(); resolve(); } });"
+            "watching.observe(document, {subtree: true, childList: true, characterData: true, attributes: true});"
+            f"setTimeout(() => reject(new Error({json.dumps(condition)})), 10000); }})"
+        )
+
+    async def text(self) -> str:
+        """All that a reader sees."""
+        found = await self.evaluate("document.body.innerText")
+        assert isinstance(found, str)
+        return found
+
+    async def press(self, *keys: str) -> None:
+        """Press keys, as from a keyboard."""
+        for key in keys:
+            code, text = _KEYS[key]
+            typed = {"text": text} if text else {}
+            for kind in ("keyDown", "keyUp"):
+                await self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **typed)
+
+    async def screenshot(self) -> bytes:
+        """The whole page as a PNG."""
+        shot = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        return base64.b64decode(shot["data"])
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        parameters = event.get("params", {})
+        match event["method"]:
+            case "Log.entryAdded" if parameters["entry"]["level"] in {"warning", "error"}:
+                self.complaints.append(parameters["entry"]["text"])
+            case "Runtime.consoleAPICalled" if parameters["type"] in {"warning", "error", "assert"}:
+                self.complaints.append(str(parameters["args"]))
+            case "Runtime.exceptionThrown":
+                self.complaints.append(str(parameters["exceptionDetails"]))
+
+
+@asynccontextmanager
+async def open_page(address: str) -> AsyncIterator[Page]:
+    """A new tab of the browser at this address."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(address, max_msg_size=_LARGEST_MESSAGE) as socket,
+    ):
+        page = Page(socket)
+        await page.attach()
+        yield page
