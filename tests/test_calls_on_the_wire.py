@@ -119,9 +119,10 @@ async def test_a_429_that_asks_for_too_long_a_wait_is_raised_at_once(asked: str)
 async def test_a_spent_day_is_said_at_once_to_all_who_wait() -> None:
     spent = worded(429, Retry_After="7200", X_Rate_Limit_Remaining="0", X_Rate_Limit_Limit="1000")
     async with playing(spent) as (codat, _):
-        for _ in range(2):
-            with pytest.raises(QuotaExhaustedError) as caught:
-                await codat.sync.request("c")
+        with pytest.raises(QuotaExhaustedError):
+            await codat.sync.request("c")
+        with pytest.raises(QuotaExhaustedError) as caught:
+            await codat.sync.request("c")
         assert caught.value.retry_after == pytest.approx(7200, abs=1)
         assert codat.rate_limit is not None
         assert codat.rate_limit.limit == 1000

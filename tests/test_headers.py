@@ -92,8 +92,8 @@ def test_a_reset_is_read_in_every_form_that_was_seen(text: str) -> None:
     assert NOW == 1782907200
     limit = _headers.rate_limit({"X-Rate-Limit-Reset": text}, NOW - 3600)
     assert limit is not None
-    assert limit.reset == NOON
-    assert limit.reset.tzinfo is UTC
+    assert limit.reset is not None
+    assert (limit.reset, limit.reset.tzinfo) == (NOON, UTC)
 
 
 @pytest.mark.parametrize("text", ["", "never", "0", "-1", "1782907200s", "99999999999999999999", "nan", "9" * 5000])

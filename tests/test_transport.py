@@ -9,12 +9,13 @@ import pickle
 import socket
 import threading
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,9 +107,8 @@ async def test_a_redirect_is_an_answer_and_not_followed(status: int, method: str
 @pytest.mark.parametrize(
     ("encoding", "encode"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("identity", bytes)]
 )
-async def test_a_compressed_body_arrives_whole(encoding: str, encode: object) -> None:
+async def test_a_compressed_body_arrives_whole(encoding: str, encode: Callable[[bytes], bytes]) -> None:
     body = json.dumps(list(range(50_000))).encode()
-    assert callable(encode)
     reply = await answer(wire.Reply(headers={"Content-Encoding": encoding}, body=encode(body)))
     assert reply.body == body
 
@@ -171,8 +171,9 @@ BAD_HEAD = b"HTTP/1.1 200 OK\r\nX-Long: %s\r\n\r\n" % (b"x" * 20_000)
     ],
 )
 @pytest.mark.parametrize("make", [get, post])
-async def test_a_broken_answer_is_a_transport_error(act: wire.Act, make: object, *, repeatable: bool) -> None:
-    assert callable(make)
+async def test_a_broken_answer_is_a_transport_error(
+    act: wire.Act, make: Callable[[], Request], *, repeatable: bool
+) -> None:
     error = await failure(act, request=make())
     assert type(error) is TransportError
     assert (error.sent, error.repeatable) == (True, repeatable)
@@ -241,8 +242,8 @@ async def test_a_refused_connection_was_not_sent() -> None:
     assert (error.sent, error.repeatable) == (False, True)
 
 
-class NoNames(aiohttp.abc.AbstractResolver):
-    async def resolve(self, host: str, port: int = 0, family: object = None) -> list[aiohttp.abc.ResolveResult]:
+class NoNames(AbstractResolver):
+    async def resolve(self, host: str, port: int = 0, family: object = None) -> list[ResolveResult]:
         raise OSError("no such name")
 
     async def close(self) -> None: ...
@@ -418,9 +419,10 @@ def test_making_a_transport_needs_no_loop_in_any_thread() -> None:
 
 async def test_a_borrowed_session_brings_its_own_connector() -> None:
     async with aiohttp.ClientSession() as session:
-        for settings in ({"connector": session.connector}, {"trust_env": True}):
-            with pytest.raises(ValueError, match="borrowed session"):
-                AiohttpTransport("https://h", Credentials(KEY, None), session=session, **settings)
+        with pytest.raises(ValueError, match="borrowed session"):
+            AiohttpTransport("https://h", Credentials(KEY, None), session=session, connector=session.connector)
+        with pytest.raises(ValueError, match="borrowed session"):
+            AiohttpTransport("https://h", Credentials(KEY, None), session=session, trust_env=True)
 
 
 @pytest.mark.parametrize(
