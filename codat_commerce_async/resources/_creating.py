@@ -1,7 +1,7 @@
 """How something is created exactly once, as far as the API lets one look."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from codat_commerce_async._caller import Caller
 from codat_commerce_async._once import Found, once
@@ -38,4 +38,7 @@ async def create_once(
     timeout = options.get("timeout")
     until = None if timeout is None else caller.time() + timeout
     outcome = await once(ask, look, key=options.get("idempotency_key"), new_key=new_key, where=caller, until=until)
-    return outcome.value if isinstance(outcome, Found) else outcome
+    if isinstance(outcome, Found):
+        # A type checker cannot tell that no T is a Found.
+        return cast("Found[T]", outcome).value
+    return outcome
