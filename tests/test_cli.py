@@ -1,18 +1,23 @@
 """The commands as they are typed: what they print, how they end, and what ctrl-C and a closed pipe do to them."""
 
 import asyncio
+import contextlib
+import io
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from codat_commerce_async import CodatCommerce
+from codat_commerce_async import CodatCommerce, Hooks, RateLimitError, RetryPolicy
 from codat_commerce_async.cli import main
+from codat_commerce_async.cli.simulate import companies_to_type
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
 
@@ -41,44 +46,49 @@ def line_with(text: str, process: "subprocess.Popen[str]") -> str:
     return next(line for line in process.stdout if text in line)
 
 
-def demo_output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert main(["demo", *FAST, *arguments]) == 0
-    return capsys.readouterr().out
+def demo_of(seed: int) -> str:
+    """What the demo writes."""
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        assert main(["demo", *FAST, "--seed", str(seed)]) == 0
+    return output.getvalue()
+
+
+@pytest.fixture(scope="module")
+def demo() -> str:
+    return demo_of(3)
 
 
 def table_of(output: str) -> dict[str, str]:
     """Each company's outcome in a table."""
     lines = output.splitlines()
     heading = next(line for line in lines if line.startswith("company "))
-    assert heading.split() == ["company", "outcome", "duration", "requests"]
+    assert heading.split() == ["company", "outcome", "duration", "looks"]
     rows = lines[lines.index(heading) + 1 :]
     matches = (re.fullmatch(r"(.+?)\s{2,}(.+?)\s{2,}\d+\.\d s\s+\d+", row) for row in rows[: rows.index("")])
     return {match[1]: match[2] for match in matches if match}
 
 
-def test_the_demo_syncs_a_dozen_companies_and_shows_how_each_ended(capsys: pytest.CaptureFixture[str]) -> None:
-    output = demo_output(capsys)
-    outcomes = table_of(output)
+def test_the_demo_syncs_a_dozen_companies_and_shows_how_each_ended(demo: str) -> None:
+    outcomes = table_of(demo)
     assert len(outcomes) == 12
     assert {"data write error", "configuration error"} < set(outcomes.values())
-    assert "12 syncs asked for, 12 begun: none lost and none twice" in output
+    assert "12 syncs asked for, 12 begun: none lost and none twice" in demo
 
 
-def test_the_demo_shows_what_goes_wrong_on_the_way(capsys: pytest.CaptureFixture[str]) -> None:
-    output = demo_output(capsys)
-    assert "the connection was lost before the answer; sending it again" in output
-    assert "taken over, not asked for again" in output
-    assert "no requests for 1.0 s: 429" in output
+def test_the_demo_shows_what_goes_wrong_on_the_way(demo: str) -> None:
+    assert "the connection was lost before the answer; sending it again" in demo
+    assert re.search(r"s  [A-Z][A-Za-z &]+: no good answer .* taken over, not asked for again$", demo, re.MULTILINE)
+    assert "no requests for 1.0 s: 429" in demo
 
 
-def test_failures_on_purpose_are_no_bad_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "2 failed, as they were meant to." in demo_output(capsys)
+def test_failures_on_purpose_are_no_bad_exit_status(demo: str) -> None:
+    assert "2 failed, as they were meant to." in demo
 
 
-def test_the_same_seed_shows_the_same_demo(capsys: pytest.CaptureFixture[str]) -> None:
-    first, again, other = (demo_output(capsys, "--seed", seed) for seed in ("3", "3", "4"))
-    assert first == again
-    assert table_of(first) != table_of(other)
+def test_the_same_seed_shows_the_same_demo(demo: str) -> None:
+    again, other = demo_of(3), demo_of(4)
+    assert demo == again
+    assert table_of(demo) != table_of(other)
 
 
 def test_without_a_key_one_line_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +116,11 @@ def test_a_bad_url_is_one_line_too(capsys: pytest.CaptureFixture[str], monkeypat
         (["sync", "company", "--timeout", "nan"], "nan is not a number above 0"),
         (["sync", "company", "--timeout", "soon"], "soon is not a number above 0"),
         (["sync", "company", "--at-once", "0"], "0 is not a whole number above 0"),
+        (["sync", "company", "--order", "chaos"], "chaos"),
+        (["sync", "company", "--column", "id"], "--column is for the file that --from names"),
+        (["report"], "JOURNAL"),
+        (["report", "night.db", "--json", "--csv"], "not allowed with argument"),
+        (["simulate", "--faults", "1.5"], "1.5 is not a share from 0 to 1"),
         (["demo", "--speed", "-1"], "-1 is not a number above 0"),
         (["simulate", "--port", "65536"], "65536 is not a port"),
         (["simulate", "--companies", "\u0663.5"], "is not a whole number above 0"),
@@ -120,7 +135,7 @@ def test_a_wrong_argument_is_refused_by_name(
     assert wrong in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["demo", "sync", "wait", "simulate"])
+@pytest.mark.parametrize("command", ["demo", "sync", "wait", "report", "simulate"])
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
@@ -128,16 +143,29 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], comma
     assert f"usage: python -m codat_commerce_async {command}" in capsys.readouterr().out
 
 
+class Signaling(io.StringIO):
+    """An output at which a signal comes as soon as the demo's syncs begin."""
+
+    number = signal.SIGINT
+
+    def write(self, text: str) -> int:
+        if "Go:" in text:
+            signal.raise_signal(self.number)
+        return super().write(text)
+
+
 @on_posix
 @pytest.mark.parametrize(
     ("number", "exit_status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
-def test_a_signal_ends_the_demo_with_one_line(number: signal.Signals, exit_status: int, word: str) -> None:
-    with running("demo") as process:
-        line_with("Go:", process)
-        process.send_signal(number)
-        _, said = process.communicate()
-    assert (process.returncode, said) == (exit_status, f"codat_commerce_async: {word}\n")
+def test_a_signal_ends_the_demo_with_one_line(
+    capsys: pytest.CaptureFixture[str], number: signal.Signals, exit_status: int, word: str
+) -> None:
+    output = Signaling()
+    output.number = number
+    with contextlib.redirect_stdout(output):
+        assert main(["demo"]) == exit_status
+    assert capsys.readouterr().err == f"codat_commerce_async: {word}\n"
 
 
 @on_posix
@@ -153,23 +181,39 @@ def test_a_reader_that_goes_away_ends_the_demo_without_a_word() -> None:
 
 
 @on_posix
-async def test_the_simulator_alone_can_be_called_and_ends_well_on_ctrl_c() -> None:
-    with running("simulate", "--companies", "2") as process:
+async def test_the_simulator_alone_can_be_called_and_ends_well_on_ctrl_c(tmp_path: Path) -> None:
+    listed = tmp_path / "companies.txt"
+    with running("simulate", "--companies", "2", "--faults", "0.5", "--list", str(listed)) as process:
         url = line_with("CODAT_BASE_URL=", process).strip().partition("=")[2]
         api_key = line_with("CODAT_API_KEY=", process).strip().partition("=")[2]
-        company_ids = line_with(" sync ", process).split(" sync ")[1].split()
-        async with CodatCommerce(api_key, base_url=url) as codat:
-            assert [one.id async for one in codat.advanced_controls.list_companies()] == company_ids
+        assert line_with(" sync ", process).endswith(f" sync --from {listed}\n")
+        retried: list[object] = []
+        async with CodatCommerce(
+            api_key,
+            base_url=url,
+            hooks=Hooks(on_retry=retried.append),
+            retry=RetryPolicy(attempts=20, initial_backoff=0, max_retry_after=0),
+        ) as codat:
+            with contextlib.suppress(RateLimitError):
+                for _ in range(20):
+                    companies = await codat.advanced_controls.list_companies()
+                    assert [one.id for one in companies.results] == listed.read_text(encoding="utf-8").split()
+        assert retried
         process.send_signal(signal.SIGINT)
         output, said = await asyncio.to_thread(process.communicate)
-    assert len(company_ids) == 2
-    assert (process.returncode, said, output.strip()) == (0, "", "stopped after 1 requests")
+    assert (process.returncode, said, output.strip()) == (0, "", "stopped after 0 syncs")
 
 
-def test_a_port_that_is_taken_is_one_line() -> None:
-    with running("simulate") as first:
-        port = line_with("CODAT_BASE_URL=", first).strip().rpartition(":")[2]
-        with running("simulate", "--port", port) as second:
-            output, said = second.communicate()
-    assert (second.returncode, output) == (2, "")
-    assert re.fullmatch(r"codat_commerce_async: .*address already in use.*\n", said)
+def test_of_many_simulated_companies_a_few_are_named() -> None:
+    company_ids = [f"company-{number}" for number in range(12)]
+    named = companies_to_type(company_ids, None)
+    assert named == f"{' '.join(company_ids[:10])}   # and 2 more: --list FILE writes all of them to a file"
+    assert companies_to_type(company_ids[:3], None) == "company-0 company-1 company-2"
+
+
+def test_a_port_that_is_taken_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["simulate", "--port", str(taken.getsockname()[1])]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert re.fullmatch(r"codat_commerce_async: .*address already in use.*\n", output.err)

@@ -3,150 +3,272 @@
 import asyncio
 import io
 import re
+import shlex
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from codat_commerce_async import SyncHandle
 from codat_commerce_async.cli.board import Board, Row
-from codat_commerce_async.cli.demo import conclude
+from codat_commerce_async.cli.demo import compare
 from codat_commerce_async.cli.ending import GiveUpError
 from codat_commerce_async.cli.parser import parse
+from codat_commerce_async.cli.result import Result
 from codat_commerce_async.cli.screen import Screen
 from codat_commerce_async.cli.sync import sync
 from codat_commerce_async.cli.wait import wait
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.simulator import FaultKind, Outcome, Simulator
+from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
+from codat_commerce_async.syncing.journal import read_journal
 
 pytestmark = pytest.mark.virtual_time
 
+SERVER = "http://simulator.example"
+PROGRAM = "python -m codat_commerce_async"
+
+Command = Callable[..., Awaitable[int]]
+
 
 @pytest.fixture
-async def simulator(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Simulator]:
-    async with Simulator(seed=1, now=loop_wall_clock(time.time())) as simulator:
-        monkeypatch.setenv("CODAT_API_KEY", simulator.api_key)
-        monkeypatch.setenv("CODAT_BASE_URL", simulator.url)
-        yield simulator
+async def simulator(monkeypatch: pytest.MonkeyPatch) -> Simulator:
+    monkeypatch.setenv("CODAT_API_KEY", "key")
+    monkeypatch.setenv("CODAT_BASE_URL", SERVER)
+    # Nobody serves it: it is called in memory, so that virtual time has no sockets to wait for.
+    return Simulator(seed=1, now=loop_wall_clock(time.time()))
+
+
+@pytest.fixture
+def run(simulator: Simulator) -> Command:
+    """A command as it is typed, with a client that calls the simulator."""
+
+    async def run(*arguments: str, api_key: str | None = None) -> int:
+        options = parse(arguments)
+        command = {"sync": sync, "wait": wait}[options.command]
+        transport = InMemoryTransport(simulator, latency=lambda: 0.05, api_key=api_key)
+        return await command(options, transport=transport, wall_clock=simulator.now)
+
+    return run
+
+
+async def interrupt(work: Awaitable[int], *, after: float) -> None:
+    """Let so many seconds pass, then do as ctrl-C does."""
+    task = asyncio.ensure_future(work)
+    await asyncio.sleep(after)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 def handles_in(output: str) -> list[SyncHandle]:
     return [SyncHandle.from_json(line) for line in output.splitlines() if line.startswith("{")]
 
 
+def states(journal: Path) -> dict[str, str]:
+    return {entry.request.company_id: entry.state for entry in read_journal(journal)}
+
+
 async def test_syncs_that_go_well_make_a_table_and_a_good_status(
-    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+    simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     company_ids = [simulator.add_linked_company() for _ in range(3)]
     for company_id, outcome in zip(company_ids, (2000, 2040, 2000), strict=True):
         simulator.script_sync(company_id, outcome)
-    assert await sync(parse(["sync", *company_ids])) == 0
+    assert await run("sync", *company_ids) == 0
     output = capsys.readouterr().out
     rows = re.findall(r"^(\S+)  (succeeded|nothing to write) +\d+\.\d s +(\d+)$", output, re.MULTILINE)
     assert [(row[0], row[1]) for row in rows] == list(
         zip(company_ids, ("succeeded", "nothing to write", "succeeded"), strict=True)
     )
-    assert sum(int(row[2]) for row in rows) == len(simulator.requests)
+    looks = sum("status" in request.path for request in simulator.requests)
+    assert sum(int(row[2]) for row in rows) == looks
+    assert f"2 succeeded, 1 nothing to write; {len(simulator.requests)} requests in " in output
     assert handles_in(output) == []
 
 
 async def test_a_failed_sync_is_explained_and_makes_a_bad_status(
-    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+    simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     company_id = simulator.add_linked_company()
     simulator.script_sync(company_id, Outcome(5130, message="No such\ntax rate."))
-    assert await sync(parse(["sync", company_id])) == 1
+    assert await run("sync", company_id) == 1
     assert f"{company_id}: 5130, at least one item could not be written: No such tax rate." in capsys.readouterr().out
 
 
 async def test_an_unknown_company_does_not_stop_the_others(
-    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+    simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     company_id = simulator.add_linked_company()
     simulator.script_sync(company_id, 2000)
-    assert await sync(parse(["sync", "nobody", company_id])) == 1
+    assert await run("sync", "nobody", company_id) == 1
     output = capsys.readouterr().out
-    assert re.search(r"^nobody +404 not found ", output, re.MULTILINE)
+    assert re.search(r"^nobody +not found ", output, re.MULTILINE)
+    assert re.search(r"^nobody: request-sync: 404 Not Found", output, re.MULTILINE)
     assert re.search(rf"^{company_id}  succeeded ", output, re.MULTILINE)
 
 
-async def test_a_company_that_is_named_twice_is_synced_once(simulator: Simulator) -> None:
+async def test_a_company_that_is_named_twice_is_synced_once_and_that_is_said(
+    simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
     company_id = simulator.add_linked_company()
-    assert await sync(parse(["sync", company_id, company_id])) == 0
+    simulator.script_sync(company_id, 2000)
+    assert await run("sync", company_id, company_id) == 0
+    assert simulator.syncs_started(company_id) == 1
+    assert f"given more than once, synced once: {company_id}\n" in capsys.readouterr().out
+
+
+async def test_a_sync_that_was_taken_over_is_remarked(
+    simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    company_id = simulator.add_linked_company()
+    simulator.script_sync(company_id, 2000)
+    simulator.set_fault("request-sync", FaultKind.ERROR_AFTER)
+    assert await run("sync", company_id) == 0
+    assert f"{company_id}: no good answer to the request, but the sync had begun" in capsys.readouterr().out
     assert simulator.syncs_started(company_id) == 1
 
 
+@pytest.mark.parametrize("journal", [False, True])
 async def test_a_wrong_key_is_given_up_on_at_once(
-    simulator: Simulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path, *, journal: bool
 ) -> None:
-    monkeypatch.setenv("CODAT_API_KEY", "wrong")
-    with pytest.raises(GiveUpError, match=rf"^{simulator.url} does not accept the API key in CODAT_API_KEY$"):
-        await sync(parse(["sync", *(simulator.add_linked_company() for _ in range(3))]))
-    assert "not known" not in capsys.readouterr().out
+    options = ["--journal", str(tmp_path / "night.db")] if journal else []
+    company_ids = [simulator.add_linked_company() for _ in range(3)]
+    with pytest.raises(GiveUpError, match=rf"^{SERVER} does not accept the API key in CODAT_API_KEY$"):
+        await run("sync", *company_ids, *options, api_key="wrong")
+    output = capsys.readouterr().out
+    assert "not known" not in output
+    assert "goes on" not in output
 
 
-async def test_a_server_that_cannot_be_reached_is_given_up_on(
-    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_server_that_cannot_be_reached_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Simulator() as other:
         gone = other.url
+    monkeypatch.setenv("CODAT_API_KEY", "key")
     monkeypatch.setenv("CODAT_BASE_URL", gone)
     with pytest.raises(GiveUpError, match=rf"^{gone}: the server cannot be reached$"):
         await sync(parse(["sync", "company"]))
-    assert simulator.requests == ()
 
 
-async def test_no_more_syncs_run_at_once_than_asked_for(simulator: Simulator) -> None:
+async def test_no_more_syncs_run_at_once_than_asked_for(simulator: Simulator, run: Command) -> None:
     company_ids = [simulator.add_linked_company() for _ in range(7)]
-    assert await sync(parse(["sync", *company_ids, "--at-once", "2"])) == 0
+    for company_id in company_ids:
+        simulator.script_sync(company_id, Outcome(2000, takes=10))
+    assert await run("sync", *company_ids, "--at-once", "2") == 0
     syncs = [simulator.syncs(company_id)[0] for company_id in company_ids]
     beside = [sum(other.started <= one.started < other.ends for other in syncs) for one in syncs]
     assert max(beside) == 2
 
 
 async def test_what_is_still_running_can_be_waited_for_later(
-    simulator: Simulator, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     company_ids = [simulator.add_linked_company() for _ in range(2)]
     simulator.script_sync(company_ids[0], Outcome(2000, takes=40))
     simulator.script_sync(company_ids[1], Outcome(2000, takes=5))
-    assert await sync(parse(["sync", *company_ids, "--timeout", "10"])) == 1
+    assert await run("sync", *company_ids, "--timeout", "10") == 1
     saved = tmp_path / "output"
     saved.write_text(capsys.readouterr().out, encoding="utf-8")
     assert [handle.company_id for handle in handles_in(saved.read_text(encoding="utf-8"))] == company_ids[:1]
-    assert await wait(parse(["wait", str(saved)])) == 0
+    assert await run("wait", str(saved)) == 0
     assert re.search(rf"^{company_ids[0]}  succeeded ", capsys.readouterr().out, re.MULTILINE)
     assert simulator.syncs_started(company_ids[0]) == 1
 
 
 async def test_ctrl_c_leaves_the_handles_of_what_goes_on(
-    simulator: Simulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     company_id = simulator.add_linked_company()
     simulator.script_sync(company_id, Outcome(2000, takes=30))
-    task = asyncio.create_task(sync(parse(["sync", company_id])))
-    await asyncio.sleep(8)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await interrupt(run("sync", company_id), after=8)
     output = capsys.readouterr().out
     [handle] = handles_in(output)
     assert handle.sync_id == simulator.syncs(company_id)[0].sync_id
     monkeypatch.setattr("sys.stdin", io.StringIO(output))
-    assert await wait(parse(["wait"])) == 0
+    assert await run("wait") == 0
 
 
-async def test_ctrl_c_names_what_was_being_asked_for(simulator: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_ctrl_c_names_what_was_being_asked_for(
+    simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
     company_id = simulator.add_linked_company()
     simulator.set_fault("request-sync", FaultKind.LATE)
-    task = asyncio.create_task(sync(parse(["sync", company_id])))
-    await asyncio.sleep(8)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await interrupt(run("sync", company_id), after=8)
     assert f"whether these began is not known: {company_id}\n" in capsys.readouterr().out
+
+
+async def test_ctrl_c_with_a_journal_says_the_command_that_goes_on_and_it_does(
+    simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    company_ids = [simulator.add_linked_company() for _ in range(3)]
+    for company_id, seconds in zip(company_ids, (2, 30, 30), strict=True):
+        simulator.script_sync(company_id, Outcome(2000, takes=seconds))
+    journal = tmp_path / "the night.db"
+    await interrupt(run("sync", *company_ids, "--journal", str(journal)), after=12)
+    *_, before, command = capsys.readouterr().out.splitlines()
+    assert before.startswith("Syncs not seen to their end: 2. ")
+    assert sorted(states(journal).values()) == ["running", "running", "succeeded"]
+    assert command.startswith(f"{PROGRAM} sync ")
+    assert await run(*shlex.split(command.removeprefix(PROGRAM))) == 0
+    output = capsys.readouterr().out
+    assert "1 of them had ended before" in output
+    assert [simulator.syncs_started(company_id) for company_id in company_ids] == [1, 1, 1]
+    assert set(states(journal).values()) == {"succeeded"}
+
+
+async def test_ctrl_c_says_that_standard_input_is_needed_again(
+    simulator: Simulator,
+    run: Command,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    company_id = simulator.add_linked_company()
+    simulator.script_sync(company_id, Outcome.never_ends())
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{company_id}\n"))
+    await interrupt(run("sync", "--from", "-", "--journal", str(tmp_path / "night.db")), after=8)
+    assert capsys.readouterr().out.endswith("night.db   # with the same standard input\n")
+
+
+async def test_a_journal_in_which_all_has_ended_is_not_synced_again(
+    simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    company_ids = [simulator.add_linked_company() for _ in range(2)]
+    simulator.script_sync(company_ids[0], 2000)
+    simulator.script_sync(company_ids[1], 5130)
+    arguments = ("sync", *company_ids, "--journal", str(tmp_path / "night.db"))
+    assert await run(*arguments) == 1
+    asked = len(simulator.requests)
+    assert await run(*arguments) == 1, "a sync that failed before has still failed"
+    assert len(simulator.requests) == asked
+    assert "All had ended before" in capsys.readouterr().out
+
+
+async def test_a_file_that_is_no_journal_is_one_line(run: Command, tmp_path: Path) -> None:
+    file = tmp_path / "companies.txt"
+    file.write_text("company\n" * 1000, encoding="utf-8")
+    with pytest.raises(GiveUpError, match=r"^.*companies.txt is no journal"):
+        await run("sync", "company", "--journal", str(file))
+
+
+async def test_of_many_companies_the_failures_are_told_and_the_sums(
+    simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    company_ids = [simulator.add_linked_company() for _ in range(60)]
+    for number, company_id in enumerate(company_ids):
+        simulator.script_sync(company_id, Outcome(2000 if number >= 10 else 5130, takes=30))
+    journal = tmp_path / "night.db"
+    assert await run("sync", *company_ids, "--journal", str(journal), "--order", "latency") == 1
+    output = capsys.readouterr().out
+    assert "succeeded\n" not in output, "no line for each that went well"
+    assert len(re.findall(r"s  \S+: data write error$", output, re.MULTILINE)) == 10
+    assert re.search(r"\d+ of 60 ended(, | \(\d failed\), )\d+ under way; \d+ of 900 requests/min; 10 s so far", output)
+    assert len(re.findall(r"^\S+: 5130, ", output, re.MULTILINE)) == 3
+    assert f"... and 7 more; all of them:\n{PROGRAM} report {journal} --failed\n" in output
+    assert "50 succeeded, 10 data write error; " in output
 
 
 @pytest.mark.parametrize(
@@ -166,13 +288,6 @@ async def test_what_holds_no_handle_is_refused(tmp_path: Path, text: str, compla
         await wait(parse(["wait", str(file)]))
 
 
-async def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "handles"
-    file.write_bytes(b"\xff{")
-    with pytest.raises(GiveUpError, match="is not a text file in UTF-8"):
-        await wait(parse(["wait", str(file)]))
-
-
 @pytest.mark.parametrize(
     ("syncs", "code"), [(0, 2000), (2, 2000), (1, 2040)], ids=["never begun", "begun twice", "ended otherwise"]
 )
@@ -182,7 +297,8 @@ async def test_the_demo_does_not_pass_over_a_sync_that_went_another_way(
     company_id = simulator.add_linked_company()
     for _ in range(syncs):
         simulator.start_foreign_sync(company_id, 2000)
-    row = Row(company_id, "Alder", status=SyncStatus(sync_status_code=code), began=0.0, ended=1.0)
-    stream = io.StringIO()
-    assert conclude(Board([row], time.monotonic), simulator, Screen(stream)) == 1
+    board, stream = Board([], time.monotonic), io.StringIO()
+    board.add(Row(company_id, "Alder"))
+    board.end(board.rows[0], Result.of_status(SyncStatus(sync_status_code=code)))
+    assert compare(board, simulator, Screen(stream)) == 1
     assert "Not as it should be: Alder" in stream.getvalue()

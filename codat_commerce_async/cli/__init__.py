@@ -6,26 +6,13 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from importlib import import_module
 
-from codat_commerce_async.cli.demo import demo
 from codat_commerce_async.cli.ending import BAD_USE, BROKEN_PIPE, INTERRUPTED, TERMINATED, GiveUpError
 from codat_commerce_async.cli.parser import Options, parse
-from codat_commerce_async.cli.simulate import simulate
-from codat_commerce_async.cli.sync import sync
-from codat_commerce_async.cli.wait import wait
-from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop
 
 __all__ = ["main"]
-
-_COMMANDS: Mapping[str, Callable[[Options], Coroutine[object, object, int]]] = {
-    "demo": demo,
-    "simulate": simulate,
-    "sync": sync,
-    "wait": wait,
-}
-# The demo's time is simulated too, so that the same seed shows the same picture on any machine.
-_LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {"demo": VirtualTimeLoop}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,8 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A company's name must not end the program on a terminal that cannot show it.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with asyncio.Runner(loop_factory=_LOOPS.get(options.command)) as runner:
-            return runner.run(_until_terminated(_COMMANDS[options.command](options)))
+        return _run(options)
     except KeyboardInterrupt:
         return _end(INTERRUPTED, "interrupted")
     except asyncio.CancelledError:
@@ -46,6 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except (GiveUpError, OSError) as error:
         return _end(BAD_USE, str(error))
+
+
+def _run(options: Options) -> int:
+    # A command is loaded when it is asked for: the simulator, for one, is not there for who syncs.
+    module = import_module(f"{__name__}.{options.command}")
+    command: Callable[[Options], Coroutine[object, object, int]] = getattr(module, options.command)
+    with asyncio.Runner(loop_factory=getattr(module, "LOOP", None)) as runner:
+        return runner.run(_until_terminated(command(options)))
 
 
 async def _until_terminated(work: Coroutine[object, object, int]) -> int:

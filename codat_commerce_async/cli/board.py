@@ -1,29 +1,31 @@
 """What is known, while a command runs, of each company's sync."""
 
 import logging
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
-from http import HTTPStatus
 
+from codat_commerce_async.cli.result import Result
 from codat_commerce_async.cli.text import one_line
-from codat_commerce_async.errors import (
-    CodatError,
-    DecodeError,
-    OutcomeUnknownError,
-    QuotaExhaustedError,
-    RequestTimeoutError,
-    StatusError,
-    SyncWaitTimeoutError,
-    TransportError,
-)
+from codat_commerce_async.errors import OutcomeUnknownError
 from codat_commerce_async.hooks import Hooks, RequestEnded, RequestStarted
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.models.sync import SyncStatus
+from codat_commerce_async.policies import Quota
+from codat_commerce_async.syncing.fanout import SyncRun
+from codat_commerce_async.syncing.journal import Entry
+from codat_commerce_async.syncing.outcome import SyncOutcome
 
 __all__ = ["Board", "Row", "Verdict"]
+
+# More rows than these are told of in sums, fewer one by one.
+_FEW = 40
+_MINUTE = 60.0
+# An estimate that rests on fewer ends than these is none.
+_ENDS_TO_LEARN_FROM = 5
+# What happens more often than this, in so many seconds, is only counted where there are many rows.
+_MOST_REMARKS, _REMARKS_PER = 10, 10.0
 
 
 class Verdict(Enum):
@@ -37,131 +39,184 @@ class Verdict(Enum):
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One company's sync, from the queue to its end; times are the board's."""
+    """One company's sync, from the queue to its end; `began` is the board's time, `took` and `elapsed` are seconds."""
 
     company_id: str
     name: str
     handle: SyncHandle | None = None
-    status: SyncStatus | None = None
-    error: CodatError | None = None
     began: float | None = None
-    ended: float | None = None
-    requests: int = 0
+    result: Result | None = None
+    took: float | None = None
+    looks: int | None = None
 
     @property
     def verdict(self) -> Verdict:
         """Whether it went well, as far as that is known."""
-        if self.began is None:
-            return Verdict.QUEUED
-        if self.ended is None:
-            return Verdict.UNDER_WAY
-        return Verdict.GOOD if self.error is None and self.status and self.status.succeeded else Verdict.BAD
+        if self.result is not None:
+            return Verdict.GOOD if self.result.good else Verdict.BAD
+        return Verdict.QUEUED if self.began is None else Verdict.UNDER_WAY
 
     @property
     def word(self) -> str:
         """Where it has got to, in a word or three."""
-        if self.error is not None:
-            return _word(self.error)
+        if self.result is not None:
+            return self.result.word
         if self.began is None:
             return "queued"
-        if self.handle is None:
-            return "starting"
-        if self.status is None:
-            return "started"
-        return self.status.outcome.name.replace("_", " ").lower()
+        return "starting" if self.handle is None else "running"
 
     @property
     def why(self) -> str | None:
         """What there is to say of an end that was not good."""
-        if self.error is not None:
-            return str(self.error)
-        if self.status is None or not self.status.failed:
-            return None
-        said = f": {self.status.error_message}" if self.status.error_message else ""
-        return f"{self.status.sync_status_code}, {self.status.outcome.value}{said}"
+        return None if self.result is None else self.result.why
 
     @property
     def open_handle(self) -> SyncHandle | None:
         """What to look for the sync with, if its end was not seen."""
-        if self.handle is None or (self.status is not None and self.status.is_terminal):
-            return None
-        if self.status is not None and self.status.sync_id is not None:
-            return self.handle.identified(self.status.sync_id)
-        return self.handle
+        return None if self.result is not None and self.result.seen else self.handle
 
     def saying(self, text: str) -> str:
         """The text as one line that names the company."""
-        return one_line(text if self.name in text else f"{self.name}: {text}")
+        return one_line(f"{self.name}: {text}")
 
     def duration(self, now: float) -> float | None:
         """Seconds that it took, or has been taking."""
-        return None if self.began is None else (now if self.ended is None else self.ended) - self.began
-
-
-_WORDS: tuple[tuple[type[CodatError], str], ...] = (
-    (SyncWaitTimeoutError, "still running"),
-    (OutcomeUnknownError, "unknown"),
-    (QuotaExhaustedError, "quota exhausted"),
-    (RequestTimeoutError, "no answer in time"),
-    (TransportError, "no answer"),
-    (DecodeError, "answer unreadable"),
-)
-
-
-def _word(error: CodatError) -> str:
-    if isinstance(error, StatusError):
-        return f"{error.status} {_phrase(error.status)}".strip()
-    return next((word for kind, word in _WORDS if isinstance(error, kind)), type(error).__name__)
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase.lower()
-    except ValueError:
-        return ""
-
-
-# Which company's sync the running task works on: hooks and the log know only operations.
-_at_work: ContextVar[Row | None] = ContextVar("at_work", default=None)
+        if self.result is not None or self.began is None:
+            return self.took
+        return now - self.began
 
 
 class Board:
-    """The rows of all companies, and what happened on the way; `clock` gives seconds."""
+    """The rows of all companies, and what happened on the way; `clock` gives seconds, real ones or `simulated`."""
 
-    def __init__(self, rows: Sequence[Row], clock: Callable[[], float]) -> None:
-        self.rows = tuple(rows)
+    def __init__(self, rows: Sequence[Row], clock: Callable[[], float], *, simulated: bool = False) -> None:
+        self.rows: list[Row] = []
+        self.simulated = simulated
         self.requests = 0
         self.answered = False
+        self.words: Counter[str] = Counter()
+        self.bad: list[Row] = []
+        self.ended_before = 0
+        self.under_way = 0
         self.hooks = Hooks(on_request=self._count, on_response=self._note_answer)
+        self.per_minute = Quota().per_minute
+        self._row_of: dict[str, Row] = {}
         self._clock = clock
         self._began = clock()
+        self.seconds_left_by_run: float | None = None
+        self._recent: deque[float] = deque()
         self._remarks: list[tuple[float, str]] = []
+        self._remarked: deque[float] = deque(maxlen=_MOST_REMARKS)
+        self._unsaid = 0
+        self._run: SyncRun | None = None
+        for row in rows:
+            self.add(row)
 
     @property
     def now(self) -> float:
         """Seconds since the board was set up."""
         return self._clock() - self._began
 
+    @property
+    def is_small(self) -> bool:
+        """Whether there are few enough rows to tell of each."""
+        return len(self.rows) <= _FEW
+
+    @property
+    def ended(self) -> int:
+        """How many rows have a result."""
+        return self.words.total()
+
+    @property
+    def requests_in_last_minute(self) -> int:
+        """How many requests were sent in the last minute."""
+        while self._recent and self._recent[0] <= self.now - _MINUTE:
+            self._recent.popleft()
+        return len(self._recent)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it may still take, once enough is known to say."""
+        enough = self.ended - self.ended_before >= min(_ENDS_TO_LEARN_FROM, len(self.rows))
+        return self.seconds_left_by_run if enough and self.ended < len(self.rows) else None
+
+    def add(self, row: Row) -> None:
+        """Have a row more; what is learned of its company goes into it from now on."""
+        self.rows.append(row)
+        self._row_of[row.company_id] = row
+
+    def follow(self, run: SyncRun) -> None:
+        """Learn from this fan-out, from now on, where the rows have got to."""
+        self._run = run
+
+    def look(self) -> None:
+        """See what is new."""
+        if self._run is None:
+            return
+        asked = [company_id for company_id, _ in self._run.unsettled]
+        handles = self._run.running
+        for company_id in asked:
+            self.begin(self.row_of(company_id))
+        for handle in handles:
+            row = self.row_of(handle.company_id)
+            self.begin(row)
+            self._hold(row, handle)
+        self.under_way = len(asked) + len(handles)
+        self.seconds_left_by_run = self._run.progress.seconds_left
+
+    def row_of(self, company_id: str) -> Row:
+        """The row of a company; a new one for a company that only the journal knew, or that has ended already."""
+        row = self._row_of.get(company_id)
+        if row is None or row.result is not None:
+            row = Row(company_id, company_id if row is None else row.name)
+            self.add(row)
+        return row
+
+    def begin(self, row: Row) -> None:
+        """Note that a sync is being asked for, or looked for."""
+        if row.began is None:
+            row.began = self.now
+
+    def end(self, row: Row, result: Result, *, took: float | None = None, looks: int | None = None) -> None:
+        """Note how a sync ended; without `took` it took from its beginning until now."""
+        self.begin(row)
+        row.took = row.duration(self.now) if took is None else took
+        row.looks = looks
+        self._settle(row, result)
+
+    def take(self, outcome: SyncOutcome) -> None:
+        """Note what came of a sync in the fan-out."""
+        row = self.row_of(outcome.company_id)
+        handle = outcome.handle
+        if handle is None and isinstance(outcome.error, OutcomeUnknownError):
+            handle = outcome.error.handle
+        if handle is not None:
+            self._hold(row, handle)
+        self.end(row, Result.of_outcome(outcome), took=outcome.elapsed, looks=outcome.looks)
+
+    def recall(self, entry: Entry) -> None:
+        """Note what a journal says of a company that is not to be synced again, if it is one of the board's."""
+        row, result = self._row_of.get(entry.request.company_id), Result.of_entry(entry)
+        if row is None or row.result is not None or result is None:
+            return
+        row.took, row.looks = entry.elapsed, entry.looks
+        self.ended_before += 1
+        self._settle(row, result)
+
     def remark(self, text: str) -> None:
-        """Note something that people may want to read, about the company at work if there is one."""
-        row = _at_work.get()
-        self._remarks.append((self.now, one_line(text) if row is None else row.saying(text)))
+        """Note something that people may want to read."""
+        if self.is_small or self._may_remark():
+            self._remarks.append((self.now, one_line(text)))
+        else:
+            self._unsaid += 1
 
     def take_remarks(self) -> Sequence[tuple[float, str]]:
         """What was remarked since the last time, and when."""
+        if self._unsaid and self._may_remark():
+            self._remarks.append((self.now, f"... and {self._unsaid} more like these"))
+            self._unsaid = 0
         taken, self._remarks = self._remarks, []
         return taken
-
-    @contextmanager
-    def at_work_on(self, row: Row) -> Iterator[None]:
-        """A block in which all requests are for this row."""
-        token = _at_work.set(row)
-        row.began = self.now
-        try:
-            yield
-            row.ended = self.now
-        finally:
-            _at_work.reset(token)
 
     @contextmanager
     def hearing_the_log(self) -> Iterator[None]:
@@ -169,17 +224,35 @@ class Board:
         logger = logging.getLogger("codat_commerce_async")
         level, handler = logger.level, _Ear(self.remark)
         logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+        # That a request is sent again is worth a line where there are few.
+        logger.setLevel(logging.INFO if self.is_small else logging.WARNING)
         try:
             yield
         finally:
             logger.setLevel(level)
             logger.removeHandler(handler)
 
+    def _hold(self, row: Row, handle: SyncHandle) -> None:
+        if row.handle is None and handle.adopted:
+            said = "no good answer to the request, but the sync had begun: taken over, not asked for again"
+            self.remark(row.saying(said))
+        row.handle = handle
+
+    def _settle(self, row: Row, result: Result) -> None:
+        row.result = result
+        self.words[result.word] += 1
+        if not result.good:
+            self.bad.append(row)
+
+    def _may_remark(self) -> bool:
+        if len(self._remarked) == _MOST_REMARKS and self._remarked[0] > self.now - _REMARKS_PER:
+            return False
+        self._remarked.append(self.now)
+        return True
+
     def _count(self, _event: RequestStarted) -> None:
         self.requests += 1
-        if (row := _at_work.get()) is not None:
-            row.requests += 1
+        self._recent.append(self.now)
 
     def _note_answer(self, event: RequestEnded) -> None:
         self.answered = self.answered or event.status is not None

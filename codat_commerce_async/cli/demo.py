@@ -8,17 +8,21 @@ from collections.abc import Callable
 from random import Random
 
 from codat_commerce_async.cli.board import Board, Row, Verdict
+from codat_commerce_async.cli.conclusion import conclude
 from codat_commerce_async.cli.ending import FAILED, WELL
 from codat_commerce_async.cli.parser import PROGRAM, Options
 from codat_commerce_async.cli.screen import Screen
-from codat_commerce_async.cli.sync import report, see_all_through
+from codat_commerce_async.cli.sync import follow
 from codat_commerce_async.cli.view import view_of, watched
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.models.enums import ConnectionStatus
 from codat_commerce_async.simulator import FaultKind, Outcome, Simulator
-from codat_commerce_async.simulator.virtual_time import loop_wall_clock
+from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop, loop_wall_clock
 
-__all__ = ["conclude", "demo"]
+__all__ = ["LOOP", "compare", "demo"]
+
+# Its time is simulated too, so that the same seed shows the same picture on any machine.
+LOOP = VirtualTimeLoop
 
 _NAMES = (
     "Alder Bakery",
@@ -59,32 +63,34 @@ async def demo(options: Options) -> int:
     """
     screen, chance = Screen.of(sys.stdout), Random(options.seed)  # noqa: S311 - repeatable chance, no secret
     async with Simulator(seed=options.seed, now=loop_wall_clock(), durations=_duration) as simulator:
-        rows = [Row("", name) for name in _NAMES]
-        board = Board(rows, asyncio.get_running_loop().time)
+        board = Board([], asyncio.get_running_loop().time, simulated=True)
         client = CodatCommerce(
             simulator.api_key, base_url=simulator.url, hooks=board.hooks, wall_clock=simulator.now, random=chance
         )
         screen.say(f"A simulated Codat, for which time goes {options.speed:g} times as fast. Setting up ...")
         with board.hearing_the_log():
             async with client as codat:
-                await _set_up(codat, rows)
-                await _make_it_hard(codat, simulator, chance.sample(rows, 2))
-                screen.say(f"{len(rows)} companies with {2 * len(rows)} connections, {board.requests} requests. Go:")
-                work = see_all_through(codat, board, at_once=len(rows), timeout=_TIMEOUT)
+                company_ids = await _set_up(codat, board)
+                await _make_it_hard(codat, simulator, chance.sample(company_ids, 2))
+                number = len(company_ids)
+                screen.say(f"{number} companies with {2 * number} connections, {board.requests} requests. Go:")
+                work = follow(board, codat.sync.run_many(company_ids, timeout=_TIMEOUT))
                 every = options.speed / _FRAMES_PER_SECOND
                 await watched(work, view_of(board, screen), every, pace=_pace(options.speed))
-        report(board, screen)
-        return conclude(board, simulator, screen)
+        conclude(board, screen)
+        return compare(board, simulator, screen)
 
 
-async def _set_up(codat: CodatCommerce, rows: list[Row]) -> None:
+async def _set_up(codat: CodatCommerce, board: Board) -> list[str]:
     # One after the other, as the simulator's chances hang on a company's place in the order.
-    for row in rows:
-        company = await codat.advanced_controls.create_company(name=row.name)
-        row.company_id = company.id
+    for name in _NAMES:
+        company = await codat.advanced_controls.create_company(name=name)
+        board.add(Row(company.id, name))
+    company_ids = [row.company_id for row in board.rows]
     async with asyncio.TaskGroup() as group:
-        for row in rows:
-            group.create_task(_connect(codat, row.company_id))
+        for company_id in company_ids:
+            group.create_task(_connect(codat, company_id))
+    return company_ids
 
 
 async def _connect(codat: CodatCommerce, company_id: str) -> None:
@@ -93,11 +99,11 @@ async def _connect(codat: CodatCommerce, company_id: str) -> None:
         await codat.connections.update_authorization(company_id, connection.id, {"token": "of the merchant"})
 
 
-async def _make_it_hard(codat: CodatCommerce, simulator: Simulator, unlucky: list[Row]) -> None:
+async def _make_it_hard(codat: CodatCommerce, simulator: Simulator, unlucky: list[str]) -> None:
     unwritten, unlinked = unlucky
-    simulator.script_sync(unwritten.company_id, Outcome(_WRITE_ERROR))
-    [ledger] = [one async for one in codat.connections.list(unlinked.company_id) if one.integration_key == _LEDGER]
-    await codat.connections.update_connection(unlinked.company_id, ledger.id, status=ConnectionStatus.UNLINKED)
+    simulator.script_sync(unwritten, Outcome(_WRITE_ERROR))
+    [ledger] = [one async for one in codat.connections.list(unlinked) if one.integration_key == _LEDGER]
+    await codat.connections.update_connection(unlinked, ledger.id, status=ConnectionStatus.UNLINKED)
     simulator.set_fault("request-sync", *_FAULTS)
     simulator.set_fault("get-sync-by-id", *[None] * 7, FaultKind.UNAVAILABLE)
 
@@ -121,7 +127,7 @@ def _pace(speed: float) -> Callable[[], None]:
     return catch_up
 
 
-def conclude(board: Board, simulator: Simulator, screen: Screen) -> int:
+def compare(board: Board, simulator: Simulator, screen: Screen) -> int:
     """Say whether what the client saw is what happened at the simulator; the exit status says so too."""
     wrong = [row.name for row in board.rows if not _as_it_was(row, simulator)]
     begun = sum(simulator.syncs_started(row.company_id) for row in board.rows)
@@ -141,6 +147,4 @@ def conclude(board: Board, simulator: Simulator, screen: Screen) -> int:
 
 def _as_it_was(row: Row, simulator: Simulator) -> bool:
     syncs = simulator.syncs(row.company_id)
-    if len(syncs) != 1 or row.status is None:
-        return False
-    return row.error is None and row.status.sync_status_code == syncs[0].final_code
+    return len(syncs) == 1 and row.result is not None and row.result.code == syncs[0].final_code

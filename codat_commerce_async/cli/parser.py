@@ -2,11 +2,12 @@
 
 import argparse
 import math
+import sys
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from codat_commerce_async._version import __version__
-from codat_commerce_async.resources.sync import REQUEST
+from codat_commerce_async.cli.company_id import checked_company_id
 
 __all__ = ["PROGRAM", "Options", "parse"]
 
@@ -26,12 +27,21 @@ no server, a wrong argument); 130 ctrl-C.
 class Options(argparse.Namespace):
     """What was typed; each command has its own share of these."""
 
+    typed: list[str]
     command: str
     company_ids: list[str]
+    source: str | None
+    column: str | None
+    journal: str | None
+    order: Literal["latency", "makespan"]
     file: str
     timeout: float
-    at_once: int
+    at_once: int | None
+    format: Literal["json", "csv"] | None
+    failed: bool
     companies: int
+    list_to: str | None
+    faults: float
     seed: int
     speed: float
     port: int
@@ -47,8 +57,14 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     _add_demo(commands)
     _add_sync(commands)
     _add_wait(commands)
+    _add_report(commands)
     _add_simulate(commands)
-    return parser.parse_args(arguments, namespace=Options())
+    typed = sys.argv[1:] if arguments is None else list(arguments)
+    options = parser.parse_args(typed, namespace=Options())
+    options.typed = typed
+    if options.command == "sync":
+        _check_sync(options, commands.choices["sync"])
+    return options
 
 
 def _add_demo(commands: Commands) -> None:
@@ -67,13 +83,35 @@ def _add_sync(commands: Commands) -> None:
     command = commands.add_parser(
         "sync",
         help="sync companies at Codat and wait for them",
-        description="Start a sync of each company, all at once, and wait for their ends. Takes the API key from "
-        "CODAT_API_KEY, and the server from CODAT_BASE_URL if that is set. What is still running when the wait ends "
-        "is printed as handles, one line of JSON each, which the wait command takes.",
+        description="Start a sync of each company and wait for their ends. Takes the API key from CODAT_API_KEY, and "
+        "the server from CODAT_BASE_URL if that is set. With a journal the same command goes on after a crash, ctrl-C "
+        "or a timeout; what had failed by then is not synced again. Without one, what is still running is printed as "
+        "handles, one line of JSON each, which the wait command takes.",
         epilog=_ENDINGS,
     )
-    command.add_argument("company_ids", nargs="+", metavar="COMPANY_ID", type=_company_id)
+    command.add_argument("company_ids", nargs="*", metavar="COMPANY_ID", type=_company_id)
+    command.add_argument(
+        "--from",
+        dest="source",
+        metavar="FILE",
+        help="take company ids from a file, '-' for standard input: one a line, blank lines and # comments aside",
+    )
+    command.add_argument("--column", metavar="NAME", help="the file is CSV, and this column has the company ids")
+    command.add_argument("--journal", metavar="FILE", help="keep what was done in this file, and go on from there")
+    command.add_argument(
+        "--order",
+        choices=("latency", "makespan"),
+        default="makespan",
+        help="when requests are short: know early of each end, or be done early with all (default: %(default)s)",
+    )
     _add_waiting(command)
+
+
+def _check_sync(options: Options, command: argparse.ArgumentParser) -> None:
+    if not options.company_ids and options.source is None:
+        command.error("which companies? Give COMPANY_IDs, or a file of them with --from")
+    if options.column is not None and options.source is None:
+        command.error("--column is for the file that --from names")
 
 
 def _add_wait(commands: Commands) -> None:
@@ -88,6 +126,26 @@ def _add_wait(commands: Commands) -> None:
     _add_waiting(command)
 
 
+def _add_report(commands: Commands) -> None:
+    command = commands.add_parser(
+        "report",
+        help="say what a journal holds",
+        description="Write down what the journal of the sync command, or of run_many, holds: each sync, how long they "
+        "took, and how many ended in which way.",
+        epilog="exit status: 0 when the journal could be read, whatever it holds; 2 when it is not there, damaged, no "
+        "journal, or in use.",
+    )
+    command.add_argument("journal", metavar="JOURNAL")
+    formats = command.add_mutually_exclusive_group()
+    formats.add_argument(
+        "--json", dest="format", action="store_const", const="json", help="one object: journal, summary, syncs"
+    )
+    formats.add_argument(
+        "--csv", dest="format", action="store_const", const="csv", help="a line for each sync; `sync --from` takes it"
+    )
+    command.add_argument("--failed", action="store_true", help="only the syncs that failed or could not be followed")
+
+
 def _add_simulate(commands: Commands) -> None:
     command = commands.add_parser(
         "simulate",
@@ -96,6 +154,15 @@ def _add_simulate(commands: Commands) -> None:
     )
     command.add_argument("--port", type=_port, default=0, help="0 (the default) takes a free one")
     command.add_argument("--companies", type=_count, default=3, help="companies to begin with (default: %(default)s)")
+    command.add_argument("--list", dest="list_to", metavar="FILE", help="write the companies' ids to a file")
+    command.add_argument(
+        "--faults",
+        type=_share,
+        default=0.0,
+        metavar="RATE",
+        help="the share of answers, 0 to 1, that get lost, cut off, or are no good in other ways that pass "
+        "(default: %(default)g)",
+    )
     _add_seed(command, 0)
     _add_speed(command, 1.0)
 
@@ -115,22 +182,28 @@ def _add_waiting(command: argparse.ArgumentParser) -> None:
         "--timeout", type=_positive, default=3600.0, help="seconds to wait for each sync (default: %(default)g)"
     )
     command.add_argument(
-        "--at-once", type=_count, default=100, help="syncs to have under way at once (default: %(default)s)"
+        "--at-once", type=_count, metavar="N", help="syncs to have under way at once (default: no bound)"
     )
 
 
 def _company_id(text: str) -> str:
     try:
-        REQUEST.fill((text,))
+        return checked_company_id(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    return text
 
 
 def _positive(text: str) -> float:
     number = _number(text)
     if not (math.isfinite(number) and number > 0):
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return number
+
+
+def _share(text: str) -> float:
+    number = _number(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share from 0 to 1")
     return number
 
 

@@ -1,31 +1,53 @@
 """`simulate`: a Codat of one's own, served until ctrl-C."""
 
 import asyncio
+import shlex
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from codat_commerce_async.cli.ending import WELL
 from codat_commerce_async.cli.parser import PROGRAM, Options
 from codat_commerce_async.cli.screen import Screen
-from codat_commerce_async.simulator import Simulator
+from codat_commerce_async.simulator import Faults, Simulator
 
-__all__ = ["simulate"]
+__all__ = ["companies_to_type", "simulate"]
+
+_FEW = 10
 
 
 async def simulate(options: Options) -> int:
     """Serve the simulator; ctrl-C is how it is meant to end, and so no failure."""
     screen = Screen.of(sys.stdout)
-    async with Simulator(seed=options.seed, speed=options.speed, port=options.port) as simulator:
+    faults = Faults(rate=options.faults, seed=options.seed)
+    async with Simulator(seed=options.seed, speed=options.speed, port=options.port, faults=faults) as simulator:
         company_ids = [simulator.add_linked_company() for _ in range(options.companies)]
+        if options.list_to is not None:
+            _write_list(options.list_to, company_ids)
         screen.say(
             f"A simulated Codat with {options.companies} companies, until ctrl-C. In another terminal:",
             "",
             f"export CODAT_BASE_URL={simulator.url}",
             f"export CODAT_API_KEY={simulator.api_key}",
-            f"{PROGRAM} sync {' '.join(company_ids)}",
+            f"{PROGRAM} sync {companies_to_type(company_ids, options.list_to)}",
             "",
         )
         try:
             await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError:
-            screen.say(f"stopped after {len(simulator.requests)} requests")
+            syncs = sum(simulator.syncs_started(company_id) for company_id in company_ids)
+            screen.say(f"stopped after {syncs} syncs")
     return WELL
+
+
+def companies_to_type(company_ids: Sequence[str], list_to: str | None) -> str:
+    """The arguments of the sync command that mean these companies."""
+    if list_to is not None:
+        return f"--from {shlex.quote(list_to)}"
+    more = len(company_ids) - _FEW
+    left_out = f"   # and {more} more: --list FILE writes all of them to a file" if more > 0 else ""
+    return " ".join(company_ids[:_FEW]) + left_out
+
+
+def _write_list(name: str, company_ids: Sequence[str]) -> None:
+    Path(name).write_text("".join(f"{company_id}\n" for company_id in company_ids), encoding="utf-8")

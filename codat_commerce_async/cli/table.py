@@ -1,4 +1,4 @@
-"""The table of companies, as it stands now and at the end."""
+"""Tables: of companies as they stand now and at the end, and of what a journal holds."""
 
 from collections.abc import Sequence
 
@@ -6,44 +6,53 @@ from codat_commerce_async.cli.board import Row, Verdict
 from codat_commerce_async.cli.screen import Screen
 from codat_commerce_async.cli.text import cells, fit, one_line
 
-__all__ = ["table"]
+__all__ = ["Line", "grid", "table"]
 
-_HEADINGS = ("company", "outcome", "duration", "requests")
-_DURATION, _REQUESTS = len(" 3600.0 s"), len("requests")
+_HEADINGS = ("company", "outcome", "duration", "looks")
 _GAP = "  "
 _BOLD = "1"
 _STYLES = {Verdict.QUEUED: "2", Verdict.UNDER_WAY: "36", Verdict.GOOD: "32", Verdict.BAD: "31"}
+# So that the columns do not move while outcomes come in.
+_OUTCOME, _DURATION = "nothing to write", "3600.0 s"
+
+Line = tuple[tuple[str, ...], Verdict]
+"""A line's cells, and what is to be thought of it."""
 
 
-def table(rows: Sequence[Row], now: float, screen: Screen, *, among: Sequence[Row] | None = None) -> list[str]:
-    """A line of headings and one per row; columns are as wide as the rows `among` which these are need."""
-    name, outcome = _widths(rows if among is None else among, screen.width)
-
-    def line(company: str, word: str, duration: str, requests: str, style: str) -> str:
-        numbers = f"{duration:>{_DURATION}}{_GAP}{requests:>{_REQUESTS}}"
-        return f"{fit(company, name)}{_GAP}{screen.paint(fit(word, outcome), style)}{_GAP}{numbers}"
-
-    return [
-        screen.paint(line(*_HEADINGS, ""), _BOLD),
-        *(line(one_line(row.name), row.word, _seconds(row, now), _count(row), _STYLES[row.verdict]) for row in rows),
-    ]
+def table(rows: Sequence[Row], now: float, screen: Screen) -> list[str]:
+    """A line of headings and one per row."""
+    lines = [(_cells_of(row, now), row.verdict) for row in rows]
+    return grid(_HEADINGS, lines, screen, least=("", _OUTCOME, _DURATION))
 
 
-def _widths(rows: Sequence[Row], width: int | None) -> tuple[int, int]:
-    """The columns of the names and of the outcomes; on a narrow screen the names give way first."""
-    name = max(cells(one_line(text)) for text in (_HEADINGS[0], *(row.name for row in rows)))
-    outcome = max(cells(text) for text in (_HEADINGS[1], "nothing to write", *(row.word for row in rows)))
-    if width is None:
-        return name, outcome
-    room = width - _DURATION - _REQUESTS - 3 * len(_GAP)
+def grid(headings: Sequence[str], lines: Sequence[Line], screen: Screen, *, least: Sequence[str] = ()) -> list[str]:
+    """A line of headings and the others; the first two columns give way on a narrow screen, the rest are numbers.
+
+    No column is narrower than what stands for it in `least`.
+    """
+    columns = zip(headings, *(line for line, _ in lines), strict=True)
+    widths = [max(map(cells, column)) for column in columns]
+    widths = [max(width, cells(text)) for width, text in zip(widths, (*least, *[""] * len(widths)), strict=False)]
+    if screen.width is not None:
+        widths[:2] = _narrowed(widths, screen.width)
+
+    def drawn(line: Sequence[str], style: str) -> str:
+        name, outcome, *numbers = line
+        right = (f"{number:>{width}}" for number, width in zip(numbers, widths[2:], strict=True))
+        return _GAP.join((fit(name, widths[0]), screen.paint(fit(outcome, widths[1]), style), *right))
+
+    return [screen.paint(drawn(headings, ""), _BOLD), *(drawn(line, _STYLES[verdict]) for line, verdict in lines)]
+
+
+def _narrowed(widths: Sequence[int], width: int) -> tuple[int, int]:
+    """The columns of the names and of the outcomes; the names give way first."""
+    name, outcome, *numbers = widths
+    room = width - sum(numbers) - len(_GAP) * (len(numbers) + 1)
     outcome = min(outcome, room * 3 // 5)
     return min(name, room - outcome), outcome
 
 
-def _seconds(row: Row, now: float) -> str:
+def _cells_of(row: Row, now: float) -> tuple[str, ...]:
     duration = row.duration(now)
-    return "" if duration is None else f"{duration:.1f} s"
-
-
-def _count(row: Row) -> str:
-    return str(row.requests) if row.requests else ""
+    took = "" if duration is None else f"{duration:.1f} s"
+    return one_line(row.name), row.word, took, "" if row.looks is None else str(row.looks)

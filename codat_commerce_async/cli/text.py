@@ -1,8 +1,10 @@
-"""Text for terminals: how wide it is, and made to fit."""
+"""Text for people at terminals: how wide it is, made to fit, and seconds in words."""
 
 import unicodedata
 
-__all__ = ["cells", "fit", "one_line"]
+__all__ = ["cells", "fit", "one_line", "span"]
+
+_MINUTE, _HOUR = 60, 3600
 
 
 def cells(text: str) -> int:
@@ -27,6 +29,16 @@ def fit(text: str, width: int) -> str:
 def one_line(text: str) -> str:
     """The text without line breaks and without what a terminal would obey."""
     return "".join(character if character.isprintable() else " " for character in text)
+
+
+def span(seconds: float, *, rough: bool = False) -> str:
+    """So many seconds, in the two largest units that they have; in minutes at most where it is `rough`."""
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min" + ("" if rough else f" {whole % _MINUTE} s")
+    return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
 
 
 def _cells_of(character: str) -> int:

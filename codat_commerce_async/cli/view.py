@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import re
-from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Protocol
 
-from codat_commerce_async.cli.board import Board, Row, Verdict
+from codat_commerce_async.cli.board import Board, Row
+from codat_commerce_async.cli.gauge import bar, counts, pace
 from codat_commerce_async.cli.screen import Screen
 from codat_commerce_async.cli.table import table
 from codat_commerce_async.cli.text import cells, fit
@@ -18,8 +18,11 @@ _DIM = "2"
 _STYLE = re.compile(r"\x1b\[[\d;]*m")
 _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[K", "\x1b[J"
-# What a picture has besides the rows: the headings, a line for the rows left out, the counts, the cursor's line.
-_OTHER_LINES = 4
+# What a picture has besides its rows and its gauge: their headings, and the cursor's line.
+_OTHER_LINES = 2
+_LATEST_FAILURES = 5
+# How often a plain view tells how far it has got, where it does not tell of each company.
+_PROGRESS_EVERY = 10.0
 
 
 class View(Protocol):
@@ -66,27 +69,50 @@ async def watched(
 
 
 class PlainView:
-    """A line for each change and each remark, with the seconds it came after the start."""
+    """Lines, each with the seconds it came after the start.
+
+    Of few companies each change is told; of many what went badly, and from time to time how far it has got.
+    """
 
     def __init__(self, board: Board, screen: Screen) -> None:
         self._board = board
         self._screen = screen
-        self._told: dict[Row, str] = dict.fromkeys(board.rows, "queued")
+        self._told: dict[Row, str] = {}
+        self._told_bad = len(board.bad)
+        self._next_progress = _PROGRESS_EVERY
 
     def draw(self) -> None:
         """Write what has changed since the last time."""
-        now, rows = self._board.now, self._board.rows
-        news = [(now, row.saying(row.word)) for row in rows if row.word != self._told[row]]
-        self._told = {row: row.word for row in rows}
-        for when, line in (*self._board.take_remarks(), *news):
+        self._board.look()
+        now = self._board.now
+        news = self._changes() if self._board.is_small else self._failures()
+        for when, line in (*self._board.take_remarks(), *((now, line) for line in news)):
             self._screen.say(f"{when:7.1f} s  {line}")
 
     def close(self, *, keep: bool) -> None:
         """Nothing is left to do."""
 
+    def _changes(self) -> list[str]:
+        rows = self._board.rows
+        changed = [row for row in rows if row.word != self._told.get(row, "queued")]
+        self._told.update((row, row.word) for row in changed)
+        return [row.saying(row.word) for row in changed]
+
+    def _failures(self) -> list[str]:
+        bad = self._board.bad[self._told_bad :]
+        self._told_bad += len(bad)
+        lines = [row.saying(row.word) for row in bad]
+        if self._board.now >= self._next_progress:
+            self._next_progress = self._board.now + _PROGRESS_EVERY
+            lines.append(f"{counts(self._board)}; {pace(self._board)}")
+        return lines
+
 
 class LiveView:
-    """A table that is redrawn where it stands; remarks scroll away above it."""
+    """A picture that is redrawn where it stands; remarks scroll away above it.
+
+    It shows a table if all companies fit on the screen, and else the latest failures; a bar and counts below.
+    """
 
     def __init__(self, board: Board, screen: Screen) -> None:
         self._board = board
@@ -95,6 +121,7 @@ class LiveView:
 
     def draw(self) -> None:
         """Redraw what differs from the last picture, in one write and without wiping first, so that it is still."""
+        self._board.look()
         remarks = self._board.take_remarks()
         picture = self._picture()
         if not remarks and picture == self._shown:
@@ -117,25 +144,22 @@ class LiveView:
         return f"\x1b[{lines}A\r" if lines else "\r"
 
     def _picture(self) -> list[str]:
+        gauge = self._gauge()
+        room = self._screen.height - len(gauge) - _OTHER_LINES
+        if len(self._board.rows) <= room and self._board.is_small:
+            return [*table(self._board.rows, self._board.now, self._screen), *gauge]
+        return [*self._latest_failures(min(room, _LATEST_FAILURES)), *gauge]
+
+    def _gauge(self) -> list[str]:
         width = self._screen.width or 0
-        rows = self._board.rows
-        most = max(1, self._screen.height - _OTHER_LINES)
-        chosen = rows if len(rows) <= most else _most_interesting(rows, most)
-        lines = table(chosen, self._board.now, self._screen, among=rows)
-        if len(chosen) < len(rows):
-            lines.append(fit(f"... and {len(rows) - len(chosen)} more", width))
-        lines.append(fit(self._counts(), width).rstrip())
-        return lines
+        words = (counts(self._board), pace(self._board))
+        return [bar(self._board, self._screen, width), *(line for text in words for line in self._screen.wrapped(text))]
 
-    def _counts(self) -> str:
-        counts = Counter(row.verdict for row in self._board.rows)
-        words = ((Verdict.UNDER_WAY, "under way"), (Verdict.GOOD, "done"), (Verdict.BAD, "failed"))
-        said = ", ".join(f"{counts[verdict]} {word}" for verdict, word in words)
-        return f"{said} of {len(self._board.rows)}; {self._board.requests} requests; {self._board.now:.0f} s"
-
-
-def _most_interesting(rows: Sequence[Row], most: int) -> Sequence[Row]:
-    """Those under way, then those that went badly, each in the order of the board."""
-    order = (Verdict.UNDER_WAY, Verdict.BAD, Verdict.QUEUED, Verdict.GOOD)
-    chosen = set(sorted(rows, key=lambda row: order.index(row.verdict))[:most])
-    return [row for row in rows if row in chosen]
+    def _latest_failures(self, most: int) -> Sequence[str]:
+        if most < 1 or not self._board.bad:
+            return ()
+        latest = self._board.bad[-most:]
+        return [
+            "the latest failures:",
+            *(fit(row.saying(row.word), self._screen.width or 0).rstrip() for row in latest),
+        ]

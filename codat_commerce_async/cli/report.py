@@ -1,0 +1,145 @@
+"""`report`: what a journal says of its syncs, for people and for programs."""
+
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from statistics import median
+
+from codat_commerce_async.cli.board import Verdict
+from codat_commerce_async.cli.conclusion import reasons
+from codat_commerce_async.cli.ending import WELL, GiveUpError
+from codat_commerce_async.cli.parser import Options
+from codat_commerce_async.cli.result import Result
+from codat_commerce_async.cli.screen import Screen
+from codat_commerce_async.cli.table import Line, grid
+from codat_commerce_async.cli.text import one_line
+from codat_commerce_async.errors import JournalError
+from codat_commerce_async.syncing.journal import Entry, read_journal
+
+__all__ = ["report"]
+
+_HEADINGS = ("company", "outcome", "duration", "looks", "ended (UTC)")
+_FIELDS = (
+    *("company_id", "sync_to", "start", "finish", "state", "outcome", "code", "message", "seconds", "looks"),
+    *("asked_at", "ended_at", "sync_id", "commerce_sync_id", "idempotency_key"),
+)
+_HIGH = 95
+
+Value = str | int | float | None
+
+
+async def report(options: Options) -> int:
+    """Write down what the journal holds, all of it or what failed; the sums are always of all."""
+    entries = _read(options.journal or "")
+    chosen = [entry for entry in entries if entry.state in {"failed", "error"}] if options.failed else entries
+    if options.format == "json":
+        _write_json(entries, chosen, options.journal)
+    elif options.format == "csv":
+        _write_csv(chosen)
+    else:
+        _write_table(entries, chosen, Screen.of(sys.stdout))
+    return WELL
+
+
+def _read(journal: str) -> list[Entry]:
+    try:
+        return list(read_journal(journal))
+    except JournalError as error:
+        raise GiveUpError(error.message) from None
+
+
+def _write_json(entries: Sequence[Entry], chosen: Sequence[Entry], journal: str | None) -> None:
+    whole = {"journal": journal, "summary": _summary(entries), "syncs": [_record(entry) for entry in chosen]}
+    json.dump(whole, sys.stdout, indent=1)
+    print()
+
+
+def _write_csv(chosen: Sequence[Entry]) -> None:
+    writer = csv.DictWriter(sys.stdout, _FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_record(entry) for entry in chosen)
+
+
+def _write_table(entries: Sequence[Entry], chosen: Sequence[Entry], screen: Screen) -> None:
+    if chosen:
+        screen.say(*grid(_HEADINGS, [_line(entry) for entry in chosen], screen))
+        results = [(entry.request.company_id, Result.of_entry(entry)) for entry in chosen]
+        said = [one_line(f"{company_id}: {result.why}") for company_id, result in results if result and result.why]
+        screen.say(*reasons(said, screen), "")
+    words = Counter(_word(entry) for entry in entries).most_common()
+    counted = ", ".join(f"{count} {word}" for word, count in words)
+    screen.say(*screen.wrapped(f"{len(entries)} syncs: {counted}" if entries else "no syncs"))
+    seconds = _seconds(entries)
+    if seconds is not None:
+        low, high, longest = (_took(seconds[name]) for name in ("median", "p95", "max"))
+        screen.say(*screen.wrapped(f"durations: median {low}, 95th percentile {high}, longest {longest}"))
+    first, last = _times(entries)
+    if first is not None and last is not None:
+        screen.say(*screen.wrapped(f"from {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC"))
+
+
+def _line(entry: Entry) -> Line:
+    result = Result.of_entry(entry)
+    verdict = Verdict.UNDER_WAY if result is None else Verdict.GOOD if result.good else Verdict.BAD
+    took = "" if entry.elapsed is None else _took(entry.elapsed)
+    ended = "" if entry.ended_at is None else f"{_moment(entry.ended_at):%H:%M:%S}"
+    looks = "" if entry.looks is None else str(entry.looks)
+    return (one_line(entry.request.company_id), _word(entry), took, looks, ended), verdict
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds:.1f} s"
+
+
+def _word(entry: Entry) -> str:
+    result = Result.of_entry(entry)
+    if result is not None:
+        return result.word
+    return "running" if entry.state == "running" else "being asked for"
+
+
+def _record(entry: Entry) -> Mapping[str, Value]:
+    request, handle = entry.request, entry.handle
+    values: tuple[Value, ...] = (
+        request.company_id,
+        *(moment.isoformat() if moment else None for moment in (request.sync_to, request.start, request.finish)),
+        *(entry.state, entry.outcome, entry.code, entry.message, entry.elapsed, entry.looks),
+        *(_moment(time).isoformat() if time is not None else None for time in (entry.asked_at, entry.ended_at)),
+        *((handle.sync_id, handle.commerce_sync_id) if handle is not None else (None, None)),
+        entry.idempotency_key,
+    )
+    return dict(zip(_FIELDS, values, strict=True))
+
+
+def _summary(entries: Sequence[Entry]) -> Mapping[str, object]:
+    first, last = _times(entries)
+    return {
+        "total": len(entries),
+        "states": Counter(entry.state for entry in entries),
+        "outcomes": Counter(entry.outcome for entry in entries if entry.outcome is not None),
+        "seconds": _seconds(entries),
+        "first_asked_at": first.isoformat() if first else None,
+        "last_ended_at": last.isoformat() if last else None,
+    }
+
+
+def _seconds(entries: Sequence[Entry]) -> Mapping[str, float] | None:
+    """How long the syncs took that were seen to their end."""
+    took = sorted(entry.elapsed for entry in entries if entry.is_finished and entry.elapsed is not None)
+    if not took:
+        return None
+    # The nearest rank: the least duration that so many of all do not exceed.
+    return {"median": median(took), "p95": took[-(-len(took) * _HIGH // 100) - 1], "max": took[-1]}
+
+
+def _times(entries: Sequence[Entry]) -> tuple[datetime | None, datetime | None]:
+    asked = [entry.asked_at for entry in entries if entry.asked_at is not None]
+    ended = [entry.ended_at for entry in entries if entry.ended_at is not None]
+    return _moment(min(asked)) if asked else None, _moment(max(ended)) if ended else None
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
