@@ -1,43 +1,38 @@
-"""Sync many companies, so many at a time; one that fails does not stop the others.
+"""Sync many companies; one that fails does not stop the others, and what was interrupted goes on.
 
-CODAT_API_KEY=... python examples/many_companies.py COMPANY_ID...
+CODAT_API_KEY=... python examples/many_companies.py JOURNAL COMPANY_ID...
+
+Run it again with the same journal after a crash or ctrl-C: nothing is started twice.
 """
 
 import asyncio
 import sys
-from collections.abc import Iterator
 
-from codat_commerce_async import CodatCommerce, CodatError
-
-AT_ONCE = 50
+from codat_commerce_async import CodatCommerce, RunProgress
 
 
-async def main(company_ids: list[str]) -> int:
+async def main(journal: str, company_ids: list[str]) -> int:
     """Return the exit status: 0 when every sync went well."""
-    failed: list[str] = []
-    async with CodatCommerce.from_env() as codat:
-        # The workers share one iterator: each takes the next company when it is done with its last.
-        queue = iter(company_ids)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(AT_ONCE, len(company_ids))):
-                group.create_task(work(codat, queue, failed))
-    print(f"{len(company_ids) - len(failed)} done, {len(failed)} failed")
+    async with (
+        CodatCommerce.from_env() as codat,
+        codat.sync.run_many(company_ids, journal=journal, on_progress=show) as run,
+    ):
+        failed = 0
+        async for outcome in run:
+            if not outcome.ok:
+                failed += 1
+                print(f"{outcome.company_id}: {outcome.error or outcome.status}")
+    print(run.report)
     return 1 if failed else 0
 
 
-async def work(codat: CodatCommerce, queue: Iterator[str], failed: list[str]) -> None:
-    """Sync one company after the other, as long as there are any."""
-    for company_id in queue:
-        try:
-            status = await codat.sync.run(company_id)
-        except CodatError as error:
-            failed.append(company_id)
-            print(f"{company_id}: {error}")
-        else:
-            print(f"{company_id}: {status.outcome.value}")
+def show(progress: RunProgress) -> None:
+    """Say how far it has got, after each outcome."""
+    left = "" if progress.seconds_left is None else f", about {progress.seconds_left:.0f} s left"
+    print(f"{progress.report.ended} of {progress.total}, {progress.per_minute:.0f} a minute{left}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
+    if len(sys.argv) < 3:  # noqa: PLR2004 - the script, the journal and a company
         sys.exit(__doc__)
-    sys.exit(asyncio.run(main(sys.argv[1:])))
+    sys.exit(asyncio.run(main(sys.argv[1], sys.argv[2:])))

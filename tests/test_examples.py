@@ -4,8 +4,8 @@ import asyncio
 import base64
 import importlib.util
 import json
-import subprocess
-import sys
+import re
+import runpy
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -18,6 +18,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from codat_commerce_async import SyncHandle
 from codat_commerce_async.simulator import Outcome, Simulator, WebhookSender
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
+from codat_commerce_async.syncing.journal import read_journal
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 pytestmark = pytest.mark.virtual_time
@@ -47,12 +48,16 @@ def test_no_example_is_without_a_test() -> None:
     assert {name for name in examples if name not in tested} == set()
 
 
-@pytest.mark.parametrize("name", ["start_and_wait", "many_companies"])
-def test_a_script_without_a_company_says_how_to_call_it(name: str) -> None:
-    script = EXAMPLES / f"{name}.py"
-    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)  # noqa: S603 - our own file
-    assert ended.returncode == 1
-    assert f"python examples/{name}.py COMPANY_ID" in ended.stderr
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("start_and_wait", "COMPANY_ID"), ("many_companies", "JOURNAL COMPANY_ID...")],
+)
+def test_a_script_without_a_company_says_how_to_call_it(
+    name: str, arguments: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", [f"{name}.py"])
+    with pytest.raises(SystemExit, match=rf"python examples/{name}.py {re.escape(arguments)}"):
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
 
 
 @pytest.mark.parametrize(
@@ -75,15 +80,35 @@ async def test_one_sync_is_started_and_awaited(
 
 
 async def test_many_companies_are_synced_whatever_befalls_one(
-    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+    simulator: Simulator, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    company_ids = [simulator.add_linked_company() for _ in range(60)]
+    company_ids = [simulator.add_linked_company() for _ in range(20)]
     simulator.script_sync(company_ids[3], 5130)
-    assert await load("many_companies").main([*company_ids, "unknown"]) == 1
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "59 done, 2 failed"
-    assert {line.partition(":")[0] for line in lines[:-1]} == {*company_ids, "unknown"}
-    assert [simulator.syncs_started(company_id) for company_id in company_ids] == [1] * 60
+    journal = tmp_path / "night.db"
+    assert await load("many_companies").main(str(journal), [*company_ids, "unknown"]) == 1
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("21 ended (19 succeeded, 1 failed, 1 errors), 0 running")
+    assert {line.partition(":")[0] for line in lines if ": " in line} == {company_ids[3], "unknown"}
+    assert sum(line.startswith("21 of 21, ") for line in lines) == 1
+    assert [simulator.syncs_started(company_id) for company_id in company_ids] == [1] * 20
+    states = {entry.request.company_id: entry.state for entry in read_journal(journal)}
+    assert states == {**dict.fromkeys(company_ids, "succeeded"), company_ids[3]: "failed", "unknown": "error"}
+
+
+async def test_many_companies_go_on_from_their_journal(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    company_ids = [simulator.add_linked_company() for _ in range(3)]
+    for company_id, seconds in zip(company_ids, (2, 60, 60), strict=True):
+        simulator.script_sync(company_id, Outcome(2000, takes=seconds))
+    main, journal = load("many_companies").main, str(tmp_path / "night.db")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(20):
+            await main(journal, company_ids)
+    assert capsys.readouterr().out.startswith("1 of 3, ")
+    assert await main(journal, company_ids) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("2 ended (2 succeeded, ")
+    assert [simulator.syncs_started(company_id) for company_id in company_ids] == [1, 1, 1]
 
 
 @pytest.fixture
