@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from random import Random
-from typing import Generic, TypeVar, Unpack
+from typing import Generic, TypeVar, Unpack, cast
 from uuid import UUID
 
 from codat_commerce_async import _codec, _headers
@@ -173,6 +174,9 @@ class Caller:
         if seconds is None or seconds <= 0:
             self.gate.pause(_UNSAID_PAUSE)
             return False
+        if seconds <= longest:
+            self.gate.pause(seconds)
+            return True
         reset_at = limit.reset or datetime.fromtimestamp(self.now() + seconds, UTC)
         if self.gate.exhaust(seconds, reset_at):
             return True
@@ -278,6 +282,8 @@ class _Exchange(Generic[T]):
         return value
 
     def _decoded(self, reply: Reply) -> T:
+        if reply.status == HTTPStatus.NO_CONTENT and self._operation.answer is object:
+            return cast("T", None)
         try:
             return _codec.decode(reply.body, self._operation.answer)
         except DecodeError as error:

@@ -38,7 +38,7 @@ _REPEAT = {
 class Operation(Generic[T_co]):
     """One endpoint: `name` and `path` as Codat writes them, `answer` the type of what comes back.
 
-    An endpoint that this library does not model takes `object` as its answer and gets the parsed JSON:
+    An endpoint that this library does not model takes `object` as its answer and gets the parsed JSON, None for a 204:
     `await client.call(Operation("get-company", "GET", "/companies/{companyId}", object), company_id)`.
     """
 

@@ -310,6 +310,22 @@ async def test_a_spent_day_is_waited_out_when_that_was_asked_for() -> None:
 
 
 @pytest.mark.virtual_time
+async def test_a_day_that_is_nearly_over_is_waited_out() -> None:
+    wall = loop_wall_clock()
+    reset = datetime.fromtimestamp(wall() + 60, UTC).isoformat()
+    codat, transport = client_of(reply(429, None, {**SPENT, "X-Rate-Limit-Reset": reset}), reply(), wall_clock=wall)
+    await codat.call(POST, "c")
+    assert transport.pauses[0] == pytest.approx(60.0, abs=2.0)
+
+
+async def test_no_content_is_none_where_anything_may_come() -> None:
+    codat, _ = client_of(reply(204, b""), reply(204, b""))
+    assert await codat.call(Operation("a-removal", "DELETE", "/companies/{companyId}", object), "c") is None
+    with pytest.raises(DecodeError):
+        await codat.call(Operation("a-reading", "GET", "/companies/{companyId}", CompanySyncStatus), "c")
+
+
+@pytest.mark.virtual_time
 async def test_a_spent_day_says_when_there_are_new_requests() -> None:
     wall = loop_wall_clock()
     reset = datetime.fromtimestamp(wall() + 7200, UTC)
