@@ -28,6 +28,7 @@ from codat_commerce_async._pacing import LocalGate
 from codat_commerce_async._retry import KEY_LIFETIME
 from codat_commerce_async._transport import Request
 from codat_commerce_async.errors import status_error_class
+from codat_commerce_async.models.sync import CompanySyncStatus
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
 from tests.support.scripted import KEY, Step, client_of, failing, forever, reply
 
