@@ -1,12 +1,14 @@
 """The README's tables say what the code says."""
 
+import inspect
 import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from codat_commerce_async import errors, policies
+from codat_commerce_async import CodatCommerce, errors, policies
+from codat_commerce_async.cli.parser import parse
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 POLICIES = (policies.RetryPolicy, policies.PollPolicy, policies.Timeouts, policies.Quota)
@@ -16,7 +18,7 @@ def rows(heading: str) -> list[list[str]]:
     """The cells of the table under this first heading."""
     lines = README.splitlines()
     below = lines[next(number for number, line in enumerate(lines) if line.startswith(f"| {heading} |")) + 2 :]
-    table = below[: below.index("")]
+    table = below[: below.index("") if "" in below else len(below)]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
 
 
@@ -41,3 +43,23 @@ def test_every_setting_has_its_line_with_its_default() -> None:
     assert {row[0].strip("`"): row[1] for row in rows("setting")} == {
         name: f"{default:g}" if isinstance(default, float) else str(default) for name, default in defaults.items()
     }
+
+
+def test_all_operations_have_their_line() -> None:
+    assert len({row[0] for row in rows("method")}) == 22
+
+
+@pytest.mark.parametrize("row", rows("method"), ids=lambda row: row[0])
+def test_an_operation_is_where_its_line_says(row: list[str]) -> None:
+    resource, method = row[0].strip("`").split(".")
+    documented = inspect.getdoc(getattr(getattr(CodatCommerce("key"), resource), method))
+    assert re.search(rf"^{re.escape(row[2])}\.", documented or "", re.MULTILINE)
+
+
+@pytest.mark.parametrize("row", rows("command"), ids=lambda row: row[0])
+def test_a_command_can_be_typed_as_its_line_says(row: list[str]) -> None:
+    typed = row[0].strip("`").replace("...", "").split()
+    options = parse(typed)
+    assert options.command == typed[0]
+    for option in re.findall(r"`(--\w+)`", row[1]):
+        assert parse([*typed, option]).command == typed[0]
