@@ -43,6 +43,7 @@ FLOORS = {
     "__main__": 6,
     "cli": 6,
     "contrib": 6,
+    "pytest_plugin": 6,
     "simulator": 6,
     "webhooks": 6,
 }
@@ -54,6 +55,8 @@ ROOMS = {
     "orjson": {"_codec"},
     "tenacity": {"_retry"},
     "standardwebhooks": {"webhooks._verification"},
+    "pytest": {"pytest_plugin"},
+    "pytest_asyncio": {"pytest_plugin"},
     "aiohttp": {"_transport", "simulator._server", "webhooks", "contrib", "cli"},
     "yarl": {"_transport"},  # the URLs of aiohttp
 }

@@ -25,7 +25,8 @@ def test_the_state_counts_companies_and_syncs_by_how_they_went() -> None:
     side = Side()
     ids = [side.simulator.add_linked_company() for _ in range(5)]
     side.simulator.add_company()
-    for company_id, outcome in zip(ids, (2000, 2040, 5130, Outcome.never_ends()), strict=False):
+    outcomes: tuple[Outcome | int, ...] = (2000, 2040, 5130, Outcome.never_ends())
+    for company_id, outcome in zip(ids, outcomes, strict=False):
         side.simulator.script_sync(company_id, outcome)
         side.request_sync(company_id)
     side.wait(300)
