@@ -24,8 +24,8 @@ _FEW = 40
 _MINUTE = 60.0
 # An estimate that rests on fewer ends than these is none.
 _ENDS_TO_LEARN_FROM = 5
-# What happens more often than this, in so many seconds, is only counted where there are many rows.
-_MOST_REMARKS, _REMARKS_PER = 10, 10.0
+# Where there are many rows, what is remarked beyond the first few in so many seconds is only counted.
+_MOST_REMARKS, _REMARKS_PER = 3, 10.0
 
 
 class Verdict(Enum):
@@ -106,8 +106,8 @@ class Board:
         self.seconds_left_by_run: float | None = None
         self._recent: deque[float] = deque()
         self._remarks: list[tuple[float, str]] = []
-        self._remarked: deque[float] = deque(maxlen=_MOST_REMARKS)
-        self._unsaid = 0
+        self._remarked = 0
+        self._ration_until = 0.0
         self._run: SyncRun | None = None
         for row in rows:
             self.add(row)
@@ -205,16 +205,14 @@ class Board:
 
     def remark(self, text: str) -> None:
         """Note something that people may want to read."""
-        if self.is_small or self._may_remark():
+        self._renew_ration()
+        self._remarked += 1
+        if self.is_small or self._remarked <= _MOST_REMARKS:
             self._remarks.append((self.now, one_line(text)))
-        else:
-            self._unsaid += 1
 
     def take_remarks(self) -> Sequence[tuple[float, str]]:
         """What was remarked since the last time, and when."""
-        if self._unsaid and self._may_remark():
-            self._remarks.append((self.now, f"... and {self._unsaid} more like these"))
-            self._unsaid = 0
+        self._renew_ration()
         taken, self._remarks = self._remarks, []
         return taken
 
@@ -244,11 +242,13 @@ class Board:
         if not result.good:
             self.bad.append(row)
 
-    def _may_remark(self) -> bool:
-        if len(self._remarked) == _MOST_REMARKS and self._remarked[0] > self.now - _REMARKS_PER:
-            return False
-        self._remarked.append(self.now)
-        return True
+    def _renew_ration(self) -> None:
+        if self.now < self._ration_until:
+            return
+        unsaid = self._remarked - _MOST_REMARKS
+        if unsaid > 0 and not self.is_small:
+            self._remarks.append((self.now, f"... and {unsaid} more like these"))
+        self._remarked, self._ration_until = 0, self.now + _REMARKS_PER
 
     def _count(self, _event: RequestStarted) -> None:
         self.requests += 1
