@@ -1,6 +1,6 @@
 """What type checkers see of the public face: nothing here is run, mypy and pyright read it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any, assert_type
 
@@ -122,7 +122,7 @@ async def sync(codat: CodatCommerce, moment: datetime) -> None:
     assert_type(SyncHandle.from_json(handle.to_json()), SyncHandle)
     assert_type(await codat.sync.wait(handle, timeout=None, poll=PollPolicy()), SyncStatus)
     assert_type(await codat.sync.wait("c", "s", raise_on_failure=False, background=True), SyncStatus)
-    assert_type(codat.sync.watch(handle), AsyncIterator[SyncStatus])
+    assert_type(codat.sync.watch(handle), AsyncGenerator[SyncStatus, None])
     async for status in codat.sync.watch("c", "s"):
         assert_type(status, SyncStatus)
         assert_type(status.is_terminal, bool)

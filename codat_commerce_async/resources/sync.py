@@ -1,7 +1,7 @@
 """Sync: ask for syncs, look at them, and see them through to their end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -185,7 +185,7 @@ class SyncResource:
         timeout: float | None = _WAIT,
         poll: PollPolicy | None = None,
         **options: Unpack[LookOptions],
-    ) -> AsyncIterator[SyncStatus]:
+    ) -> AsyncGenerator[SyncStatus, None]:
         """Every change of a sync's status, up to the terminal one, which is given like any other.
 
         Raises SyncWaitTimeoutError after `timeout` seconds (None: never).

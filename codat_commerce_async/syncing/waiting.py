@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from random import Random
 
 from codat_commerce_async.errors import (
@@ -40,7 +40,7 @@ _RESERVED = 2
 
 async def watch(
     api: SyncApi, handle: SyncHandle, poll: PollPolicy, timeout: float | None, options: LookOptions
-) -> AsyncIterator[SyncStatus]:
+) -> AsyncGenerator[SyncStatus, None]:
     """Every change of the sync's status, the first that is seen included, up to the terminal one.
 
     Raises SyncWaitTimeoutError when `timeout` seconds are over; the sync goes on.
