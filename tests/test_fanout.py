@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -33,6 +34,7 @@ from codat_commerce_async.syncing.outcome import (
 )
 from codat_commerce_async.syncing.request import SyncRequest
 from tests.benchmarks.fanout import measure
+from tests.simulations.fanout_killed import fanout_killed
 from tests.simulations.storm import STORM
 from tests.support.fans import Codat, own_tasks, own_threads
 
@@ -54,7 +56,7 @@ async def slowly(ids: Iterable[str], seconds: float) -> AsyncIterator[str]:
 
 async def collect(run: SyncRun, outcomes: list[SyncOutcome]) -> None:
     async for outcome in run:
-        outcomes.append(outcome)
+        outcomes.append(outcome)  # noqa: PERF401 - what came before an error counts
 
 
 @pytest.mark.parametrize("companies", [0, 1, 2, 33, 200])
@@ -117,9 +119,9 @@ async def test_ids_that_cannot_be_are_outcomes_like_any_other() -> None:
 
 async def test_ids_that_cannot_be_do_not_stop_a_journal(tmp_path: Path) -> None:
     codat = Codat(1)
-    async with codat.client() as client:
-        async with client.sync.run_many(["\ud800", "..", *codat.ids], journal=tmp_path / "j") as run:
-            outcomes = await run.results()
+    source = ["\ud800", "..", *codat.ids]
+    async with codat.client() as client, client.sync.run_many(source, journal=tmp_path / "journal") as run:
+        outcomes = await run.results()
     assert [outcome.ok for outcome in outcomes] == [False, False, True]
 
 
@@ -178,7 +180,7 @@ async def test_periods_of_one_company_follow_one_another() -> None:
     assert (len(outcomes), run.report.duplicates) == (len(asked), 1)
     for company_id in codat.ids:
         syncs = codat.simulator.syncs(company_id)
-        assert all(sooner.ends <= later.started for sooner, later in zip(syncs, syncs[1:], strict=False))
+        assert all(sooner.ends <= later.started for sooner, later in pairwise(syncs))
 
 
 async def test_the_input_is_read_one_ahead_of_need() -> None:
@@ -254,33 +256,32 @@ async def test_leaving_early_leaves_nothing_behind_and_everything_said(taken: in
     assert len(codat.started) < 60 or len(outcomes) < 60
 
 
+async def interrupted(codat: Codat, journal: Path, chance: Random, outcomes: list[SyncOutcome]) -> bool:
+    """Whether a fan-out was cancelled before its end: by time and by turns of the loop, so also within a commit."""
+    async with codat.client() as client:
+        run = client.sync.run_many(codat.ids, journal=journal)
+
+        async def work() -> None:
+            async with run:
+                await collect(run, outcomes)
+
+        task = asyncio.create_task(work())
+        await asyncio.sleep(chance.choice((0.0, chance.uniform(0.0, 12.0))))
+        for _ in range(chance.randrange(30)):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait((task,))
+        if run.report.started:
+            outcomes += await run.results()
+        return task.cancelled()
+
+
 @pytest.mark.parametrize("seed", range(12))
 async def test_cancelled_at_any_moment_and_continued_each_company_ends_once(seed: int, tmp_path: Path) -> None:
     codat, chance, journal = Codat(25, seed=seed), Random(seed), tmp_path / "journal"
     outcomes: list[SyncOutcome] = []
-    for _ in range(30):
-        async with codat.client() as client:
-
-            async def work(client: CodatCommerce = client) -> None:
-                async with client.sync.run_many(codat.ids, journal=journal) as run:
-                    runs.append(run)
-                    await collect(run, outcomes)
-
-            runs: list[SyncRun] = []
-            task = asyncio.create_task(work())
-            # By time, or by so many turns of the loop, which also ends in the middle of a commit.
-            if chance.random() < 0.5:
-                await asyncio.sleep(chance.uniform(0.0, 12.0))
-            for _ in range(chance.randrange(30)):
-                await asyncio.sleep(0)
-            task.cancel()
-            await asyncio.wait((task,))
-            assert (own_tasks(), own_threads()) == (set(), [])
-            for run in runs:
-                outcomes += await run.results()
-            if not task.cancelled():
-                await task
-                break
+    while await interrupted(codat, journal, chance, outcomes):
+        assert (own_tasks(), own_threads()) == (set(), [])
     async with codat.client() as client, client.sync.run_many(codat.ids, journal=journal) as run:
         await collect(run, outcomes)
     entries = list(read_journal(journal))
@@ -491,7 +492,7 @@ async def test_a_sync_that_runs_for_hours_is_looked_at_rarely_and_never_forgotte
     assert outcomes[-1].ok
     # The longest pause between two looks is the age by then.
     assert 20_000.0 <= outcomes[-1].elapsed < 40_100.0
-    assert outcomes[-1].looks < 700
+    assert outcomes[-1].looks < 1000
 
 
 async def test_the_quota_of_the_day_may_be_spent_in_the_middle() -> None:
@@ -507,7 +508,7 @@ async def test_the_quota_of_the_day_may_be_spent_in_the_middle() -> None:
     assert sorted(outcome.company_id for outcome in outcomes) == sorted(codat.ids)
     assert all(outcome.ok for outcome in outcomes)
     assert codat.started_twice == []
-    assert 1200.0 < run.report.elapsed
+    assert run.report.elapsed > 1200.0
 
 
 async def test_looks_have_what_is_left_of_the_day_before_starts() -> None:
@@ -562,12 +563,10 @@ async def test_starts_that_are_hard_to_settle_hold_no_look_up() -> None:
     codat = Codat(150, durations=lambda chance: 30.0)
     faults = Faults(rate=1.0, kinds=(FaultKind.LOST_BEFORE,), operations=("request-sync",))
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
-        delays: list[float] = []
         await asyncio.sleep(4.0)
         codat.simulator.set_faults(faults)
         started = len(codat.started)
-        for _ in range(started):
-            delays.append(codat.delay(await anext(run)))
+        delays = [codat.delay(await anext(run)) for _ in range(started)]
     assert 20 < started < 150
     assert max(delays) < 30.0
 
@@ -623,9 +622,12 @@ async def test_the_report_stays_when_all_is_over() -> None:
 
 async def test_two_runs_of_one_client_do_not_disturb_each_other() -> None:
     codat = Codat(40)
-    async with codat.client() as client:
-        async with client.sync.run_many(codat.ids[:20]) as one, client.sync.run_many(codat.ids[20:]) as other:
-            first, second = await asyncio.gather(one.results(), other.results())
+    async with (
+        codat.client() as client,
+        client.sync.run_many(codat.ids[:20]) as one,
+        client.sync.run_many(codat.ids[20:]) as other,
+    ):
+        first, second = await asyncio.gather(one.results(), other.results())
     assert (len(first), len(second)) == (20, 20)
 
 
@@ -645,6 +647,15 @@ def test_the_same_seed_gives_the_same_run() -> None:
 def test_ends_are_known_as_early_as_is_promised(companies: int, delay: float) -> None:
     figures = measure("run_many, makespan", "log-normal", companies, seed=11)
     assert figures.mean_delay < delay
+
+
+def test_a_process_that_is_killed_and_started_again_syncs_each_company_once() -> None:
+    toll = asyncio.run(
+        fanout_killed(1, companies=40, kills=2, rate=0.1, longest=0.3, durations=lambda chance: chance.uniform(2, 30))
+    )
+    assert toll.wrong == [], toll
+    assert toll.kills >= 1, toll
+    assert toll.resumed + toll.asking > 0, toll
 
 
 async def test_a_finished_journal_asks_nothing_again(tmp_path: Path) -> None:
@@ -711,3 +722,19 @@ async def test_errors_are_codat_errors(caplog: pytest.LogCaptureFixture) -> None
         outcomes = await run.results()
     assert all(isinstance(outcome.error, CodatError) for outcome in outcomes)
     assert run.report.errors == 6
+
+
+async def test_what_was_resumed_is_no_duplicate_when_the_input_comes_to_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    codat, path = Codat(20), tmp_path / "journal"
+    async with codat.client() as client:
+        async with client.sync.run_many(codat.ids, journal=path) as run:
+            await anext(run)
+        await asyncio.sleep(100.0)
+        # By the time that the input comes to it, one has ended.
+        async with client.sync.run_many(slowly(codat.ids, 10.0), journal=path) as run:
+            await run.results()
+    assert run.report.duplicates == 0
+    assert "twice" not in caplog.text
+    assert codat.started_twice == []

@@ -37,7 +37,7 @@ _PRIOR_WEIGHT = 1.0
 # A thousandth of a span is as exactly as a look needs to be placed.
 _HALVINGS = 10
 # An end is known to within such a share of what the sync took; more often is not worth it, however cheap a look is.
-_FINENESS = 0.01
+_FINENESS = 0.005
 # The longest that a young sync goes without a look; an old one goes without for as long again as it has run.
 _LONGEST = 600.0
 # A price changed by less than this factor is not worth reordering for, ...

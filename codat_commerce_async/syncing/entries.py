@@ -1,5 +1,6 @@
 """A journal's file: its layout, and each sync in it as a row that shows when it was damaged."""
 
+import contextlib
 import json
 import sqlite3
 import zlib
@@ -16,6 +17,7 @@ from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = [
     "Entry",
+    "close",
     "durations",
     "ended",
     "entries",
@@ -55,6 +57,10 @@ _COLUMNS = (
     "ended_at, looks, elapsed, code, outcome, message, run, crc"
 )
 _CACHE_KIB = 256
+# SQLite's integers, as read back, have 64 bits.
+_BEYOND_CODES = 1 << 63
+# A shorter file is as good as empty to SQLite, which would begin it anew.
+_SHORTEST_FILE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +94,17 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     """The file, locked for us, of our version and sound. Raises JournalError."""
     file = _connect(path, "rwc")
     try:
+        _check_length(path)
         file.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         file.execute("PRAGMA locking_mode = EXCLUSIVE")
-        if _is_empty(file):
-            file.execute("PRAGMA journal_mode = WAL")
-        file.execute("PRAGMA synchronous = FULL")
         file.execute("BEGIN EXCLUSIVE")
         if _is_empty(file):
             _lay_out(file)
         else:
             _check(file, path)
         file.execute("COMMIT")
+        file.execute("PRAGMA journal_mode = WAL")
+        file.execute("PRAGMA synchronous = FULL")
     except (sqlite3.Error, ValueError) as error:
         file.close()
         raise JournalError(opening_failed(path, error)) from None
@@ -106,6 +112,13 @@ def open_to_write(path: Path) -> sqlite3.Connection:
         file.close()
         raise
     return file
+
+
+def close(file: sqlite3.Connection) -> None:
+    """Let go of the file, and leave it as one that can be copied, and read where nothing can be written."""
+    with contextlib.suppress(sqlite3.Error):
+        file.execute("PRAGMA journal_mode = DELETE")
+    file.close()
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
@@ -127,6 +140,11 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=0.0)
     except sqlite3.Error as error:
         raise JournalError(opening_failed(path, error)) from None
+
+
+def _check_length(path: Path) -> None:
+    if path.is_file() and 0 < path.stat().st_size < _SHORTEST_FILE:
+        raise ValueError("it was cut off")
 
 
 def _is_empty(file: sqlite3.Connection) -> bool:
@@ -165,7 +183,8 @@ def _check_kind(file: sqlite3.Connection, path: Path) -> None:
 
 def opening_failed(path: Path, error: Exception) -> str:
     """What to tell of a file that cannot be used, and what to do about it."""
-    text = str(error)
+    # Of a schema that it cannot read, SQLite shows all lines.
+    text = str(error).partition("\n")[0]
     if path.is_dir():
         return f"{path} is a directory; give the name of a file"
     if not path.parent.is_dir():
@@ -263,11 +282,16 @@ def ended(entry: Entry, outcome: SyncOutcome, now: float) -> Entry:
         ended_at=now,
         looks=outcome.looks,
         elapsed=outcome.elapsed,
-        code=status.sync_status_code if status is not None else None,
+        code=_storable(status.sync_status_code) if status is not None else None,
         outcome=status.outcome.name if status is not None else type(error).__name__,
         # Whatever Codat says can be kept, also what is no text.
         message=said.encode(errors="backslashreplace").decode() if said else None,
     )
+
+
+def _storable(code: int | None) -> int | None:
+    """A code that no sync can have need not be kept."""
+    return code if code is not None and abs(code) < _BEYOND_CODES else None
 
 
 def _seconds(value: float | None) -> float | None:

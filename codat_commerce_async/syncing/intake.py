@@ -66,6 +66,7 @@ class Intake:
         self._next: deque[Ask] = deque()
         self._held: dict[str, deque[Ask]] = {}
         self._held_count = 0
+        self._resumed: set[SyncRequest] = set()
         self._room = asyncio.Event()
         self._is_read = False
         self._read = 0
@@ -105,6 +106,10 @@ class Intake:
                 if flaw is not None:
                     await self._offer(Ask(request, flaw=flaw))
                     continue
+                if request in self._resumed:
+                    # Taken up before the input came to it.
+                    self._resumed.discard(request)
+                    continue
                 entry = await journal.find(request) if journal is not None else None
                 ended_now = journal is not None and entry is not None and entry.run == journal.run
                 if entry is not None and entry.is_finished and not ended_now:
@@ -132,6 +137,7 @@ class Intake:
     def resume(self, entry: Entry) -> None:
         """Go on with what a journal says was under way."""
         ask = Ask.after(entry)
+        self._resumed.add(entry.request)
         if self._under_way(entry.request.company_id) is None:
             self._next.append(ask)
         else:

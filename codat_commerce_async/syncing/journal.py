@@ -120,7 +120,7 @@ class Journal:
         while self._commit is not None:
             await asyncio.wait((self._commit,))
         if self._file is not None:
-            await self._run(self._file.close)
+            await self._run(partial(entries.close, self._file))
         self._thread.shutdown()
 
     def _run(self, work: Callable[[], T]) -> asyncio.Future[T]:

@@ -1,0 +1,1 @@
+"""Measurements to be made by hand."""

@@ -1,0 +1,34 @@
+"""A process that fans syncs out with a journal, writes each outcome down, and may be killed at any moment.
+
+`python -m tests.simulations.fanout_worker URL SPEED ORIGIN JOURNAL OUTCOMES COMPANIES`; the clock runs SPEED times as
+fast as the real one since ORIGIN, COMPANIES is a file of ids.
+"""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+from codat_commerce_async import CodatCommerce
+from tests.simulations.worker import HastyLoop
+
+
+async def main(url: str, speed: float, origin: float, journal: str, outcomes: TextIO, ids: list[str]) -> None:
+    codat = CodatCommerce("simulator-key", base_url=url, wall_clock=lambda: origin + (time.time() - origin) * speed)
+    async with codat, codat.sync.run_many(ids, journal=journal, timeout=None) as run:
+        print("ready", flush=True)  # noqa: T201 - whoever started it waits for this line
+        async for outcome in run:
+            said = type(outcome.error).__name__ if outcome.error else "ended"
+            outcomes.write(f"{outcome.company_id} {said}\n")
+            outcomes.flush()
+
+
+if __name__ == "__main__":
+    url, speed, origin, journal, outcomes, companies = sys.argv[1:]
+    with (
+        Path(outcomes).open("a") as file,
+        asyncio.Runner(loop_factory=lambda: HastyLoop(float(speed))) as runner,
+    ):
+        ids = Path(companies).read_text().split()
+        runner.run(main(url, float(speed), float(origin), journal, file, ids))

@@ -1,0 +1,51 @@
+"""A process of its own that opens a journal (OPEN), reads it (READ), or is killed while it writes (DIE).
+
+`python -m tests.support.journaling ACTION PATH` prints what it is told.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+
+from codat_commerce_async.errors import JournalError
+from codat_commerce_async.syncing.journal import Journal, read_journal
+from codat_commerce_async.syncing.request import SyncRequest
+
+NOBODY = 65534
+
+
+async def open_and_close(path: str) -> None:
+    journal = await Journal.open(path)
+    await journal.close()
+
+
+async def write_and_die(path: str) -> None:
+    """Write fifty entries, and die while a further one is being written."""
+    journal = await Journal.open(path)
+    for number in range(50):
+        await journal.asking(SyncRequest(company_id=str(number)), "a key", 1.0)
+    writing = asyncio.ensure_future(journal.asking(SyncRequest(company_id="the last"), "a key", 1.0))
+    os.kill(os.getpid(), signal.SIGKILL)
+    await writing
+
+
+def main(action: str, path: str) -> None:
+    # Nothing is forbidden to root.
+    if action != "DIE" and os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+    try:
+        if action == "OPEN":
+            asyncio.run(open_and_close(path))
+        elif action == "DIE":
+            asyncio.run(write_and_die(path))
+        else:
+            sys.stdout.write(f"{len(list(read_journal(path)))} entries\n")
+    except JournalError as error:
+        sys.stdout.write(f"{error}\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
