@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
@@ -35,13 +35,16 @@ def decode(body: bytes, answer: type[T]) -> T:
     Raises DecodeError for everything else that the bytes may hold, TypeError for an `answer` that is no
     such type.
     """
-    read = _reader(cast("Hashable", answer))
-    value, error = _attempt(body, answer, read)
-    if error is None:
-        return cast("T", value)
+    parse, read = _steps(cast("Hashable", answer))
+    try:
+        value: T = read(parse(body), answer)
+    except Exception as error:  # noqa: BLE001 - what reads a type that is not of this library may raise anything
+        failure = _failure(error, body, parse)
+    else:
+        return value
     # Raised here, so that neither the context nor a traceback that shows locals has a part of the answer.
-    del body, value
-    raise error
+    del body
+    raise failure
 
 
 def decode_error_message(body: bytes) -> ErrorMessage | None:
@@ -79,26 +82,28 @@ _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 _INTEGERS = range(-(2**63), 2**64)
 
 
-def _attempt(body: bytes, answer: object, read: Read) -> tuple[object, DecodeError | None]:
-    try:
-        data = _parse(body, answer)
-    except (ValueError, RecursionError):
-        return None, DecodeError(_what_is_wrong_with(body))
-    try:
-        return read(data, answer), None
-    except Misfit as misfit:
-        path = f"${misfit.path}"
-        return None, DecodeError(f"the answer does not fit at {path}: {misfit}", None, path)
-    except Exception:  # noqa: BLE001 - what reads a type that is not of this library may raise anything
-        return None, DecodeError("the answer does not fit", None, "$")
+@cache
+def _steps(answer: Hashable) -> tuple[Callable[[bytes], object], Read]:
+    """How to decode an answer: what parses its bytes, and what reads what they hold."""
+    keeps_unknown = isinstance(answer, type) and issubclass(answer, KeepsUnknown)
+    return (_parse_exactly if keeps_unknown else orjson.loads), _reader(answer)
 
 
-def _parse(body: bytes, answer: object) -> object:
-    data = orjson.loads(body)
+def _parse_exactly(body: bytes) -> object:
     # orjson makes floats of integers beyond 64 bits; what is written back has to keep them.
-    if isinstance(answer, type) and issubclass(answer, KeepsUnknown) and _LONG_INTEGER.search(body):
-        return json.loads(body)
-    return data
+    data: object = orjson.loads(body)
+    return json.loads(body) if _LONG_INTEGER.search(body) else data
+
+
+def _failure(error: Exception, body: bytes, parse: Callable[[bytes], object]) -> DecodeError:
+    if isinstance(error, Misfit):
+        path = f"${error.path}"
+        return DecodeError(f"the answer does not fit at {path}: {error}", None, path)
+    try:
+        parse(body)
+    except (ValueError, RecursionError):
+        return DecodeError(_what_is_wrong_with(body))
+    return DecodeError("the answer does not fit", None, "$")
 
 
 def _what_is_wrong_with(body: bytes) -> str:
@@ -135,7 +140,10 @@ def _error_validation_items(data: object) -> tuple[ErrorValidationItem, ...]:
 
 @cache
 def _reader(kind: Hashable) -> Read:
-    from cattrs.errors import StructureHandlerNotFoundError  # noqa: PLC0415 - loaded by the first call, not the import
+    for is_meant, make in _READERS:
+        if is_meant(kind):
+            return make(kind)
+    from cattrs.errors import StructureHandlerNotFoundError  # noqa: PLC0415 - for what is not of this library
 
     try:
         return _converter().get_structure_hook(kind)
@@ -145,19 +153,12 @@ def _reader(kind: Hashable) -> Read:
 
 @cache
 def _converter() -> "Converter":
-    from cattrs import Converter  # noqa: PLC0415 - loaded by the first call, not the import
+    from cattrs import Converter  # noqa: PLC0415 - loaded by the first body that is sent, not the import
 
     converter = Converter()
-    for primitive in (str, int, float, bool):
-        converter.register_structure_hook(primitive, _read_primitive)
-    converter.register_structure_hook(OpenEnum, lambda value, kind: kind(_read_primitive(value, str)))
-    converter.register_structure_hook_func(lambda kind: kind in {object, Any}, lambda value, _: value)
-    converter.register_structure_hook_func(lambda kind: kind is datetime, lambda value, _: read_time(value))
-    converter.register_structure_hook_factory(_is_union, _optional_reader)
-    converter.register_structure_hook_func(lambda kind: kind == LooseInt, lambda value, _: read_loose_int(value))
-    converter.register_structure_hook_factory(_is_sequence, _sequence_reader)
-    converter.register_structure_hook_factory(_is_mapping, _mapping_reader)
-    converter.register_structure_hook_factory(is_model, lambda cls: model_reader(cls, _reader))
+    # What is not of this library may hold what is. The last that is registered is asked first.
+    for is_meant, make in reversed(_READERS):
+        converter.register_structure_hook_factory(is_meant, make)
 
     converter.register_unstructure_hook_func(_is_mapping, _plain_mapping)
     converter.register_unstructure_hook(float, _plain_float)
@@ -244,6 +245,20 @@ def _mapping_reader(kind: object) -> Read:
 
 def _is_open_enum(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, OpenEnum)
+
+
+# What reads a type, by what it is: an answer's first reading takes less time without cattrs.
+_READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Read]], ...] = (
+    (is_model, lambda cls: model_reader(cls, _reader)),
+    (_is_mapping, _mapping_reader),
+    (_is_sequence, _sequence_reader),
+    (lambda kind: kind == LooseInt, lambda _: lambda value, _: read_loose_int(value)),
+    (_is_union, _optional_reader),
+    (lambda kind: kind is datetime, lambda _: lambda value, _: read_time(value)),
+    (lambda kind: kind in {object, Any}, lambda _: lambda value, _: value),
+    (_is_open_enum, lambda enum: lambda value, _: enum(_read_primitive(value, str))),
+    (lambda kind: kind in {str, int, float, bool}, lambda _: _read_primitive),
+)
 
 
 def _plain_mapping(mapping: Mapping[object, object]) -> dict[object, object]:

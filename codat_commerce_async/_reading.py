@@ -5,13 +5,16 @@ hundred connections takes:
 
     def read(data, _):
         if data.__class__ is not dict: raise Misfit(dict, data)
-        get, unread = data.get, ()
-        v0 = get('id')
-        if v0.__class__ is not str: raise Misfit(str, v0, '.id')
+        get, unread, at = data.get, (), ''
+        try:
+            v0 = get('id')
+            if v0.__class__ is not str: at = '.id'; raise Misfit(str, v0)
+            ...
+        except Misfit as misfit: raise misfit.below(at)
+        made = new(thawed)
+        made.id = v0
         ...
-        made = new(cls)
-        set0(made, v0)
-        ...
+        made.__class__ = cls
         return made
 """
 
@@ -21,7 +24,7 @@ from datetime import datetime
 from types import NoneType, UnionType
 from typing import Any, Union, cast, get_args, get_origin
 
-from codat_commerce_async.models._shape import Field, fields, slot_setters
+from codat_commerce_async.models._shape import Field, fields, thawed
 from codat_commerce_async.models.enums import OpenEnum
 from codat_commerce_async.models.kept import KeepsUnknown, KeepsUnreadable, LooseInt
 from codat_commerce_async.models.unset import UNSET, Unset
@@ -93,8 +96,10 @@ def model_reader(cls: type, reader_for: Callable[[object], Read]) -> Read:
     """Return a function that makes a `cls`; `reader_for` gives the functions that make what is in it."""
     source = _Source(cls, reader_for)
     source.lines += source.opening()
+    source.lines.append("try:")
     for field in source.fields:
-        source.lines += source.reading(field)
+        source.lines += (f" {line}" for line in source.reading(field))
+    source.lines.append("except Misfit as misfit: raise misfit.below(at)")
     source.lines += source.keeping()
     source.lines += source.making()
     # Made of the words of this module and of quoted names, of nothing that was answered.
@@ -132,7 +137,7 @@ class _Source:
             if field.alone:
                 yield f"if data is None or data.__class__ is str: data = {{{field.key!r}: data}}"
         yield "if data.__class__ is not dict: raise Misfit(dict, data)"
-        yield "get, unread = data.get, ()"
+        yield "get, unread, at = data.get, (), ''"
 
     def reading(self, field: Field) -> Iterator[str]:
         value = self.variables[field.name] = f"v{len(self.variables)}"
@@ -152,44 +157,43 @@ class _Source:
         else:
             yield f"if {value} is None: {value} = {self.name('default', field.default)}()"
             yield "else:"
-        yield from (f" {line}" for line in self.conversion(value, field, "" if field.whole else f".{field.key}"))
+        yield from (f" {line}" for line in self.conversion(value, field))
 
-    def conversion(self, value: str, field: Field, path: str) -> Iterator[str]:
+    def conversion(self, value: str, field: Field) -> Iterator[str]:
         kind = alone_type(field.kind)
+        at = f"at = {'' if field.whole else f'.{field.key}'!r}"
         if kind is object:
             yield "pass"
         elif kind in {str, bool, int}:
             word = cast("type", kind).__name__
-            yield f"if {value}.__class__ is not {word}: raise Misfit({word}, {value}, {path!r})"
+            yield f"if {value}.__class__ is not {word}: {at}; raise Misfit({word}, {value})"
         elif kind is datetime:
-            yield from self.conversion_of_time(value, field, path)
+            yield from self.conversion_of_time(value, field, at)
         elif kind == LooseInt:
             yield f"if {value}.__class__ is not int:"
-            yield f" text = {value}"
-            yield f" try: {value} = loose_int(text)"
-            yield f" except Misfit as misfit: raise misfit.below({path!r})"
-            yield f" if {value} is None: unread += unreadable(text, {field.name!r}, {path!r})"
+            yield f" {at}"
+            yield f" text, {value} = {value}, loose_int({value})"
+            yield f" if {value} is None: unread += unreadable(text, {field.name!r})"
         elif isinstance(kind, type) and issubclass(kind, OpenEnum):
             known = self.name("known", {member.value: member for member in kind})
             enum = self.name("enum", kind)
-            yield f"if {value}.__class__ is not str: raise Misfit(str, {value}, {path!r})"
+            yield f"if {value}.__class__ is not str: {at}; raise Misfit(str, {value})"
             yield f"{value} = {known}.get({value}) or {enum}({value})"
         else:
             read, inner = self.name("read", self.reader_for(kind)), self.name("kind", kind)
-            yield f"try: {value} = {read}({value}, {inner})"
-            yield f"except Misfit as misfit: raise misfit.below({path!r})"
+            yield f"{at}; {value} = {read}({value}, {inner})"
 
-    def conversion_of_time(self, value: str, field: Field, path: str) -> Iterator[str]:
+    def conversion_of_time(self, value: str, field: Field, at: str) -> Iterator[str]:
         """Write how a time is read: never is None, and so is what is no time, in a model that can keep its text."""
-        refuse = f"raise Misfit(datetime, text, {path!r})"
+        refuse = f"{at}; raise Misfit(datetime, text)"
         yield f"text = {value}"
         yield f"try: {value} = time(text)"
         if field.kind is datetime:
             yield f"except (TypeError, ValueError): {refuse}"
             return
         yield "except (TypeError, ValueError):"
-        yield f" {value} = None"
-        yield f" unread += unreadable(text, {field.name!r}, {path!r})"
+        yield f" {at}"
+        yield f" {value}, unread = None, unread + unreadable(text, {field.name!r})"
         if not issubclass(self.cls, KeepsUnreadable):
             yield f" if unread: {refuse}"
         yield "else:"
@@ -208,10 +212,11 @@ class _Source:
 
     def making(self) -> Iterator[str]:
         """Write the lines that make the object, past `__init__` where that would only fill slots."""
-        if setters := slot_setters(self.cls):
-            yield "made = new(cls)"
-            for field, value in self.variables.items():
-                yield f"{self.name('set', setters[field])}(made, {value})"
+        if open_class := thawed(self.cls):
+            self.names["thawed"] = open_class
+            yield "made = new(thawed)"
+            yield from (f"made.{field} = {value}" for field, value in self.variables.items())
+            yield "made.__class__ = cls"
             yield "return made"
         else:
             names = {field.name: field.argument for field in self.fields} | {"_received": "received"}
@@ -219,7 +224,7 @@ class _Source:
             yield f"return cls({', '.join(arguments)})"
 
 
-def _unreadable(text: object, field: str, path: str) -> tuple[tuple[str, str], ...]:
+def _unreadable(text: object, field: str) -> tuple[tuple[str, str], ...]:
     if not isinstance(text, str):
-        raise Misfit(datetime, text, path)
+        raise Misfit(datetime, text)
     return ((field, text),) if text.strip() else ()
