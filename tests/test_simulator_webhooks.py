@@ -5,10 +5,11 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
-from codat_commerce_async.simulator import WebhookSender
+from codat_commerce_async.simulator import Simulator, WebhookFault, WebhookFaults, WebhookSender
 from tests.support.simulated import Side
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of the tests").decode()
@@ -28,6 +29,10 @@ class Receiver:
         if isinstance(answer, OSError):
             raise answer
         return answer
+
+    @property
+    def names(self) -> list[str]:
+        return [json.loads(body)["payload"]["name"] for _, body in self.messages]
 
     @property
     def ids(self) -> list[str]:
@@ -89,3 +94,85 @@ def test_a_secret_that_is_none_is_refused() -> None:
     for secrets in ((), ("abc",), ("whsec_!",)):
         with pytest.raises(ValueError, match=r"secret|base64"):
             WebhookSender(side.simulator, receiver.post, *secrets)
+
+
+def companies(simulator: Simulator, *names: str) -> None:
+    for name in names:
+        simulator.add_company(name)
+
+
+async def test_a_late_webhook_is_first_posted_when_it_is_due() -> None:
+    side, receiver = Side(), Receiver()
+    companies(side.simulator, "A", "B")
+    faults = WebhookFaults(script={"company.created": ["late", None]}, late_by=600)
+    sender = WebhookSender(side.simulator, receiver.post, SECRET, faults=faults)
+    assert (await sender.deliver(), receiver.names) == (1, ["B"])
+    side.wait(599)
+    assert await sender.deliver() == 1
+    side.wait(1)
+    assert (await sender.deliver(), receiver.names) == (0, ["B", "A"])
+    ((headers, body),) = receiver.messages[1:]
+    assert headers["webhook-timestamp"] == str(int(side.wall))
+    assert headers["webhook-signature"] == signature(SECRET, headers, body)
+
+
+async def test_a_webhook_comes_twice_under_one_id_although_it_was_taken() -> None:
+    side, receiver = Side(), Receiver()
+    companies(side.simulator, "A", "B")
+    faults = WebhookFaults(script={"*": [WebhookFault.TWICE]})
+    sender = WebhookSender(side.simulator, receiver.post, SECRET, faults=faults)
+    assert (await sender.deliver(), receiver.names) == (0, ["A", "B", "A"])
+    assert receiver.ids[0] == receiver.ids[2] != receiver.ids[1]
+    assert receiver.messages[0][1] == receiver.messages[2][1]
+    assert await sender.deliver() == 0
+    assert len(receiver.messages) == 3
+
+
+async def test_webhooks_out_of_order_come_behind_those_that_came_after() -> None:
+    side, receiver = Side(), Receiver()
+    companies(side.simulator, "A", "B", "C")
+    faults = WebhookFaults(script={"*": ["out_of_order", "out_of_order"]})
+    sender = WebhookSender(side.simulator, receiver.post, SECRET, faults=faults)
+    assert (await sender.deliver(), receiver.names) == (0, ["C", "B", "A"])
+
+
+async def test_a_copy_that_is_not_taken_is_delivered_again_too() -> None:
+    side, receiver = Side(), Receiver(204, 500)
+    companies(side.simulator, "A")
+    faults = WebhookFaults(rate=1, kinds=["twice"])
+    sender = WebhookSender(side.simulator, receiver.post, SECRET, faults=faults)
+    assert [await sender.deliver(), await sender.deliver(), len(receiver.messages)] == [1, 0, 3]
+
+
+async def test_a_rate_befalls_the_types_it_is_for_the_same_way_every_time() -> None:
+    orders = []
+    for _ in range(2):
+        side, receiver = Side(), Receiver()
+        faults = WebhookFaults(rate=0.5, kinds=["out_of_order"], seed=3, event_types=["company.created"])
+        for number in range(40):
+            company_id = side.simulator.add_company(f"{number:02}")
+            side.simulator.add_connection(company_id, "gbol")
+        await WebhookSender(side.simulator, receiver.post, SECRET, faults=faults).deliver()
+        events = [json.loads(body) for _, body in receiver.messages]
+        created = [event["payload"]["name"] for event in events if event["eventType"] == "company.created"]
+        others = [event["payload"]["connection"]["created"] for event in events if "connection" in event["payload"]]
+        orders.append(created)
+        assert sorted(created) != created
+        assert len(others) == 80
+    assert orders[0] == orders[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"rate": 1.5},
+        {"rate": 0.5, "kinds": []},
+        {"late_by": -1},
+        {"kinds": ["lost"]},
+        {"event_types": ["company.made"]},
+        {"script": {"invoices.write.successful": ["late"]}},
+    ],
+)
+def test_faults_of_webhooks_that_make_no_sense_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"takes|is not a valid|tells of no"):
+        WebhookSender(Simulator(), Receiver().post, SECRET, faults=WebhookFaults(**arguments))

@@ -14,6 +14,7 @@ from codat_commerce_async.simulator._quota import RequestQuota, ResetFormat
 from codat_commerce_async.simulator._records import Outcome, Sync
 from codat_commerce_async.simulator._routes import ROUTES, Route
 from codat_commerce_async.simulator._simulator import Simulator
+from codat_commerce_async.simulator._webhook_faults import WebhookFault, WebhookFaults
 from codat_commerce_async.simulator._webhooks import WebhookSender
 
 __all__ = [
@@ -31,5 +32,7 @@ __all__ = [
     "SeenRequest",
     "Simulator",
     "Sync",
+    "WebhookFault",
+    "WebhookFaults",
     "WebhookSender",
 ]

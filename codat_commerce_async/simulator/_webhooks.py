@@ -5,9 +5,10 @@ import hashlib
 import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from codat_commerce_async.simulator._simulator import Simulator
+from codat_commerce_async.simulator._webhook_faults import WebhookFault, WebhookFaults, WebhookFaultSource
 
 __all__ = ["Post", "WebhookSender", "signed_headers"]
 
@@ -24,6 +25,7 @@ class _Pending:
     webhook_id: str
     body: bytes
     since: float
+    fault: WebhookFault | None
 
 
 class WebhookSender:
@@ -31,32 +33,47 @@ class WebhookSender:
 
     A message keeps its `webhook-id` over all its deliveries; more than one secret signs more than once, as
     Codat does while a secret is rotated. Signatures: https://www.standardwebhooks.com
+    `faults` may have some of them come late, twice or out of order.
     """
 
-    def __init__(self, simulator: Simulator, post: Post, *secrets: str) -> None:
+    def __init__(self, simulator: Simulator, post: Post, *secrets: str, faults: WebhookFaults | None = None) -> None:
         if not secrets:
             raise ValueError("secrets takes at least one secret")
         self._simulator = simulator
         self._post = post
         self._keys = [_key(secret) for secret in secrets]
+        faults = WebhookFaults() if faults is None else faults
+        self._late_by = faults.late_by
+        self._faults = WebhookFaultSource(faults)
         self._pending: list[_Pending] = []
 
     async def deliver(self) -> int:
-        """Post everything that waits, oldest first, and return how many messages wait for another delivery."""
+        """Post everything that is due, oldest first, and return how many messages wait for another delivery."""
         now = self._simulator.now()
-        for event in self._simulator.take_events():
-            self._pending.append(_Pending(f"msg_{event['id']}", json.dumps(event).encode(), now))
-        for message in tuple(self._pending):
-            if await self._delivered(message) or now - message.since >= _KEPT_FOR:
+        arrived = [self._message(event, now) for event in self._simulator.take_events()]
+        # A copy is a message of its own, of which only the receiver can tell that it was there before.
+        self._pending += [*arrived, *(replace(one) for one in arrived if one.fault is WebhookFault.TWICE)]
+        for message in _in_turn([one for one in self._pending if one.since <= now]):
+            if await self._taken(message) or now - message.since >= _KEPT_FOR:
                 self._pending.remove(message)
         return len(self._pending)
 
-    async def _delivered(self, message: _Pending) -> bool:
+    def _message(self, event: Mapping[str, object], now: float) -> _Pending:
+        fault = self._faults.draw(str(event["eventType"]))
+        since = now + self._late_by if fault is WebhookFault.LATE else now
+        return _Pending(f"msg_{event['id']}", json.dumps(event).encode(), since, fault)
+
+    async def _taken(self, message: _Pending) -> bool:
         headers = signed_headers(self._keys, message.webhook_id, int(self._simulator.now()), message.body)
         try:
             return await self._post(headers, message.body) in _GOOD
         except OSError:
             return False
+
+
+def _in_turn(due: Sequence[_Pending]) -> list[_Pending]:
+    held_back = [message for message in due if message.fault is WebhookFault.OUT_OF_ORDER]
+    return [message for message in due if message not in held_back] + held_back[::-1]
 
 
 def signed_headers(keys: Sequence[bytes], webhook_id: str, timestamp: int, body: bytes) -> dict[str, str]:
