@@ -388,6 +388,31 @@ def test_what_happened_to_connections_is_told_as_events() -> None:
     ]
 
 
+def test_a_connection_that_never_linked_failed_and_one_that_is_deleted_is_gone() -> None:
+    side = Side()
+    company_id = side.simulator.add_linked_company()
+    pending = side.simulator.add_connection(company_id, "ugxp", status="PendingAuth")
+    side.simulator.take_events()
+    side.simulator.set_connection_status(company_id, pending, "Unlinked")
+    limit = int(side.send("GET", "/companies").headers["X-Rate-Limit-Limit"])
+    for connection in side.ask("GET", f"/companies/{company_id}/connections")["results"]:
+        side.simulator.delete_connection(company_id, connection["id"])
+    assert [event["eventType"] for event in side.simulator.events] == ["connection.failed"] + 3 * ["connection.deleted"]
+    assert side.ask("GET", f"/companies/{company_id}/connections")["results"] == []
+    assert int(side.send("GET", "/companies").headers["X-Rate-Limit-Limit"]) == limit - 1000
+
+
+def test_an_expired_account_is_a_402_everywhere_until_it_is_renewed() -> None:
+    side = Side()
+    company_id = side.simulator.add_linked_company()
+    side.simulator.expire_account()
+    for method, path in (("GET", "/companies"), ("POST", f"/companies/{company_id}/sync/commerce/latest")):
+        assert side.refusal(method, path, status=402)["statusCode"] == 429
+    assert side.simulator.syncs(company_id) == ()
+    side.simulator.renew_account()
+    side.request_sync(company_id)
+
+
 def test_bad_arguments_are_refused() -> None:
     side = Side()
     company_id = side.simulator.add_company()

@@ -390,6 +390,17 @@ def test_daily_syncs_run_at_their_hour_and_only_where_they_are_wanted() -> None:
     assert side.simulator.syncs_started(linked_id) == 0
 
 
+def test_a_new_hour_holds_from_the_next_daily_sync_on_and_no_day_has_two() -> None:
+    side = Side(daily_schedule=True, durations=lambda _: 5.0)
+    company_id = side.simulator.add_linked_company()
+    for hour in (20, 5, 5):
+        configuration = {**side.simulator.configuration(company_id), "schedule": {"syncHour": hour}}
+        side.ask("POST", f"/config/companies/{company_id}/sync/commerce", configuration)
+        side.simulator.advance(DAY)
+    started = [(sync.started - NOON) / 3600 for sync in side.simulator.syncs(company_id)]
+    assert started == [8, 41, 65]
+
+
 def test_without_a_daily_schedule_nothing_starts_by_itself() -> None:
     side, company_id = linked()
     side.simulator.advance(30 * DAY)

@@ -4,10 +4,10 @@ import re
 
 from codat_commerce_async.simulator._calls import Call, invalid
 from codat_commerce_async.simulator._catalog import PLATFORMS, Platform
-from codat_commerce_async.simulator._configuration import flaws
+from codat_commerce_async.simulator._configuration_rules import flaws
 from codat_commerce_async.simulator._exchange import Refusal
 from codat_commerce_async.simulator._paging import paged
-from codat_commerce_async.simulator._present import present_company, present_connection
+from codat_commerce_async.simulator._present import present_company, present_company_details, present_connection
 from codat_commerce_async.simulator._records import STATUSES, Company, Connection
 from codat_commerce_async.simulator._world import World
 
@@ -26,7 +26,8 @@ __all__ = [
 
 _NAME = re.compile(r"[A-Za-z0-9\s\-',&@.?!]+", re.ASCII)
 _PLATFORM_KEY = re.compile(r"[a-z]{4}", re.ASCII)
-_MOST_TAGS, _LONGEST_TAG, _LONGEST_TAG_VALUE = 10, 27, 100
+_TAG = re.compile(r".{1,27}")
+_MOST_TAGS, _LONGEST_TAG_VALUE = 10, 100
 _COMPANY_FIELDS = frozenset({"id", "name", "description", "created", "lastSync", "redirect", "createdByUserName"})
 _CONNECTION_FIELDS = frozenset(
     {
@@ -61,7 +62,14 @@ def platform_of(key: str, source_type: str | None = None) -> Platform:
 
 def list_companies(world: World, call: Call) -> object:
     """A page of the companies."""
-    return paged(call.path, call.parameters, world.companies.values(), present_company, _COMPANY_FIELDS)
+    return paged(
+        call.path,
+        call.parameters,
+        world.companies.values(),
+        present_company,
+        _COMPANY_FIELDS,
+        look=present_company_details,
+    )
 
 
 def create_company(world: World, call: Call) -> object:
@@ -137,8 +145,8 @@ def set_configuration(world: World, call: Call) -> object:
     body = call.object_body()
     if found := flaws(body):
         raise Refusal(400, "The request is not valid.", invalid=found)
-    company.configuration = {**body, "companyId": company.id}
-    return company.configuration
+    world.set_configuration(company, body, call.now)
+    return world.configuration(company)
 
 
 def _connection_of(world: World, call: Call) -> tuple[Company, Connection]:
@@ -155,6 +163,6 @@ def _tags(tags: object) -> dict[str, str]:
     if not isinstance(tags, dict) or len(tags) > _MOST_TAGS:
         raise invalid("tags", f"tags takes an object of at most {_MOST_TAGS} fields.")
     for key, value in tags.items():
-        if not 1 <= len(key) <= _LONGEST_TAG or not isinstance(value, str) or len(value) > _LONGEST_TAG_VALUE:
-            raise invalid("tags", f"A tag takes {_LONGEST_TAG} characters, its value {_LONGEST_TAG_VALUE}.")
+        if not _TAG.fullmatch(key) or not isinstance(value, str) or len(value) > _LONGEST_TAG_VALUE:
+            raise invalid("tags", f"A tag takes 27 characters on one line, its value {_LONGEST_TAG_VALUE}.")
     return tags

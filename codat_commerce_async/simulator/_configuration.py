@@ -1,19 +1,17 @@
-"""What a company's configuration is until it is set, and what one that is set has to look like."""
+"""What a company's configuration is until it is set."""
 
 import uuid
-from collections.abc import Callable
 
-from codat_commerce_async.simulator._clock import DAY, parse_time, plain_timestamp
+from codat_commerce_async.simulator._clock import DAY, plain_timestamp
 from codat_commerce_async.simulator._records import Company
 
-__all__ = ["DEFAULT_SYNC_HOUR", "FIRST_PERIOD", "default_configuration", "flaws"]
+__all__ = ["DEFAULT_SYNC_HOUR", "FIRST_PERIOD", "FREQUENCIES", "default_configuration"]
 
 DEFAULT_SYNC_HOUR = 2
 FIRST_PERIOD = 30 * DAY
 """How far back the first sync of a company reaches where no start date was set."""
 
-_FREQUENCIES = ("Daily", "Monthly")
-_LAST_HOUR = 23
+FREQUENCIES = ("Daily", "Monthly")
 
 _ACCOUNTS = {
     "gbol": (
@@ -56,7 +54,7 @@ def default_configuration(company: Company) -> dict[str, object]:
         "configured": ready,
         "schedule": {
             "selectedFrequency": "Daily",
-            "frequencyOptions": list(_FREQUENCIES),
+            "frequencyOptions": list(FREQUENCIES),
             "startDate": plain_timestamp(company.created - FIRST_PERIOD),
             "syncHour": DEFAULT_SYNC_HOUR,
             "timeZone": "Europe/London" if ledger == "gbol" else "UTC",
@@ -154,86 +152,3 @@ def _options(platform: str, kind: str, names: tuple[str, ...]) -> list[dict[str,
 
 def _id(platform: str, kind: str, name: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{platform}/{kind}/{name}"))
-
-
-def flaws(configuration: object) -> list[tuple[str, str]]:
-    """What the specification forbids in a configuration, as (field, message); new fields pass."""
-    if not isinstance(configuration, dict):
-        return [("", "The configuration has to be an object.")]
-    found = [
-        (field, f"{field} {message}")
-        for path, check, message in _CHECKS
-        if not _passes(configuration, path, check)
-        for field in (".".join(path),)
-    ]
-    return [*found, *_unknown_accounts(configuration)]
-
-
-def _passes(value: object, path: tuple[str, ...], check: Callable[[object], bool]) -> bool:
-    for name in path:
-        if not isinstance(value, dict) or name not in value:
-            return True
-        value = value[name]
-    return check(value)
-
-
-def _is_boolean(value: object) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict)
-
-
-def _is_hour(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LAST_HOUR
-
-
-def _is_time(value: object) -> bool:
-    if not isinstance(value, str):
-        return False
-    try:
-        parse_time(value)
-    except ValueError:
-        return False
-    return True
-
-
-_CHECKS: tuple[tuple[tuple[str, ...], Callable[[object], bool], str], ...] = (
-    (("enable",), _is_boolean, "takes true or false"),
-    (("configured",), _is_boolean, "takes true or false"),
-    (("schedule",), _is_object, "takes an object"),
-    (("schedule", "selectedFrequency"), lambda value: value in _FREQUENCIES, "takes Daily or Monthly"),
-    (("schedule", "syncHour"), _is_hour, "takes an hour, 0 to 23"),
-    (("schedule", "startDate"), _is_time, "takes a date"),
-    (("configuration",), _is_object, "takes an object"),
-    (
-        ("configuration", "mapSettings", "outputFormat"),
-        lambda value: value == "JournalEntry",
-        "takes JournalEntry",
-    ),
-    (("configuration", "sales", "syncSales"), _is_boolean, "takes true or false"),
-    (("configuration", "payments", "syncPayments"), _is_boolean, "takes true or false"),
-    (("configuration", "newPayments", "syncPayments"), _is_boolean, "takes true or false"),
-    (("configuration", "fees", "syncFees"), _is_boolean, "takes true or false"),
-)
-
-
-def _unknown_accounts(configuration: dict[str, object]) -> list[tuple[str, str]]:
-    inner = configuration.get("configuration")
-    sections = inner.items() if isinstance(inner, dict) else ()
-    return [
-        (field, f"{field} is not one of the options.")
-        for section, settings in sections
-        if isinstance(settings, dict) and isinstance(settings.get("accounts"), dict)
-        for name, account in settings["accounts"].items()
-        if isinstance(account, dict) and not _is_an_option(account)
-        for field in (f"configuration.{section}.accounts.{name}.selectedAccountId",)
-    ]
-
-
-def _is_an_option(account: dict[str, object]) -> bool:
-    selected, options = account.get("selectedAccountId"), account.get("accountOptions")
-    if selected is None or not isinstance(options, list):
-        return True
-    return any(isinstance(option, dict) and option.get("id") == selected for option in options)

@@ -147,6 +147,7 @@ class Company:
     last_successful: Sync | None = None
     synced_to: float | None = None
     failed_days: int = 0
+    daily_due: float | None = None
 
     @property
     def linked(self) -> bool:

@@ -77,6 +77,7 @@ class Service:
         self.seen = 0
         self.faulty = 0
         self.outdated_keys: set[str] = set()
+        self.expired = False
         self._world = world
         self._clock = clock
         self._api_key = api_key
@@ -171,6 +172,9 @@ class Service:
             raise Refusal(403, "This API key is outdated.")
         if not _same(given, _basic(self._api_key)):
             raise Refusal(401, "Unauthorized")
+        if self.expired:
+            # Codat's own example of this body says 429 under the HTTP status 402.
+            raise Refusal(402, "The account has expired.", body_status=429)
 
     def _refused(self, refused: Refusal) -> Response:
         body = _encoded(refused.body(f"{self._correlation.getrandbits(128):032x}"))

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from codat_commerce_async.simulator._catalog import PLATFORMS
 from codat_commerce_async.simulator._clock import Clock
-from codat_commerce_async.simulator._configuration import flaws
+from codat_commerce_async.simulator._configuration_rules import flaws
 from codat_commerce_async.simulator._exchange import Request, Response, SeenRequest
 from codat_commerce_async.simulator._faults import Faults, FaultSource, Planned
 from codat_commerce_async.simulator._page import browsed
@@ -157,6 +157,11 @@ class Simulator:
         now, company = self._settle(), self._company(company_id)
         self._world.set_status(company, company.connections[connection_id], _status(status), now)
 
+    def delete_connection(self, company_id: str, connection_id: str) -> None:
+        """Delete a connection."""
+        now, company = self._settle(), self._company(company_id)
+        self._world.delete_connection(company, company.connections[connection_id], now)
+
     def complete_sync_flow(self, url: str) -> bool:
         """Walk through a Sync flow as its merchant; False when the passcode is used or too old."""
         now, parts = self._settle(), urlsplit(url)
@@ -183,10 +188,10 @@ class Simulator:
 
     def set_configuration(self, company_id: str, configuration: Mapping[str, object]) -> None:
         """Replace a company's configuration; ValueError for one that the API would refuse."""
-        company = self._company(company_id)
+        now, company = self._settle(), self._company(company_id)
         if found := flaws(dict(configuration)):
             raise ValueError("; ".join(message for _, message in found))
-        company.configuration = {**copy.deepcopy(dict(configuration)), "companyId": company.id}
+        self._world.set_configuration(company, copy.deepcopy(dict(configuration)), now)
 
     def script_sync(self, company_id: str, *outcomes: Outcome | int) -> None:
         """Say how the company's next syncs go, one outcome (or code) each."""
@@ -234,6 +239,14 @@ class Simulator:
     def requests(self) -> Sequence[SeenRequest]:
         """The last requests, oldest first; never with an `Authorization`."""
         return tuple(self._service.requests)
+
+    def expire_account(self) -> None:
+        """Answer everything with 402 from now on, as for an account whose time is over."""
+        self._service.expired = True
+
+    def renew_account(self) -> None:
+        """Answer as usual again."""
+        self._service.expired = False
 
     @property
     def busiest_minute(self) -> int:

@@ -87,8 +87,7 @@ class World:
         self.companies[company.id] = company
         self.tally.note(company)
         self.emit("company.created", now, present_company_details(company))
-        if self._daily_schedule:
-            self._schedule_daily(company, now)
+        self._schedule_daily(company, now)
         return company
 
     def delete_company(self, company_id: str, now: float) -> None:
@@ -107,6 +106,13 @@ class World:
         self.set_status(company, connection, status, now)
         return connection
 
+    def delete_connection(self, company: Company, connection: Connection, now: float) -> None:
+        """Delete a connection."""
+        was_linked = company.linked
+        del company.connections[connection.id]
+        self.linked_companies += company.linked - was_linked
+        self._emit_connection("connection.deleted", company, connection, now)
+
     def set_status(self, company: Company, connection: Connection, status: str, now: float) -> None:
         """Change a connection's status."""
         before, was_linked = connection.status, company.linked
@@ -117,12 +123,18 @@ class World:
         if status == "Linked":
             happened = "connected" if before == "PendingAuth" else "reconnected"
             self._emit_connection(f"connection.{happened}", company, connection, now)
-        elif before == "Linked":
-            self._emit_connection("connection.disconnected", company, connection, now)
+        elif before in {"Linked", "PendingAuth"}:
+            happened = "disconnected" if before == "Linked" else "failed"
+            self._emit_connection(f"connection.{happened}", company, connection, now)
 
     def configuration(self, company: Company) -> dict[str, object]:
         """A company's configuration; until one was set, what its connections suggest."""
         return default_configuration(company) if company.configuration is None else company.configuration
+
+    def set_configuration(self, company: Company, configuration: Mapping[str, object], now: float) -> None:
+        """Replace a company's configuration; its next daily sync comes at the hour that it says."""
+        company.configuration = {**configuration, "companyId": company.id}
+        self._schedule_daily(company, now)
 
     def start_sync(
         self,
@@ -203,12 +215,18 @@ class World:
         self.emit(event_type, now, payload)
 
     def _schedule_daily(self, company: Company, now: float) -> None:
+        if not self._daily_schedule:
+            return
         hour = _schedule(company).get("syncHour")
         due = now // DAY * DAY + (hour if isinstance(hour, int) else DEFAULT_SYNC_HOUR) * _HOUR
-        self._at(due if due > now else due + DAY, lambda at: self._run_daily(company, at))
+        due += 0 if due > now else DAY
+        if due != company.daily_due:
+            company.daily_due = due
+            self._at(due, lambda at: self._run_daily(company, at))
 
     def _run_daily(self, company: Company, at: float) -> None:
-        if self.companies.get(company.id) is not company:
+        # What was planned before the hour changed is still in the agenda.
+        if self.companies.get(company.id) is not company or company.daily_due != at:
             return
         self._schedule_daily(company, at)
         monthly = _schedule(company).get("selectedFrequency") == "Monthly"
