@@ -379,6 +379,22 @@ def test_advancing_moves_the_simulated_time_and_the_date_header() -> None:
     assert side.send("GET", "/companies").headers["Date"] == "Wed, 15 Nov 2023 12:10:00 GMT"
 
 
+def test_running_syncs_can_be_brought_to_their_ends() -> None:
+    side, company_id = linked()
+    endless = side.simulator.add_linked_company()
+    side.simulator.script_sync(company_id, Outcome(2000, takes=7200.1))
+    side.simulator.script_sync(endless, Outcome.never_ends())
+    for each in (company_id, endless):
+        side.request_sync(each)
+    before = side.simulator.now()
+    side.simulator.finish_syncs()
+    assert side.simulator.now() - before == pytest.approx(7200.1, abs=0.01)
+    assert [side.look(each)["syncStatusCode"] for each in (company_id, endless)] == [2000, 1010]
+    before = side.simulator.now()
+    side.simulator.finish_syncs()
+    assert side.simulator.now() == before
+
+
 def test_daily_syncs_run_at_their_hour_and_only_where_they_are_wanted() -> None:
     side = Side(daily_schedule=True, durations=lambda _: 5.0)
     linked_id, bare_id = side.simulator.add_linked_company(), side.simulator.add_company()

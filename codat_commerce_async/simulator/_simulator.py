@@ -1,6 +1,7 @@
 """`Simulator`: a Codat of one's own, to set up, to call, and to ask what happened."""
 
 import copy
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ from codat_commerce_async.simulator._world import World
 __all__ = ["Simulator"]
 
 _EVEN = {2000: 0.9, 2040: 0.1}
+_MOMENT = 1e-3
 
 
 class Simulator:
@@ -46,6 +48,8 @@ class Simulator:
     address that goes on beyond the quota, the data behind a sync, Link, time zones (a daily sync runs at its hour in
     UTC), or the parts of Codat's query language that compare by more than equality. Webhooks wait in `events` until
     a `WebhookSender` posts them.
+
+    In a browser, `url` shows all of this as it happens; the page takes no key and is in neither log nor quota.
     """
 
     def __init__(
@@ -115,6 +119,13 @@ class Simulator:
         """Move the simulated time on; what is due by then happens."""
         self._clock.advance(seconds)
         self._settle()
+
+    def finish_syncs(self) -> None:
+        """Move the simulated time on until every running sync has ended, but for those that never end."""
+        now = self._settle()
+        ends = [sync.ends for sync in self._world.tally.latest_running(None) if math.isfinite(sync.ends)]
+        # The sum of two times can be rounded to just before the later one.
+        self.advance(max(ends) - now + _MOMENT if ends else 0.0)
 
     def next_due(self) -> float | None:
         """Say when something happens by itself next (a sync ends, a daily one starts), in simulated time."""

@@ -69,8 +69,8 @@ class Tally:
         """The companies that something happened to last, by id, newest first."""
         return tuple(islice(reversed(self._states.items()), most))
 
-    def latest_running(self, most: int) -> Sequence[Sync]:
-        """The running syncs, the last to start first."""
+    def latest_running(self, most: int | None) -> Sequence[Sync]:
+        """The running syncs, the last to start first; None means all."""
         return tuple(islice(reversed(self._running), most))
 
     def latest_ended(self, most: int) -> Sequence[Sync]:
