@@ -25,7 +25,8 @@ async def simulate(options: Options) -> int:
         if options.list_to is not None:
             _write_list(options.list_to, company_ids)
         screen.say(
-            f"A simulated Codat with {options.companies} companies, until ctrl-C. In another terminal:",
+            f"A simulated Codat with {options.companies} companies, until ctrl-C; in a browser: {simulator.url}/",
+            "In another terminal:",
             "",
             f"export CODAT_BASE_URL={simulator.url}",
             f"export CODAT_API_KEY={simulator.api_key}",
