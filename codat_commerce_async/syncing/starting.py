@@ -36,8 +36,8 @@ async def start(
 
     `note_key` is awaited with every idempotency key before it is used, so that it can be kept safe. Whoever starts
     again what a process that did not live to see the answer may have started gives its key in the options, and as
-    `first_asked` (epoch seconds) when that key may first have been used, if it is known. Raises OutcomeUnknownError when
-    it cannot be told whether a sync was started, or which.
+    `first_asked` (epoch seconds) when that key may first have been used, if it is known. Raises OutcomeUnknownError
+    when it cannot be told whether a sync was started, or which.
     """
     start_ = _Start(api, request, options, note_key)
     began = api.now() if first_asked is None else first_asked
