@@ -140,10 +140,7 @@ def _error_validation_items(data: object) -> tuple[ErrorValidationItem, ...]:
 
 @cache
 def _reader(kind: Hashable) -> Read:
-    for is_meant, make in _READERS:
-        if is_meant(kind):
-            return make(kind)
-    from cattrs.errors import StructureHandlerNotFoundError  # noqa: PLC0415 - for what is not of this library
+    from cattrs.errors import StructureHandlerNotFoundError  # noqa: PLC0415 - loaded by the first call, not the import
 
     try:
         return _converter().get_structure_hook(kind)
@@ -153,12 +150,14 @@ def _reader(kind: Hashable) -> Read:
 
 @cache
 def _converter() -> "Converter":
-    from cattrs import Converter  # noqa: PLC0415 - loaded by the first body that is sent, not the import
+    from cattrs import Converter  # noqa: PLC0415 - loaded by the first call, not the import
 
     converter = Converter()
-    # What is not of this library may hold what is. The last that is registered is asked first.
+    # The last that is registered is asked first, but for types that cattrs has a direct hook for.
     for is_meant, make in reversed(_READERS):
         converter.register_structure_hook_factory(is_meant, make)
+    for primitive in _PRIMITIVES:
+        converter.register_structure_hook(primitive, _read_primitive)
 
     converter.register_unstructure_hook_func(_is_mapping, _plain_mapping)
     converter.register_unstructure_hook(float, _plain_float)
@@ -247,7 +246,8 @@ def _is_open_enum(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, OpenEnum)
 
 
-# What reads a type, by what it is: an answer's first reading takes less time without cattrs.
+_PRIMITIVES = (str, int, float, bool)
+# What reads a type, by what it is, the most specific first.
 _READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Read]], ...] = (
     (is_model, lambda cls: model_reader(cls, _reader)),
     (_is_mapping, _mapping_reader),
@@ -257,7 +257,6 @@ _READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Read]], ...] = (
     (lambda kind: kind is datetime, lambda _: lambda value, _: read_time(value)),
     (lambda kind: kind in {object, Any}, lambda _: lambda value, _: value),
     (_is_open_enum, lambda enum: lambda value, _: enum(_read_primitive(value, str))),
-    (lambda kind: kind in {str, int, float, bool}, lambda _: _read_primitive),
 )
 
 

@@ -16,6 +16,7 @@ from codat_commerce_async.models import (
     Configuration,
     Connection,
     Connections,
+    Integration,
     Integrations,
     LocalizationInfo,
     SyncFlowUrl,
@@ -79,6 +80,43 @@ def test_an_answer_is_read_and_nothing_of_it_is_lost(operation: str, *, odd: boo
         answer = maker.make(schema)
         written = orjson.loads(encode(decode(orjson.dumps(answer), MODELS[operation])))
         assert losses(maker, schema, answer, written) == []
+
+
+def examples(document: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Codat's own examples: the model that each is of, by its schema's name, its schema, and itself."""
+    found = []
+    for name, schema in document["components"]["schemas"].items():
+        given = [schema["example"]] if "example" in schema else schema.get("examples", schema.get("x-examples", []))
+        found += [(name, schema, one) for one in (given.values() if isinstance(given, dict) else given)]
+    for path in document["paths"].values():
+        for operation in path.values():
+            if not isinstance(operation, dict) or "operationId" not in operation:
+                continue
+            content = operation["responses"]["200"]["content"]["application/json"]
+            found += [(operation["operationId"], content["schema"], one["value"])
+                      for one in content.get("examples", {}).values()]  # fmt: skip
+    return found
+
+
+EXAMPLES: dict[str, Any] = MODELS | {
+    "Branding": Branding,
+    "Company": Company,
+    "CompanySyncStatus": CompanySyncStatus,
+    "Connection": Connection,
+    "Integration": Integration,
+    "PagingInfo": Connections,
+    "SyncStatus": SyncStatus,
+}
+
+
+def test_codats_own_examples_are_read_and_nothing_of_them_is_lost() -> None:
+    document = specification()
+    maker = Answers(document, Random(0), odd=False)
+    given = examples(document)
+    assert len(given) >= 9
+    for name, schema, example in given:
+        written = orjson.loads(encode(decode(orjson.dumps(example), EXAMPLES[name])))
+        assert losses(maker, schema, example, written) == [], name
 
 
 @pytest.mark.parametrize("operation", ["get-configuration", "set-configuration"])
