@@ -156,8 +156,9 @@ def _converter() -> "Converter":
     # The last that is registered is asked first, but for types that cattrs has a direct hook for.
     for is_meant, make in reversed(_READERS):
         converter.register_structure_hook_factory(is_meant, make)
-    for primitive in _PRIMITIVES:
+    for primitive in (str, int, float, bool):
         converter.register_structure_hook(primitive, _read_primitive)
+    converter.register_structure_hook(OpenEnum, lambda value, kind: kind(_read_primitive(value, str)))
 
     converter.register_unstructure_hook_func(_is_mapping, _plain_mapping)
     converter.register_unstructure_hook(float, _plain_float)
@@ -246,7 +247,6 @@ def _is_open_enum(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, OpenEnum)
 
 
-_PRIMITIVES = (str, int, float, bool)
 # What reads a type, by what it is, the most specific first.
 _READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Read]], ...] = (
     (is_model, lambda cls: model_reader(cls, _reader)),
@@ -256,7 +256,6 @@ _READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Read]], ...] = (
     (_is_union, _optional_reader),
     (lambda kind: kind is datetime, lambda _: lambda value, _: read_time(value)),
     (lambda kind: kind in {object, Any}, lambda _: lambda value, _: value),
-    (_is_open_enum, lambda enum: lambda value, _: enum(_read_primitive(value, str))),
 )
 
 
