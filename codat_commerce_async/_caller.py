@@ -1,6 +1,6 @@
 """The pipeline of every call: fill the path, encode, then admit, send and judge until it is settled, and decode."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from random import Random
@@ -17,6 +17,7 @@ from codat_commerce_async._request import Query, check_options, make_request
 from codat_commerce_async._retry import Course, repeat
 from codat_commerce_async._transport import Credentials, Reply, Request, Transport
 from codat_commerce_async.errors import (
+    ClientClosedError,
     CodatError,
     DecodeError,
     OutcomeUnknownError,
@@ -33,6 +34,7 @@ __all__ = ["Caller", "Query", "check_options"]
 
 T = TypeVar("T")
 _GOOD = range(200, 300)
+_Try = tuple[int, float, float, float, int | None, str]
 # How long everybody holds back after a 429 that does not say.
 _UNSAID_PAUSE = 1.0
 
@@ -65,7 +67,7 @@ class Caller:
         self._observed: tuple[Mapping[str, str], float] | None = None
         self._reset: tuple[str | None, float] = (None, 0.0)
 
-    async def call(
+    def call(
         self,
         operation: Operation[T],
         *path: str,
@@ -73,11 +75,10 @@ class Caller:
         body: object | None = None,
         new_work: bool = False,
         **options: Unpack[CallOptions],
-    ) -> T:
+    ) -> Coroutine[object, object, T]:
         """The decoded answer to one call; `new_work` waits when the day's rest is needed for what is under way."""
-        exchange = _Exchange(self, operation, path, query, body, options, new_work=new_work)
-        _, value = await exchange.run()
-        return value
+        # Not a coroutine around a coroutine: each one makes a call in flight larger.
+        return _Exchange(self, operation, path, query, body, options, new_work=new_work).run()
 
     async def send(
         self,
@@ -90,7 +91,7 @@ class Caller:
     ) -> Answer[T]:
         """The decoded answer to one call, together with what came around it."""
         exchange = _Exchange(self, operation, path, query, body, options, new_work=new_work)
-        return exchange.answer(*await exchange.run())
+        return exchange.answer(await exchange.run())
 
     @property
     def rate_limit(self) -> RateLimit | None:
@@ -198,15 +199,18 @@ class _Exchange(Generic[T]):
         "_clock",
         "_company_id",
         "_course",
+        "_gate_waits",
         "_id",
         "_key",
         "_new_work",
         "_operation",
         "_policy",
+        "_reply",
         "_request",
         "_requested_at",
         "_timeout",
         "_tries",
+        "_trying",
     )
 
     def __init__(
@@ -230,68 +234,70 @@ class _Exchange(Generic[T]):
             self._key = options.get("idempotency_key") or caller.new_key()
         self._request = make_request(operation, path, query, body, self._key, options)
         self._company_id = operation.company(path)
-        self._policy = options.get("retry") or caller.retry
-        self._timeout = options.get("timeout")
-        self._background = options.get("background", False)
+        self._policy, self._timeout, self._background = caller.retry, None, False
+        if options:
+            self._policy = options.get("retry") or caller.retry
+            self._timeout = options.get("timeout")
+            self._background = options.get("background", False)
         self._new_work = new_work
         # What an Attempt is made of, which few ever ask for.
-        self._tries: list[tuple[int, float, float, float, int | None, str]] = []
+        self._tries: tuple[_Try, ...] = ()
         self._requested_at = 0.0
 
-    async def run(self) -> tuple[Reply, T]:
-        """The reply that settles the call, and what it says; raises what settles it otherwise."""
+    async def run(self) -> T:
+        """What the reply says that settles the call; raises what settles it otherwise."""
         caller = self._caller
-        self._clock = clock = caller.lifetime.enter()
+        scope = caller.lifetime.scope(self._timeout)
+        self._clock = clock = scope.loop
         self._began = began = clock.time()
         until = None if self._timeout is None else began + self._timeout
         self._course = Course(self._operation, self._policy, clock, caller.random, until)
         self._id = caller.observer.call_started(self._operation, self._company_id)
+        reply: Reply | None = None
         try:
-            async with caller.lifetime.scope(self._timeout):
+            async with scope:
                 reply = await repeat(self._attempt, self._course, before_pause=self._before_pause)
+            self._reply = reply
+            value = self._decoded(reply)
         except CodatError as error:
-            failure = self._concluded(error)
+            failure = error if reply is not None else self._concluded(error)
         except TimeoutError:
             failure = self._concluded(RequestTimeoutError("the call took longer than its timeout"))
         except BaseException as error:
-            self._ended(None, error)
+            self._ended(reply, error)
             raise
         else:
-            return reply, self._settled(reply)
-        self._ended(None, failure)
+            self._ended(reply, None)
+            return value
+        self._ended(reply, failure)
         # Outside of the handlers, so that what was translated is let go of, but for the cause of an unknown outcome.
         raise failure
 
     def _ended(self, reply: Reply | None, error: BaseException | None) -> None:
-        self._caller.observer.call_ended(
-            self._id,
-            self._operation.name,
-            self._clock.time() - self._began,
-            self._course.tries,
-            reply.status if reply else None,
-            type(error).__name__ if error else None,
-        )
-
-    def _settled(self, reply: Reply) -> T:
-        try:
-            value = self._decoded(reply)
-        except BaseException as error:
-            self._ended(reply, error)
-            raise
-        self._ended(reply, None)
-        return value
+        observer = self._caller.observer
+        if observer.shows_ends:
+            observer.call_ended(
+                self._id,
+                self._operation.name,
+                self._clock.time() - self._began,
+                self._course.tries,
+                reply.status if reply else None,
+                type(error).__name__ if error else None,
+            )
 
     def _decoded(self, reply: Reply) -> T:
-        if reply.status == HTTPStatus.NO_CONTENT and self._operation.answer is object:
+        answer = self._operation.answer
+        if answer is object and reply.status == HTTPStatus.NO_CONTENT:
             return cast("T", None)
         try:
-            return _codec.decode(reply.body, self._operation.answer)
+            return _codec.decode(reply.body, answer)
         except DecodeError as error:
             failure = DecodeError(error.message, None, error.path, reply.status).about(self._call())
         raise failure
 
-    def answer(self, reply: Reply, value: T) -> Answer[T]:
-        """What the reply's body says, with what came around it."""
+    def answer(self, value: T) -> Answer[T]:
+        """What the reply says, with what came around it."""
+        reply = self._reply
         headers = {name.lower(): value for name, value in reply.headers.items()}
         return Answer(
             value=value,
@@ -306,74 +312,76 @@ class _Exchange(Generic[T]):
 
     async def _attempt(self) -> Reply:
         """One request, admitted, sent and judged; the place at the gate is held no longer than that."""
-        caller, clock = self._caller, self._clock
-        arrived = clock.time()
+        caller, arrived = self._caller, self._clock.time()
         if self._new_work:
             caller.tell_gate()
         await caller.gate.admit(self._company_id, background=self._background, new_work=self._new_work)
+        reply: Reply | None = None
         try:
-            began = clock.time()
-            return await self._send(began, began - arrived)
+            request = self._begin(arrived)
+            try:
+                reply = await caller.transport.send(request, caller.timeouts)
+                caller.observe(reply.headers)
+                if reply.status not in _GOOD:
+                    self._judge(reply)
+            except BaseException as error:
+                self._came_to(reply, error)
+                raise
+            self._came_to(reply, None)
+            return reply
         finally:
             caller.gate.release(self._company_id)
 
-    async def _send(self, began: float, waited: float) -> Reply:
+    def _begin(self, arrived: float) -> Request:
+        """The request to send now, with what hooks add to it."""
         caller, course = self._caller, self._course
-        caller.lifetime.enter()
+        if caller.lifetime.closed:
+            raise ClientClosedError("the client was closed during the call")
         if course.key_is_stale:
             raise TransportError(
                 "Codat may have forgotten the idempotency key by now", None, sent=True, repeatable=False
             )
-        started_at = caller.now()
-        course.began()
+        began, started_at = course.began(), caller.now()
         self._requested_at = self._requested_at or started_at
-        request = self._announced(waited, began) if caller.observer.shows_requests else self._request
-        reply: Reply | None = None
-        error: CodatError | None
-        gate_waits = False
-        try:
-            reply = await caller.transport.send(request, caller.timeouts)
-            caller.observe(reply.headers)
-            error = None if reply.status in _GOOD else judge(reply, caller.credentials, caller.now())
-            if isinstance(error, RateLimitError):
-                gate_waits = caller.hold_back(error, self._policy.max_retry_after)
-        except CodatError as raised:
-            error = raised
-        except BaseException as interruption:
-            self._note(started_at, waited, began, reply, interruption)
-            raise
-        course.ended(error, gate_waits=gate_waits)
-        self._note(started_at, waited, began, reply, error)
+        self._trying = started_at, began - arrived, began
+        self._gate_waits = False
+        return self._announced(began - arrived, began) if caller.observer.shows_requests else self._request
+
+    def _judge(self, reply: Reply) -> None:
+        """Raise the error that the reply is, if it is one; after a 429, everybody holds back."""
+        caller = self._caller
+        error = judge(reply, caller.credentials, caller.now())
+        if isinstance(error, RateLimitError):
+            self._gate_waits = caller.hold_back(error, self._policy.max_retry_after)
         if error is not None:
             raise error
-        assert reply is not None  # noqa: S101 - for the type checker: there is a reply or an error
-        return reply
 
-    def _announced(self, waited: float, began: float) -> Request:
-        """The request with what a hook adds to this try of it; its key is none of a hook's business."""
-        request, key = self._request, self._key
-        headers = request.headers.copy()
-        self._caller.observer.request_started(
-            self._id, self._operation.name, self._course.tries, waited, headers, began - self._began
-        )
-        if key is not None:
-            headers["Idempotency-Key"] = key
-        return Request(request.method, request.target, headers, request.body)
-
-    def _note(
-        self, started_at: float, waited: float, began: float, reply: Reply | None, error: BaseException | None
-    ) -> None:
+    def _came_to(self, reply: Reply | None, error: BaseException | None) -> None:
+        """Note what became of a request, unless it was interrupted: then it is still in flight, for all we know."""
+        started_at, waited, began = self._trying
         status = reply.status if reply is not None else None
-        attempt = (self._course.tries, started_at, waited, self._clock.time() - began, status, _outcome(error))
-        # An error tells of what came to something; what was interrupted is for those who watch.
+        outcome = "ok" if error is None else _outcome(error)
+        attempt = (self._course.tries, started_at, waited, self._clock.time() - began, status, outcome)
         if error is None or isinstance(error, CodatError):
-            self._tries.append(attempt)
+            self._course.ended(error, gate_waits=self._gate_waits)
+            self._tries += (attempt,)
         observer = self._caller.observer
         if observer.shows_answers:
             correlation_id = error.correlation_id if isinstance(error, StatusError) else None
             error_type = type(error).__name__ if error is not None else None
             size = len(reply.body) if reply is not None else 0
             observer.request_ended(self._id, self._operation.name, _attempt(attempt), size, correlation_id, error_type)
+
+    def _announced(self, waited: float, began: float) -> Request:
+        """The request with what a hook adds to this try of it; its key is none of a hook's business."""
+        request, key = self._request, self._key
+        headers = dict(request.headers)
+        self._caller.observer.request_started(
+            self._id, self._operation.name, self._course.tries, waited, headers, began - self._began
+        )
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        return Request(request.method, request.target, headers, request.body)
 
     def _before_pause(self, error: CodatError) -> None:
         course, error_type = self._course, type(error).__name__
@@ -409,7 +417,7 @@ class _Exchange(Generic[T]):
         )
 
 
-def _attempt(attempt: tuple[int, float, float, float, int | None, str]) -> Attempt:
+def _attempt(attempt: _Try) -> Attempt:
     number, started_at, waited, elapsed, status, outcome = attempt
     return Attempt(
         number=number,
@@ -421,7 +429,5 @@ def _attempt(attempt: tuple[int, float, float, float, int | None, str]) -> Attem
     )
 
 
-def _outcome(error: BaseException | None) -> str:
-    if isinstance(error, CodatError):
-        return error.message
-    return "ok" if error is None else "interrupted"
+def _outcome(error: BaseException) -> str:
+    return error.message if isinstance(error, CodatError) else "interrupted"

@@ -27,7 +27,7 @@ _logger = logging.getLogger("codat_commerce_async")
 class Observer:
     """Tells the log, and whoever hung a function on the hooks."""
 
-    __slots__ = ("_hooks", "_server", "_wall_clock")
+    __slots__ = ("_hooks", "_server", "_wall_clock", "shows_ends", "shows_requests")
 
     # Of all clients together, as the same hooks may hang on several.
     _ids = itertools.count(1)
@@ -36,6 +36,10 @@ class Observer:
         self._hooks = hooks
         self._server = server
         self._wall_clock = wall_clock
+        self.shows_requests = hooks.on_request is not None
+        """Whether anybody is told of requests before they are sent."""
+        self.shows_ends = hooks.on_done is not None
+        """Whether anybody is told of the ends of calls."""
 
     def call_started(self, operation: Operation[object], company_id: str | None) -> int:
         """Announce a call; gives the number that it goes by in all that follows."""
@@ -44,11 +48,6 @@ class Observer:
             name, method, path = operation.name, operation.method, operation.path
             _tell(hook, CallStarted(call_id, name, method, path, self._server, self._wall_clock(), company_id))
         return call_id
-
-    @property
-    def shows_requests(self) -> bool:
-        """Whether anybody is told of requests before they are sent."""
-        return self._hooks.on_request is not None
 
     @property
     def shows_answers(self) -> bool:

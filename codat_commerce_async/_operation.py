@@ -12,7 +12,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 # What ids are made of as a rule; it needs no quoting, and cannot be a dotted segment.
-_PLAIN = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", re.ASCII)
+_is_plain = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", re.ASCII).fullmatch
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -47,20 +47,26 @@ class Operation(Generic[T_co]):
     path: str
     answer: type[T_co]
     arguments: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    _pieces: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    repeat: Repeat = field(init=False, repr=False, compare=False)
+    """How a request of this operation may be repeated."""
+    _template: str = field(init=False, repr=False, compare=False)
+    _company_at: int | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.path.startswith("/"):
             raise ValueError("path takes the endpoint's path, beginning with a slash")
-        pieces = _PLACEHOLDER.split(self.path)
-        object.__setattr__(self, "method", self.method.upper())
-        object.__setattr__(self, "arguments", tuple(_HUMP.sub("_", name).lower() for name in pieces[1::2]))
-        object.__setattr__(self, "_pieces", tuple(pieces[::2]))
-
-    @property
-    def repeat(self) -> Repeat:
-        """How a request of this operation may be repeated."""
-        return _REPEAT.get(self.method, Repeat.NEVER)
+        method = self.method.upper()
+        arguments = tuple(_HUMP.sub("_", name).lower() for name in _PLACEHOLDER.findall(self.path))
+        # Once for an operation, as every call asks for them.
+        derived = {
+            "method": method,
+            "arguments": arguments,
+            "repeat": _REPEAT.get(method, Repeat.NEVER),
+            "_template": _PLACEHOLDER.sub("%s", self.path.replace("%", "%%")),
+            "_company_at": arguments.index("company_id") if "company_id" in arguments else None,
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     def fill(self, values: tuple[str, ...]) -> str:
         """The path with the values in their places, quoted.
@@ -70,20 +76,17 @@ class Operation(Generic[T_co]):
         """
         if len(values) != len(self.arguments):
             raise TypeError(f"{self.name} takes {', '.join(self.arguments) or 'no path values'}")
-        path = self._pieces[0]
-        for name, value, piece in zip(self.arguments, values, self._pieces[1:], strict=True):
-            path += _segment(name, value) + piece
-        return path
+        return self._template % tuple(map(_segment, self.arguments, values))
 
     def company(self, values: tuple[str, ...]) -> str | None:
         """The company that the values speak of, or None."""
-        return values[self.arguments.index("company_id")] if "company_id" in self.arguments else None
+        return None if self._company_at is None else values[self._company_at]
 
 
 def _segment(name: str, value: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} takes a string, not {type(value).__name__}")
-    if _PLAIN.fullmatch(value):
+    if _is_plain(value):
         return value
     # A dotted segment is normalized into another endpoint by URL libraries and servers alike, even when quoted.
     if not value.strip() or value in {".", ".."}:

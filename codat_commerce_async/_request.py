@@ -15,7 +15,7 @@ __all__ = ["Query", "check_options", "make_request"]
 
 Query = Mapping[str, str | int | None]
 
-_STANDING_HEADERS = {
+_STANDING_HEADERS: Mapping[str, str] = {
     "Accept": "application/json",
     "User-Agent": f"codat-commerce-async/{__version__} Python/{platform.python_version()}",
 }
@@ -97,14 +97,13 @@ def make_request(
 
     Raises TypeError or ValueError for values that a path or query cannot hold.
     """
-    headers = _STANDING_HEADERS.copy()
-    if options:
-        headers.update(options.get("headers", {}))
+    headers, data = _STANDING_HEADERS, None
+    if options and "headers" in options:
+        headers = {**headers, **options["headers"]}
     if key is not None:
-        headers["Idempotency-Key"] = key
-    data = None
+        headers = {**headers, "Idempotency-Key": key}
     if body is not None:
-        headers["Content-Type"] = "application/json"
+        headers = {**headers, "Content-Type": "application/json"}
         data = _codec.encode(body)
     target = operation.fill(path)
     if query:

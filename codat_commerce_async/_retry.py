@@ -116,13 +116,15 @@ class Course:
             return False
         return self._clock.time() - self.first_sent_at > KEY_LIFETIME
 
-    def began(self) -> None:
-        """Note that a request goes out now."""
+    def began(self) -> float:
+        """Note that a request goes out now; gives the time."""
+        now = self._clock.time()
         self.tries += 1
         self.in_flight = True
         # After a 429 nothing has happened yet, and the wait for a day's quota is no part of the deadline.
         if self.first_sent_at is None or (self._last is Came.RATE_LIMITED and not self._lost):
-            self.first_sent_at = self._clock.time()
+            self.first_sent_at = now
+        return now
 
     def ended(self, error: CodatError | None, *, gate_waits: bool = False) -> None:
         """Note what became of it; `gate_waits` when the gate itself will hold the next request as long as asked."""

@@ -22,11 +22,14 @@ _LONGEST_LABEL = 63
 
 
 class Request:
-    """What is sent: `target` is the path and query, quoted; `body` goes out byte for byte."""
+    """What is sent: `target` is the path and query, quoted; `body` goes out byte for byte.
+
+    Requests may share their headers, which are not to be changed.
+    """
 
     __slots__ = ("body", "headers", "method", "target")
 
-    def __init__(self, method: str, target: str, headers: dict[str, str], body: bytes | None) -> None:
+    def __init__(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> None:
         self.method = method
         self.target = target
         self.headers = headers
@@ -245,7 +248,8 @@ class AiohttpTransport:
         async with session.request(
             request.method,
             URL(self._base_url + request.target, encoded=True),
-            headers={**request.headers, "Authorization": self._credentials.header()},
+            # A session of ours has the credentials from the start, a borrowed one is not altered.
+            headers=request.headers if self._owned else {**request.headers, **self._authorization()},
             data=request.body,
             timeout=self._timeout(timeouts),
             **self._routing,
@@ -258,11 +262,15 @@ class AiohttpTransport:
         self._session = aiohttp.ClientSession(
             connector=connector,
             connector_owner=self._connector is None,
+            headers=self._authorization(),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=self._trust_env,
             middlewares=(_send_once,),
         )
         return self._session
+
+    def _authorization(self) -> dict[str, str]:
+        return {"Authorization": self._credentials.header()}
 
     def _timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
         known = self._timeouts.get(timeouts)
