@@ -185,11 +185,23 @@ async def test_the_loop_goes_on_while_the_disk_works(tmp_path: Path) -> None:
 
 async def test_a_writer_that_is_cancelled_has_written_all_the_same(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "journal")
-    writing = asyncio.ensure_future(journal.asking(LATEST, KEY, 1.0))
+    # The first is being committed, the others wait for the next commit.
+    writing = [asyncio.ensure_future(journal.asking(request, KEY, 1.0)) for request in (LATEST, UP_TO, RANGE)]
     await asyncio.sleep(0)
-    writing.cancel()
+    for task in writing:
+        task.cancel()
     await journal.close()
-    assert [entry.state for entry in read_journal(tmp_path / "journal")] == ["asking"]
+    assert [entry.state for entry in read_journal(tmp_path / "journal")] == ["asking"] * 3
+
+
+async def test_what_cannot_be_written_leaves_the_rest_as_it_was(tmp_path: Path) -> None:
+    journal = await Journal.open(tmp_path / "journal")
+    await journal.asking(LATEST, KEY, 1.0)
+    with pytest.raises(JournalError, match="could not be written"):
+        await journal.asking(SyncRequest(company_id="\ud800"), KEY, 1.0)
+    await journal.asking(UP_TO, KEY, 1.0)
+    await journal.close()
+    assert {entry.request for entry in read_journal(tmp_path / "journal")} == {LATEST, UP_TO}
 
 
 @pytest.mark.parametrize("turns", range(8))
@@ -204,12 +216,29 @@ async def test_opening_and_closing_can_be_cancelled_at_any_turn(turns: int, tmp_
     task = asyncio.create_task(work())
     for _ in range(turns):
         await asyncio.sleep(0)
-    task.cancel()
+    # Whoever is impatient cancels again, while it is being closed.
+    for _ in range(4):
+        task.cancel()
+        await asyncio.sleep(0)
     await asyncio.wait((task,))
     assert task.cancelled()
     assert (own_tasks(), own_threads()) == (set(), [])
     # And so nobody holds the file any more.
     await (await Journal.open(tmp_path / "journal")).close()
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3, 5])
+async def test_closing_goes_to_its_end_whoever_is_cancelled(turns: int, tmp_path: Path) -> None:
+    journal = await Journal.open(tmp_path / "journal")
+    writing = asyncio.ensure_future(journal.asking(LATEST, KEY, 1.0))
+    closing = asyncio.create_task(journal.close())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait((closing, writing))
+    assert closing.cancelled()
+    assert (own_tasks(), own_threads()) == (set(), [])
+    assert [entry.state for entry in read_journal(tmp_path / "journal")] == ["asking"]
 
 
 async def test_a_closed_journal_is_one_file(tmp_path: Path) -> None:
@@ -405,7 +434,7 @@ def test_no_permission_for_the_file_or_its_directory_is_told() -> None:
             assert "see to its permissions" in beside(action, directory / "journal")
 
 
-@pytest.mark.parametrize("limit", [8_192, 90_000, 300_000])
+@pytest.mark.parametrize("limit", [8_192, 150_000])
 def test_a_full_disk_loses_nothing(limit: int, tmp_path: Path) -> None:
     said = json.loads(python("-m", "tests.simulations.fanout_full_disk", tmp_path, "--companies", 60, "--limit", limit))
     assert said.pop("error").startswith(f"the journal {tmp_path / 'journal'} c")

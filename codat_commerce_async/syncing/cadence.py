@@ -79,6 +79,14 @@ class Durations:
             left -= share
             self._rates[index] = self._ends[index] / self._exposure[index]
 
+    def took(self, seconds: float) -> None:
+        """Note that the end of a sync was known after so long; of when it was looked at before nothing is known.
+
+        It is taken to have been noticed after no longer than it took.
+        """
+        self.still_running(0.0, seconds / 2)
+        self.ended(seconds / 2, seconds)
+
     def age_of_worth(self, last: float, worth: float) -> float:
         """The age at which a look is worth so many seconds, if the last one was at age `last`."""
         hazard = 0.0

@@ -211,7 +211,7 @@ class Conductor:
         if self._journal is None:
             return
         for seconds in await self._journal.durations():
-            self.cadence.durations.ended(0.0, seconds)
+            self.cadence.durations.took(seconds)
         for entry in await self._journal.unfinished():
             self.intake.resume(entry)
 

@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.syncing.journal import Journal, read_journal
@@ -31,6 +32,8 @@ async def write_and_die(path: str) -> None:
 
 
 def main(action: str, path: str) -> None:
+    # Loads what it needs, which may be where only root may read.
+    Path("/").as_uri()
     # Nothing is forbidden to root.
     if action != "DIE" and os.geteuid() == 0:
         os.setgroups([])

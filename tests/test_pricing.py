@@ -1,0 +1,37 @@
+"""What a look costs: a constant share for the end of the whole, a falling one for early knowledge, within bounds."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codat_commerce_async.syncing.pricing import price_beside_starts, price_without_starts
+
+SPACING = 60.0 / 900
+
+
+def test_for_the_end_of_the_whole_a_look_costs_the_same_whenever_it_is_made() -> None:
+    prices = [price_beside_starts("makespan", started, 1000 - started, SPACING) for started in (1, 300, 600, 999)]
+    assert prices == [pytest.approx(prices[0])] * 4
+
+
+def test_for_early_knowledge_a_look_costs_less_the_fewer_starts_are_left() -> None:
+    prices = [price_beside_starts("latency", started, 1000 - started, SPACING) for started in (1, 300, 600, 999)]
+    assert prices == sorted(prices, reverse=True)
+    assert prices[0] > 3 * prices[-1]
+
+
+def test_a_look_costs_more_where_requests_are_rarer() -> None:
+    rare = price_beside_starts("makespan", 500, 500, 1.0)
+    assert rare == pytest.approx(price_beside_starts("makespan", 500, 500, 0.1) * 10)
+    assert price_beside_starts("makespan", 500, 500, 0.0) == price_without_starts(500)
+
+
+def test_an_input_without_an_end_in_sight_goes_on_for_as_long_as_it_has() -> None:
+    assert price_beside_starts("makespan", 500, None, SPACING) == price_beside_starts("makespan", 500, 500, SPACING)
+
+
+@given(st.sampled_from(["latency", "makespan"]), st.integers(0, 10**7), st.integers(0, 10**7), st.floats(0.0, 10.0))
+def test_a_price_has_bounds_however_long_the_input(order: str, started: int, left: int, spacing: float) -> None:
+    price = price_beside_starts("latency" if order == "latency" else "makespan", started, left, spacing)
+    least = price_without_starts(started)
+    assert least <= price <= max(100.0, least)
