@@ -375,7 +375,7 @@ class _Exchange(Generic[T]):
     def _announced(self, waited: float, began: float) -> Request:
         """The request with what a hook adds to this try of it; its key is none of a hook's business."""
         request, key = self._request, self._key
-        headers = dict(request.headers)
+        headers = request.headers.copy()
         self._caller.observer.request_started(
             self._id, self._operation.name, self._course.tries, waited, headers, began - self._began
         )

@@ -70,7 +70,7 @@ class Scope:
         self.loop = loop
 
     async def __aenter__(self) -> None:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self.loop)
         assert task is not None  # noqa: S101 - for the type checker: nothing else can await
         self._task = task
         self._cancelling = task.cancelling()

@@ -84,10 +84,10 @@ class Operation(Generic[T_co]):
 
 
 def _segment(name: str, value: str) -> str:
+    if type(value) is str and _is_plain(value):
+        return value
     if not isinstance(value, str):
         raise TypeError(f"{name} takes a string, not {type(value).__name__}")
-    if _is_plain(value):
-        return value
     # A dotted segment is normalized into another endpoint by URL libraries and servers alike, even when quoted.
     if not value.strip() or value in {".", ".."}:
         raise ValueError(f"{name} takes an id: not empty, not '.' and not '..'")

@@ -1,6 +1,5 @@
 """What a call sends: its options checked, its headers, its target, its body."""
 
-import platform
 import re
 from collections.abc import Mapping
 from urllib.parse import quote
@@ -8,17 +7,12 @@ from urllib.parse import quote
 from codat_commerce_async import _codec
 from codat_commerce_async._operation import Operation, Repeat
 from codat_commerce_async._transport import Request
-from codat_commerce_async._version import __version__
 from codat_commerce_async.policies import CallOptions, RetryPolicy
 
 __all__ = ["Query", "check_options", "make_request"]
 
 Query = Mapping[str, str | int | None]
 
-_STANDING_HEADERS: Mapping[str, str] = {
-    "Accept": "application/json",
-    "User-Agent": f"codat-commerce-async/{__version__} Python/{platform.python_version()}",
-}
 _OWN_HEADERS = frozenset(
     {
         "accept",
@@ -97,13 +91,11 @@ def make_request(
 
     Raises TypeError or ValueError for values that a path or query cannot hold.
     """
-    headers, data = _STANDING_HEADERS, None
-    if options and "headers" in options:
-        headers = {**headers, **options["headers"]}
+    headers, data = dict(options.get("headers", {})), None
     if key is not None:
-        headers = {**headers, "Idempotency-Key": key}
+        headers["Idempotency-Key"] = key
     if body is not None:
-        headers = {**headers, "Content-Type": "application/json"}
+        headers["Content-Type"] = "application/json"
         data = _codec.encode(body)
     target = operation.fill(path)
     if query:

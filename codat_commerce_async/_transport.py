@@ -2,6 +2,7 @@
 
 import base64
 import math
+import platform
 import re
 import ssl
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 import aiohttp
 from yarl import URL
 
+from codat_commerce_async._version import __version__
 from codat_commerce_async.errors import ClientClosedError, RequestTimeoutError, TransportError
 from codat_commerce_async.policies import Timeouts
 
@@ -19,17 +21,21 @@ __all__ = ["AiohttpTransport", "Credentials", "Reply", "Request", "Transport", "
 # An answer of the API is a few megabytes at the very most; an endless one must not fill the memory.
 MAX_BODY = 64 * 2**20
 _LONGEST_LABEL = 63
+_STANDING_HEADERS = {
+    "Accept": "application/json",
+    "User-Agent": f"codat-commerce-async/{__version__} Python/{platform.python_version()}",
+}
 
 
 class Request:
     """What is sent: `target` is the path and query, quoted; `body` goes out byte for byte.
 
-    Requests may share their headers, which are not to be changed.
+    `headers` are those of this request; what all requests have in common is the transport's to add.
     """
 
     __slots__ = ("body", "headers", "method", "target")
 
-    def __init__(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> None:
+    def __init__(self, method: str, target: str, headers: dict[str, str], body: bytes | None) -> None:
         self.method = method
         self.target = target
         self.headers = headers
@@ -245,16 +251,19 @@ class AiohttpTransport:
         return self._owned and self._session is not None and not self._session.closed
 
     async def _exchange(self, session: aiohttp.ClientSession, request: Request, timeouts: Timeouts) -> Reply:
-        async with session.request(
+        response = await session.request(
             request.method,
             URL(self._base_url + request.target, encoded=True),
-            # A session of ours has the credentials from the start, a borrowed one is not altered.
-            headers=request.headers if self._owned else {**request.headers, **self._authorization()},
+            # A session of ours has the common ones from the start, a borrowed one is not altered.
+            headers=request.headers if self._owned else {**self._common_headers(), **request.headers},
             data=request.body,
             timeout=self._timeout(timeouts),
             **self._routing,
-        ) as response:
+        )
+        try:
             return Reply(response.status, response.headers, await _read(response))
+        finally:
+            response.release()
 
     def _open(self) -> aiohttp.ClientSession:
         # The gate bounds what is in flight; a bound here would only hide the wait for a connection in the timeouts.
@@ -262,15 +271,15 @@ class AiohttpTransport:
         self._session = aiohttp.ClientSession(
             connector=connector,
             connector_owner=self._connector is None,
-            headers=self._authorization(),
+            headers=self._common_headers(),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=self._trust_env,
             middlewares=(_send_once,),
         )
         return self._session
 
-    def _authorization(self) -> dict[str, str]:
-        return {"Authorization": self._credentials.header()}
+    def _common_headers(self) -> dict[str, str]:
+        return {**_STANDING_HEADERS, "Authorization": self._credentials.header()}
 
     def _timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
         known = self._timeouts.get(timeouts)

@@ -1,3 +1,4 @@
+from enum import Enum
 from urllib.parse import unquote
 
 import pytest
@@ -101,3 +102,10 @@ def test_the_company_is_told_by_its_place_in_the_path() -> None:
 def test_a_path_without_its_slash_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^path takes"):
         Operation("x", "GET", "companies", object)
+
+
+def test_an_id_is_its_text_whatever_it_would_format_as() -> None:
+    class Known(str, Enum):  # noqa: UP042 - StrEnum formats as its text
+        COMPANY = "a-company"
+
+    assert Operation("x", "GET", "/100%/{companyId}/all", object).fill((Known.COMPANY,)) == "/100%/a-company/all"
