@@ -526,6 +526,25 @@ async def test_the_quota_of_the_day_may_be_spent_in_the_middle() -> None:
     assert run.report.elapsed > 1200.0
 
 
+@pytest.mark.parametrize("hours_to_midnight", [0.2, 8.0])
+@pytest.mark.parametrize("happened", [True, False])
+async def test_the_quota_of_the_day_may_be_spent_while_a_start_is_in_doubt(
+    hours_to_midnight: float,
+    happened: bool,  # noqa: FBT001 - a case's value
+) -> None:
+    # Codat remembers the key for 90 minutes; after that it is looked for.
+    codat = Codat(1, per_day=1000, start=1_705_363_200.0 - 3600.0 * hours_to_midnight)
+    codat.simulator.set_fault("request-sync", FaultKind.LOST_AFTER if happened else FaultKind.LOST_BEFORE)
+    # What is lost on its way there does not count.
+    codat.simulator.leave_quota(int(happened))
+    async with codat.client() as client, client.sync.run_many(codat.ids) as run:
+        await asyncio.sleep(300.0)
+        assert (len(codat.started), len(run.running), len(run.unsettled)) == (int(happened), 0, 1)
+        (outcome,) = await run.results()
+    assert outcome.ok
+    assert codat.started_twice == []
+
+
 async def test_looks_have_what_is_left_of_the_day_before_starts() -> None:
     codat = Codat(100, per_day=1000, durations=lambda chance: 6.0)
     codat.simulator.leave_quota(200)

@@ -2,10 +2,11 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain
 from typing import cast
 
 from codat_commerce_async.errors import (
@@ -150,12 +151,18 @@ class Conductor:
     @property
     def running(self) -> tuple[SyncHandle, ...]:
         """What runs at Codat and has no outcome yet."""
-        return tuple(running.watcher.handle for running in self._running.values())
+        followed = [running.watcher.handle for running in self._running.values()]
+        return (*followed, *(ask.handle for ask in self._not_followed() if ask.handle is not None))
 
     @property
     def unsettled(self) -> tuple[tuple[str, str], ...]:
         """What was being asked for, as far as it is not known to run: company ids and idempotency keys."""
-        return tuple((company_id, ask.key) for company_id, ask in self._starting.items() if ask.key is not None)
+        asks = [ask for ask in self._not_followed() if ask.handle is None]
+        return tuple((ask.request.company_id, ask.key) for ask in asks if ask.key is not None)
+
+    def _not_followed(self) -> Iterator[Ask]:
+        """What is being started, and what an earlier try or process has left to be."""
+        return chain(self._starting.values(), self.intake.waiting)
 
     def seconds_left(self, report: RunReport) -> float | None:
         """How long it may take until everything has ended; None while there is no telling."""
@@ -185,7 +192,7 @@ class Conductor:
                     return partial(self._start, ask)
             if self.intake.is_done and not (self._running or self._starting):
                 return None
-            await self._rest(max(self._sends_from, self.cadence.next_time()))
+            await self._rest(self._sends_from if now < self._sends_from else self.cadence.next_time())
         return None
 
     async def _rest(self, until: float) -> None:

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import chain
 
 from codat_commerce_async._operation import Operation
 from codat_commerce_async.models.handle import SyncHandle
@@ -96,6 +97,11 @@ class Intake:
         if self._is_read:
             return waiting
         return None if self.total is None else max(0, self.total - self._read) + waiting
+
+    @property
+    def waiting(self) -> Iterator[Ask]:
+        """What has been read, or taken up, and not been started."""
+        return chain(self._next, *self._held.values())
 
     async def read(self, journal: Journal | None) -> None:
         """Read the input to its end, one ahead of need."""
