@@ -262,7 +262,7 @@ class _Exchange(Generic[T]):
         except CodatError as error:
             failure = error if reply is not None else self._concluded(error)
         except TimeoutError:
-            failure = self._concluded(RequestTimeoutError("the call took longer than its timeout"))
+            failure = self._concluded(RequestTimeoutError(_too_late(self._course)))
         except BaseException as error:
             self._ended(reply, error)
             raise
@@ -427,6 +427,11 @@ def _attempt(attempt: _Try) -> Attempt:
         status=status,
         outcome=outcome,
     )
+
+
+def _too_late(course: Course) -> str:
+    waiting = "" if course.tries else ", and was still waiting for its turn at the quota"
+    return f"the call took longer than its timeout{waiting}"
 
 
 def _outcome(error: BaseException) -> str:

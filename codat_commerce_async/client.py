@@ -90,6 +90,15 @@ class CodatCommerce:
         wall_clock: Callable[[], float] = time.time,
         random: Random | None = None,
     ) -> None:
+        for name, value, kind in (
+            ("retry", retry, RetryPolicy),
+            ("poll", poll, PollPolicy),
+            ("timeouts", timeouts, Timeouts),
+            ("quota", quota, Quota),
+            ("hooks", hooks, Hooks),
+        ):
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(f"{name} takes a {kind.__name__}, not {type(value).__name__}")
         if quota is not None and gate is not None:
             raise ValueError("a gate of your own has its own quota; give one or the other")
         self._base_url = base_url_of(base_url)

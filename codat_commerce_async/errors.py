@@ -78,6 +78,9 @@ class CodatError(Exception):
     def __str__(self) -> str:
         return f"{self.call.operation}: {self.message}" if self.call else self.message
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
     def about(self, call: "Call") -> Self:
         """The same error, now saying which call it speaks of."""
         self.call = call

@@ -106,6 +106,9 @@ class Timeouts:
 class Quota:
     """What a client may use: requests in any 60 seconds, requests in flight, and those in flight per company.
 
+    Requests are spread evenly over the minute after a second's worth of them, so a small `per_minute` makes even a few
+    calls wait.
+
     None means no bound. Codat's ceilings are 1,000 a minute from one address (beyond it traffic may be blocked
     without a word) and 10 at once per company: https://docs.codat.io/using-the-api/rate-limits
     When the day's requests are spent, calls raise QuotaExhaustedError; with `wait_for_reset` they wait for new ones.

@@ -555,3 +555,15 @@ async def test_closing_a_client_closes_its_transport() -> None:
     async with codat:
         await codat.call(GET, "c")
     assert transport.closed == 1
+
+
+@pytest.mark.virtual_time
+async def test_a_timeout_at_the_gate_says_what_was_waited_for() -> None:
+    codat, _ = client_of(reply(), reply(), quota=Quota(per_minute=1))
+    await codat.call(GET, "c")
+    with pytest.raises(RequestTimeoutError, match="still waiting for its turn at the quota"):
+        await codat.call(GET, "c", timeout=1.0)
+
+
+def test_the_repr_of_an_error_is_its_message() -> None:
+    assert repr(CodatError("nothing went right")) == "CodatError('nothing went right')"

@@ -271,3 +271,8 @@ def test_a_schedule_without_a_frequency_is_a_problem() -> None:
 def test_every_section_with_accounts_can_be_asked(section: AccountSection) -> None:
     with pytest.raises(ValueError, match="has no configuration"):
         select_account(a_configuration(), section, "no such slot", "a")
+
+
+def test_a_section_that_is_none_is_refused_by_its_name() -> None:
+    with pytest.raises(ValueError, match="section takes one of sales, payments, new_payments, fees"):
+        select_account(Configuration(), "nope", "sales", "1")  # type: ignore[arg-type]  # that is what is tested

@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from codat_commerce_async import PollPolicy, Quota, RetryPolicy, Timeouts
+from codat_commerce_async import CodatCommerce, PollPolicy, Quota, RetryPolicy, Timeouts
 
 POLICIES = [RetryPolicy, PollPolicy, Timeouts, Quota]
 NAN, INF = math.nan, math.inf
@@ -93,3 +93,9 @@ def test_the_defaults_stay_below_codats_ceilings() -> None:
     assert quota.per_minute is not None
     assert quota.per_minute < 1000
     assert quota.per_company == 10
+
+
+@pytest.mark.parametrize("name", ["retry", "poll", "timeouts", "quota", "hooks"])
+def test_a_setting_of_another_kind_is_refused_by_its_name(name: str) -> None:
+    with pytest.raises(TypeError, match=f"{name} takes a "):
+        CodatCommerce("key", **{name: 3})  # type: ignore[arg-type]  # that is what is tested

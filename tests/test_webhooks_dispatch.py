@@ -139,3 +139,8 @@ def test_a_client_of_another_loop_is_passed_over_and_that_is_logged(caplog: pyte
         assert caplog.text == ""
         assert asyncio.run(hooks.dispatch(event))
     assert "WrongEventLoopError" in caplog.text
+
+
+def test_a_handler_that_cannot_be_awaited_is_refused_at_once() -> None:
+    with pytest.raises(TypeError, match="async def"):
+        Webhooks().on("read.completed")(print)  # type: ignore[arg-type]  # that is what is tested

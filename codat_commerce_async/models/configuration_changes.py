@@ -100,6 +100,8 @@ def select_account(
 
     Prepaid sales and prepaid payments cannot share one, nor can cards and payouts.
     """
+    if section not in _SECTIONS:
+        raise ValueError(f"section takes one of {', '.join(_SECTIONS)}")
     return _select(configuration, _account(section, account), account_id)
 
 

@@ -155,7 +155,7 @@ class Watcher:
         if left is not None and left <= 0:
             elapsed = self._api.time() - self._began
             raise SyncWaitTimeoutError(
-                f"the sync of company {self._tracker.handle.company_id} had not ended after {elapsed:.0f} s; "
+                f"the sync of company {self._tracker.handle.company_id} had not ended after {elapsed:.3g} s; "
                 "it goes on at Codat, and its handle can be waited for again",
                 self._tracker.handle,
                 self.last,

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from inspect import iscoroutinefunction
 from typing import Literal, TypeAlias, TypeVar, overload
 
 from codat_commerce_async.client import CodatCommerce
@@ -70,6 +71,8 @@ class Webhooks:
         """
 
         def subscribe(handler: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+            if not (iscoroutinefunction(handler) or iscoroutinefunction(getattr(handler, "__call__", None))):  # noqa: B004 - what it is, not whether it is there
+                raise TypeError("a handler is a coroutine function: define it with `async def`")
             self._handlers.append((kind, handler))
             return handler
 
