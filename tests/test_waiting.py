@@ -462,7 +462,7 @@ async def test_closing_the_client_wakes_a_wait(after: float) -> None:
 async def test_a_watch_that_is_left_gives_everything_back_when_it_is_closed() -> None:
     codat = Codat()
     handle = await codat.start(takes=None)
-    async with aclosing(codat.sync.watch(handle)) as changes:  # type: ignore[type-var]
+    async with aclosing(codat.sync.watch(handle)) as changes:
         async for _ in changes:
             break
     await nothing_is_held(codat)
