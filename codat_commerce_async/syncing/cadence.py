@@ -5,10 +5,12 @@ since the last look and `m` the chance (as accumulated hazard) that it has ended
 
     tau * (e^m - 1 - m) / m        company-seconds of delay,
 
-which for a steady hazard h grows as h * tau^2 / 2. So whichever is worth most is looked at first, and where a look has
-a price, a sync is looked at every sqrt(2 * price / h) seconds: often while its end is likely, rarely where it is not,
-but never not at all. "Most likely ended first" would starve the long ones; fixed and exponential spacing leave
-requests unused or spend them where nothing can be found (compare https://arxiv.org/abs/1509.02487).
+which for a steady hazard h grows as h * tau^2 / 2, and is exact there: looks at that worth make price and delay least
+in sum. So whichever is worth most is looked at first, and where a look has a price, a sync is looked at every
+sqrt(2 * price / h) seconds: often while its end is likely, rarely where it is not, but never not at all. "Most likely
+ended first" would starve the long ones; fixed and exponential spacing leave requests unused or spend them where nothing
+can be found (compare https://arxiv.org/abs/1509.02487). Planning all looks ahead by dynamic programming over the
+learned hazard came to the same figures, as did finer classes of age: the limit is how little looks tell.
 
 The price is what else the request could do: while there are companies yet to start, every look puts all of them off by
 one request's turn. The hazard is learned, so the older a sync is the less is known of it; that is why one that runs
