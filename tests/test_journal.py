@@ -383,7 +383,7 @@ async def open_and_close(path: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_flipped_bit_is_told_or_harmless(sound: Path, data: st.DataObject) -> None:
     def damage(content: bytearray) -> None:
         # The first page says what is where; it deserves more of the tries.
@@ -404,7 +404,7 @@ def test_a_file_that_was_cut_off_is_told(sound: Path, share: float) -> None:
 
 
 @given(start=st.integers(0, 20_000), length=st.integers(1, 8192), filling=st.integers(0, 255))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_overwritten_blocks_are_told_or_harmless(sound: Path, start: int, length: int, filling: int) -> None:
     def damage(content: bytearray) -> None:
         content[start : start + length] = bytes([filling]) * len(content[start : start + length])
