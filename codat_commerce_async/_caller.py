@@ -27,6 +27,7 @@ from codat_commerce_async.errors import (
     StatusError,
     TransportError,
 )
+from codat_commerce_async.hooks import RequestEnded
 from codat_commerce_async.models.exchange import Answer, Attempt, Call, RateLimit
 from codat_commerce_async.policies import CallOptions, RetryPolicy, Timeouts
 
@@ -361,16 +362,24 @@ class _Exchange(Generic[T]):
         started_at, waited, began = self._trying
         status = reply.status if reply is not None else None
         outcome = "ok" if error is None else _outcome(error)
-        attempt = (self._course.tries, started_at, waited, self._clock.time() - began, status, outcome)
+        tries, elapsed = self._course.tries, self._clock.time() - began
         if error is None or isinstance(error, CodatError):
             self._course.ended(error, gate_waits=self._gate_waits)
-            self._tries += (attempt,)
+            self._tries += ((tries, started_at, waited, elapsed, status, outcome),)
         observer = self._caller.observer
         if observer.shows_answers:
-            correlation_id = error.correlation_id if isinstance(error, StatusError) else None
-            error_type = type(error).__name__ if error is not None else None
-            size = len(reply.body) if reply is not None else 0
-            observer.request_ended(self._id, self._operation.name, _attempt(attempt), size, correlation_id, error_type)
+            event = RequestEnded(
+                self._id,
+                self._operation.name,
+                tries,
+                elapsed,
+                status,
+                len(reply.body) if reply is not None else 0,
+                outcome if status is None else None,
+                error.correlation_id if isinstance(error, StatusError) else None,
+                type(error).__name__ if error is not None else None,
+            )
+            observer.request_ended(event, waited, outcome)
 
     def _announced(self, waited: float, began: float) -> Request:
         """The request with what a hook adds to this try of it; its key is none of a hook's business."""

@@ -15,7 +15,6 @@ from codat_commerce_async.hooks import (
     RequestStarted,
     Retried,
 )
-from codat_commerce_async.models.exchange import Attempt
 
 __all__ = ["Observer"]
 
@@ -61,48 +60,26 @@ class Observer:
         if (hook := self._hooks.on_request) is not None:
             _tell(hook, RequestStarted(call_id, operation, attempt, waited, headers, after))
 
-    def request_ended(
-        self,
-        call_id: int,
-        operation: str,
-        attempt: Attempt,
-        size: int,
-        correlation_id: str | None,
-        error_type: str | None,
-    ) -> None:
-        """Announce what became of a request."""
+    def request_ended(self, event: RequestEnded, waited: float, outcome: str) -> None:
+        """Announce what became of a request that had to wait so long for the quota."""
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug(
                 "%s: %s on attempt %d after %.3f s",
-                operation,
-                attempt.outcome,
-                attempt.number,
-                attempt.elapsed,
+                event.operation,
+                outcome,
+                event.attempt,
+                event.elapsed,
                 extra={
-                    "operation": operation,
-                    "status": attempt.status,
-                    "attempt": attempt.number,
-                    "waited": attempt.waited,
-                    "elapsed": attempt.elapsed,
-                    "correlation_id": correlation_id,
+                    "operation": event.operation,
+                    "status": event.status,
+                    "attempt": event.attempt,
+                    "waited": waited,
+                    "elapsed": event.elapsed,
+                    "correlation_id": event.correlation_id,
                 },
             )
         if (hook := self._hooks.on_response) is not None:
-            error = None if attempt.status is not None else attempt.outcome
-            _tell(
-                hook,
-                RequestEnded(
-                    call_id,
-                    operation,
-                    attempt.number,
-                    attempt.elapsed,
-                    attempt.status,
-                    size,
-                    error,
-                    correlation_id,
-                    error_type,
-                ),
-            )
+            _tell(hook, event)
 
     def retried(self, call_id: int, operation: str, attempt: int, pause: float, reason: str, error_type: str) -> None:
         """Announce that a request will be sent again."""
