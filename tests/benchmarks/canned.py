@@ -3,6 +3,8 @@
 python -m tests.benchmarks.canned       prints its port, and serves until its standard input ends
 """
 
+# ruff: noqa: T201 - it prints for who started it
+
 import asyncio
 import json
 import os

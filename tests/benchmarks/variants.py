@@ -3,6 +3,8 @@
 `calls.py` starts it, writes orders to its standard input and reads figures from its output, both as lines of JSON.
 """
 
+# ruff: noqa: T201 - it prints for who started it
+
 import asyncio
 import gc
 import json
