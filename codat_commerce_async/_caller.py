@@ -209,9 +209,11 @@ class _Exchange(Generic[T]):
         "_reply",
         "_request",
         "_requested_at",
+        "_sent_at",
+        "_started_at",
         "_timeout",
         "_tries",
-        "_trying",
+        "_waited",
     )
 
     def __init__(
@@ -235,11 +237,9 @@ class _Exchange(Generic[T]):
             self._key = options.get("idempotency_key") or caller.new_key()
         self._request = make_request(operation, path, query, body, self._key, options)
         self._company_id = operation.company(path)
-        self._policy, self._timeout, self._background = caller.retry, None, False
-        if options:
-            self._policy = options.get("retry") or caller.retry
-            self._timeout = options.get("timeout")
-            self._background = options.get("background", False)
+        self._policy = options.get("retry") or caller.retry
+        self._timeout = options.get("timeout")
+        self._background = options.get("background", False)
         self._new_work = new_work
         # What an Attempt is made of, which few ever ask for.
         self._tries: tuple[_Try, ...] = ()
@@ -344,9 +344,9 @@ class _Exchange(Generic[T]):
             )
         began, started_at = course.began(), caller.now()
         self._requested_at = self._requested_at or started_at
-        self._trying = started_at, began - arrived, began
+        self._started_at, self._waited, self._sent_at = started_at, began - arrived, began
         self._gate_waits = False
-        return self._announced(began - arrived, began) if caller.observer.shows_requests else self._request
+        return self._announced() if caller.observer.shows_requests else self._request
 
     def _judge(self, reply: Reply) -> None:
         """Raise the error that the reply is, if it is one; after a 429, everybody holds back."""
@@ -359,13 +359,12 @@ class _Exchange(Generic[T]):
 
     def _came_to(self, reply: Reply | None, error: BaseException | None) -> None:
         """Note what became of a request, unless it was interrupted: then it is still in flight, for all we know."""
-        started_at, waited, began = self._trying
         status = reply.status if reply is not None else None
         outcome = "ok" if error is None else _outcome(error)
-        tries, elapsed = self._course.tries, self._clock.time() - began
+        tries, elapsed = self._course.tries, self._clock.time() - self._sent_at
         if error is None or isinstance(error, CodatError):
             self._course.ended(error, gate_waits=self._gate_waits)
-            self._tries += ((tries, started_at, waited, elapsed, status, outcome),)
+            self._tries += ((tries, self._started_at, self._waited, elapsed, status, outcome),)
         observer = self._caller.observer
         if observer.shows_answers:
             event = RequestEnded(
@@ -379,14 +378,14 @@ class _Exchange(Generic[T]):
                 error.correlation_id if isinstance(error, StatusError) else None,
                 type(error).__name__ if error is not None else None,
             )
-            observer.request_ended(event, waited, outcome)
+            observer.request_ended(event, self._waited, outcome)
 
-    def _announced(self, waited: float, began: float) -> Request:
+    def _announced(self) -> Request:
         """The request with what a hook adds to this try of it; its key is none of a hook's business."""
         request, key = self._request, self._key
         headers = request.headers.copy()
         self._caller.observer.request_started(
-            self._id, self._operation.name, self._course.tries, waited, headers, began - self._began
+            self._id, self._operation.name, self._course.tries, self._waited, headers, self._sent_at - self._began
         )
         if key is not None:
             headers["Idempotency-Key"] = key

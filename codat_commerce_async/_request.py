@@ -91,7 +91,7 @@ def make_request(
 
     Raises TypeError or ValueError for values that a path or query cannot hold.
     """
-    headers, data = dict(options.get("headers", {})), None
+    headers, data = dict(options["headers"]) if "headers" in options else {}, None
     if key is not None:
         headers["Idempotency-Key"] = key
     if body is not None:
