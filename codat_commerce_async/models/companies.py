@@ -36,7 +36,8 @@ class Company(KeepsUnreadable):
     """One of your customers.
 
     `redirect` is where its people connect their platforms, `last_sync` when Codat last read data of it,
-    `products` the Codat products that are on for it, `tags` your own key-value pairs.
+    `products` the Codat products that are on for it, `tags` your own key-value pairs, `owner_user_ids` the Portal users
+    who own it, whom only the Portal can change.
     Source: https://docs.codat.io/sync-for-commerce-api#/schemas/Company
     """
 
@@ -49,6 +50,7 @@ class Company(KeepsUnreadable):
     created_by_user_name: str | None = None
     products: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(factory=dict[str, str], hash=False)
+    owner_user_ids: tuple[str, ...] = ()
     reference_parent_company: CompanyReference | None = None
     reference_subsidiary_companies: tuple[CompanyReference, ...] = ()
     data_connections: tuple[Connection, ...] = ()

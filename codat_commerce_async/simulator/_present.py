@@ -51,6 +51,7 @@ def present_company(company: Company) -> dict[str, object]:
     return {
         **present_company_details(company),
         "products": ["commerce"],
+        "ownerUserIds": [],
         "dataConnections": _connections(company),
     }
 

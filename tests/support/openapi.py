@@ -18,8 +18,19 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "boolean": lambda value: isinstance(value, bool),
     "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
 }
-# What describes and does not constrain; `minValue` and `maxValue` are Codat's own words and mean nothing.
-_SILENT = {"title", "description", "example", "examples", "definitions", "default", "nullable", "minValue", "maxValue"}
+# What describes and does not constrain a response; `minValue` and `maxValue` are Codat's own words and mean nothing.
+_SILENT = {
+    "title",
+    "description",
+    "example",
+    "examples",
+    "definitions",
+    "default",
+    "nullable",
+    "readOnly",
+    "minValue",
+    "maxValue",
+}
 
 
 def problems(document: Document, schema: Document, value: Any, at: str = "$") -> Iterator[str]:
