@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -64,8 +64,11 @@ class Intake:
         self._companies = companies
         self._active = active
         self._changed = changed
-        self._next: deque[Ask] = deque()
+        # By company, of which one sync at a time may be started.
+        self._next: OrderedDict[str, Ask] = OrderedDict()
+        # Further ones of each company, and of all companies to search in: a resume may add any number.
         self._held: dict[str, deque[Ask]] = {}
+        self._held_requests: set[SyncRequest] = set()
         self._held_count = 0
         self._resumed: set[SyncRequest] = set()
         self._room = asyncio.Event()
@@ -101,7 +104,7 @@ class Intake:
     @property
     def waiting(self) -> Iterator[Ask]:
         """What has been read, or taken up, and not been started."""
-        return chain(self._next, *self._held.values())
+        return chain(self._next.values(), *self._held.values())
 
     async def read(self, journal: Journal | None) -> None:
         """Read the input to its end, one ahead of need."""
@@ -133,11 +136,12 @@ class Intake:
     def take(self) -> Ask:
         """What to start now."""
         self._room.set()
-        return self._next.popleft()
+        return self._next.popitem(last=False)[1]
 
     def put_back(self, ask: Ask) -> None:
         """Start it, or what is left to do for it, before all others after all."""
-        self._next.appendleft(ask)
+        self._append(ask)
+        self._next.move_to_end(ask.request.company_id, last=False)
         self._changed()
 
     def resume(self, entry: Entry) -> None:
@@ -145,7 +149,7 @@ class Intake:
         ask = Ask.after(entry)
         self._resumed.add(entry.request)
         if self._under_way(entry.request.company_id) is None:
-            self._next.append(ask)
+            self._append(ask)
         else:
             self._hold(ask)
 
@@ -154,7 +158,9 @@ class Intake:
         held = self._held.get(company_id)
         if held is None:
             return
-        self._next.append(held.popleft())
+        ask = held.popleft()
+        self._append(ask)
+        self._held_requests.discard(ask.request)
         self._held_count -= 1
         if not held:
             del self._held[company_id]
@@ -166,27 +172,31 @@ class Intake:
             self._room.clear()
             await self._room.wait()
         if self._under_way(ask.request.company_id) is None:
-            self._next.append(ask)
+            self._append(ask)
             self._changed()
         else:
             # One sync of a company at a time: Codat refuses overlapping periods.
             self._hold(ask)
 
+    def _append(self, ask: Ask) -> None:
+        self._next[ask.request.company_id] = ask
+
     def _hold(self, ask: Ask) -> None:
         self._held.setdefault(ask.request.company_id, deque()).append(ask)
+        self._held_requests.add(ask.request)
         self._held_count += 1
 
     def _is_known(self, request: SyncRequest) -> bool:
         """Whether exactly this is under way, or waits for its turn."""
-        held = self._held.get(request.company_id, ())
-        return request == self._under_way(request.company_id) or any(ask.request == request for ask in held)
+        return request == self._under_way(request.company_id) or request in self._held_requests
 
     def _under_way(self, company_id: str) -> SyncRequest | None:
         """What of the company is being asked for, or running, or next."""
         active = self._active(company_id)
         if active is not None:
             return active
-        return next((ask.request for ask in self._next if ask.request.company_id == company_id), None)
+        ask = self._next.get(company_id)
+        return ask.request if ask is not None else None
 
 
 def _flaw(request: SyncRequest) -> str | None:
