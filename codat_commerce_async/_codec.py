@@ -24,7 +24,7 @@ from codat_commerce_async.models.unset import UNSET
 if TYPE_CHECKING:
     from cattrs import Converter
 
-__all__ = ["decode", "decode_error_message", "encode"]
+__all__ = ["decode", "decode_error_message", "encode", "structure"]
 
 T = TypeVar("T")
 
@@ -44,6 +44,20 @@ def decode(body: bytes, answer: type[T]) -> T:
         return value
     # Raised here, so that neither the context nor a traceback that shows locals has a part of the answer.
     del body
+    raise failure
+
+
+def structure(data: object, answer: type[T]) -> T:
+    """Return parsed JSON as what `answer` names; raises DecodeError if it does not fit."""
+    try:
+        value: T = _reader(cast("Hashable", answer))(data, answer)
+    except Misfit as misfit:
+        path = f"${misfit.path}"
+        failure = DecodeError(f"the answer does not fit at {path}: {misfit}", None, path)
+    else:
+        return value
+    # As in `decode`: the error carries no part of the data.
+    del data
     raise failure
 
 

@@ -31,7 +31,7 @@ async def note_the_write(event: WriteEvent) -> None:
 async def client(_app: web.Application) -> AsyncIterator[None]:
     """Open a client with the application, and close it with it."""
     async with CodatCommerce.from_env() as codat:
-        hooks.inform(codat)
+        hooks.attach(codat)
         yield
 
 

@@ -54,7 +54,6 @@ ROOMS = {
     "opentelemetry": {"contrib.otel"},
     "orjson": {"_codec"},
     "tenacity": {"_retry"},
-    "standardwebhooks": {"webhooks._verification"},
     "pytest": {"pytest_plugin"},
     "pytest_asyncio": {"pytest_plugin"},
     "aiohttp": {"_transport", "simulator._server", "webhooks", "contrib", "cli"},

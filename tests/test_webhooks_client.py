@@ -52,7 +52,7 @@ async def codat(simulator: Simulator, paused: list[Paused]) -> AsyncIterator[Cod
 @pytest.fixture
 def hooks(codat: CodatCommerce) -> Webhooks:
     hooks = Webhooks()
-    hooks.inform(codat)
+    hooks.attach(codat)
     return hooks
 
 
@@ -142,6 +142,20 @@ async def test_a_client_learns_before_a_slow_handler_is_done(
 
 def reached(generated: str = "2024-01-15T08:00:00Z", until: str = "2024-01-16T00:00:00Z") -> bytes:
     return body_of("client.rateLimit.reached", {"quotaRemaining": 0, "expiryDate": until}, generated)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_detached_client_is_not_notified(
+    simulator: Simulator, codat: CodatCommerce, hooks: Webhooks, times: int
+) -> None:
+    for _ in range(times):
+        hooks.attach(codat)
+    for _ in range(2):
+        hooks.detach(codat)
+    assert await hooks.dispatch(parse_event(reached()))
+    began = asyncio.get_running_loop().time()
+    await codat.advanced_controls.list_companies()
+    assert asyncio.get_running_loop().time() - began < 60
 
 
 async def test_a_reached_limit_stops_requests_until_the_reset(

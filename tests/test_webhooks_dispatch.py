@@ -1,7 +1,9 @@
 """Which handlers an event goes to."""
 
 import asyncio
+import gc
 import logging
+import weakref
 from typing import assert_type
 
 import pytest
@@ -132,7 +134,7 @@ async def test_handlers_are_typed_by_what_they_subscribe_to() -> None:
 
 def test_a_client_of_another_loop_is_passed_over_and_that_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     codat, hooks = CodatCommerce("a key"), Webhooks()
-    hooks.inform(codat)
+    hooks.attach(codat)
     event = parse_event(body_of("client.rateLimit.reset"))
     with caplog.at_level(logging.ERROR, "codat_commerce_async"):
         assert asyncio.run(hooks.dispatch(event))
@@ -144,3 +146,21 @@ def test_a_client_of_another_loop_is_passed_over_and_that_is_logged(caplog: pyte
 def test_a_handler_that_cannot_be_awaited_is_refused_at_once() -> None:
     with pytest.raises(TypeError, match="async def"):
         Webhooks().on("read.completed")(print)  # type: ignore[arg-type]  # that is what is tested
+
+
+async def test_an_attached_client_is_not_kept_alive() -> None:
+    hooks, codat = Webhooks(), CodatCommerce("a key")
+    hooks.attach(codat)
+    alive = weakref.ref(codat)
+    del codat
+    gc.collect()
+    assert alive() is None
+    assert await hooks.dispatch(parse_event(body_of("company.created")))
+
+
+async def test_a_closed_client_is_dropped() -> None:
+    hooks, codat = Webhooks(), CodatCommerce("a key")
+    hooks.attach(codat)
+    await codat.aclose()
+    assert await hooks.dispatch(parse_event(body_of("client.rateLimit.reset")))
+    assert weakref.getweakrefcount(codat) == 0

@@ -100,15 +100,46 @@ async def test_what_is_not_accepted_for_good_is_not_promised() -> None:
     assert inbox.unhandled == {}
 
 
-async def test_a_late_failure_is_said_and_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [RuntimeError("spilled"), asyncio.CancelledError()])
+async def test_an_event_whose_handler_fails_after_it_was_accepted_stays_unhandled(
+    caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
     work = Work()
     inbox = Inbox(work.hooks)
     await inbox.take("msg-1", EVENT, within=SOON)
     with caplog.at_level(logging.ERROR, "codat_commerce_async"):
-        work.fail(RuntimeError("spilled"))
+        work.fail(error)
         await asyncio.sleep(1)
     assert "msg-1 failed after it was accepted" in caplog.text
+    assert inbox.unhandled == {"msg-1": EVENT}
+    await inbox.drain(30)
+    assert inbox.unhandled == {"msg-1": EVENT}
+
+
+async def test_an_unhandled_event_is_handled_by_taking_it_again() -> None:
+    work = Work()
+    inbox = Inbox(work.hooks)
+    await inbox.take("msg-1", EVENT, within=SOON)
+    work.fail(RuntimeError("spilled"))
+    await asyncio.sleep(1)
+    assert await inbox.take("msg-1", EVENT, within=SOON) is Fate.FAILED
+    assert inbox.unhandled == {"msg-1": EVENT}
+    work.fail(None)
+    assert await inbox.take("msg-1", EVENT, within=SOON) is Fate.HANDLED
     assert inbox.unhandled == {}
+
+
+async def test_only_so_many_failures_are_kept(caplog: pytest.LogCaptureFixture) -> None:
+    work = Work()
+    inbox = Inbox(work.hooks, remembered=2)
+    for webhook_id in "abc":
+        await inbox.take(webhook_id, EVENT, within=0)
+    assert len(inbox.unhandled) == 3
+    with caplog.at_level(logging.ERROR, "codat_commerce_async"):
+        work.fail(RuntimeError("spilled"))
+        await asyncio.sleep(1)
+    assert list(inbox.unhandled) == ["b", "c"]
+    assert "the webhook a is dropped" in caplog.text
 
 
 async def test_a_delivery_that_hangs_up_does_not_stop_the_work() -> None:

@@ -194,7 +194,12 @@ class RateLimitEvent(WebhookEvent[RateLimitPayload]):
 
 @frozen(kw_only=True)
 class UnknownEvent(WebhookEvent[object]):
-    """An event that this library has no model for, with its payload as parsed JSON."""
+    """An event that this library has no model for, with its payload as parsed JSON.
+
+    An envelope that is not documented (no `payload`, or no object at all) is the payload as a whole; text that is not
+    JSON stays text. `event_type` is `""` where there is none. The older rule events have their `RuleType` as
+    `event_type`, their `AlertId` as `id`, and everything else in the payload (`CompanyId`, `Data` ...).
+    """
 
     payload: object = field(default=None, hash=False)
 

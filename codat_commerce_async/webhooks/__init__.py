@@ -8,7 +8,7 @@
     receiver = WebhookReceiver(WebhookVerifier(secret), hooks)
     receiver.add_to(app, "/codat/webhooks")
 
-Needs the extra `webhooks`.
+It needs no extra.
 """
 
 from codat_commerce_async.webhooks._dispatch import Webhooks

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from inspect import iscoroutinefunction
 from typing import Literal, TypeAlias, TypeVar, overload
+from weakref import ref
 
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.errors import WrongEventLoopError
@@ -45,7 +46,7 @@ class Webhooks:
 
     def __init__(self) -> None:
         self._handlers: list[tuple[str | type[WebhookEvent[object]], Handler[WebhookEvent[object]]]] = []
-        self._clients: list[CodatCommerce] = []
+        self._clients: list[ref[CodatCommerce]] = []
 
     @overload
     def on(self, kind: _Company) -> Subscribe[CompanyEvent]: ...
@@ -78,21 +79,31 @@ class Webhooks:
 
         return subscribe
 
-    def inform(self, client: CodatCommerce) -> None:
-        """Let a client of the same event loop learn from every event, before any handler does.
+    def attach(self, client: CodatCommerce) -> None:
+        """Let a client of the same event loop learn from every event, before any handler runs.
 
-        An event about a company makes the client's waits for a sync of that company look at once; what Codat says of
-        the day's quota goes into the client's picture of it.
+        An event about a company makes the client poll the running syncs of that company; the daily quota that an event
+        reports updates the client's. The client is referenced weakly, and dropped once it is closed.
         """
-        self._clients.append(client)
+        if client not in self._attached():
+            self._clients.append(ref(client))
+
+    def detach(self, client: CodatCommerce) -> None:
+        """Stop notifying a client; do nothing if it is not attached."""
+        self._clients = [ref(other) for other in self._attached() if other is not client]
+
+    def _attached(self) -> list[CodatCommerce]:
+        open_clients = [client for one in self._clients if (client := one()) is not None and not client.closed]
+        self._clients = [ref(client) for client in open_clients]
+        return open_clients
 
     async def dispatch(self, event: WebhookEvent[object]) -> bool:
         """Give an event to its handlers, one after the other; tell whether all of them did their work.
 
         What a handler raises is logged, and the next one has its turn.
         """
-        for client in self._clients:
-            _inform(client, event)
+        for client in self._attached():
+            _notify(client, event)
         outcomes = [await _called(handler, event) for kind, handler in self._handlers if _is_of(event, kind)]
         return all(outcomes)
 
@@ -112,9 +123,7 @@ async def _called(handler: Handler[WebhookEvent[object]], event: WebhookEvent[ob
     return True
 
 
-def _inform(client: CodatCommerce, event: WebhookEvent[object]) -> None:
-    if client.closed:
-        return
+def _notify(client: CodatCommerce, event: WebhookEvent[object]) -> None:
     company_id = company_id_of(event)
     if company_id is not None:
         client.sync.hint(company_id)

@@ -1,9 +1,10 @@
 """The body of a delivery as a typed event, and what the event is about."""
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from codat_commerce_async._codec import decode
+from codat_commerce_async._codec import decode, structure
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models.companies import Company
 from codat_commerce_async.models.exchange import RateLimit
@@ -28,27 +29,41 @@ _SANE = timedelta(hours=48)
 
 
 def parse_event(body: bytes) -> WebhookEvent[object]:
-    """The event that a body tells of, as the class of its type.
+    """Return the body of a delivery as the class of its event type. Accept every body.
 
-    A type that is not known comes as an `UnknownEvent`, and so does one whose payload is not what it should be (which
-    is logged), so that no event is lost by a change at Codat. Raises DecodeError for a body that is no event at all.
+    The type is in `eventType`, in `type` (some of Codat's examples), or in `RuleType` (the older rule events). An event
+    of a type without a model, or with a payload that does not fit its model (which is logged), is an `UnknownEvent`.
+    So is an unknown envelope: its payload is then the whole body as parsed JSON, or as text if it is not JSON.
     """
-    raw = _raw_event(body)
-    kind = event_class(raw.event_type)
-    if kind is UnknownEvent:
-        return raw
+    data = _parsed(body)
+    envelope = _envelope(data if isinstance(data, dict) else {}, data)
+    kind = event_class(str(envelope["eventType"])) if envelope["payload"] is not data else UnknownEvent
     try:
-        return decode(body, kind)
+        return structure(envelope, kind)
     except DecodeError as error:
-        _logger.warning("a webhook's %s is not as it should be at %s", kind.__name__, error.path)
-    return raw
+        _logger.warning("the webhook %r does not fit %s at %s", envelope["eventType"], kind.__name__, error.path)
+    return structure(envelope, UnknownEvent)
 
 
-def _raw_event(body: bytes) -> UnknownEvent:
+def _parsed(body: bytes) -> object:
     try:
-        return decode(body, UnknownEvent)
-    except DecodeError as error:
-        raise DecodeError("the webhook's body is no event", None, error.path) from None
+        return decode(body, object)
+    except DecodeError:
+        return body.decode(errors="backslashreplace")
+
+
+def _envelope(fields: Mapping[str, object], data: object) -> dict[str, object]:
+    """Return the documented envelope, filled from whatever envelope was received."""
+    return {
+        "id": _first_text(fields, "id", "AlertId"),
+        "eventType": _first_text(fields, "eventType", "type", "RuleType") or "",
+        "generatedDate": _first_text(fields, "generatedDate"),
+        "payload": fields.get("payload", data),
+    }
+
+
+def _first_text(fields: Mapping[str, object], *keys: str) -> str | None:
+    return next((value for key in keys if isinstance(value := fields.get(key), str) and value), None)
 
 
 def company_id_of(event: WebhookEvent[object]) -> str | None:
@@ -58,7 +73,7 @@ def company_id_of(event: WebhookEvent[object]) -> str | None:
             return company_id
         case ConnectionPayload() | ReadCompletedPayload() | WritePayload() as payload:
             return payload.reference_company.id if payload.reference_company else None
-        case {"referenceCompany": {"id": str(company_id)}}:
+        case {"referenceCompany": {"id": str(company_id)}} | {"CompanyId": str(company_id)}:
             return company_id
     return None
 

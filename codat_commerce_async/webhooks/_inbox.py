@@ -49,14 +49,20 @@ class Inbox:
 
     @property
     def unhandled(self) -> Mapping[str, WebhookEvent[object]]:
-        """By their `webhook-id`, the events that were accepted for good and are not handled, or not yet."""
+        """Return the events that were accepted for good and are not handled, by `webhook-id`.
+
+        That is what is still in work, and what failed, or was cancelled, after it was accepted: Codat does not deliver
+        it again. Pass a failed event to `take` again, or store it; `take` removes it once it is handled. Of the failed
+        events the last `remembered` ones are kept.
+        """
         return MappingProxyType(self._accepted)
 
     async def take(self, webhook_id: str, event: WebhookEvent[object], *, within: float, for_good: bool = True) -> Fate:
         """What became of a delivery within so many seconds; its handlers go on after that.
 
         A second delivery of an event shares the fate of the first, unless that one failed: then it is a new try. An
-        event that is still in work when the time is over is accepted `for_good`: a failure after that is only logged.
+        event that is still in work when the time is over is accepted `for_good`: if it fails after that, it is logged
+        and stays in `unhandled`.
         """
         if webhook_id in self._handled:
             return Fate.HANDLED
@@ -105,8 +111,16 @@ class Inbox:
             if len(self._handled) > self._remembered:
                 self._handled.popitem(last=False)
         elif webhook_id in self._accepted and not self._closed:
-            del self._accepted[webhook_id]
-            _logger.error("the webhook %s failed after it was accepted; Codat delivers it no more", webhook_id)
+            _logger.error("the webhook %s failed after it was accepted; Codat does not deliver it again", webhook_id)
+            self._drop_oldest_failure()
+
+    def _drop_oldest_failure(self) -> None:
+        if len(self._accepted) <= self._remembered:
+            return
+        oldest = next((webhook_id for webhook_id in self._accepted if webhook_id not in self._in_work), None)
+        if oldest is not None:
+            del self._accepted[oldest]
+            _logger.error("the webhook %s is dropped: more than %d are unhandled", oldest, self._remembered)
 
 
 def _fate(task: asyncio.Task[bool]) -> Fate:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from codat_commerce_async.errors import DecodeError, WebhookVerificationError
+from codat_commerce_async.errors import WebhookVerificationError
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks._dispatch import Webhooks
 from codat_commerce_async.webhooks._events import parse_event
@@ -33,11 +33,12 @@ class WebhookReceiver:
     - 204 once the handlers have done their work, now or at an earlier delivery of the same event;
     - 500 when one of them failed: all of them are called again at the next delivery;
     - 202 when they are still at it after `answer_within` seconds. They go on, and shutting down waits for them, but
-      Codat delivers the event no more: if they fail from there on, it is logged and that is all. With
+      Codat does not deliver the event again: if they fail after that, it is logged and stays in `unhandled`. With
       `accept_unfinished=False` the answer is 503, so that a failure or a crash loses nothing, at the price of more
       deliveries;
     - 503 when `capacity` events are in work already, or while shutting down;
-    - 401 for what is not genuine, 400 for what is no event, 413 for a body beyond the application's `client_max_size`.
+    - 401 for what is not genuine, 400 for a request that breaks off, 413 for a body beyond the application's
+      `client_max_size`. A genuine delivery is never refused for its shape: see `parse_event`.
 
     Handlers should stand being called twice for one event, and expect no order. On shutdown nothing new is accepted,
     and what is in work has `drain_within` seconds to end; then handlers are cancelled, deliveries that wait are
@@ -67,7 +68,10 @@ class WebhookReceiver:
 
     @property
     def unhandled(self) -> Mapping[str, WebhookEvent[object]]:
-        """By their `webhook-id`, the events that were answered with 202 and are not handled, or not yet."""
+        """Return the events that were answered with 202 and are not handled, by `webhook-id`.
+
+        That is what is still in work, and what failed after the 202.
+        """
         return self._inbox.unhandled
 
     def add_to(self, app: web.Application, path: str) -> None:
@@ -87,7 +91,6 @@ class WebhookReceiver:
             async with asyncio.timeout_at(until):
                 body = await request.read()
             webhook_id = self._verifier.verify(request.headers, body)
-            event = parse_event(body)
         except TimeoutError:
             return web.Response(status=_TOO_SLOW)
         except web.RequestPayloadError:
@@ -95,9 +98,7 @@ class WebhookReceiver:
         except WebhookVerificationError as error:
             _logger.warning("a delivery was refused: %s", error)
             return web.Response(status=_NOT_GENUINE)
-        except DecodeError as error:
-            _logger.error("a delivery was refused: %s", error)  # noqa: TRY400 - the words say it all
-            return web.Response(status=_UNREADABLE)
+        event = parse_event(body)
         fate = await self._inbox.take(webhook_id, event, within=until - clock.time(), for_good=self._accept_unfinished)
         return web.Response(status=self._status(fate))
 
