@@ -107,6 +107,7 @@ class LocalGate:
         self._remaining_until = 0.0
         self._reserved = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._timer_of: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -292,10 +293,11 @@ class LocalGate:
     def _arm(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         # A gate may outlive the loop of the client that it was used by; so does its timer, but nobody calls it.
         if self._timer is not None and self._timer_of is loop:
-            if self._timer.when() <= when and not self._timer.cancelled():
+            if self._timer_at <= when and not self._timer.cancelled():
                 return
             self._timer.cancel()
-        self._timer, self._timer_of = loop.call_at(when, self._on_timer), loop
+        # The time is kept here: a short timer of uvloop has no `when`, https://github.com/MagicStack/uvloop/issues/482
+        self._timer, self._timer_at, self._timer_of = loop.call_at(when, self._on_timer), when, loop
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
@@ -65,10 +66,29 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "virtual_time: run on a loop whose clock jumps instead of waiting")
 
 
+# Their tests use real sockets, and so run on uvloop too where it is installed.
+REAL_SOCKETS = {
+    "test_calls_on_the_wire.py",
+    "test_cancellation.py",
+    "test_lifetime.py",
+    "test_simulator_server.py",
+    "test_transport.py",
+    "test_webhooks_receiver.py",
+    "test_wire.py",
+}
+
+
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
     if item.get_closest_marker("virtual_time") is None:
-        return {"default": asyncio.new_event_loop}
+        uses_sockets = item.path.name in REAL_SOCKETS and find_spec("uvloop") is not None
+        return {"default": asyncio.new_event_loop} | ({"uvloop": _uvloop} if uses_sockets else {})
     # Tests in real time stand without the simulator.
     from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop  # noqa: PLC0415
 
     return {"virtual": VirtualTimeLoop}
+
+
+def _uvloop() -> asyncio.AbstractEventLoop:
+    import uvloop  # noqa: PLC0415 - an extra, and none that Windows has
+
+    return uvloop.new_event_loop()

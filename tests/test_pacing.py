@@ -655,6 +655,27 @@ def test_a_gate_outlives_the_loop_that_it_was_used_in() -> None:
     assert (gate.in_flight, gate.waiting) == (0, 0)
 
 
+def test_every_request_passes_on_a_loop_whose_short_timers_have_no_time() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    gate = LocalGate(Quota(per_minute=1000, concurrent=None, per_company=None))
+    # So that the pauses are as short as those timers.
+    gate._spacing = 0.0004
+    random, passed = Random(1), []
+
+    async def one(arrives: float) -> None:
+        await asyncio.sleep(arrives)
+        await gate.admit(None)
+        gate.release(None)
+        passed.append(arrives)
+
+    async def rush() -> None:
+        gate._due = asyncio.get_running_loop().time() + 1.0
+        await asyncio.gather(*(one(random.uniform(0.0, 0.3)) for _ in range(900)))
+
+    uvloop.run(rush())
+    assert (len(passed), gate.in_flight, gate.waiting) == (900, 0, 0)
+
+
 async def test_a_company_that_is_done_with_is_forgotten() -> None:
     line = Line(LocalGate(Quota(per_minute=None, per_company=1)))
     for number in range(200):

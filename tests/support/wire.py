@@ -90,8 +90,9 @@ class Connection:
 
     def reset(self) -> None:
         """End the connection with a RST, which is what lingering for no time at all means."""
-        peer: socket.socket = self._writer.get_extra_info("socket")
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer: socket.socket | None = self._writer.get_extra_info("socket")
+        if peer is not None:  # uvloop has none any more once the client has hung up
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
 
