@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from codat_commerce_async import _codec
+from codat_commerce_async._numbers import check_number, require
 from codat_commerce_async._operation import Operation, Repeat
 from codat_commerce_async._transport import Request
 from codat_commerce_async.policies import CallOptions, RetryPolicy
@@ -54,10 +55,8 @@ def check_options(operation: Operation[object], options: CallOptions) -> None:
 
 
 def _check_timeout(timeout: float) -> None:
-    if not isinstance(timeout, int | float):
-        raise TypeError(f"timeout takes seconds, not {type(timeout).__name__}")
-    if not timeout > 0:
-        raise ValueError("timeout takes seconds, more than 0, or None")
+    check_number("timeout", timeout)
+    require(timeout > 0, "timeout", "seconds, more than 0, or None")
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:

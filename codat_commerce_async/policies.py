@@ -1,32 +1,23 @@
 """The settings that a user tunes, as frozen values. All times are seconds."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self, TypedDict
 
+from codat_commerce_async._numbers import check_count, check_number, check_seconds, require
+
 __all__ = ["CallOptions", "LookOptions", "PollPolicy", "Quota", "RetryPolicy", "Timeouts"]
 
 
-def _require(condition: bool, name: str, takes: str) -> None:  # noqa: FBT001 - the condition is the subject
-    if not condition:
-        raise ValueError(f"{name} takes {takes}")
-
-
-def _check_number(name: str, value: float, *, whole: bool = False) -> None:
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        raise TypeError(f"{name} takes a {'whole number' if whole else 'number'}, not {type(value).__name__}")
+# Requests per minute from one IP address: https://docs.codat.io/using-the-api/rate-limits
+_CEILING_PER_MINUTE = 1000
 
 
 def _check_durations(policy: object, *names: str) -> None:
     for name in names:
-        value: float = getattr(policy, name)
-        _check_number(name, value)
-        _require(_is_duration(value), name, "seconds, 0 or more")
-
-
-def _is_duration(value: float) -> bool:
-    return math.isfinite(value) and value >= 0
+        check_seconds(name, getattr(policy, name), finite=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +36,10 @@ class RetryPolicy:
     deadline: float = 180.0
 
     def __post_init__(self) -> None:
-        _check_number("attempts", self.attempts, whole=True)
-        _require(self.attempts >= 1, "attempts", "a whole number of at least 1")
+        check_number("attempts", self.attempts, whole=True)
+        require(self.attempts >= 1, "attempts", "a whole number of at least 1")
         _check_durations(self, "initial_backoff", "max_backoff", "max_retry_after")
-        _check_number("deadline", self.deadline)
-        _require(self.deadline >= 0, "deadline", "seconds, 0 or more")
+        check_seconds("deadline", self.deadline)
 
     @classmethod
     def none(cls) -> Self:
@@ -75,11 +65,11 @@ class PollPolicy:
     def __post_init__(self) -> None:
         _check_durations(self, "initial_delay", "interval")
         for name in ("factor", "max_interval", "jitter"):
-            _check_number(name, getattr(self, name))
-        _require(self.interval > 0, "interval", "seconds, more than 0")
-        _require(math.isfinite(self.factor) and self.factor >= 1, "factor", "a number of at least 1")
-        _require(self.max_interval >= self.interval, "max_interval", "seconds, no less than interval")
-        _require(0 <= self.jitter < 1, "jitter", "a share from 0 to below 1")
+            check_number(name, getattr(self, name))
+        require(self.interval > 0, "interval", "seconds, more than 0")
+        require(math.isfinite(self.factor) and self.factor >= 1, "factor", "a number of at least 1")
+        require(self.max_interval >= self.interval, "max_interval", "seconds, no less than interval")
+        require(0 <= self.jitter < 1, "jitter", "a share from 0 to below 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +87,7 @@ class Timeouts:
 
     def __post_init__(self) -> None:
         for name in ("connect", "read", "total"):
-            value: float = getattr(self, name)
-            _check_number(name, value)
-            _require(value > 0, name, "seconds, more than 0")
+            check_seconds(name, getattr(self, name), positive=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +109,13 @@ class Quota:
 
     def __post_init__(self) -> None:
         for name in ("per_minute", "concurrent", "per_company"):
-            value: int | None = getattr(self, name)
-            if value is not None:
-                _check_number(name, value, whole=True)
-                _require(value >= 1, name, "a whole number of at least 1, or None for no bound")
+            check_count(name, getattr(self, name))
+        if self.per_minute is not None and self.per_minute > _CEILING_PER_MINUTE:
+            warnings.warn(
+                f"per_minute={self.per_minute} is above Codat's ceiling of {_CEILING_PER_MINUTE:,} requests per minute "
+                "from one IP address, beyond which traffic may be blocked",
+                stacklevel=3,
+            )
 
     @classmethod
     def unlimited(cls) -> Self:

@@ -143,6 +143,17 @@ def test_wrong_settings_are_refused_at_once(options: dict[str, object], message:
         CodatCommerce("key").sync.run_many(["a"], **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2.5, True, "3"])
+def test_a_bound_that_is_no_whole_number_is_refused_at_once(value: object) -> None:
+    with pytest.raises(TypeError, match="most_running takes a whole number, not "):
+        CodatCommerce("key").sync.run_many(["a"], most_running=value)  # type: ignore[arg-type]
+
+
+def test_a_bound_beyond_all_counts_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="most_running takes a whole number of at least 1 and at most"):
+        CodatCommerce("key").sync.run_many(["a"], most_running=10**20)
+
+
 def test_one_string_is_no_list_of_companies() -> None:
     with pytest.raises(TypeError, match="not one string"):
         CodatCommerce("key").sync.run_many("a")

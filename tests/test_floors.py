@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "codat_commerce_async"
 # names of every floor up to the client.
 FLOORS = {
     "_clock": 0,
+    "_numbers": 0,
     "_operation": 0,
     "_version": 0,
     "errors": 0,

@@ -2,7 +2,7 @@ import copy
 import math
 import pickle
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
@@ -25,9 +25,9 @@ REFUSED: list[tuple[Callable[..., object], str, list[float]]] = [
     (Timeouts, "connect", [0, -1, NAN]),
     (Timeouts, "read", [0, -1, NAN]),
     (Timeouts, "total", [0, -1, NAN]),
-    (Quota, "per_minute", [0, -1]),
-    (Quota, "concurrent", [0, -1]),
-    (Quota, "per_company", [0, -1]),
+    (Quota, "per_minute", [0, -1, 10**20]),
+    (Quota, "concurrent", [0, -1, 10**20]),
+    (Quota, "per_company", [0, -1, 10**20]),
 ]
 
 
@@ -35,6 +35,13 @@ REFUSED: list[tuple[Callable[..., object], str, list[float]]] = [
     ("policy", "name", "value"), [(policy, name, value) for policy, name, values in REFUSED for value in values]
 )
 def test_a_value_that_cannot_work_is_refused_by_name(policy: Callable[..., object], name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} takes "):
+        policy(**{name: value})
+
+
+@pytest.mark.parametrize(("policy", "name"), [(policy, name) for policy, name, _ in REFUSED])
+@pytest.mark.parametrize("value", [10**400, -(10**400)], ids=["huge", "minus huge"])
+def test_a_number_beyond_all_floats_is_refused_by_name(policy: Callable[..., object], name: str, value: int) -> None:
     with pytest.raises(ValueError, match=rf"^{name} takes "):
         policy(**{name: value})
 
@@ -86,6 +93,23 @@ def test_shorthands_mean_what_they_say() -> None:
     assert RetryPolicy.none().attempts == 1
     unlimited = Quota.unlimited()
     assert (unlimited.per_minute, unlimited.concurrent, unlimited.per_company) == (None, None, None)
+
+
+@pytest.mark.parametrize("per_minute", [1001, 5000])
+def test_a_quota_above_codats_ceiling_is_warned_of(per_minute: int) -> None:
+    with pytest.warns(UserWarning, match=rf"per_minute={per_minute} is above Codat's ceiling of 1,000") as caught:
+        Quota(per_minute=per_minute)
+    assert caught[0].filename == __file__
+
+
+def test_a_quota_that_is_raised_above_the_ceiling_later_is_warned_of_too() -> None:
+    with pytest.warns(UserWarning, match="ceiling of 1,000 requests per minute"):
+        replace(Quota(), per_minute=2000)
+
+
+def test_a_quota_at_the_ceiling_or_without_a_rate_is_not_warned_of() -> None:
+    assert Quota(per_minute=1000).per_minute == 1000
+    assert Quota.unlimited().per_minute is None
 
 
 def test_the_defaults_stay_below_codats_ceilings() -> None:

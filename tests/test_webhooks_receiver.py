@@ -335,6 +335,8 @@ async def test_a_connection_that_is_lost_does_not_lose_the_event(serve: Serve, h
         {"answer_within": 15},
         {"answer_within": float("nan")},
         {"drain_within": -1},
+        {"drain_within": 10**400},
+        {"answer_within": 10**400},
         {"capacity": 0},
     ],
 )

@@ -107,6 +107,15 @@ def test_a_recorded_delivery_is_refused_once_it_is_old() -> None:
     assert_refused(delivery.headers, delivery.body, verifier(now=NOW + 301))
 
 
+@pytest.mark.parametrize(
+    ("tolerance", "error"),
+    [(True, TypeError), ("300", TypeError), (10**400, ValueError), (float("nan"), ValueError), (-1, ValueError)],
+)
+def test_a_tolerance_that_cannot_work_is_refused_by_name(tolerance: float, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"^tolerance takes "):
+        verifier(tolerance=tolerance)
+
+
 def test_the_tolerance_can_be_set() -> None:
     delivery = Delivery()
     assert verifier(now=NOW + 9, tolerance=10).verify(delivery.headers, delivery.body)

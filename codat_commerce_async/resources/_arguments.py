@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
+from codat_commerce_async._numbers import check_number, require
 from codat_commerce_async._request import Query
 from codat_commerce_async.models.enums import ConnectionStatus, Locale
 from codat_commerce_async.models.sync_flow import Localization
@@ -64,10 +65,8 @@ def check_wait(method: str, timeout: float | None, poll: PollPolicy | None, opti
     if unknown:
         raise TypeError(f"{method} takes no {', '.join(sorted(unknown))}")
     if timeout is not None:
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-            raise TypeError(f"timeout takes seconds, not {type(timeout).__name__}")
-        if not timeout >= 0:
-            raise ValueError("timeout takes seconds, 0 or more, or None")
+        check_number("timeout", timeout)
+        require(timeout >= 0, "timeout", "seconds, 0 or more, or None")
     if poll is not None and not isinstance(poll, PollPolicy):
         raise TypeError(f"poll takes a PollPolicy, not {type(poll).__name__}")
 
@@ -169,8 +168,7 @@ def page_query(page: int | None, page_size: int | None, query: str | None, order
 def _number(name: str, value: int | None, *, at_least: int, at_most: int | None = None) -> None:
     if value is None:
         return
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} takes a whole number, not {type(value).__name__}")
+    check_number(name, value, whole=True)
     if value < at_least or (at_most is not None and value > at_most):
         bounds = f"from {at_least} to {at_most}" if at_most else f"of at least {at_least}"
         raise ValueError(f"{name} takes a whole number {bounds}")

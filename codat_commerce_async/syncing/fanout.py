@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from codat_commerce_async._numbers import check_count
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.policies import LookOptions, PollPolicy
 from codat_commerce_async.syncing.api import SyncApi
@@ -51,8 +52,7 @@ class SyncRun:
             raise ValueError("order takes 'latency' or 'makespan'")
         if isinstance(companies, str | bytes):
             raise TypeError("companies takes several company ids, not one string")
-        if most_running is not None and most_running < 1:
-            raise ValueError("most_running takes a whole number of at least 1, or None for no bound")
+        check_count("most_running", most_running)
         self._work = Conductor(
             api,
             companies,

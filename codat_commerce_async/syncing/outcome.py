@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from codat_commerce_async._numbers import check_number
 from codat_commerce_async.errors import CodatError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
@@ -101,6 +102,8 @@ def stop_at_first_failure(report: RunReport) -> bool:
 
 def stop_at_failure_rate(share: float, *, after: int = 20) -> StopWhen:
     """Stop a fan-out when more than this share (0 to 1) of at least `after` outcomes were failures."""
+    check_number("share", share)
+    check_number("after", after, whole=True)
     if not 0 <= share <= 1:
         raise ValueError("share takes a share from 0 to 1")
 

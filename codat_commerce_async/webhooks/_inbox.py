@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from codat_commerce_async._numbers import check_number
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks._dispatch import Webhooks
 
@@ -36,6 +37,8 @@ class Inbox:
     """
 
     def __init__(self, hooks: Webhooks, *, capacity: int = 1000, remembered: int = 20_000) -> None:
+        check_number("capacity", capacity, whole=True)
+        check_number("remembered", remembered, whole=True)
         if capacity < 1 or remembered < 1:
             raise ValueError("capacity and remembered take whole numbers of at least 1")
         self._hooks = hooks

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from codat_commerce_async._numbers import check_number, check_seconds
 from codat_commerce_async.errors import WebhookVerificationError
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks._dispatch import Webhooks
@@ -56,10 +57,10 @@ class WebhookReceiver:
         capacity: int = 1000,
         remembered: int = 20_000,
     ) -> None:
+        check_number("answer_within", answer_within)
         if not 0 < answer_within < _CODATS_PATIENCE:
             raise ValueError("answer_within takes seconds, more than 0 and below the 15 that Codat waits")
-        if not drain_within >= 0:
-            raise ValueError("drain_within takes seconds, 0 or more")
+        check_seconds("drain_within", drain_within)
         self._verifier = verifier
         self._inbox = Inbox(hooks, capacity=capacity, remembered=remembered)
         self._answer_within = answer_within

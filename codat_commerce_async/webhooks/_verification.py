@@ -6,11 +6,11 @@ The scheme: https://www.standardwebhooks.com
 import base64
 import hashlib
 import hmac
-import math
 import re
 import time
 from collections.abc import Callable, Mapping
 
+from codat_commerce_async._numbers import check_seconds
 from codat_commerce_async.errors import WebhookVerificationError
 
 __all__ = ["WebhookVerifier"]
@@ -46,8 +46,7 @@ class WebhookVerifier:
         if not all(self._keys):
             self._keys = ()
             raise ValueError("a secret is whsec_ and base64, as Codat's portal shows it")
-        if not (math.isfinite(tolerance) and tolerance >= 0):
-            raise ValueError("tolerance takes seconds, 0 or more")
+        check_seconds("tolerance", tolerance, finite=True)
 
     def verify(self, headers: Mapping[str, str], body: bytes) -> str:
         """The `webhook-id` of a genuine delivery, the same over all deliveries of one event.
