@@ -35,6 +35,8 @@ def test_every_route_is_answered_and_nothing_else() -> None:
         {"Authorization": "Bearer simulator-key"},
         {"Authorization": "Basic simulator-key"},
         {"Authorization": "Basic é"},
+        {"Authorization": "Basic \udcff"},
+        {"Authorization": "\ud800 é"},
     ],
 )
 def test_a_wrong_key_is_a_401(headers: dict[str, str]) -> None:

@@ -150,3 +150,78 @@ async def test_answers_that_any_shell_can_show_arrive_as_they_are(session: aioht
         (302, "text/html", False),
         (200, "application/json", False),
     ]
+
+
+async def exchange_raw(simulator: Simulator, request: bytes) -> bytes:
+    """Return the whole response to raw bytes; the request has to say that the connection closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", URL(simulator.url).port)
+    writer.write(request)
+    response = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return response
+
+
+def status_of(response: bytes) -> int:
+    return int(response.split()[1])
+
+
+@pytest.mark.parametrize("credentials", [b"Basic \xff", b"Basic \xc3\xa9", b"\xf0\x9f\x8d\xb5", b"Basic \xed\xa0\x80"])
+async def test_an_authorization_that_is_not_ascii_is_a_401(credentials: bytes) -> None:
+    async with Simulator() as simulator:
+        head = b"GET /companies HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        response = await exchange_raw(simulator, head + b"Authorization: " + credentials + b"\r\n\r\n")
+        assert status_of(response) == 401
+        assert [seen.status for seen in simulator.requests] == [401]
+
+
+@pytest.mark.parametrize("header", [b"Idempotency-Key", b"Content-Type", b"X-Anything"])
+async def test_no_header_that_is_not_ascii_is_a_500(header: bytes) -> None:
+    async with Simulator() as simulator:
+        key = authorization()["Authorization"].encode()
+        head = b"POST /companies HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: " + key
+        request = head + b"\r\n" + header + b": \xff\xc3\xa9\r\nContent-Length: 12\r\n\r\n" + b'{"name":"A"}'
+        assert status_of(await exchange_raw(simulator, request)) in {200, 400, 415}
+
+
+PAGES = ["/", "/simulator/state", "/companies"]
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:80",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "192.168.0.7",
+        "[2001:db8::1]:80",
+        "[",
+        "",
+    ],
+)
+async def test_a_host_that_is_not_this_machine_is_refused(session: aiohttp.ClientSession, host: str, path: str) -> None:
+    async with Simulator() as simulator:
+        headers = {"Host": host, "Accept": "text/html"}
+        async with session.get(simulator.url + path, headers=headers) as answer:
+            assert answer.status == 421
+            assert "codat" not in (await answer.text()).lower()
+        assert simulator.requests == ()
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:80", "127.8.9.1", "[::1]:8080"]
+)
+async def test_loopback_names_and_addresses_are_served(session: aiohttp.ClientSession, host: str, path: str) -> None:
+    async with Simulator() as simulator:
+        headers = {"Host": host, "Accept": "text/html"}
+        async with session.get(simulator.url + path, headers=headers) as answer:
+            assert answer.status == 200
+
+
+async def test_a_second_host_cannot_hide_behind_a_good_one() -> None:
+    async with Simulator() as simulator:
+        request = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+        assert status_of(await exchange_raw(simulator, request)) >= 400

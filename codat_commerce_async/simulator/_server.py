@@ -5,6 +5,8 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -15,13 +17,18 @@ __all__ = ["Server"]
 
 _LOOPBACK = "127.0.0.1"
 _AT_ONCE = 0.001  # to aiohttp, 0 means to wait for ever
+_MISDIRECTED = 421
 _NO_LINGER = struct.pack("ii", 1, 0)
 _RESETS = frozenset({FaultKind.RESET_BEFORE, FaultKind.RESET_AFTER})
 _LOSSES = frozenset({FaultKind.LOST_BEFORE, FaultKind.LOST_AFTER})
 
 
 class Server:
-    """Serves a function from requests to responses on 127.0.0.1; port 0 takes a free one."""
+    """Serves a function from requests to responses on 127.0.0.1; port 0 takes a free one.
+
+    A request whose `Host` is not a loopback name or address is refused, so that no web page can reach it by DNS
+    rebinding.
+    """
 
     def __init__(self, handle: Callable[[Request], Response], port: int) -> None:
         self._handle = handle
@@ -56,6 +63,8 @@ class Server:
             await runner.cleanup()
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        if not all(map(_is_loopback, request.headers.getall("Host", [""]))):
+            return web.Response(status=_MISDIRECTED, text="The Host header must name a loopback address.")
         response = self._handle(await _read(request))
         if response.delay:
             await asyncio.sleep(response.delay)
@@ -73,6 +82,15 @@ class Server:
 async def _read(request: web.BaseRequest) -> Request:
     path, _, query = request.raw_path.partition("?")
     return Request(request.method, path, query, dict(request.headers), await request.read())
+
+
+def _is_loopback(host: str) -> bool:
+    """Return whether a `Host` header names this machine; a web page that rebinds its own name to it does not."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _close(request: web.BaseRequest) -> web.StreamResponse:

@@ -220,7 +220,7 @@ def _not_routed(request: Request) -> Refusal:
 
 
 def _fingerprint(request: Request) -> bytes:
-    address = f"{request.method} {request.path}?{request.query}\n".encode()
+    address = _bytes(f"{request.method} {request.path}?{request.query}\n")
     return hashlib.blake2b(address + request.body, digest_size=16).digest()
 
 
@@ -229,7 +229,12 @@ def _basic(api_key: str) -> str:
 
 
 def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode(), other.encode())
+    return hmac.compare_digest(_bytes(one), _bytes(other))
+
+
+def _bytes(text: str) -> bytes:
+    # What is not ASCII arrives as surrogates.
+    return text.encode(errors="surrogatepass")
 
 
 def _encoded(value: object) -> bytes:
