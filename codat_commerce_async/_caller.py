@@ -25,7 +25,6 @@ from codat_commerce_async.errors import (
     RateLimitError,
     RequestTimeoutError,
     StatusError,
-    TransportError,
 )
 from codat_commerce_async.hooks import RequestEnded
 from codat_commerce_async.models.exchange import Answer, Attempt, Call, RateLimit
@@ -75,11 +74,16 @@ class Caller:
         query: Query | None = None,
         body: object | None = None,
         new_work: bool = False,
+        key_left: float | None = None,
         **options: Unpack[CallOptions],
     ) -> Coroutine[object, object, T]:
-        """The decoded answer to one call; `new_work` waits when the day's rest is needed for what is under way."""
+        """The decoded answer to one call; `new_work` waits when the day's rest is needed for what is under way.
+
+        `key_left` is for an idempotency key that was used before: the seconds, from now on both clocks, after which
+        it must not be sent any more.
+        """
         # Not a coroutine around a coroutine: each one makes a call in flight larger.
-        return _Exchange(self, operation, path, query, body, options, new_work=new_work).run()
+        return _Exchange(self, operation, path, query, body, options, new_work=new_work, key_left=key_left).run()
 
     async def send(
         self,
@@ -88,10 +92,11 @@ class Caller:
         query: Query | None = None,
         body: object | None = None,
         new_work: bool = False,
+        key_left: float | None = None,
         **options: Unpack[CallOptions],
     ) -> Answer[T]:
         """The decoded answer to one call, together with what came around it."""
-        exchange = _Exchange(self, operation, path, query, body, options, new_work=new_work)
+        exchange = _Exchange(self, operation, path, query, body, options, new_work=new_work, key_left=key_left)
         return exchange.answer(await exchange.run())
 
     @property
@@ -203,6 +208,7 @@ class _Exchange(Generic[T]):
         "_gate_waits",
         "_id",
         "_key",
+        "_key_left",
         "_new_work",
         "_operation",
         "_policy",
@@ -226,6 +232,7 @@ class _Exchange(Generic[T]):
         options: CallOptions,
         *,
         new_work: bool,
+        key_left: float | None,
     ) -> None:
         if options:
             check_options(operation, options)
@@ -241,6 +248,7 @@ class _Exchange(Generic[T]):
         self._timeout = options.get("timeout")
         self._background = options.get("background", False)
         self._new_work = new_work
+        self._key_left = key_left
         # What an Attempt is made of, which few ever ask for.
         self._tries: tuple[_Try, ...] = ()
         self._requested_at = 0.0
@@ -252,7 +260,15 @@ class _Exchange(Generic[T]):
         self._clock = clock = scope.loop
         self._began = began = clock.time()
         until = None if self._timeout is None else began + self._timeout
-        self._course = Course(self._operation, self._policy, clock, caller.random, until)
+        self._course = Course(
+            self._operation,
+            self._policy,
+            clock,
+            caller.random,
+            until,
+            wall_clock=caller.now,
+            key_left=self._key_left,
+        )
         self._id = caller.observer.call_started(self._operation, self._company_id)
         reply: Reply | None = None
         try:
@@ -338,15 +354,16 @@ class _Exchange(Generic[T]):
         caller, course = self._caller, self._course
         if caller.lifetime.closed:
             raise ClientClosedError("the client was closed during the call")
-        if course.key_is_stale:
-            raise TransportError(
-                "Codat may have forgotten the idempotency key by now", None, sent=True, repeatable=False
-            )
+        course.check_key()
         began, started_at = course.began(), caller.now()
         self._requested_at = self._requested_at or started_at
         self._started_at, self._waited, self._sent_at = started_at, began - arrived, began
         self._gate_waits = False
-        return self._announced() if caller.observer.shows_requests else self._request
+        request = self._announced() if caller.observer.shows_requests else self._request
+        if course.repeats_key:
+            # Connecting takes time too, for which the machine may be suspended.
+            request.before_send = course.check_key
+        return request
 
     def _judge(self, reply: Reply) -> None:
         """Raise the error that the reply is, if it is one; after a 429, everybody holds back."""

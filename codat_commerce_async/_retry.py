@@ -62,6 +62,26 @@ _AGAIN: Mapping[Came, frozenset[Repeat]] = {
 }
 
 
+class KeyMemory:
+    """Until when Codat is sure to remember an idempotency key, on two clocks; the earlier one decides.
+
+    The event loop's clock stands still while the machine is suspended, and the wall clock may be set back.
+    """
+
+    __slots__ = ("_clock", "_loop_until", "_wall_clock", "_wall_until")
+
+    def __init__(self, clock: "Clock", wall_clock: Callable[[], float], seconds: float = KEY_LIFETIME) -> None:
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._loop_until = clock.time() + seconds
+        self._wall_until = wall_clock() + seconds
+
+    @property
+    def is_over(self) -> bool:
+        """Whether Codat may have forgotten the key by now."""
+        return self._clock.time() > self._loop_until or self._wall_clock() > self._wall_until
+
+
 class Clock(Protocol):
     """The passing of time, as the event loop has it."""
 
@@ -76,12 +96,15 @@ class Course:
     __slots__ = (
         "_clock",
         "_gate_waits",
+        "_key_memory",
+        "_key_used_before",
         "_last",
         "_lost",
         "_operation",
         "_policy",
         "_random",
         "_until",
+        "_wall_clock",
         "first_sent_at",
         "in_flight",
         "pause",
@@ -95,12 +118,18 @@ class Course:
         clock: Clock,
         random: Random,
         until: float | None,
+        *,
+        wall_clock: Callable[[], float],
+        key_left: float | None = None,
     ) -> None:
         self._operation = operation
         self._policy = policy
         self._clock = clock
         self._random = random
         self._until = until
+        self._wall_clock = wall_clock
+        self._key_memory = None if key_left is None else KeyMemory(clock, wall_clock, key_left)
+        self._key_used_before = key_left is not None
         self._last = Came.SETTLED
         self._lost = False
         self._gate_waits = False
@@ -110,11 +139,21 @@ class Course:
         self.pause = 0.0
 
     @property
+    def repeats_key(self) -> bool:
+        """Whether the next request carries a key under which the write may have happened already."""
+        return self._key_used_before or (self._lost and self._operation.repeat is Repeat.WITH_KEY)
+
+    @property
     def key_is_stale(self) -> bool:
         """Whether Codat may have forgotten the key of a write that may have happened."""
-        if not self._lost or self.first_sent_at is None or self._operation.repeat is not Repeat.WITH_KEY:
-            return False
-        return self._clock.time() - self.first_sent_at > KEY_LIFETIME
+        return self.repeats_key and self._key_memory is not None and self._key_memory.is_over
+
+    def check_key(self) -> None:
+        """Raise TransportError if the request must not be sent, because Codat may have forgotten its key."""
+        if self.key_is_stale:
+            raise TransportError(
+                "Codat may have forgotten the idempotency key by now", None, sent=False, repeatable=False
+            )
 
     def began(self) -> float:
         """Note that a request goes out now; gives the time."""
@@ -124,6 +163,8 @@ class Course:
         # After a 429 nothing has happened yet, and the wait for a day's quota is no part of the deadline.
         if self.first_sent_at is None or (self._last is Came.RATE_LIMITED and not self._lost):
             self.first_sent_at = now
+            if self._operation.repeat is Repeat.WITH_KEY and not self._key_used_before:
+                self._key_memory = KeyMemory(self._clock, self._wall_clock)
         return now
 
     def ended(self, error: CodatError | None, *, gate_waits: bool = False) -> None:

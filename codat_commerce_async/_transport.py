@@ -5,11 +5,13 @@ import math
 import platform
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
+from aiohttp.connector import Connection
 from yarl import URL
 
 from codat_commerce_async._version import __version__
@@ -30,14 +32,17 @@ _STANDING_HEADERS = {
 class Request:
     """What is sent: `target` is the path and query, quoted; `body` goes out byte for byte.
 
-    `headers` are those of this request; what all requests have in common is the transport's to add.
+    `headers` are those of this request; what all requests have in common is the transport's to add. `before_send`,
+    if there is one, is called once a connection is there, right before the first byte is written; when it raises,
+    nothing is sent.
     """
 
-    __slots__ = ("body", "headers", "method", "target")
+    __slots__ = ("before_send", "body", "headers", "method", "target")
 
     def __init__(self, method: str, target: str, headers: dict[str, str], body: bytes | None) -> None:
         self.method = method
         self.target = target
+        self.before_send: Callable[[], None] | None = None
         self.headers = headers
         self.body = body
 
@@ -168,18 +173,40 @@ class _ConnectionLost(aiohttp.ClientError):
     """A connection broke while a request was under way."""
 
 
-async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending GET and PUT again by itself when a kept connection breaks.
+class _Sending:
+    """A client middleware for one attempt: it sends the request once at most, and knows whether it did."""
 
-    It does so, uncounted, on two exceptions; told by another that the connection broke, it lets the error through.
-    https://github.com/aio-libs/aiohttp/discussions/10790
-    """
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _ConnectionLost from error
+    __slots__ = ("_before_send", "started")
+
+    def __init__(self, before_send: Callable[[], None] | None) -> None:
+        self._before_send = before_send
+        self.started = False
+        """Whether a connection was there, so that the first byte may have been written."""
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Keep aiohttp from sending GET and PUT again by itself when a kept connection breaks.
+
+        It does so, uncounted, on two exceptions; told by another that the connection broke, it lets the error through.
+        https://github.com/aio-libs/aiohttp/discussions/10790
+        """
+        # aiohttp calls `send` with the connection that it has made or taken from its pool.
+        request.send = partial(self._send, request.send)  # type: ignore[method-assign]
+        try:
+            return await handler(request)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            raise _ConnectionLost from error
+
+    def _send(
+        self, send: Callable[[Connection], Coroutine[Any, Any, aiohttp.ClientResponse]], connection: Connection
+    ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+        if self._before_send is not None:
+            self._before_send()
+        self.started = True
+        return send(connection)
 
 
 class AiohttpTransport:
@@ -216,10 +243,8 @@ class AiohttpTransport:
             self._routing["proxy"] = _proxy_url_of(proxy)
         if ssl_context is not None:
             self._routing["ssl"] = ssl_context
-        if session is not None:
-            # Given per request, middlewares replace the session's own, which are to run as ever.
-            own = getattr(session, "_middlewares", ())
-            self._routing["middlewares"] = (*own, _send_once)
+        # Given per request, middlewares replace a borrowed session's own, which are to run as ever.
+        self._middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = getattr(session, "_middlewares", ())
 
     async def send(self, request: Request, timeouts: Timeouts) -> Reply:
         """Exchange one request for one reply; raises TransportError, and nothing of aiohttp's.
@@ -229,8 +254,9 @@ class AiohttpTransport:
         session = self._session if self._session is not None or self._closed else self._open()
         if session is None or session.closed or self._closed:
             raise ClientClosedError("the client is closed" if self._closed else "the session is closed")
+        sending = _Sending(request.before_send)
         try:
-            return await self._exchange(session, request, timeouts)
+            return await self._exchange(session, request, timeouts, sending)
         except (aiohttp.ClientError, OSError) as error:
             failure: BaseException = _translated(error)
         except BaseException as error:  # noqa: BLE001 - it is raised below
@@ -250,7 +276,9 @@ class AiohttpTransport:
         """Whether a session of ours is still open."""
         return self._owned and self._session is not None and not self._session.closed
 
-    async def _exchange(self, session: aiohttp.ClientSession, request: Request, timeouts: Timeouts) -> Reply:
+    async def _exchange(
+        self, session: aiohttp.ClientSession, request: Request, timeouts: Timeouts, sending: _Sending
+    ) -> Reply:
         response = await session.request(
             request.method,
             URL(self._base_url + request.target, encoded=True),
@@ -258,6 +286,7 @@ class AiohttpTransport:
             headers=request.headers if self._owned else {**self._common_headers(), **request.headers},
             data=request.body,
             timeout=self._timeout(timeouts),
+            middlewares=(*self._middlewares, sending),
             **self._routing,
         )
         try:
@@ -274,7 +303,6 @@ class AiohttpTransport:
             headers=self._common_headers(),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=self._trust_env,
-            middlewares=(_send_once,),
         )
         return self._session
 

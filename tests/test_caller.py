@@ -26,7 +26,7 @@ from codat_commerce_async import (
 )
 from codat_commerce_async._pacing import LocalGate
 from codat_commerce_async._retry import KEY_LIFETIME
-from codat_commerce_async._transport import Request
+from codat_commerce_async._transport import Reply, Request
 from codat_commerce_async.errors import status_error_class
 from codat_commerce_async.models.sync import CompanySyncStatus
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
@@ -37,6 +37,13 @@ POST = Operation("a-write", "POST", "/companies/{companyId}/things", object)
 DELETE = Operation("a-removal", "DELETE", "/companies/{companyId}", object)
 LOST = failing(lambda: TransportError("lost"))
 GUID = "0b0f3b6e-7a38-4b7c-9b0e-6d1f2c3a4b5d"
+
+
+class Longest(Random):
+    """Chance that makes every pause as long as it can be."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return b
 
 
 def slow(seconds: float, step: Step) -> Step:
@@ -380,6 +387,100 @@ async def test_a_write_is_not_repeated_when_its_key_may_be_forgotten() -> None:
         await writing
     assert len(transport.sent) == 2
     assert gate.in_flight == 0
+
+
+class Suspension:
+    """A machine's wall clock: it goes on while the machine is suspended, which the loop's clock does not."""
+
+    def __init__(self) -> None:
+        self.wall = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.wall
+
+    def suspend(self) -> None:
+        self.wall += 91 * 60.0
+
+
+@pytest.mark.virtual_time
+async def test_a_write_in_flight_during_a_suspension_is_not_repeated_under_a_forgotten_key() -> None:
+    machine = Suspension()
+
+    async def suspended(request: Request) -> Reply:
+        machine.suspend()
+        raise TransportError("lost")
+
+    codat, transport = client_of(suspended, reply(), wall_clock=machine)
+    with pytest.raises(OutcomeUnknownError, match="forgotten the idempotency key"):
+        await codat.call(POST, "c")
+    assert len(transport.sent) == 1
+
+
+@pytest.mark.parametrize("failure", [LOST, reply(409, {"error": "in progress"})], ids=["lost", "in progress"])
+@pytest.mark.virtual_time
+async def test_a_write_suspended_between_two_tries_is_not_repeated_under_a_forgotten_key(failure: Step) -> None:
+    machine = Suspension()
+    codat, transport = client_of(
+        LOST, failure, reply(), wall_clock=machine, retry=RetryPolicy(initial_backoff=10.0), random=Longest()
+    )
+    writing = asyncio.ensure_future(codat.call(POST, "c"))
+    await asyncio.sleep(15.0)
+    assert len(transport.sent) == 2
+    machine.suspend()
+    with pytest.raises(OutcomeUnknownError, match="forgotten the idempotency key"):
+        await writing
+    assert len(transport.sent) == 2
+
+
+@pytest.mark.virtual_time
+async def test_a_write_suspended_in_its_wait_for_the_quota_is_not_repeated_under_a_forgotten_key() -> None:
+    machine = Suspension()
+    gate = KeptGate(Quota(per_minute=None, concurrent=1, per_company=None))
+    codat, transport = client_of(
+        LOST, slow(30.0, reply()), gate=gate, wall_clock=machine, retry=RetryPolicy(initial_backoff=1.0)
+    )
+    writing = asyncio.ensure_future(codat.call(POST, "c"))
+    await asyncio.sleep(0)
+    other = asyncio.ensure_future(codat.call(GET, "other"))
+    await asyncio.sleep(20.0)
+    machine.suspend()
+    await other
+    with pytest.raises(OutcomeUnknownError, match="forgotten the idempotency key"):
+        await writing
+    assert len(transport.sent) == 2
+    assert gate.in_flight == 0
+
+
+@pytest.mark.virtual_time
+async def test_a_key_of_an_earlier_call_is_as_old_as_its_first_use() -> None:
+    machine = Suspension()
+    gate = KeptGate(Quota(per_minute=None, concurrent=1, per_company=None))
+    codat, transport = client_of(
+        LOST, slow(30.0, reply()), reply(200, []), gate=gate, wall_clock=machine, retry=RetryPolicy.none()
+    )
+    starting = asyncio.ensure_future(codat.sync.start("c"))
+    await asyncio.sleep(0.5)
+    other = asyncio.ensure_future(codat.call(GET, "other"))
+    await asyncio.sleep(20.0)  # the start has come back with its key, and waits for its turn
+    machine.suspend()
+    await other
+    await asyncio.sleep(30.0)
+    starting.cancel()
+    keys = [sent.key for sent in transport.sent if sent.key is not None]
+    assert keys.count(keys[0]) == 1
+
+
+@pytest.mark.virtual_time
+async def test_a_read_goes_on_after_a_suspension() -> None:
+    machine = Suspension()
+
+    async def suspended(request: Request) -> Reply:
+        machine.suspend()
+        raise TransportError("lost")
+
+    codat, transport = client_of(suspended, reply(), wall_clock=machine)
+    await codat.call(GET, "c")
+    assert len(transport.sent) == 2
 
 
 @pytest.mark.parametrize(("status", "kind"), [(500, OutcomeUnknownError), (404, StatusError), (429, RateLimitError)])

@@ -46,9 +46,18 @@ def course_of(
     clock: FakeClock | None = None,
     random: Random | None = None,
     until: float | None = None,
+    wall_clock: Callable[[], float] = lambda: 0.0,
+    key_left: float | None = None,
 ) -> Course:
-    operation = Operation("an-operation", method, "/x", object)
-    return Course(operation, policy or RetryPolicy(), clock or FakeClock(), random or Highest(), until)
+    return Course(
+        Operation("an-operation", method, "/x", object),
+        policy or RetryPolicy(),
+        clock or FakeClock(),
+        random or Highest(),
+        until,
+        wall_clock=wall_clock,
+        key_left=key_left,
+    )
 
 
 def status(code: int, retry_after: float | None = None, *, worded: bool = True) -> StatusError:
@@ -317,6 +326,41 @@ def test_a_key_goes_stale_only_when_its_write_may_have_happened() -> None:
     fails(reading, lost())
     clock.now += 2 * KEY_LIFETIME
     assert not reading.key_is_stale
+
+
+@pytest.mark.parametrize(
+    ("loop_passes", "wall_passes", "stale"),
+    [
+        (1.0, KEY_LIFETIME + 1.0, True),  # suspended: the loop's clock stood still
+        (KEY_LIFETIME + 1.0, -3600.0, True),  # the wall clock was set back
+        (KEY_LIFETIME - 1.0, KEY_LIFETIME - 1.0, False),
+    ],
+)
+@pytest.mark.parametrize("used_before", [False, True])
+def test_the_clock_by_which_more_time_has_passed_decides_how_old_a_key_is(
+    loop_passes: float, wall_passes: float, *, stale: bool, used_before: bool
+) -> None:
+    clock, wall = FakeClock(), FakeClock()
+    course = course_of(
+        "POST",
+        RetryPolicy(deadline=math.inf),
+        clock=clock,
+        wall_clock=wall.time,
+        key_left=KEY_LIFETIME if used_before else None,
+    )
+    if not used_before:
+        assert fails(course, lost())
+    clock.now += loop_passes
+    wall.now += wall_passes
+    assert course.key_is_stale is stale
+
+
+def test_a_429_makes_no_used_key_young_again() -> None:
+    clock = FakeClock()
+    course = course_of("POST", RetryPolicy(deadline=math.inf), clock=clock, key_left=10.0)
+    assert fails(course, status(429))
+    clock.now += 11.0
+    assert course.key_is_stale
 
 
 def attempts_at(*outcomes: object, course: Course) -> Callable[[], Awaitable[str]]:

@@ -19,6 +19,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codat_commerce_async import CodatCommerce, Operation
 from codat_commerce_async._transport import (
     MAX_BODY,
     AiohttpTransport,
@@ -27,8 +28,8 @@ from codat_commerce_async._transport import (
     Request,
     base_url_of,
 )
-from codat_commerce_async.errors import ClientClosedError, RequestTimeoutError, TransportError
-from codat_commerce_async.policies import Timeouts
+from codat_commerce_async.errors import ClientClosedError, OutcomeUnknownError, RequestTimeoutError, TransportError
+from codat_commerce_async.policies import RetryPolicy, Timeouts
 from tests.support import wire
 from tests.support.scripted import KEY
 
@@ -309,6 +310,61 @@ async def test_a_proxy_that_refuses_the_tunnel_is_not_asked_again() -> None:
     async with wire.WireServer([wire.Reply(407)]) as proxy:
         error = await failure_at("https://api.example.com", proxy=proxy.url)
     assert (error.sent, error.repeatable) == (False, False)
+
+
+class WatchedSockets:
+    """Makes a connector's sockets, and calls a function with the number of each."""
+
+    def __init__(self, made: Callable[[int], None]) -> None:
+        self.count = 0
+        self._made = made
+
+    def __call__(self, address: tuple[object, ...]) -> socket.socket:
+        self.count += 1
+        self._made(self.count)
+        return socket.socket()
+
+
+@pytest.mark.parametrize("borrowed", [False, True])
+@pytest.mark.parametrize("body", [None, b"", b"body"])
+async def test_nothing_is_sent_over_a_connection_that_is_there_too_late(body: bytes | None, *, borrowed: bool) -> None:
+    sockets = WatchedSockets(lambda number: None)
+
+    def refuse() -> None:
+        assert sockets.count == 1
+        raise TransportError("too late", None, sent=False, repeatable=False)
+
+    async with wire.WireServer([wire.Reply()]) as server:
+        connector = aiohttp.TCPConnector(socket_factory=sockets)
+        session = aiohttp.ClientSession(connector=connector)
+        async with transport_to(server, **{"session": session} if borrowed else {"connector": connector}) as transport:
+            request = Request("POST", "/x", {}, body)
+            request.before_send = refuse
+            with pytest.raises(TransportError, match="too late"):
+                await transport.send(request, SOON)
+            request.before_send = None
+            await transport.send(request, SOON)
+        await session.close()
+    assert len(server.requests) == 1
+
+
+async def test_a_write_suspended_while_it_connects_again_is_not_sent_under_a_forgotten_key() -> None:
+    wall = 1_700_000_000.0
+
+    def suspend(number: int) -> None:
+        nonlocal wall
+        wall += 91 * 60.0 * (number - 1)
+
+    async with wire.WireServer([wire.CLOSE_WITHOUT_ANSWER, wire.Reply()]) as server:
+        connector = aiohttp.TCPConnector(socket_factory=WatchedSockets(suspend))
+        retry = RetryPolicy(initial_backoff=0.0)
+        async with CodatCommerce(
+            KEY, base_url=server.url, connector=connector, retry=retry, wall_clock=lambda: wall
+        ) as codat:
+            with pytest.raises(OutcomeUnknownError, match="forgotten the idempotency key"):
+                await codat.call(Operation("a-write", "POST", "/x", object))
+        await connector.close()
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])

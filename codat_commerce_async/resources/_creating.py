@@ -29,7 +29,7 @@ async def create_once(
         if within is not None and within <= 0:
             raise TransportError("Codat may have forgotten the idempotency key by now")
         with_key: CallOptions = {**options, "idempotency_key": key}
-        return await caller.call(operation, *path, body=body, **with_key)
+        return await caller.call(operation, *path, body=body, key_left=within, **with_key)
 
     async def new_key(_last: str | None) -> str:
         return caller.new_key()

@@ -319,14 +319,18 @@ class _Api:
     def reserve(self, requests: int) -> None:
         self._caller.gate.reserve(requests)
 
-    async def ask(self, request: SyncRequest, options: CallOptions) -> Answer[SyncSummary]:
+    async def ask(
+        self, request: SyncRequest, options: CallOptions, *, key_left: float | None = None
+    ) -> Answer[SyncSummary]:
         if request.start is not None and request.finish is not None:
             operation = REQUEST_FOR_DATE_RANGE
             body: object = SyncRange(date_range=DateRange(start=request.start, finish=request.finish))
         else:
             operation = REQUEST
             body = SyncToLatestArgs(sync_to=request.sync_to) if request.sync_to else SyncToLatestArgs()
-        return await self._caller.send(operation, request.company_id, body=body, new_work=True, **options)
+        return await self._caller.send(
+            operation, request.company_id, body=body, new_work=True, key_left=key_left, **options
+        )
 
     async def look_at(self, company_id: str, sync_id: str, options: CallOptions) -> CompanySyncStatus:
         return await self._caller.call(GET, company_id, sync_id, **options)

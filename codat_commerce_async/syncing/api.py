@@ -63,8 +63,10 @@ class SyncApi(Protocol):
         """Keep so many of the day's requests; negative numbers give them back."""
         ...
 
-    async def ask(self, request: SyncRequest, options: CallOptions) -> Answer[SyncSummary]:
-        """Ask for a sync."""
+    async def ask(
+        self, request: SyncRequest, options: CallOptions, *, key_left: float | None = None
+    ) -> Answer[SyncSummary]:
+        """Request a sync; `key_left` seconds from now, by either clock, its key must not be sent any more."""
         ...
 
     async def look_at(self, company_id: str, sync_id: str, options: CallOptions) -> CompanySyncStatus:

@@ -82,7 +82,8 @@ class _Start:
         self.key = key
         if within is not None and within <= 0:
             raise TransportError("Codat may have forgotten the idempotency key by now")
-        return await self._api.ask(self._request, {**self._in_time(within), "idempotency_key": key})
+        options: CallOptions = {**self._in_time(within), "idempotency_key": key}
+        return await self._api.ask(self._request, options, key_left=within)
 
     async def look(self) -> list[Found[CompanySyncStatus]]:
         try:
