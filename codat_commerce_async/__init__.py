@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 from codat_commerce_async._version import __version__
 
 if TYPE_CHECKING:
+    from codat_commerce_async._core.rate_limiter import (
+        LocalRateLimiter,
+        RateLimiter,
+    )
     from codat_commerce_async._operation import (
         Operation,
     )
@@ -102,6 +106,7 @@ __all__ = [
     "Hooks",
     "IdempotencyMismatchError",
     "JournalError",
+    "LocalRateLimiter",
     "LookOptions",
     "NotFoundError",
     "Operation",
@@ -115,6 +120,7 @@ __all__ = [
     "QuotaExhaustedError",
     "RateLimit",
     "RateLimitError",
+    "RateLimiter",
     "RequestTimeoutError",
     "RetryPolicy",
     "RunProgress",
@@ -140,6 +146,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "_core.rate_limiter": (
+        "LocalRateLimiter",
+        "RateLimiter",
+    ),
     "_operation": ("Operation",),
     "_pages": ("Pages",),
     "client": ("CodatCommerce",),

@@ -8,11 +8,11 @@ from typing import Generic, TypeVar, Unpack, cast
 from uuid import UUID
 
 from codat_commerce_async import _codec, _headers
+from codat_commerce_async._core.rate_limiter import RateLimiter
 from codat_commerce_async._judge import judge
 from codat_commerce_async._lifetime import Lifetime
 from codat_commerce_async._observer import Observer
 from codat_commerce_async._operation import Operation, Repeat
-from codat_commerce_async._pacing import Gate
 from codat_commerce_async._request import Query, check_options, make_request
 from codat_commerce_async._retry import Course, repeat
 from codat_commerce_async._transport import Credentials, Reply, Request, Transport
@@ -45,7 +45,7 @@ class Caller:
     def __init__(
         self,
         transport: Transport,
-        gate: Gate,
+        rate_limiter: RateLimiter,
         lifetime: Lifetime,
         observer: Observer,
         *,
@@ -56,7 +56,7 @@ class Caller:
         random: Random,
     ) -> None:
         self.transport = transport
-        self.gate = gate
+        self.rate_limiter = rate_limiter
         self.lifetime = lifetime
         self.observer = observer
         self.credentials = credentials
@@ -133,7 +133,7 @@ class Caller:
     def observe(self, headers: Mapping[str, str]) -> None:
         """Note what an answer's headers say of the time and of the day's quota."""
         self._observed = headers, self.now()
-        if self.gate.wants_news:
+        if self.rate_limiter.needs_quota_update:
             self.tell_gate()
 
     def tell_gate(self) -> None:
@@ -150,7 +150,7 @@ class Caller:
             self._reset = text, limit.reset.timestamp() if limit and limit.reset else 0.0
         seconds = self._reset[1] - self.now()
         if seconds > 0:
-            self.gate.observe(remaining, seconds)
+            self.rate_limiter.update_remaining(remaining, seconds)
 
     def note_rate_limit(self, limit: RateLimit) -> None:
         """Note what was learned of the day's quota from elsewhere, unless an answer has told more since."""
@@ -161,9 +161,9 @@ class Caller:
             return
         seconds = limit.reset.timestamp() - self.now()
         if limit.remaining > 0:
-            self.gate.observe(limit.remaining, seconds)
+            self.rate_limiter.update_remaining(limit.remaining, seconds)
         else:
-            self.gate.exhaust(seconds, limit.reset)
+            self.rate_limiter.mark_exhausted(seconds, limit.reset)
 
     def hold_back(self, error: RateLimitError, longest: float) -> bool:
         """Make everybody hold back after a 429; tell whether the gate will hold the next request long enough.
@@ -174,18 +174,18 @@ class Caller:
         # Longer than a day is no wait for the day's quota, and past the calendar's end when it is long enough.
         not_the_day = asked is not None and (asked <= longest or asked > _headers.SANE.total_seconds())
         if limit is None or limit.remaining != 0 or not_the_day:
-            self.gate.pause(_UNSAID_PAUSE if asked is None else min(asked, longest))
+            self.rate_limiter.pause(_UNSAID_PAUSE if asked is None else min(asked, longest))
             return False
         to_reset = limit.reset.timestamp() - self.now() if limit.reset else None
         seconds = asked if asked is not None else to_reset
         if seconds is None or seconds <= 0:
-            self.gate.pause(_UNSAID_PAUSE)
+            self.rate_limiter.pause(_UNSAID_PAUSE)
             return False
         if seconds <= longest:
-            self.gate.pause(seconds)
+            self.rate_limiter.pause(seconds)
             return True
         reset_at = limit.reset or datetime.fromtimestamp(self.now() + seconds, UTC)
-        if self.gate.exhaust(seconds, reset_at):
+        if self.rate_limiter.mark_exhausted(seconds, reset_at):
             return True
         raise QuotaExhaustedError(
             f"the day's requests are spent; there are new ones at {reset_at.isoformat()}",
@@ -332,7 +332,7 @@ class _Exchange(Generic[T]):
         caller, arrived = self._caller, self._clock.time()
         if self._new_work:
             caller.tell_gate()
-        await caller.gate.admit(self._company_id, background=self._background, new_work=self._new_work)
+        await caller.rate_limiter.acquire(self._company_id, background=self._background, new_work=self._new_work)
         reply: Reply | None = None
         try:
             request = self._begin(arrived)
@@ -347,7 +347,7 @@ class _Exchange(Generic[T]):
             self._came_to(reply, None)
             return reply
         finally:
-            caller.gate.release(self._company_id)
+            caller.rate_limiter.release(self._company_id)
 
     def _begin(self, arrived: float) -> Request:
         """The request to send now, with what hooks add to it."""

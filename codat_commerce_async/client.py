@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypedDict, TypeVar, Unpack
 
 from codat_commerce_async._caller import Caller
+from codat_commerce_async._core.rate_limiter import LocalRateLimiter, RateLimiter
 from codat_commerce_async._lifetime import Lifetime
 from codat_commerce_async._observer import Observer
 from codat_commerce_async._operation import Operation
-from codat_commerce_async._pacing import Gate, LocalGate
 from codat_commerce_async._request import Query
 from codat_commerce_async._transport import AiohttpTransport, Credentials, Transport, base_url_of
 from codat_commerce_async.hooks import Hooks
@@ -51,7 +51,7 @@ class Settings(TypedDict, total=False):
     poll: PollPolicy | None
     timeouts: Timeouts | None
     quota: Quota | None
-    gate: Gate | None
+    rate_limiter: RateLimiter | None
     hooks: Hooks | None
     transport: Transport | None
     wall_clock: Callable[[], float]
@@ -84,7 +84,7 @@ class CodatCommerce:
         poll: PollPolicy | None = None,
         timeouts: Timeouts | None = None,
         quota: Quota | None = None,
-        gate: Gate | None = None,
+        rate_limiter: RateLimiter | None = None,
         hooks: Hooks | None = None,
         transport: Transport | None = None,
         wall_clock: Callable[[], float] = time.time,
@@ -99,8 +99,8 @@ class CodatCommerce:
         ):
             if value is not None and not isinstance(value, kind):
                 raise TypeError(f"{name} takes a {kind.__name__}, not {type(value).__name__}")
-        if quota is not None and gate is not None:
-            raise ValueError("a gate of your own has its own quota; give one or the other")
+        if quota is not None and rate_limiter is not None:
+            raise ValueError("a rate limiter of your own has its own quota; give one or the other")
         self._base_url = base_url_of(base_url)
         credentials = Credentials(api_key, auth_header)
         self._lifetime = Lifetime()
@@ -116,7 +116,7 @@ class CodatCommerce:
         )
         self._caller = Caller(
             self._transport,
-            gate or LocalGate(quota or Quota(), on_pause=observer.paused),
+            rate_limiter or LocalRateLimiter(quota or Quota(), on_pause=observer.paused),
             self._lifetime,
             observer,
             credentials=credentials,

@@ -24,7 +24,7 @@ from codat_commerce_async import (
     StatusError,
     TransportError,
 )
-from codat_commerce_async._pacing import LocalGate
+from codat_commerce_async._core.rate_limiter import LocalRateLimiter
 from codat_commerce_async._retry import KEY_LIFETIME
 from codat_commerce_async._transport import Reply, Request
 from codat_commerce_async.errors import status_error_class
@@ -54,7 +54,7 @@ def slow(seconds: float, step: Step) -> Step:
     return play  # type: ignore[return-value]  # what a step gives is a reply
 
 
-class KeptGate(LocalGate):
+class KeptGate(LocalRateLimiter):
     """A gate that writes down what it is asked and told."""
 
     def __init__(self, quota: Quota | None = None) -> None:
@@ -63,25 +63,25 @@ class KeptGate(LocalGate):
         self.told: list[tuple[str, float]] = []
 
     @property
-    def wants_news(self) -> bool:
+    def needs_quota_update(self) -> bool:
         """Whether it goes by what answers say of the day's quota: always."""
         return True
 
-    async def admit(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
+    async def acquire(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
         self.asked.append((company_id, background, new_work))
-        await super().admit(company_id, background=background, new_work=new_work)
+        await super().acquire(company_id, background=background, new_work=new_work)
 
     def pause(self, seconds: float) -> None:
         self.told.append(("pause", seconds))
         super().pause(seconds)
 
-    def exhaust(self, seconds: float, reset_at: datetime | None) -> bool:
+    def mark_exhausted(self, seconds: float, reset_at: datetime | None) -> bool:
         self.told.append(("exhaust", seconds))
-        return super().exhaust(seconds, reset_at)
+        return super().mark_exhausted(seconds, reset_at)
 
-    def observe(self, remaining: int, seconds_to_reset: float) -> None:
+    def update_remaining(self, remaining: int, seconds_to_reset: float) -> None:
         self.told.append((f"observe {remaining}", seconds_to_reset))
-        super().observe(remaining, seconds_to_reset)
+        super().update_remaining(remaining, seconds_to_reset)
 
 
 async def test_an_answer_comes_with_what_was_around_it() -> None:
@@ -147,7 +147,7 @@ async def test_headers_of_ones_own_are_sent_along_on_every_try() -> None:
 
 async def test_the_gate_is_told_whose_request_it_is_and_how_urgent() -> None:
     gate = KeptGate()
-    codat, _ = client_of(reply(), gate=gate)
+    codat, _ = client_of(reply(), rate_limiter=gate)
     await codat.call(GET, "c")
     await codat.call(GET, "c", background=True)
     await codat.call(Operation("x", "GET", "/config/integrations", object))
@@ -159,7 +159,7 @@ async def test_the_gate_is_told_whose_request_it_is_and_how_urgent() -> None:
 @pytest.mark.virtual_time
 async def test_no_place_at_the_gate_is_held_while_waiting_to_try_again() -> None:
     gate = KeptGate(Quota(concurrent=1))
-    codat, transport = client_of(LOST, reply(), reply(), gate=gate, retry=RetryPolicy(initial_backoff=100.0))
+    codat, transport = client_of(LOST, reply(), reply(), rate_limiter=gate, retry=RetryPolicy(initial_backoff=100.0))
     patient = asyncio.ensure_future(codat.call(GET, "patient"))
     await asyncio.sleep(0)
     assert gate.in_flight == 0
@@ -284,7 +284,7 @@ async def test_a_429_holds_everybody_back() -> None:
 @pytest.mark.virtual_time
 async def test_a_429_that_does_not_say_holds_everybody_back_for_a_moment() -> None:
     gate = KeptGate()
-    codat, transport = client_of(reply(429), reply(), gate=gate, random=Random(1))
+    codat, transport = client_of(reply(429), reply(), rate_limiter=gate, random=Random(1))
     await codat.call(GET, "c")
     assert gate.told == [("pause", 1.0)]
     assert transport.pauses[0] >= 1.0
@@ -293,7 +293,7 @@ async def test_a_429_that_does_not_say_holds_everybody_back_for_a_moment() -> No
 @pytest.mark.virtual_time
 async def test_a_429_beyond_the_ceiling_holds_others_back_no_longer_than_the_ceiling() -> None:
     gate = KeptGate()
-    codat, _ = client_of(reply(429, None, {"Retry-After": "7200"}), gate=gate)
+    codat, _ = client_of(reply(429, None, {"Retry-After": "7200"}), rate_limiter=gate)
     with pytest.raises(RateLimitError):
         await codat.call(GET, "c")
     assert gate.told == [("pause", 120.0)]
@@ -378,7 +378,10 @@ async def test_a_day_that_another_call_spends_meanwhile_is_said_once(operation: 
 async def test_a_write_is_not_repeated_when_its_key_may_be_forgotten() -> None:
     gate = KeptGate(Quota(per_minute=None, concurrent=1, per_company=None))
     codat, transport = client_of(
-        LOST, slow(KEY_LIFETIME + 1, reply()), gate=gate, retry=RetryPolicy(initial_backoff=10.0, deadline=math.inf)
+        LOST,
+        slow(KEY_LIFETIME + 1, reply()),
+        rate_limiter=gate,
+        retry=RetryPolicy(initial_backoff=10.0, deadline=math.inf),
     )
     writing = asyncio.ensure_future(codat.call(POST, "c"))
     await asyncio.sleep(0)
@@ -437,7 +440,7 @@ async def test_a_write_suspended_in_its_wait_for_the_quota_is_not_repeated_under
     machine = Suspension()
     gate = KeptGate(Quota(per_minute=None, concurrent=1, per_company=None))
     codat, transport = client_of(
-        LOST, slow(30.0, reply()), gate=gate, wall_clock=machine, retry=RetryPolicy(initial_backoff=1.0)
+        LOST, slow(30.0, reply()), rate_limiter=gate, wall_clock=machine, retry=RetryPolicy(initial_backoff=1.0)
     )
     writing = asyncio.ensure_future(codat.call(POST, "c"))
     await asyncio.sleep(0)
@@ -456,7 +459,7 @@ async def test_a_key_of_an_earlier_call_is_as_old_as_its_first_use() -> None:
     machine = Suspension()
     gate = KeptGate(Quota(per_minute=None, concurrent=1, per_company=None))
     codat, transport = client_of(
-        LOST, slow(30.0, reply()), reply(200, []), gate=gate, wall_clock=machine, retry=RetryPolicy.none()
+        LOST, slow(30.0, reply()), reply(200, []), rate_limiter=gate, wall_clock=machine, retry=RetryPolicy.none()
     )
     starting = asyncio.ensure_future(codat.sync.start("c"))
     await asyncio.sleep(0.5)
@@ -516,7 +519,7 @@ async def test_a_fault_in_a_transport_comes_out_as_it_is_and_frees_the_gate(kind
     async def fault(request: Request) -> object:
         raise kind
 
-    codat, transport = client_of(fault, gate=gate)  # type: ignore[arg-type]  # it never returns
+    codat, transport = client_of(fault, rate_limiter=gate)  # type: ignore[arg-type]  # it never returns
     with pytest.raises(kind):
         await codat.call(GET, "c")
     assert len(transport.sent) == 1
@@ -616,7 +619,9 @@ def test_no_header_turns_an_answer_into_another_failure(status: int, values: dic
 async def test_an_absurd_count_is_no_count(remaining: str) -> None:
     gate = KeptGate()
     reset = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
-    codat, _ = client_of(reply(200, 1, {"X-Rate-Limit-Remaining": remaining, "X-Rate-Limit-Reset": reset}), gate=gate)
+    codat, _ = client_of(
+        reply(200, 1, {"X-Rate-Limit-Remaining": remaining, "X-Rate-Limit-Reset": reset}), rate_limiter=gate
+    )
     assert await codat.call(GET, "c") == 1
     assert gate.told == []
 
@@ -625,7 +630,7 @@ async def test_an_absurd_count_is_no_count(remaining: str) -> None:
 async def test_what_remains_until_nobody_knows_when_is_not_told(reset: str | None) -> None:
     gate = KeptGate()
     headers = {"X-Rate-Limit-Remaining": "41"} | ({"X-Rate-Limit-Reset": reset} if reset else {})
-    codat, _ = client_of(reply(200, 1, headers), gate=gate, wall_clock=lambda: 1000.0)
+    codat, _ = client_of(reply(200, 1, headers), rate_limiter=gate, wall_clock=lambda: 1000.0)
     await codat.call(GET, "c")
     assert gate.told == []
 
@@ -633,7 +638,7 @@ async def test_what_remains_until_nobody_knows_when_is_not_told(reset: str | Non
 async def test_what_remains_of_the_day_is_told_to_the_gate() -> None:
     gate = KeptGate()
     headers = {"X-Rate-Limit-Remaining": "41", "X-Rate-Limit-Reset": "4600"}
-    codat, _ = client_of(reply(200, 1, headers), gate=gate, wall_clock=lambda: 1000.0)
+    codat, _ = client_of(reply(200, 1, headers), rate_limiter=gate, wall_clock=lambda: 1000.0)
     await codat.call(GET, "c")
     await codat.call(GET, "c")
     assert gate.told == [("observe 41", 3600.0)] * 2
@@ -648,7 +653,7 @@ async def test_a_wait_of_years_is_no_spent_day(asked: str) -> None:
 
 def test_a_client_takes_a_quota_or_a_gate() -> None:
     with pytest.raises(ValueError, match="one or the other"):
-        CodatCommerce(KEY, quota=Quota(), gate=KeptGate())
+        CodatCommerce(KEY, quota=Quota(), rate_limiter=KeptGate())
 
 
 async def test_closing_a_client_closes_its_transport() -> None:

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from codat_commerce_async import CodatCommerce, CodatError, Operation, Quota, RetryPolicy, Timeouts, TransportError
-from codat_commerce_async._pacing import LocalGate
+from codat_commerce_async._core.rate_limiter import LocalRateLimiter
 from codat_commerce_async._transport import AiohttpTransport, Request
 from tests.support.scripted import KEY, Step, client_of, failing, reply
 from tests.support.wire import RESET_BEFORE_ANSWER, RESET_MID_ANSWER, Act, Reply, Slow, WireServer
@@ -149,13 +149,13 @@ async def test_a_cancellation_anywhere_comes_out_and_leaves_the_gate_exact(name:
     call, script = CALLS[name]
 
     async def make() -> Callable[[int], Awaitable[bool]]:
-        gate = LocalGate(Quota(per_minute=60, concurrent=1, per_company=1))
-        codat, transport = client_of(*script, reply(), gate=gate, random=Random(1))
+        gate = LocalRateLimiter(Quota(per_minute=60, concurrent=1, per_company=1))
+        codat, transport = client_of(*script, reply(), rate_limiter=gate, random=Random(1))
 
         async def attempt(at: int) -> bool:
             before = asyncio.all_tasks()
             # A neighbor holds the only place, so that the call begins in the line.
-            await gate.admit("c")
+            await gate.acquire("c")
             asyncio.get_running_loop().call_later(2.0, gate.release, "c")
             happened = await cancel_at(call(codat), at, cancel)
             assert (transport.in_flight, gate.waiting, codat._lifetime._open) == (0, 0, {})
@@ -163,7 +163,7 @@ async def test_a_cancellation_anywhere_comes_out_and_leaves_the_gate_exact(name:
             await asyncio.sleep(2.0)
             assert (gate.in_flight, gate.in_flight_of("c")) == (0, 0)
             # The place is free for the next.
-            await gate.admit("c")
+            await gate.acquire("c")
             gate.release("c")
             await codat.aclose()
             return happened
@@ -201,8 +201,8 @@ async def test_a_cancellation_anywhere_on_the_wire_leaves_the_pool_clean(
             # What comes after what was cancelled needs an answer of its own.
             script = [*SCRIPTS[name], *[Reply.json({})] * 3]
             async with WireServer(script) as server:
-                gate = LocalGate(Quota.unlimited())
-                async with CodatCommerce(KEY, base_url=server.url, gate=gate, retry=QUICK) as codat:
+                gate = LocalRateLimiter(Quota.unlimited())
+                async with CodatCommerce(KEY, base_url=server.url, rate_limiter=gate, retry=QUICK) as codat:
                     happened = await cancel_at(codat.call(operation, "c"), at, cancel)
                     assert gate.in_flight == 0
                     if codat._transport.is_open:  # type: ignore[attr-defined]  # it is aiohttp's
@@ -246,10 +246,10 @@ async def test_three_thousand_calls_of_which_most_are_cancelled_leave_the_pool_h
     calls, at_once = 3000, 60
     left = iter(range(calls))
     ends: dict[str, int] = {}
-    gate = LocalGate(Quota(per_minute=None, concurrent=20, per_company=5))
+    gate = LocalRateLimiter(Quota(per_minute=None, concurrent=20, per_company=5))
     async with WireServer([Reply.json({})] * (calls + 1)) as server:
         before = asyncio.all_tasks()
-        client = CodatCommerce(KEY, base_url=server.url, gate=gate, retry=QUICK, timeouts=Timeouts(total=20.0))
+        client = CodatCommerce(KEY, base_url=server.url, rate_limiter=gate, retry=QUICK, timeouts=Timeouts(total=20.0))
         async with client as codat:
 
             async def work() -> None:

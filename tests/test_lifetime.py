@@ -21,8 +21,8 @@ from codat_commerce_async import (
     TransportError,
     WrongEventLoopError,
 )
+from codat_commerce_async._core.rate_limiter import LocalRateLimiter
 from codat_commerce_async._lifetime import Lifetime
-from codat_commerce_async._pacing import LocalGate
 from tests.support.scripted import KEY, client_of, failing, forever, reply
 from tests.support.wire import NEVER_ANSWER, Reply, WireServer
 
@@ -275,8 +275,8 @@ async def test_closing_wakes_whoever_sleeps_before_another_try() -> None:
 
 @pytest.mark.virtual_time
 async def test_closing_wakes_whoever_waits_at_the_gate() -> None:
-    gate = LocalGate(Quota(per_minute=2, concurrent=1, per_company=None))
-    codat, transport = client_of(forever, gate=gate)
+    gate = LocalRateLimiter(Quota(per_minute=2, concurrent=1, per_company=None))
+    codat, transport = client_of(forever, rate_limiter=gate)
     tasks = [asyncio.create_task(codat.call(POST, "c")) for _ in range(5)]
     await asyncio.sleep(1.0)
     assert (gate.in_flight, gate.waiting) == (1, 4)
@@ -310,7 +310,7 @@ async def test_one_who_is_past_the_gate_as_it_closes_sends_nothing() -> None:
     task = asyncio.create_task(codat.call(POST, "c"))
     await asyncio.sleep(1.0)
     # Right when the gate opens, before whoever it lets through gets its turn.
-    opens = codat._caller.gate._timer_at  # type: ignore[attr-defined]  # the local gate has one
+    opens = codat._caller.rate_limiter._timer_at  # type: ignore[attr-defined]  # the local gate has one
     loop.call_at(opens, codat._lifetime.close)
     with pytest.raises(ClientClosedError):
         await task

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async._pacing import LocalGate
+from codat_commerce_async._core.rate_limiter import LocalRateLimiter
 from codat_commerce_async._transport import Reply
 from codat_commerce_async.errors import (
     AuthenticationError,
@@ -477,7 +477,7 @@ async def test_a_wait_leaves_nothing_behind() -> None:
 async def nothing_is_held(codat: Codat) -> None:
     """No task goes on, no place is taken, nothing is reserved, nobody is waited for."""
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    gate = codat.client._caller.gate
+    gate = codat.client._caller.rate_limiter
     assert (gate.in_flight, gate.waiting, gate._reserved) == (0, 0, 0)  # type: ignore[attr-defined]
     assert codat.sync._hints._waiting == {}
 
@@ -501,15 +501,15 @@ async def test_a_running_wait_keeps_new_work_from_taking_its_last_requests() -> 
 
 
 async def test_a_look_takes_the_options_of_a_wait() -> None:
-    class Noting(LocalGate):
+    class Noting(LocalRateLimiter):
         noted: list[bool] = []  # noqa: RUF012 - of one test's one gate
 
-        async def admit(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
+        async def acquire(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
             self.noted.append(background)
-            await super().admit(company_id, background=background, new_work=new_work)
+            await super().acquire(company_id, background=background, new_work=new_work)
 
     gate = Noting(Quota.unlimited())
-    client, wire = client_of(reply(503), status(2000), gate=gate, wall_clock=loop_wall_clock())
+    client, wire = client_of(reply(503), status(2000), rate_limiter=gate, wall_clock=loop_wall_clock())
     retry = RetryPolicy(attempts=2, initial_backoff=0.0)
     await client.sync.wait(young(), headers={"X-Trace": "1"}, background=True, retry=retry)
     assert [sent.headers["X-Trace"] for sent in wire.sent] == ["1", "1"]

@@ -308,7 +308,7 @@ class _Api:
 
     @property
     def spacing(self) -> float:
-        return self._caller.gate.spacing
+        return self._caller.rate_limiter.min_interval
 
     def follow_hints(self, told: Callable[[str], None]) -> None:
         self._hints.follow(told)
@@ -317,7 +317,7 @@ class _Api:
         self._hints.unfollow(told)
 
     def reserve(self, requests: int) -> None:
-        self._caller.gate.reserve(requests)
+        self._caller.rate_limiter.reserve(requests)
 
     async def ask(
         self, request: SyncRequest, options: CallOptions, *, key_left: float | None = None

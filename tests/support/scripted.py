@@ -92,6 +92,6 @@ def client_of(*script: Step, **settings: Unpack[Settings]) -> tuple[CodatCommerc
     """A client that talks to a script, without bounds unless they are given; and that script."""
     transport = ScriptedTransport(script)
     settings["transport"] = transport
-    if "gate" not in settings:
+    if "rate_limiter" not in settings:
         settings.setdefault("quota", Quota.unlimited())
     return CodatCommerce(KEY, **settings), transport

@@ -10,7 +10,7 @@ from typing import Protocol
 from codat_commerce_async.errors import QuotaExhaustedError
 from codat_commerce_async.policies import Quota
 
-__all__ = ["Gate", "LocalGate"]
+__all__ = ["LocalRateLimiter", "RateLimiter"]
 
 # A millisecond over, so that the request on the edge of two windows counts in one.
 _MINUTE = 60.001
@@ -22,20 +22,20 @@ _NEGLIGIBLE = 1e-6
 _COURTESY = 60.0
 
 
-class Gate(Protocol):
+class RateLimiter(Protocol):
     """What admits requests. One that is shared between processes can be put in its place."""
 
     @property
-    def spacing(self) -> float:
+    def min_interval(self) -> float:
         """Seconds from one request to the next at the full rate; 0 without one."""
         ...
 
     @property
-    def wants_news(self) -> bool:
+    def needs_quota_update(self) -> bool:
         """Whether somebody waits for what the next answer says of the day's quota."""
         ...
 
-    async def admit(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
+    async def acquire(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
         """Return when a request may be sent; it must be released when it has ended.
 
         Raises QuotaExhaustedError when the day's requests are spent.
@@ -50,11 +50,11 @@ class Gate(Protocol):
         """Admit nobody for so long, then go on gradually."""
         ...
 
-    def exhaust(self, seconds: float, reset_at: datetime | None) -> bool:
+    def mark_exhausted(self, seconds: float, reset_at: datetime | None) -> bool:
         """Note that the day's requests are spent for so long; tell whether requests are to wait for new ones."""
         ...
 
-    def observe(self, remaining: int, seconds_to_reset: float) -> None:
+    def update_remaining(self, remaining: int, seconds_to_reset: float) -> None:
         """Note how many requests of the day an answer said remain."""
         ...
 
@@ -77,7 +77,7 @@ class _Waiter:
         return self.order < other.order
 
 
-class LocalGate:
+class LocalRateLimiter:
     """The gate of one client.
 
     Requests are spaced evenly (the generic cell rate algorithm, with a second's tolerance), and a record of the last
@@ -111,12 +111,12 @@ class LocalGate:
         self._timer_of: asyncio.AbstractEventLoop | None = None
 
     @property
-    def spacing(self) -> float:
+    def min_interval(self) -> float:
         """Seconds from one request to the next at the full rate; 0 without one."""
         return self._spacing
 
     @property
-    def wants_news(self) -> bool:
+    def needs_quota_update(self) -> bool:
         """Whether somebody waits for what the next answer says of the day's quota."""
         return bool(self._held_back) or self._spent_until > 0
 
@@ -135,7 +135,7 @@ class LocalGate:
         lines = (self._line, self._held_back, *self._company_lines.values())
         return sum(not waiter.admitted.done() for line in lines for waiter in line)
 
-    async def admit(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
+    async def acquire(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
         """Return when a request may be sent, in order of arrival."""
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -183,7 +183,7 @@ class LocalGate:
         self._due = max(self._due, until + _AHEAD)
         self._announce(seconds, "429 Too Many Requests")
 
-    def exhaust(self, seconds: float, reset_at: datetime | None) -> bool:
+    def mark_exhausted(self, seconds: float, reset_at: datetime | None) -> bool:
         """Note that the day's requests are spent: whoever waits is told so, or waits on if that was asked for."""
         now = asyncio.get_running_loop().time()
         self._remaining, self._remaining_until = 0, now + seconds
@@ -199,7 +199,7 @@ class LocalGate:
             waiter.admitted.set_exception(self._exhausted(now))
         return False
 
-    def observe(self, remaining: int, seconds_to_reset: float) -> None:
+    def update_remaining(self, remaining: int, seconds_to_reset: float) -> None:
         """Note what remains of the day; what is in flight beside the answer may not be in its count yet."""
         now = asyncio.get_running_loop().time()
         self._remaining = max(0, remaining - max(0, self._in_flight - 1))

@@ -1,4 +1,4 @@
-"""The gate: never more than allowed in any window, nobody forgotten, and exact counts whatever is cancelled when."""
+"""The limiter: never more than allowed in any window, nobody forgotten, and exact counts whatever is cancelled when."""
 
 import asyncio
 import itertools
@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from codat_commerce_async._pacing import LocalGate
+from codat_commerce_async._core.rate_limiter import LocalRateLimiter
 from codat_commerce_async.errors import QuotaExhaustedError
 from codat_commerce_async.policies import Quota
 from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop, run_in_virtual_time
@@ -44,10 +44,10 @@ async def ticks(count: int = 5) -> None:
 
 
 class Line:
-    """Callers at a gate, and in which order and when they were admitted."""
+    """Callers at a limiter, and in which order and when they were admitted."""
 
-    def __init__(self, gate: LocalGate) -> None:
-        self.gate = gate
+    def __init__(self, limiter: LocalRateLimiter) -> None:
+        self.limiter = limiter
         self.order: list[str] = []
         self.times: list[float] = []
         self.tasks: dict[str, asyncio.Task[None]] = {}
@@ -58,68 +58,68 @@ class Line:
         await ticks(1)
 
     async def _pass(self, name: str, company_id: str | None, takes: float, kind: dict[str, bool]) -> None:
-        await self.gate.admit(company_id, **kind)
+        await self.limiter.acquire(company_id, **kind)
         self.order.append(name)
         self.times.append(now())
         try:
             await asyncio.sleep(takes)
         finally:
-            self.gate.release(company_id)
+            self.limiter.release(company_id)
 
     async def all_through(self) -> None:
         await asyncio.gather(*self.tasks.values())
-        assert (self.gate.in_flight, self.gate.waiting) == (0, 0)
+        assert (self.limiter.in_flight, self.limiter.waiting) == (0, 0)
 
 
 @pytest.mark.parametrize("per_minute", [1, 2, 7, 60, 900])
 async def test_no_window_of_60_seconds_holds_more_than_the_quota(per_minute: int) -> None:
-    gate = LocalGate(Quota(per_minute=per_minute))
+    limiter = LocalRateLimiter(Quota(per_minute=per_minute))
     times: list[float] = []
     # Bursts after pauses of all lengths, which is where a mere average would let too many through.
     for pause in (0.0, 0.3, 1.0, 59.0, 61.0, 0.0, 200.0):
         await asyncio.sleep(pause)
         for _ in range(per_minute + 3):
-            await gate.admit(None)
+            await limiter.acquire(None)
             times.append(now())
-            gate.release(None)
+            limiter.release(None)
     assert busiest_minute(times) == per_minute
 
 
 async def test_the_full_rate_is_used_while_there_is_work() -> None:
-    gate = LocalGate(Quota(per_minute=900))
+    limiter = LocalRateLimiter(Quota(per_minute=900))
     for _ in range(9000):
-        await gate.admit(None)
-        gate.release(None)
+        await limiter.acquire(None)
+        limiter.release(None)
     assert now() == pytest.approx(600.0, rel=0.01)
 
 
 async def test_a_full_bucket_is_never_let_out_at_once() -> None:
-    gate = LocalGate(Quota(per_minute=900))
+    limiter = LocalRateLimiter(Quota(per_minute=900))
     await asyncio.sleep(3600.0)
     times = []
     for _ in range(300):
-        await gate.admit(None)
+        await limiter.acquire(None)
         times.append(now())
-        gate.release(None)
+        limiter.release(None)
     in_a_second = max(sum(first <= time < first + 1.0 for time in times) for first in times)
     assert in_a_second <= 2 * 900 / 60 + 1
 
 
 async def test_a_few_quick_calls_are_not_slowed_down() -> None:
-    gate = LocalGate(Quota(per_minute=900))
+    limiter = LocalRateLimiter(Quota(per_minute=900))
     for _ in range(15):
-        await gate.admit("a")
-        gate.release("a")
+        await limiter.acquire("a")
+        limiter.release("a")
     assert now() == 0.0
 
 
 async def test_no_more_are_in_flight_than_allowed_overall_and_per_company() -> None:
-    line = Line(LocalGate(Quota(per_minute=None, concurrent=7, per_company=3)))
+    line = Line(LocalRateLimiter(Quota(per_minute=None, concurrent=7, per_company=3)))
     most: dict[str, int] = {}
 
     async def watch() -> None:
         while True:
-            seen = {"all": line.gate.in_flight, **{one: line.gate.in_flight_of(one) for one in "abc"}}
+            seen = {"all": line.limiter.in_flight, **{one: line.limiter.in_flight_of(one) for one in "abc"}}
             most.update({name: max(count, most.get(name, 0)) for name, count in seen.items()})
             await asyncio.sleep(0.25)
 
@@ -132,7 +132,7 @@ async def test_no_more_are_in_flight_than_allowed_overall_and_per_company() -> N
 
 
 async def test_waiters_are_served_in_the_order_of_their_arrival() -> None:
-    line = Line(LocalGate(Quota(per_minute=60)))
+    line = Line(LocalRateLimiter(Quota(per_minute=60)))
     for number in range(100):
         await line.add(f"{number:03}", "abc"[number % 3])
     await line.all_through()
@@ -140,7 +140,7 @@ async def test_waiters_are_served_in_the_order_of_their_arrival() -> None:
 
 
 async def test_one_that_comes_while_others_wait_does_not_slip_in_before_them() -> None:
-    line = Line(LocalGate(Quota(per_minute=None, concurrent=1)))
+    line = Line(LocalRateLimiter(Quota(per_minute=None, concurrent=1)))
     await line.add("first", takes=10.0)
     await line.add("second")
     await asyncio.sleep(10.0)
@@ -150,10 +150,10 @@ async def test_one_that_comes_while_others_wait_does_not_slip_in_before_them() -
 
 
 async def test_one_that_comes_late_in_a_busy_loop_does_not_slip_in_either() -> None:
-    line = Line(LocalGate(Quota(per_minute=60)))
+    line = Line(LocalRateLimiter(Quota(per_minute=60)))
     for _ in range(2):
-        await line.gate.admit(None)
-        line.gate.release(None)
+        await line.limiter.acquire(None)
+        line.limiter.release(None)
     await line.add("first")
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
@@ -165,7 +165,7 @@ async def test_one_that_comes_late_in_a_busy_loop_does_not_slip_in_either() -> N
 
 
 async def test_who_waits_for_a_place_at_its_company_does_not_hold_up_the_others() -> None:
-    line = Line(LocalGate(Quota(per_minute=None, per_company=1)))
+    line = Line(LocalRateLimiter(Quota(per_minute=None, per_company=1)))
     await line.add("a1", "a", takes=10.0)
     await line.add("a2", "a")
     await line.add("a3", "a")
@@ -177,10 +177,10 @@ async def test_who_waits_for_a_place_at_its_company_does_not_hold_up_the_others(
 
 
 async def test_who_waited_for_its_company_keeps_its_place_in_the_order() -> None:
-    line = Line(LocalGate(Quota(per_minute=60, per_company=1)))
+    line = Line(LocalRateLimiter(Quota(per_minute=60, per_company=1)))
     for _ in range(60):
-        await line.gate.admit(None)
-        line.gate.release(None)
+        await line.limiter.acquire(None)
+        line.limiter.release(None)
     await line.add("a1", "a", takes=10.0)
     await line.add("a2", "a")
     for number in range(30):
@@ -192,25 +192,25 @@ async def test_who_waited_for_its_company_keeps_its_place_in_the_order() -> None
 
 
 async def test_one_that_is_cancelled_on_its_way_back_into_the_line_lets_the_next_of_its_company_go() -> None:
-    line = Line(LocalGate(Quota(per_minute=60, per_company=1)))
-    await line.gate.admit("a")
+    line = Line(LocalRateLimiter(Quota(per_minute=60, per_company=1)))
+    await line.limiter.acquire("a")
     await line.add("a1", "a")
     await line.add("a2", "a")
     for _ in range(2):
-        await line.gate.admit(None)
-        line.gate.release(None)
+        await line.limiter.acquire(None)
+        line.limiter.release(None)
     # There is a place at the company now, but not yet in the minute.
-    line.gate.release("a")
+    line.limiter.release("a")
     line.tasks.pop("a1").cancel()
     await line.all_through()
     assert line.order == ["a2"]
 
 
 async def test_background_work_lets_others_go_first_but_not_for_ever() -> None:
-    line = Line(LocalGate(Quota(per_minute=60)))
+    line = Line(LocalRateLimiter(Quota(per_minute=60)))
     for _ in range(3):
-        await line.gate.admit(None)
-        line.gate.release(None)
+        await line.limiter.acquire(None)
+        line.limiter.release(None)
     await line.add("background", background=True)
     for number in range(300):
         await line.add(f"{number}")
@@ -221,7 +221,7 @@ async def test_background_work_lets_others_go_first_but_not_for_ever() -> None:
 
 
 async def test_a_cancelled_waiter_leaves_its_place_to_the_next() -> None:
-    line = Line(LocalGate(Quota(per_minute=None, concurrent=1)))
+    line = Line(LocalRateLimiter(Quota(per_minute=None, concurrent=1)))
     await line.add("first", takes=5.0)
     await line.add("second")
     await line.add("third")
@@ -231,18 +231,18 @@ async def test_a_cancelled_waiter_leaves_its_place_to_the_next() -> None:
 
 
 async def test_one_cancelled_as_it_is_admitted_gives_everything_back() -> None:
-    gate = LocalGate(Quota(per_minute=2, concurrent=1, per_company=1))
-    await gate.admit("a")
-    waiting = asyncio.create_task(gate.admit("a"))
+    limiter = LocalRateLimiter(Quota(per_minute=2, concurrent=1, per_company=1))
+    await limiter.acquire("a")
+    waiting = asyncio.create_task(limiter.acquire("a"))
     await asyncio.sleep(30.0)
-    gate.release("a")
+    limiter.release("a")
     # Admitted by now, but it has not run since.
-    assert gate.in_flight == 1
+    assert limiter.in_flight == 1
     waiting.cancel()
     await ticks()
-    assert (gate.in_flight, gate.in_flight_of("a"), gate.waiting) == (0, 0, 0)
+    assert (limiter.in_flight, limiter.in_flight_of("a"), limiter.waiting) == (0, 0, 0)
     # Nor is its request counted: there is one left of two.
-    await gate.admit("a")
+    await limiter.acquire("a")
     assert now() == 30.0
 
 
@@ -258,7 +258,7 @@ QUOTAS = {
 async def test_whoever_is_cancelled_at_whatever_step_the_counts_stay_exact(quota: Quota) -> None:
     names = [f"{number}" for number in range(6)]
     for victim, steps in itertools.product(names, range(14)):
-        line = Line(LocalGate(quota))
+        line = Line(LocalRateLimiter(quota))
         for name in names:
             await line.add(name, "ab"[int(name) % 2], takes=1.0)
         for step in range(steps):
@@ -273,7 +273,7 @@ async def test_whoever_is_cancelled_at_whatever_step_the_counts_stay_exact(quota
 
 
 class AnyUse(RuleBasedStateMachine):
-    """Whatever is done to a gate in whatever order, its counts are exact and its bounds hold."""
+    """Whatever is done to a limiter in whatever order, its counts are exact and its bounds hold."""
 
     QUOTA = Quota(per_minute=6, concurrent=4, per_company=2)
     waiting = Bundle("waiting")
@@ -281,7 +281,7 @@ class AnyUse(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = VirtualTimeLoop()
-        self.gate = LocalGate(self.QUOTA)
+        self.limiter = LocalRateLimiter(self.QUOTA)
         self.tasks: list[asyncio.Task[None]] = []
         self.admitted: list[str | None] = []
         self.times: list[float] = []
@@ -302,7 +302,7 @@ class AnyUse(RuleBasedStateMachine):
     )
     def come(self, company_id: str | None, *, background: bool, new_work: bool) -> asyncio.Task[None]:
         async def enter() -> None:
-            await self.gate.admit(company_id, background=background, new_work=new_work)
+            await self.limiter.acquire(company_id, background=background, new_work=new_work)
             self.admitted.append(company_id)
             self.times.append(self.loop.time())
 
@@ -323,7 +323,7 @@ class AnyUse(RuleBasedStateMachine):
     def cancel_as_a_place_gets_free(self, task: asyncio.Task[None], which: int) -> None:
         async def both() -> None:
             if self.admitted:
-                self.gate.release(self.admitted.pop(which % len(self.admitted)))
+                self.limiter.release(self.admitted.pop(which % len(self.admitted)))
             task.cancel()
 
         self.run(both())
@@ -340,7 +340,7 @@ class AnyUse(RuleBasedStateMachine):
     def end(self, which: int) -> None:
         async def end() -> None:
             if self.admitted:
-                self.gate.release(self.admitted.pop(which % len(self.admitted)))
+                self.limiter.release(self.admitted.pop(which % len(self.admitted)))
 
         self.run(end())
 
@@ -351,28 +351,28 @@ class AnyUse(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.5, 20.0, 90.0]))
     def pause(self, seconds: float) -> None:
         async def pause() -> None:
-            self.gate.pause(seconds)
+            self.limiter.pause(seconds)
 
         self.run(pause())
 
     @rule(remaining=st.integers(0, 5), seconds=st.sampled_from([5.0, 100.0]))
     def observe(self, remaining: int, seconds: float) -> None:
         async def observe() -> None:
-            self.gate.observe(remaining, seconds)
+            self.limiter.update_remaining(remaining, seconds)
 
         self.run(observe())
 
     @rule(seconds=st.sampled_from([5.0, 100.0]))
     def exhaust(self, seconds: float) -> None:
         async def exhaust() -> None:
-            assert self.gate.exhaust(seconds, None) is self.QUOTA.wait_for_reset
+            assert self.limiter.mark_exhausted(seconds, None) is self.QUOTA.wait_for_reset
 
         self.run(exhaust())
 
     @rule(requests=st.integers(1, 4))
     def reserve(self, requests: int) -> None:
         async def reserve() -> None:
-            self.gate.reserve(requests)
+            self.limiter.reserve(requests)
 
         self.reserved += requests
         self.run(reserve())
@@ -380,22 +380,22 @@ class AnyUse(RuleBasedStateMachine):
     @rule()
     def give_back(self) -> None:
         async def give_back() -> None:
-            self.gate.reserve(-self.reserved)
+            self.limiter.reserve(-self.reserved)
 
         self.run(give_back())
         self.reserved = 0
 
     @invariant()
     def counts_are_exact(self) -> None:
-        assert self.gate.in_flight == len(self.admitted)
+        assert self.limiter.in_flight == len(self.admitted)
         for company_id in ("a", "b"):
-            assert self.gate.in_flight_of(company_id) == self.admitted.count(company_id)
-        assert self.gate.waiting == sum(not task.done() for task in self.tasks)
+            assert self.limiter.in_flight_of(company_id) == self.admitted.count(company_id)
+        assert self.limiter.waiting == sum(not task.done() for task in self.tasks)
 
     @invariant()
     def bounds_hold(self) -> None:
-        assert self.gate.in_flight <= 4
-        assert max(map(self.gate.in_flight_of, "ab")) <= 2
+        assert self.limiter.in_flight <= 4
+        assert max(map(self.limiter.in_flight_of, "ab")) <= 2
         assert busiest_minute(self.times) <= 6
 
     def teardown(self) -> None:
@@ -409,12 +409,12 @@ class AnyUse(RuleBasedStateMachine):
         assert pending == []
 
     async def drain(self) -> None:
-        self.gate.reserve(-self.reserved)
+        self.limiter.reserve(-self.reserved)
         for _ in range(100):
             while self.admitted:
-                self.gate.release(self.admitted.pop())
+                self.limiter.release(self.admitted.pop())
                 await ticks()
-            if not self.gate.waiting:
+            if not self.limiter.waiting:
                 return
             await asyncio.sleep(10.0)
 
@@ -432,8 +432,8 @@ TestAnyUseThroughTheNight.settings = settings(max_examples=30, stateful_step_cou
 
 
 async def test_a_pause_stops_everybody_and_then_lets_them_go_on_one_by_one() -> None:
-    line = Line(LocalGate(Quota(per_minute=900)))
-    line.gate.pause(20.0)
+    line = Line(LocalRateLimiter(Quota(per_minute=900)))
+    line.limiter.pause(20.0)
     for number in range(60):
         await line.add(f"{number}")
     await line.all_through()
@@ -443,91 +443,91 @@ async def test_a_pause_stops_everybody_and_then_lets_them_go_on_one_by_one() -> 
 
 
 async def test_a_shorter_pause_does_not_cut_a_longer_one_short() -> None:
-    gate = LocalGate(OPEN)
-    gate.pause(20.0)
-    gate.pause(5.0)
-    await gate.admit(None)
+    limiter = LocalRateLimiter(OPEN)
+    limiter.pause(20.0)
+    limiter.pause(5.0)
+    await limiter.acquire(None)
     assert now() == 20.0
 
 
 async def test_a_pause_holds_without_a_rate_too() -> None:
-    line = Line(LocalGate(OPEN))
-    line.gate.pause(3.0)
+    line = Line(LocalRateLimiter(OPEN))
+    line.limiter.pause(3.0)
     await line.add("one")
     await line.all_through()
     assert line.times == [3.0]
 
 
 async def test_a_spent_day_is_told_to_all_who_wait_and_all_who_come() -> None:
-    gate = LocalGate(Quota(per_minute=None, concurrent=1, per_company=1))
-    await gate.admit("a")
-    waiting = [asyncio.create_task(gate.admit(company_id)) for company_id in ("a", "b", None)]
+    limiter = LocalRateLimiter(Quota(per_minute=None, concurrent=1, per_company=1))
+    await limiter.acquire("a")
+    waiting = [asyncio.create_task(limiter.acquire(company_id)) for company_id in ("a", "b", None)]
     await ticks()
-    assert not gate.exhaust(3600.0, TOMORROW)
-    told = [*await asyncio.gather(*waiting, return_exceptions=True), *await asyncio.gather(late(gate))]
+    assert not limiter.mark_exhausted(3600.0, TOMORROW)
+    told = [*await asyncio.gather(*waiting, return_exceptions=True), *await asyncio.gather(late(limiter))]
     assert [type(each) for each in told] == [QuotaExhaustedError] * 4
     assert {(each.reset_at, each.retry_after) for each in told if isinstance(each, QuotaExhaustedError)} == {
         (TOMORROW, 3600.0)
     }
-    assert (gate.in_flight, gate.waiting) == (1, 0)
+    assert (limiter.in_flight, limiter.waiting) == (1, 0)
 
 
-async def late(gate: LocalGate) -> BaseException | None:
+async def late(limiter: LocalRateLimiter) -> BaseException | None:
     try:
-        await gate.admit(None)
+        await limiter.acquire(None)
     except QuotaExhaustedError as error:
         return error
     return None
 
 
 async def test_the_day_after_a_spent_one_is_open() -> None:
-    gate = LocalGate(OPEN)
-    gate.exhaust(100.0, None)
+    limiter = LocalRateLimiter(OPEN)
+    limiter.mark_exhausted(100.0, None)
     await asyncio.sleep(99.0)
     with pytest.raises(QuotaExhaustedError) as raised:
-        await gate.admit(None)
+        await limiter.acquire(None)
     assert raised.value.retry_after == 1.0
     await asyncio.sleep(1.0)
-    await gate.admit(None)
+    await limiter.acquire(None)
 
 
 async def test_an_answer_that_reports_requests_opens_a_spent_day_again() -> None:
-    gate = LocalGate(OPEN)
-    gate.exhaust(100.0, None)
-    gate.observe(500, 100.0)
-    await gate.admit(None)
+    limiter = LocalRateLimiter(OPEN)
+    limiter.mark_exhausted(100.0, None)
+    limiter.update_remaining(500, 100.0)
+    await limiter.acquire(None)
     assert now() == 0.0
 
 
 @pytest.mark.parametrize("wait_for_reset", [False, True])
 async def test_an_answer_from_before_the_day_was_spent_does_not_open_it(*, wait_for_reset: bool) -> None:
-    gate = LocalGate(Quota(per_minute=None, wait_for_reset=wait_for_reset))
+    limiter = LocalRateLimiter(Quota(per_minute=None, wait_for_reset=wait_for_reset))
     for _ in range(5):
-        await gate.admit(None)
-    gate.exhaust(100.0, None)
+        await limiter.acquire(None)
+    limiter.mark_exhausted(100.0, None)
     # Three were left when it was given, and four more requests were under way.
-    gate.observe(3, 100.0)
-    task = asyncio.create_task(late(gate))
+    limiter.update_remaining(3, 100.0)
+    task = asyncio.create_task(late(limiter))
     await ticks()
-    assert gate.waiting == wait_for_reset
+    assert limiter.waiting == wait_for_reset
     assert isinstance(await task, QuotaExhaustedError) is not wait_for_reset
     assert now() == (100.0 if wait_for_reset else 0.0)
 
 
 async def test_whoever_waits_for_the_next_day_goes_on_when_there_are_requests_before_it() -> None:
-    line = Line(LocalGate(Quota(per_minute=60, wait_for_reset=True)))
-    line.gate.exhaust(7200.0, TOMORROW)
+    line = Line(LocalRateLimiter(Quota(per_minute=60, wait_for_reset=True)))
+    line.limiter.mark_exhausted(7200.0, TOMORROW)
     for number in range(5):
         await line.add(f"{number}")
     await asyncio.sleep(50.0)
-    line.gate.observe(500, 7150.0)
+    line.limiter.update_remaining(500, 7150.0)
     await line.all_through()
     assert line.times == pytest.approx([50.0, 51.0, 52.0, 53.0, 54.0])
 
 
 async def test_whoever_asked_for_it_waits_for_the_next_day_and_nothing_is_lost() -> None:
-    line = Line(LocalGate(Quota(per_minute=600, wait_for_reset=True)))
-    assert line.gate.exhaust(7200.0, TOMORROW)
+    line = Line(LocalRateLimiter(Quota(per_minute=600, wait_for_reset=True)))
+    assert line.limiter.mark_exhausted(7200.0, TOMORROW)
     for number in range(50):
         await line.add(f"{number:02}")
     await line.all_through()
@@ -537,76 +537,76 @@ async def test_whoever_asked_for_it_waits_for_the_next_day_and_nothing_is_lost()
 
 
 async def test_new_work_waits_while_the_rest_of_the_day_is_needed_for_running_work() -> None:
-    line = Line(LocalGate(OPEN))
-    line.gate.reserve(10)
-    line.gate.observe(10, 3600.0)
+    line = Line(LocalRateLimiter(OPEN))
+    line.limiter.reserve(10)
+    line.limiter.update_remaining(10, 3600.0)
     await line.add("new", new_work=True)
     await line.add("running")
     await ticks()
-    assert (line.order, line.gate.waiting) == (["running"], 1)
-    line.gate.reserve(-4)
+    assert (line.order, line.limiter.waiting) == (["running"], 1)
+    line.limiter.reserve(-4)
     await line.all_through()
     assert (line.order, now()) == (["running", "new"], 0.0)
 
 
 async def test_new_work_goes_on_when_an_answer_reports_more() -> None:
-    line = Line(LocalGate(OPEN))
-    line.gate.reserve(10)
-    line.gate.observe(5, 3600.0)
+    line = Line(LocalRateLimiter(OPEN))
+    line.limiter.reserve(10)
+    line.limiter.update_remaining(5, 3600.0)
     await line.add("new", new_work=True)
-    line.gate.observe(50, 3600.0)
+    line.limiter.update_remaining(50, 3600.0)
     await line.all_through()
     assert now() == 0.0
 
 
 async def test_new_work_goes_on_after_the_reset_whatever_is_reserved() -> None:
-    line = Line(LocalGate(OPEN))
-    line.gate.reserve(10)
-    line.gate.observe(5, 3600.0)
+    line = Line(LocalRateLimiter(OPEN))
+    line.limiter.reserve(10)
+    line.limiter.update_remaining(5, 3600.0)
     await line.add("new", new_work=True)
     await line.all_through()
     assert line.times == [3600.0]
 
 
 async def test_new_work_does_not_wait_where_nothing_else_runs() -> None:
-    gate = LocalGate(OPEN)
-    gate.observe(1, 3600.0)
-    await gate.admit(None, new_work=True)
+    limiter = LocalRateLimiter(OPEN)
+    limiter.update_remaining(1, 3600.0)
+    await limiter.acquire(None, new_work=True)
     assert now() == 0.0
 
 
 async def test_what_is_in_flight_beside_an_answer_is_taken_off_what_it_reports() -> None:
-    gate = LocalGate(OPEN)
-    gate.reserve(10)
+    limiter = LocalRateLimiter(OPEN)
+    limiter.reserve(10)
     for _ in range(5):
-        await gate.admit(None)
-    gate.observe(14, 3600.0)
-    held_back = asyncio.create_task(gate.admit(None, new_work=True))
+        await limiter.acquire(None)
+    limiter.update_remaining(14, 3600.0)
+    held_back = asyncio.create_task(limiter.acquire(None, new_work=True))
     await ticks()
     # Of 14 the four others may take four: ten are left, and ten are reserved.
-    assert gate.waiting == 1
+    assert limiter.waiting == 1
     held_back.cancel()
 
 
 async def test_one_cancelled_as_it_is_admitted_is_not_taken_off_the_rest_of_the_day() -> None:
-    gate = LocalGate(Quota(per_minute=None, concurrent=1))
-    gate.reserve(3)
-    await gate.admit(None)
-    gate.observe(4, 3600.0)
-    waiting = asyncio.create_task(gate.admit(None))
+    limiter = LocalRateLimiter(Quota(per_minute=None, concurrent=1))
+    limiter.reserve(3)
+    await limiter.acquire(None)
+    limiter.update_remaining(4, 3600.0)
+    waiting = asyncio.create_task(limiter.acquire(None))
     await ticks()
-    gate.release(None)
+    limiter.release(None)
     waiting.cancel()
     await ticks()
     # Four are left, and three of them are reserved.
-    await gate.admit(None, new_work=True)
+    await limiter.acquire(None, new_work=True)
     assert now() == 0.0
 
 
 async def test_work_that_is_held_back_for_hours_does_not_delay_the_rest() -> None:
-    line = Line(LocalGate(Quota(per_minute=60)))
-    line.gate.reserve(10)
-    line.gate.observe(5, 3600.0)
+    line = Line(LocalRateLimiter(Quota(per_minute=60)))
+    line.limiter.reserve(10)
+    line.limiter.update_remaining(5, 3600.0)
     await line.add("new", new_work=True)
     for number in range(4):
         await line.add(f"{number}")
@@ -618,10 +618,10 @@ async def test_work_that_is_held_back_for_hours_does_not_delay_the_rest() -> Non
 @pytest.mark.parametrize("wait_for_reset", [False, True])
 async def test_each_stop_is_announced_once(*, wait_for_reset: bool) -> None:
     announced: list[tuple[float, str]] = []
-    gate = LocalGate(Quota(wait_for_reset=wait_for_reset), on_pause=lambda *said: announced.append(said))
+    limiter = LocalRateLimiter(Quota(wait_for_reset=wait_for_reset), on_pause=lambda *said: announced.append(said))
     for _ in range(3):
-        gate.pause(20.0)
-        assert gate.exhaust(3600.0, TOMORROW) is wait_for_reset
+        limiter.pause(20.0)
+        assert limiter.mark_exhausted(3600.0, TOMORROW) is wait_for_reset
     assert announced == [(20.0, "429 Too Many Requests"), (3600.0, "the day's requests are spent")]
 
 
@@ -637,48 +637,48 @@ async def test_a_pause_between_two_tries_holds_no_place() -> None:
 
 
 def test_a_gate_outlives_the_loop_that_it_was_used_in() -> None:
-    gate = LocalGate(Quota(per_minute=60))
+    limiter = LocalRateLimiter(Quota(per_minute=60))
 
     async def use(requests: int) -> None:
         for _ in range(requests):
-            await gate.admit(None)
-            gate.release(None)
+            await limiter.acquire(None)
+            limiter.release(None)
 
     async def leave() -> None:
         await use(2)
-        waiting = asyncio.create_task(gate.admit(None))
+        waiting = asyncio.create_task(limiter.acquire(None))
         await ticks()
         waiting.cancel()
 
     run_in_virtual_time(leave())
     run_in_virtual_time(use(3), limit=10.0)
-    assert (gate.in_flight, gate.waiting) == (0, 0)
+    assert (limiter.in_flight, limiter.waiting) == (0, 0)
 
 
 def test_every_request_passes_on_a_loop_whose_short_timers_have_no_time() -> None:
     uvloop = pytest.importorskip("uvloop")
-    gate = LocalGate(Quota(per_minute=1000, concurrent=None, per_company=None))
+    limiter = LocalRateLimiter(Quota(per_minute=1000, concurrent=None, per_company=None))
     # So that the pauses are as short as those timers.
-    gate._spacing = 0.0004
+    limiter._spacing = 0.0004
     random, passed = Random(1), []
 
     async def one(arrives: float) -> None:
         await asyncio.sleep(arrives)
-        await gate.admit(None)
-        gate.release(None)
+        await limiter.acquire(None)
+        limiter.release(None)
         passed.append(arrives)
 
     async def rush() -> None:
-        gate._due = asyncio.get_running_loop().time() + 1.0
+        limiter._due = asyncio.get_running_loop().time() + 1.0
         await asyncio.gather(*(one(random.uniform(0.0, 0.3)) for _ in range(900)))
 
     uvloop.run(rush())
-    assert (len(passed), gate.in_flight, gate.waiting) == (900, 0, 0)
+    assert (len(passed), limiter.in_flight, limiter.waiting) == (900, 0, 0)
 
 
 async def test_a_company_that_is_done_with_is_forgotten() -> None:
-    line = Line(LocalGate(Quota(per_minute=None, per_company=1)))
+    line = Line(LocalRateLimiter(Quota(per_minute=None, per_company=1)))
     for number in range(200):
         await line.add(f"{number}", f"company-{number % 50}", takes=1.0)
     await line.all_through()
-    assert (line.gate._of_company, line.gate._company_lines, line.gate._line) == ({}, {}, [])
+    assert (line.limiter._of_company, line.limiter._company_lines, line.limiter._line) == ({}, {}, [])

@@ -1,0 +1,1 @@
+"""One API call: the parts that the pipeline of every call is made of."""
