@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Hashable, Mapping
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, get_args, get_origin
@@ -15,11 +15,11 @@ import orjson
 from codat_commerce_async._reading import Misfit, Read, alone_type, model_reader, read_loose_int, read_time
 from codat_commerce_async._writing import model_writer
 from codat_commerce_async.errors import DecodeError
+from codat_commerce_async.models._genuine import Genuine, genuine_type
 from codat_commerce_async.models._shape import is_model
+from codat_commerce_async.models.base import UNSET, KeepsUnknown, LooseInt
 from codat_commerce_async.models.enums import OpenEnum
 from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidation, ErrorValidationItem
-from codat_commerce_async.models.kept import KeepsUnknown, LooseInt
-from codat_commerce_async.models.unset import UNSET
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -176,8 +176,8 @@ def _converter() -> "Converter":
 
     converter.register_unstructure_hook_func(_is_mapping, _plain_mapping)
     converter.register_unstructure_hook(float, _plain_float)
-    converter.register_unstructure_hook(datetime, _plain_time)
-    converter.register_unstructure_hook(date, date.isoformat)
+    converter.register_unstructure_hook(Genuine.datetime, _plain_time)
+    converter.register_unstructure_hook(Genuine.date, Genuine.date.isoformat)
     converter.register_unstructure_hook(UUID, str)
     converter.register_unstructure_hook(Decimal, _plain_decimal)
     converter.register_unstructure_hook_func(_is_open_enum, lambda member: member.value)
@@ -268,7 +268,7 @@ _READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Read]], ...] = (
     (_is_sequence, _sequence_reader),
     (lambda kind: kind == LooseInt, lambda _: lambda value, _: read_loose_int(value)),
     (_is_union, _optional_reader),
-    (lambda kind: kind is datetime, lambda _: lambda value, _: read_time(value)),
+    (lambda kind: genuine_type(kind) is Genuine.datetime, lambda _: lambda value, _: read_time(value)),
     (lambda kind: kind in {object, Any}, lambda _: lambda value, _: value),
 )
 

@@ -24,10 +24,10 @@ from datetime import datetime
 from types import NoneType, UnionType
 from typing import Any, Union, cast, get_args, get_origin
 
+from codat_commerce_async.models._genuine import Genuine
 from codat_commerce_async.models._shape import Field, fields, thawed
+from codat_commerce_async.models.base import UNSET, KeepsUnknown, KeepsUnreadable, LooseInt, Unset
 from codat_commerce_async.models.enums import OpenEnum
-from codat_commerce_async.models.kept import KeepsUnknown, KeepsUnreadable, LooseInt
-from codat_commerce_async.models.unset import UNSET, Unset
 
 __all__ = [
     "Misfit",
@@ -46,7 +46,7 @@ _WORDS: dict[type, str] = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
-    datetime: "a time as text",
+    Genuine.datetime: "a time as text",
     list: "a list",
     dict: "an object",
     NoneType: "nothing",
@@ -69,9 +69,9 @@ class Misfit(Exception):  # noqa: N818 - the codec makes an error of it
 def read_time(text: object) -> datetime:
     """Return the time that stands in a text."""
     try:
-        return datetime.fromisoformat(cast("str", text))
+        return Genuine.datetime.fromisoformat(cast("str", text))
     except (TypeError, ValueError):
-        raise Misfit(datetime, text) from None
+        raise Misfit(Genuine.datetime, text) from None
 
 
 def read_loose_int(value: object) -> int | None:
@@ -120,10 +120,10 @@ class _Source:
             "Misfit": Misfit,
             "UNSET": UNSET,
             "cls": cls,
-            "datetime": datetime,
+            "datetime": Genuine.datetime,
             "loose_int": read_loose_int,
             "new": object.__new__,
-            "time": datetime.fromisoformat,
+            "time": Genuine.datetime.fromisoformat,
             "unreadable": _unreadable,
         }
 
@@ -167,7 +167,7 @@ class _Source:
         elif kind in {str, bool, int}:
             word = cast("type", kind).__name__
             yield f"if {value}.__class__ is not {word}: {at}; raise Misfit({word}, {value})"
-        elif kind is datetime:
+        elif kind is Genuine.datetime:
             yield from self.conversion_of_time(value, field, at)
         elif kind == LooseInt:
             yield f"if {value}.__class__ is not int:"
@@ -188,7 +188,7 @@ class _Source:
         refuse = f"{at}; raise Misfit(datetime, text)"
         yield f"text = {value}"
         yield f"try: {value} = time(text)"
-        if field.kind is datetime:
+        if field.kind is Genuine.datetime:
             yield f"except (TypeError, ValueError): {refuse}"
             return
         yield "except (TypeError, ValueError):"
@@ -226,5 +226,5 @@ class _Source:
 
 def _unreadable(text: object, field: str) -> tuple[tuple[str, str], ...]:
     if not isinstance(text, str):
-        raise Misfit(datetime, text)
+        raise Misfit(Genuine.datetime, text)
     return ((field, text),) if text.strip() else ()

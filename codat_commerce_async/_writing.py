@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from codat_commerce_async.models._shape import Field, fields
-from codat_commerce_async.models.kept import KeepsUnknown, KeepsUnreadable
-from codat_commerce_async.models.unset import UNSET
+from codat_commerce_async.models.base import UNSET, KeepsUnknown, KeepsUnreadable
 
 __all__ = ["model_writer"]
 

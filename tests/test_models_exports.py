@@ -10,9 +10,9 @@ import pytest
 
 from codat_commerce_async import models
 from codat_commerce_async.models._shape import fields
-from codat_commerce_async.models.kept import KeepsUnreadable
+from codat_commerce_async.models.base import KeepsUnreadable
 
-INNER = {"_shape"}
+INNER = {"_genuine", "_shape"}
 
 MODULES = {
     info.name: importlib.import_module(f"{models.__name__}.{info.name}")

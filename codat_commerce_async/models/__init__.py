@@ -4,6 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from codat_commerce_async.models.base import (
+        UNSET,
+        KeepsUnknown,
+        KeepsUnreadable,
+        LooseInt,
+        Model,
+        Unset,
+    )
     from codat_commerce_async.models.companies import (
         Companies,
         Company,
@@ -98,11 +106,6 @@ if TYPE_CHECKING:
         Integrations,
         SupportedFeature,
     )
-    from codat_commerce_async.models.kept import (
-        KeepsUnknown,
-        KeepsUnreadable,
-        LooseInt,
-    )
     from codat_commerce_async.models.paging import (
         HalRef,
         Links,
@@ -124,10 +127,6 @@ if TYPE_CHECKING:
         LocalizationInfo,
         SyncFlowUrl,
         VisibleAccounts,
-    )
-    from codat_commerce_async.models.unset import (
-        UNSET,
-        Unset,
     )
     from codat_commerce_async.models.webhook_events import (
         CompanyEvent,
@@ -212,6 +211,7 @@ __all__ = [
     "Localization",
     "LocalizationInfo",
     "LooseInt",
+    "Model",
     "NewPaymentsConfiguration",
     "NewTaxRates",
     "OpenEnum",
@@ -271,6 +271,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "base": (
+        "UNSET",
+        "KeepsUnknown",
+        "KeepsUnreadable",
+        "LooseInt",
+        "Model",
+        "Unset",
+    ),
     "companies": (
         "Companies",
         "Company",
@@ -365,11 +373,6 @@ _HOMES = {
         "Integrations",
         "SupportedFeature",
     ),
-    "kept": (
-        "KeepsUnknown",
-        "KeepsUnreadable",
-        "LooseInt",
-    ),
     "paging": (
         "HalRef",
         "Links",
@@ -391,10 +394,6 @@ _HOMES = {
         "LocalizationInfo",
         "SyncFlowUrl",
         "VisibleAccounts",
-    ),
-    "unset": (
-        "UNSET",
-        "Unset",
     ),
     "webhook_events": (
         "CompanyEvent",

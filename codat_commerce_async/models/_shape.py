@@ -7,6 +7,8 @@ from typing import Any, get_type_hints
 
 import attrs
 
+from codat_commerce_async.models._genuine import genuine_type
+
 __all__ = ["Field", "fields", "is_model", "thawed"]
 
 _HUMP = re.compile(r"_([a-z0-9])")
@@ -51,7 +53,7 @@ def fields(cls: type) -> tuple[Field, ...]:
         Field(
             name=attribute.name,
             argument=attribute.alias or attribute.name,
-            kind=kinds.get(attribute.name, attribute.type),
+            kind=genuine_type(kinds.get(attribute.name, attribute.type)),
             key=attribute.metadata.get("key") or _HUMP.sub(lambda hump: hump[1].upper(), attribute.name),
             also=attribute.metadata.get("also"),
             default=_default(attribute.default),

@@ -5,23 +5,22 @@ from datetime import datetime
 
 from attrs import field, frozen
 
+from codat_commerce_async.models.base import UNSET, KeepsUnreadable, Model, Unset
 from codat_commerce_async.models.connections import Connection
-from codat_commerce_async.models.kept import KeepsUnreadable
 from codat_commerce_async.models.paging import Page
-from codat_commerce_async.models.unset import UNSET, Unset
 
 __all__ = ["Companies", "Company", "CompanyLinks", "CompanyReference", "CreateCompany"]
 
 
 @frozen(kw_only=True)
-class CompanyLinks:
+class CompanyLinks(Model):
     """Where to find a company in Codat's portal."""
 
     portal: str | None = None
 
 
 @frozen(kw_only=True)
-class CompanyReference:
+class CompanyReference(Model):
     """A company as others speak of it."""
 
     id: str | None = None
@@ -64,7 +63,7 @@ class Companies(Page[Company]):
 
 
 @frozen(kw_only=True)
-class CreateCompany:
+class CreateCompany(Model):
     """A company to create.
 
     Codat takes letters, digits, spaces and `-'&@.,?!` in the name and drops the rest; up to 10 tags, with

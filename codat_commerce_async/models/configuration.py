@@ -13,8 +13,8 @@ from datetime import datetime
 
 from attrs import field, frozen
 
+from codat_commerce_async.models.base import KeepsUnknown
 from codat_commerce_async.models.enums import OutputFormat, SyncFrequency
-from codat_commerce_async.models.kept import KeepsUnknown
 
 __all__ = [
     "AccountConfiguration",

@@ -5,10 +5,9 @@ from datetime import datetime
 
 from attrs import field, frozen
 
+from codat_commerce_async.models.base import UNSET, KeepsUnreadable, Model, Unset
 from codat_commerce_async.models.enums import ConnectionStatus, ErrorStatus, SourceType
-from codat_commerce_async.models.kept import KeepsUnreadable
 from codat_commerce_async.models.paging import Page
-from codat_commerce_async.models.unset import UNSET, Unset
 
 __all__ = ["Connection", "Connections", "CreateConnection", "DataConnectionError", "UpdateConnection"]
 
@@ -66,14 +65,14 @@ class Connections(Page[Connection]):
 
 
 @frozen(kw_only=True)
-class CreateConnection:
+class CreateConnection(Model):
     """The platform to connect a company to, by its four letters."""
 
     platform_key: str
 
 
 @frozen(kw_only=True)
-class UpdateConnection:
+class UpdateConnection(Model):
     """What to change of a connection; unlinking it is what Codat supports."""
 
     status: ConnectionStatus | Unset | None = UNSET

@@ -2,11 +2,13 @@
 
 from attrs import frozen
 
+from codat_commerce_async.models.base import Model
+
 __all__ = ["ErrorMessage", "ErrorValidation", "ErrorValidationItem"]
 
 
 @frozen(kw_only=True)
-class ErrorValidationItem:
+class ErrorValidationItem(Model):
     """One thing that the validation of a request found."""
 
     item_id: str | None = None
@@ -15,7 +17,7 @@ class ErrorValidationItem:
 
 
 @frozen(kw_only=True)
-class ErrorValidation:
+class ErrorValidation(Model):
     """What the validation of a request found: errors stop it, warnings do not."""
 
     errors: tuple[ErrorValidationItem, ...] = ()
@@ -23,7 +25,7 @@ class ErrorValidation:
 
 
 @frozen(kw_only=True)
-class ErrorMessage:
+class ErrorMessage(Model):
     """An error as Codat words it; `correlation_id` is what its support asks for.
 
     `status_code` can differ from the HTTP status, which is the one that decides.

@@ -2,6 +2,7 @@
 
 from attrs import field, frozen
 
+from codat_commerce_async.models.base import Model
 from codat_commerce_async.models.enums import DataType, FeatureState, FeatureType, SourceType
 from codat_commerce_async.models.paging import Page
 
@@ -19,7 +20,7 @@ __all__ = [
 
 
 @frozen(kw_only=True)
-class SupportedFeature:
+class SupportedFeature(Model):
     """Something that an integration can do with a data type, and how far along that is."""
 
     feature_type: FeatureType | None = None
@@ -27,7 +28,7 @@ class SupportedFeature:
 
 
 @frozen(kw_only=True)
-class DataTypeFeature:
+class DataTypeFeature(Model):
     """What an integration can do with one data type."""
 
     # The specification declares one spelling and shows the other.
@@ -36,7 +37,7 @@ class DataTypeFeature:
 
 
 @frozen(kw_only=True)
-class Integration:
+class Integration(Model):
     """A platform that Codat supports.
 
     `key` is its four letters, `enabled` says whether your customers may use it.
@@ -64,7 +65,7 @@ class Integrations(Page[Integration]):
 
 
 @frozen(kw_only=True)
-class ImageReference:
+class ImageReference(Model):
     """An image's address, and the text that stands for it."""
 
     src: str | None = None
@@ -72,14 +73,14 @@ class ImageReference:
 
 
 @frozen(kw_only=True)
-class BrandingImage:
+class BrandingImage(Model):
     """An image of a platform's branding."""
 
     image: ImageReference | None = None
 
 
 @frozen(kw_only=True)
-class BrandingLogo:
+class BrandingLogo(Model):
     """A platform's logo, wide and square."""
 
     full: BrandingImage | None = None
@@ -87,7 +88,7 @@ class BrandingLogo:
 
 
 @frozen(kw_only=True)
-class BrandingButton:
+class BrandingButton(Model):
     """A platform's button, at rest and under the pointer."""
 
     default: BrandingImage | None = None
@@ -95,7 +96,7 @@ class BrandingButton:
 
 
 @frozen(kw_only=True)
-class Branding:
+class Branding(Model):
     """How a platform wants to look.
 
     Source: https://docs.codat.io/sync-for-commerce-api#/schemas/Branding

@@ -4,20 +4,22 @@ from typing import Generic, TypeVar
 
 from attrs import field, frozen
 
+from codat_commerce_async.models.base import Model
+
 __all__ = ["HalRef", "Links", "Page"]
 
 T_co = TypeVar("T_co", covariant=True)
 
 
 @frozen(kw_only=True)
-class HalRef:
+class HalRef(Model):
     """A link, relative to the API's address."""
 
     href: str | None = None
 
 
 @frozen(kw_only=True)
-class Links:
+class Links(Model):
     """Where the pages around this one are."""
 
     this: HalRef | None = field(default=None, metadata={"key": "self"})
@@ -27,7 +29,7 @@ class Links:
 
 
 @frozen(kw_only=True)
-class Page(Generic[T_co]):
+class Page(Model, Generic[T_co]):
     """One page of results; `page_number` counts from 1, `page_size` and `total_results` count results.
 
     Codat's examples have zeros in all three numbers, so go by `has_next`.

@@ -5,9 +5,8 @@ from enum import Enum
 
 from attrs import frozen
 
+from codat_commerce_async.models.base import UNSET, KeepsUnreadable, LooseInt, Model, Unset
 from codat_commerce_async.models.connections import Connection
-from codat_commerce_async.models.kept import KeepsUnreadable, LooseInt
-from codat_commerce_async.models.unset import UNSET, Unset
 
 __all__ = [
     "CompanySyncStatus",
@@ -176,14 +175,14 @@ class SyncSummary(SyncState):
 
 
 @frozen(kw_only=True)
-class SyncToLatestArgs:
+class SyncToLatestArgs(Model):
     """How far a sync is to go; not sent or null is up to now."""
 
     sync_to: datetime | Unset | None = UNSET
 
 
 @frozen(kw_only=True)
-class DateRange:
+class DateRange(Model):
     """The period to sync."""
 
     start: datetime
@@ -191,7 +190,7 @@ class DateRange:
 
 
 @frozen(kw_only=True)
-class SyncRange:
+class SyncRange(Model):
     """The request for a sync of a period."""
 
     date_range: DateRange

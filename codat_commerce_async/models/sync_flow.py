@@ -4,11 +4,13 @@ from collections.abc import Iterator, Mapping
 
 from attrs import field, frozen
 
+from codat_commerce_async.models.base import Model
+
 __all__ = ["Localization", "LocalizationInfo", "SyncFlowUrl", "VisibleAccounts"]
 
 
 @frozen(kw_only=True)
-class SyncFlowUrl:
+class SyncFlowUrl(Model):
     """Where to send a merchant; the address holds a passcode that is good once, for 30 seconds.
 
     So it is left out of the repr, and has no place in logs or caches.
@@ -18,7 +20,7 @@ class SyncFlowUrl:
 
 
 @frozen(kw_only=True)
-class Localization:
+class Localization(Model):
     """A text of the Sync flow, and whether it is required."""
 
     text: str | None = field(default=None, metadata={"alone": True})
@@ -26,7 +28,7 @@ class Localization:
 
 
 @frozen(kw_only=True)
-class LocalizationInfo(Mapping[str, Localization]):
+class LocalizationInfo(Model, Mapping[str, Localization]):
     """The texts of the Sync flow by their keys, such as `configure-misc-nextButton`; a mapping itself."""
 
     texts: Mapping[str, Localization] = field(factory=dict[str, Localization], hash=False, metadata={"whole": True})
@@ -42,7 +44,7 @@ class LocalizationInfo(Mapping[str, Localization]):
 
 
 @frozen(kw_only=True)
-class VisibleAccounts:
+class VisibleAccounts(Model):
     """Which accounts the Sync flow shows: None is all of them, an empty tuple only those that are required.
 
     Source: https://docs.codat.io/commerce/build/customizing-the-sync-configuration-flow

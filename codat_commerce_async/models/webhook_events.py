@@ -9,10 +9,10 @@ from typing import Generic, TypeVar
 
 from attrs import field, frozen
 
+from codat_commerce_async.models.base import KeepsUnreadable, Model
 from codat_commerce_async.models.companies import Company, CompanyReference
 from codat_commerce_async.models.connections import Connection
 from codat_commerce_async.models.enums import DataType, ReadStatus, WebhookEventType, WriteStatus, WriteType
-from codat_commerce_async.models.kept import KeepsUnreadable
 
 __all__ = [
     "CompanyEvent",
@@ -59,7 +59,7 @@ class CompanyEvent(WebhookEvent[Company]):
 
 
 @frozen(kw_only=True)
-class CompanyProductPayload:
+class CompanyProductPayload(Model):
     """The product that was added to a company or removed, and all that it has now; `id` is the company's."""
 
     id: str | None = None
@@ -78,7 +78,7 @@ class CompanyProductEvent(WebhookEvent[CompanyProductPayload]):
 
 
 @frozen(kw_only=True)
-class ConnectionPayload:
+class ConnectionPayload(Model):
     """A connection as it is now, and whose it is."""
 
     reference_company: CompanyReference | None = None
@@ -93,7 +93,7 @@ class ConnectionEvent(WebhookEvent[ConnectionPayload]):
 
 
 @frozen(kw_only=True)
-class ReadIssueLinks:
+class ReadIssueLinks(Model):
     """Where to read more about an issue."""
 
     logs: str | None = None
@@ -102,7 +102,7 @@ class ReadIssueLinks:
 
 
 @frozen(kw_only=True)
-class ReadIssue:
+class ReadIssue(Model):
     """Something that was wrong with the data."""
 
     type: str | None = None
@@ -111,7 +111,7 @@ class ReadIssue:
 
 
 @frozen(kw_only=True)
-class DataTypeReadSummary:
+class DataTypeReadSummary(Model):
     """How the read of one data type went, and whether it changed anything."""
 
     connection_id: str | None = None
@@ -138,7 +138,7 @@ class ReadCompletedEvent(WebhookEvent[ReadCompletedPayload]):
 
 
 @frozen(kw_only=True)
-class WriteRecord:
+class WriteRecord(Model):
     """The record that was written, by its id in the accounting software."""
 
     id: str | None = None

@@ -8,9 +8,9 @@ from codat_commerce_async._once import Found
 from codat_commerce_async._operation import Operation
 from codat_commerce_async._pages import Pages
 from codat_commerce_async._request import Query
+from codat_commerce_async.models.base import UNSET
 from codat_commerce_async.models.companies import Companies, Company, CreateCompany
 from codat_commerce_async.models.configuration import Configuration
-from codat_commerce_async.models.unset import UNSET
 from codat_commerce_async.policies import CallOptions
 from codat_commerce_async.resources import _arguments
 from codat_commerce_async.resources._creating import create_once

@@ -1,18 +1,46 @@
-"""What a model keeps of an answer beyond its fields, so that nothing is lost."""
+"""What all models have in common: to and from Codat's JSON, and what they keep beyond their fields."""
 
 from collections.abc import Mapping
-from typing import Annotated, TypeAlias
+from enum import Enum
+from typing import Annotated, Final, Literal, TypeAlias
 
 from attrs import field, frozen
 
-__all__ = ["KeepsUnknown", "KeepsUnreadable", "LooseInt"]
+from codat_commerce_async.models._genuine import genuine_annotations
+
+__all__ = ["UNSET", "KeepsUnknown", "KeepsUnreadable", "LooseInt", "Model", "Unset"]
+
+
+class _Unset(Enum):
+    UNSET = "UNSET"
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+Unset: TypeAlias = Literal[_Unset.UNSET]
+UNSET: Final = _Unset.UNSET
+"""What stands for a field that is not sent at all, where None is sent as null."""
 
 LooseInt: TypeAlias = Annotated[int, "or text that begins with it"]
 """A number that Codat also writes as text, like the `"4200,"` of its own examples."""
 
 
+class Model:
+    """The base of everything that Codat sends or accepts."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **arguments: object) -> None:
+        super().__init_subclass__(**arguments)
+        genuine_annotations(cls)
+
+
 @frozen(kw_only=True)
-class KeepsUnreadable:
+class KeepsUnreadable(Model):
     """A model with times in it.
 
     A time is an aware `datetime` where Codat says the zone, a naive one (local to the merchant) where it
