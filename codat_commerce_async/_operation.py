@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Generic, TypeGuard, TypeVar
 from urllib.parse import quote
 
-__all__ = ["Operation", "Repeat"]
+__all__ = ["Operation", "Repeat", "check_id", "is_id"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -76,14 +76,24 @@ class Operation(Generic[T_co]):
         """
         if len(values) != len(self.arguments):
             raise TypeError(f"{self.name} takes {', '.join(self.arguments) or 'no path values'}")
-        return self._template % tuple(map(_segment, self.arguments, values))
+        return self._template % tuple(map(check_id, self.arguments, values))
 
     def company(self, values: tuple[str, ...]) -> str | None:
         """The company that the values speak of, or None."""
         return None if self._company_at is None else values[self._company_at]
 
 
-def _segment(name: str, value: str) -> str:
+def is_id(value: object) -> TypeGuard[str]:
+    """Return whether the value can be an id, that is, one segment of a path."""
+    try:
+        check_id("id", value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def check_id(name: str, value: object) -> str:
+    """Return the value quoted as one segment of a path; raise TypeError or ValueError if it cannot be one."""
     if type(value) is str and _is_plain(value):
         return value
     if not isinstance(value, str):

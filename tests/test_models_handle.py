@@ -9,16 +9,18 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codat_commerce_async._operation import is_id
 from codat_commerce_async.models import SyncHandle
 from tests.strategies import JSON
 
 MOMENTS = st.datetimes(timezones=st.just(UTC))
 TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs"]))
+IDS = st.text(st.characters(exclude_categories=["Cs"])).filter(is_id)
 HANDLES = st.builds(
     SyncHandle,
-    company_id=st.text(st.characters(exclude_categories=["Cs"])),
-    commerce_sync_id=TEXTS,
-    sync_id=TEXTS,
+    company_id=IDS,
+    commerce_sync_id=st.none() | IDS,
+    sync_id=st.none() | IDS,
     requested_at=st.none() | MOMENTS,
     sync_utc=st.none() | MOMENTS | st.datetimes(),
     date_range=st.none() | st.tuples(MOMENTS, MOMENTS),

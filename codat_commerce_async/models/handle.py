@@ -4,13 +4,63 @@ import json
 from datetime import UTC, datetime
 from typing import Self, TypeVar
 
-from attrs import evolve, frozen
+from attrs import Attribute, evolve, field, frozen
+
+from codat_commerce_async._operation import check_id
 
 __all__ = ["SyncHandle"]
 
 T = TypeVar("T")
 
 _VERSION = 1
+
+
+def _check_company(_handle: object, attribute: "Attribute[str]", value: str) -> None:
+    check_id(attribute.name, value)
+
+
+def _check_id(_handle: object, attribute: "Attribute[str | None]", value: str | None) -> None:
+    if value is not None:
+        check_id(attribute.name, value)
+
+
+def _check_key(_handle: object, attribute: "Attribute[str | None]", value: str | None) -> None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{attribute.name} must be a string, not {type(value).__name__}")
+
+
+def _to_utc(name: str, moment: datetime) -> datetime:
+    """Return the aware moment in UTC, as times of one zone compare by the wall clock, which a clock change repeats."""
+    if not isinstance(moment, datetime):
+        raise TypeError(f"{name} must be a datetime, not {type(moment).__name__}")
+    if moment.utcoffset() is None:
+        raise ValueError(f"{name} must have a time zone")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{name} must be within the calendar, in UTC too") from None
+
+
+def _requested_at_in_utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else _to_utc("requested_at", moment)
+
+
+def _sync_utc_in_utc(moment: datetime | None) -> datetime | None:
+    """Return Codat's own time in UTC; one without a zone, or at the end of the calendar, stays as it was sent."""
+    if moment is None or moment.utcoffset() is None:
+        return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return moment
+
+
+def _date_range_in_utc(period: tuple[datetime, datetime] | None) -> tuple[datetime, datetime] | None:
+    if period is None:
+        return None
+    if not isinstance(period, tuple | list) or len(period) != 2:  # noqa: PLR2004 - a start and a finish
+        raise TypeError("date_range must be a pair of datetimes, the start and the finish")
+    return _to_utc("date_range", period[0]), _to_utc("date_range", period[1])
 
 
 @frozen(kw_only=True)
@@ -21,16 +71,18 @@ class SyncHandle:
     either may be unknown yet. `requested_at` is in UTC, by the server's clock where that is known, and None
     for a sync that we did not ask for; `sync_utc` is the time that Codat gave the sync. `date_range` is set
     for a sync of a period. `adopted` is true for a sync that was found at Codat rather than answered to our
-    request.
+    request. Aware times are kept in UTC.
+
+    Raises ValueError or TypeError for an id that cannot be one, and for a time that has no time zone or is none.
     """
 
-    company_id: str
-    commerce_sync_id: str | None = None
-    sync_id: str | None = None
-    requested_at: datetime | None = None
-    sync_utc: datetime | None = None
-    date_range: tuple[datetime, datetime] | None = None
-    idempotency_key: str | None = None
+    company_id: str = field(validator=_check_company)
+    commerce_sync_id: str | None = field(default=None, validator=_check_id)
+    sync_id: str | None = field(default=None, validator=_check_id)
+    requested_at: datetime | None = field(default=None, converter=_requested_at_in_utc)
+    sync_utc: datetime | None = field(default=None, converter=_sync_utc_in_utc)
+    date_range: tuple[datetime, datetime] | None = field(default=None, converter=_date_range_in_utc)
+    idempotency_key: str | None = field(default=None, validator=_check_key)
     adopted: bool = False
 
     def identified(self, sync_id: str) -> Self:
