@@ -28,7 +28,7 @@ headers or bodies.
 """
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidationItem
@@ -68,6 +68,9 @@ class CodatError(Exception):
 
     `call` names the operation it happened in, where there was one.
     """
+
+    fatal_for_run: ClassVar[bool] = False
+    """Whether the error concerns every company: it ends a fan-out. Any other error is one company's outcome."""
 
     def __init__(self, message: str, call: "Call | None" = None, *more: object) -> None:
         # Not by way of OSError's constructor, which stands behind TimeoutError and would take these for its own.
@@ -165,6 +168,8 @@ class BadRequestError(StatusError):
 
 class AuthenticationError(StatusError):
     """401: the API key is wrong."""
+
+    fatal_for_run = True
 
 
 class PaymentRequiredError(StatusError):
@@ -288,13 +293,19 @@ class SyncWaitTimeoutError(CodatError, TimeoutError):
 class JournalError(CodatError):
     """A fan-out's journal cannot be opened, read or written; what was written before is safe."""
 
+    fatal_for_run = True
+
 
 class ClientClosedError(CodatError):
     """The client was closed, before or during the call."""
 
+    fatal_for_run = True
+
 
 class WrongEventLoopError(CodatError, RuntimeError):
     """The client belongs to the event loop that used it first; make one client per loop."""
+
+    fatal_for_run = True
 
 
 class WebhookVerificationError(CodatError):

@@ -126,14 +126,6 @@ async def test_ids_that_cannot_be_do_not_stop_a_journal(tmp_path: Path) -> None:
     assert [outcome.ok for outcome in outcomes] == [False, False, True]
 
 
-async def test_what_is_no_company_ends_the_run() -> None:
-    codat = Codat(1)
-    source: list[object] = [*codat.ids, None]
-    async with codat.client() as client, client.sync.run_many(source) as run:  # type: ignore[arg-type]
-        with pytest.raises(TypeError, match="company ids or SyncRequests, not NoneType"):
-            await run.results()
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"order": "fast"}, "order takes"), ({"most_running": 0}, "most_running takes"), ({"timeout": -1}, "timeout")],

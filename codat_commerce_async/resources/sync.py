@@ -235,8 +235,9 @@ class SyncResource:
         (seconds) bounds the wait for each sync, `most_running` how many run at once. `stop_when` ends the run early,
         by its report. Of `poll` only `interval` counts here: the least time between two looks at one sync.
 
-        A company that fails is an outcome and stops nothing. A wrong key (401), a closed client and a journal that
-        cannot be written end the run, and are raised by the iteration.
+        A company that fails is an outcome and stops nothing, whatever the server sends for it; so is an invalid id, of
+        any type. Errors with `fatal_for_run` end the run, and are raised by the iteration: a wrong key (401), a closed
+        client, and a journal that cannot be written.
         """
         _arguments.check_wait("run_many", timeout, poll, options)
         # With SQLite behind it, this is loaded by whoever fans out.

@@ -1,6 +1,7 @@
 """A fan-out at work: choosing, again and again, what the next request is for, until everything has ended."""
 
 import asyncio
+import logging
 import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -9,15 +10,7 @@ from functools import partial
 from itertools import chain
 from typing import cast
 
-from codat_commerce_async.errors import (
-    AuthenticationError,
-    ClientClosedError,
-    CodatError,
-    JournalError,
-    OutcomeUnknownError,
-    QuotaExhaustedError,
-    WrongEventLoopError,
-)
+from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.policies import CallOptions, LookOptions
@@ -33,6 +26,8 @@ from codat_commerce_async.syncing.waiting import Watcher
 
 __all__ = ["Conductor"]
 
+_logger = logging.getLogger("codat_commerce_async")
+
 # How many requests of a run are under way, or wait at the gate, at once. More would choose too early what comes next.
 _HANDS = 32
 # How many of them may be starts. One that has to be settled, or kept for tomorrow's quota, takes its time, and looks
@@ -42,8 +37,6 @@ _STARTING_HANDS = 24
 _RESERVED = 2
 # How long nothing is sent when the day's quota is spent and nobody says until when.
 _UNSAID_PAUSE = 60.0
-# What concerns not one company but all of them.
-_ENDS_RUN = (AuthenticationError, ClientClosedError, JournalError, WrongEventLoopError)
 # The share of the places that may be taken before they are what starts wait for.
 _CROWDED = 0.9
 
@@ -235,8 +228,8 @@ class Conductor:
             return
         try:
             handle = await self._started(ask)
-        except CodatError as error:
-            await self._not_started(request, error, began)
+        except Exception as error:  # noqa: BLE001 - whatever one company causes is that company's outcome
+            await self._not_started(request, _as_codat_error(request, error), began)
         else:
             self._counts.started += 1
             # Noted or not, it runs.
@@ -261,9 +254,7 @@ class Conductor:
             await self._journal.running(request, handle)
 
     async def _not_started(self, request: SyncRequest, error: CodatError, began: float) -> None:
-        cause = error.__cause__ if isinstance(error, OutcomeUnknownError) else error
-        if isinstance(cause, _ENDS_RUN):
-            raise cause
+        cause = _raise_if_fatal(error)
         if isinstance(cause, QuotaExhaustedError):
             self._hold_back(cause)
             ask = self._starting.pop(request.company_id)
@@ -291,13 +282,13 @@ class Conductor:
             status = await watcher.look()
             if status is None or not status.is_terminal:
                 watcher.check_time()
-        except _ENDS_RUN:
-            raise
         except QuotaExhaustedError as error:
             self._hold_back(error)
             self.cadence.unseen(running, self._api.time(), not_before=self._sends_from)
-        except CodatError as error:
-            await self._end_running(running, None, error)
+        except Exception as error:  # noqa: BLE001 - whatever one company causes is that company's outcome
+            failure = _as_codat_error(running.request, error)
+            _raise_if_fatal(failure)
+            await self._end_running(running, None, failure)
         else:
             if status is not None and status.is_terminal:
                 await self._end_running(running, status, None)
@@ -382,6 +373,24 @@ def _not_begun(request: SyncRequest, error: CodatError, elapsed: float) -> SyncO
     """The outcome of a company that was not started, or not for sure."""
     handle = error.handle if isinstance(error, OutcomeUnknownError) else None
     return SyncOutcome(request=request, handle=handle, status=None, error=error, looks=0, elapsed=elapsed)
+
+
+def _as_codat_error(request: SyncRequest, error: Exception) -> CodatError:
+    """Return the error, or a CodatError caused by it if it is of any other type."""
+    if isinstance(error, CodatError):
+        return error
+    _logger.error("unexpected error for company %s", request.company_id, exc_info=error)
+    unexpected = CodatError(f"unexpected {type(error).__name__}: {error}")
+    unexpected.__cause__ = error
+    return unexpected
+
+
+def _raise_if_fatal(error: CodatError) -> BaseException | None:
+    """Return what caused the error, itself as a rule; raise that if it ends the run."""
+    cause = error.__cause__ if isinstance(error, OutcomeUnknownError) else error
+    if isinstance(cause, CodatError) and cause.fatal_for_run:
+        raise cause
+    return cause
 
 
 def _first_of(group: BaseExceptionGroup) -> BaseException:

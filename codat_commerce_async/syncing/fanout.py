@@ -1,7 +1,7 @@
 """Many syncs at once: each started once, all followed by one rule, every outcome given as it comes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -52,6 +52,8 @@ class SyncRun:
             raise ValueError("order takes 'latency' or 'makespan'")
         if isinstance(companies, str | bytes):
             raise TypeError("companies takes several company ids, not one string")
+        if not isinstance(companies, Iterable | AsyncIterable):
+            raise TypeError(f"companies must be iterable, not {type(companies).__name__}")
         check_count("most_running", most_running)
         self._work = Conductor(
             api,

@@ -3,6 +3,7 @@
 import logging
 from datetime import UTC, datetime, timedelta
 
+from codat_commerce_async._operation import is_id
 from codat_commerce_async.errors import NotFoundError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import CompanySyncStatus, SyncState, SyncStatus
@@ -105,7 +106,8 @@ class Tracker:
         return as_utc(began) < asked - _SKEW
 
     def _learn(self, sync_id: str | None) -> None:
-        if sync_id is not None:
+        # An id that no path can hold would fail every later poll; without it, the newest status identifies the sync.
+        if is_id(sync_id):
             self.handle = self.handle.identified(sync_id)
 
     def _ours(self, status: CompanySyncStatus) -> SyncStatus:

@@ -5,10 +5,10 @@ import logging
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
-from codat_commerce_async._operation import Operation
+from codat_commerce_async._operation import check_id
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing.journal import Entry, Journal
 from codat_commerce_async.syncing.request import SyncRequest
@@ -23,8 +23,8 @@ Companies = Iterable[str | SyncRequest] | AsyncIterable[str | SyncRequest]
 _MOST_HELD = 1000
 # What an error that a journal names leaves open; every other one settles that no sync was started.
 _OPEN_ERRORS = frozenset({"OutcomeUnknownError", "DecodeError", "ClientClosedError"})
-# Only to see whether an id can be a part of a path.
-_ANY = Operation("sync", "GET", "/companies/{companyId}", object)
+# How much of an invalid id is shown as the company of its outcome.
+_LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +108,14 @@ class Intake:
 
     async def read(self, journal: Journal | None) -> None:
         """Read the input to its end, one ahead of need."""
-        async with aclosing(_requests(self._companies)) as requests:
-            async for request in requests:
+        async with aclosing(_items(self._companies)) as items:
+            async for item in items:
                 self._read += 1
-                flaw = _flaw(request)
-                if flaw is not None:
-                    await self._offer(Ask(request, flaw=flaw))
+                ask = _as_ask(item)
+                if ask.flaw is not None:
+                    await self._offer(ask)
                     continue
+                request = ask.request
                 if request in self._resumed:
                     # Taken up before the input came to it.
                     self._resumed.discard(request)
@@ -129,7 +130,7 @@ class Intake:
                     # However many there are, others have their turn.
                     await asyncio.sleep(0)
                 else:
-                    await self._offer(Ask(request) if entry is None else Ask.after(entry))
+                    await self._offer(ask if entry is None else Ask.after(entry))
         self._is_read = True
         self._changed()
 
@@ -199,34 +200,43 @@ class Intake:
         return ask.request if ask is not None else None
 
 
-def _flaw(request: SyncRequest) -> str | None:
-    """Why the company's id can be no part of a path, if so."""
+def _as_ask(item: object) -> Ask:
+    """Return the item of the input as a sync to start; one that is no company has a flaw, and so an outcome."""
+    if not isinstance(item, SyncRequest | str):
+        return Ask(
+            SyncRequest(company_id=_shown(item)),
+            flaw=f"companies takes company ids or SyncRequests, not {type(item).__name__}",
+        )
+    request = item if isinstance(item, SyncRequest) else SyncRequest(company_id=item)
     try:
-        _ANY.fill((request.company_id,))
+        check_id("company_id", request.company_id)
+    except TypeError as error:
+        return Ask(replace(request, company_id=_shown(request.company_id)), flaw=str(error))
     except ValueError as error:
-        return str(error)
-    return None
+        return Ask(request, flaw=str(error))
+    return Ask(request)
 
 
-async def _requests(companies: Companies) -> AsyncGenerator[SyncRequest, None]:
-    """What is asked for, read from the input as it is needed; an async generator is closed in the end."""
-    if not isinstance(companies, AsyncIterable):
-        for company in companies:
-            yield _as_request(company)
-        return
-    source: AsyncIterator[str | SyncRequest] = aiter(companies)
+def _shown(value: object) -> str:
+    """Return the text that an id of a wrong type goes by in its outcome."""
     try:
-        async for company in source:
-            yield _as_request(company)
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - an object whose repr raises is an invalid id like any other
+        text = f"<{type(value).__name__}>"
+    return text[:_LONGEST_SHOWN]
+
+
+async def _items(companies: Companies) -> AsyncGenerator[object, None]:
+    """Yield the input's items as they are needed; an async generator is closed in the end."""
+    if not isinstance(companies, AsyncIterable):
+        for one in companies:
+            yield one
+        return
+    source: AsyncIterator[object] = aiter(companies)
+    try:
+        async for item in source:
+            yield item
     finally:
         # Else it would be closed by the garbage collector, at any time, in a task that nobody knows.
         if isinstance(source, AsyncGenerator):
             await source.aclose()
-
-
-def _as_request(company: str | SyncRequest) -> SyncRequest:
-    if isinstance(company, SyncRequest):
-        return company
-    if isinstance(company, str):
-        return SyncRequest(company_id=company)
-    raise TypeError(f"companies takes company ids or SyncRequests, not {type(company).__name__}")

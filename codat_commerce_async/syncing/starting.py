@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
 from codat_commerce_async._once import Found, once
+from codat_commerce_async._operation import is_id
 from codat_commerce_async.errors import NotFoundError, OutcomeUnknownError, TransportError
 from codat_commerce_async.models.exchange import Answer
 from codat_commerce_async.models.handle import SyncHandle
@@ -129,8 +130,9 @@ class _Start:
     ) -> SyncHandle:
         return SyncHandle(
             company_id=self._request.company_id,
-            commerce_sync_id=commerce_sync_id,
-            sync_id=sync_id,
+            # The sync was started, whatever ids the server sends; one that no path can hold is of no use.
+            commerce_sync_id=commerce_sync_id if is_id(commerce_sync_id) else None,
+            sync_id=sync_id if is_id(sync_id) else None,
             requested_at=requested_at,
             sync_utc=sync_utc,
             date_range=self._request.date_range,

@@ -5,6 +5,7 @@ import math
 from collections.abc import AsyncGenerator, Iterator
 from random import Random
 
+from codat_commerce_async._operation import is_id
 from codat_commerce_async.errors import (
     CodatError,
     ConflictError,
@@ -80,7 +81,7 @@ def raise_if_failed(handle: SyncHandle, status: SyncStatus) -> None:
     if not status.failed:
         return
     said = f": {status.error_message}" if status.error_message else ""
-    if handle.sync_id is None and status.sync_id is not None:
+    if handle.sync_id is None and is_id(status.sync_id):
         handle = handle.identified(status.sync_id)
     raise SyncFailedError(
         f"the sync of company {handle.company_id} failed with {status.sync_status_code}, {status.outcome.value}{said}",
