@@ -7,7 +7,7 @@ import re
 import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
@@ -18,7 +18,10 @@ from codat_commerce_async._version import __version__
 from codat_commerce_async.errors import ClientClosedError, RequestTimeoutError, TransportError
 from codat_commerce_async.policies import Timeouts
 
-__all__ = ["AiohttpTransport", "Credentials", "Reply", "Request", "Transport", "base_url_of"]
+__all__ = ["AiohttpTransport", "Connector", "Credentials", "Reply", "Request", "Session", "Transport", "base_url_of"]
+
+Connector: TypeAlias = aiohttp.BaseConnector
+Session: TypeAlias = aiohttp.ClientSession
 
 # An answer of the API is a few megabytes at the very most; an endless one must not fill the memory.
 MAX_BODY = 64 * 2**20

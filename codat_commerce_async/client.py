@@ -5,35 +5,41 @@ import ssl
 import time
 import warnings
 from collections.abc import Callable
-from functools import cached_property
 from random import Random, SystemRandom
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Generic, Self, TypedDict, TypeVar, Unpack, get_type_hints, overload
 
 from codat_commerce_async._caller import Caller
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter, RateLimiter
+from codat_commerce_async._lazy import LazyModule
 from codat_commerce_async._lifetime import Lifetime
 from codat_commerce_async._observer import Observer
 from codat_commerce_async._operation import Operation
 from codat_commerce_async._request import Query
-from codat_commerce_async._transport import AiohttpTransport, Credentials, Transport, base_url_of
+from codat_commerce_async._transport import AiohttpTransport, Connector, Credentials, Session, Transport, base_url_of
 from codat_commerce_async.hooks import Hooks
 from codat_commerce_async.models.exchange import Answer, RateLimit
 from codat_commerce_async.policies import CallOptions, PollPolicy, Quota, RetryPolicy, Timeouts
 from codat_commerce_async.syncing.hints import Hints
 
 if TYPE_CHECKING:
-    import aiohttp
-
-    from codat_commerce_async.resources.advanced_controls import AdvancedControlsResource
-    from codat_commerce_async.resources.connections import ConnectionsResource
-    from codat_commerce_async.resources.integrations import IntegrationsResource
-    from codat_commerce_async.resources.sync import SyncResource
-    from codat_commerce_async.resources.sync_flow_settings import SyncFlowSettingsResource
+    from codat_commerce_async.resources import advanced_controls as _advanced_controls
+    from codat_commerce_async.resources import connections as _connections
+    from codat_commerce_async.resources import integrations as _integrations
+    from codat_commerce_async.resources import sync as _sync
+    from codat_commerce_async.resources import sync_flow_settings as _sync_flow_settings
+else:
+    # Each resource is loaded by whoever uses it: its models take longer to make than all the rest.
+    _advanced_controls = LazyModule("codat_commerce_async.resources.advanced_controls")
+    _connections = LazyModule("codat_commerce_async.resources.connections")
+    _integrations = LazyModule("codat_commerce_async.resources.integrations")
+    _sync = LazyModule("codat_commerce_async.resources.sync")
+    _sync_flow_settings = LazyModule("codat_commerce_async.resources.sync_flow_settings")
 
 __all__ = ["BASE_URL", "CodatCommerce", "Settings"]
 
 T = TypeVar("T")
+ResourceT = TypeVar("ResourceT")
 
 BASE_URL = "https://api.codat.io"
 
@@ -42,8 +48,8 @@ class Settings(TypedDict, total=False):
     """What a client takes besides its key; `CodatCommerce` says what each is for."""
 
     base_url: str
-    session: "aiohttp.ClientSession | None"
-    connector: "aiohttp.BaseConnector | None"
+    session: Session | None
+    connector: Connector | None
     proxy: str | None
     ssl_context: ssl.SSLContext | None
     trust_env: bool
@@ -56,6 +62,34 @@ class Settings(TypedDict, total=False):
     transport: Transport | None
     wall_clock: Callable[[], float]
     random: Random | None
+
+
+class _Resource(Generic[ResourceT]):
+    """A resource of a client, made when it is first used; on the client's class, the class of the resource.
+
+    The latter is what documentation tools and `unittest.mock.create_autospec` go by.
+    """
+
+    def __init__(self, make: "Callable[[CodatCommerce], ResourceT]") -> None:
+        self.func = make
+        self.__doc__ = make.__doc__
+
+    def __set_name__(self, owner: type[object], name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, client: None, owner: type[object]) -> type[ResourceT]: ...
+
+    @overload
+    def __get__(self, client: "CodatCommerce", owner: type[object]) -> ResourceT: ...
+
+    def __get__(self, client: "CodatCommerce | None", owner: type[object]) -> ResourceT | type[ResourceT]:
+        if client is None:
+            kind: type[ResourceT] = get_type_hints(self.func)["return"]
+            return kind
+        # An attribute of the client's own goes before this descriptor from now on.
+        resource = client.__dict__[self._name] = self.func(client)
+        return resource
 
 
 class CodatCommerce:
@@ -75,8 +109,8 @@ class CodatCommerce:
         *,
         auth_header: str | None = None,
         base_url: str = BASE_URL,
-        session: "aiohttp.ClientSession | None" = None,
-        connector: "aiohttp.BaseConnector | None" = None,
+        session: Session | None = None,
+        connector: Connector | None = None,
         proxy: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = False,
@@ -141,42 +175,30 @@ class CodatCommerce:
             settings["base_url"] = os.environ["CODAT_BASE_URL"]
         return cls(api_key, **settings)
 
-    # Each resource is loaded by whoever uses it: its models take longer to make than all the rest.
-
-    @cached_property
-    def connections(self) -> "ConnectionsResource":
+    @_Resource
+    def connections(self) -> "_connections.ConnectionsResource":
         """What ties companies to their platforms."""
-        from codat_commerce_async.resources.connections import ConnectionsResource  # noqa: PLC0415 - see above
+        return _connections.ConnectionsResource(self._caller)
 
-        return ConnectionsResource(self._caller)
-
-    @cached_property
-    def sync(self) -> "SyncResource":
+    @_Resource
+    def sync(self) -> "_sync.SyncResource":
         """Syncs: ask for them, look at them, see them through to their end."""
-        from codat_commerce_async.resources.sync import SyncResource  # noqa: PLC0415 - see above
+        return _sync.SyncResource(self._caller, self._poll, self._hints)
 
-        return SyncResource(self._caller, self._poll, self._hints)
-
-    @cached_property
-    def integrations(self) -> "IntegrationsResource":
+    @_Resource
+    def integrations(self) -> "_integrations.IntegrationsResource":
         """The platforms that Codat connects to."""
-        from codat_commerce_async.resources.integrations import IntegrationsResource  # noqa: PLC0415 - see above
+        return _integrations.IntegrationsResource(self._caller)
 
-        return IntegrationsResource(self._caller)
-
-    @cached_property
-    def advanced_controls(self) -> "AdvancedControlsResource":
+    @_Resource
+    def advanced_controls(self) -> "_advanced_controls.AdvancedControlsResource":
         """Companies and their configuration."""
-        from codat_commerce_async.resources.advanced_controls import AdvancedControlsResource  # noqa: PLC0415 - see above
+        return _advanced_controls.AdvancedControlsResource(self._caller)
 
-        return AdvancedControlsResource(self._caller)
-
-    @cached_property
-    def sync_flow_settings(self) -> "SyncFlowSettingsResource":
+    @_Resource
+    def sync_flow_settings(self) -> "_sync_flow_settings.SyncFlowSettingsResource":
         """What merchants see in the Sync flow."""
-        from codat_commerce_async.resources.sync_flow_settings import SyncFlowSettingsResource  # noqa: PLC0415 - see above
-
-        return SyncFlowSettingsResource(self._caller)
+        return _sync_flow_settings.SyncFlowSettingsResource(self._caller)
 
     @property
     def rate_limit(self) -> RateLimit | None:
@@ -240,6 +262,8 @@ class CodatCommerce:
         await self.aclose()
 
     def __repr__(self) -> str:
+        if "_lifetime" not in vars(self):
+            return "<CodatCommerce, not yet constructed>"  # a traceback with locals may show it so
         state = "closed" if self.closed else "open"
         return f"<CodatCommerce {self._base_url} {state}>"
 

@@ -30,11 +30,19 @@ headers or bodies.
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from codat_commerce_async._lazy import LazyModule
+
 if TYPE_CHECKING:
-    from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidationItem
-    from codat_commerce_async.models.exchange import Attempt, Call, RateLimit
-    from codat_commerce_async.models.handle import SyncHandle
-    from codat_commerce_async.models.sync import SyncStatus
+    from codat_commerce_async.models import error_message as _error_message
+    from codat_commerce_async.models import exchange as _exchange
+    from codat_commerce_async.models import handle as _handle
+    from codat_commerce_async.models import sync as _sync
+else:
+    # The models import this module, and take longer to load than all the rest of it.
+    _error_message = LazyModule("codat_commerce_async.models.error_message")
+    _exchange = LazyModule("codat_commerce_async.models.exchange")
+    _handle = LazyModule("codat_commerce_async.models.handle")
+    _sync = LazyModule("codat_commerce_async.models.sync")
 
 __all__ = [
     "AuthenticationError",
@@ -72,7 +80,7 @@ class CodatError(Exception):
     fatal_for_run: ClassVar[bool] = False
     """Whether the error concerns every company: it ends a fan-out. Any other error is one company's outcome."""
 
-    def __init__(self, message: str, call: "Call | None" = None, *more: object) -> None:
+    def __init__(self, message: str, call: "_exchange.Call | None" = None, *more: object) -> None:
         # Not by way of OSError's constructor, which stands behind TimeoutError and would take these for its own.
         self.args = (message, call, *more)
         self.message = message
@@ -84,7 +92,7 @@ class CodatError(Exception):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
 
-    def about(self, call: "Call") -> Self:
+    def about(self, call: "_exchange.Call") -> Self:
         """The same error, now saying which call it speaks of."""
         self.call = call
         self.args = (self.args[0], call, *self.args[2:])
@@ -101,7 +109,7 @@ class CodatError(Exception):
         return self.call.idempotency_key if self.call else None
 
     @property
-    def attempts(self) -> "tuple[Attempt, ...]":
+    def attempts(self) -> "tuple[_exchange.Attempt, ...]":
         """What was tried, in order."""
         return self.call.attempts if self.call else ()
 
@@ -116,7 +124,7 @@ class TransportError(CodatError):
     def __init__(
         self,
         message: str,
-        call: "Call | None" = None,
+        call: "_exchange.Call | None" = None,
         sent: bool = True,  # noqa: FBT001, FBT002 - exceptions pickle by positional arguments
         repeatable: bool = True,  # noqa: FBT001, FBT002 - likewise
     ) -> None:
@@ -139,11 +147,11 @@ class StatusError(CodatError):
     def __init__(
         self,
         message: str,
-        call: "Call | None",
+        call: "_exchange.Call | None",
         status: int,
-        error: "ErrorMessage | None" = None,
+        error: "_error_message.ErrorMessage | None" = None,
         retry_after: float | None = None,
-        rate_limit: "RateLimit | None" = None,
+        rate_limit: "_exchange.RateLimit | None" = None,
     ) -> None:
         super().__init__(message, call, status, error, retry_after, rate_limit)
         self.status = status
@@ -157,7 +165,7 @@ class StatusError(CodatError):
         return self.error.correlation_id if self.error else None
 
     @property
-    def validation_errors(self) -> "tuple[ErrorValidationItem, ...]":
+    def validation_errors(self) -> "tuple[_error_message.ErrorValidationItem, ...]":
         """What the validation of the request found wrong."""
         return self.error.validation.errors if self.error and self.error.validation else ()
 
@@ -208,7 +216,7 @@ class DecodeError(CodatError):
     """
 
     def __init__(
-        self, message: str, call: "Call | None" = None, path: str | None = None, status: int | None = None
+        self, message: str, call: "_exchange.Call | None" = None, path: str | None = None, status: int | None = None
     ) -> None:
         super().__init__(message, call, path, status)
         self.path = path
@@ -226,10 +234,10 @@ class OutcomeUnknownError(CodatError):
     def __init__(
         self,
         message: str,
-        call: "Call | None" = None,
+        call: "_exchange.Call | None" = None,
         requested_at: datetime | None = None,
         correlation_id: str | None = None,
-        handle: "SyncHandle | None" = None,
+        handle: "_handle.SyncHandle | None" = None,
         candidates: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message, call, requested_at, correlation_id, handle, candidates)
@@ -250,7 +258,7 @@ class QuotaExhaustedError(CodatError):
     def __init__(
         self,
         message: str,
-        call: "Call | None" = None,
+        call: "_exchange.Call | None" = None,
         reset_at: datetime | None = None,
         retry_after: float | None = None,
     ) -> None:
@@ -262,7 +270,7 @@ class QuotaExhaustedError(CodatError):
 class SyncFailedError(CodatError):
     """The sync ended, and not well; `status` says how."""
 
-    def __init__(self, message: str, handle: "SyncHandle", status: "SyncStatus") -> None:
+    def __init__(self, message: str, handle: "_handle.SyncHandle", status: "_sync.SyncStatus") -> None:
         super().__init__(message, None, handle, status)
         self.handle = handle
         self.status = status
@@ -278,7 +286,12 @@ class SyncWaitTimeoutError(CodatError, TimeoutError):
     """
 
     def __init__(
-        self, message: str, handle: "SyncHandle", last_status: "SyncStatus | None", elapsed: float, looks: int
+        self,
+        message: str,
+        handle: "_handle.SyncHandle",
+        last_status: "_sync.SyncStatus | None",
+        elapsed: float,
+        looks: int,
     ) -> None:
         super().__init__(message, None, handle, last_status, elapsed, looks)
         self.handle = handle

@@ -9,6 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Unpack
 
 from codat_commerce_async._caller import Caller
+from codat_commerce_async._lazy import LazyModule
 from codat_commerce_async._operation import Operation
 from codat_commerce_async._request import check_options
 from codat_commerce_async.models.exchange import Answer
@@ -29,8 +30,12 @@ from codat_commerce_async.syncing.starting import start
 from codat_commerce_async.syncing.waiting import raise_if_failed, wait, watch
 
 if TYPE_CHECKING:
-    from codat_commerce_async.syncing.fanout import Companies, Order, SyncRun
-    from codat_commerce_async.syncing.outcome import RunProgress, StopWhen
+    from codat_commerce_async.syncing import fanout as _fanout
+    from codat_commerce_async.syncing import outcome as _outcome
+else:
+    # With SQLite behind it, this is loaded by whoever fans out.
+    _fanout = LazyModule("codat_commerce_async.syncing.fanout")
+    _outcome = LazyModule("codat_commerce_async.syncing.outcome")
 
 __all__ = ["SyncResource"]
 
@@ -215,17 +220,17 @@ class SyncResource:
 
     def run_many(
         self,
-        companies: "Companies",
+        companies: "_fanout.Companies",
         *,
-        order: "Order" = "makespan",
+        order: "_fanout.Order" = "makespan",
         journal: str | Path | None = None,
         timeout: float | None = _WAIT,
         most_running: int | None = None,
-        stop_when: "StopWhen | None" = None,
-        on_progress: "Callable[[RunProgress], None] | None" = None,
+        stop_when: "_outcome.StopWhen | None" = None,
+        on_progress: "Callable[[_outcome.RunProgress], None] | None" = None,
         poll: PollPolicy | None = None,
         **options: Unpack[LookOptions],
-    ) -> "SyncRun":
+    ) -> "_fanout.SyncRun":
         """A fan-out that starts a sync of every company once, and follows them all to their ends.
 
         Use it with `async with`, and iterate over it for a `SyncOutcome` per company as it comes. `companies` are ids,
@@ -240,10 +245,7 @@ class SyncResource:
         client, and a journal that cannot be written.
         """
         _arguments.check_wait("run_many", timeout, poll, options)
-        # With SQLite behind it, this is loaded by whoever fans out.
-        from codat_commerce_async.syncing.fanout import SyncRun  # noqa: PLC0415
-
-        return SyncRun(
+        return _fanout.SyncRun(
             self._api,
             companies,
             order=order,

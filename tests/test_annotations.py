@@ -1,0 +1,112 @@
+"""Annotations can be resolved at run time, as dependency injection frameworks, mocks and documentation tools do."""
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+import traceback
+import typing
+from collections.abc import Iterator
+from unittest.mock import AsyncMock, create_autospec
+
+import pytest
+
+import codat_commerce_async
+from codat_commerce_async import CodatCommerce
+from codat_commerce_async._lazy import LazyModule
+from codat_commerce_async.client import Settings
+from codat_commerce_async.resources.connections import ConnectionsResource
+from codat_commerce_async.resources.sync import SyncResource
+
+RESOURCES = ("advanced_controls", "connections", "integrations", "sync", "sync_flow_settings")
+
+
+def modules() -> Iterator[str]:
+    """Every module of the package that can be imported without running a program."""
+    for found in pkgutil.walk_packages(codat_commerce_async.__path__, f"{codat_commerce_async.__name__}."):
+        if not found.name.endswith("__main__"):
+            yield found.name
+
+
+def public(name: str) -> bool:
+    return not name.startswith("_") or (name.startswith("__") and name.endswith("__"))
+
+
+def functions_of(kind: type) -> Iterator[object]:
+    """The functions that a class defines, below what decorators made of them."""
+    for name, member in vars(kind).items():
+        wrapped = (getattr(member, each, None) for each in ("__func__", "fget", "func"))
+        function = next((each for each in wrapped if each is not None), member)
+        if public(name) and inspect.isfunction(function):
+            yield function
+
+
+def public_callables(module: str) -> Iterator[object]:
+    for name, value in vars(importlib.import_module(module)).items():
+        if public(name) and callable(value) and getattr(value, "__module__", None) == module:
+            yield value
+            if inspect.isclass(value):
+                yield from functions_of(value)
+
+
+@pytest.mark.parametrize("module", [*modules()])
+def test_the_type_hints_of_everything_public_resolve(module: str) -> None:
+    for each in public_callables(module):
+        typing.get_type_hints(each)
+
+
+def test_what_the_clients_hints_name_are_the_classes_themselves() -> None:
+    hints = typing.get_type_hints(CodatCommerce.__init__)
+    assert {each.__name__ for each in typing.get_args(hints["session"])} == {"ClientSession", "NoneType"}
+    assert hints["session"] == typing.get_type_hints(Settings)["session"]
+    assert typing.get_type_hints(SyncResource.run_many)["return"] is codat_commerce_async.SyncRun
+    assert typing.get_type_hints(codat_commerce_async.SyncFailedError.__init__)["handle"] is (
+        codat_commerce_async.SyncHandle
+    )
+
+
+def test_naming_a_type_loads_nothing() -> None:
+    program = (
+        "import sys; from codat_commerce_async import CodatCommerce, errors; CodatCommerce('key'); "
+        "print(*(name for name in sys.modules if name.startswith('codat_commerce_async.')))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()  # noqa: S603 - this interpreter
+    assert "codat_commerce_async.client" in loaded
+    assert [name for name in loaded if ".resources." in name or name.endswith((".models.sync", ".fanout"))] == []
+
+
+def test_a_lazy_module_has_the_attributes_of_the_module_and_no_others() -> None:
+    lazy = LazyModule("math")
+    assert lazy.floor is importlib.import_module("math").floor
+    assert not hasattr(lazy, "flour")
+    assert repr(lazy) == "<lazy module 'math'>"
+
+
+def test_a_resource_belongs_to_its_client_and_is_made_once() -> None:
+    codat = CodatCommerce("key")
+    for name in RESOURCES:
+        assert getattr(codat, name) is getattr(codat, name)
+        assert type(getattr(codat, name)) is getattr(CodatCommerce, name)
+    assert codat.sync is not CodatCommerce("key").sync
+
+
+async def test_a_mock_made_from_the_client_has_its_resources() -> None:
+    for codat in (create_autospec(CodatCommerce, instance=True), create_autospec(CodatCommerce)("key")):
+        assert isinstance(codat.sync.run, AsyncMock)
+        codat.sync.run.return_value = "a status"
+        assert await codat.sync.run("company", timeout=1.0) == "a status"
+        codat.connections.list("company", page=1)
+        with pytest.raises(TypeError):
+            codat.connections.list()
+        with pytest.raises(AttributeError):
+            codat.sync.rum("company")
+        assert isinstance(codat.connections, ConnectionsResource)
+
+
+def test_a_client_that_was_never_constructed_can_be_shown() -> None:
+    assert repr(CodatCommerce.__new__(CodatCommerce)) == "<CodatCommerce, not yet constructed>"
+    with pytest.raises(ValueError, match="api_key") as caught:
+        CodatCommerce("")
+    shown = [repr(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(caught.tb)]
+    assert "<CodatCommerce https://api.codat.io open>" in shown or "<CodatCommerce, not yet constructed>" in shown
