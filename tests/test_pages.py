@@ -1,3 +1,9 @@
+import asyncio
+import gc
+import inspect
+from collections.abc import Coroutine
+from contextlib import aclosing
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,7 +11,7 @@ from hypothesis import strategies as st
 from codat_commerce_async import DecodeError, NotFoundError
 from codat_commerce_async._transport import Reply, Request
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
-from tests.support.scripted import client_of, reply
+from tests.support.scripted import client_of, forever, reply
 
 
 def page(*ids: str, following: str | None = None) -> Reply:
@@ -173,3 +179,88 @@ async def test_companies_and_integrations_page_likewise() -> None:
     codat, transport = client_of(reply(200, {"results": [{"key": "gbol", "name": "Xero"}]}))
     assert [one.name async for one in codat.integrations.list(page_size=5000)] == ["Xero"]
     assert [sent.target for sent in transport.sent] == ["/config/integrations?pageSize=5000"]
+
+
+async def test_a_task_can_be_made_of_a_listing() -> None:
+    codat, transport = client_of(*[page("1")] * 3)
+    task = asyncio.create_task(codat.connections.list("c"))
+    assert [one.id for one in (await task).results] == ["1"]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(codat.connections.list("c")), group.create_task(codat.connections.list("d"))]
+    assert [one.id for each in tasks for one in each.result().results] == ["1", "1"]
+    assert len(transport.sent) == 3
+
+
+async def test_tasks_of_one_listing_each_fetch_it() -> None:
+    async def answer(request: Request) -> Reply:
+        await asyncio.sleep(0)
+        return page("1")
+
+    codat, transport = client_of(*[answer] * 4)
+    listing = codat.connections.list("c")
+    first, second = asyncio.create_task(listing), asyncio.create_task(listing)
+    assert [len((await each).results) for each in (first, second)] == [1, 1]
+    assert len((await asyncio.create_task(listing)).results) == len((await listing).results) == 1
+    assert len(transport.sent) == 4
+
+
+async def test_a_task_of_a_listing_raises_what_the_call_raises_and_can_be_cancelled() -> None:
+    codat, _ = client_of(reply(404), forever)
+    listing = codat.connections.list("c")
+    with pytest.raises(NotFoundError):
+        await asyncio.create_task(listing)
+    waiting, unstarted = asyncio.create_task(listing), asyncio.create_task(codat.connections.list("c"))
+    unstarted.cancel()
+    await asyncio.sleep(0)
+    waiting.cancel()
+    for task in (waiting, unstarted):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_a_listing_that_is_never_used_is_no_matter() -> None:
+    codat, transport = client_of()
+    codat.connections.list("c")
+    codat.connections.list("c").close()
+    codat.advanced_controls.list_companies()
+    gc.collect()  # a coroutine that was never awaited would warn, and so fail this
+    assert transport.sent == []
+
+
+async def test_throwing_into_a_listing_ends_it() -> None:
+    codat, _ = client_of(page("1"))
+    listing = codat.connections.list("c")
+    with pytest.raises(ValueError, match="given"):
+        listing.throw(ValueError("given"))
+    with pytest.raises(ValueError, match="given"):
+        listing.throw(ValueError, ValueError("given"))
+    with pytest.raises(ValueError, match="given"):
+        listing.throw(ValueError, "given")
+    assert len((await listing).results) == 1
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["items", "pages"])
+async def test_an_iteration_that_is_left_early_can_be_closed(*, whole: bool) -> None:
+    codat, transport = client_of(page("1", "2", following=NEXT.format(2)), page("3"))
+    listing = codat.connections.list("c")
+    seen: list[object] = []
+    if whole:
+        async with aclosing(listing.pages()) as pages:
+            async for one in pages:
+                seen.append(one)
+                break
+    else:
+        async with aclosing(listing) as items:
+            iterating = aiter(items)
+            seen.append(await anext(iterating))
+        with pytest.raises(StopAsyncIteration):
+            await anext(iterating)
+    assert (len(seen), len(transport.sent)) == (1, 1)
+
+
+def test_a_listing_is_a_coroutine_to_whoever_checks() -> None:
+    codat, _ = client_of()
+    listing = codat.connections.list("c")
+    assert isinstance(listing, Coroutine)
+    assert asyncio.iscoroutine(listing)
+    assert inspect.isawaitable(listing)
