@@ -5,16 +5,19 @@ import gc
 import logging
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any, Unpack
 
+import aiohttp
 import pytest
 from opentelemetry import baggage, context, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
 from opentelemetry.metrics import NoOpHistogram, NoOpMeter, NoOpMeterProvider
+from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
@@ -28,6 +31,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler, SamplingResult
 from opentelemetry.trace import NoOpTracerProvider, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from codat_commerce_async import (
     ClientClosedError,
@@ -703,6 +707,73 @@ async def test_telemetry_that_breaks_harms_no_call(breaking: Breaking, caplog: p
     if propagator is not None:
         assert len(telemetry.spans) == 3
         assert set(telemetry.counts("http.client.active_requests").values()) == {0}
+
+
+@pytest.fixture
+def instrumented(telemetry: Telemetry) -> Iterator[None]:
+    """OpenTelemetry's own instrumentation of aiohttp, for every session of the process."""
+    instrumentor = AioHttpClientInstrumentor()
+    instrumentor.instrument(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
+    yield
+    instrumentor.uninstrument()
+
+
+CONTEXT = CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()])
+
+
+@pytest.mark.usefixtures("instrumented")
+@pytest.mark.parametrize("borrowed", [False, True])
+async def test_beside_the_instrumentation_of_aiohttp_a_request_is_one_client_span(
+    telemetry: Telemetry, *, borrowed: bool
+) -> None:
+    token = context.attach(baggage.set_baggage("user", "ada"))
+    try:
+        async with AsyncExitStack() as stack:
+            session = await stack.enter_async_context(aiohttp.ClientSession()) if borrowed else None
+            settings: Settings = {"hooks": telemetry.hooks(), "session": session}
+            codat, server = await stack.enter_async_context(playing(CLOSE_WITHOUT_ANSWER, Reply.json([1]), **settings))
+            assert await codat.call(GET, COMPANY) == [1]
+    finally:
+        context.detach(token)
+    assert [span.name for span in telemetry.requests] == [f"GET {PATH}"] * 2
+    assert COMPANY not in everything(telemetry)
+    measured = telemetry.durations("http.client.request.duration").values()
+    assert sum(point.count for point in measured) == 2
+    assert [request.header("baggage") for request in server.requests] == [None, None]
+
+
+@pytest.mark.usefixtures("instrumented")
+async def test_other_requests_of_the_task_are_instrumented_as_before(telemetry: Telemetry) -> None:
+    async with (
+        playing(Reply.json([1]), hooks=telemetry.hooks()) as (codat, server),
+        WireServer([Reply()]) as other,
+        aiohttp.ClientSession() as session,
+    ):
+        await codat.call(GET, COMPANY)
+        await (await session.get(other.url)).read()
+        del server
+    assert [span.name for span in telemetry.requests] == [f"GET {PATH}", "GET"]
+
+
+@pytest.mark.usefixtures("instrumented")
+async def test_a_propagator_that_is_configured_sends_baggage_beside_the_instrumentation(telemetry: Telemetry) -> None:
+    token = context.attach(baggage.set_baggage("user", "ada"))
+    try:
+        async with playing(Reply.json([1]), hooks=telemetry.hooks(propagator=CONTEXT)) as (codat, server):
+            await codat.call(GET, COMPANY)
+    finally:
+        context.detach(token)
+    [request] = server.requests
+    assert request.header("baggage") == "user=ada"
+    assert traced(request.header("traceparent"))[1] == id_of(telemetry.requests[0])
+
+
+def test_the_instrumentation_package_may_be_missing() -> None:
+    program = (
+        "import sys; sys.modules['opentelemetry.instrumentation'] = None; "
+        "from codat_commerce_async.contrib.otel import telemetry_hooks; telemetry_hooks(); print('fine')"
+    )
+    assert run(program).stdout == "fine\n"
 
 
 async def test_closed_clients_make_no_spans(telemetry: Telemetry) -> None:

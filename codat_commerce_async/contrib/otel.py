@@ -8,6 +8,7 @@ Needs the extra `otel`. https://opentelemetry.io/docs/specs/semconv/http/
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache, partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -25,6 +26,14 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "telemetry needs an extra: pip install 'codat-commerce-async[otel]'", name=error.name
     ) from error
+
+try:
+    from opentelemetry.instrumentation.utils import suppress_http_instrumentation
+except ModuleNotFoundError:
+    # Without that package no HTTP client is instrumented.
+    _no_instrumentation: Callable[[], AbstractContextManager[None]] = nullcontext
+else:
+    _no_instrumentation = suppress_http_instrumentation
 
 __all__ = ["telemetry_hooks"]
 
@@ -56,6 +65,8 @@ def telemetry_hooks(
     `record_company_id` puts `codat.company_id` on the spans. Metrics: `http.client.request.duration`,
     `http.client.active_requests`, and of our own `codat.client.call.duration`, `codat.client.quota.wait`,
     `codat.client.retries` and `codat.client.pauses`.
+
+    OpenTelemetry's own instrumentation of aiohttp records nothing of these requests, so that each is one CLIENT span.
 
     What is not given is OpenTelemetry's global one. The global propagator's headers go out without baggage, which is
     nobody else's business; a `propagator` of your own gets all of the context.
@@ -152,14 +163,18 @@ class _Instruments:
 
 
 class _Block:
-    """A span that is current from its start to its end; times are in nanoseconds since the epoch."""
+    """A span that is current from its start to its end; times are in nanoseconds since the epoch.
+
+    A CLIENT span stands for the request itself, so an instrumented aiohttp makes no other of it.
+    """
 
     __slots__ = ("_token", "context", "span", "start")
 
-    def __init__(self, span: Span, parent: Context, start: int) -> None:
+    def __init__(self, span: Span, kind: SpanKind, parent: Context, start: int) -> None:
         self.span = span
         self.start = start
-        self.context = trace.set_span_in_context(span, parent)
+        around = trace.set_span_in_context(span, parent)
+        self.context = _suppressed(around) if kind is SpanKind.CLIENT else around
         self._token = context.attach(self.context)
 
     def end(self, elapsed: float, came_to: Attributes) -> None:
@@ -171,6 +186,16 @@ class _Block:
         # A forgotten call may be ended by the garbage collector, in the midst of something else.
         if context.get_current() is self.context:
             context.detach(self._token)
+
+
+def _suppressed(within: Context) -> Context:
+    """The context in which instrumented HTTP clients record nothing."""
+    token = context.attach(within)
+    try:
+        with _no_instrumentation():
+            return context.get_current()
+    finally:
+        context.detach(token)
 
 
 class _Call:
@@ -259,7 +284,7 @@ class _Telemetry:
             call.block.end(event.elapsed, {"codat.attempts": event.attempts, **failure})
 
     def _block(self, name: str, kind: SpanKind, attributes: Attributes, within: Context, start: int) -> _Block:
-        return _Block(self._tracer.start_span(name, within, kind, attributes, start_time=start), within, start)
+        return _Block(self._tracer.start_span(name, within, kind, attributes, start_time=start), kind, within, start)
 
 
 def _came_to(event: RequestEnded) -> Attributes:
