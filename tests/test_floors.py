@@ -15,7 +15,6 @@ PACKAGE = Path(__file__).parents[1] / "codat_commerce_async"
 # A package's line speaks for all of its modules. The empty name is the package's own face, which repeats
 # names of every floor up to the client.
 FLOORS = {
-    "_clock": 0,
     "_numbers": 0,
     "_lazy": 0,
     "_operation": 0,
@@ -25,7 +24,6 @@ FLOORS = {
     "models": 0,
     "policies": 0,
     "_codec": 1,
-    "_core": 1,
     "_core": 1,
     "_headers": 1,
     "_lifetime": 1,
