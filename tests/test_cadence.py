@@ -149,7 +149,40 @@ def test_a_hint_during_a_look_makes_one_more_and_no_second_beside_it() -> None:
     order.hint(0, now)
     assert order.take_due(now + 100.0) is None
     order.still_running(0, now + 0.5)
-    assert order.take_due(now + 0.5) == 0
+    assert order.take_due(now + 0.5) is None
+    assert order.next_time() == now + 0.5 + GAP
+    assert order.take_due(now + 0.5 + GAP) == 0
+
+
+def test_hints_keep_the_gap_between_two_looks() -> None:
+    order = cadence()
+    order.set_price(1e6, 0.0)
+    order.add(0, 0.0, 0.0)
+    now, looks = 0.0, []
+    while now < 20.0:
+        order.hint(0, now)
+        if order.take_due(now) == 0:
+            looks.append(now)
+            order.still_running(0, now)
+        now += 0.02
+    assert 9 <= len(looks) <= 11
+    assert all(later - sooner >= GAP for sooner, later in pairwise(looks))
+    # The last hint of them all is followed by a look.
+    assert order.next_time() <= now + GAP
+
+
+def test_a_hinted_look_that_found_out_nothing_is_made_again() -> None:
+    order = cadence()
+    order.set_price(1e6, 0.0)
+    order.add(0, 0.0, 0.0)
+    order.hint(0, 0.0)
+    for now in (0.0, GAP, 2 * GAP):
+        assert order.next_time() == now
+        assert order.take_due(now) == 0
+        order.unseen(0, now)
+    assert order.take_due(3 * GAP) == 0
+    order.still_running(0, 3 * GAP)
+    assert order.next_time() > 100.0
 
 
 def test_a_hint_is_no_reason_to_come_earlier_than_the_server_asked() -> None:

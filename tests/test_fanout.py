@@ -458,6 +458,34 @@ async def test_a_hint_jumps_the_queue() -> None:
         await reading
 
 
+async def test_fifty_notifications_a_second_keep_the_poll_interval() -> None:
+    codat = Codat(1, durations=lambda chance: 20.0)
+
+    async def notify() -> None:
+        while True:
+            await asyncio.sleep(0.02)
+            client.sync.hint(codat.ids[0])
+
+    async with codat.client() as client, client.sync.run_many(codat.ids) as run:
+        notifying = asyncio.create_task(notify())
+        (outcome,) = await run.results()
+        notifying.cancel()
+    assert outcome.ok
+    assert outcome.looks <= 11
+    assert codat.requests <= 12
+
+
+async def test_the_last_notification_reaches_a_sync_that_is_being_started() -> None:
+    # Its webhook is here before the response to its start.
+    codat = Codat(1, durations=lambda chance: 0.05)
+    async with codat.client() as client, client.sync.run_many(codat.ids) as run:
+        await asyncio.sleep(0.15)
+        client.sync.hint(codat.ids[0])
+        (outcome,) = await run.results()
+    assert (outcome.ok, outcome.looks) == (True, 1)
+    assert outcome.elapsed < 3 * 0.3
+
+
 async def test_hints_at_any_moment_do_no_harm() -> None:
     codat, chance = Codat(30), Random(5)
 

@@ -11,7 +11,8 @@ pytestmark = pytest.mark.virtual_time
 
 async def sleepers(hints: Hints, *company_ids: str) -> list[asyncio.Task[float]]:
     async def sleep(company_id: str) -> float:
-        await hints.sleep(company_id, 30.0)
+        with hints.subscribed(company_id) as subscription:
+            await subscription.sleep(30.0)
         return asyncio.get_running_loop().time()
 
     tasks = [asyncio.create_task(sleep(company_id)) for company_id in company_ids]
@@ -45,7 +46,6 @@ async def test_one_that_was_cancelled_or_slept_enough_is_forgotten() -> None:
     cancelled.cancel()
     await finished
     assert hints.give("a") == 0
-    assert hints._waiting == {}
 
 
 async def test_a_sleep_that_a_hint_has_ended_leaves_no_timer() -> None:
@@ -59,8 +59,31 @@ async def test_a_sleep_that_a_hint_has_ended_leaves_no_timer() -> None:
 
 async def test_a_hint_at_the_very_end_of_the_sleep_does_no_harm() -> None:
     hints = Hints()
-    task = asyncio.create_task(hints.sleep("a", 5.0))
-    await asyncio.sleep(0)
-    asyncio.get_running_loop().call_at(5.0, hints.give, "a")
-    await task
+    with hints.subscribed("a") as subscription:
+        task = asyncio.create_task(subscription.sleep(5.0))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_at(5.0, hints.give, "a")
+        await task
     assert asyncio.get_running_loop().time() == 5.0
+
+
+async def test_a_notification_before_the_sleep_is_not_lost() -> None:
+    hints = Hints()
+    with hints.subscribed("a") as subscription:
+        assert (hints.give("a"), hints.give("a")) == (1, 0)
+        await subscription.sleep(30.0)
+        assert asyncio.get_running_loop().time() == 0.0
+        assert (subscription.take(), subscription.take()) == (True, False)
+        await subscription.sleep(30.0)
+    assert asyncio.get_running_loop().time() == 30.0
+
+
+async def test_a_subscriber_that_comes_while_another_leaves_is_notified() -> None:
+    hints = Hints()
+    with hints.subscribed("a"):
+        pass
+    with hints.subscribed("a") as later:
+        with hints.subscribed("a"):
+            pass
+        assert hints.give("a") == 1
+        assert later.take()

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -13,7 +13,7 @@ import pytest
 
 from codat_commerce_async import CodatCommerce
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter
-from codat_commerce_async._transport import Reply
+from codat_commerce_async._transport import Reply, Request
 from codat_commerce_async.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -36,6 +36,8 @@ from tests.support.scripted import ScriptedTransport, Step, client_of, failing, 
 
 pytestmark = pytest.mark.virtual_time
 
+# Every 1,000 s, after two polls that are 2 s apart.
+RARELY = PollPolicy(initial_delay=1.0, interval=2.0, factor=500.0, max_interval=1000.0, jitter=0.0)
 STEADY = PollPolicy(initial_delay=1.0, interval=2.0, factor=2.0, max_interval=20.0, jitter=0.0)
 FAILURES = {
     4000: Meaning.CONFIGURATION_ERROR,
@@ -414,7 +416,7 @@ async def test_several_that_it_can_be_end_the_wait_with_their_names() -> None:
 
 
 async def test_a_hint_makes_it_look_at_once() -> None:
-    codat = Codat(poll=PollPolicy(initial_delay=1.0, interval=1000.0, max_interval=1000.0))
+    codat = Codat(poll=RARELY)
     handle = await codat.start(takes=30.0)
     asyncio.get_running_loop().call_later(40.0, codat.sync.hint, codat.company_id)
     assert (await codat.sync.wait(handle)).succeeded
@@ -422,13 +424,82 @@ async def test_a_hint_makes_it_look_at_once() -> None:
 
 
 async def test_a_hint_does_not_make_it_come_earlier_than_the_server_asked() -> None:
-    client, wire = scripted(reply(503, {}, {"Retry-After": "50"}), status(2000))
+    client, wire = scripted(status(), reply(503, {}, {"Retry-After": "50"}), status(2000), poll=RARELY)
     asyncio.get_running_loop().call_later(20.0, client.sync.hint, "c")
-    assert (
-        await client.sync.wait(young(), poll=PollPolicy(interval=1000.0, max_interval=1000.0, jitter=0.0))
-    ).succeeded
+    assert (await client.sync.wait(young())).succeeded
     # Once the server may be asked it is, on account of the hint.
-    assert [sent.at for sent in wire.sent] == [1.0, 51.0]
+    assert [sent.at for sent in wire.sent] == [1.0, 3.0, 53.0]
+
+
+async def notify_often(client: CodatCommerce, company_id: str, *, until: float, every: float = 0.02) -> None:
+    while now() < until:
+        client.sync.hint(company_id)
+        await asyncio.sleep(every)
+
+
+@pytest.mark.parametrize("method", ["wait", "watch"])
+async def test_notifications_keep_the_poll_interval_and_the_last_one_is_not_lost(method: str) -> None:
+    client, wire = scripted(status(), poll=RARELY)
+    notifying = asyncio.create_task(notify_often(client, "c", until=20.0))
+    if method == "wait":
+        waiting: asyncio.Future[object] = asyncio.ensure_future(client.sync.wait(young(), timeout=500.0))
+    else:
+        waiting = asyncio.ensure_future(anext(client.sync.watch(young(), timeout=500.0)))
+        await waiting
+        waiting = asyncio.ensure_future(collect(client.sync.watch(young(), timeout=500.0)))
+    await notifying
+    polls = [sent.at for sent in wire.sent if sent.at <= 20.0]
+    await asyncio.sleep(100.0)
+    after = [sent.at for sent in wire.sent if sent.at > 20.0]
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+    assert 9 <= len(polls) <= 12
+    assert all(later - sooner >= RARELY.interval - 1e-9 for sooner, later in itertools.pairwise(polls[1:]))
+    # Once for the last of a thousand, and then not until the regular time.
+    assert len(after) == 1
+    assert after[0] < 20.0 + RARELY.interval + 0.1
+
+
+async def collect(watch: AsyncGenerator[object, None]) -> None:
+    async for _ in watch:
+        pass
+
+
+async def test_a_notification_during_a_poll_is_followed_by_another_poll() -> None:
+    async def slowly(request: Request) -> Reply:
+        await asyncio.sleep(5.0)
+        return status()
+
+    client, wire = scripted(status(), slowly, status(2000), poll=RARELY)
+    asyncio.get_running_loop().call_later(4.0, client.sync.hint, "c")
+    assert (await client.sync.wait(young())).succeeded
+    # From 3 to 8 a poll was under way, which may have been answered before the notification was meant.
+    assert [sent.at for sent in wire.sent] == [1.0, 3.0, 10.0]
+
+
+async def test_a_notification_between_two_changes_of_a_watch_is_not_lost() -> None:
+    client, wire = scripted(status(text="Started"), status(text="Syncing"), status(2000), poll=RARELY)
+    async with aclosing(client.sync.watch(young())) as changes:
+        await anext(changes)
+        await anext(changes)
+        client.sync.hint("c")
+        await asyncio.sleep(0.5)
+        assert (await anext(changes)).succeeded
+    assert [sent.at for sent in wire.sent] == [1.0, 3.0, 5.0]
+
+
+async def test_a_notified_poll_that_fails_is_repeated_after_the_interval() -> None:
+    client, wire = scripted(status(), status(), reply(503), reply(503), status(2000), poll=RARELY)
+    asyncio.get_running_loop().call_later(10.0, client.sync.hint, "c")
+    assert (await client.sync.wait(young())).succeeded
+    assert [sent.at for sent in wire.sent] == [1.0, 3.0, 10.0, 12.0, 14.0]
+
+
+async def test_a_notification_for_which_nobody_waits_any_more_is_for_nobody() -> None:
+    client, _ = scripted(status(2000))
+    assert client.sync.hint("c") == 0
+    await client.sync.wait(young())
+    assert client.sync.hint("c") == 0
 
 
 @pytest.mark.parametrize("after", [0.5, 1.05, 2.0, 100.0])
@@ -479,7 +550,7 @@ async def nothing_is_held(codat: Codat) -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
     gate = codat.client._caller.rate_limiter
     assert (gate.in_flight, gate.waiting, gate._reserved) == (0, 0, 0)  # type: ignore[attr-defined]
-    assert codat.sync._hints._waiting == {}
+    assert codat.sync.hint(codat.company_id) == 0
 
 
 async def test_a_running_wait_keeps_new_work_from_taking_its_last_requests() -> None:

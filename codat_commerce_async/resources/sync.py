@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from random import Random
@@ -24,7 +24,7 @@ from codat_commerce_async.models.sync import (
 )
 from codat_commerce_async.policies import CallOptions, LookOptions, PollPolicy
 from codat_commerce_async.resources import _arguments
-from codat_commerce_async.syncing.hints import Hints
+from codat_commerce_async.syncing.hints import Hints, Subscription
 from codat_commerce_async.syncing.request import SyncRequest
 from codat_commerce_async.syncing.starting import start
 from codat_commerce_async.syncing.waiting import raise_if_failed, wait, watch
@@ -259,10 +259,11 @@ class SyncResource:
         )
 
     def hint(self, company_id: str) -> int:
-        """Make whoever waits for a sync of the company look at once; tells how many did.
+        """Make whoever waits for a sync of the company poll soon; return how many were not about to.
 
         For webhooks: no event announces the end of a sync, but a `read.completed` or a `*.write.*` of the company makes
-        it worth a look.
+        it worth a poll. However many notifications there are, two polls of one sync are `PollPolicy.interval` apart,
+        and the last notification is followed by a poll.
         """
         return self._hints.give(company_id)
 
@@ -305,9 +306,12 @@ class _Api:
     async def sleep(self, seconds: float) -> None:
         await self._caller.lifetime.sleep(seconds)
 
-    async def sleep_unless_hinted(self, company_id: str, seconds: float) -> None:
+    def hints_of(self, company_id: str) -> AbstractContextManager[Subscription]:
+        return self._hints.subscribed(company_id)
+
+    async def sleep_unless_hinted(self, hints: Subscription, seconds: float) -> None:
         async with self._caller.lifetime.scope():
-            await self._hints.sleep(company_id, seconds)
+            await hints.sleep(seconds)
 
     @property
     def spacing(self) -> float:

@@ -1,7 +1,7 @@
 """What the work with syncs needs of the world: a few calls, the time, and chance."""
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
 from random import Random
 from typing import Protocol
@@ -9,6 +9,7 @@ from typing import Protocol
 from codat_commerce_async.models.exchange import Answer
 from codat_commerce_async.models.sync import CompanySyncStatus, SyncStatus, SyncSummary
 from codat_commerce_async.policies import CallOptions
+from codat_commerce_async.syncing.hints import Subscription
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["SyncApi"]
@@ -42,8 +43,12 @@ class SyncApi(Protocol):
         """Let time pass; raises ClientClosedError when the client is closed meanwhile."""
         ...
 
-    async def sleep_unless_hinted(self, company_id: str, seconds: float) -> None:
-        """Let time pass, less of it when there is a hint that something happened at the company."""
+    def hints_of(self, company_id: str) -> AbstractContextManager[Subscription]:
+        """Return a context manager that subscribes to the company's notifications."""
+        ...
+
+    async def sleep_unless_hinted(self, hints: Subscription, seconds: float) -> None:
+        """Let time pass, less of it when a notification is pending."""
         ...
 
     @property

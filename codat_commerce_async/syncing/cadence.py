@@ -169,7 +169,19 @@ def _crossing(last: float, age: float, ahead: float, hazard: float, rate: float,
 class _Entry(Generic[T]):
     """One running sync, and its place in the order of looks."""
 
-    __slots__ = ("age", "deadline", "due", "floor", "hinted", "item", "rest_until", "started", "ticket")
+    __slots__ = (
+        "age",
+        "deadline",
+        "due",
+        "floor",
+        "hinted",
+        "item",
+        "looked_at",
+        "rest_until",
+        "started",
+        "ticket",
+        "was_hinted",
+    )
 
     def __init__(self, item: T, started: float, deadline: float, rest_until: float) -> None:
         self.item = item
@@ -178,7 +190,9 @@ class _Entry(Generic[T]):
         self.rest_until = rest_until
         self.floor = 0.0
         self.age = 0.0  # at the last look
+        self.looked_at = -math.inf
         self.hinted = False
+        self.was_hinted = False  # and is being looked at for it
         self.due = 0.0
         self.ticket = 0  # 0 while it is being looked at
 
@@ -208,7 +222,7 @@ class Cadence(Generic[T]):
         """Follow a sync that started then; it is looked at by its deadline, whatever else is due."""
         entry = _Entry(item, started, deadline, now + self._spread(min(self._gap, 1.0)))
         self._entries[item] = entry
-        self._place(entry)
+        self._place(entry, self._due(entry))
 
     def still_running(self, item: T, now: float, *, not_before: float = 0.0) -> None:
         """Note that a look found the sync running; `not_before` puts the next look off, as a server may ask."""
@@ -220,8 +234,10 @@ class Cadence(Generic[T]):
         self._again(entry, now, not_before)
 
     def unseen(self, item: T, now: float, *, not_before: float = 0.0) -> None:
-        """Note that a look found out nothing."""
-        self._again(self._entries[item], now, not_before)
+        """Note that a look found out nothing; if it was for a hint, the next one is too."""
+        entry = self._entries[item]
+        entry.hinted |= entry.was_hinted
+        self._again(entry, now, not_before)
 
     def ended(self, item: T, now: float) -> None:
         """Note that a look found the sync ended, and follow it no longer."""
@@ -236,14 +252,14 @@ class Cadence(Generic[T]):
     def hint(self, item: T, now: float) -> None:
         """Put the sync first, as something happened at its company; after the look at it that is under way, if any.
 
-        A server that asked not to be asked before some time is not.
+        Two looks are `gap` apart all the same, and a server that asked not to be asked before some time is not.
         """
         entry = self._entries.get(item)
         if entry is None or entry.hinted:
             return
         entry.hinted = True
         if entry.ticket:
-            self._place(entry, min(now, entry.due))
+            self._place_hinted(entry, now)
 
     def set_price(self, price: float, now: float) -> None:
         """What a look has to be worth, in seconds, to be due; those that wait are put into their new order.
@@ -272,7 +288,7 @@ class Cadence(Generic[T]):
             return None
         entry = heapq.heappop(self._heap)[2]
         entry.ticket = 0
-        entry.hinted = False
+        entry.was_hinted, entry.hinted = entry.hinted, False
         return entry.item
 
     def next_time(self) -> float:
@@ -299,11 +315,18 @@ class Cadence(Generic[T]):
         gap = max(self._gap, _FINENESS * entry.age)
         entry.rest_until = now + gap + self._spread(gap / 4)
         entry.floor = not_before
-        self._place(entry, now if entry.hinted else None)
+        entry.looked_at = now
+        if entry.hinted:
+            self._place_hinted(entry, now)
+        else:
+            self._place(entry, self._due(entry))
 
-    def _place(self, entry: _Entry[T], due: float | None = None) -> None:
-        """Put it into the order: by what a look is worth, or by a hint's time."""
-        entry.due = self._due(entry) if due is None else max(due, entry.floor)
+    def _place_hinted(self, entry: _Entry[T], now: float) -> None:
+        earliest = max(now, entry.looked_at + self._gap, entry.floor)
+        self._place(entry, min(earliest, self._due(entry)))
+
+    def _place(self, entry: _Entry[T], due: float) -> None:
+        entry.due = due
         entry.ticket = next(self._tickets)
         heapq.heappush(self._heap, (entry.due, entry.ticket, entry))
 

@@ -102,6 +102,7 @@ class Conductor:
         self._journal: Journal | None = None
         self._running: dict[str, _Running] = {}
         self._starting: dict[str, Ask] = {}
+        self._hinted_starts: set[str] = set()
         self._hands = asyncio.Semaphore(_HANDS)
         self._bell = asyncio.Event()
         self._stopped = False
@@ -272,6 +273,9 @@ class Conductor:
         self._api.reserve(_RESERVED)
         deadline = math.inf if self._timeout is None else now + self._timeout
         self.cadence.add(running, now - age, now, deadline=deadline)
+        if request.company_id in self._hinted_starts:
+            self._hinted_starts.remove(request.company_id)
+            self.cadence.hint(running, now)
         self._ring()
 
     async def _look(self, running: _Running) -> None:
@@ -329,6 +333,7 @@ class Conductor:
     async def _conclude(self, outcome: SyncOutcome) -> None:
         company_id = outcome.company_id
         self._starting.pop(company_id, None)
+        self._hinted_starts.discard(company_id)
         if self._running.pop(company_id, None) is not None:
             self._api.reserve(-_RESERVED)
         self.intake.release(company_id)
@@ -344,6 +349,8 @@ class Conductor:
         if running is not None:
             self.cadence.hint(running, self._api.time())
             self._ring()
+        elif company_id in self._starting:
+            self._hinted_starts.add(company_id)
 
     def _active(self, company_id: str) -> SyncRequest | None:
         """What of the company is being asked for, or running."""

@@ -1,16 +1,17 @@
-"""Hints that something happened at a company, which make whoever waits for it look at once."""
+"""Notifications that something happened at a company, which make whoever waits for a sync of it poll soon."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-__all__ = ["Hints"]
+__all__ = ["Hints", "Subscription"]
 
 
 class Hints:
-    """Who waits for news of which company."""
+    """Who waits for notifications of which company."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._subscriptions: dict[str, set[Subscription]] = {}
         self._followers: list[Callable[[str], None]] = []
 
     def follow(self, told: Callable[[str], None]) -> None:
@@ -23,31 +24,62 @@ class Hints:
             self._followers.remove(told)
 
     def give(self, company_id: str) -> int:
-        """Wake whoever waits for the company; tells how many did."""
-        waiting = self._waiting.get(company_id, set())
-        woken = [future for future in waiting if not future.done()]
-        for future in woken:
-            future.set_result(None)
+        """Notify whoever waits for the company; return how many had no notification pending before."""
+        notified = sum(each.notify() for each in self._subscriptions.get(company_id, ()))
         for told in self._followers:
             told(company_id)
-        return len(woken)
+        return notified
 
-    async def sleep(self, company_id: str, seconds: float) -> None:
-        """Sleep until the time is over or there is a hint."""
-        loop = asyncio.get_running_loop()
-        hint = loop.create_future()
-        timer = loop.call_later(seconds, _over, hint)
-        waiting = self._waiting.setdefault(company_id, set())
-        waiting.add(hint)
+    @contextmanager
+    def subscribed(self, company_id: str) -> Iterator["Subscription"]:
+        """Yield a subscription to the company's notifications, which ends with the block."""
+        subscriptions = self._subscriptions.setdefault(company_id, set())
+        subscription = Subscription()
+        subscriptions.add(subscription)
         try:
-            await hint
+            yield subscription
+        finally:
+            subscriptions.discard(subscription)
+            # The set may be another by now, that of a later subscriber.
+            if not subscriptions and self._subscriptions.get(company_id) is subscriptions:
+                del self._subscriptions[company_id]
+
+
+class Subscription:
+    """One waiter's notifications of one company: several make one, and none is lost while the waiter is busy."""
+
+    __slots__ = ("_is_pending", "_sleeping")
+
+    def __init__(self) -> None:
+        self._is_pending = False
+        self._sleeping: asyncio.Future[None] | None = None
+
+    def notify(self) -> bool:
+        """Make a notification pending; return whether none was before."""
+        was_pending, self._is_pending = self._is_pending, True
+        if self._sleeping is not None and not self._sleeping.done():
+            self._sleeping.set_result(None)
+        return not was_pending
+
+    def take(self) -> bool:
+        """Return whether a notification is pending, which it is no longer then."""
+        was_pending, self._is_pending = self._is_pending, False
+        return was_pending
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep until the time is over or a notification is pending."""
+        if self._is_pending:
+            return
+        loop = asyncio.get_running_loop()
+        self._sleeping = loop.create_future()
+        timer = loop.call_later(seconds, _end, self._sleeping)
+        try:
+            await self._sleeping
         finally:
             timer.cancel()
-            waiting.discard(hint)
-            if not waiting:
-                self._waiting.pop(company_id, None)
+            self._sleeping = None
 
 
-def _over(hint: asyncio.Future[None]) -> None:
-    if not hint.done():
-        hint.set_result(None)
+def _end(sleeping: asyncio.Future[None]) -> None:
+    if not sleeping.done():
+        sleeping.set_result(None)

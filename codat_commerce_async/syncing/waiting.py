@@ -23,6 +23,7 @@ from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import Outcome, SyncStatus
 from codat_commerce_async.policies import CallOptions, LookOptions, PollPolicy, RetryPolicy
 from codat_commerce_async.syncing.api import SyncApi
+from codat_commerce_async.syncing.hints import Subscription
 from codat_commerce_async.syncing.identity import Tracker
 
 __all__ = ["Watcher", "raise_if_failed", "wait", "watch"]
@@ -49,17 +50,21 @@ async def watch(
     watcher = Watcher(api, handle, timeout, options)
     api.reserve(_RESERVED)
     try:
-        for pause in _pauses(poll, api.random, watcher.age()):
-            await watcher.pause(pause)
-            watcher.check_floor()
-            last = watcher.last
-            status = await watcher.look()
-            if status is not None:
-                if last is None or _differ(last, status):
-                    yield status
-                if status.is_terminal:
-                    return
-            watcher.check_time()
+        with api.hints_of(handle.company_id) as hints:
+            for pause in _pauses(poll, api.random, watcher.age()):
+                await watcher.pause(pause, poll.interval, hints)
+                watcher.check_floor()
+                last, is_notified = watcher.last, hints.take()
+                status = await watcher.look()
+                if status is not None:
+                    if last is None or _differ(last, status):
+                        yield status
+                    if status.is_terminal:
+                        return
+                elif is_notified:
+                    # The poll that the notification was for has found out nothing.
+                    hints.notify()
+                watcher.check_time()
     finally:
         api.reserve(-_RESERVED)
 
@@ -105,6 +110,7 @@ class Watcher:
         self._in_sight = self._began - self.age()
         self._timeout = timeout
         self.not_before = 0.0
+        self._looked_at = -math.inf
         self.looks = 0
         self.last: SyncStatus | None = None
 
@@ -115,16 +121,21 @@ class Watcher:
             return math.inf
         return max(0.0, (self._api.server_time(self._api.now()) - asked).total_seconds())
 
-    async def pause(self, seconds: float) -> None:
-        """Wait before the next look, as long as the server asks at least, and not past the time that there is."""
+    async def pause(self, seconds: float, interval: float, hints: Subscription) -> None:
+        """Sleep until the next poll: as long as the server asks at least, and not past the time that there is.
+
+        A notification ends the sleep, but not before `interval` after the last poll.
+        """
         now, left = self._api.time(), self._left()
         latest = math.inf if left is None else left
         asked = min(self.not_before - now, latest)
-        await self._api.sleep_unless_hinted(self.handle.company_id, max(min(seconds, latest), asked))
-        # A hint is no reason to come earlier than the server asked.
-        early = now + asked - self._api.time()
-        if early > 0:
-            await self._api.sleep(early)
+        regular = max(min(seconds, latest), asked)
+        shortest = min(max(self._looked_at + interval - now, asked), regular)
+        if shortest > 0:
+            await self._api.sleep(shortest)
+        rest = now + regular - self._api.time()
+        if rest > 0:
+            await self._api.sleep_unless_hinted(hints, rest)
 
     def check_floor(self) -> None:
         """Raise SyncWaitTimeoutError when the time is up before the server wants to be asked again."""
@@ -144,6 +155,8 @@ class Watcher:
         except _SURVIVED as error:
             self._survive(error)
             return None
+        finally:
+            self._looked_at = self._api.time()
         if status is not None:
             self._in_sight = self._api.time()
             self._warn_of_unknown(status)
