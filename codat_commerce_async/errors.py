@@ -23,14 +23,15 @@ CodatError
 ├── WrongEventLoopError            the client belongs to another event loop
 └── WebhookVerificationError       a webhook does not come from Codat, or not just now
 
-Bad arguments raise ValueError or TypeError before anything is sent. Every error pickles, and none holds credentials,
-headers or bodies.
+Bad arguments raise ValueError or TypeError before anything is sent. Every error pickles, keeps its message through
+JSON, and holds no credentials, headers or bodies.
 """
 
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from codat_commerce_async._lazy import LazyModule
+from codat_commerce_async._text import shown
 
 if TYPE_CHECKING:
     from codat_commerce_async.models import error_message as _error_message
@@ -74,20 +75,26 @@ __all__ = [
 class CodatError(Exception):
     """The base of everything that this library raises on purpose.
 
-    `call` names the operation it happened in, where there was one.
+    `call` names the operation it happened in, where there was one. `message` is one line without control characters.
+
+    `args` are the arguments of the class, so an error can be rebuilt from them: also by a task queue that has made JSON
+    of them, whatever types they then are. The message survives that, the rest as far as JSON can hold it.
     """
 
     fatal_for_run: ClassVar[bool] = False
     """Whether the error concerns every company: it ends a fan-out. Any other error is one company's outcome."""
 
+    _call_in_args: ClassVar[bool] = True
+
     def __init__(self, message: str, call: "_exchange.Call | None" = None, *more: object) -> None:
-        # Not by way of OSError's constructor, which stands behind TimeoutError and would take these for its own.
-        self.args = (message, call, *more)
-        self.message = message
+        self.message = shown(message)
         self.call = call
+        # Not by way of OSError's constructor, which stands behind TimeoutError and would take these for its own.
+        self.args = (self.message, call, *more)
 
     def __str__(self) -> str:
-        return f"{self.call.operation}: {self.message}" if self.call else self.message
+        operation = self.operation
+        return f"{operation}: {self.message}" if operation else self.message
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -95,23 +102,25 @@ class CodatError(Exception):
     def about(self, call: "_exchange.Call") -> Self:
         """The same error, now saying which call it speaks of."""
         self.call = call
-        self.args = (self.args[0], call, *self.args[2:])
+        if self._call_in_args:
+            self.args = (self.args[0], call, *self.args[2:])
         return self
 
     @property
     def operation(self) -> str | None:
         """The operation's name in Codat's reference, e.g. `request-sync`."""
-        return self.call.operation if self.call else None
+        operation = getattr(self.call, "operation", None)
+        return operation if isinstance(operation, str) else None
 
     @property
     def idempotency_key(self) -> str | None:
         """The key under which a write was sent; the same key never does the work twice for 90 minutes."""
-        return self.call.idempotency_key if self.call else None
+        return getattr(self.call, "idempotency_key", None)
 
     @property
     def attempts(self) -> "tuple[_exchange.Attempt, ...]":
         """What was tried, in order."""
-        return self.call.attempts if self.call else ()
+        return getattr(self.call, "attempts", ())
 
 
 class TransportError(CodatError):
@@ -162,12 +171,12 @@ class StatusError(CodatError):
     @property
     def correlation_id(self) -> str | None:
         """What Codat's support asks for."""
-        return self.error.correlation_id if self.error else None
+        return getattr(self.error, "correlation_id", None)
 
     @property
     def validation_errors(self) -> "tuple[_error_message.ErrorValidationItem, ...]":
         """What the validation of the request found wrong."""
-        return self.error.validation.errors if self.error and self.error.validation else ()
+        return getattr(getattr(self.error, "validation", None), "errors", ())
 
 
 class BadRequestError(StatusError):
@@ -249,7 +258,7 @@ class OutcomeUnknownError(CodatError):
     @property
     def idempotency_key(self) -> str | None:
         """The key that it was sent with, possibly by an earlier process."""
-        return super().idempotency_key or (self.handle.idempotency_key if self.handle else None)
+        return super().idempotency_key or getattr(self.handle, "idempotency_key", None)
 
 
 class QuotaExhaustedError(CodatError):
@@ -270,13 +279,13 @@ class QuotaExhaustedError(CodatError):
 class SyncFailedError(CodatError):
     """The sync ended, and not well; `status` says how."""
 
+    _call_in_args = False
+
     def __init__(self, message: str, handle: "_handle.SyncHandle", status: "_sync.SyncStatus") -> None:
-        super().__init__(message, None, handle, status)
+        super().__init__(message)
+        self.args = (self.message, handle, status)
         self.handle = handle
         self.status = status
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.message, self.handle, self.status)
 
 
 class SyncWaitTimeoutError(CodatError, TimeoutError):
@@ -284,6 +293,8 @@ class SyncWaitTimeoutError(CodatError, TimeoutError):
 
     `last_status` is what was seen last (None if nothing was), `elapsed` the seconds waited, `looks` how often.
     """
+
+    _call_in_args = False
 
     def __init__(
         self,
@@ -293,14 +304,12 @@ class SyncWaitTimeoutError(CodatError, TimeoutError):
         elapsed: float,
         looks: int,
     ) -> None:
-        super().__init__(message, None, handle, last_status, elapsed, looks)
+        super().__init__(message)
+        self.args = (self.message, handle, last_status, elapsed, looks)
         self.handle = handle
         self.last_status = last_status
         self.elapsed = elapsed
         self.looks = looks
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.message, self.handle, self.last_status, self.elapsed, self.looks)
 
 
 class JournalError(CodatError):

@@ -18,6 +18,7 @@ FLOORS = {
     "_numbers": 0,
     "_lazy": 0,
     "_operation": 0,
+    "_text": 0,
     "_version": 0,
     "errors": 0,
     "hooks": 0,
