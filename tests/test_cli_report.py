@@ -14,7 +14,7 @@ import pytest
 from codat_commerce_async import NotFoundError, SyncHandle, SyncOutcome, SyncRequest, SyncStatus
 from codat_commerce_async.cli import main
 from codat_commerce_async.cli.files import read_company_ids
-from codat_commerce_async.syncing.journal import Journal
+from codat_commerce_async.syncing.journal import Journal, read_journal
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC).timestamp()
 PERIOD = (datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC))
@@ -113,7 +113,7 @@ def test_json_is_one_object_with_the_sums_and_every_sync(journal: str, capsys: p
         "state": "failed",
         "outcome": "DATA_WRITE_ERROR",
         "code": 5130,
-        "message": "No such\ntax rate.",
+        "message": "No such tax rate.",
         "seconds": 60.0,
         "looks": 3,
         "asked_at": "2024-01-15T12:00:18+00:00",
@@ -172,3 +172,42 @@ async def test_a_journal_that_is_in_use_is_one_line(tmp_path: Path, capsys: pyte
     finally:
         await journal.close()
     assert "in use by another process" in capsys.readouterr().err
+
+
+FORGED = "=cmd|' /C calc'!A0\r\n2024-01-15 forged \x1b[31m line"
+FORMULAS = (FORGED, "+1+1", "-1+1", "@SUM(A1)", "\t=1+1", "\n=1+1", " =1+1", "\uff1d1+1")
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_text_of_the_server_is_a_formula_of_a_spreadsheet(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "night.db"
+    asyncio.run(_write_failure(path, text))
+    [row] = csv.DictReader(io.StringIO(report(capsys, str(path), "--csv")))
+    assert row["message"].startswith("'")
+    assert row["company_id"].startswith("'=")
+    assert all(value.isprintable() for value in row.values())
+
+
+@pytest.mark.parametrize("form", [["--csv"], ["--json"], []])
+def test_no_text_of_the_server_adds_a_line_to_a_report(
+    form: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "night.db"
+    asyncio.run(_write_failure(path, FORGED))
+    shown = report(capsys, str(path), *form)
+    assert "\x1b" not in shown
+    assert not any(line.startswith("2024-01-15 forged") for line in shown.splitlines())
+    assert all(entry.message is None or entry.message.isprintable() for entry in read_journal(path))
+
+
+async def _write_failure(path: Path, text: str) -> None:
+    journal = await Journal.open(path)
+    request = SyncRequest(company_id="=c")
+    status = SyncStatus(sync_status_code=5130, error_message=text)
+    await journal.asking(request, "key", NOON)
+    await journal.ended(
+        SyncOutcome(request=request, handle=None, status=status, error=None, looks=1, elapsed=1.0), NOON + 1
+    )
+    await journal.close()

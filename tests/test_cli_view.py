@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codat_commerce_async._text import one_line
 from codat_commerce_async.cli.board import Board, Row
 from codat_commerce_async.cli.gauge import bar, counts, pace
 from codat_commerce_async.cli.result import Result
 from codat_commerce_async.cli.screen import Screen
 from codat_commerce_async.cli.table import table
-from codat_commerce_async.cli.text import cells, fit, one_line, span
+from codat_commerce_async.cli.text import cells, fit, span
 from codat_commerce_async.cli.view import LiveView, PlainView, view_of, watched
 from codat_commerce_async.hooks import RequestStarted
 

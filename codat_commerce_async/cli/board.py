@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
+from codat_commerce_async._text import one_line
 from codat_commerce_async.cli.result import Result
-from codat_commerce_async.cli.text import one_line
 from codat_commerce_async.errors import OutcomeUnknownError
 from codat_commerce_async.hooks import Hooks, RequestEnded, RequestStarted
 from codat_commerce_async.models.handle import SyncHandle

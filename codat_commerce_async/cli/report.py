@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from statistics import median
 
+from codat_commerce_async._text import for_spreadsheet, one_line
 from codat_commerce_async.cli.board import Verdict
 from codat_commerce_async.cli.conclusion import reasons
 from codat_commerce_async.cli.ending import WELL, GiveUpError
@@ -15,7 +16,6 @@ from codat_commerce_async.cli.parser import Options
 from codat_commerce_async.cli.result import Result
 from codat_commerce_async.cli.screen import Screen
 from codat_commerce_async.cli.table import Line, grid
-from codat_commerce_async.cli.text import one_line
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.syncing.journal import Entry, read_journal
 
@@ -60,7 +60,9 @@ def _write_json(entries: Sequence[Entry], chosen: Sequence[Entry], journal: str 
 def _write_csv(chosen: Sequence[Entry]) -> None:
     writer = csv.DictWriter(sys.stdout, _FIELDS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_record(entry) for entry in chosen)
+    for entry in chosen:
+        record = _record(entry).items()
+        writer.writerow({name: for_spreadsheet(value) if isinstance(value, str) else value for name, value in record})
 
 
 def _write_table(entries: Sequence[Entry], chosen: Sequence[Entry], screen: Screen) -> None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from codat_commerce_async._text import one_line
 from codat_commerce_async.cli.board import Row, Verdict
 from codat_commerce_async.cli.screen import Screen
-from codat_commerce_async.cli.text import cells, fit, one_line
+from codat_commerce_async.cli.text import cells, fit
 
 __all__ = ["Line", "grid", "table"]
 

@@ -2,7 +2,7 @@
 
 import unicodedata
 
-__all__ = ["cells", "fit", "one_line", "span"]
+__all__ = ["cells", "fit", "span"]
 
 _MINUTE, _HOUR = 60, 3600
 
@@ -24,11 +24,6 @@ def fit(text: str, width: int) -> str:
             break
         kept += character
     return f"{kept}~" + " " * (width - 1 - cells(kept))
-
-
-def one_line(text: str) -> str:
-    """The text without line breaks and without what a terminal would obey."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def span(seconds: float, *, rough: bool = False) -> str:

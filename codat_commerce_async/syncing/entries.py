@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from codat_commerce_async._text import one_line
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing.outcome import SyncOutcome
@@ -285,7 +286,7 @@ def ended(entry: Entry, outcome: SyncOutcome, now: float) -> Entry:
         code=_storable(status.sync_status_code) if status is not None else None,
         outcome=status.outcome.name if status is not None else type(error).__name__,
         # Whatever Codat says can be kept, also what is no text.
-        message=said.encode(errors="backslashreplace").decode() if said else None,
+        message=one_line(said) if said else None,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Iterator
 from random import Random
 
 from codat_commerce_async._operation import is_id
+from codat_commerce_async._text import excerpt
 from codat_commerce_async.errors import (
     CodatError,
     ConflictError,
@@ -85,7 +86,7 @@ def raise_if_failed(handle: SyncHandle, status: SyncStatus) -> None:
     """Raise SyncFailedError if the sync failed."""
     if not status.failed:
         return
-    said = f": {status.error_message}" if status.error_message else ""
+    said = f": {excerpt(status.error_message)}" if status.error_message else ""
     if handle.sync_id is None and is_id(status.sync_id):
         handle = handle.identified(status.sync_id)
     raise SyncFailedError(
