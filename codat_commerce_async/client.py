@@ -1,10 +1,12 @@
 """The client: settings in, resources out."""
 
+import math
 import os
 import ssl
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random, SystemRandom
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypedDict, TypeVar, Unpack, get_type_hints, overload
@@ -164,15 +166,19 @@ class CodatCommerce:
 
     @classmethod
     def from_env(cls, **settings: Unpack[Settings]) -> Self:
-        """A client for the key in CODAT_API_KEY, at CODAT_BASE_URL if that is set.
+        """Return a client for the key in CODAT_API_KEY, at CODAT_BASE_URL if that is set.
 
-        Raises ValueError when there is no key.
+        With CODAT_PACE, for a simulator whose time runs faster, it polls and retries so many times as fast, and is not
+        bound to a number of requests per minute; settings that are given take precedence. The pytest fixtures set all
+        three. Raises ValueError when there is no key, or a pace that is no number above 0.
         """
         api_key = os.environ.get("CODAT_API_KEY")
         if not api_key:
             raise ValueError("CODAT_API_KEY is not set; put the API key from Codat's portal into it")
         if "base_url" not in settings and os.environ.get("CODAT_BASE_URL"):
             settings["base_url"] = os.environ["CODAT_BASE_URL"]
+        if pace := os.environ.get("CODAT_PACE"):
+            settings = _paced_settings(_pace(pace), settings)
         return cls(api_key, **settings)
 
     @_Resource
@@ -271,3 +277,33 @@ class CodatCommerce:
         transport = getattr(self, "_transport", None)
         if isinstance(transport, AiohttpTransport) and transport.is_open:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+
+
+def _pace(text: str) -> float:
+    try:
+        pace = float(text)
+    except ValueError:
+        pace = math.nan
+    if not (math.isfinite(pace) and pace > 0):
+        raise ValueError("CODAT_PACE must be a number above 0")
+    return pace
+
+
+def _paced_settings(pace: float, given: Settings) -> Settings:
+    """Return the settings, with all pauses divided by `pace` where a policy is not given."""
+    paced = given.copy()
+    if given.get("poll") is None:
+        poll = PollPolicy()
+        paced["poll"] = replace(
+            poll,
+            initial_delay=poll.initial_delay / pace,
+            interval=poll.interval / pace,
+            max_interval=poll.max_interval / pace,
+        )
+    if given.get("retry") is None:
+        retry = RetryPolicy()
+        initial, longest = retry.initial_backoff / pace, retry.max_backoff / pace
+        paced["retry"] = replace(retry, initial_backoff=initial, max_backoff=longest)
+    if given.get("quota") is None and given.get("rate_limiter") is None:
+        paced["quota"] = Quota(per_minute=None)
+    return paced

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import json
 import socket
+import threading
 from collections.abc import AsyncIterator
+from urllib.request import Request, urlopen
 
 import aiohttp
 import pytest
@@ -225,3 +228,24 @@ async def test_a_second_host_cannot_hide_behind_a_good_one() -> None:
     async with Simulator() as simulator:
         request = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
         assert status_of(await exchange_raw(simulator, request)) >= 400
+
+
+def test_a_thread_of_its_own_serves_it_without_an_event_loop() -> None:
+    simulator = Simulator()
+    for _ in range(2):
+        with simulator:
+            simulator.add_company()
+            with urlopen(Request(f"{simulator.url}/companies", headers=authorization())) as answer:  # noqa: S310 - http
+                assert json.load(answer)["totalResults"] == len(simulator.company_ids())
+        with pytest.raises(RuntimeError, match="enter it"):
+            _ = simulator.url
+    assert [thread.name for thread in threading.enumerate() if "simulator" in thread.name] == []
+
+
+def test_what_keeps_a_thread_from_serving_is_raised() -> None:
+    with Simulator() as simulator:
+        with pytest.raises(RuntimeError, match="already"):
+            simulator.__enter__()
+        with pytest.raises(OSError, match="in use"), Simulator(port=URL(simulator.url).port or 0):
+            pass
+        assert simulator.url

@@ -39,7 +39,7 @@ class Server:
     def url(self) -> str:
         """The base URL; RuntimeError while nothing is served."""
         if self._runner is None:
-            raise RuntimeError("the simulator is not being served; enter it with `async with` first")
+            raise RuntimeError("the simulator is not being served; enter it with `async with` or `with` first")
         host, port = self._runner.addresses[0][:2]
         return f"http://{host}:{port}"
 

@@ -5,8 +5,10 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from threading import RLock
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from codat_commerce_async.simulator._catalog import PLATFORMS
@@ -22,6 +24,7 @@ from codat_commerce_async.simulator._server import Server
 from codat_commerce_async.simulator._service import Service
 from codat_commerce_async.simulator._state import present_state
 from codat_commerce_async.simulator._syncs import Asked, SyncRules, period_to_latest, usual_duration
+from codat_commerce_async.simulator._thread import ServerThread
 from codat_commerce_async.simulator._world import World
 
 __all__ = ["Simulator"]
@@ -29,9 +32,37 @@ __all__ = ["Simulator"]
 _EVEN = {2000: 0.9, 2040: 0.1}
 _MOMENT = 1e-3
 
+T = TypeVar("T")
+R = TypeVar("R")
 
+
+def _one_thread_at_a_time(cls: type[T]) -> type[T]:
+    """Let each public method and property of a class hold the object's lock."""
+    for name, member in list(vars(cls).items()):
+        if name.startswith("_"):
+            continue
+        if isinstance(member, property) and member.fget is not None:
+            setattr(cls, name, property(_locked(member.fget), doc=member.__doc__))
+        elif callable(member):
+            setattr(cls, name, _locked(member))
+    return cls
+
+
+def _locked(method: Callable[..., R]) -> Callable[..., R]:
+    @wraps(method)
+    def locked(self: "Simulator", *args: object, **options: object) -> R:
+        with self._lock:
+            return method(self, *args, **options)
+
+    return locked
+
+
+@_one_thread_at_a_time
 class Simulator:
-    """Codat's Sync for Commerce API, simulated; `async with` serves it on loopback, `handle` needs no socket.
+    """Codat's Sync for Commerce API, simulated. `handle` needs no socket.
+
+    `async with` serves it on loopback from the running event loop, `with` from a thread of its own: for code that
+    blocks, and for more than one event loop. Its methods may be called from any thread.
 
     Its clock starts at `now()` and runs `speed` simulated seconds per real one; everything that Codat times
     follows it, only `Retry-After` and the seconds of a `Fault` are real ones. The same seed, calls and
@@ -71,6 +102,7 @@ class Simulator:
         clock_skew: float = 0.0,
         log_size: int = 10_000,
     ) -> None:
+        self._lock = RLock()
         rules = SyncRules(durations, _EVEN if outcomes is None else outcomes, visibility_delay, find_by_commerce_id)
         self.api_key = api_key
         self._clock = Clock(time.time if now is None else now, speed)
@@ -87,6 +119,16 @@ class Simulator:
             seed=seed,
         )
         self._server = Server(lambda request: browsed(request, self.state) or self.handle(request), port)
+        self._thread = ServerThread(self._server)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.stop()
 
     async def __aenter__(self) -> Self:
         await self._server.start()
