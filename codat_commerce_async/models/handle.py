@@ -6,6 +6,7 @@ from typing import Self, TypeVar
 
 from attrs import Attribute, evolve, field, frozen
 
+from codat_commerce_async._moments import to_utc
 from codat_commerce_async._operation import check_id
 
 __all__ = ["SyncHandle"]
@@ -29,20 +30,8 @@ def _check_key(_handle: object, attribute: "Attribute[str | None]", value: str |
         raise TypeError(f"{attribute.name} must be a string, not {type(value).__name__}")
 
 
-def _to_utc(name: str, moment: datetime) -> datetime:
-    """Return the aware moment in UTC, as times of one zone compare by the wall clock, which a clock change repeats."""
-    if not isinstance(moment, datetime):
-        raise TypeError(f"{name} must be a datetime, not {type(moment).__name__}")
-    if moment.utcoffset() is None:
-        raise ValueError(f"{name} must have a time zone")
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError(f"{name} must be within the calendar, in UTC too") from None
-
-
 def _requested_at_in_utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else _to_utc("requested_at", moment)
+    return None if moment is None else to_utc("requested_at", moment)
 
 
 def _sync_utc_in_utc(moment: datetime | None) -> datetime | None:
@@ -60,7 +49,7 @@ def _date_range_in_utc(period: tuple[datetime, datetime] | None) -> tuple[dateti
         return None
     if not isinstance(period, tuple | list) or len(period) != 2:  # noqa: PLR2004 - a start and a finish
         raise TypeError("date_range must be a pair of datetimes, the start and the finish")
-    return _to_utc("date_range", period[0]), _to_utc("date_range", period[1])
+    return to_utc("date_range", period[0]), to_utc("date_range", period[1])
 
 
 @frozen(kw_only=True)

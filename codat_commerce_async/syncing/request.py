@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from codat_commerce_async._moments import to_utc
+
 __all__ = ["SyncRequest"]
 
 
@@ -10,7 +12,8 @@ __all__ = ["SyncRequest"]
 class SyncRequest:
     """A sync to ask for: up to `sync_to` (None: up to now), or of the period from `start` to `finish`.
 
-    Times are aware datetimes. Raises ValueError for a naive or reversed period, or for both forms at once.
+    Times are aware datetimes, and kept in UTC. Raises ValueError for a naive or reversed period, for one beyond the
+    calendar, and for both forms at once.
     """
 
     company_id: str
@@ -20,7 +23,9 @@ class SyncRequest:
 
     def __post_init__(self) -> None:
         for name in ("sync_to", "start", "finish"):
-            _check_moment(name, getattr(self, name))
+            moment = getattr(self, name)
+            if moment is not None:
+                object.__setattr__(self, name, to_utc(name, moment))
         if (self.start is None) != (self.finish is None):
             raise ValueError("start and finish belong together; give both or neither")
         if self.start is not None and self.finish is not None:
@@ -33,12 +38,3 @@ class SyncRequest:
     def date_range(self) -> tuple[datetime, datetime] | None:
         """The period asked for, if one was."""
         return (self.start, self.finish) if self.start is not None and self.finish is not None else None
-
-
-def _check_moment(name: str, value: datetime | None) -> None:
-    if value is None:
-        return
-    if not isinstance(value, datetime):
-        raise TypeError(f"{name} takes a datetime, not {type(value).__name__}")
-    if value.utcoffset() is None:
-        raise ValueError(f"{name} takes a datetime with a time zone, such as datetime.now(UTC)")
