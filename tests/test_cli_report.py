@@ -164,14 +164,15 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureF
         assert complaint in output.err
 
 
-async def test_a_journal_that_is_in_use_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_journal_that_is_in_use_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "night.db"
     journal = await Journal.open(path)
     try:
-        assert await asyncio.to_thread(main, ["report", str(path)]) == 2
+        await journal.asking(SyncRequest(company_id="a"), "a key", NOON)
+        assert await asyncio.to_thread(main, ["report", str(path)]) == 0
     finally:
         await journal.close()
-    assert "in use by another process" in capsys.readouterr().err
+    assert "1 syncs: 1 being asked for" in capsys.readouterr().out
 
 
 FORGED = "=cmd|' /C calc'!A0\r\n2024-01-15 forged \x1b[31m line"

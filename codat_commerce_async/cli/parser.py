@@ -132,8 +132,8 @@ def _add_report(commands: Commands) -> None:
         help="say what a journal holds",
         description="Write down what the journal of the sync command, or of run_many, holds: each sync, how long they "
         "took, and how many ended in which way.",
-        epilog="exit status: 0 when the journal could be read, whatever it holds; 2 when it is not there, damaged, no "
-        "journal, or in use.",
+        epilog="exit status: 0 when the journal could be read, whatever it holds; 2 when it is not there, damaged or "
+        "no journal. A journal that is in use is reported as of this moment.",
     )
     command.add_argument("journal", metavar="JOURNAL")
     formats = command.add_mutually_exclusive_group()

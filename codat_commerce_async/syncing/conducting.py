@@ -213,8 +213,9 @@ class Conductor:
             return
         for seconds in await self._journal.durations():
             self.cadence.durations.took(seconds)
-        for entry in await self._journal.unfinished():
-            self.intake.resume(entry)
+        async for entries in self._journal.unfinished():
+            for entry in entries:
+                self.intake.resume(entry)
 
     async def _start(self, ask: Ask) -> None:
         request, began = ask.request, self._api.time()

@@ -1,41 +1,40 @@
-"""A journal's file: its layout, and each sync in it as a row that shows when it was damaged."""
+"""The entries of a journal: each sync as a row with a checksum, and a summary of all rows."""
 
-import contextlib
 import json
 import sqlite3
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final
+from hashlib import blake2b
+from typing import Any, Final, Self
 
 from codat_commerce_async._text import one_line
-from codat_commerce_async.errors import JournalError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = [
+    "SCHEMA",
     "Entry",
-    "close",
+    "Summary",
     "durations",
     "ended",
     "entries",
     "find",
     "last_run",
-    "open_to_read",
-    "open_to_write",
-    "opening_failed",
+    "read_summary",
+    "summed_up",
+    "unfinished",
     "write",
+    "write_summary",
 ]
 
-_VERSION: Final = 1
-_APPLICATION_ID: Final = 0x434F4441  # "CODA", so that no other program's database is taken for a journal
-# `crc` is of all that stands before it: SQLite itself does not notice a byte that has changed on the disk, and a key
-# or a state that has could make a sync start twice.
-_SCHEMA = """
-CREATE TABLE syncs (
+# SQLite does not notice a byte that has changed on the disk, and a key or a state that has could make a sync start
+# twice: each row has a checksum of all its other columns. Pages of different moments, as a copy of a file in use or a
+# file without its rollback journal has them, hold rows that are sound: the one row of `summary` has the number of rows
+# and the sum of their checksums, and is written by every commit.
+SCHEMA: Final = (
+    """CREATE TABLE syncs (
     company_id TEXT NOT NULL,
     period TEXT NOT NULL,
     state TEXT NOT NULL,
@@ -49,27 +48,38 @@ CREATE TABLE syncs (
     outcome TEXT,
     message TEXT,
     run INTEGER,
-    crc INTEGER NOT NULL,
+    server_offset REAL,
+    checksum INTEGER NOT NULL,
     PRIMARY KEY (company_id, period)
-) WITHOUT ROWID
-"""
+) WITHOUT ROWID""",
+    """CREATE TABLE summary (
+    journal TEXT NOT NULL,
+    writer TEXT NOT NULL,
+    commits INTEGER NOT NULL,
+    entries INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
+)""",
+)
 _COLUMNS = (
     "company_id, period, state, idempotency_key, asked_at, handle, "
-    "ended_at, looks, elapsed, code, outcome, message, run, crc"
+    "ended_at, looks, elapsed, code, outcome, message, run, server_offset, checksum"
 )
-_CACHE_KIB = 256
-# SQLite's integers, as read back, have 64 bits.
-_BEYOND_CODES = 1 << 63
-# A shorter file is as good as empty to SQLite, which would begin it anew.
-_SHORTEST_FILE = 512
+_WRITE = f"INSERT OR REPLACE INTO syncs ({_COLUMNS}) VALUES ({', '.join('?' * len(_COLUMNS.split(', ')))})"  # noqa: S608
+_ONE = "WHERE company_id = ? AND period = ?"
+# SQLite's integers have 64 bits, one of them for the sign.
+_HALF = 1 << 63
+
+Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the journal knows of one sync; `state` is `asking`, `running`, `succeeded`, `failed` or `error`.
+    """The journal's entry for one sync; `state` is `asking`, `running`, `succeeded`, `failed` or `error`.
 
-    Times are epoch seconds, `elapsed` is seconds. `code`, `outcome` and `message` say how it ended, and `run` in which
-    of the runs that this journal has seen, from 1.
+    Times are epoch seconds of the local clock, `elapsed` is seconds. `server_offset` is the server's time minus the
+    local time in seconds at `asked_at`, or None where it was not known. `code`, `outcome` and `message` say how the
+    sync ended, and `run` in which of the journal's runs, from 1.
     """
 
     request: SyncRequest
@@ -84,6 +94,7 @@ class Entry:
     outcome: str | None = None
     message: str | None = None
     run: int | None = None
+    server_offset: float | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -91,112 +102,49 @@ class Entry:
         return self.state in {"succeeded", "failed"}
 
 
-def open_to_write(path: Path) -> sqlite3.Connection:
-    """The file, locked for us, of our version and sound. Raises JournalError."""
-    file = _connect(path, "rwc")
-    try:
-        _check_length(path)
-        file.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        file.execute("PRAGMA locking_mode = EXCLUSIVE")
-        file.execute("BEGIN EXCLUSIVE")
-        if _is_empty(file):
-            _lay_out(file)
-        else:
-            _check(file, path)
-        file.execute("COMMIT")
-        file.execute("PRAGMA journal_mode = WAL")
-        file.execute("PRAGMA synchronous = FULL")
-    except (sqlite3.Error, ValueError) as error:
-        file.close()
-        raise JournalError(opening_failed(path, error)) from None
-    except JournalError:
-        file.close()
-        raise
-    return file
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The state of all entries: how many there are, the sum of their checksums, and the number of commits.
+
+    `journal` is the id of the file, `writer` that of the opening that wrote last.
+    """
+
+    journal: str
+    writer: str
+    commits: int = 0
+    entries: int = 0
+    total: int = 0
+
+    def replaced(self, old: int | None, new: int) -> Self:
+        """Return the summary after a row of this checksum was added, or took the place of an older one."""
+        total = self.total + new - (old or 0)
+        return replace(self, entries=self.entries + (old is None), total=_in_64_bits(total))
 
 
-def close(file: sqlite3.Connection) -> None:
-    """Let go of the file, and leave it as one that can be copied, and read where nothing can be written."""
-    with contextlib.suppress(sqlite3.Error):
-        file.execute("PRAGMA journal_mode = DELETE")
-    file.close()
+def read_summary(file: sqlite3.Connection) -> Summary:
+    """Return the summary as it was written last. Raises ValueError if it is damaged."""
+    rows = file.execute("SELECT journal, writer, commits, entries, total, checksum FROM summary").fetchall()
+    if len(rows) != 1 or not _is_sound(rows[0]):
+        raise ValueError("the summary is not as it was written")
+    return Summary(*rows[0][:-1])
 
 
-def open_to_read(path: Path) -> sqlite3.Connection:
-    """The file, of our version, for reading only. Raises JournalError."""
-    file = _connect(path, "ro")
-    try:
-        _check_kind(file, path)
-    except (sqlite3.Error, ValueError) as error:
-        file.close()
-        raise JournalError(opening_failed(path, error)) from None
-    except JournalError:
-        file.close()
-        raise
-    return file
+def write_summary(file: sqlite3.Connection, summary: Summary) -> None:
+    """Replace the summary."""
+    row = (summary.journal, summary.writer, summary.commits, summary.entries, summary.total)
+    file.execute("DELETE FROM summary")
+    file.execute("INSERT INTO summary VALUES (?, ?, ?, ?, ?, ?)", (*row, _checksum(row)))
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    try:
-        return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=0.0)
-    except sqlite3.Error as error:
-        raise JournalError(opening_failed(path, error)) from None
-
-
-def _check_length(path: Path) -> None:
-    if path.is_file() and 0 < path.stat().st_size < _SHORTEST_FILE:
-        raise ValueError("it was cut off")
-
-
-def _is_empty(file: sqlite3.Connection) -> bool:
-    return not (
-        file.execute("PRAGMA application_id").fetchone()[0]
-        or file.execute("PRAGMA user_version").fetchone()[0]
-        or file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    )
-
-
-def _lay_out(file: sqlite3.Connection) -> None:
-    file.execute(_SCHEMA)
-    file.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-    file.execute(f"PRAGMA user_version = {_VERSION}")
-
-
-def _check(file: sqlite3.Connection, path: Path) -> None:
-    """Raise JournalError unless all of it is as it was written."""
-    _check_kind(file, path)
-    sound = file.execute("PRAGMA quick_check").fetchone()[0] == "ok"
-    if not sound or any(not _is_sound(row) for row in file.execute(f"SELECT {_COLUMNS} FROM syncs")):  # noqa: S608
-        raise JournalError(f"the journal {path} is damaged; keep it, and give the name of a new file")
-
-
-def _check_kind(file: sqlite3.Connection, path: Path) -> None:
-    application: int = file.execute("PRAGMA application_id").fetchone()[0]
-    version: int = file.execute("PRAGMA user_version").fetchone()[0]
-    if application != _APPLICATION_ID:
-        raise JournalError(f"{path} is a database, but no journal; give the name of another file")
-    if version != _VERSION:
-        raise JournalError(
-            f"the journal {path} is of version {version}, this library reads version {_VERSION}; "
-            "finish it with the library that wrote it, or give the name of a new file"
-        )
-
-
-def opening_failed(path: Path, error: Exception) -> str:
-    """What to tell of a file that cannot be used, and what to do about it."""
-    # Of a schema that it cannot read, SQLite shows all lines.
-    text = str(error).partition("\n")[0]
-    if path.is_dir():
-        return f"{path} is a directory; give the name of a file"
-    if not path.parent.is_dir():
-        return f"there is no directory {path.parent} for the journal {path.name}"
-    if "locked" in text or "busy" in text:
-        return f"the journal {path} is in use by another process; wait for it to end, or give the name of another file"
-    if "unable to open" in text or "readonly" in text:
-        return f"the journal {path} cannot be opened for writing: {text}; see to its permissions and its directory's"
-    if "disk" in text and "malformed" not in text:
-        return f"the journal {path} cannot be opened: {text}"
-    return f"{path} is no journal, or a damaged one ({text}); keep it, and give the name of a new file"
+def summed_up(file: sqlite3.Connection) -> tuple[int, int]:
+    """Return the number of rows and the sum of their checksums. Raises ValueError if one is damaged or out of order."""
+    count, total, last = 0, 0, (b"", b"")
+    for row in file.execute(f"SELECT {_COLUMNS} FROM syncs"):  # noqa: S608
+        key = (str(row[0]).encode(), str(row[1]).encode())
+        if not _is_sound(row) or (count and key <= last):
+            raise ValueError("an entry is not as it was written")
+        count, total, last = count + 1, total + row[-1], key
+    return count, _in_64_bits(total)
 
 
 def _period(request: SyncRequest) -> str:
@@ -229,29 +177,46 @@ def last_run(file: sqlite3.Connection) -> int:
     return int(file.execute("SELECT max(run) FROM syncs").fetchone()[0] or 0)
 
 
-def find(file: sqlite3.Connection, request: SyncRequest) -> Entry | None:
-    """What the journal knows of this sync, or None."""
-    values = (request.company_id, _period(request))
-    return next(entries(file, "WHERE company_id = ? AND period = ?", values), None)
+def unfinished(file: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return the keys of all syncs that have not ended, for `find`; the one that was requested first comes first."""
+    return file.execute(
+        "SELECT company_id, period FROM syncs WHERE state IN ('asking', 'running') ORDER BY asked_at"
+    ).fetchall()
 
 
-def entries(file: sqlite3.Connection, which: str, values: tuple[str, ...] = ()) -> Iterator[Entry]:
-    """The entries that a condition picks."""
-    rows = file.execute(f"SELECT {_COLUMNS} FROM syncs {which}", values)  # noqa: S608 - constants of this module
-    return (_entry(row) for row in rows)
+def find(file: sqlite3.Connection, key: SyncRequest | tuple[str, str]) -> Entry | None:
+    """Return the entry of this sync, or None."""
+    row = _find(file, (key.company_id, _period(key)) if isinstance(key, SyncRequest) else key)
+    return _entry(row) if row is not None else None
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
-    if not _is_sound(row):
+def _find(file: sqlite3.Connection, key: tuple[str, str]) -> Row | None:
+    row: Row | None = file.execute(f"SELECT {_COLUMNS} FROM syncs {_ONE}", key).fetchone()  # noqa: S608
+    if row is not None and not _is_sound(row):
         raise ValueError("an entry is not as it was written")
+    return row
+
+
+def entries(file: sqlite3.Connection) -> Iterator[Entry]:
+    """All entries, by company and period."""
+    return (_entry(row) for row in file.execute(f"SELECT {_COLUMNS} FROM syncs ORDER BY company_id, period"))  # noqa: S608
+
+
+def _entry(row: Row) -> Entry:
     company_id, period, state, key, asked_at, handle, *how = row[:-1]
-    return Entry(
-        _request(company_id, period), state, key, asked_at, SyncHandle.from_json(handle) if handle else None, *how
-    )
+    request = _request(company_id, period)
+    return Entry(request, state, key, asked_at, SyncHandle.from_json(handle) if handle else None, *how)
 
 
-def write(file: sqlite3.Connection, entry: Entry) -> None:
-    """Put the entry where there may be an older one of the same sync."""
+def write(file: sqlite3.Connection, entry: Entry, summary: Summary) -> Summary:
+    """Write the entry, in place of an older one of the same sync, and return the summary of all entries with it."""
+    row = _row(entry)
+    old = _find(file, row[:2])
+    file.execute(_WRITE, row)
+    return summary.replaced(old[-1] if old is not None else None, row[-1])
+
+
+def _row(entry: Entry) -> Row:
     request, handle = entry.request, entry.handle
     row = (
         request.company_id,
@@ -267,9 +232,9 @@ def write(file: sqlite3.Connection, entry: Entry) -> None:
         entry.outcome,
         entry.message,
         entry.run,
+        _seconds(entry.server_offset),
     )
-    places = ", ".join("?" * (len(row) + 1))
-    file.execute(f"INSERT OR REPLACE INTO syncs ({_COLUMNS}) VALUES ({places})", (*row, _crc(row)))  # noqa: S608
+    return (*row, _checksum(row))
 
 
 def ended(entry: Entry, outcome: SyncOutcome, now: float) -> Entry:
@@ -292,17 +257,23 @@ def ended(entry: Entry, outcome: SyncOutcome, now: float) -> Entry:
 
 def _storable(code: int | None) -> int | None:
     """A code that no sync can have need not be kept."""
-    return code if code is not None and abs(code) < _BEYOND_CODES else None
+    return code if code is not None and abs(code) < _HALF else None
 
 
 def _seconds(value: float | None) -> float | None:
-    """As SQLite will give it back, whatever number it was."""
-    return None if value is None else float(value)
+    """The number as SQLite returns it, which has no -0.0."""
+    return None if value is None else float(value) + 0.0
 
 
-def _crc(row: tuple[Any, ...]) -> int:
-    return zlib.crc32(json.dumps(row).encode())
+def _checksum(row: Row) -> int:
+    # `default` is for what damage makes of a column: SQLite returns whatever type the file has.
+    text = json.dumps(row, default=repr).encode()
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 
-def _is_sound(row: tuple[Any, ...]) -> bool:
-    return bool(_crc(row[:-1]) == row[-1])
+def _is_sound(row: Row) -> bool:
+    return bool(_checksum(row[:-1]) == row[-1])
+
+
+def _in_64_bits(number: int) -> int:
+    return (number + _HALF) % (2 * _HALF) - _HALF

@@ -1,9 +1,8 @@
 """What a fan-out has done so far, kept in an SQLite file that survives the process."""
 
 import asyncio
-import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -15,30 +14,33 @@ from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing import entries
 from codat_commerce_async.syncing.ending import undisturbed
 from codat_commerce_async.syncing.entries import Entry
+from codat_commerce_async.syncing.journal_file import JournalFile, opening_failed, snapshot
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["Entry", "Journal", "read_journal"]
 
 T = TypeVar("T")
-Work = Callable[[sqlite3.Connection], T]
+Work = Callable[[JournalFile], T]
 
 _LARGEST_BATCH = 500
+# How many unfinished entries are read at once; others have their turn in between.
+_SLICE = 200
 
 
 class Journal:
     """A fan-out's journal: everything is written, and on the disk, before the coroutine that wrote it goes on.
 
-    One thread owns the file, and commits at once what has come together since its last commit. The file is locked: a
-    second process is told so. `run` is this run's number. Raises JournalError for whatever is wrong with the file or
-    the disk.
+    One thread owns the file, and commits at once what has come together since its last commit. Other processes can read
+    the file meanwhile, but not write it. `run` is this run's number. Raises JournalError for whatever is wrong with the
+    file or the disk.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path.absolute()
         self.run = 1
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="codat-journal")
-        self._file: sqlite3.Connection | None = None
+        self._file: JournalFile | None = None
         self._orders: list[_Order] = []
         self._commit: asyncio.Future[None] | None = None
 
@@ -58,39 +60,43 @@ class Journal:
         await undisturbed(asyncio.ensure_future(self._close()))
 
     async def find(self, request: SyncRequest) -> Entry | None:
-        """What is known of this sync, or None."""
-        return await self._order(lambda file: entries.find(file, request))
+        """Return what is known of this sync, or None."""
+        return await self._order(lambda file: file.find(request))
 
-    async def unfinished(self) -> list[Entry]:
-        """The syncs that were asked for, or running, when the journal was written last; the first one first."""
-        return await self._order(
-            lambda file: list(entries.entries(file, "WHERE state IN ('asking', 'running') ORDER BY asked_at"))
-        )
+    async def unfinished(self) -> AsyncIterator[list[Entry]]:
+        """Yield the syncs that had not ended when the journal was opened, the first one first, some at a time."""
+        keys = await self._order(lambda file: file.read(entries.unfinished))
+        for start in range(0, len(keys), _SLICE):
+            found = await self._order(partial(_found, keys[start : start + _SLICE]))
+            yield [entry for entry in found if entry is not None]
 
     async def durations(self) -> list[float]:
         """How long the syncs took that ended, in seconds, the latest thousand."""
-        return await self._order(entries.durations)
+        return await self._order(lambda file: file.read(entries.durations))
 
-    async def asking(self, request: SyncRequest, key: str, asked_at: float) -> None:
-        """Note that the sync is about to be asked for, under this key."""
-        entry = Entry(request, "asking", idempotency_key=key, asked_at=asked_at)
-        await self._order(lambda file: entries.write(file, entry))
+    async def asking(self, request: SyncRequest, key: str, asked_at: float, server_offset: float | None = None) -> None:
+        """Write that the sync is about to be requested with this key, at this time of the local clock.
+
+        `server_offset` is the server's time minus the local time in seconds, or None if it is not known.
+        """
+        entry = Entry(request, "asking", idempotency_key=key, asked_at=asked_at, server_offset=server_offset)
+        await self._order(lambda file: file.write(entry))
 
     async def running(self, request: SyncRequest, handle: SyncHandle) -> None:
         """Note that the sync was started, or that more is known of its ids."""
 
-        def work(file: sqlite3.Connection) -> None:
-            entry = entries.find(file, request) or Entry(request, "running")
-            entries.write(file, replace(entry, state="running", handle=handle, outcome=None, message=None))
+        def work(file: JournalFile) -> None:
+            entry = file.find(request) or Entry(request, "running")
+            file.write(replace(entry, state="running", handle=handle, outcome=None, message=None))
 
         await self._order(work)
 
     async def ended(self, outcome: SyncOutcome, now: float) -> None:
         """Note how the sync ended."""
 
-        def work(file: sqlite3.Connection) -> None:
-            entry = entries.find(file, outcome.request) or Entry(outcome.request, "error")
-            entries.write(file, replace(entries.ended(entry, outcome, now), run=self.run))
+        def work(file: JournalFile) -> None:
+            entry = file.find(outcome.request) or Entry(outcome.request, "error")
+            file.write(replace(entries.ended(entry, outcome, now), run=self.run))
 
         await self._order(work)
 
@@ -120,15 +126,15 @@ class Journal:
         while self._commit is not None:
             await asyncio.wait((self._commit,))
         if self._file is not None:
-            await self._run(partial(entries.close, self._file))
+            await self._run(self._file.close)
         self._thread.shutdown()
 
     def _run(self, work: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _open(self) -> None:
-        self._file = entries.open_to_write(self._path)
-        self.run = entries.last_run(self._file) + 1
+        self._file = JournalFile.open(self._path)
+        self.run = self._file.read(entries.last_run) + 1
 
     def _carry_out(self, orders: "list[_Order]") -> None:
         """Do all of it and commit it together; when that fails nothing of it is done. Runs in the thread."""
@@ -136,14 +142,11 @@ class Journal:
         if file is None:
             raise JournalError(f"the journal {self._path} is not open")
         try:
-            file.execute("BEGIN IMMEDIATE")
-            for order in orders:
-                order.result = order.work(file)
-            file.execute("COMMIT")
-        except (sqlite3.Error, ValueError, OverflowError) as error:
+            with file.transaction():
+                for order in orders:
+                    order.result = order.work(file)
+        except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
             raise JournalError(f"the journal {self._path} could not be written: {error}") from None
-        finally:
-            _roll_back(file)
 
 
 class _Order:
@@ -166,22 +169,19 @@ class _Order:
             self._done.set_exception(error)
 
 
+def _found(keys: list[tuple[str, str]], file: JournalFile) -> list[Entry | None]:
+    return [file.find(key) for key in keys]
+
+
 def read_journal(path: str | Path) -> Iterator[Entry]:
-    """Every entry of a finished or interrupted journal, by company. Raises JournalError."""
+    """Yield every entry of a journal as of one moment, by company; it may be in use. Raises JournalError."""
     path = Path(path).absolute()
     if not path.exists():
         raise JournalError(f"there is no journal {path}")
-    file = entries.open_to_read(path)
+    file = snapshot(path)
     try:
-        yield from entries.entries(file, "ORDER BY company_id, period")
+        yield from entries.entries(file)
     except (sqlite3.Error, ValueError) as error:
-        raise JournalError(entries.opening_failed(path, error)) from None
+        raise JournalError(opening_failed(path, error)) from None
     finally:
         file.close()
-
-
-def _roll_back(file: sqlite3.Connection) -> None:
-    """Undo what was begun and not committed; what cannot even be undone never reaches the disk."""
-    if file.in_transaction:
-        with contextlib.suppress(sqlite3.Error):
-            file.execute("ROLLBACK")

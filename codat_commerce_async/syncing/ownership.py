@@ -1,0 +1,101 @@
+"""Ownership of a journal file: one writer at a time, by a lock on a separate file that is never deleted."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import Final, Self
+
+__all__ = ["Ownership", "is_at"]
+
+_PRIVATE: Final = 0o600
+_LONGEST_NOTE = 64
+
+if sys.platform == "win32":
+    import msvcrt
+
+    # Locked bytes cannot be read, so the lock is beyond the note.
+    _LOCKED_BYTE = 1 << 20
+
+    def _lock(descriptor: int) -> None:
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise BlockingIOError(error.errno, "the lock file is locked") from None
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        # Unlike a POSIX lock, it is not released when this process closes another descriptor of the same file.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class Ownership:
+    """The exclusive lock of a journal's writer, held until `release`.
+
+    `note` is the text that an owner left in the lock file.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        self.note = os.read(descriptor, _LONGEST_NOTE)
+
+    @classmethod
+    def acquire(cls, path: Path, mode: int = _PRIVATE) -> Self:
+        """Lock the file, creating it if necessary. Raises BlockingIOError if it is locked, or another OSError."""
+        while True:
+            descriptor = _open(path, mode)
+            try:
+                _lock(descriptor)
+                if is_at(path, os.fstat(descriptor)):
+                    return cls(path, descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            # It was deleted before it was locked.
+            os.close(descriptor)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the lock file is still the one at its path, so that nobody else can lock another one."""
+        return is_at(self._path, os.fstat(self._descriptor))
+
+    def leave(self, note: bytes) -> None:
+        """Replace the note in the lock file."""
+        if note != self.note:
+            os.ftruncate(self._descriptor, 0)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            os.write(self._descriptor, note)
+            os.fsync(self._descriptor)
+            self.note = note
+
+    def release(self) -> None:
+        """Unlock the file and leave it where it is: deleting it would let two processes lock two files."""
+        os.close(self._descriptor)
+
+
+def is_at(path: Path, file: os.stat_result) -> bool:
+    """Whether the path leads to this very file."""
+    try:
+        return os.path.samestat(path.stat(), file)
+    except OSError:
+        return False
+
+
+def _open(path: Path, mode: int) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError:
+        return os.open(path, os.O_RDWR)
+    except OSError as error:
+        # Windows and some file systems name the directory's permissions before the file's existence.
+        if error.errno in {errno.EACCES, errno.EROFS} and path.exists():
+            return os.open(path, os.O_RDWR)
+        raise
+    if sys.platform != "win32":
+        os.fchmod(descriptor, mode)
+    return descriptor
