@@ -4,13 +4,16 @@ import re
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeGuard, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 __all__ = ["Operation", "Repeat", "check_id", "is_id"]
 
 T_co = TypeVar("T_co", covariant=True)
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_ENCODED = re.compile("(%[0-9A-Fa-f]{2})")
+# https://www.rfc-editor.org/rfc/rfc3986#section-3.3
+_PATH_CHARACTERS = "/:@!$&'()*+,;="
 # What ids are made of as a rule; it needs no quoting, and cannot be a dotted segment.
 _is_plain = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", re.ASCII).fullmatch
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -38,6 +41,9 @@ _REPEAT = {
 class Operation(Generic[T_co]):
     """One endpoint: `name` and `path` as Codat writes them, `answer` the type of what comes back.
 
+    What a path cannot hold is percent-encoded, in `path` and in the values for its places. Raises ValueError for a path
+    that holds a query, a fragment, or a segment that would lead to another endpoint.
+
     An endpoint that this library does not model takes `object` as its answer and gets the parsed JSON, None for a 204:
     `await client.call(Operation("get-company", "GET", "/companies/{companyId}", object), company_id)`.
     """
@@ -53,8 +59,7 @@ class Operation(Generic[T_co]):
     _company_at: int | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not self.path.startswith("/"):
-            raise ValueError("path takes the endpoint's path, beginning with a slash")
+        _check_path(self.path)
         method = self.method.upper()
         arguments = tuple(_HUMP.sub("_", name).lower() for name in _PLACEHOLDER.findall(self.path))
         # Once for an operation, as every call asks for them.
@@ -62,7 +67,7 @@ class Operation(Generic[T_co]):
             "method": method,
             "arguments": arguments,
             "repeat": _REPEAT.get(method, Repeat.NEVER),
-            "_template": _PLACEHOLDER.sub("%s", self.path.replace("%", "%%")),
+            "_template": _template(self.path),
             "_company_at": arguments.index("company_id") if "company_id" in arguments else None,
         }
         for name, value in derived.items():
@@ -81,6 +86,33 @@ class Operation(Generic[T_co]):
     def company(self, values: tuple[str, ...]) -> str | None:
         """The company that the values speak of, or None."""
         return None if self._company_at is None else values[self._company_at]
+
+
+def _check_path(path: str) -> None:
+    if not path.startswith("/"):
+        raise ValueError("path takes the endpoint's path, beginning with a slash")
+    if "?" in path or "#" in path:
+        raise ValueError("path takes no query and no fragment; pass the query as query= to the call")
+    literal = _PLACEHOLDER.sub("", path)
+    if "{" in literal or "}" in literal:
+        raise ValueError("path takes placeholders of letters, digits and underscores, such as {companyId}")
+    if any(unquote(segment) in {".", ".."} for segment in path.split("/")):
+        raise ValueError("path takes no segment '.' or '..', which would lead to another endpoint")
+
+
+def _template(path: str) -> str:
+    """Return the path with %s for each placeholder, and all else quoted that is not yet."""
+    try:
+        literals = [_quoted(text).replace("%", "%%") for text in _PLACEHOLDER.split(path)[::2]]
+    except UnicodeEncodeError:
+        raise ValueError("path takes text without lone surrogates") from None
+    return "%s".join(literals)
+
+
+def _quoted(text: str) -> str:
+    """Return a piece of a path with what cannot stand in one percent-encoded; what is encoded already stays so."""
+    pieces = _ENCODED.split(text)
+    return "".join(piece if index % 2 else quote(piece, safe=_PATH_CHARACTERS) for index, piece in enumerate(pieces))
 
 
 def is_id(value: object) -> TypeGuard[str]:

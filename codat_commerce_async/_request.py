@@ -103,8 +103,17 @@ def make_request(
 
 
 def _query_string(query: Query) -> str:
-    pairs = [f"{name}={_quoted(name, value)}" for name, value in query.items() if value is not None]
+    pairs = [f"{_quoted_name(name)}={_quoted(name, value)}" for name, value in query.items() if value is not None]
     return "?" + "&".join(pairs) if pairs else ""
+
+
+def _quoted_name(name: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"query takes names that are strings, not {type(name).__name__}")
+    try:
+        return quote(name, safe="$")
+    except UnicodeEncodeError:
+        raise ValueError("query takes names without lone surrogates") from None
 
 
 def _quoted(name: str, value: str | int) -> str:

@@ -385,3 +385,21 @@ async def test_the_environment_gives_the_key_and_the_address(monkeypatch: pytest
     monkeypatch.setenv("CODAT_BASE_URL", "http://localhost:1/")
     assert repr(CodatCommerce.from_env()) == "<CodatCommerce http://localhost:1 open>"
     assert repr(CodatCommerce.from_env(base_url="http://other")) == "<CodatCommerce http://other open>"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a b", "a%20b"), ("a&b=c", "a%26b%3Dc"), ("a#b", "a%23b"), ("\u00e9", "%C3%A9"), ("$top", "$top")],
+)
+async def test_a_name_in_a_query_is_quoted(name: str, text: str) -> None:
+    client, wire = client_of(reply())
+    await client.call(Operation("odd", "GET", "/x", object), query={name: "v"})
+    assert wire.sent[0].target == f"/x?{text}=v"
+
+
+@pytest.mark.parametrize(("name", "kind"), [(7, TypeError), (None, TypeError), ("\ud800", ValueError)])
+async def test_a_name_that_a_query_cannot_hold_is_refused(name: object, kind: type[Exception]) -> None:
+    client, wire = client_of(reply())
+    with pytest.raises(kind, match="query takes names"):
+        await client.call(Operation("odd", "GET", "/x", object), query={name: "v"})  # type: ignore[dict-item]
+    assert wire.sent == []

@@ -108,4 +108,50 @@ def test_an_id_is_its_text_whatever_it_would_format_as() -> None:
     class Known(str, Enum):  # noqa: UP042 - StrEnum formats as its text
         COMPANY = "a-company"
 
-    assert Operation("x", "GET", "/100%/{companyId}/all", object).fill((Known.COMPANY,)) == "/100%/a-company/all"
+    assert Operation("x", "GET", "/100%/{companyId}/all", object).fill((Known.COMPANY,)) == "/100%25/a-company/all"
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/a b/{companyId}", "/a%20b/c"),
+        ("/caf\u00e9/{companyId}/x", "/caf%C3%A9/c/x"),
+        ("/a%20b/{companyId}", "/a%20b/c"),
+        ("/100%/{companyId}", "/100%25/c"),
+        ("/%s/{companyId}", "/%25s/c"),
+        ('/"<>^`|\\/{companyId}', "/%22%3C%3E%5E%60%7C%5C/c"),
+        ("/a\r\nHost: evil/{companyId}", "/a%0D%0AHost:%20evil/c"),
+        ("/a:b@c!$&'()*+,;=~-._/{companyId}", "/a:b@c!$&'()*+,;=~-._/c"),
+        ("/{companyId}/", "/c/"),
+    ],
+)
+def test_a_path_is_quoted_as_far_as_it_is_not_yet(path: str, target: str) -> None:
+    assert Operation("odd", "GET", path, object).fill(("c",)) == target
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/a?b=c", "query"),
+        ("/a#b", "fragment"),
+        ("/a/../b", "another endpoint"),
+        ("/./b", "another endpoint"),
+        ("/a/%2e%2E/b", "another endpoint"),
+        ("/{company-id}", "placeholders"),
+        ("/{companyId", "placeholders"),
+        ("/\ud800", "surrogates"),
+    ],
+)
+def test_a_path_that_leads_elsewhere_is_refused(path: str, words: str) -> None:
+    with pytest.raises(ValueError, match=f"path takes .*{words}"):
+        Operation("odd", "GET", path, object)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="{}?#/")))
+def test_any_text_in_a_path_comes_back_whole(text: str) -> None:
+    text = text.replace("%", "")
+    if text in {".", ".."}:
+        return
+    target = Operation("odd", "GET", f"/{text}/{{companyId}}", object).fill(("c",))
+    assert unquote(target) == f"/{text}/c"
+    assert URL(f"https://a.b{target}", encoded=True).raw_path == target
