@@ -35,11 +35,11 @@ def decode(body: bytes, answer: type[T]) -> T:
     Raises DecodeError for everything else that the bytes may hold, TypeError for an `answer` that is no
     such type.
     """
-    parse, read = _steps(cast("Hashable", answer))
+    parse_body, read = _steps(cast("Hashable", answer))
     try:
-        value: T = read(parse(body), answer)
+        value: T = read(parse_body(body), answer)
     except Exception as error:  # noqa: BLE001 - what reads a type that is not of this library may raise anything
-        failure = _failure(error, body, parse)
+        failure = _failure(error, body, parse_body)
     else:
         return value
     # Raised here, so that neither the context nor a traceback that shows locals has a part of the answer.
@@ -64,10 +64,9 @@ def structure(data: object, answer: type[T]) -> T:
 def decode_error_message(body: bytes) -> ErrorMessage | None:
     """Return Codat's words about an error, as far as they can be made out; None when the body holds none."""
     try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        data = _only(dict, parse(body)) or {}
+    except (ValueError, RecursionError):
         return None
-    data = _only(dict, data) or {}
     message = ErrorMessage(
         status_code=_only(int, data.get("statusCode")),
         service=_only(str, data.get("service")),
@@ -78,6 +77,18 @@ def decode_error_message(body: bytes) -> ErrorMessage | None:
         detailed_error_code=_only(int, data.get("detailedErrorCode")),
     )
     return None if message == ErrorMessage() else message
+
+
+def parse(body: bytes) -> Any:  # noqa: ANN401 - JSON is anything
+    """Return the parsed JSON of a body, as leniently as the standard library reads it.
+
+    What has no place in a model is replaced: half a surrogate pair by U+FFFD, NaN and infinity by None. Raises
+    ValueError or RecursionError for a body that is no JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _representable(json.loads(body))
 
 
 def encode(value: object) -> bytes:
@@ -92,6 +103,7 @@ def encode(value: object) -> bytes:
         return orjson.dumps(_with_long_integers(plain))
 
 
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 _INTEGERS = range(-(2**63), 2**64)
 
@@ -100,21 +112,33 @@ _INTEGERS = range(-(2**63), 2**64)
 def _steps(answer: Hashable) -> tuple[Callable[[bytes], object], Read]:
     """How to decode an answer: what parses its bytes, and what reads what they hold."""
     keeps_unknown = isinstance(answer, type) and issubclass(answer, KeepsUnknown)
-    return (_parse_exactly if keeps_unknown else orjson.loads), _reader(answer)
+    return (_parse_exactly if keeps_unknown else parse), _reader(answer)
 
 
 def _parse_exactly(body: bytes) -> object:
     # orjson makes floats of integers beyond 64 bits; what is written back has to keep them.
-    data: object = orjson.loads(body)
-    return json.loads(body) if _LONG_INTEGER.search(body) else data
+    data: object = parse(body)
+    return _representable(json.loads(body)) if _LONG_INTEGER.search(body) else data
 
 
-def _failure(error: Exception, body: bytes, parse: Callable[[bytes], object]) -> DecodeError:
+def _representable(data: object) -> object:
+    if isinstance(data, str):
+        return _HALF_A_PAIR.sub("\ufffd", data)
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    if isinstance(data, list):
+        return [_representable(item) for item in data]
+    if isinstance(data, dict):
+        return {_HALF_A_PAIR.sub("\ufffd", key): _representable(value) for key, value in data.items()}
+    return data
+
+
+def _failure(error: Exception, body: bytes, parse_body: Callable[[bytes], object]) -> DecodeError:
     if isinstance(error, Misfit):
         path = f"${error.path}"
         return DecodeError(f"the answer does not fit at {path}: {error}", None, path)
     try:
-        parse(body)
+        parse_body(body)
     except (ValueError, RecursionError):
         return DecodeError(_what_is_wrong_with(body))
     return DecodeError("the answer does not fit", None, "$")
