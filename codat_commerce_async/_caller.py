@@ -307,7 +307,7 @@ class _Exchange(Generic[T]):
         if answer is object and reply.status == HTTPStatus.NO_CONTENT:
             return cast("T", None)
         try:
-            return _codec.decode(reply.body, answer)
+            return _codec.decode(self._caller.credentials.redact_echo(reply.body), answer)
         except DecodeError as error:
             failure = DecodeError(error.message, None, error.path, reply.status).about(self._call())
         raise failure
@@ -315,14 +315,15 @@ class _Exchange(Generic[T]):
     def answer(self, value: T) -> Answer[T]:
         """What the reply says, with what came around it."""
         reply = self._reply
-        headers = {name.lower(): value for name, value in reply.headers.items()}
+        credentials = self._caller.credentials
+        correlation_id = _headers.correlation_id(reply.headers)
         return Answer(
             value=value,
             status=reply.status,
-            headers=headers,
+            headers={name.lower(): credentials.redact_text(value) for name, value in reply.headers.items()},
             rate_limit=_headers.rate_limit(reply.headers, self._caller.now()),
             server_time=_headers.server_time(reply.headers),
-            correlation_id=_headers.correlation_id(reply.headers),
+            correlation_id=credentials.redact_text(correlation_id) if correlation_id else None,
             idempotency_key=self._key,
             attempts=tuple(map(_attempt, self._tries)),
         )

@@ -1,27 +1,32 @@
 """Which error an answer is, by its status; its body only adds to what the error says."""
 
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 
 from codat_commerce_async import _codec, _headers
+from codat_commerce_async._text import excerpt
 from codat_commerce_async._transport import Credentials, Reply
 from codat_commerce_async.errors import StatusError, status_error_class
+from codat_commerce_async.models.error_message import ErrorMessage
 
 __all__ = ["judge"]
 
-# What the server says of an error goes into the message, but not a whole page of it.
-_LONGEST_TEXT = 300
-_LONGEST_BODY = 64 * 1024
+# Of many validation errors, so many are enough to see what is the matter; `StatusError.validation_errors` has all.
+_SHOWN_ITEMS = 3
+# Where other services say in JSON what is wrong; the first two are of https://www.rfc-editor.org/rfc/rfc9457
+_SAYING = ("title", "detail", "message", "error", "error_description", "reason")
 
 
 def judge(reply: Reply, credentials: Credentials, now: float) -> StatusError | None:
     """The error that a reply is, or None if it is none; `now` is in epoch seconds."""
     if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
         return None
-    error = _codec.decode_error_message(credentials.redact(reply.body[:_LONGEST_BODY]))
-    said = _line(error.error) if error and error.error else _unsaid(reply.status)
-    correlation = f" (correlation id {_line(error.correlation_id)})" if error and error.correlation_id else ""
+    body = credentials.redact(reply.body)
+    error = _codec.decode_error_message(body)
+    said = "; ".join(_words(error)) if error else ""
+    correlation = f" (correlation id {excerpt(error.correlation_id)})" if error and error.correlation_id else ""
     return status_error_class(reply.status)(
-        f"{_name(reply.status)}: {said}{correlation}",
+        f"{_name(reply.status)}: {said or _said_otherwise(body) or _unsaid(reply.status)}{correlation}",
         None,
         reply.status,
         error,
@@ -30,9 +35,35 @@ def judge(reply: Reply, credentials: Credentials, now: float) -> StatusError | N
     )
 
 
-def _line(text: str) -> str:
-    """The text as a part of a line, which can end no line of a log nor color a terminal."""
-    return "".join(character if character.isprintable() else " " for character in text[:_LONGEST_TEXT])
+def _words(error: ErrorMessage) -> Iterator[str]:
+    """Codat's words, and a summary of what its validation found."""
+    if error.error:
+        yield excerpt(error.error)
+    found = error.validation.errors if error.validation else ()
+    if found:
+        shown = [excerpt(item.message or item.validator_name or item.item_id or "?") for item in found[:_SHOWN_ITEMS]]
+        more = ["..."] if len(found) > _SHOWN_ITEMS else []
+        yield f"{len(found)} validation error{'s' * (len(found) > 1)}: {'; '.join(shown + more)}"
+
+
+def _said_otherwise(body: bytes) -> str:
+    """What a body says that is not of Codat's shape: a problem document, a gateway's JSON, or plain text."""
+    try:
+        data = _codec.parse(body)
+    except (ValueError, RecursionError):
+        return _plain_text(body)
+    if isinstance(data, Mapping):
+        return ": ".join(excerpt(text) for key in _SAYING if isinstance(text := data.get(key), str) and text.strip())
+    return excerpt(data) if isinstance(data, str) else ""
+
+
+def _plain_text(body: bytes) -> str:
+    try:
+        text = body.decode().strip()
+    except UnicodeDecodeError:
+        return ""
+    # The page of a gateway says nothing in so few characters, and half an object is no words.
+    return "" if text.startswith(("<", "{", "[")) else excerpt(text)
 
 
 def _name(status: int) -> str:

@@ -8,6 +8,7 @@ import pickle
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Unpack
 
 import aiohttp
@@ -16,6 +17,8 @@ import pytest
 from codat_commerce_async import CodatCommerce, CodatError, Hooks, Operation, Quota, RetryPolicy, Timeouts
 from codat_commerce_async.client import Settings
 from codat_commerce_async.hooks import RequestStarted
+from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.models.sync_flow import SyncFlowUrl
 from tests.support.scripted import KEY, client_of, failing, reply
 from tests.support.wire import (
@@ -272,6 +275,20 @@ async def test_a_proxy_out_of_reach() -> None:
     url = (await refused_url()).replace("http://", f"http://user:{PASSWORD}@")
     async with playing(base_url="http://api.example.com", proxy=url) as (codat, _):
         check(await error_of(codat.call(GET, "c")))
+
+
+@pytest.mark.parametrize("echo", [f"Basic {ENCODED}", KEY, f"you sent {ENCODED}, thanks"])
+async def test_a_key_that_is_sent_back_in_an_answer_reaches_no_model(echo: str) -> None:
+    fields = ("errorMessage", "syncExceptionMessage", "syncStatus", "companyId", "syncId")
+    body = "{" + ", ".join(f'"{name}": "{echo}"' for name in fields) + ', "syncStatusCode": 5000}'
+    headers = {"X-Correlation-Id": echo, "X-Echo": echo}
+    handle = SyncHandle(company_id="c", sync_id="s", requested_at=datetime.now(UTC))
+    async with playing(*[Reply(200, headers, body.encode())] * 2) as (codat, _):
+        answer = await codat.send(Operation("a-read", "GET", "/companies/{companyId}/things", SyncStatus), "c")
+        check(await error_of(codat.sync.wait(handle, raise_on_failure=True)))
+    assert found_in(repr(answer) + repr(answer.value) + repr(answer.headers)) == []
+    assert answer.value.error_message is not None
+    assert "***" in answer.value.error_message
 
 
 FLOW = f"https://flow.example.com/start?otp={PASSCODE}"
