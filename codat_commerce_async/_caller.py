@@ -13,7 +13,7 @@ from codat_commerce_async._judge import judge
 from codat_commerce_async._lifetime import Lifetime
 from codat_commerce_async._observer import Observer
 from codat_commerce_async._operation import Operation, Repeat
-from codat_commerce_async._request import Query, check_options, make_request
+from codat_commerce_async._request import Query, check_options, make_request, merge_headers
 from codat_commerce_async._retry import Course, repeat
 from codat_commerce_async._transport import Credentials, Reply, Request, Transport
 from codat_commerce_async.errors import (
@@ -279,7 +279,7 @@ class _Exchange(Generic[T]):
         except CodatError as error:
             failure = error if reply is not None else self._concluded(error)
         except TimeoutError:
-            failure = self._concluded(RequestTimeoutError(_too_late(self._course)))
+            failure = self._concluded(RequestTimeoutError(_too_late(self._course), None, self._course.reached))
         except BaseException as error:
             self._ended(reply, error)
             raise
@@ -343,9 +343,9 @@ class _Exchange(Generic[T]):
                 if reply.status not in _GOOD:
                     self._judge(reply)
             except BaseException as error:
-                self._came_to(reply, error)
+                self._came_to(reply, error, sent=request.started is not False)
                 raise
-            self._came_to(reply, None)
+            self._came_to(reply, None, sent=True)
             return reply
         finally:
             caller.rate_limiter.release(self._company_id)
@@ -375,14 +375,16 @@ class _Exchange(Generic[T]):
         if error is not None:
             raise error
 
-    def _came_to(self, reply: Reply | None, error: BaseException | None) -> None:
-        """Note what became of a request, unless it was interrupted: then it is still in flight, for all we know."""
+    def _came_to(self, reply: Reply | None, error: BaseException | None, *, sent: bool) -> None:
+        """Record the attempt's result. An interrupted one that was `sent` stays in flight, for all we know."""
         status = reply.status if reply is not None else None
         outcome = "ok" if error is None else _outcome(error)
         tries, elapsed = self._course.tries, self._clock.time() - self._sent_at
         if error is None or isinstance(error, CodatError):
             self._course.ended(error, gate_waits=self._gate_waits)
             self._tries += ((tries, self._started_at, self._waited, elapsed, status, outcome),)
+        elif not sent:
+            self._course.never_sent()
         observer = self._caller.observer
         if observer.shows_answers:
             event = RequestEnded(
@@ -399,15 +401,14 @@ class _Exchange(Generic[T]):
             observer.request_ended(event, self._waited, outcome)
 
     def _announced(self) -> Request:
-        """The request with what a hook adds to this try of it; its key is none of a hook's business."""
-        request, key = self._request, self._key
+        """The request with what a hook adds to this try of it; the client's own headers stay as they are."""
+        request, observer = self._request, self._caller.observer
         headers = request.headers.copy()
-        self._caller.observer.request_started(
+        observer.request_started(
             self._id, self._operation.name, self._course.tries, self._waited, headers, self._sent_at - self._began
         )
-        if key is not None:
-            headers["Idempotency-Key"] = key
-        return Request(request.method, request.target, headers, request.body)
+        merged = merge_headers(request.headers, headers, observer.header_refused)
+        return Request(request.method, request.target, merged, request.body)
 
     def _before_pause(self, error: CodatError) -> None:
         course, error_type = self._course, type(error).__name__

@@ -15,6 +15,7 @@ __all__ = ["judge"]
 _SHOWN_ITEMS = 3
 # Where other services say in JSON what is wrong; the first two are of https://www.rfc-editor.org/rfc/rfc9457
 _SAYING = ("title", "detail", "message", "error", "error_description", "reason")
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 def judge(reply: Reply, credentials: Credentials, now: float) -> StatusError | None:
@@ -74,6 +75,8 @@ def _name(status: int) -> str:
 
 
 def _unsaid(status: int) -> str:
-    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+    if status in _REDIRECTS:
         return "a redirect, which is not followed; check base_url"
+    if status == HTTPStatus.NOT_MODIFIED:
+        return "the request has no condition; a cache on the way must have answered it"
     return "the answer does not say why"

@@ -60,6 +60,10 @@ class Observer:
         if (hook := self._hooks.on_request) is not None:
             _tell(hook, RequestStarted(call_id, operation, attempt, waited, headers, after))
 
+    def header_refused(self, name: object, reason: str) -> None:
+        """Announce that a header which a hook has set is not sent. Its value is left out, as it may be a secret."""
+        _logger.warning("the header %r of a hook is not sent: %s", name, reason)
+
     def request_ended(self, event: RequestEnded, waited: float, outcome: str) -> None:
         """Announce what became of a request that had to wait so long for the quota."""
         if _logger.isEnabledFor(logging.DEBUG):

@@ -1,7 +1,7 @@
 """What a call sends: its options checked, its headers, its target, its body."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from codat_commerce_async import _codec
@@ -10,7 +10,7 @@ from codat_commerce_async._operation import Operation, Repeat
 from codat_commerce_async._transport import Request
 from codat_commerce_async.policies import CallOptions, RetryPolicy
 
-__all__ = ["Query", "check_options", "make_request"]
+__all__ = ["Query", "check_options", "make_request", "merge_headers"]
 
 Query = Mapping[str, str | int | None]
 
@@ -65,10 +65,41 @@ def _check_headers(headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
         if not (isinstance(name, str) and isinstance(value, str)):
             raise TypeError("headers takes a mapping of strings to strings")
-        if not _HEADER_NAME.fullmatch(name) or not value.isprintable():
-            raise ValueError("headers takes names as HTTP has them, and printable values")
-        if name.lower() in _OWN_HEADERS:
-            raise ValueError(f"headers takes headers of your own; {name} is the client's")
+        problem = _header_problem(name, value)
+        if problem is not None:
+            raise ValueError(f"headers takes {problem}")
+
+
+def _header_problem(name: str, value: str) -> str | None:
+    if not _HEADER_NAME.fullmatch(name) or not value.isprintable():
+        return "names as HTTP has them, and printable values"
+    if name.lower() in _OWN_HEADERS:
+        return f"headers of your own; {name} is the client's"
+    return None
+
+
+def merge_headers(
+    own: Mapping[str, str], given: Mapping[str, object], refused: Callable[[object, str], None]
+) -> dict[str, str]:
+    """Return the headers that a hook has `given`, with those that are the client's `own` to set as they were.
+
+    What cannot be a header is left out, and `refused` is called with its name and why. Of two names that differ only in
+    case, the later one counts.
+    """
+    merged = {name: value for name, value in own.items() if name.lower() in _OWN_HEADERS}
+    names: dict[str, str] = {}
+    for name, value in given.items():
+        if name in merged and merged[name] == value:
+            continue
+        if not (isinstance(name, str) and isinstance(value, str)):
+            refused(name, "headers are strings")
+        elif (problem := _header_problem(name, value)) is not None:
+            refused(name, f"headers are {problem}")
+        else:
+            merged.pop(names.get(name.lower(), ""), None)
+            names[name.lower()] = name
+            merged[name] = value
+    return merged
 
 
 def _check_key(key: str) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from codat_commerce_async._operation import Operation, Repeat
 from codat_commerce_async.errors import (
+    NOT_PROCESSED,
     AuthenticationError,
     ClientClosedError,
     CodatError,
@@ -38,6 +39,7 @@ class Came(Enum):
     NOT_SENT = "the server was not reached"
     LOST = "no whole answer"
     RATE_LIMITED = "429"
+    NOT_PROCESSED = "408, 421, 425"
     IN_PROGRESS = "409 after a lost answer"
     BROKEN = "5xx"
     GARBLED = "an answer that no repeat makes readable"
@@ -52,6 +54,7 @@ _AGAIN: Mapping[Came, frozenset[Repeat]] = {
     Came.LOST: frozenset({Repeat.FREELY, Repeat.WITH_KEY}),
     # The one answer that Codat does not remember for a key: nothing was done.
     Came.RATE_LIMITED: frozenset(Repeat),
+    Came.NOT_PROCESSED: frozenset(Repeat),
     # Our own first request is still being worked on.
     Came.IN_PROGRESS: frozenset({Repeat.WITH_KEY}),
     # The same key would only replay the failure for 90 minutes, and a new one may do the work twice.
@@ -103,6 +106,7 @@ class Course:
         "_operation",
         "_policy",
         "_random",
+        "_reached",
         "_until",
         "_wall_clock",
         "first_sent_at",
@@ -132,6 +136,7 @@ class Course:
         self._key_used_before = key_left is not None
         self._last = Came.SETTLED
         self._lost = False
+        self._reached = False
         self._gate_waits = False
         self.first_sent_at: float | None = None
         self.in_flight = False
@@ -174,6 +179,17 @@ class Course:
         if error is not None:
             self._last = _came(error, lost_before=self._lost)
             self._lost = self._lost or self._last is Came.LOST
+        self._reached = self._reached or self._last is not Came.NOT_SENT
+
+    def never_sent(self) -> None:
+        """Record that the attempt was interrupted before its first byte was written."""
+        self.in_flight = False
+        self._last = Came.NOT_SENT
+
+    @property
+    def reached(self) -> bool:
+        """Whether any of the requests may have reached the server."""
+        return self.in_flight or self._reached
 
     @property
     def outcome_unknown(self) -> bool:
@@ -229,6 +245,16 @@ def _came(error: CodatError, *, lost_before: bool) -> Came:
             return _unanswered(error)
         case RateLimitError() | QuotaExhaustedError():
             return Came.RATE_LIMITED
+        case StatusError():
+            return _answered(error, lost_before=lost_before)
+        case _:
+            return Came.SETTLED
+
+
+def _answered(error: StatusError, *, lost_before: bool) -> Came:
+    match error:
+        case StatusError(status=status) if status in NOT_PROCESSED:
+            return Came.NOT_PROCESSED
         case ConflictError() if lost_before:
             return Came.IN_PROGRESS
         case ServerError():

@@ -2,11 +2,16 @@
 
 import base64
 import math
+import os
 import platform
 import re
+import socket
 import ssl
+import traceback
+import zlib
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
@@ -15,7 +20,13 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from codat_commerce_async._version import __version__
-from codat_commerce_async.errors import ClientClosedError, RequestTimeoutError, TransportError
+from codat_commerce_async.errors import (
+    ClientClosedError,
+    CodatError,
+    RequestTimeoutError,
+    TransportError,
+    is_transient,
+)
 from codat_commerce_async.policies import Timeouts
 
 __all__ = ["AiohttpTransport", "Connector", "Credentials", "Reply", "Request", "Session", "Transport", "base_url_of"]
@@ -29,6 +40,8 @@ _LONGEST_LABEL = 63
 # The search for every spelling of the key takes a millisecond for every 4 KB.
 _LONGEST_SEARCHED = 64 * 1024
 _SHORTEST_KEY = 16
+_LONGEST_REASON = 300
+_GZIP = b"\x1f\x8b"
 _STANDING_HEADERS = {
     "Accept": "application/json",
     "User-Agent": f"codat-commerce-async/{__version__} Python/{platform.python_version()}",
@@ -40,15 +53,16 @@ class Request:
 
     `headers` are those of this request; what all requests have in common is the transport's to add. `before_send`,
     if there is one, is called once a connection is there, right before the first byte is written; when it raises,
-    nothing is sent.
+    nothing is sent. A transport that knows sets `started`: False before it connects, True when it begins to write.
     """
 
-    __slots__ = ("before_send", "body", "headers", "method", "target")
+    __slots__ = ("before_send", "body", "headers", "method", "started", "target")
 
     def __init__(self, method: str, target: str, headers: dict[str, str], body: bytes | None) -> None:
         self.method = method
         self.target = target
         self.before_send: Callable[[], None] | None = None
+        self.started: bool | None = None
         self.headers = headers
         self.body = body
 
@@ -194,19 +208,34 @@ def base_url_of(text: str) -> str:
     return text.rstrip("/")
 
 
+def _check_kinds(session: object, connector: object, ssl_context: object) -> None:
+    """Raise TypeError for what only looks like one of aiohttp's, such as a wrapper around a session."""
+    for name, value, kind in (
+        ("session", session, aiohttp.ClientSession),
+        ("connector", connector, aiohttp.BaseConnector),
+        ("ssl_context", ssl_context, ssl.SSLContext),
+    ):
+        if value is not None and not isinstance(value, kind):
+            given = f"{type(value).__module__}.{type(value).__qualname__}"
+            raise TypeError(f"{name} must be an {kind.__module__.partition('.')[0]}.{kind.__name__}, not {given}")
+
+
 class _ConnectionLost(aiohttp.ClientError):
     """A connection broke while a request was under way."""
 
 
 class _Sending:
-    """A client middleware for one attempt: it sends the request once at most, and knows whether it did."""
+    """A client middleware for one attempt: it sends the request once at most, and notes when it does.
 
-    __slots__ = ("_before_send", "started")
+    It also sets the Authorization header, as late as that is possible: so the client's key replaces what a session,
+    `.netrc` or a middleware brings along.
+    """
 
-    def __init__(self, before_send: Callable[[], None] | None) -> None:
-        self._before_send = before_send
-        self.started = False
-        """Whether a connection was there, so that the first byte may have been written."""
+    __slots__ = ("_authorization", "_request")
+
+    def __init__(self, request: Request, authorization: str) -> None:
+        self._request = request
+        self._authorization = authorization
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -216,6 +245,7 @@ class _Sending:
         It does so, uncounted, on two exceptions; told by another that the connection broke, it lets the error through.
         https://github.com/aio-libs/aiohttp/discussions/10790
         """
+        request.headers[aiohttp.hdrs.AUTHORIZATION] = self._authorization
         # aiohttp calls `send` with the connection that it has made or taken from its pool.
         request.send = partial(self._send, request.send)  # type: ignore[method-assign]
         try:
@@ -228,9 +258,9 @@ class _Sending:
     def _send(
         self, send: Callable[[Connection], Coroutine[Any, Any, aiohttp.ClientResponse]], connection: Connection
     ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
-        if self._before_send is not None:
-            self._before_send()
-        self.started = True
+        if self._request.before_send is not None:
+            self._request.before_send()
+        self._request.started = True
         return send(connection)
 
 
@@ -248,9 +278,11 @@ class AiohttpTransport:
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = False,
     ) -> None:
+        _check_kinds(session, connector, ssl_context)
         if session is not None and (connector is not None or trust_env):
             raise ValueError("a borrowed session brings its own connector and trust_env; give one or the other")
         self._base_url = base_url
+        self._host = urlsplit(base_url).hostname
         self._credentials = credentials
         self._session = session
         self._owned = session is None
@@ -279,11 +311,18 @@ class AiohttpTransport:
         session = self._session if self._session is not None or self._closed else self._open()
         if session is None or session.closed or self._closed:
             raise ClientClosedError("the client is closed" if self._closed else "the session is closed")
-        sending = _Sending(request.before_send)
+        request.started = False
         try:
-            return await self._exchange(session, request, timeouts, sending)
-        except (aiohttp.ClientError, OSError) as error:
-            failure: BaseException = _translated(error)
+            return await self._exchange(session, request, timeouts)
+        except CodatError as error:
+            failure: BaseException = error
+        except Exception as error:  # noqa: BLE001 - it is raised below, as one of ours
+            closed = session.closed and not request.started
+            failure = (
+                ClientClosedError("the session is closed")
+                if closed
+                else _translated(error, self._host, sent=request.started)
+            )
         except BaseException as error:  # noqa: BLE001 - it is raised below
             failure = error
         # Outside of the handlers and without its past, as aiohttp's exceptions and the frames below hold the headers.
@@ -301,21 +340,20 @@ class AiohttpTransport:
         """Whether a session of ours is still open."""
         return self._owned and self._session is not None and not self._session.closed
 
-    async def _exchange(
-        self, session: aiohttp.ClientSession, request: Request, timeouts: Timeouts, sending: _Sending
-    ) -> Reply:
+    async def _exchange(self, session: aiohttp.ClientSession, request: Request, timeouts: Timeouts) -> Reply:
         response = await session.request(
             request.method,
             URL(self._base_url + request.target, encoded=True),
             # A session of ours has the common ones from the start, a borrowed one is not altered.
-            headers=request.headers if self._owned else {**self._common_headers(), **request.headers},
+            headers=request.headers if self._owned else {**_STANDING_HEADERS, **request.headers},
             data=request.body,
             timeout=self._timeout(timeouts),
-            middlewares=(*self._middlewares, sending),
+            middlewares=(*self._middlewares, _Sending(request, self._credentials.header())),
             **self._routing,
         )
         try:
-            return Reply(response.status, response.headers, await _read(response))
+            body = await _read(response)
+            return Reply(response.status, response.headers, _plain(response, body) if body else body)
         finally:
             response.release()
 
@@ -325,14 +363,11 @@ class AiohttpTransport:
         self._session = aiohttp.ClientSession(
             connector=connector,
             connector_owner=self._connector is None,
-            headers=self._common_headers(),
+            headers=_STANDING_HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=self._trust_env,
         )
         return self._session
-
-    def _common_headers(self) -> dict[str, str]:
-        return {**_STANDING_HEADERS, "Authorization": self._credentials.header()}
 
     def _timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
         known = self._timeouts.get(timeouts)
@@ -351,11 +386,54 @@ def _finite(seconds: float) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
-def _translated(error: Exception) -> TransportError:
-    for kind, ours, message, sent, repeatable in _TRANSLATIONS:
-        if isinstance(error, kind):
-            return ours(message, None, sent, repeatable)
-    raise AssertionError("the table ends with all that is translated")
+def _translated(error: Exception, host: str | None, *, sent: bool) -> TransportError:
+    """The error as one of ours; whatever a host application's tracing or middleware raises becomes one too."""
+    row = next((row for row in _TRANSLATIONS if isinstance(error, row[0])), None)
+    _, ours, message, repeatable = row or (Exception, TransportError, f"the HTTP client raised {_raised(error)}", False)
+    if isinstance(error, TimeoutError) and not sent:
+        message = "connecting took too long"
+    elif isinstance(error, aiohttp.ClientHttpProxyError):
+        message, repeatable = f"{message} with {error.status}", is_transient(error.status)
+    reason, address = _reason(error), getattr(error, "host", host)
+    return ours(f"{message}: {reason}" if reason else message, None, sent, repeatable, address, _errno(error), reason)
+
+
+def _raised(error: Exception) -> str:
+    """The type of an exception and where it was raised. Its text is left out, as it may contain anything."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}"
+
+
+def _reason(error: Exception) -> str | None:
+    """Why no connection was made, in the words of OpenSSL or the operating system, which know no credentials."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        text = getattr(error.certificate_error, "verify_message", None)
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        text = _system_reason(error.os_error)
+    else:
+        text = None
+    return _printable(text) if isinstance(text, str) and text else None
+
+
+def _system_reason(error: OSError) -> str | None:
+    if isinstance(error, ssl.SSLError):
+        return error.reason.replace("_", " ").lower() if error.reason else None
+    if isinstance(error, socket.gaierror):
+        return error.strerror
+    return os.strerror(error.errno) if error.errno is not None else None
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text[:_LONGEST_REASON])
+
+
+def _errno(error: BaseException) -> int | None:
+    """The number that the operating system gave, also when another exception stands before its."""
+    number = getattr(error, "errno", None)
+    if number is None and error.__cause__ is not None:
+        number = getattr(error.__cause__, "errno", None)
+    return number if isinstance(number, int) else None
 
 
 class _EndlessBodyError(aiohttp.ClientError):
@@ -367,7 +445,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     content = response.content
     body = await content.readany()
     if content.at_eof():
-        return body
+        # Empty also when a host application's tracing or middleware has read it: then the response has kept it.
+        return body or await response.read()
     pieces = [body]
     size = len(body)
     while not content.at_eof():
@@ -379,30 +458,46 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return b"".join(pieces)
 
 
-# In order of precedence, as some are kinds of others: aiohttp's exception, ours, what it means, whether the request
-# may have reached the server, whether trying again can help.
-_TRANSLATIONS: tuple[tuple[type[Exception], type[TransportError], str, bool, bool], ...] = (
-    (aiohttp.InvalidURL, TransportError, "the URL is not valid", False, False),
-    (
-        aiohttp.ClientConnectorCertificateError,
-        TransportError,
-        "the server's certificate is not valid",
-        False,
-        False,
-    ),
-    (aiohttp.ServerFingerprintMismatch, TransportError, "the server's certificate is not valid", False, False),
-    (aiohttp.ClientConnectorSSLError, TransportError, "no TLS connection could be made", False, False),
-    (aiohttp.ClientSSLError, TransportError, "no TLS connection could be made", False, False),
-    (aiohttp.ConnectionTimeoutError, RequestTimeoutError, "connecting took too long", False, True),
-    (aiohttp.ClientProxyConnectionError, TransportError, "the proxy cannot be reached", False, True),
-    (aiohttp.ClientHttpProxyError, TransportError, "the proxy refused the connection", False, False),
-    (aiohttp.ClientConnectorDNSError, TransportError, "the server's name cannot be resolved", False, True),
-    (aiohttp.ClientConnectorError, TransportError, "the server cannot be reached", False, True),
-    (aiohttp.ServerTimeoutError, RequestTimeoutError, "the answer took too long", True, True),
-    (TimeoutError, RequestTimeoutError, "the answer took too long", True, True),
-    (_EndlessBodyError, TransportError, "the answer is too large to be one", True, False),
-    (aiohttp.ClientPayloadError, TransportError, "the answer was cut off", True, True),
-    (aiohttp.ClientResponseError, TransportError, "the answer is not valid HTTP", True, False),
-    (aiohttp.ClientError, TransportError, "the connection was lost before the answer", True, True),
-    (OSError, TransportError, "the connection was lost before the answer", True, True),
+def _plain(response: aiohttp.ClientResponse, body: bytes) -> bytes:
+    """The body without the one compression that aiohttp does not undo, gzip under its older name.
+
+    Source: https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1.3
+    """
+    if response.headers.get("Content-Encoding", "").strip().lower() != "x-gzip" or not body.startswith(_GZIP):
+        return body
+    plain = b""
+    while body.startswith(_GZIP):
+        member = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        try:
+            plain += member.decompress(body, MAX_BODY + 1 - len(plain))
+        except zlib.error as error:
+            raise aiohttp.ClientPayloadError from error
+        if len(plain) > MAX_BODY:
+            raise _EndlessBodyError
+        if not member.eof:
+            raise aiohttp.ClientPayloadError
+        body = member.unused_data
+    return plain
+
+
+# In order of precedence, as some are kinds of others: aiohttp's exception, ours, what it means, whether trying again
+# can help.
+_TRANSLATIONS: tuple[tuple[type[Exception], type[TransportError], str, bool], ...] = (
+    (aiohttp.InvalidURL, TransportError, "the URL is not valid", False),
+    (aiohttp.ClientConnectorCertificateError, TransportError, "the server's certificate is not valid", False),
+    (aiohttp.ServerFingerprintMismatch, TransportError, "the server's certificate is not the pinned one", False),
+    (aiohttp.ClientConnectorSSLError, TransportError, "no TLS connection could be made", False),
+    (aiohttp.ClientSSLError, TransportError, "no TLS connection could be made", False),
+    (aiohttp.ConnectionTimeoutError, RequestTimeoutError, "connecting took too long", True),
+    (aiohttp.ClientProxyConnectionError, TransportError, "the proxy cannot be reached", True),
+    (aiohttp.ClientHttpProxyError, TransportError, "the proxy refused the connection", False),
+    (aiohttp.ClientConnectorDNSError, TransportError, "the server's name cannot be resolved", True),
+    (aiohttp.ClientConnectorError, TransportError, "the server cannot be reached", True),
+    (aiohttp.ServerTimeoutError, RequestTimeoutError, "the answer took too long", True),
+    (TimeoutError, RequestTimeoutError, "the answer took too long", True),
+    (_EndlessBodyError, TransportError, "the answer is too large to be one", False),
+    (aiohttp.ClientPayloadError, TransportError, "the answer was cut off", True),
+    (aiohttp.ClientResponseError, TransportError, "the answer is not valid HTTP", False),
+    (aiohttp.ClientError, TransportError, "the connection was lost before the answer", True),
+    (OSError, TransportError, "the connection was lost before the answer", True),
 )

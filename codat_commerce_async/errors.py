@@ -127,7 +127,8 @@ class TransportError(CodatError):
     """No whole answer came back.
 
     `sent` is False when the request certainly never reached the server; `repeatable` is False when trying again
-    cannot help (a certificate that does not match, a URL that is none).
+    cannot help (a certificate that does not match, a URL that is none). `host` is the server or proxy that was to be
+    reached, `errno` the operating system's number of the failure, `reason` its words or OpenSSL's, each where known.
     """
 
     def __init__(
@@ -136,10 +137,16 @@ class TransportError(CodatError):
         call: "_exchange.Call | None" = None,
         sent: bool = True,  # noqa: FBT001, FBT002 - exceptions pickle by positional arguments
         repeatable: bool = True,  # noqa: FBT001, FBT002 - likewise
+        host: str | None = None,
+        errno: int | None = None,
+        reason: str | None = None,
     ) -> None:
-        super().__init__(message, call, sent, repeatable)
+        super().__init__(message, call, sent, repeatable, host, errno, reason)
         self.sent = sent
         self.repeatable = repeatable
+        self.host = host
+        self.errno = errno
+        self.reason = reason
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
@@ -344,6 +351,17 @@ _CLASSES: dict[int, type[StatusError]] = {
     422: IdempotencyMismatchError,
     429: RateLimitError,
 }
+
+
+# The request was not processed, and may be sent again: 408 closes a connection that was idle for too long, 421 came
+# over a connection that is not for this host, 425 must wait for a TLS handshake.
+# https://www.rfc-editor.org/rfc/rfc9110#section-15.5.9, -15.5.20, https://www.rfc-editor.org/rfc/rfc8470#section-5.2
+NOT_PROCESSED = frozenset({408, 421, 425})
+
+
+def is_transient(status: int) -> bool:
+    """Whether the same request may well be answered another way a little later."""
+    return status >= 500 or status == 429 or status in NOT_PROCESSED  # noqa: PLR2004 - HTTP's own lines
 
 
 def status_error_class(status: int) -> type[StatusError]:

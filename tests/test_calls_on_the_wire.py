@@ -275,6 +275,25 @@ async def test_a_redirect_is_refused_and_the_key_goes_nowhere_else(status: int) 
         assert elsewhere.connections == 0
 
 
+@pytest.mark.parametrize("status", [300, 304, 305])
+async def test_what_is_no_redirect_is_not_called_one(status: int) -> None:
+    async with playing(Reply(status)) as (codat, _):
+        with pytest.raises(StatusError) as caught:
+            await codat.sync.get_latest_sync("c")
+    assert caught.value.status == status
+    assert "redirect" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [408, 421, 425])
+async def test_a_request_that_was_not_processed_is_sent_again_with_its_key(status: int) -> None:
+    async with playing(Reply(status), Reply(200, body=b"{}"), Reply(status), Reply(200, body=b"{}")) as (codat, server):
+        await codat.sync.get_latest_sync("c")
+        await codat.sync.request("c")
+    assert [request.method for request in server.requests] == ["GET", "GET", "POST", "POST"]
+    first, second = (request.header("Idempotency-Key") for request in server.requests[2:])
+    assert first == second is not None
+
+
 @pytest.mark.parametrize("borrowed", [False, True])
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 async def test_a_kept_connection_that_breaks_costs_a_counted_try(method: str, *, borrowed: bool) -> None:

@@ -210,6 +210,75 @@ async def test_what_a_hook_adds_to_one_request_is_not_on_the_next() -> None:
     assert first.key == second.key is not None
 
 
+@pytest.mark.parametrize("name", ["idempotency-key", "IDEMPOTENCY-KEY", "content-type", "authorization", "User-agent"])
+async def test_no_hook_replaces_a_header_of_the_client_whatever_its_case(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def replace(event: RequestStarted) -> None:
+        event.headers[name] = "another-value"
+
+    codat, transport = client_of(LOST, reply(), hooks=Hooks(on_request=replace), retry=QUICK)
+    await codat.call(POST, "c", body={})
+    first, second = transport.sent
+    for sent in transport.sent:
+        assert "another-value" not in sent.headers.values()
+        assert {key.lower() for key in sent.headers} == {"idempotency-key", "content-type"}
+        assert len(sent.headers) == 2
+    assert first.key == second.key is not None
+    assert name in caplog.text
+    assert "another-value" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X-Number", 7),
+        ("X-Bytes", b"bytes"),
+        ("X-None", None),
+        (b"X-Bytes", "1"),
+        ("X Space", "1"),
+        ("", "1"),
+        ("X-Line", "a\r\nX-Forged: b"),
+        ("X-Half", "\ud83d"),
+    ],
+)
+async def test_what_a_hook_sets_and_cannot_be_a_header_is_logged_and_not_sent(
+    name: Any, value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def spoil(event: RequestStarted) -> None:
+        event.headers[name] = value
+        event.headers["X-Good"] = "1"
+
+    codat, transport = client_of(reply(200, 1), hooks=Hooks(on_request=spoil))
+    assert await codat.call(GET, "c") == 1
+    assert transport.sent[0].headers == {"X-Good": "1"}
+    [record] = caplog.records
+    assert (record.levelname, "of a hook is not sent" in record.message) == ("WARNING", True)
+
+
+async def test_of_two_headers_that_differ_in_case_the_hooks_counts() -> None:
+    def trace(event: RequestStarted) -> None:
+        event.headers["x-trace"] = "hook"
+
+    codat, transport = client_of(reply(), hooks=Hooks(on_request=trace))
+    await codat.call(GET, "c", headers={"X-Trace": "option", "X-Other": "1"})
+    assert transport.sent[0].headers == {"X-Other": "1", "x-trace": "hook"}
+
+
+async def plainly(event: object) -> None: ...
+
+
+class Coroutine:
+    async def __call__(self, event: object) -> None: ...
+
+
+@pytest.mark.parametrize("function", [plainly, Coroutine(), "a name", 7])
+@pytest.mark.parametrize("name", ["on_call", "on_request", "on_response", "on_retry", "on_pause", "on_done"])
+def test_a_hook_that_would_do_nothing_is_refused_by_name(name: str, function: Any) -> None:
+    with pytest.raises(TypeError, match=rf"^{name} must be a (plain )?function, not "):
+        Hooks(**{name: function})
+
+
 async def test_a_hook_that_raises_is_logged_and_harms_nothing(caplog: pytest.LogCaptureFixture) -> None:
     def break_down(event: object) -> None:
         raise ValueError("broken down")

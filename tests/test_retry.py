@@ -95,6 +95,10 @@ FIRST_FAILURES: list[tuple[Callable[[], CodatError], dict[str, tuple[bool, bool]
     (garbled, {"GET": (False, False), "PUT": (False, False), "POST": (False, True), "DELETE": (False, True)}),
     (untrusted, {"GET": (False, False), "PUT": (False, False), "POST": (False, False), "DELETE": (False, False)}),
     (lambda: status(429), {"GET": (True, False), "PUT": (True, False), "POST": (True, False), "DELETE": (True, False)}),
+    *(
+        (lambda code=code: status(code, worded=False), dict.fromkeys(("GET", "PUT", "POST", "DELETE"), (True, False)))
+        for code in (408, 421, 425)
+    ),
     (lambda: status(500), {"GET": (True, False), "PUT": (True, False), "POST": (False, True), "DELETE": (False, True)}),
     (lambda: status(503), {"GET": (True, False), "PUT": (True, False), "POST": (False, True), "DELETE": (False, True)}),
     *(
@@ -131,6 +135,8 @@ def test_a_first_failure_goes_by_the_table(
         (garbled(), False, True),
         (status(409), True, True),
         (status(429), True, True),
+        (status(408, worded=False), True, True),
+        (status(425), True, True),
         (status(500), False, True),
         (status(400), False, False),
         (status(404), False, False),

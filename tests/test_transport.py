@@ -1,21 +1,30 @@
 import asyncio
 import base64
 import contextlib
+import errno
 import gc
 import gzip
 import json
 import logging
 import pickle
+import re
 import socket
+import ssl
 import threading
+import warnings
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp_retry import RetryClient
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +52,9 @@ def get(target: str = "/x") -> Request:
 
 def post() -> Request:
     return Request("POST", "/x", {}, b"body")
+
+
+WRITE = Operation("a-write", "POST", "/x", object)
 
 
 @asynccontextmanager
@@ -112,6 +124,32 @@ async def test_a_compressed_body_arrives_whole(encoding: str, encode: Callable[[
     body = json.dumps(list(range(50_000))).encode()
     reply = await answer(wire.Reply(headers={"Content-Encoding": encoding}, body=encode(body)))
     assert reply.body == body
+
+
+@pytest.mark.parametrize("encoding", ["x-gzip", "X-GZIP", " x-gzip "])
+@pytest.mark.parametrize("members", [1, 2])
+async def test_gzip_under_its_older_name_arrives_whole(encoding: str, members: int) -> None:
+    body = gzip.compress(b'{"a": 1}') * members
+    reply = await answer(wire.Reply(200, {"Content-Encoding": encoding}, body))
+    assert reply.body == b'{"a": 1}' * members
+
+
+async def test_what_is_called_x_gzip_and_is_none_arrives_as_it_is() -> None:
+    assert (await answer(wire.Reply(200, {"Content-Encoding": "x-gzip"}, b"{}"))).body == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("body", "repeatable"),
+    [
+        (gzip.compress(b"0123456789")[:-9], True),
+        (b"\x1f\x8bno gzip", True),
+        (gzip.compress(bytes(MAX_BODY + 1)), False),
+    ],
+    ids=["cut off", "garbled", "a bomb"],
+)
+async def test_a_broken_x_gzip_body_is_a_transport_error(body: bytes, *, repeatable: bool) -> None:
+    error = await failure(wire.Reply(200, {"Content-Encoding": "x-gzip"}, body))
+    assert (error.sent, error.repeatable) == (True, repeatable)
 
 
 async def test_a_body_without_a_length_arrives_whole() -> None:
@@ -287,6 +325,58 @@ async def test_a_server_that_does_not_speak_tls_was_not_sent_anything() -> None:
     assert "TLS" in str(error)
 
 
+def certificate(kind: str) -> ssl.SSLContext:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if kind == "self-signed":
+        with authority.cert_pem.tempfile() as cert, authority.private_key_pem.tempfile() as key:
+            context.load_cert_chain(cert, key)
+        return context
+    hour = timedelta(hours=1)
+    leaf = authority.issue_cert(
+        "elsewhere.example.com" if kind == "wrong host" else "127.0.0.1",
+        not_after=datetime.now(UTC) + (-hour if kind == "expired" else hour),
+    )
+    leaf.configure_cert(context)
+    context.authority = authority  # type: ignore[attr-defined]
+    return context
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("self-signed", "self.signed certificate"),
+        ("expired", "certificate has expired"),
+        ("wrong host", "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+        ("unknown authority", "unable to get local issuer certificate"),
+    ],
+)
+async def test_what_is_wrong_with_a_certificate_is_told(kind: str, reason: str) -> None:
+    context = certificate(kind)
+    trusting = ssl.create_default_context()
+    if kind in {"expired", "wrong host"}:
+        context.authority.configure_trust(trusting)  # type: ignore[attr-defined]
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    async with server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        error = await failure_at(url, ssl_context=trusting)
+    assert (error.sent, error.repeatable, error.host, error.errno) == (False, False, "127.0.0.1", 1)
+    assert re.search(reason, error.reason or "")
+    assert str(error) == f"the server's certificate is not valid: {error.reason}"
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - it is our own
+    assert (str(again), again.host, again.errno, again.reason) == (str(error), error.host, error.errno, error.reason)
+
+
+async def test_why_a_connection_was_not_made_or_lost_is_told() -> None:
+    error = await failure_at(f"http://127.0.0.1:{await unused_port()}")
+    assert (error.host, error.errno, error.reason) == ("127.0.0.1", errno.ECONNREFUSED, "Connection refused")
+    assert str(error) == "the server cannot be reached: Connection refused"
+    error = await failure(wire.RESET_BEFORE_ANSWER)
+    assert (error.host, error.errno, error.sent) == ("127.0.0.1", errno.ECONNRESET, True)
+    timed_out = await failure(wire.NEVER_ANSWER, timeouts=Timeouts(total=0.02))
+    again = pickle.loads(pickle.dumps(timed_out))  # noqa: S301 - it is our own
+    assert (type(again), again.host, again.errno) == (RequestTimeoutError, "127.0.0.1", None)
+
+
 async def test_a_proxy_out_of_reach_was_not_sent_anything() -> None:
     proxy = f"http://user:hidden@127.0.0.1:{await unused_port()}"
     error = await failure_at("http://api.example.com", proxy=proxy)
@@ -306,10 +396,73 @@ async def test_a_proxy_is_asked_for_the_whole_address() -> None:
     assert seen.header("Proxy-Authorization") == "Basic " + base64.b64encode(b"user:word").decode()
 
 
-async def test_a_proxy_that_refuses_the_tunnel_is_not_asked_again() -> None:
-    async with wire.WireServer([wire.Reply(407)]) as proxy:
+@pytest.mark.parametrize(
+    ("status", "repeatable"),
+    [(407, False), (403, False), (404, False), (502, True), (503, True), (504, True), (500, True), (429, True)],
+)
+async def test_a_proxy_that_fails_to_make_a_tunnel_may_be_tried_again_and_one_that_refuses_may_not(
+    status: int, *, repeatable: bool
+) -> None:
+    async with wire.WireServer([wire.Reply(status)]) as proxy:
         error = await failure_at("https://api.example.com", proxy=proxy.url)
-    assert (error.sent, error.repeatable) == (False, False)
+    assert (error.sent, error.repeatable) == (False, repeatable)
+    assert str(status) in str(error)
+
+
+async def test_a_call_survives_a_proxy_that_is_overloaded_for_a_moment() -> None:
+    async with wire.WireServer([wire.Reply(503), wire.Reply(503), wire.Reply(407)]) as proxy:
+        retry = RetryPolicy(initial_backoff=0.0)
+        async with CodatCommerce(KEY, base_url="https://api.example.com", proxy=proxy.url, retry=retry) as codat:
+            with pytest.raises(TransportError, match="407") as caught:
+                await codat.call(WRITE)
+    assert len(caught.value.attempts) == 3
+
+
+class NoNamesYet(AbstractResolver):
+    """A resolver that never says anything."""
+
+    async def resolve(self, host: str, port: int = 0, family: object = None) -> list[ResolveResult]:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("nobody sets that future")
+
+    async def close(self) -> None: ...
+
+
+async def test_a_timeout_before_a_connection_was_there_was_not_sent() -> None:
+    connector = aiohttp.TCPConnector(resolver=NoNamesYet())
+    error = await failure_at("http://api.example.com", Timeouts(total=0.02), connector=connector)
+    await connector.close()
+    assert isinstance(error, RequestTimeoutError)
+    assert (error.sent, error.repeatable, error.host) == (False, True, "api.example.com")
+    assert "connecting" in str(error)
+
+
+@pytest.mark.parametrize("timeout", [0.02, None])
+async def test_a_write_that_never_left_is_not_in_doubt(timeout: float | None) -> None:
+    connector = aiohttp.TCPConnector(resolver=NoNamesYet())
+    async with CodatCommerce(
+        KEY,
+        base_url="http://api.example.com",
+        connector=connector,
+        retry=RetryPolicy(attempts=3, initial_backoff=0.0),
+        timeouts=Timeouts(total=0.01 if timeout is None else 5.0),
+    ) as codat:
+        with pytest.raises(RequestTimeoutError) as caught:
+            await codat.call(WRITE, timeout=timeout)
+        assert not caught.value.sent
+        with pytest.raises(RequestTimeoutError) as caught:
+            await codat.advanced_controls.create_company(name="Bank of Dave", timeout=timeout)
+        assert len(caught.value.attempts) == (3 if timeout is None else 0)
+    await connector.close()
+
+
+async def test_a_write_that_left_before_its_time_was_up_is_in_doubt() -> None:
+    async with (
+        wire.WireServer([wire.NEVER_ANSWER]) as server,
+        CodatCommerce(KEY, base_url=server.url) as codat,
+    ):
+        with pytest.raises(OutcomeUnknownError):
+            await codat.call(WRITE, timeout=0.05)
 
 
 class WatchedSockets:
@@ -362,7 +515,7 @@ async def test_a_write_suspended_while_it_connects_again_is_not_sent_under_a_for
             KEY, base_url=server.url, connector=connector, retry=retry, wall_clock=lambda: wall
         ) as codat:
             with pytest.raises(OutcomeUnknownError, match="forgotten the idempotency key"):
-                await codat.call(Operation("a-write", "POST", "/x", object))
+                await codat.call(WRITE)
         await connector.close()
     assert len(server.requests) == 1
 
@@ -415,6 +568,105 @@ async def test_a_borrowed_session_keeps_its_ways_and_does_not_impose_them() -> N
     assert [request.header("X-Theirs") for request in server.requests] == ["2", "2"]
     authorizations = [value for name, value in server.requests[0].headers if name.lower() == "authorization"]
     assert authorizations == [HEADER]
+
+
+async def read_in_tracing(session: object, context: object, event: aiohttp.TraceRequestEndParams) -> None:
+    await event.response.read()
+
+
+async def read_in_a_middleware(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    response = await handler(request)
+    await response.text()
+    return response
+
+
+@pytest.mark.parametrize("reader", ["tracing", "middleware", "both"])
+@pytest.mark.parametrize("body", [b'{"a": 1}', b"", b"x" * 300_000], ids=["short", "empty", "long"])
+async def test_a_body_that_a_borrowed_session_has_read_already_is_there(reader: str, body: bytes) -> None:
+    trace = aiohttp.TraceConfig()
+    if reader != "middleware":
+        trace.on_request_end.append(read_in_tracing)
+    middlewares = () if reader == "tracing" else (read_in_a_middleware,)
+    async with (
+        aiohttp.ClientSession(trace_configs=[trace], middlewares=middlewares) as session,
+        wire.WireServer([wire.Reply(200, body=body)] * 2) as server,
+        transport_to(server, session=session) as transport,
+    ):
+        for request in (get(), post()):
+            assert (await transport.send(request, SOON)).body == body
+
+
+@pytest.fixture
+def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "netrc"
+    path.write_text("machine 127.0.0.1 login somebody password else\n")
+    path.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(path))
+
+
+@pytest.mark.usefixtures("netrc")
+async def test_the_clients_key_replaces_what_netrc_has_for_the_host() -> None:
+    async with wire.WireServer([wire.Reply()]) as server, transport_to(server, trust_env=True) as transport:
+        assert (await transport.send(get(), SOON)).status == 200
+    assert [value for name, value in server.requests[0].headers if name.lower() == "authorization"] == [HEADER]
+
+
+@pytest.mark.usefixtures("netrc")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        lambda: {"auth": aiohttp.BasicAuth("somebody", "else")},
+        lambda: {"trust_env": True},
+        lambda: {"headers": {"authorization": "Bearer else"}},
+    ],
+    ids=["auth", "netrc", "headers"],
+)
+async def test_the_clients_key_replaces_what_a_borrowed_session_brings_along(
+    settings: Callable[[], dict[str, Any]],
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        session = aiohttp.ClientSession(**settings())
+    async with session, wire.WireServer([wire.Reply()]) as server, transport_to(server, session=session) as transport:
+        assert (await transport.send(get(), SOON)).status == 200
+    assert [value for name, value in server.requests[0].headers if name.lower() == "authorization"] == [HEADER]
+
+
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError, AttributeError, KeyError, ExceptionGroup])
+@pytest.mark.parametrize("sent", [False, True])
+async def test_whatever_a_borrowed_sessions_middleware_raises_is_a_transport_error(
+    kind: type[Exception], *, sent: bool
+) -> None:
+    async def fault(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        if sent:
+            (await handler(request)).close()
+        raise kind("its text", [ValueError("private")]) if kind is ExceptionGroup else kind("private")
+
+    async with (
+        aiohttp.ClientSession(middlewares=(fault,)) as session,
+        wire.WireServer([wire.Reply()]) as server,
+        transport_to(server, session=session) as transport,
+    ):
+        with pytest.raises(TransportError) as caught:
+            await transport.send(post(), SOON)
+    error = caught.value
+    assert (error.sent, error.repeatable) == (sent, False)
+    assert kind.__name__ in str(error)
+    assert "test_transport.py" in str(error)
+    assert "private" not in str(error)
+
+
+async def test_what_only_looks_like_a_session_is_refused_by_name() -> None:
+    async with aiohttp.ClientSession() as session:
+        wrapper = RetryClient(client_session=session)
+        with pytest.raises(TypeError, match=r"^session must be an aiohttp\.ClientSession, not aiohttp_retry\."):
+            CodatCommerce(KEY, session=wrapper)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^connector must be an aiohttp\.BaseConnector, not builtins\.str"):
+        CodatCommerce(KEY, connector="tcp")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^ssl_context must be an ssl\.SSLContext, not builtins\.bool"):
+        CodatCommerce(KEY, ssl_context=False)  # type: ignore[arg-type]
 
 
 async def test_a_borrowed_session_that_was_closed_says_so() -> None:

@@ -215,6 +215,9 @@ TRANSIENT: dict[str, Step] = {
     "503": reply(503),
     "429": reply(429),
     "409": reply(409),
+    "408": reply(408, b""),
+    "421": reply(421),
+    "425": reply(425),
     "no JSON": reply(200, b"<html>"),
     "another shape": reply(200, []),
 }

@@ -13,12 +13,11 @@ from codat_commerce_async.errors import (
     DecodeError,
     NotFoundError,
     QuotaExhaustedError,
-    RateLimitError,
-    ServerError,
     StatusError,
     SyncFailedError,
     SyncWaitTimeoutError,
     TransportError,
+    is_transient,
 )
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import Outcome, SyncStatus
@@ -32,7 +31,7 @@ __all__ = ["Watcher", "raise_if_failed", "wait", "watch"]
 _logger = logging.getLogger("codat_commerce_async")
 
 # What a look may run into without the wait being over; the next look is the retry.
-_SURVIVED = (TransportError, ServerError, RateLimitError, ConflictError, QuotaExhaustedError, DecodeError)
+_SURVIVED = (TransportError, StatusError, QuotaExhaustedError, DecodeError)
 # How long a sync may stay out of sight before its 404 is believed.
 _GRACE = 60.0
 # How long the last look, which begins when the time is up, may take.
@@ -200,6 +199,8 @@ class Watcher:
 
     def _survive(self, error: CodatError) -> None:
         if isinstance(error, TransportError) and not (error.sent or error.repeatable):
+            raise error
+        if isinstance(error, StatusError) and not (isinstance(error, ConflictError) or is_transient(error.status)):
             raise error
         asked = error.retry_after if isinstance(error, StatusError | QuotaExhaustedError) else None
         left = self._left()
