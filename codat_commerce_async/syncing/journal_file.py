@@ -17,7 +17,7 @@ from uuid import uuid4
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.syncing import entries
 from codat_commerce_async.syncing.entries import Entry, Summary
-from codat_commerce_async.syncing.ownership import Ownership, is_at
+from codat_commerce_async.syncing.ownership import Ownership, file_system, is_at
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["JournalFile", "opening_failed", "snapshot"]
@@ -87,6 +87,7 @@ class JournalFile:
         _check_recovery(path)
         file = _connect(path, "rw")
         try:
+            _patiently(lambda: _check_settings(file, path))
             _patiently(lambda: file.execute("PRAGMA journal_mode = TRUNCATE").fetchone())
             for setting in ("synchronous = FULL", f"cache_size = -{_CACHE_KIB}", "cache_spill = OFF"):
                 file.execute(f"PRAGMA {setting}")
@@ -120,9 +121,12 @@ class JournalFile:
                 self._summary = replace(self._summary, commits=before.commits + 1)
                 entries.write_summary(file, self._summary)
             _commit(file)
-        except BaseException:
+        except BaseException as error:
             self._summary = before
             _roll_back(file)
+            if isinstance(error, sqlite3.Error):
+                # It may have failed for that.
+                self._check_in_place()
             raise
         self._check_in_place()
 
@@ -235,7 +239,7 @@ def _check_place(path: Path, ownership: Ownership) -> None:
         raise ValueError("it was cut off")
     if status.st_nlink > 1:
         raise JournalError(f"the journal {path} has a further name (a hard link); give it only one")
-    system = _file_system(status.st_dev)
+    system = file_system(status.st_dev)
     if system in _REMOTE:
         _logger.warning(
             "the journal %s is on a network file system (%s), whose locks may not keep a second process away; "
@@ -332,9 +336,7 @@ def _laid_out(file: sqlite3.Connection) -> Summary:
 
 def _verified(file: sqlite3.Connection, path: Path) -> Summary:
     """Return the summary of a file that is as it was written. Raises JournalError or ValueError for any other."""
-    _check_kind(file, path)
-    if file.execute("PRAGMA journal_mode").fetchone() == ("wal",) or _number(file, "PRAGMA auto_vacuum"):
-        raise ValueError("its settings are not those of a journal")
+    _check_settings(file, path)
     if tuple(sql for (sql,) in file.execute("SELECT sql FROM sqlite_master ORDER BY rowid")) != entries.SCHEMA:
         raise ValueError("its tables are not those of a journal")
     if file.execute("PRAGMA quick_check").fetchall() != [("ok",)]:
@@ -343,6 +345,15 @@ def _verified(file: sqlite3.Connection, path: Path) -> Summary:
     if entries.summed_up(file) != (summary.entries, summary.total):
         raise ValueError("its entries are not of one moment")
     return summary
+
+
+def _check_settings(file: sqlite3.Connection, path: Path) -> None:
+    """Raise JournalError or ValueError for a file that is no journal of this version, but let an empty one pass."""
+    if _is_empty(file):
+        return
+    _check_kind(file, path)
+    if file.execute("PRAGMA journal_mode").fetchone() == ("wal",) or _number(file, "PRAGMA auto_vacuum"):
+        raise ValueError("its settings are not those of a journal")
 
 
 def _check_kind(file: sqlite3.Connection, path: Path) -> None:
@@ -386,18 +397,6 @@ def _patiently(work: Callable[[], T]) -> T:
                 raise
         time.sleep(_PAUSE)
     return work()
-
-
-def _file_system(device: int) -> str | None:
-    """Return the type of the file system with this device number, where Linux tells it."""
-    number = f"{os.major(device)}:{os.minor(device)}" if hasattr(os, "major") else ""
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    # https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
-    lines = (line.partition(" - ") for line in mounts.splitlines())
-    return next((right.split()[0] for left, _, right in lines if left.split()[2:3] == [number]), None)
 
 
 def opening_failed(path: Path, error: Exception) -> str:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final, Self
 
-__all__ = ["Ownership", "is_at"]
+__all__ = ["Ownership", "file_system", "is_at"]
 
 _PRIVATE: Final = 0o600
 _LONGEST_NOTE = 64
@@ -99,3 +99,15 @@ def _open(path: Path, mode: int) -> int:
     if sys.platform != "win32":
         os.fchmod(descriptor, mode)
     return descriptor
+
+
+def file_system(device: int) -> str | None:
+    """Return the type of the file system with this device number, where Linux tells it."""
+    number = f"{os.major(device)}:{os.minor(device)}" if hasattr(os, "major") else ""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
+    lines = (line.partition(" - ") for line in mounts.splitlines())
+    return next((right.split()[0] for left, _, right in lines if left.split()[2:3] == [number]), None)

@@ -1,0 +1,97 @@
+"""A journal's speed: entries committed per second, and how long it takes to resume unfinished ones.
+
+python tests/benchmarks/journal.py [--rows 40000] [--directory DIRECTORY]
+"""
+
+# ruff: noqa: T201 - it prints for people
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.syncing.intake import Intake
+from codat_commerce_async.syncing.journal import Entry, Journal
+from codat_commerce_async.syncing.journal_file import JournalFile
+from codat_commerce_async.syncing.request import SyncRequest
+
+__all__ = ["commits_per_second", "resume"]
+
+KEY = "6d3f4b0e-5a3c-4a52-8f0c-0b1f3a1c0001"
+
+
+async def commits_per_second(path: Path, at_once: int, entries: int) -> float:
+    """Commit so many entries, each awaited before the next by one of so many tasks."""
+    journal, numbers = await Journal.open(path), iter(range(entries))
+
+    async def write() -> None:
+        for number in numbers:
+            await journal.asking(SyncRequest(company_id=f"company {number:08}"), KEY, float(number))
+
+    began = time.perf_counter()
+    await asyncio.gather(*(write() for _ in range(at_once)))
+    seconds = time.perf_counter() - began
+    await journal.close()
+    return entries / seconds
+
+
+def fill(path: Path, rows: int) -> None:
+    """Write so many entries of syncs that run."""
+    file = JournalFile.open(path)
+    for start in range(0, rows, 1000):
+        with file.transaction():
+            for number in range(start, min(start + 1000, rows)):
+                request = SyncRequest(company_id=f"company {number:08}")
+                handle = SyncHandle(company_id=request.company_id, commerce_sync_id=f"{number:036}")
+                file.write(Entry(request, "running", KEY, float(number), handle))
+    file.close()
+
+
+async def resume(path: Path) -> tuple[float, float, float]:
+    """Return the seconds to open the journal, to resume all of it, and for which the event loop was busy at most."""
+    began = time.perf_counter()
+    journal = await Journal.open(path)
+    opened = time.perf_counter()
+    intake, longest = Intake([], lambda company_id: None, lambda: None), 0.0
+
+    async def beat() -> None:
+        nonlocal longest
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.perf_counter() - before - 0.001)
+
+    beating = asyncio.create_task(beat())
+    await asyncio.sleep(0)
+    async for entries in journal.unfinished():
+        for entry in entries:
+            intake.resume(entry)
+    seconds = time.perf_counter() - opened
+    await asyncio.sleep(0)
+    beating.cancel()
+    await journal.close()
+    return opened - began, seconds, longest
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=40_000)
+    parser.add_argument(
+        "--directory", type=Path, help="where the journals are written; else in the temporary directory"
+    )
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
+        for at_once, entries in ((1, 300), (16, 1000), (300, 6000)):
+            rate = asyncio.run(commits_per_second(Path(name) / f"commits {at_once}", at_once, entries))
+            print(f"{at_once} at once: {rate:.0f} entries per second")
+        for rows in (arguments.rows // 4, arguments.rows):
+            fill(Path(name) / f"resume {rows}", rows)
+            opening, resuming, longest = asyncio.run(resume(Path(name) / f"resume {rows}"))
+            print(f"{rows} rows: opened in {opening:.2f} s, resumed in {resuming:.2f} s, loop busy {longest:.3f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

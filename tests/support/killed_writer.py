@@ -1,0 +1,30 @@
+"""A process that writes a journal until it is killed, and prints the number of each entry that is committed.
+
+`python -m tests.support.killed_writer PATH FIRST`
+"""
+
+import asyncio
+import sys
+
+from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.syncing.journal import Journal
+from codat_commerce_async.syncing.request import SyncRequest
+
+
+async def write(path: str, first: int) -> None:
+    journal, number = await Journal.open(path), first
+
+    async def one(number: int) -> None:
+        request = SyncRequest(company_id=f"company {number}")
+        await journal.asking(request, f"key {number}", 1.0)
+        await journal.running(request, SyncHandle(company_id=request.company_id, sync_id=f"sync {number}"))
+        sys.stdout.write(f"{number}\n")
+        sys.stdout.flush()
+
+    while True:
+        await asyncio.gather(*(one(number + further) for further in range(7)))
+        number += 7
+
+
+if __name__ == "__main__":
+    asyncio.run(write(sys.argv[1], int(sys.argv[2])))
