@@ -9,6 +9,7 @@ from uuid import UUID
 
 from codat_commerce_async import _codec, _headers
 from codat_commerce_async._core.rate_limiter import RateLimiter
+from codat_commerce_async._core.throttling import ThrottledCompanies
 from codat_commerce_async._judge import judge
 from codat_commerce_async._lifetime import Lifetime
 from codat_commerce_async._observer import Observer
@@ -64,6 +65,7 @@ class Caller:
         self.timeouts = timeouts
         self.now = now
         self.random = random
+        self.throttled = ThrottledCompanies()
         self._observed: tuple[Mapping[str, str], float] | None = None
         self._reset: tuple[str | None, float] = (None, 0.0)
 
@@ -165,16 +167,21 @@ class Caller:
         else:
             self.rate_limiter.mark_exhausted(seconds, limit.reset)
 
-    def hold_back(self, error: RateLimitError, longest: float) -> bool:
-        """Make everybody hold back after a 429; tell whether the gate will hold the next request long enough.
+    def hold_back(self, error: RateLimitError, longest: float, company_id: str | None) -> bool:
+        """Pause requests after a 429; return whether the rate limiter delays the next request long enough.
 
-        Raises QuotaExhaustedError when it is the day's quota that is spent, and waiting for it was not asked for.
+        A 429 while the daily quota is not used up may come from the platform behind one company: only that company is
+        paused, unless several companies receive one at about the same time.
+        Raises QuotaExhaustedError when the daily quota is exhausted, and its reset is not to be waited for.
         """
         limit, asked = error.rate_limit, error.retry_after
         # Longer than a day is no wait for the day's quota, and past the calendar's end when it is long enough.
         not_the_day = asked is not None and (asked <= longest or asked > _headers.SANE.total_seconds())
-        if limit is None or limit.remaining != 0 or not_the_day:
-            self.rate_limiter.pause(_UNSAID_PAUSE if asked is None else min(asked, longest))
+        used_up = limit is not None and limit.remaining == 0
+        if limit is None or not used_up or not_the_day:
+            several = used_up or company_id is None or self.throttled.add(company_id, self.time())
+            pause = _UNSAID_PAUSE if asked is None else min(asked, longest)
+            self.rate_limiter.pause(pause, None if several else company_id)
             return False
         to_reset = limit.reset.timestamp() - self.now() if limit.reset else None
         seconds = asked if asked is not None else to_reset
@@ -342,6 +349,8 @@ class _Exchange(Generic[T]):
                 caller.observe(reply.headers)
                 if reply.status not in _GOOD:
                     self._judge(reply)
+                elif caller.throttled:
+                    caller.throttled.note_success(self._sent_at)
             except BaseException as error:
                 self._came_to(reply, error, sent=request.started is not False)
                 raise
@@ -371,7 +380,7 @@ class _Exchange(Generic[T]):
         caller = self._caller
         error = judge(reply, caller.credentials, caller.now())
         if isinstance(error, RateLimitError):
-            self._gate_waits = caller.hold_back(error, self._policy.max_retry_after)
+            self._gate_waits = caller.hold_back(error, self._policy.max_retry_after, self._company_id)
         if error is not None:
             raise error
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+from codat_commerce_async._core.rate_limiter import log_pause
 from codat_commerce_async._operation import Operation
 from codat_commerce_async.hooks import (
     CallEnded,
@@ -97,11 +98,11 @@ class Observer:
         if (hook := self._hooks.on_retry) is not None:
             _tell(hook, Retried(call_id, operation, attempt, pause, reason, error_type))
 
-    def paused(self, seconds: float, reason: str) -> None:
-        """Announce that nothing is sent for a while."""
-        _logger.warning("no requests for %.1f s: %s", seconds, reason, extra={"pause": seconds})
+    def paused(self, seconds: float, reason: str, company_id: str | None = None) -> None:
+        """Report that no requests are sent for a while, or none of one company."""
+        log_pause(seconds, reason, company_id)
         if (hook := self._hooks.on_pause) is not None:
-            _tell(hook, Paused(seconds, reason))
+            _tell(hook, Paused(seconds, reason, company_id))
 
     def call_ended(
         self,

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypedDict, TypeVar, Unpack, get_type_hints, overload
 
 from codat_commerce_async._caller import Caller
+from codat_commerce_async._core.address import note_client
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter, RateLimiter
 from codat_commerce_async._lazy import LazyModule
 from codat_commerce_async._lifetime import Lifetime
@@ -99,8 +100,9 @@ class CodatCommerce:
 
     Takes the API key, raw or as the ready value of the Authorization header. Making a client touches neither network
     nor event loop; it then belongs to the loop that uses it first, and is not for several threads. A `session` that is
-    given is borrowed: it is neither closed nor altered. `wall_clock` (epoch seconds) and `random` are there for
-    simulations.
+    given is borrowed: it is neither closed nor altered. Codat's ceiling per minute holds for an IP address: give the
+    clients of one process the same `rate_limiter`, a `LocalRateLimiter`. `wall_clock` (epoch seconds) and `random` are
+    there for simulations.
 
     Raises ValueError for settings that cannot work.
     """
@@ -141,6 +143,7 @@ class CodatCommerce:
         credentials = Credentials(api_key, auth_header)
         self._lifetime = Lifetime()
         observer = Observer(hooks or Hooks(), self._base_url, wall_clock)
+        limiter = rate_limiter or LocalRateLimiter(quota or Quota(), on_pause=observer.paused)
         self._transport = transport or AiohttpTransport(
             self._base_url,
             credentials,
@@ -152,7 +155,7 @@ class CodatCommerce:
         )
         self._caller = Caller(
             self._transport,
-            rate_limiter or LocalRateLimiter(quota or Quota(), on_pause=observer.paused),
+            _for_account(limiter, credentials),
             self._lifetime,
             observer,
             credentials=credentials,
@@ -163,6 +166,8 @@ class CodatCommerce:
         )
         self._poll = poll or PollPolicy()
         self._hints = Hints()
+        if transport is None:
+            note_client(self, self._base_url, limiter)
 
     @classmethod
     def from_env(cls, **settings: Unpack[Settings]) -> Self:
@@ -307,3 +312,8 @@ def _paced_settings(pace: float, given: Settings) -> Settings:
     if given.get("quota") is None and given.get("rate_limiter") is None:
         paced["quota"] = Quota(per_minute=None)
     return paced
+
+
+def _for_account(limiter: RateLimiter, credentials: Credentials) -> RateLimiter:
+    """The limiter, counting the daily quota of this key; the key itself stays where it is."""
+    return limiter.for_account(hash(credentials.header())) if isinstance(limiter, LocalRateLimiter) else limiter

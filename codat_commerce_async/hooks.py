@@ -71,10 +71,11 @@ class Retried(NamedTuple):
 
 
 class Paused(NamedTuple):
-    """The whole client stops sending for `seconds`, because `reason`."""
+    """The client sends no requests for `seconds`, because of `reason`; or none of `company_id`, if that is given."""
 
     seconds: float
     reason: str
+    company_id: str | None = None
 
 
 class CallEnded(NamedTuple):

@@ -97,6 +97,11 @@ class Quota:
     Requests are spread evenly over the minute after a second's worth of them, so a small `per_minute` makes even a few
     calls wait.
 
+    `per_minute` is kept at the server, whatever `concurrent` is and however much the network delays each request: a
+    request counts from its start until 60 seconds after its end, so slow responses lower the rate (0.5 seconds: by
+    0.8 %). The default leaves 100 of Codat's 1,000 for requests that were cancelled or timed out here, may still
+    arrive, and are not counted any longer.
+
     None means no bound. Codat's ceilings are 1,000 a minute from one address (beyond it traffic may be blocked
     without a word) and 10 at once per company: https://docs.codat.io/using-the-api/rate-limits
     When the day's requests are spent, calls raise QuotaExhaustedError; with `wait_for_reset` they wait for new ones.

@@ -71,9 +71,9 @@ class KeptGate(LocalRateLimiter):
         self.asked.append((company_id, background, new_work))
         await super().acquire(company_id, background=background, new_work=new_work)
 
-    def pause(self, seconds: float) -> None:
-        self.told.append(("pause", seconds))
-        super().pause(seconds)
+    def pause(self, seconds: float, company_id: str | None = None) -> None:
+        self.told.append(("pause" if company_id is None else f"pause {company_id}", seconds))
+        super().pause(seconds, company_id)
 
     def mark_exhausted(self, seconds: float, reset_at: datetime | None) -> bool:
         self.told.append(("exhaust", seconds))
@@ -271,9 +271,77 @@ async def test_a_pause_that_would_outlast_the_time_is_not_begun(options: dict[st
     assert len(caught.value.attempts) == 1
 
 
+LEFT = {"X-Rate-Limit-Remaining": "900", "X-Rate-Limit-Limit": "1000"}
+
+
+@pytest.mark.parametrize("headers", [{}, LEFT], ids=["nothing said of the quota", "requests left"])
 @pytest.mark.virtual_time
-async def test_a_429_holds_everybody_back() -> None:
+async def test_a_429_of_one_company_pauses_that_company_only(headers: dict[str, str]) -> None:
+    codat, transport = client_of(reply(429, None, {"Retry-After": "30", **headers}), reply())
+    first = asyncio.ensure_future(codat.call(GET, "c"))
+    await asyncio.sleep(1.0)
+    same = asyncio.ensure_future(codat.call(POST, "c"))
+    await codat.call(GET, "other")
+    await asyncio.gather(first, same)
+    assert [(sent.target.split("/")[2], sent.at >= 30.0) for sent in transport.sent] == [
+        ("c", False),
+        ("other", False),
+        ("c", True),
+        ("c", True),
+    ]
+
+
+@pytest.mark.virtual_time
+async def test_a_429_of_several_companies_at_about_the_same_time_pauses_everybody() -> None:
+    refused = reply(429, None, {"Retry-After": "30", **LEFT})
+    codat, transport = client_of(refused, refused, refused, reply())
+    calls = [asyncio.ensure_future(codat.call(GET, company_id)) for company_id in ("a", "b", "c")]
+    await asyncio.sleep(1.0)
+    await codat.call(GET, "other")
+    await asyncio.gather(*calls)
+    assert [sent.at >= 30.0 for sent in transport.sent] == [False] * 3 + [True] * 4
+
+
+@pytest.mark.virtual_time
+async def test_a_request_that_succeeds_after_a_429_shows_that_not_everybody_is_throttled() -> None:
+    refused = reply(429, None, {"Retry-After": "30"})
+    codat, transport = client_of(refused, refused, reply(), refused, reply())
+    calls = [asyncio.ensure_future(codat.call(GET, company_id)) for company_id in ("a", "b")]
+    await asyncio.sleep(0.1)
+    await codat.call(GET, "good")
+    calls.append(asyncio.ensure_future(codat.call(GET, "c")))
+    await asyncio.sleep(0.1)
+    await codat.call(GET, "good")
+    assert (len(transport.sent), transport.sent[-1].at) == (5, 0.2)
+    await asyncio.gather(*calls)
+
+
+@pytest.mark.virtual_time
+async def test_429s_of_several_companies_that_are_far_apart_pause_nobody_else() -> None:
+    refused = reply(429, None, {"Retry-After": "30"})
+    codat, transport = client_of(refused, refused, refused, reply())
+    calls = []
+    for company_id in ("a", "b", "c"):
+        calls.append(asyncio.ensure_future(codat.call(GET, company_id)))
+        await asyncio.sleep(6.0)
+    await codat.call(GET, "other")
+    assert transport.sent[3].at == 18.0
+    await asyncio.gather(*calls)
+
+
+@pytest.mark.virtual_time
+async def test_a_429_of_a_call_without_a_company_pauses_everybody() -> None:
     codat, transport = client_of(reply(429, None, {"Retry-After": "30"}), reply())
+    first = asyncio.ensure_future(codat.call(Operation("of-no-company", "GET", "/companies", object)))
+    await asyncio.sleep(1.0)
+    await codat.call(GET, "other")
+    await first
+    assert [sent.at >= 30.0 for sent in transport.sent] == [False, True, True]
+
+
+@pytest.mark.virtual_time
+async def test_a_429_with_nothing_left_of_the_day_pauses_everybody() -> None:
+    codat, transport = client_of(reply(429, None, {"Retry-After": "30", **SPENT}), reply())
     first = asyncio.ensure_future(codat.call(GET, "c"))
     await asyncio.sleep(1.0)
     await codat.call(GET, "other")
@@ -282,21 +350,21 @@ async def test_a_429_holds_everybody_back() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_a_429_that_does_not_say_holds_everybody_back_for_a_moment() -> None:
+async def test_a_429_that_does_not_say_how_long_pauses_its_company_for_a_moment() -> None:
     gate = KeptGate()
     codat, transport = client_of(reply(429), reply(), rate_limiter=gate, random=Random(1))
     await codat.call(GET, "c")
-    assert gate.told == [("pause", 1.0)]
+    assert gate.told == [("pause c", 1.0)]
     assert transport.pauses[0] >= 1.0
 
 
 @pytest.mark.virtual_time
-async def test_a_429_beyond_the_ceiling_holds_others_back_no_longer_than_the_ceiling() -> None:
+async def test_a_429_beyond_the_ceiling_pauses_no_longer_than_the_ceiling() -> None:
     gate = KeptGate()
     codat, _ = client_of(reply(429, None, {"Retry-After": "7200"}), rate_limiter=gate)
     with pytest.raises(RateLimitError):
         await codat.call(GET, "c")
-    assert gate.told == [("pause", 120.0)]
+    assert gate.told == [("pause c", 120.0)]
 
 
 SPENT = {"X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Limit": "1000"}

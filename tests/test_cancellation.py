@@ -265,7 +265,7 @@ async def test_three_thousand_calls_of_which_most_are_cancelled_leave_the_pool_h
                     ends[kind] = ends.get(kind, 0) + 1
 
             await asyncio.gather(*(work() for _ in range(at_once)))
-            assert (gate.in_flight, gate.waiting, gate._of_company) == (0, 0, {})
+            assert (gate.in_flight, gate.waiting, gate._queue.slots._of_company) == (0, 0, {})
             connector = connector_of(codat)
             assert (len(connector._acquired), len(connector._waiters)) == (0, 0)
             assert await codat.call(GET, "c") == {}

@@ -320,7 +320,7 @@ async def test_repeats_and_pauses_are_logged_for_whoever_operates(caplog: pytest
     await codat.call(GET, "c")
     assert [(record.levelname, record.message.partition(";")[0]) for record in caplog.records] == [
         ("INFO", "a-read: lost"),
-        ("WARNING", "no requests for 0.0 s: 429 Too Many Requests"),
+        ("WARNING", "no requests of company c for 0.0 s: 429 Too Many Requests"),
         ("INFO", "a-read: 429 Too Many Requests: the answer does not say why"),
     ]
 

@@ -552,7 +552,7 @@ async def nothing_is_held(codat: Codat) -> None:
     """No task goes on, no place is taken, nothing is reserved, nobody is waited for."""
     assert asyncio.all_tasks() == {asyncio.current_task()}
     gate = codat.client._caller.rate_limiter
-    assert (gate.in_flight, gate.waiting, gate._reserved) == (0, 0, 0)  # type: ignore[attr-defined]
+    assert (gate.in_flight, gate.waiting, gate._account.quota._reserved) == (0, 0, 0)  # type: ignore[attr-defined]
     assert codat.sync.hint(codat.company_id) == 0
 
 

@@ -1,342 +1,474 @@
-"""The gate that every request passes: so many a minute, so many at once, and all of them stopped after a 429."""
+"""The rate limiter that every request passes: when one may be sent, and who is next."""
 
 import asyncio
 import heapq
+import logging
+import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
+from copy import copy
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, Self
 
+from codat_commerce_async._core.rate_window import DailyQuota, RateWindow, Slots
 from codat_commerce_async.errors import QuotaExhaustedError
 from codat_commerce_async.policies import Quota
 
-__all__ = ["LocalRateLimiter", "RateLimiter"]
+__all__ = ["LocalRateLimiter", "RateLimiter", "log_pause"]
 
-# A millisecond over, so that the request on the edge of two windows counts in one.
-_MINUTE = 60.001
-# How far requests may run ahead of an even spacing: a second's worth, so that a few quick calls are not slowed down.
-_AHEAD = 1.0
-# Below what a timer resolves; waiting for it could end in waiting for nothing, again and again.
-_NEGLIGIBLE = 1e-6
-# Background work steps behind whoever comes within this many seconds after it, and behind nobody later.
-_COURTESY = 60.0
+# Background requests let pass whoever arrives within this many seconds after them, and nobody later.
+_BACKGROUND_DELAY = 60.0
+# A loop may round shorter timers down to none at all, which would be a busy loop.
+_SHORTEST_TIMER = 0.001
+
+OnPause = Callable[[float, str, str | None], None]
+
+_logger = logging.getLogger("codat_commerce_async")
 
 
 class RateLimiter(Protocol):
-    """What admits requests. One that is shared between processes can be put in its place."""
+    """What a client needs of a rate limiter. `LocalRateLimiter` is one; one for several processes can replace it."""
 
     @property
     def min_interval(self) -> float:
-        """Seconds from one request to the next at the full rate; 0 without one."""
+        """Seconds from one request to the next at the full rate; 0 without a rate."""
         ...
 
     @property
     def needs_quota_update(self) -> bool:
-        """Whether somebody waits for what the next answer says of the day's quota."""
+        """Whether requests wait for what the next response reports of the daily quota."""
         ...
 
     async def acquire(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
-        """Return when a request may be sent; it must be released when it has ended.
+        """Return when a request may be sent; call `release` when it has ended.
 
-        Raises QuotaExhaustedError when the day's requests are spent.
+        `background` requests let others pass. `new_work` is deferred while the remaining daily quota is reserved.
+        Raises QuotaExhaustedError when the daily quota is exhausted.
         """
         ...
 
     def release(self, company_id: str | None) -> None:
-        """Note that an admitted request has ended."""
+        """Note that a request has ended."""
         ...
 
-    def pause(self, seconds: float) -> None:
-        """Admit nobody for so long, then go on gradually."""
+    def pause(self, seconds: float, company_id: str | None = None) -> None:
+        """Let no request pass for so long, or none of one company, then continue gradually."""
         ...
 
     def mark_exhausted(self, seconds: float, reset_at: datetime | None) -> bool:
-        """Note that the day's requests are spent for so long; tell whether requests are to wait for new ones."""
+        """Note that the daily quota is exhausted for so long; return whether requests wait for the reset."""
         ...
 
     def update_remaining(self, remaining: int, seconds_to_reset: float) -> None:
-        """Note how many requests of the day an answer said remain."""
+        """Note how many requests of the day remain, as a response reported it."""
         ...
 
     def reserve(self, requests: int) -> None:
-        """Keep so many of the day's requests for work that is under way; negative numbers give them back."""
+        """Keep so many of the day's requests for work that is running; negative numbers give them back."""
         ...
 
 
+class _Account:
+    """One API key: its daily quota, and the requests that wait for that."""
+
+    __slots__ = ("deferred", "quota", "until_reset")
+
+    def __init__(self) -> None:
+        self.quota = DailyQuota()
+        self.deferred: deque[_Waiter] = deque()
+        self.until_reset: list[_Waiter] = []
+
+
 class _Waiter:
-    """One request that waits, in its place in the order."""
+    """A request that waits, with its place in the order."""
 
-    __slots__ = ("admitted", "company_id", "order")
+    __slots__ = ("account", "admitted", "company_id", "order")
 
-    def __init__(self, order: tuple[float, int], company_id: str | None, admitted: asyncio.Future[None]) -> None:
+    def __init__(
+        self, order: tuple[float, int], company_id: str | None, account: _Account, admitted: asyncio.Future[None]
+    ) -> None:
         self.order = order
         self.company_id = company_id
+        self.account = account
         self.admitted = admitted
 
     def __lt__(self, other: "_Waiter") -> bool:
         return self.order < other.order
 
 
-class LocalRateLimiter:
-    """The gate of one client.
+class _Queue:
+    """The requests of one IP address: they wait in order of arrival, for one timer.
 
-    Requests are spaced evenly (the generic cell rate algorithm, with a second's tolerance), and a record of the last
-    minute's keeps the count in every window of 60 seconds at the quota or below, not only on average. Whoever waits is
-    served by arrival; background work counts as having arrived a minute later, so it is never starved. Whoever waits
-    for a place at its company does not hold up the others.
+    A request that waits for its company or for its account's daily quota steps aside, so it does not hold up others.
     """
 
-    def __init__(self, quota: Quota, *, on_pause: Callable[[float, str], None] | None = None) -> None:
-        self._concurrent = quota.concurrent
-        self._per_company = quota.per_company
-        self._wait_for_reset = quota.wait_for_reset
-        self._on_pause = on_pause
-        self._spacing = 60.0 / quota.per_minute if quota.per_minute else 0.0
-        self._due = 0.0  # when the next request would be sent if all were spaced evenly
-        self._sent: deque[float] | None = deque(maxlen=quota.per_minute) if quota.per_minute else None
-        self._in_flight = 0
-        self._of_company: dict[str, int] = {}
+    __slots__ = (
+        "_arrivals",
+        "_by_company",
+        "_company_resumes_at",
+        "_line",
+        "_paused_companies",
+        "_paused_until",
+        "_timer",
+        "_timer_at",
+        "_timer_loop",
+        "accounts",
+        "slots",
+        "window",
+    )
+
+    def __init__(self, quota: Quota) -> None:
+        self.slots = Slots(quota.concurrent, quota.per_company)
+        self.window = RateWindow(quota.per_minute) if quota.per_minute else None
+        self.accounts: list[_Account] = []
         self._line: list[_Waiter] = []
-        self._company_lines: dict[str, list[_Waiter]] = {}
-        self._held_back: deque[_Waiter] = deque()
+        self._by_company: dict[str, list[_Waiter]] = {}
         self._arrivals = 0
-        self._closed_until = 0.0
-        self._spent_until = 0.0
-        self._reset_at: datetime | None = None
-        self._remaining: int | None = None
-        self._remaining_until = 0.0
-        self._reserved = 0
+        self._paused_until = 0.0
+        self._paused_companies: dict[str, float] = {}
+        self._company_resumes_at = math.inf  # the first of them
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._timer_of: asyncio.AbstractEventLoop | None = None
+        self._timer_loop: asyncio.AbstractEventLoop | None = None
 
-    @property
-    def min_interval(self) -> float:
-        """Seconds from one request to the next at the full rate; 0 without one."""
-        return self._spacing
+    def __iter__(self) -> Iterator[_Waiter]:
+        lines: list[list[_Waiter]] = [self._line, *self._by_company.values()]
+        for account in self.accounts:
+            lines += [account.until_reset, list(account.deferred)]
+        return (waiter for line in lines for waiter in line if not waiter.admitted.done())
 
-    @property
-    def needs_quota_update(self) -> bool:
-        """Whether somebody waits for what the next answer says of the day's quota."""
-        return bool(self._held_back) or self._spent_until > 0
+    def try_take(self, now: float, company_id: str | None, account: _Account) -> bool:
+        """Count a request and return True, if it may start now and nobody waits before it."""
+        if self._line or self.slots.full or self.slots.company_full(company_id) or self._delay(now):
+            return False
+        if self._paused_companies and self._company_paused_until(company_id) > now:
+            return False
+        self._take(now, company_id, account)
+        return True
 
-    @property
-    def in_flight(self) -> int:
-        """How many requests are admitted and not released."""
-        return self._in_flight
-
-    def in_flight_of(self, company_id: str) -> int:
-        """How many of them are for this company."""
-        return self._of_company.get(company_id, 0)
-
-    @property
-    def waiting(self) -> int:
-        """How many wait to be admitted."""
-        lines = (self._line, self._held_back, *self._company_lines.values())
-        return sum(not waiter.admitted.done() for line in lines for waiter in line)
-
-    async def acquire(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
-        """Return when a request may be sent, in order of arrival."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if now < self._spent_until and not self._wait_for_reset:
-            raise self._exhausted(now)
-        hold_back = new_work and self._short(now)
-        if not self._line and not hold_back and self._has_room(company_id) and not self._pause_before(now):
-            self._take(now, company_id)
-            return
+    def waiter(self, arrived: float, company_id: str | None, account: _Account) -> _Waiter:
+        """Return a new waiter, which is not in the queue yet."""
         self._arrivals += 1
-        arrival = now + (_COURTESY if background else 0.0)
-        waiter = _Waiter((arrival, self._arrivals), company_id, loop.create_future())
-        if hold_back:
-            self._held_back.append(waiter)
-            self._arm(loop, self._remaining_until)
-        else:
+        admitted = asyncio.get_running_loop().create_future()
+        return _Waiter((arrived, self._arrivals), company_id, account, admitted)
+
+    def push(self, *waiters: _Waiter) -> None:
+        """Let waiters join the queue at their place in the order."""
+        for waiter in waiters:
             heapq.heappush(self._line, waiter)
-            self._serve()
-        try:
-            await waiter.admitted
-        except asyncio.CancelledError:
-            self._leave(waiter)
-            raise
 
-    def release(self, company_id: str | None) -> None:
-        """Note that an admitted request has ended."""
-        self._in_flight -= 1
-        if company_id is not None:
-            left = self._of_company[company_id] - 1
-            if left:
-                self._of_company[company_id] = left
-            else:
-                del self._of_company[company_id]
-            if company_id in self._company_lines:
-                self._advance(company_id)
-        if self._line:
-            self._serve()
+    def release(self, company_id: str | None, account: _Account) -> None:
+        """Note the end of a request, and let the next one pass."""
+        account.quota.end()
+        self.slots.release(company_id)
+        if self.window is not None:
+            self.window.end(_now(self._timer_at))
+        self._room_at(company_id)
 
-    def pause(self, seconds: float) -> None:
-        """Admit nobody for so long; what waited then goes on at an even spacing, not in one herd."""
-        until = asyncio.get_running_loop().time() + seconds
-        if until <= self._closed_until:
-            return
-        self._closed_until = until
-        self._due = max(self._due, until + _AHEAD)
-        self._announce(seconds, "429 Too Many Requests")
+    def undo(self, waiter: _Waiter) -> None:
+        """Take back a request that was admitted and never sent."""
+        waiter.account.quota.undo()
+        self.slots.release(waiter.company_id)
+        if self.window is not None:
+            self.window.undo()
+        self._room_at(waiter.company_id)
 
-    def mark_exhausted(self, seconds: float, reset_at: datetime | None) -> bool:
-        """Note that the day's requests are spent: whoever waits is told so, or waits on if that was asked for."""
-        now = asyncio.get_running_loop().time()
-        self._remaining, self._remaining_until = 0, now + seconds
-        if now + seconds <= self._spent_until:
-            return self._wait_for_reset
-        self._spent_until = now + seconds
-        self._reset_at = reset_at
-        self._announce(seconds, "the day's requests are spent")
-        if self._wait_for_reset:
-            self._due = max(self._due, self._spent_until + _AHEAD)
-            return True
-        for waiter in self._everyone_waiting():
-            waiter.admitted.set_exception(self._exhausted(now))
-        return False
-
-    def update_remaining(self, remaining: int, seconds_to_reset: float) -> None:
-        """Note what remains of the day; what is in flight beside the answer may not be in its count yet."""
-        now = asyncio.get_running_loop().time()
-        self._remaining = max(0, remaining - max(0, self._in_flight - 1))
-        self._remaining_until = now + seconds_to_reset
-        if now < self._spent_until and self._remaining:
-            self._spent_until = now
-            self._due = max(now, self._closed_until) + _AHEAD
-            self._serve()
-        self._let_go(now)
-
-    def reserve(self, requests: int) -> None:
-        """Keep so many of the day's requests for work that is under way; negative numbers give them back."""
-        self._reserved += requests
-        if requests < 0 and self._held_back:
-            self._let_go(asyncio.get_running_loop().time())
-
-    def _has_room(self, company_id: str | None) -> bool:
-        if self._concurrent is not None and self._in_flight >= self._concurrent:
+    def pause(self, now: float, seconds: float) -> bool:
+        """Let no request pass for so long; return whether that is longer than before."""
+        if now + seconds <= self._paused_until:
             return False
-        return not self._company_full(company_id)
+        self._paused_until = now + seconds
+        self.space_from(self._paused_until)
+        return True
 
-    def _company_full(self, company_id: str | None) -> bool:
-        if company_id is None or self._per_company is None:
+    def pause_company(self, now: float, seconds: float, company_id: str) -> bool:
+        """Let no request of one company pass for so long; return whether that is longer than before."""
+        self._resume_companies(now)
+        if now + seconds <= self._company_paused_until(company_id):
             return False
-        return self._of_company.get(company_id, 0) >= self._per_company
+        self._paused_companies[company_id] = now + seconds
+        self._company_resumes_at = min(self._company_resumes_at, now + seconds)
+        return True
 
-    def _pause_before(self, now: float) -> float:
-        """Seconds until the next request may go, as far as time decides."""
-        pause = max(self._closed_until, self._spent_until) - now
-        if self._sent is not None:
-            pause = max(pause, self._due - _AHEAD - now)
-            if len(self._sent) == self._sent.maxlen:
-                pause = max(pause, self._sent[0] + _MINUTE - now)
-        return pause if pause > _NEGLIGIBLE else 0.0
+    def space_from(self, moment: float) -> None:
+        """Let requests that waited until then pass one by one, not all at once."""
+        if self.window is not None:
+            self.window.space_from(max(moment, self._paused_until))
 
-    def _take(self, now: float, company_id: str | None) -> None:
-        self._in_flight += 1
-        if company_id is not None:
-            self._of_company[company_id] = self._of_company.get(company_id, 0) + 1
-        if self._sent is not None:
-            self._due = max(self._due, now) + self._spacing
-            self._sent.append(now)
-        if self._remaining is not None:
-            self._remaining -= 1
-
-    def _serve(self) -> None:
-        """Admit whoever may go now, in order; whoever waits for its company steps aside."""
+    def serve(self) -> None:
+        """Let everybody pass who may, in order; set the timer for the next."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         while self._line:
             waiter = self._line[0]
             if waiter.admitted.done():
                 heapq.heappop(self._line)
-                if waiter.company_id in self._company_lines:
-                    self._advance(waiter.company_id)
-            elif self._company_full(waiter.company_id):
-                heapq.heappop(self._line)
-                heapq.heappush(self._company_lines.setdefault(waiter.company_id or "", []), waiter)
-            elif self._concurrent is not None and self._in_flight >= self._concurrent:
+                self._advance(waiter.company_id)
+            elif now < waiter.account.quota.exhausted_until:
+                heapq.heappush(waiter.account.until_reset, heapq.heappop(self._line))
+                self.wake_at(loop, waiter.account.quota.exhausted_until)
+            elif waiter.company_id is not None and self._company_blocked(now, waiter.company_id):
+                heapq.heappush(self._by_company.setdefault(waiter.company_id, []), heapq.heappop(self._line))
+                self.wake_at(loop, self._company_resumes_at)
+            elif self.slots.full:
                 return
-            elif pause := self._pause_before(now):
-                self._arm(loop, now + pause)
+            elif delay := self._delay(now):
+                self.wake_at(loop, now + delay)
                 return
             else:
                 heapq.heappop(self._line)
-                self._take(now, waiter.company_id)
+                self._take(now, waiter.company_id, waiter.account)
                 waiter.admitted.set_result(None)
 
-    def _advance(self, company_id: str) -> None:
-        """Let the first who waits for a place at this company step back into the line."""
-        line = self._company_lines[company_id]
-        while line and line[0].admitted.done():
-            heapq.heappop(line)
-        if line and not self._company_full(company_id):
-            heapq.heappush(self._line, heapq.heappop(line))
-        if not line:
-            del self._company_lines[company_id]
-
-    def _leave(self, waiter: _Waiter) -> None:
-        """Give back what a waiter that was cancelled had got in the meantime."""
-        admitted = waiter.admitted
-        if not admitted.done() or admitted.cancelled() or admitted.exception() is not None:
+    def wake_at(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
+        """Set the timer to this time, unless it is set to an earlier one."""
+        if when == math.inf:  # the end of a request in flight wakes the queue
             return
-        if self._sent:
-            self._sent.pop()
-            self._due -= self._spacing
-        if self._remaining is not None:
-            self._remaining += 1
-        self.release(waiter.company_id)
-
-    def _arm(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
-        # A gate may outlive the loop of the client that it was used by; so does its timer, but nobody calls it.
-        if self._timer is not None and self._timer_of is loop:
+        # The limiter may outlive the event loop that created its timer; a timer of another loop is ignored.
+        if self._timer is not None and self._timer_loop is loop:
             if self._timer_at <= when and not self._timer.cancelled():
                 return
             self._timer.cancel()
         # The time is kept here: a short timer of uvloop has no `when`, https://github.com/MagicStack/uvloop/issues/482
-        self._timer, self._timer_at, self._timer_of = loop.call_at(when, self._on_timer), when, loop
+        self._timer_at, self._timer_loop = max(when, loop.time() + _SHORTEST_TIMER), loop
+        self._timer = loop.call_at(self._timer_at, self._on_timer)
+
+    def resume(self, account: _Account) -> None:
+        """Let go the requests of an account that its daily quota does not hold any longer."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        quota = account.quota
+        if account.until_reset and now >= quota.exhausted_until:
+            self.space_from(now)
+            self.push(*account.until_reset)
+            account.until_reset.clear()
+            self.serve()
+        while account.deferred and not quota.shortage_ends(now):
+            self.push(account.deferred.popleft())
+            self.serve()
+        if account.until_reset:
+            self.wake_at(loop, quota.exhausted_until)
+        if account.deferred:
+            self.wake_at(loop, quota.shortage_ends(now))
+
+    def remove(self, account: _Account) -> list[_Waiter]:
+        """Return the requests of an account that wait, which wait no longer."""
+        removed = [waiter for waiter in self if waiter.account is account]
+        gone = set(removed)
+        self._line = [waiter for waiter in self._line if waiter not in gone]
+        heapq.heapify(self._line)
+        for company_id, line in list(self._by_company.items()):
+            left = [waiter for waiter in line if waiter not in gone]
+            heapq.heapify(left)
+            self._by_company[company_id] = left
+            if not left:
+                del self._by_company[company_id]
+        account.until_reset.clear()
+        account.deferred.clear()
+        return removed
+
+    def _delay(self, now: float) -> float:
+        delay = 0.0 if self.window is None else self.window.delay(now)
+        return max(delay, self._paused_until - now) if now < self._paused_until else delay
+
+    def _take(self, now: float, company_id: str | None, account: _Account) -> None:
+        self.slots.take(company_id)
+        account.quota.take()
+        if self.window is not None:
+            self.window.take(now)
+
+    def _room_at(self, company_id: str | None) -> None:
+        if self._by_company:
+            self._advance(company_id)
+        if self._line:
+            self.serve()
+
+    def _advance(self, company_id: str | None) -> None:
+        """Let the first that waits for a slot of this company step back into the queue."""
+        line = self._by_company.get(company_id) if company_id is not None else None
+        if line is None or company_id is None:
+            return
+        while line and line[0].admitted.done():
+            heapq.heappop(line)
+        if line and company_id not in self._paused_companies and not self.slots.company_full(company_id):
+            self.push(heapq.heappop(line))
+        if not line:
+            del self._by_company[company_id]
+
+    def _company_paused_until(self, company_id: str | None) -> float:
+        return self._paused_companies.get(company_id, 0.0) if company_id is not None else 0.0
+
+    def _company_blocked(self, now: float, company_id: str) -> bool:
+        return self._company_paused_until(company_id) > now or self.slots.company_full(company_id)
+
+    def _resume_companies(self, now: float) -> None:
+        """Let the requests of companies whose pause is over step back into the queue."""
+        if now < self._company_resumes_at:
+            return
+        for company_id in [each for each, until in self._paused_companies.items() if until <= now]:
+            del self._paused_companies[company_id]
+            self.push(*self._by_company.pop(company_id, ()))
+        self._company_resumes_at = min(self._paused_companies.values(), default=math.inf)
 
     def _on_timer(self) -> None:
         self._timer = None
         loop = asyncio.get_running_loop()
-        self._let_go(loop.time())
-        self._serve()
+        self._resume_companies(loop.time())
+        if self._by_company:
+            self.wake_at(loop, self._company_resumes_at)
+        for account in self.accounts:
+            self.resume(account)
+        self.serve()
 
-    def _short(self, now: float) -> bool:
-        """Whether what remains of the day is needed by the work that is under way."""
-        if self._remaining is None or not self._reserved:
-            return False
-        if now >= self._remaining_until:
-            self._remaining = None
-            return False
-        return self._remaining <= self._reserved
 
-    def _let_go(self, now: float) -> None:
-        while self._held_back and not self._short(now):
-            heapq.heappush(self._line, self._held_back.popleft())
-            self._serve()
-        if self._held_back:
-            self._arm(asyncio.get_running_loop(), self._remaining_until)
+class LocalRateLimiter:
+    """The rate limiter of one client, or of all clients of one process that share it.
 
-    def _everyone_waiting(self) -> list[_Waiter]:
-        lines = (self._line, self._held_back, *self._company_lines.values())
-        everyone = [waiter for line in lines for waiter in line if not waiter.admitted.done()]
-        for line in (self._line, self._held_back, self._company_lines):
-            line.clear()
-        return everyone
+    Requests are spaced evenly, with a tolerance of one second's worth, and never exceed `quota` in any 60 seconds, as
+    the server counts them. They are served in order of arrival; background requests count as arrived a minute later,
+    so they are never starved. A request that waits for a slot of its company does not hold up the others.
+
+    Codat's ceiling per minute holds for an IP address, whatever the API key. Give the clients of one process the same
+    limiter: `CodatCommerce(key, rate_limiter=limiter)`. Clients with different keys then share the rate and the slots;
+    the daily quota is counted per key. One limiter is for one event loop at a time, and not for several threads.
+
+    `on_pause` is called with the seconds, the reason and the company when all requests have to wait, or those of one
+    company; the default logs a warning.
+    """
+
+    def __init__(self, quota: Quota | None = None, *, on_pause: OnPause | None = None) -> None:
+        quota = quota or Quota()
+        self._wait_for_reset = quota.wait_for_reset
+        self._on_pause = on_pause or log_pause
+        self._queue = _Queue(quota)
+        self._account = _Account()
+        self._queue.accounts.append(self._account)
+        self._by_key: dict[Hashable, LocalRateLimiter] = {}
+
+    def for_account(self, account: Hashable) -> "LocalRateLimiter":
+        """Return the limiter for clients with this API key: the same rate and slots, a daily quota of the key's own.
+
+        Clients call this themselves. For the first key it is this very object.
+        """
+        if account not in self._by_key:
+            self._by_key[account] = self._sibling() if self._by_key else self
+        return self._by_key[account]
+
+    def _sibling(self) -> Self:
+        sibling = copy(self)
+        sibling._account = _Account()  # noqa: SLF001 - of its own class
+        self._queue.accounts.append(sibling._account)  # noqa: SLF001 - likewise
+        return sibling
+
+    def shares_address_with(self, other: object) -> bool:
+        """Return whether the requests of both limiters are counted together."""
+        return isinstance(other, LocalRateLimiter) and other._queue is self._queue  # noqa: SLF001 - of its own class
+
+    @property
+    def min_interval(self) -> float:
+        """Seconds from one request to the next at the full rate; 0 without a rate."""
+        window = self._queue.window
+        return 0.0 if window is None else window.min_interval
+
+    @property
+    def needs_quota_update(self) -> bool:
+        """Whether requests wait for what the next response reports of the daily quota."""
+        return bool(self._account.deferred) or self._account.quota.exhausted_until > 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are admitted and not released."""
+        return self._queue.slots.in_flight
+
+    def in_flight_of(self, company_id: str) -> int:
+        """Return how many of them belong to this company."""
+        return self._queue.slots.of_company(company_id)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait to be admitted."""
+        return sum(1 for _ in self._queue)
+
+    async def acquire(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
+        """Return when a request may be sent, in order of arrival."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        queue, account = self._queue, self._account
+        exhausted = now < account.quota.exhausted_until
+        if exhausted and not self._wait_for_reset:
+            raise self._exhausted(now)
+        shortage_ends = account.quota.shortage_ends(now) if new_work else 0.0
+        if not exhausted and not shortage_ends and queue.try_take(now, company_id, account):
+            return
+        waiter = queue.waiter(now + (_BACKGROUND_DELAY if background else 0.0), company_id, account)
+        if shortage_ends:
+            account.deferred.append(waiter)
+            queue.wake_at(loop, shortage_ends)
+        else:
+            queue.push(waiter)
+            queue.serve()
+        try:
+            await waiter.admitted
+        except asyncio.CancelledError:
+            if _was_admitted(waiter):
+                queue.undo(waiter)
+            raise
+
+    def release(self, company_id: str | None) -> None:
+        """Note that a request has ended."""
+        self._queue.release(company_id, self._account)
+
+    def pause(self, seconds: float, company_id: str | None = None) -> None:
+        """Let no request pass for so long, or none of one company, then continue gradually."""
+        now = asyncio.get_running_loop().time()
+        queue = self._queue
+        if queue.pause(now, seconds) if company_id is None else queue.pause_company(now, seconds, company_id):
+            self._on_pause(seconds, "429 Too Many Requests", company_id)
+
+    def mark_exhausted(self, seconds: float, reset_at: datetime | None) -> bool:
+        """Note that the daily quota is exhausted: waiting requests raise, or wait on if the quota says so."""
+        now = asyncio.get_running_loop().time()
+        if not self._account.quota.exhaust(now + seconds, reset_at):
+            return self._wait_for_reset
+        self._on_pause(seconds, "the day's requests are spent", None)
+        if self._wait_for_reset:
+            return True
+        for waiter in self._queue.remove(self._account):
+            waiter.admitted.set_exception(self._exhausted(now))
+        return False
+
+    def update_remaining(self, remaining: int, seconds_to_reset: float) -> None:
+        """Note how many requests of the day remain, as a response reported it."""
+        now = asyncio.get_running_loop().time()
+        self._account.quota.update(now, remaining, now + seconds_to_reset)
+        self._queue.resume(self._account)
+
+    def reserve(self, requests: int) -> None:
+        """Keep so many of the day's requests for work that is running; negative numbers give them back."""
+        self._account.quota.reserve(requests)
+        if requests < 0 and self._account.deferred:
+            self._queue.resume(self._account)
 
     def _exhausted(self, now: float) -> QuotaExhaustedError:
-        when = self._reset_at.isoformat() if self._reset_at else f"in {self._spent_until - now:.0f} s"
-        return QuotaExhaustedError(
-            f"the day's requests are spent; there are new ones {when}",
-            None,
-            self._reset_at,
-            self._spent_until - now,
-        )
+        seconds, reset_at = self._account.quota.exhausted_until - now, self._account.quota.reset_at
+        when = reset_at.isoformat() if reset_at else f"in {seconds:.0f} s"
+        return QuotaExhaustedError(f"the day's requests are spent; there are new ones {when}", None, reset_at, seconds)
 
-    def _announce(self, seconds: float, reason: str) -> None:
-        if self._on_pause is not None:
-            self._on_pause(seconds, reason)
+
+def _was_admitted(waiter: _Waiter) -> bool:
+    admitted = waiter.admitted
+    return admitted.done() and not admitted.cancelled() and admitted.exception() is None
+
+
+def _now(otherwise: float) -> float:
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:  # a coroutine that is closed after its loop has ended
+        return otherwise
+
+
+def log_pause(seconds: float, reason: str, company_id: str | None) -> None:
+    """Log that no requests are sent for a while, or none of one company."""
+    whose = f" of company {company_id}" if company_id is not None else ""
+    extra = {"pause": seconds, "company_id": company_id}
+    _logger.warning("no requests%s for %.1f s: %s", whose, seconds, reason, extra=extra)

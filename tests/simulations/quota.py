@@ -52,8 +52,8 @@ class Usage:
 class _Counting(InMemoryTransport):
     """Notes when each request is sent, and how many are under way overall and per company."""
 
-    def __init__(self, simulator: Simulator, random: Random) -> None:
-        super().__init__(simulator, latency=lambda: random.uniform(0.05, 1.0))
+    def __init__(self, simulator: Simulator, random: Random, slowest: float) -> None:
+        super().__init__(simulator, latency=lambda: random.uniform(0.05, slowest))
         self.sent: list[float] = []
         self.under_way: Counter[str] = Counter()
         self.most = self.most_per_company = 0
@@ -70,12 +70,23 @@ class _Counting(InMemoryTransport):
             self.under_way[company_id] -= 1
 
 
-def rush(seed: int, *, minutes: float, callers: int = 400, companies: int = 20, faults: float = 0.02) -> Usage:
-    """Let so many callers ask for so many virtual minutes, while some answers go wrong."""
-    return run_in_virtual_time(_rush(seed, minutes, callers, companies, faults))
+def rush(
+    seed: int,
+    *,
+    minutes: float,
+    callers: int = 400,
+    companies: int = 20,
+    faults: float = 0.02,
+    slowest: float = 1.0,
+    quota: Quota | None = None,
+) -> Usage:
+    """Let so many callers send requests for so many virtual minutes, while some fail and others take long."""
+    return run_in_virtual_time(_rush(seed, minutes, callers, companies, faults, slowest, quota or Quota()))
 
 
-async def _rush(seed: int, minutes: float, callers: int, companies: int, rate: float) -> Usage:
+async def _rush(
+    seed: int, minutes: float, callers: int, companies: int, rate: float, slowest: float, quota: Quota
+) -> Usage:
     random, wall_clock = Random(seed), loop_wall_clock()
     kinds = (FaultKind.LOST_BEFORE, FaultKind.LOST_AFTER, FaultKind.CUT_OFF, FaultKind.BAD_GATEWAY)
     simulator = Simulator(
@@ -88,7 +99,7 @@ async def _rush(seed: int, minutes: float, callers: int, companies: int, rate: f
     ids = [simulator.add_linked_company() for _ in range(companies)]
     for company_id in ids:
         simulator.start_foreign_sync(company_id)
-    transport, usage, loop = _Counting(simulator, random), Usage(seed), asyncio.get_running_loop()
+    transport, usage, loop = _Counting(simulator, random, slowest), Usage(seed), asyncio.get_running_loop()
     waits: list[float] = []
 
     def started(event: RequestStarted) -> None:
@@ -96,7 +107,6 @@ async def _rush(seed: int, minutes: float, callers: int, companies: int, rate: f
         usage.repeats += event.attempt > 1
 
     end = loop.time() + 60.0 * minutes
-    quota = Quota()
     async with CodatCommerce(
         "key", transport=transport, wall_clock=wall_clock, random=random, quota=quota, hooks=Hooks(on_request=started)
     ) as codat:
@@ -135,9 +145,18 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--callers", type=int, default=400)
     parser.add_argument("--companies", type=int, default=20)
+    parser.add_argument("--slowest", type=float, default=1.0, help="seconds that a request takes at most")
+    parser.add_argument("--concurrent", type=int, default=Quota().concurrent)
     arguments = parser.parse_args()
     for seed in range(arguments.seeds):
-        usage = rush(seed, minutes=arguments.minutes, callers=arguments.callers, companies=arguments.companies)
+        usage = rush(
+            seed,
+            minutes=arguments.minutes,
+            callers=arguments.callers,
+            companies=arguments.companies,
+            slowest=arguments.slowest,
+            quota=Quota(concurrent=arguments.concurrent),
+        )
         sys.stdout.write(f"{usage}\n")
     return 0
 

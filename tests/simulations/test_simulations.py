@@ -1,13 +1,15 @@
 """The simulations at a size that fits into every test run; by hand they run at their own."""
 
 import asyncio
+import contextlib
 from random import Random
 
 import pytest
 
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async.errors import QuotaExhaustedError
-from codat_commerce_async.policies import Quota
+from codat_commerce_async._transport import Reply, Request
+from codat_commerce_async.errors import QuotaExhaustedError, RateLimitError
+from codat_commerce_async.policies import Quota, Timeouts
 from codat_commerce_async.simulator import Fault, FaultKind, Outcome, RequestQuota, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
@@ -51,8 +53,64 @@ async def each_status(codat: CodatCommerce, company_ids: list[str]) -> list[obje
     return await asyncio.gather(*(codat.sync.get_status(one) for one in company_ids), return_exceptions=True)
 
 
+@pytest.mark.parametrize(("concurrent", "companies"), [(100, 20), (300, 60)])
+def test_the_server_never_counts_more_than_the_quota_however_long_requests_take(
+    concurrent: int, companies: int
+) -> None:
+    # Nine seconds each way at most, so that what was sent in more than a minute could arrive within one.
+    usage = rush(3, minutes=3.0, companies=companies, slowest=18.0, quota=Quota(concurrent=concurrent))
+    assert usage.busiest_minute_there <= 900, usage
+    assert usage.most_in_flight >= min(concurrent, 150), usage
+
+
+def test_a_rate_that_uses_the_ceiling_up_stays_below_it_at_the_server() -> None:
+    usage = rush(4, minutes=2.0, companies=60, slowest=18.0, quota=Quota(per_minute=1000, concurrent=300))
+    assert usage.busiest_minute_there <= 1000, usage
+    assert "RateLimitError" not in usage.errors, usage
+
+
+class _OneIsThrottled(InMemoryTransport):
+    """The platform behind one company answers each of its requests with 429."""
+
+    def __init__(self, simulator: Simulator, company_id: str) -> None:
+        super().__init__(simulator, latency=lambda: 0.2)
+        self.company_id = company_id
+        self.refused = 0
+
+    async def send(self, request: Request, timeouts: Timeouts) -> Reply:
+        response = await super().send(request, timeouts)
+        if self.company_id not in request.target:
+            return response
+        self.refused += 1
+        return Reply(429, {**response.headers, "Retry-After": "60"}, b"{}")
+
+
 @pytest.mark.virtual_time
-async def test_the_first_429_stops_everybody_until_its_time_is_over() -> None:
+async def test_a_429_on_every_poll_of_one_company_leaves_the_others_undisturbed() -> None:
+    clock, loop = loop_wall_clock(), asyncio.get_running_loop()
+    simulator = Simulator(now=clock)
+    throttled, *others = [simulator.add_linked_company() for _ in range(40)]
+    for company_id in (throttled, *others):
+        simulator.start_foreign_sync(company_id)
+    transport, took = _OneIsThrottled(simulator, throttled), []
+    async with CodatCommerce("key", transport=transport, wall_clock=clock, random=Random(1)) as codat:
+
+        async def poll(company_id: str, polls: int) -> None:
+            for _ in range(polls):
+                began = loop.time()
+                with contextlib.suppress(RateLimitError):
+                    await codat.sync.get_latest_sync(company_id)
+                if company_id != throttled:
+                    took.append(loop.time() - began)
+                await asyncio.sleep(5.0)
+
+        await asyncio.gather(poll(throttled, 4), *(poll(company_id, 40) for company_id in others))
+    assert transport.refused >= 5
+    assert max(took) < 5.0
+
+
+@pytest.mark.virtual_time
+async def test_429s_of_several_companies_stop_everybody_until_their_time_is_over() -> None:
     clock = loop_wall_clock()
     simulator = Simulator(now=clock)
     ids = [simulator.add_linked_company() for _ in range(300)]
@@ -61,17 +119,17 @@ async def test_the_first_429_stops_everybody_until_its_time_is_over() -> None:
     transport = InMemoryTransport(simulator, latency=lambda: 0.23)
     async with CodatCommerce("key", transport=transport, wall_clock=clock, random=Random(1)) as codat:
         await asyncio.sleep(10.0)
-        simulator.set_fault("get-sync-status", *[None] * 40, Fault(FaultKind.RATE_LIMITED, seconds=30.0))
+        simulator.set_fault("get-sync-status", *[None] * 40, *[Fault(FaultKind.RATE_LIMITED, seconds=30.0)] * 3)
         answers = await each_status(codat, ids)
     assert [answer for answer in answers if isinstance(answer, Exception)] == []
     times = [seen.time for seen in simulator.requests]
-    refused = next(seen.time for seen in simulator.requests if seen.fault is FaultKind.RATE_LIMITED)
+    refused = max(seen.time for seen in simulator.requests if seen.fault is FaultKind.RATE_LIMITED)
     one_way = 0.23 / 2
     told = refused + one_way
     # What had been sent before the answer came in was under way; then there is silence, and no herd after it.
     assert [time for time in times if told + one_way < time < told + 30.0] == []
     later = [time for time in times if time >= told + 30.0]
-    assert len(later) + len([time for time in times if time <= told + one_way]) == 301
+    assert len(later) + len([time for time in times if time <= told + one_way]) == 303
     assert sum(time < later[0] + 1.0 for time in later) <= 16
 
 

@@ -1,0 +1,60 @@
+"""Notice clients of one process that send to the same server and count their requests separately."""
+
+import ipaddress
+import logging
+import threading
+from typing import Protocol
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+from codat_commerce_async._core.rate_limiter import LocalRateLimiter, RateLimiter
+
+__all__ = ["note_client"]
+
+_logger = logging.getLogger("codat_commerce_async")
+
+
+class _Client(Protocol):
+    @property
+    def closed(self) -> bool: ...
+
+    def __hash__(self) -> int: ...
+
+
+# Each client's server and rate limiter, until the client is collected.
+_clients: WeakKeyDictionary[_Client, tuple[str, RateLimiter]] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def note_client(client: _Client, base_url: str, limiter: RateLimiter) -> None:
+    """Log a warning if another open client sends to the same server, and the two do not share a rate limiter.
+
+    Codat's ceiling per minute holds for the IP address, whatever the API key. Of any number of such clients only the
+    second is warned of. A limiter that is not this package's may share its count by other means.
+    """
+    server = urlsplit(base_url).netloc.lower()
+    if _is_loopback(urlsplit(base_url).hostname or ""):
+        return
+    with _lock:
+        others = [known for each, (at, known) in list(_clients.items()) if at == server and not each.closed]
+        _clients[client] = server, limiter
+    if not others or not isinstance(limiter, LocalRateLimiter) or _share(limiter, others[0]):
+        return
+    if all(_share(each, others[0]) for each in others[1:]):
+        _logger.warning(
+            "another client of this process sends to %s with a rate limiter of its own, but Codat's ceiling per minute "
+            "holds for the IP address, whatever the API key; create limiter = LocalRateLimiter() once and pass "
+            "rate_limiter=limiter to each client, or use one client for everything",
+            server,
+        )
+
+
+def _share(one: RateLimiter, other: RateLimiter) -> bool:
+    return one is other or (isinstance(one, LocalRateLimiter) and one.shares_address_with(other))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -1,0 +1,173 @@
+"""The bounds that a rate limiter keeps, as plain objects without waiting: rate, slots and daily quota.
+
+Times are seconds of any clock that only goes forward.
+"""
+
+import math
+from collections import deque
+from datetime import datetime
+
+__all__ = ["DailyQuota", "RateWindow", "Slots"]
+
+# A millisecond more than a minute, so that a request on the edge of two windows counts in one.
+_MINUTE = 60.001
+# How far requests may run ahead of an even spacing: by one second's worth, so that a few quick calls are not delayed.
+_BURST_SECONDS = 1.0
+# Delays below the timer's resolution are treated as zero, to avoid a busy loop.
+_NEGLIGIBLE = 1e-6
+
+
+class RateWindow:
+    """Bound the requests that reach the server in any 60 seconds, and space them evenly.
+
+    The spacing follows the generic cell rate algorithm. The bound holds at the server, however long each request is on
+    its way: a request may arrive at any moment between its start and its end, and so counts until a minute after its
+    end. The price is a rate that is lower by the share of a minute that a request takes (0.5 seconds: by 0.8 %).
+    """
+
+    __slots__ = ("_ended", "_in_flight", "_next", "_per_minute", "min_interval")
+
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self.min_interval = 60.0 / per_minute
+        """Seconds from one request to the next at the full rate."""
+        self._next = 0.0  # when the next request would start if all were spaced evenly
+        self._in_flight = 0
+        self._ended: deque[float] = deque()
+
+    def delay(self, now: float) -> float:
+        """Return the seconds until a request may start; infinity if that depends on the end of one in flight."""
+        delay = self._next - _BURST_SECONDS - now
+        ended = self._ended
+        if self._in_flight + len(ended) >= self._per_minute:
+            while ended and ended[0] + _MINUTE <= now:
+                ended.popleft()
+            if self._in_flight + len(ended) >= self._per_minute:
+                delay = max(delay, ended[0] + _MINUTE - now if ended else math.inf)
+        return delay if delay > _NEGLIGIBLE else 0.0
+
+    def take(self, now: float) -> None:
+        """Count a request that starts now."""
+        self._next = (max(self._next, now)) + self.min_interval
+        self._in_flight += 1
+
+    def undo(self) -> None:
+        """Take back a `take` whose request was never sent."""
+        self._next -= self.min_interval
+        self._in_flight -= 1
+
+    def end(self, now: float) -> None:
+        """Note that a request has ended; it counts for a minute more."""
+        self._in_flight -= 1
+        self._ended.append(now)
+
+    def space_from(self, moment: float) -> None:
+        """Space requests evenly from this moment on, without a burst at its beginning."""
+        self._next = max(self._next, moment + _BURST_SECONDS)
+
+
+class Slots:
+    """Bound the requests in flight, in total and per company."""
+
+    __slots__ = ("_concurrent", "_of_company", "_per_company", "in_flight")
+
+    def __init__(self, concurrent: int | None, per_company: int | None) -> None:
+        self._concurrent = math.inf if concurrent is None else concurrent
+        self._per_company = math.inf if per_company is None else per_company
+        self._of_company: dict[str, int] = {}
+        self.in_flight = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether no request may start, of whatever company."""
+        return self.in_flight >= self._concurrent
+
+    def company_full(self, company_id: str | None) -> bool:
+        """Return whether no further request of this company may start."""
+        return company_id is not None and self._of_company.get(company_id, 0) >= self._per_company
+
+    def of_company(self, company_id: str) -> int:
+        """Return how many requests of this company are in flight."""
+        return self._of_company.get(company_id, 0)
+
+    def take(self, company_id: str | None) -> None:
+        """Count a request that starts."""
+        self.in_flight += 1
+        if company_id is not None:
+            self._of_company[company_id] = self._of_company.get(company_id, 0) + 1
+
+    def release(self, company_id: str | None) -> None:
+        """Count a request that has ended; a company without requests is forgotten."""
+        self.in_flight -= 1
+        if company_id is None:
+            return
+        left = self._of_company[company_id] - 1
+        if left:
+            self._of_company[company_id] = left
+        else:
+            del self._of_company[company_id]
+
+
+class DailyQuota:
+    """Keep account of one API key's requests of the day."""
+
+    __slots__ = ("_in_flight", "_remaining", "_remaining_until", "_reserved", "exhausted_until", "reset_at")
+
+    def __init__(self) -> None:
+        self._in_flight = 0
+        self._remaining: int | None = None
+        self._remaining_until = 0.0
+        self._reserved = 0
+        self.exhausted_until = 0.0
+        """Until when no requests are left; in the past if there are some, 0 if there always were."""
+        self.reset_at: datetime | None = None
+        """The server's time of the reset that an exhausted quota waits for, if known."""
+
+    def take(self) -> None:
+        """Count a request that starts."""
+        self._in_flight += 1
+        if self._remaining is not None:
+            self._remaining -= 1
+
+    def undo(self) -> None:
+        """Take back a `take` whose request was never sent."""
+        self._in_flight -= 1
+        if self._remaining is not None:
+            self._remaining += 1
+
+    def end(self) -> None:
+        """Note that a request has ended."""
+        self._in_flight -= 1
+
+    def exhaust(self, until: float, reset_at: datetime | None) -> bool:
+        """Note that no requests are left until then; return whether that was news."""
+        self._remaining, self._remaining_until = 0, until
+        if until <= self.exhausted_until:
+            return False
+        self.exhausted_until, self.reset_at = until, reset_at
+        return True
+
+    def update(self, now: float, remaining: int, until: float) -> bool:
+        """Note the remaining requests that a response reported; return whether that ends an exhaustion.
+
+        Requests in flight beside that response may be missing from its count, and are subtracted.
+        """
+        self._remaining = max(0, remaining - max(0, self._in_flight - 1))
+        self._remaining_until = until
+        if now >= self.exhausted_until or not self._remaining:
+            return False
+        self.exhausted_until = now
+        return True
+
+    def reserve(self, requests: int) -> None:
+        """Keep requests for work that is running; negative numbers give them back."""
+        self._reserved += requests
+
+    def shortage_ends(self, now: float) -> float:
+        """Return until when all remaining requests are reserved, at the latest; 0 if some are free."""
+        if self._remaining is None or not self._reserved:
+            return 0.0
+        if now >= self._remaining_until:
+            self._remaining = None
+            return 0.0
+        return self._remaining_until if self._remaining <= self._reserved else 0.0
