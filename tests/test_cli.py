@@ -96,14 +96,60 @@ def test_without_a_key_one_line_says_so(capsys: pytest.CaptureFixture[str], monk
     assert main(["sync", "company"]) == 2
     output = capsys.readouterr()
     assert output.out == ""
-    assert re.fullmatch(r"codat_commerce_async: CODAT_API_KEY is not set; .*\n", output.err)
+    assert re.fullmatch(r"codat-commerce-async: CODAT_API_KEY is not set; .*\n", output.err)
 
 
 def test_a_bad_url_is_one_line_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CODAT_API_KEY", "key")
     monkeypatch.setenv("CODAT_BASE_URL", "api.codat.io")
     assert main(["sync", "company"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("codat-commerce-async: CODAT_BASE_URL: ")
+
+
+def test_a_file_that_is_not_there_is_named_without_a_number_of_the_system(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sync", "--from", "nowhere.txt"]) == 2
+    assert capsys.readouterr().err == "codat-commerce-async: nowhere.txt: No such file or directory\n"
+
+
+@pytest.mark.parametrize("arguments", [["demo"], ["sync", "company"], ["wait", "handles"]])
+def test_without_rich_one_line_says_what_to_install(arguments: list[str]) -> None:
+    ended = without_rich(*arguments)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == (
+        "codat-commerce-async: this command needs an extra: pip install 'codat-commerce-async[cli]'\n"
+    )
+
+
+def test_help_and_reports_for_programs_need_no_rich(tmp_path: Path) -> None:
+    assert without_rich("--help").returncode == 0
+    assert "there is no journal" in without_rich("report", str(tmp_path / "nothing.db"), "--json").stderr
+
+
+def without_rich(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    program = "import sys; sys.modules['rich'] = None; from codat_commerce_async.cli import main; sys.exit(main())"
+    return subprocess.run(  # noqa: S603 - this interpreter, and what stands in this file
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
+    )
+
+
+@on_posix
+def test_the_handles_are_left_on_stderr_when_the_reader_of_stdout_goes_away(tmp_path: Path) -> None:
+    with running("simulate", "--companies", "9", "--list", str(tmp_path / "companies")) as server:
+        environ = {
+            name: line_with(f"{name}=", server).strip().partition("=")[2]
+            for name in ("CODAT_BASE_URL", "CODAT_API_KEY")
+        }
+        with running("sync", "--from", str(tmp_path / "companies"), **environ) as process:
+            line_with("running", process)
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.close()
+            error = process.stderr.read()
+            process.wait()
+    assert process.returncode == 141
+    assert '{"' in error
 
 
 @pytest.mark.parametrize(
@@ -115,7 +161,7 @@ def test_a_bad_url_is_one_line_too(capsys: pytest.CaptureFixture[str], monkeypat
         (["sync", ".."], "company_id takes an id"),
         (["sync", "company", "--timeout", "nan"], "nan is not a number above 0"),
         (["sync", "company", "--timeout", "soon"], "soon is not a number above 0"),
-        (["sync", "company", "--at-once", "0"], "0 is not a whole number above 0"),
+        (["sync", "company", "--max-running", "0"], "0 is not a whole number above 0"),
         (["sync", "company", "--order", "chaos"], "chaos"),
         (["sync", "company", "--column", "id"], "--column is for the file that --from names"),
         (["report"], "JOURNAL"),
@@ -140,7 +186,7 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], comma
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
     assert ended.value.code == 0
-    assert f"usage: python -m codat_commerce_async {command}" in capsys.readouterr().out
+    assert f"usage: codat-commerce-async {command}" in capsys.readouterr().out
 
 
 class Signaling(io.StringIO):
@@ -165,7 +211,7 @@ def test_a_signal_ends_the_demo_with_one_line(
     output.number = number
     with contextlib.redirect_stdout(output):
         assert main(["demo"]) == exit_status
-    assert capsys.readouterr().err == f"codat_commerce_async: {word}\n"
+    assert capsys.readouterr().err == f"codat-commerce-async: {word}\n"
 
 
 @on_posix
@@ -216,4 +262,4 @@ def test_a_port_that_is_taken_is_one_line(capsys: pytest.CaptureFixture[str]) ->
         assert main(["simulate", "--port", str(taken.getsockname()[1])]) == 2
     output = capsys.readouterr()
     assert output.out == ""
-    assert re.fullmatch(r"codat_commerce_async: .*address already in use.*\n", output.err)
+    assert re.fullmatch(r"codat-commerce-async: .*address already in use.*\n", output.err)

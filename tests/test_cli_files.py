@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codat_commerce_async.cli.ending import GiveUpError
-from codat_commerce_async.cli.files import read_company_ids, read_text
+from codat_commerce_async.cli._exit import CommandError
+from codat_commerce_async.cli._files import read_company_ids, read_text
 
 
 @pytest.fixture
@@ -59,14 +59,14 @@ def test_a_file_that_will_not_do_is_refused_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path(name).write_text(text, encoding="utf-8")
-    with pytest.raises(GiveUpError, match=f"^{complaint}") as refused:
+    with pytest.raises(CommandError, match=f"^{complaint}") as refused:
         read_company_ids(name, column)
     assert "\n" not in str(refused.value)
 
 
 def test_a_file_that_is_no_text_is_refused(file: Path) -> None:
     file.write_bytes(b"\xff{")
-    with pytest.raises(GiveUpError, match=r"companies.txt is not a text file in UTF-8$"):
+    with pytest.raises(CommandError, match=r"companies.txt is not a text file in UTF-8$"):
         read_text(str(file))
 
 
@@ -77,7 +77,7 @@ def test_any_text_gives_ids_or_is_refused(text: str, column: str | None) -> None
         patch.setattr("sys.stdin", io.StringIO(text))
         try:
             ids = read_company_ids("-", column)
-        except GiveUpError:
+        except CommandError:
             return
     assert ids
     assert all(each.strip() == each != "" for each in ids)

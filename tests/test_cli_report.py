@@ -13,7 +13,7 @@ import pytest
 
 from codat_commerce_async import NotFoundError, SyncHandle, SyncOutcome, SyncRequest, SyncStatus
 from codat_commerce_async.cli import main
-from codat_commerce_async.cli.files import read_company_ids
+from codat_commerce_async.cli._files import read_company_ids
 from codat_commerce_async.syncing.journal import Journal, read_journal
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC).timestamp()
@@ -172,7 +172,7 @@ async def test_a_journal_that_is_in_use_is_reported(tmp_path: Path, capsys: pyte
         assert await asyncio.to_thread(main, ["report", str(path)]) == 0
     finally:
         await journal.close()
-    assert "1 syncs: 1 being asked for" in capsys.readouterr().out
+    assert "1 sync: 1 being asked for" in capsys.readouterr().out
 
 
 FORGED = "=cmd|' /C calc'!A0\r\n2024-01-15 forged \x1b[31m line"

@@ -7,16 +7,16 @@ import shlex
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from codat_commerce_async import SyncHandle
-from codat_commerce_async.cli.board import Board, Row
+from codat_commerce_async.cli._args import PROGRAM, SyncOptions, WaitOptions, parse
+from codat_commerce_async.cli._exit import CommandError
+from codat_commerce_async.cli._state import Result, Row, RunState
+from codat_commerce_async.cli._view import Output
 from codat_commerce_async.cli.demo import compare
-from codat_commerce_async.cli.ending import GiveUpError
-from codat_commerce_async.cli.parser import parse
-from codat_commerce_async.cli.result import Result
-from codat_commerce_async.cli.screen import Screen
 from codat_commerce_async.cli.sync import sync
 from codat_commerce_async.cli.wait import wait
 from codat_commerce_async.models.sync import SyncStatus
@@ -28,9 +28,9 @@ from codat_commerce_async.syncing.journal import read_journal
 pytestmark = pytest.mark.virtual_time
 
 SERVER = "http://simulator.example"
-PROGRAM = "python -m codat_commerce_async"
 
 Command = Callable[..., Awaitable[int]]
+OptionsT = TypeVar("OptionsT")
 
 
 @pytest.fixture
@@ -47,11 +47,19 @@ def run(simulator: Simulator) -> Command:
 
     async def run(*arguments: str, api_key: str | None = None) -> int:
         options = parse(arguments)
-        command = {"sync": sync, "wait": wait}[options.command]
         transport = InMemoryTransport(simulator, latency=lambda: 0.05, api_key=api_key)
-        return await command(options, transport=transport, wall_clock=simulator.now)
+        if isinstance(options, SyncOptions):
+            return await sync(options, transport=transport, wall_clock=simulator.now)
+        assert isinstance(options, WaitOptions)
+        return await wait(options, transport=transport, wall_clock=simulator.now)
 
     return run
+
+
+def options_of(kind: type[OptionsT], *arguments: str) -> OptionsT:
+    options = parse(arguments)
+    assert isinstance(options, kind)
+    return options
 
 
 async def interrupt(work: Awaitable[int], *, after: float) -> None:
@@ -137,7 +145,7 @@ async def test_a_wrong_key_is_given_up_on_at_once(
 ) -> None:
     options = ["--journal", str(tmp_path / "night.db")] if journal else []
     company_ids = [simulator.add_linked_company() for _ in range(3)]
-    with pytest.raises(GiveUpError, match=rf"^{SERVER} does not accept the API key in CODAT_API_KEY$"):
+    with pytest.raises(CommandError, match=rf"^{SERVER} does not accept the API key in CODAT_API_KEY$"):
         await run("sync", *company_ids, *options, api_key="wrong")
     output = capsys.readouterr().out
     assert "not known" not in output
@@ -149,15 +157,15 @@ async def test_a_server_that_cannot_be_reached_is_given_up_on(monkeypatch: pytes
         gone = other.url
     monkeypatch.setenv("CODAT_API_KEY", "key")
     monkeypatch.setenv("CODAT_BASE_URL", gone)
-    with pytest.raises(GiveUpError, match=rf"^{gone}: the server cannot be reached$"):
-        await sync(parse(["sync", "company"]))
+    with pytest.raises(CommandError, match=rf"^{gone}: the server cannot be reached: .*refused$"):
+        await sync(options_of(SyncOptions, "sync", "company"))
 
 
 async def test_no_more_syncs_run_at_once_than_asked_for(simulator: Simulator, run: Command) -> None:
     company_ids = [simulator.add_linked_company() for _ in range(7)]
     for company_id in company_ids:
         simulator.script_sync(company_id, Outcome(2000, takes=10))
-    assert await run("sync", *company_ids, "--at-once", "2") == 0
+    assert await run("sync", *company_ids, "--max-running", "2") == 0
     syncs = [simulator.syncs(company_id)[0] for company_id in company_ids]
     beside = [sum(other.started <= one.started < other.ends for other in syncs) for one in syncs]
     assert max(beside) == 2
@@ -197,7 +205,7 @@ async def test_ctrl_c_names_what_was_being_asked_for(
     company_id = simulator.add_linked_company()
     simulator.set_fault("request-sync", FaultKind.LATE)
     await interrupt(run("sync", company_id), after=8)
-    assert f"whether these began is not known: {company_id}\n" in capsys.readouterr().out
+    assert f"Interrupted while starting; these may or may not be running: {company_id}\n" in capsys.readouterr().out
 
 
 async def test_ctrl_c_with_a_journal_says_the_command_that_goes_on_and_it_does(
@@ -250,7 +258,7 @@ async def test_a_journal_in_which_all_has_ended_is_not_synced_again(
 async def test_a_file_that_is_no_journal_is_one_line(run: Command, tmp_path: Path) -> None:
     file = tmp_path / "companies.txt"
     file.write_text("company\n" * 1000, encoding="utf-8")
-    with pytest.raises(GiveUpError, match=r"^.*companies.txt is no journal"):
+    with pytest.raises(CommandError, match=r"^.*companies.txt is no journal"):
         await run("sync", "company", "--journal", str(file))
 
 
@@ -265,7 +273,7 @@ async def test_of_many_companies_the_failures_are_told_and_the_sums(
     output = capsys.readouterr().out
     assert "succeeded\n" not in output, "no line for each that went well"
     assert len(re.findall(r"s  \S+: data write error$", output, re.MULTILINE)) == 10
-    assert re.search(r"\d+ of 60 ended(, | \(\d failed\), )\d+ under way; \d+ of 900 requests/min; 10 s so far", output)
+    assert re.search(r"\d+ of 60 ended(, | \(\d failed\), )\d+ running; \d+ of 900 requests/min; 10 s so far", output)
     assert len(re.findall(r"^\S+: 5130, ", output, re.MULTILINE)) == 3
     assert f"... and 7 more; all of them:\n{PROGRAM} report {journal} --failed\n" in output
     assert "50 succeeded, 10 data write error; " in output
@@ -284,8 +292,8 @@ async def test_of_many_companies_the_failures_are_told_and_the_sums(
 async def test_what_holds_no_handle_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
     file = tmp_path / "handles"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(GiveUpError, match=complaint):
-        await wait(parse(["wait", str(file)]))
+    with pytest.raises(CommandError, match=complaint):
+        await wait(options_of(WaitOptions, "wait", str(file)))
 
 
 @pytest.mark.parametrize(
@@ -297,8 +305,8 @@ async def test_the_demo_does_not_pass_over_a_sync_that_went_another_way(
     company_id = simulator.add_linked_company()
     for _ in range(syncs):
         simulator.start_foreign_sync(company_id, 2000)
-    board, stream = Board([], time.monotonic), io.StringIO()
-    board.add(Row(company_id, "Alder"))
-    board.end(board.rows[0], Result.of_status(SyncStatus(sync_status_code=code)))
-    assert compare(board, simulator, Screen(stream)) == 1
+    state, stream = RunState([], time.monotonic), io.StringIO()
+    state.add(Row(company_id, "Alder"))
+    state.end(state.rows[0], Result.of_status(SyncStatus(sync_status_code=code)))
+    assert compare(state, simulator, Output.to(stream)) == 1
     assert "Not as it should be: Alder" in stream.getvalue()

@@ -1,4 +1,4 @@
-"""What is seen while syncs run: on a terminal, played back by a small one, and anywhere else."""
+"""What is shown while syncs run: on a terminal of any size, and anywhere else."""
 
 import asyncio
 import errno
@@ -13,95 +13,55 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
 
 from codat_commerce_async._text import one_line
-from codat_commerce_async.cli.board import Board, Row
-from codat_commerce_async.cli.gauge import bar, counts, pace
-from codat_commerce_async.cli.result import Result
-from codat_commerce_async.cli.screen import Screen
-from codat_commerce_async.cli.table import table
-from codat_commerce_async.cli.text import cells, fit, span
-from codat_commerce_async.cli.view import LiveView, PlainView, view_of, watched
+from codat_commerce_async.cli._state import Result, Row, RunState
+from codat_commerce_async.cli._text import format_count, format_duration
+from codat_commerce_async.cli._view import (
+    LiveView,
+    Output,
+    PlainView,
+    progress_text,
+    run_with_view,
+    throughput_text,
+    view_for,
+)
 from codat_commerce_async.hooks import RequestStarted
 
 
-class Terminal(io.StringIO):
-    """A terminal that obeys the few sequences that the view uses, and knows no others."""
+class Terminal:
+    """An output of a fixed size, and what was written to it since the last time."""
 
-    SEQUENCE = re.compile(r"\x1b\[(?P<given>\??[\d;]*)(?P<final>[A-Za-z])")
+    def __init__(self, width: int = 80, height: int = 24, **environ: str) -> None:
+        self.stream = io.StringIO()
+        self.output = Output(
+            Console(
+                file=self.stream,
+                force_terminal=True,
+                width=width,
+                height=height,
+                legacy_windows=False,
+                _environ={"TERM": "xterm-256color", **environ},
+            )
+        )
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines = [""]
-        self.at = 0
-        self.cursor_shown = True
-        self.colors = False
-        self.blanked = 0
+    def raw(self) -> str:
+        written = self.stream.getvalue()
+        self.stream.seek(0)
+        self.stream.truncate()
+        return written
 
-    def isatty(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        rest = text
-        while rest:
-            if rest[0] == "\n":
-                self.at += 1
-                self.lines += [""] * (self.at + 1 - len(self.lines))
-                self.column, rest = 0, rest[1:]
-            elif rest[0] == "\r":
-                self.column, rest = 0, rest[1:]
-            elif rest[0] == "\x1b":
-                match = self.SEQUENCE.match(rest)
-                assert match is not None, f"unknown sequence {rest[:8]!r}"
-                self.obey(match["given"], match["final"])
-                rest = rest[match.end() :]
-            else:
-                line = self.lines[self.at]
-                self.lines[self.at] = line[: self.column] + rest[0] + line[self.column + 1 :]
-                self.column, rest = self.column + 1, rest[1:]
-        return len(text)
-
-    column = 0
-
-    def obey(self, given: str, final: str) -> None:
-        match given, final:
-            case "?25", "l" | "h":
-                self.cursor_shown = final == "h"
-            case _, "m":
-                self.colors = True
-            case lines, "A":
-                self.at -= int(lines)
-                assert self.at >= 0, "above the top"
-            case "", "K":
-                self.lines[self.at] = self.lines[self.at][: self.column]
-            case "", "J":
-                self.lines[self.at :] = [self.lines[self.at][: self.column]]
-            case _:
-                raise AssertionError(f"unknown sequence {given}{final}")
-
-    @property
-    def seen(self) -> list[str]:
-        return [line.rstrip() for line in self.lines[: self.at]]
+    def lines(self) -> list[str]:
+        """The text of what was written, without colors and cursor movements."""
+        return [line.rstrip() for line in Text.from_ansi(self.raw()).plain.splitlines()]
 
 
 @pytest.fixture
-def size(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    def set_size(columns: int, lines: int) -> None:
-        monkeypatch.setenv("COLUMNS", str(columns))
-        monkeypatch.setenv("LINES", str(lines))
-
-    set_size(80, 24)
-    return set_size
-
-
-@pytest.fixture
-def terminal(size: Callable[[int, int], None]) -> Terminal:
-    del size
+def terminal() -> Terminal:
     return Terminal()
-
-
-def screen_of(terminal: Terminal, **environ: str) -> Screen:
-    return Screen.of(terminal, {"TERM": "xterm", **environ}, platform="linux")
 
 
 def rows_of(*names: str) -> list[Row]:
@@ -117,206 +77,244 @@ class Clock:
         return self.now
 
 
-def board_of(rows: list[Row], clock: Callable[[], float] | None = None) -> Board:
-    return Board(rows, clock or Clock())
+def state_of(rows: list[Row], clock: Callable[[], float] | None = None) -> RunState:
+    return RunState(rows, clock or Clock())
 
 
-WELL = Result(good=True, word="succeeded")
-BADLY = Result(good=False, word="data write error", why="5130")
+GOOD = Result(succeeded=True, label="succeeded")
+BAD = Result(succeeded=False, label="data write error", reason="5130")
 
 
-def test_the_picture_is_redrawn_where_it_stands(terminal: Terminal) -> None:
+def test_the_picture_is_redrawn_in_place(terminal: Terminal) -> None:
     rows = rows_of("Alder", "Birch")
-    terminal.write("before\n")
-    board = board_of(rows)
-    view = LiveView(board, screen_of(terminal))
+    state = state_of(rows)
+    view = LiveView(state, terminal.output)
     view.draw()
-    board.end(rows[0], WELL, took=2.0, looks=3)
-    board.begin(rows[1])
+    terminal.raw()
+    state.end(rows[0], GOOD, elapsed=2.0, looks=3)
+    state.begin(rows[1])
     view.draw()
-    heading, alder, birch, gauge, counted, _ = terminal.seen[1:]
-    assert terminal.seen[0] == "before"
+    redrawn = terminal.raw()
+    assert redrawn.count("\x1b[1A") == 5, "back to the first of the six lines, and all of them anew"
+    heading, alder, birch, bar, progress, throughput = Text.from_ansi(redrawn).plain.splitlines()
     assert heading.split() == ["company", "outcome", "duration", "looks"]
     assert alder.split() == ["Alder", "succeeded", "2.0", "s", "3"]
     assert birch.split() == ["Birch", "starting", "0.0", "s"]
-    assert gauge.endswith("50 %")
-    assert counted == "1 of 2 ended, 0 under way"
+    assert bar.endswith("50 %")
+    assert progress.rstrip() == "1 of 2 ended, 0 running"
+    assert throughput.rstrip() == "0 of 900 requests/min; 0 s so far"
 
 
 @pytest.mark.parametrize("width", [40, 79, 200])
-@pytest.mark.parametrize(
-    ("good", "bad", "under_way", "total"), [(0, 0, 0, 1), (3, 1, 2, 10), (299, 1, 0, 300), (1, 1, 9, 3)]
-)
-def test_a_bar_shows_each_share(width: int, good: int, bad: int, under_way: int, total: int) -> None:
-    board = board_of(rows_of(*map(str, range(total))))
-    for number, row in enumerate(board.rows[: good + bad]):
-        board.end(row, WELL if number < good else BADLY)
-    board.under_way = under_way
-    drawn = bar(board, Screen(io.StringIO()), width)
-    assert len(drawn) == width
-    assert re.fullmatch(r"\[#*!*=*\.*\] +\d+ %", drawn)
-    room = width - len("[] 100 %")
-    assert abs(drawn.count("#") - room * good / total) <= 1
-    assert abs(drawn.count("!") - room * bad / total) <= 1
+@pytest.mark.parametrize(("good", "bad", "total"), [(0, 0, 1), (3, 1, 10), (299, 1, 300), (1, 1, 3)])
+def test_the_bar_shows_the_share_of_what_has_ended(width: int, good: int, bad: int, total: int) -> None:
+    state, terminal = state_of(rows_of(*map(str, range(total)))), Terminal(width, 400, NO_COLOR="1")
+    for number, row in enumerate(state.rows[: good + bad]):
+        state.end(row, GOOD if number < good else BAD)
+    LiveView(state, terminal.output).draw()
+    bar = next(line for line in terminal.lines() if line.endswith(" %"))
+    assert cell_len(bar) == width
+    assert bar.endswith(f" {100 * (good + bad) // total} %")
+    room = width - len(" 100 %")
+    assert abs(bar.count("\u2501") - room * (good + bad) / total) <= 1
 
 
-def test_the_pace_is_that_of_the_last_minute_and_the_end_is_told_when_enough_is_known() -> None:
+def test_the_throughput_is_that_of_the_last_minute_and_the_end_is_estimated_when_enough_is_known() -> None:
     clock = Clock()
-    board = Board(rows_of(*map(str, range(100))), clock, simulated=True)
-    assert board.hooks.on_request is not None
+    state = RunState(rows_of(*map(str, range(100))), clock, simulated=True)
+    assert state.hooks.on_request is not None
     for second in range(90):
         clock.now = second
-        board.hooks.on_request(RequestStarted(second, "list-syncs", 1, 0.0, {}, 0.0))
-    assert pace(board) == "60 of 900 requests/min; 1 min 29 s so far"
-    board.seconds_left_by_run = 245.0
-    assert board.seconds_left is None, "nothing has ended yet"
-    for row in board.rows[:5]:
-        board.end(row, WELL)
-    assert pace(board) == "60 of 900 requests/min; 1 min 29 s so far; about 4 min left"
-    assert counts(board) == "5 of 100 ended, 0 under way"
-    for row in board.rows[5:]:
-        board.end(row, BADLY)
-    assert board.seconds_left is None, "nothing is left"
-    assert counts(board) == "100 of 100 ended (95 failed), 0 under way"
+        state.hooks.on_request(RequestStarted(second, "list-syncs", 1, 0.0, {}, 0.0))
+    assert throughput_text(state) == "60 of 900 requests/min; 1 min 29 s so far"
+    state.seconds_left_by_run = 245.0
+    assert state.seconds_left is None, "nothing has ended yet"
+    for row in state.rows[:5]:
+        state.end(row, GOOD)
+    assert throughput_text(state) == "60 of 900 requests/min; 1 min 29 s so far; about 4 min left"
+    assert progress_text(state) == "5 of 100 ended, 0 running"
+    for row in state.rows[5:]:
+        state.end(row, BAD)
+    assert state.seconds_left is None, "nothing is left"
+    assert progress_text(state) == "100 of 100 ended (95 failed), 0 running"
 
 
-def test_the_end_is_told_by_the_clock_too_when_it_is_not_near() -> None:
-    board = board_of(rows_of(*map(str, range(100))))
-    for row in board.rows[:5]:
-        board.end(row, WELL)
-    board.seconds_left_by_run = 245.0
-    assert re.fullmatch(r"0 of 900 requests/min; 0 s so far; about 4 min left, till \d\d:\d\d", pace(board))
-    board.seconds_left_by_run = 42.0
-    assert pace(board).endswith("about 42 s left")
+def test_the_end_is_given_by_the_clock_too_when_it_is_not_near() -> None:
+    state = state_of(rows_of(*map(str, range(100))))
+    for row in state.rows[:5]:
+        state.end(row, GOOD)
+    state.seconds_left_by_run = 245.0
+    assert re.fullmatch(r"0 of 900 requests/min; 0 s so far; about 4 min left, until \d\d:\d\d", throughput_text(state))
+    state.seconds_left_by_run = 42.0
+    assert throughput_text(state).endswith("about 42 s left")
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said", "roughly"),
+    ("seconds", "text", "roughly"),
     [(0.4, "0 s", "0 s"), (59, "59 s", "59 s"), (95, "1 min 35 s", "1 min"), (7500, "2 h 5 min", "2 h 5 min")],
 )
-def test_seconds_are_told_in_their_two_largest_units(seconds: float, said: str, roughly: str) -> None:
-    assert (span(seconds), span(seconds, rough=True)) == (said, roughly)
+def test_durations_are_given_in_their_two_largest_units(seconds: float, text: str, roughly: str) -> None:
+    assert (format_duration(seconds), format_duration(seconds, rough=True)) == (text, roughly)
 
 
-def test_remarks_scroll_away_above_the_picture(terminal: Terminal) -> None:
-    board = board_of(rows_of("Alder"))
-    view = LiveView(board, screen_of(terminal))
+@pytest.mark.parametrize(("number", "text"), [(0, "0 requests"), (1, "1 request"), (2, "2 requests")])
+def test_a_count_has_the_right_form_of_its_noun(number: int, text: str) -> None:
+    assert format_count(number, "request") == text
+    assert format_count(2, "company", "companies") == "2 companies"
+
+
+def test_messages_are_printed_above_the_picture(terminal: Terminal) -> None:
+    state = state_of(rows_of("Alder"))
+    view = LiveView(state, terminal.output)
     view.draw()
-    for remark in ("the first", "and\nthe second"):
-        board.remark(remark)
-        view.draw()
-    assert terminal.seen[:2] == ["the first", "and the second"]
-    assert len(terminal.seen) == 2 + 5  # headings, a row, and the gauge's three lines
+    terminal.raw()
+    for message in ("the first", "and\nthe second"):
+        state.add_message(message)
+    view.draw()
+    assert terminal.lines()[:2] == ["the first", "and the second"]
 
 
-def test_where_there_are_many_remarks_are_rationed() -> None:
+def test_of_many_companies_messages_are_limited() -> None:
     clock, stream = Clock(), io.StringIO()
-    board = Board(rows_of(*map(str, range(100))), clock)
-    view = PlainView(board, Screen(stream))
+    state = RunState(rows_of(*map(str, range(100))), clock)
+    view = PlainView(state, Output.to(stream))
     for number in range(1000):
-        board.remark(f"remark {number}")
+        state.add_message(f"message {number}")
     view.draw()
     clock.now = 11
-    board.remark("another")
+    state.add_message("another")
     view.draw()
     assert stream.getvalue().splitlines()[:-1] == [
-        *(f"    0.0 s  remark {number}" for number in range(3)),
+        *(f"    0.0 s  message {number}" for number in range(3)),
         *("   11.0 s  ... and 997 more like these", "   11.0 s  another"),
     ]
 
 
-def test_nothing_is_written_while_nothing_changes(terminal: Terminal) -> None:
-    view = LiveView(board_of(rows_of("Alder")), screen_of(terminal))
-    view.draw()
-    before = (terminal.seen, terminal.at)
-    terminal.write = None  # type: ignore[method-assign, assignment]
-    view.draw()
-    assert (terminal.seen, terminal.at) == before
-
-
 @pytest.mark.parametrize("keep", [True, False])
 def test_the_cursor_comes_back(terminal: Terminal, *, keep: bool) -> None:
-    view = LiveView(board_of(rows_of("Alder")), screen_of(terminal))
+    view = LiveView(state_of(rows_of("Alder")), terminal.output)
     view.draw()
-    assert not terminal.cursor_shown
+    assert "\x1b[?25l" in terminal.raw()
     view.close(keep=keep)
-    assert terminal.cursor_shown
-    assert bool(terminal.seen) is keep
-
-
-def test_a_terminal_that_was_made_narrower_is_not_littered(size: Callable[[int, int], None]) -> None:
-    size(80, 24)
-    terminal = Terminal()
-    view = LiveView(board_of(rows_of("a company with a rather long name indeed")), screen_of(terminal))
-    view.draw()
-    size(60, 24)
-    terminal.lines = [line[at : at + 60] for line in terminal.lines for at in range(0, max(1, len(line)), 60)]
-    terminal.at, terminal.column = len(terminal.lines) - 1, 0
-    view.draw()
-    assert len(terminal.seen) == 5
+    closed = terminal.raw()
+    assert "\x1b[?25h" in closed
+    erased = "\x1b[1A\x1b[2K" in closed.partition("\x1b[?25h")[2]
+    assert erased is not keep, "the picture is erased after its last refresh, or stays"
 
 
 @given(st.lists(st.text(min_size=1, max_size=50), min_size=1, max_size=40), st.integers(60, 130), st.integers(8, 50))
-def test_a_picture_fits_any_terminal(names: list[str], columns: int, lines: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLUMNS", str(columns))
-        patch.setenv("LINES", str(lines))
-        terminal = Terminal()
-        LiveView(board_of(rows_of(*names)), screen_of(terminal)).draw()
-    assert len(terminal.seen) < lines
-    assert max(map(cells, terminal.seen)) < columns
+def test_a_picture_fits_any_terminal(names: list[str], width: int, height: int) -> None:
+    terminal = Terminal(width, height, NO_COLOR="1")
+    LiveView(state_of(rows_of(*names)), terminal.output).draw()
+    lines = terminal.lines()
+    assert len(lines) < height
+    assert max(map(cell_len, lines)) <= width
+    assert lines[-1].endswith("so far")
 
 
-@pytest.mark.parametrize(("number", "lines"), [(100, 24), (30, 24), (100, 120)])
-def test_instead_of_too_many_rows_the_latest_failures_are_seen(
-    size: Callable[[int, int], None], number: int, lines: int
-) -> None:
-    size(80, lines)
+@pytest.mark.parametrize("width", [40, 50])
+def test_on_a_narrow_terminal_names_are_cut_and_numbers_are_not(width: int) -> None:
+    rows, terminal = rows_of("a company with a rather long name indeed"), Terminal(width)
+    state = state_of(rows)
+    state.end(rows[0], GOOD, elapsed=3600.0, looks=100)
+    terminal.output.print_rows(state)
+    assert re.fullmatch(r"a comp.*\u2026 +succe\S+ +3600\.0 s +100", terminal.lines()[1])
+
+
+@pytest.mark.parametrize(("number", "height"), [(100, 24), (30, 24), (100, 120)])
+def test_instead_of_too_many_rows_the_latest_failures_are_shown(number: int, height: int) -> None:
     rows = rows_of(*(f"company {each}" for each in range(number)))
-    board, terminal = board_of(rows), Terminal()
+    state, terminal = state_of(rows), Terminal(80, height)
     for row in rows[:8]:
-        board.end(row, BADLY)
-    LiveView(board, screen_of(terminal)).draw()
-    assert terminal.seen[0] == "the latest failures:"
-    assert terminal.seen[1:6] == [f"company {each}: data write error" for each in range(3, 8)]
-    assert len(terminal.seen) == 9
+        state.end(row, BAD)
+    LiveView(state, terminal.output).draw()
+    lines = terminal.lines()
+    assert lines[0] == "the latest failures:"
+    assert lines[1:6] == [f"company {each}: data write error" for each in range(3, 8)]
+    assert len(lines) == 9
 
 
 @pytest.mark.parametrize(("environ", "colors"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)])
-def test_no_color_takes_the_colors_away_and_nothing_else(
-    terminal: Terminal, environ: dict[str, str], *, colors: bool
-) -> None:
-    view = view_of(board_of(rows_of("Alder")), screen_of(terminal, **environ))
+def test_no_color_takes_the_colors_away_and_nothing_else(environ: dict[str, str], *, colors: bool) -> None:
+    terminal = Terminal(80, 24, **environ)
+    view = view_for(state_of(rows_of("Alder")), terminal.output)
     assert isinstance(view, LiveView)
     view.draw()
-    assert terminal.colors is colors
+    assert bool(re.search(r"\x1b\[[\d;]*3\dm", terminal.raw())) is colors
 
 
-def test_a_dumb_terminal_and_a_file_get_plain_lines(terminal: Terminal) -> None:
-    board = board_of(rows_of("Alder"))
-    assert isinstance(view_of(board, screen_of(terminal, TERM="dumb")), PlainView)
-    assert isinstance(view_of(board, Screen.of(io.StringIO(), {}, platform="linux")), PlainView)
+def test_a_dumb_terminal_and_a_pipe_get_plain_lines() -> None:
+    state = state_of(rows_of("Alder"))
+    assert isinstance(view_for(state, Terminal(TERM="dumb").output), PlainView)
+    assert isinstance(view_for(state, Output.to(io.StringIO())), PlainView)
 
 
-def test_plain_lines_tell_each_change_once() -> None:
+def test_a_pipe_stays_plain_even_where_colors_are_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert isinstance(view_for(state_of(rows_of("Alder")), Output.to(io.StringIO())), PlainView)
+
+
+@pytest.mark.parametrize("columns", ["10", "80"])
+def test_in_a_pipe_nothing_is_cut_or_wrapped(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    name, stream = "company " * 20, io.StringIO()
+    output = Output.to(stream)
+    output.print_rows(state_of(rows_of(name)))
+    output.print("word " * 100)
+    output.print_unbroken("x" * 500)
+    heading, line, words, unbroken = stream.getvalue().splitlines()
+    assert line.startswith(f"{name}  queued")
+    assert len(heading) == len(line)
+    assert (len(words), len(unbroken)) == (500, 500)
+
+
+def test_commands_are_never_broken_and_text_is_between_words() -> None:
+    terminal = Terminal(width=40)
+    terminal.output.print_unbroken("y" * 100)
+    terminal.output.print("a word " * 10)
+    first, *rest = terminal.lines()
+    assert first == "y" * 100
+    assert len(rest) > 1
+    assert {word for line in rest for word in line.split()} == {"a", "word"}
+
+
+@pytest.mark.parametrize("text", ["[bold]x[/bold]", ":smile:", "[/nothing]", "12 apples at 0x10", "\\[a]"])
+def test_what_looks_like_markup_is_printed_as_it_is(terminal: Terminal, text: str) -> None:
+    terminal.output.print(text)
+    terminal.output.print_unbroken(text)
+    terminal.output.print_rows(state_of(rows_of(text)))
+    assert terminal.raw().count(text) == 3
+
+
+def test_plain_lines_show_each_change_once() -> None:
     rows, stream, clock = rows_of("Alder", "Birch"), io.StringIO(), Clock()
-    board = board_of(rows, clock)
+    state = state_of(rows, clock)
     clock.now = 1.5
-    view = PlainView(board, Screen(stream))
+    view = PlainView(state, Output.to(stream))
     view.draw()
-    board.remark("it rains")
-    board.end(rows[1], BADLY)
+    state.add_message("it rains")
+    state.end(rows[1], BAD)
     view.draw()
     view.draw()
     assert stream.getvalue().splitlines() == ["    1.5 s  it rains", "    1.5 s  Birch: data write error"]
 
 
-@pytest.mark.virtual_time
-async def test_a_stream_that_breaks_ends_the_work() -> None:
-    class Broken(io.StringIO):
-        def write(self, text: str) -> int:
-            raise BrokenPipeError(errno.EPIPE, text)
+class Broken(io.StringIO):
+    """A pipe whose reader has gone away."""
 
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(errno.EPIPE, text)
+
+
+class BrokenTerminal(Broken):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("stream", [Broken, BrokenTerminal])
+async def test_a_stream_that_breaks_ends_the_work(monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO]) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     ended = asyncio.Event()
 
     async def work() -> None:
@@ -325,18 +323,12 @@ async def test_a_stream_that_breaks_ends_the_work() -> None:
         finally:
             ended.set()
 
-    async def begin() -> None:
-        await asyncio.sleep(0)
-        await work()
-
-    board = board_of(rows_of("Alder"))
-    view = PlainView(board, Screen(Broken()))
-    task = asyncio.create_task(watched(begin(), view, 1.0))
-    await asyncio.sleep(10)
-    board.remark("nobody reads this")
+    state = state_of(rows_of("Alder"))
+    state.add_message("nobody reads this")
+    view = view_for(state, Output.to(stream()))
+    task = asyncio.create_task(run_with_view(work(), view, 1.0))
     with pytest.raises(BrokenPipeError):
         await task
-    assert ended.is_set()
 
 
 @pytest.mark.virtual_time
@@ -346,23 +338,10 @@ async def test_what_the_work_raises_is_raised_and_the_last_picture_stays(termina
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await watched(work(), LiveView(board_of(rows_of("Alder")), screen_of(terminal)), 1.0)
-    assert terminal.cursor_shown
-    assert len(terminal.seen) == 5
-
-
-def test_a_table_without_bounds_cuts_nothing() -> None:
-    name = "company " * 20
-    heading, line = table(rows_of(name), 0.0, Screen(io.StringIO()))
-    assert line.startswith(f"{name}  queued")
-    assert len(heading) == len(line)
-
-
-@given(st.text(), st.integers(1, 80))
-def test_a_text_is_made_to_fit_exactly(text: str, width: int) -> None:
-    fitted = fit(text, width)
-    assert cells(fitted) == width
-    assert fitted.rstrip() == text.rstrip() if cells(text) <= width else "~" in fitted
+        await run_with_view(work(), LiveView(state_of(rows_of("Alder")), terminal.output), 1.0)
+    written = terminal.raw()
+    assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
+    assert "\x1b[2K" not in written[written.rindex("\x1b[?25h") :], "nothing is erased after the end"
 
 
 @given(st.text())
@@ -370,9 +349,12 @@ def test_one_line_holds_nothing_that_a_terminal_obeys(text: str) -> None:
     assert one_line(text).isprintable()
 
 
-@pytest.mark.parametrize(("text", "width"), [("", 0), ("abc", 3), ("会社", 4), ("e\u0301", 1)])
-def test_text_is_as_wide_as_terminals_draw_it(text: str, width: int) -> None:
-    assert cells(text) == width
+@pytest.mark.parametrize("name", ["\u4f1a\u793e", "e\u0301", "\U0001f6d2 shop"])
+def test_wide_and_combining_characters_keep_the_columns_in_line(terminal: Terminal, name: str) -> None:
+    terminal.output.print_rows(state_of(rows_of(name, "Alder and Birch")))
+    _, first, second = terminal.lines()
+    before = cell_len(first[: first.index("queued")])
+    assert before == cell_len(second[: second.index("queued")])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals as POSIX has them")
@@ -388,7 +370,7 @@ def test_a_real_terminal_gets_its_cursor_back() -> None:
     output = b""
     with process, os.fdopen(ours, "rb", buffering=0) as terminal:
         while chunk := read(terminal):
-            if b"under way" in chunk and b"under way" not in output:
+            if b"running" in chunk and b"running" not in output:
                 process.send_signal(signal.SIGINT)
             output += chunk
     assert process.returncode == 130

@@ -18,7 +18,7 @@ from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 CHECKOUT = Path(__file__).parents[1]
 README = CHECKOUT / "README.md"
 
-TRY_IT = "python -m pip install . && python -m codat_commerce_async demo"
+TRY_IT = "python -m pip install '.[cli]' && python -m codat_commerce_async demo"
 TEST_IT = "python -m pip install '.[test]' && python -m pytest"
 
 PRINTED = README.read_text(encoding="utf-8") if README.is_file() else ""
@@ -118,7 +118,7 @@ if __name__ == "__main__":
 ```
 
 ```console
-$ python -m pip install . && python -m codat_commerce_async demo
+$ python -m pip install '.[cli]' && python -m codat_commerce_async demo
 # a remark
 python -m pip install '.[test]' && python -m pytest
 ```

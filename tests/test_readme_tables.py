@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from codat_commerce_async import CodatCommerce, errors, policies
-from codat_commerce_async.cli.parser import parse
+from codat_commerce_async.cli._args import parse
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 POLICIES = (policies.RetryPolicy, policies.PollPolicy, policies.Timeouts, policies.Quota)

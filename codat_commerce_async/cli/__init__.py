@@ -1,4 +1,4 @@
-"""The command line: what a newcomer tries first, and what an operator runs by hand."""
+"""The command line."""
 
 import asyncio
 import contextlib
@@ -9,14 +9,20 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from importlib import import_module
 
-from codat_commerce_async.cli.ending import BAD_USE, BROKEN_PIPE, INTERRUPTED, TERMINATED, GiveUpError
-from codat_commerce_async.cli.parser import Options, parse
+from codat_commerce_async.cli._args import PROGRAM, Options, parse
+from codat_commerce_async.cli._exit import (
+    EXIT_BROKEN_PIPE,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    EXIT_USAGE,
+    CommandError,
+)
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status of one command; what it has to say goes to stdout, and why it gave up to stderr."""
+    """Run one command and return its exit status; results go to stdout, and why it cannot go on to stderr."""
     options = parse(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A company's name must not end the program on a terminal that cannot show it.
@@ -24,18 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except KeyboardInterrupt:
-        return _end(INTERRUPTED, "interrupted")
+        return _end(EXIT_INTERRUPTED, "interrupted")
     except asyncio.CancelledError:
-        return _end(TERMINATED, "terminated")
+        return _end(EXIT_TERMINATED, "terminated")
     except BrokenPipeError:
         _discard_output()
-        return BROKEN_PIPE
-    except (GiveUpError, OSError) as error:
-        return _end(BAD_USE, str(error))
+        return EXIT_BROKEN_PIPE
+    except CommandError as error:
+        return _end(EXIT_USAGE, str(error))
+    except OSError as error:
+        return _end(EXIT_USAGE, _without_errno(error))
 
 
 def _run(options: Options) -> int:
-    # A command is loaded when it is asked for: the simulator, for one, is not there for who syncs.
+    # Only the command that runs is loaded: `sync` does not need the simulator.
     module = import_module(f"{__name__}.{options.command}")
     command: Callable[[Options], Coroutine[object, object, int]] = getattr(module, options.command)
     with asyncio.Runner(loop_factory=getattr(module, "LOOP", None)) as runner:
@@ -43,7 +51,7 @@ def _run(options: Options) -> int:
 
 
 async def _until_terminated(work: Coroutine[object, object, int]) -> int:
-    """What the work returns; SIGTERM cancels it, so that it ends in order."""
+    """Return what the work returns; SIGTERM cancels it, so that it ends in order."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - for the type checker: a runner runs tasks
     # Windows has no such handlers, and only a main thread may have them.
@@ -54,8 +62,14 @@ async def _until_terminated(work: Coroutine[object, object, int]) -> int:
 
 def _end(status: int, message: str) -> int:
     with contextlib.suppress(BrokenPipeError):
-        print(f"codat_commerce_async: {message}", file=sys.stderr, flush=True)
+        print(f"{PROGRAM}: {message}", file=sys.stderr, flush=True)
     return status
+
+
+def _without_errno(error: OSError) -> str:
+    if error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
 
 
 def _discard_output() -> None:

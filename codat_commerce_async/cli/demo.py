@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 from random import Random
 
-from codat_commerce_async.cli.board import Board, Row, Verdict
-from codat_commerce_async.cli.conclusion import conclude
-from codat_commerce_async.cli.ending import FAILED, WELL
-from codat_commerce_async.cli.parser import PROGRAM, Options
-from codat_commerce_async.cli.screen import Screen
+from codat_commerce_async.cli._args import PROGRAM, DemoOptions
+from codat_commerce_async.cli._exit import EXIT_FAILED, EXIT_OK
+from codat_commerce_async.cli._state import Row, RunState, Status
+from codat_commerce_async.cli._summary import print_summary
+from codat_commerce_async.cli._view import Output, run_with_view, view_for
 from codat_commerce_async.cli.sync import follow
-from codat_commerce_async.cli.view import view_of, watched
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.models.enums import ConnectionStatus
 from codat_commerce_async.simulator import FaultKind, Outcome, Simulator
@@ -55,38 +54,38 @@ _TIMEOUT = 600.0
 _FRAMES_PER_SECOND = 10
 
 
-async def demo(options: Options) -> int:
+async def demo(options: DemoOptions) -> int:
     """Set up a dozen companies, sync them all at once, and hold what the client saw against what happened.
 
     Two syncs fail on purpose, so failures are no reason for a bad exit status here: what is, is a sync that ended
     otherwise than the simulator had it in mind, or began twice.
     """
-    screen, chance = Screen.of(sys.stdout), Random(options.seed)  # noqa: S311 - repeatable chance, no secret
+    output, chance = Output.to(sys.stdout), Random(options.seed)  # noqa: S311 - repeatable chance, no secret
     async with Simulator(seed=options.seed, now=loop_wall_clock(), durations=_duration) as simulator:
-        board = Board([], asyncio.get_running_loop().time, simulated=True)
+        state = RunState([], asyncio.get_running_loop().time, simulated=True)
         client = CodatCommerce(
-            simulator.api_key, base_url=simulator.url, hooks=board.hooks, wall_clock=simulator.now, random=chance
+            simulator.api_key, base_url=simulator.url, hooks=state.hooks, wall_clock=simulator.now, random=chance
         )
-        screen.say(f"A simulated Codat, for which time goes {options.speed:g} times as fast. Setting up ...")
-        with board.hearing_the_log():
+        output.print(f"A simulated Codat, for which time goes {options.speed:g} times as fast. Setting up ...")
+        with state.capture_log():
             async with client as codat:
-                company_ids = await _set_up(codat, board)
+                company_ids = await _set_up(codat, state)
                 await _make_it_hard(codat, simulator, chance.sample(company_ids, 2))
                 number = len(company_ids)
-                screen.say(f"{number} companies with {2 * number} connections, {board.requests} requests. Go:")
-                work = follow(board, codat.sync.run_many(company_ids, timeout=_TIMEOUT))
-                every = options.speed / _FRAMES_PER_SECOND
-                await watched(work, view_of(board, screen), every, pace=_pace(options.speed))
-        conclude(board, screen)
-        return compare(board, simulator, screen)
+                output.print(f"{number} companies with {2 * number} connections, {state.requests} requests. Go:")
+                work = follow(state, codat.sync.run_many(company_ids, timeout=_TIMEOUT))
+                interval = options.speed / _FRAMES_PER_SECOND
+                await run_with_view(work, view_for(state, output), interval, after_draw=_pace(options.speed))
+        print_summary(state, output)
+        return compare(state, simulator, output)
 
 
-async def _set_up(codat: CodatCommerce, board: Board) -> list[str]:
+async def _set_up(codat: CodatCommerce, state: RunState) -> list[str]:
     # One after the other, as the simulator's chances hang on a company's place in the order.
     for name in _NAMES:
         company = await codat.advanced_controls.create_company(name=name)
-        board.add(Row(company.id, name))
-    company_ids = [row.company_id for row in board.rows]
+        state.add(Row(company.id, name))
+    company_ids = [row.company_id for row in state.rows]
     async with asyncio.TaskGroup() as group:
         for company_id in company_ids:
             group.create_task(_connect(codat, company_id))
@@ -127,22 +126,22 @@ def _pace(speed: float) -> Callable[[], None]:
     return catch_up
 
 
-def compare(board: Board, simulator: Simulator, screen: Screen) -> int:
+def compare(state: RunState, simulator: Simulator, output: Output) -> int:
     """Say whether what the client saw is what happened at the simulator; the exit status says so too."""
-    wrong = [row.name for row in board.rows if not _as_it_was(row, simulator)]
-    begun = sum(simulator.syncs_started(row.company_id) for row in board.rows)
-    failed = sum(row.verdict is Verdict.BAD for row in board.rows)
-    total = len(board.rows)
+    wrong = [row.name for row in state.rows if not _as_it_was(row, simulator)]
+    begun = sum(simulator.syncs_started(row.company_id) for row in state.rows)
+    failed = sum(row.status is Status.FAILED for row in state.rows)
+    total = len(state.rows)
     if wrong:
-        said = [f"Not as it should be: {', '.join(wrong)}; {begun} syncs began for {total} asked for."]
+        lines = [f"Not as it should be: {', '.join(wrong)}; {begun} syncs began for {total} asked for."]
     else:
-        said = [
+        lines = [
             f"{total} syncs asked for, {begun} begun: none lost and none twice, whatever went wrong on the way.",
             f"{failed} failed, as they were meant to. The same at Codat, with CODAT_API_KEY set:",
             f"{PROGRAM} sync COMPANY_ID...",
         ]
-    screen.say("", *(line for sentence in said for line in screen.wrapped(sentence)))
-    return FAILED if wrong else WELL
+    output.print("", *lines)
+    return EXIT_FAILED if wrong else EXIT_OK
 
 
 def _as_it_was(row: Row, simulator: Simulator) -> bool:

@@ -1,4 +1,4 @@
-"""`report`: what a journal says of its syncs, for people and for programs."""
+"""`report`: what a journal holds, for people and for programs."""
 
 import csv
 import json
@@ -9,13 +9,10 @@ from datetime import UTC, datetime
 from statistics import median
 
 from codat_commerce_async._text import for_spreadsheet, one_line
-from codat_commerce_async.cli.board import Verdict
-from codat_commerce_async.cli.conclusion import reasons
-from codat_commerce_async.cli.ending import WELL, GiveUpError
-from codat_commerce_async.cli.parser import Options
-from codat_commerce_async.cli.result import Result
-from codat_commerce_async.cli.screen import Screen
-from codat_commerce_async.cli.table import Line, grid
+from codat_commerce_async.cli._args import ReportOptions
+from codat_commerce_async.cli._exit import EXIT_OK, CommandError
+from codat_commerce_async.cli._state import Result, Status
+from codat_commerce_async.cli._text import format_count
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.syncing.journal import Entry, read_journal
 
@@ -31,24 +28,24 @@ _HIGH = 95
 Value = str | int | float | None
 
 
-async def report(options: Options) -> int:
+async def report(options: ReportOptions) -> int:
     """Write down what the journal holds, all of it or what failed; the sums are always of all."""
-    entries = _read(options.journal or "")
+    entries = _read(options.journal)
     chosen = [entry for entry in entries if entry.state in {"failed", "error"}] if options.failed else entries
     if options.format == "json":
         _write_json(entries, chosen, options.journal)
     elif options.format == "csv":
         _write_csv(chosen)
     else:
-        _write_table(entries, chosen, Screen.of(sys.stdout))
-    return WELL
+        _print_table(entries, chosen)
+    return EXIT_OK
 
 
 def _read(journal: str) -> list[Entry]:
     try:
         return list(read_journal(journal))
     except JournalError as error:
-        raise GiveUpError(error.message) from None
+        raise CommandError(error.message) from None
 
 
 def _write_json(entries: Sequence[Entry], chosen: Sequence[Entry], journal: str | None) -> None:
@@ -65,41 +62,47 @@ def _write_csv(chosen: Sequence[Entry]) -> None:
         writer.writerow({name: for_spreadsheet(value) if isinstance(value, str) else value for name, value in record})
 
 
-def _write_table(entries: Sequence[Entry], chosen: Sequence[Entry], screen: Screen) -> None:
+def _print_table(entries: Sequence[Entry], chosen: Sequence[Entry]) -> None:
+    # JSON and CSV need neither of these, nor rich.
+    from codat_commerce_async.cli._summary import print_failures  # noqa: PLC0415
+    from codat_commerce_async.cli._view import Output  # noqa: PLC0415
+
+    output = Output.to(sys.stdout)
     if chosen:
-        screen.say(*grid(_HEADINGS, [_line(entry) for entry in chosen], screen))
+        output.print_table(_HEADINGS, [_line(entry) for entry in chosen])
         results = [(entry.request.company_id, Result.of_entry(entry)) for entry in chosen]
-        said = [one_line(f"{company_id}: {result.why}") for company_id, result in results if result and result.why]
-        screen.say(*reasons(said, screen), "")
-    words = Counter(_word(entry) for entry in entries).most_common()
-    counted = ", ".join(f"{count} {word}" for word, count in words)
-    screen.say(*screen.wrapped(f"{len(entries)} syncs: {counted}" if entries else "no syncs"))
+        lines = [one_line(f"{company}: {result.reason}") for company, result in results if result and result.reason]
+        print_failures(lines, output)
+        output.print("")
+    labels = Counter(_label(entry) for entry in entries).most_common()
+    counted = ", ".join(f"{count} {label}" for label, count in labels)
+    output.print(f"{format_count(len(entries), 'sync')}: {counted}" if entries else "no syncs")
     seconds = _seconds(entries)
     if seconds is not None:
         low, high, longest = (_took(seconds[name]) for name in ("median", "p95", "max"))
-        screen.say(*screen.wrapped(f"durations: median {low}, 95th percentile {high}, longest {longest}"))
+        output.print(f"durations: median {low}, 95th percentile {high}, longest {longest}")
     first, last = _times(entries)
     if first is not None and last is not None:
-        screen.say(*screen.wrapped(f"from {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC"))
+        output.print(f"from {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC")
 
 
-def _line(entry: Entry) -> Line:
+def _line(entry: Entry) -> tuple[tuple[str, ...], Status]:
     result = Result.of_entry(entry)
-    verdict = Verdict.UNDER_WAY if result is None else Verdict.GOOD if result.good else Verdict.BAD
-    took = "" if entry.elapsed is None else _took(entry.elapsed)
+    status = Status.RUNNING if result is None else Status.SUCCEEDED if result.succeeded else Status.FAILED
+    duration = "" if entry.elapsed is None else _took(entry.elapsed)
     ended = "" if entry.ended_at is None else f"{_moment(entry.ended_at):%H:%M:%S}"
     looks = "" if entry.looks is None else str(entry.looks)
-    return (one_line(entry.request.company_id), _word(entry), took, looks, ended), verdict
+    return (one_line(entry.request.company_id), _label(entry), duration, looks, ended), status
 
 
 def _took(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
-def _word(entry: Entry) -> str:
+def _label(entry: Entry) -> str:
     result = Result.of_entry(entry)
     if result is not None:
-        return result.word
+        return result.label
     return "running" if entry.state == "running" else "being asked for"
 
 

@@ -2,13 +2,12 @@
 
 import asyncio
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from codat_commerce_async.cli.ending import WELL
-from codat_commerce_async.cli.parser import PROGRAM, Options
-from codat_commerce_async.cli.screen import Screen
+from codat_commerce_async.cli._args import PROGRAM, SimulateOptions
+from codat_commerce_async.cli._exit import EXIT_OK
+from codat_commerce_async.cli._text import format_count
 from codat_commerce_async.simulator import Faults, Simulator
 
 __all__ = ["companies_to_type", "simulate"]
@@ -16,16 +15,16 @@ __all__ = ["companies_to_type", "simulate"]
 _FEW = 10
 
 
-async def simulate(options: Options) -> int:
+async def simulate(options: SimulateOptions) -> int:
     """Serve the simulator; ctrl-C is how it is meant to end, and so no failure."""
-    screen = Screen.of(sys.stdout)
     faults = Faults(rate=options.faults, seed=options.seed)
     async with Simulator(seed=options.seed, speed=options.speed, port=options.port, faults=faults) as simulator:
         company_ids = [simulator.add_linked_company() for _ in range(options.companies)]
         if options.list_to is not None:
             _write_list(options.list_to, company_ids)
-        screen.say(
-            f"A simulated Codat with {options.companies} companies, until ctrl-C; in a browser: {simulator.url}/",
+        companies = format_count(options.companies, "company", "companies")
+        _print(
+            f"A simulated Codat with {companies}, until ctrl-C; in a browser: {simulator.url}/",
             "In another terminal:",
             "",
             f"export CODAT_BASE_URL={simulator.url}",
@@ -37,8 +36,8 @@ async def simulate(options: Options) -> int:
             await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError:
             syncs = sum(simulator.syncs_started(company_id) for company_id in company_ids)
-            screen.say(f"stopped after {syncs} syncs")
-    return WELL
+            _print(f"stopped after {format_count(syncs, 'sync')}")
+    return EXIT_OK
 
 
 def companies_to_type(company_ids: Sequence[str], list_to: str | None) -> str:
@@ -48,6 +47,10 @@ def companies_to_type(company_ids: Sequence[str], list_to: str | None) -> str:
     more = len(company_ids) - _FEW
     left_out = f"   # and {more} more: --list FILE writes all of them to a file" if more > 0 else ""
     return " ".join(company_ids[:_FEW]) + left_out
+
+
+def _print(*lines: str) -> None:
+    print(*lines, sep="\n", flush=True)
 
 
 def _write_list(name: str, company_ids: Sequence[str]) -> None:

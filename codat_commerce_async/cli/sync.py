@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Unpack
 
-from codat_commerce_async.cli.board import Board, Row
-from codat_commerce_async.cli.conclusion import leave_command, leave_handles
-from codat_commerce_async.cli.ending import GiveUpError
-from codat_commerce_async.cli.files import STANDARD_INPUT, read_company_ids
-from codat_commerce_async.cli.parser import PROGRAM, Options
-from codat_commerce_async.cli.screen import Screen
-from codat_commerce_async.cli.session import give_up_if_hopeless, stay
+from codat_commerce_async.cli._args import PROGRAM, SyncOptions
+from codat_commerce_async.cli._exit import CommandError
+from codat_commerce_async.cli._files import STANDARD_INPUT, read_company_ids
+from codat_commerce_async.cli._session import raise_if_fatal, run_session
+from codat_commerce_async.cli._state import Row, RunState
+from codat_commerce_async.cli._summary import print_handles, print_resume_command
+from codat_commerce_async.cli._view import Output
 from codat_commerce_async.client import CodatCommerce, Settings
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.syncing.fanout import SyncRun
@@ -22,20 +22,20 @@ from codat_commerce_async.syncing.journal import read_journal
 
 __all__ = ["follow", "sync"]
 
-_NAMED = 3
+_MAX_NAMED = 3
 
 
-async def sync(options: Options, **settings: Unpack[Settings]) -> int:
+async def sync(options: SyncOptions, **settings: Unpack[Settings]) -> int:
     """Sync the companies at Codat; `settings` are for the client."""
     given = [*options.company_ids]
     if options.source is not None:
         given += read_company_ids(options.source, options.column)
-    # Codat takes a second sync of the same period for a duplicate.
+    # Codat treats a second sync of the same period as a duplicate.
     company_ids = list(dict.fromkeys(given))
-    board = Board([Row(company_id, company_id) for company_id in company_ids], asyncio.get_running_loop().time)
-    _say_duplicates(board, given)
+    state = RunState([Row(company_id, company_id) for company_id in company_ids], asyncio.get_running_loop().time)
+    _report_duplicates(state, given)
     if options.journal is not None:
-        _recall(board, options.journal)
+        _restore(state, options.journal)
 
     async def work(codat: CodatCommerce) -> None:
         run = codat.sync.run_many(
@@ -43,49 +43,49 @@ async def sync(options: Options, **settings: Unpack[Settings]) -> int:
             order=options.order,
             journal=options.journal,
             timeout=options.timeout,
-            most_running=options.at_once,
+            most_running=options.max_running,
         )
-        await follow(board, run)
+        await follow(state, run)
 
-    return await stay(board, work, partial(_go_on, board, options), journal=options.journal, **settings)
+    return await run_session(state, work, partial(_print_hint, state, options), journal=options.journal, **settings)
 
 
-async def follow(board: Board, run: SyncRun) -> None:
-    """Put a fan-out's outcomes on the board, as they come; raises GiveUpError when none can be good."""
+async def follow(state: RunState, run: SyncRun) -> None:
+    """Record a fan-out's outcomes as they come; raise CommandError for an error that would end every sync."""
     async with run:
-        board.follow(run)
+        state.follow(run)
         try:
             async for outcome in run:
-                board.take(outcome)
-                give_up_if_hopeless(board, outcome.error)
+                state.record(outcome)
+                raise_if_fatal(state, outcome.error)
         finally:
-            board.look()
+            state.refresh()
 
 
-def _say_duplicates(board: Board, given: Sequence[str]) -> None:
+def _report_duplicates(state: RunState, given: Sequence[str]) -> None:
     repeated = [company_id for company_id, times in Counter(given).items() if times > 1]
     if repeated:
-        more = f" and {len(repeated) - _NAMED} others" if len(repeated) > _NAMED else ""
-        board.remark(f"given more than once, synced once: {', '.join(repeated[:_NAMED])}{more}")
+        more = f" and {len(repeated) - _MAX_NAMED} others" if len(repeated) > _MAX_NAMED else ""
+        state.add_message(f"given more than once, synced once: {', '.join(repeated[:_MAX_NAMED])}{more}")
 
 
-def _recall(board: Board, journal: str) -> None:
-    """Put what had ended already on the board."""
+def _restore(state: RunState, journal: str) -> None:
+    """Record what the journal says has ended already."""
     if not Path(journal).exists():
         return
     try:
         for entry in read_journal(journal):
             if entry.is_finished and entry.request.date_range is None and entry.request.sync_to is None:
-                board.recall(entry)
+                state.restore(entry)
     except JournalError as error:
-        raise GiveUpError(error.message) from None
+        raise CommandError(error.message) from None
 
 
-def _go_on(board: Board, options: Options, screen: Screen, *, interrupted: bool) -> None:
+def _print_hint(state: RunState, options: SyncOptions, output: Output, *, interrupted: bool) -> None:
     if options.journal is None:
-        leave_handles(board, screen, interrupted=interrupted)
+        print_handles(state, output, interrupted=interrupted)
         return
-    again = f"{PROGRAM} {shlex.join(options.typed)}"
+    again = f"{PROGRAM} {shlex.join(options.argv)}"
     if options.source == STANDARD_INPUT:
         again += "   # with the same standard input"
-    leave_command(board, screen, options.journal, again, interrupted=interrupted)
+    print_resume_command(state, output, options.journal, again, interrupted=interrupted)

@@ -4,13 +4,12 @@ import asyncio
 from functools import partial
 from typing import Unpack
 
-from codat_commerce_async.cli.board import Board, Row
-from codat_commerce_async.cli.conclusion import leave_handles
-from codat_commerce_async.cli.ending import GiveUpError
-from codat_commerce_async.cli.files import read_text
-from codat_commerce_async.cli.parser import Options
-from codat_commerce_async.cli.result import Result
-from codat_commerce_async.cli.session import give_up_if_hopeless, stay
+from codat_commerce_async.cli._args import WaitOptions
+from codat_commerce_async.cli._exit import CommandError
+from codat_commerce_async.cli._files import read_text
+from codat_commerce_async.cli._session import raise_if_fatal, run_session
+from codat_commerce_async.cli._state import Result, Row, RunState
+from codat_commerce_async.cli._summary import print_handles
 from codat_commerce_async.client import CodatCommerce, Settings
 from codat_commerce_async.errors import CodatError, SyncWaitTimeoutError
 from codat_commerce_async.models.handle import SyncHandle
@@ -18,45 +17,45 @@ from codat_commerce_async.models.handle import SyncHandle
 __all__ = ["wait"]
 
 
-async def wait(options: Options, **settings: Unpack[Settings]) -> int:
+async def wait(options: WaitOptions, **settings: Unpack[Settings]) -> int:
     """Wait for the syncs whose handles stand in a file; `settings` are for the client."""
-    board = Board(_rows(read_text(options.file)), asyncio.get_running_loop().time)
-    work = partial(_see_all_through, board, options)
-    return await stay(board, work, partial(leave_handles, board), **settings)
+    state = RunState(_rows(read_text(options.file)), asyncio.get_running_loop().time)
+    work = partial(_wait_for_all, state, options)
+    return await run_session(state, work, partial(print_handles, state), **settings)
 
 
-async def _see_all_through(board: Board, options: Options, codat: CodatCommerce) -> None:
-    queue = iter(tuple(board.rows))
+async def _wait_for_all(state: RunState, options: WaitOptions, codat: CodatCommerce) -> None:
+    queue = iter(tuple(state.rows))
 
     async def work() -> None:
         for row in queue:
-            board.begin(row)
-            board.under_way += 1
-            await _see_through(codat, board, row, options.timeout)
-            board.under_way -= 1
+            state.begin(row)
+            state.running += 1
+            await _wait_for(codat, state, row, options.timeout)
+            state.running -= 1
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(options.at_once or len(board.rows), len(board.rows))):
+            for _ in range(min(options.max_running or len(state.rows), len(state.rows))):
                 group.create_task(work())
     except ExceptionGroup as errors:
-        refused, others = errors.split(GiveUpError)
+        refused, others = errors.split(CommandError)
         if others is not None or refused is None:
             raise
-        raise GiveUpError(str(refused.exceptions[0])) from None
+        raise CommandError(str(refused.exceptions[0])) from None
 
 
-async def _see_through(codat: CodatCommerce, board: Board, row: Row, timeout: float) -> None:
+async def _wait_for(codat: CodatCommerce, state: RunState, row: Row, timeout: float) -> None:
     assert row.handle is not None  # noqa: S101 - for the type checker: all rows were made with one
     try:
         status = await codat.sync.wait(row.handle, timeout=timeout, raise_on_failure=False)
     except CodatError as error:
-        give_up_if_hopeless(board, error)
+        raise_if_fatal(state, error)
         if isinstance(error, SyncWaitTimeoutError):
             row.handle = error.handle
-        board.end(row, Result.of_error(error))
+        state.end(row, Result.of_error(error))
     else:
-        board.end(row, Result.of_status(status))
+        state.end(row, Result.of_status(status))
 
 
 def _rows(text: str) -> list[Row]:
@@ -64,7 +63,7 @@ def _rows(text: str) -> list[Row]:
         _row(line, number) for number, line in enumerate(text.splitlines(), start=1) if line.lstrip().startswith("{")
     ]
     if not rows:
-        raise GiveUpError("there is no handle in it: one is a line of JSON, as the sync command prints it")
+        raise CommandError("there is no handle in it: one is a line of JSON, as the sync command prints it")
     return rows
 
 
@@ -72,5 +71,5 @@ def _row(line: str, number: int) -> Row:
     try:
         handle = SyncHandle.from_json(line)
     except ValueError as error:
-        raise GiveUpError(f"line {number}: {error}") from None
+        raise CommandError(f"line {number}: {error}") from None
     return Row(handle.company_id, handle.company_id, handle)

@@ -1,12 +1,12 @@
-"""What is read from a file, or from standard input."""
+"""Company ids and handles from a file, or from standard input."""
 
 import csv
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from codat_commerce_async.cli.company_id import checked_company_id
-from codat_commerce_async.cli.ending import GiveUpError
+from codat_commerce_async.cli._args import check_company_id
+from codat_commerce_async.cli._exit import CommandError
 
 __all__ = ["STANDARD_INPUT", "read_company_ids", "read_text"]
 
@@ -16,29 +16,29 @@ _DELIMITERS = ",;\t"
 
 
 def read_text(name: str) -> str:
-    """The text of a file; raises GiveUpError when it is none, and OSError when it cannot be read."""
+    """Return a file's text; raise CommandError if it is not text, and OSError if it cannot be read."""
     try:
         if name == STANDARD_INPUT:
             return sys.stdin.read().removeprefix("\ufeff")
         return Path(name).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise GiveUpError(f"{_called(name)} is not a text file in UTF-8") from None
+        raise CommandError(f"{_called(name)} is not a text file in UTF-8") from None
 
 
 def read_company_ids(name: str, column: str | None) -> list[str]:
-    """The company ids of a file: one a line, or those in a column of a CSV file."""
+    """Return the company ids of a file: one a line, or those in a column of a CSV file."""
     text = read_text(name)
     found = _in_lines(name, text) if column is None else _in_column(name, text, column)
     ids = [_checked(company_id, name, line) for line, company_id in found if company_id]
     if not ids:
-        raise GiveUpError(f"there is no company id in {_called(name)}")
+        raise CommandError(f"there is no company id in {_called(name)}")
     return ids
 
 
 def _in_lines(name: str, text: str) -> Iterator[tuple[int, str]]:
     if name.lower().endswith(".csv"):
         names = ", ".join(_columns(text.splitlines()))
-        raise GiveUpError(f"say with --column which column of {name} has the company ids; there are: {names}")
+        raise CommandError(f"say with --column which column of {name} has the company ids; there are: {names}")
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.split()
         comment = next((at for at, word in enumerate(words) if word.startswith("#")), len(words))
@@ -49,7 +49,7 @@ def _in_column(name: str, text: str, column: str) -> Iterator[tuple[int, str]]:
     lines = text.splitlines()
     names = _columns(lines)
     if column not in names:
-        raise GiveUpError(f"{_called(name)} has no column {column!r}; there are: {', '.join(names)}")
+        raise CommandError(f"{_called(name)} has no column {column!r}; there are: {', '.join(names)}")
     at = names.index(column)
     rows = csv.reader(text.splitlines(keepends=True), delimiter=_delimiter(lines))
     try:
@@ -57,7 +57,7 @@ def _in_column(name: str, text: str, column: str) -> Iterator[tuple[int, str]]:
         for row in rows:
             yield rows.line_num, row[at].strip() if at < len(row) else ""
     except csv.Error as error:
-        raise GiveUpError(f"{_called(name)}, line {rows.line_num}: {error}") from None
+        raise CommandError(f"{_called(name)}, line {rows.line_num}: {error}") from None
 
 
 def _columns(lines: list[str]) -> list[str]:
@@ -73,9 +73,9 @@ def _delimiter(lines: list[str]) -> str:
 
 def _checked(company_id: str, name: str, line: int) -> str:
     try:
-        return checked_company_id(company_id)
+        return check_company_id(company_id)
     except ValueError as error:
-        raise GiveUpError(f"{_called(name)}, line {line}: {error}") from None
+        raise CommandError(f"{_called(name)}, line {line}: {error}") from None
 
 
 def _called(name: str) -> str:

@@ -1,0 +1,331 @@
+"""The state of a run: each company's sync, how it ended, and messages on the way."""
+
+import logging
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Self
+
+from codat_commerce_async._text import one_line
+from codat_commerce_async.errors import CodatError, OutcomeUnknownError
+from codat_commerce_async.hooks import Hooks, RequestEnded, RequestStarted
+from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.models.sync import Outcome, SyncState
+from codat_commerce_async.policies import Quota
+from codat_commerce_async.syncing.fanout import SyncRun
+from codat_commerce_async.syncing.journal import Entry
+from codat_commerce_async.syncing.outcome import SyncOutcome
+
+__all__ = ["Result", "Row", "RunState", "Status"]
+
+# Up to so many rows each is shown; of more, only counts and failures.
+_FEW = 40
+_MINUTE = 60.0
+# With fewer ended syncs than these there is no estimate.
+_MIN_ENDS_FOR_ESTIMATE = 5
+# Of many rows, only so many messages are kept in so many seconds; the others are counted.
+_MAX_MESSAGES, _MESSAGE_WINDOW = 3, 10.0
+
+_ERROR_LABELS: Mapping[str, str] = {
+    "SyncWaitTimeoutError": "still running",
+    "OutcomeUnknownError": "unknown",
+    "RequestTimeoutError": "no answer in time",
+    "TransportError": "no answer",
+    "DecodeError": "answer unreadable",
+}
+_WORD_BOUNDARY = re.compile("(?<=[a-z])(?=[A-Z])")
+
+
+class Status(Enum):
+    """Where a company's sync stands, in one glance."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How one sync ended: whether it succeeded, a label of a few words, and the reason if it failed.
+
+    `code` is Codat's status code. `seen` is false if the end was not seen: the sync may still be running.
+    """
+
+    succeeded: bool
+    label: str
+    reason: str | None = None
+    code: int | None = None
+    seen: bool = True
+
+    @classmethod
+    def of_outcome(cls, outcome: SyncOutcome) -> Self:
+        """Return the result of one outcome of a fan-out."""
+        if outcome.status is not None:
+            return cls.of_status(outcome.status)
+        return cls._of_error(type(outcome.error).__name__, str(outcome.error))
+
+    @classmethod
+    def of_status(cls, status: SyncState) -> Self:
+        """Return the result for a terminal status."""
+        name = status.outcome.name
+        return cls._of_end(name, status.sync_status_code, status.error_message, succeeded=status.succeeded)
+
+    @classmethod
+    def of_error(cls, error: CodatError) -> Self:
+        """Return the result for an error that kept a sync from being started or followed."""
+        return cls._of_error(type(error).__name__, str(error))
+
+    @classmethod
+    def of_entry(cls, entry: Entry) -> Self | None:
+        """Return the result of a journal entry, or None if its sync has not ended."""
+        if entry.state == "error":
+            return cls._of_error(entry.outcome or "", entry.message or "")
+        if not entry.is_finished:
+            return None
+        return cls._of_end(entry.outcome or "", entry.code, entry.message, succeeded=entry.state == "succeeded")
+
+    @classmethod
+    def _of_end(cls, name: str, code: int | None, message: str | None, *, succeeded: bool) -> Self:
+        outcome = Outcome.__members__.get(name)
+        means = outcome.value if outcome is not None else name
+        reason = None if succeeded else f"{code}, {means}" + (f": {message}" if message else "")
+        return cls(succeeded=succeeded, label=name.replace("_", " ").lower(), reason=reason, code=code)
+
+    @classmethod
+    def _of_error(cls, name: str, message: str) -> Self:
+        label = _ERROR_LABELS.get(name) or _WORD_BOUNDARY.sub(" ", name.removesuffix("Error")).lower()
+        return cls(succeeded=False, label=label, reason=message, seen=False)
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One company's sync, from the queue to its end; `began` is the run's time, `elapsed` is in seconds."""
+
+    company_id: str
+    name: str
+    handle: SyncHandle | None = None
+    began: float | None = None
+    result: Result | None = None
+    elapsed: float | None = None
+    looks: int | None = None
+
+    @property
+    def status(self) -> Status:
+        """Return where the sync stands."""
+        if self.result is not None:
+            return Status.SUCCEEDED if self.result.succeeded else Status.FAILED
+        return Status.QUEUED if self.began is None else Status.RUNNING
+
+    @property
+    def label(self) -> str:
+        """Return where the sync stands, or how it ended, in a few words."""
+        if self.result is not None:
+            return self.result.label
+        if self.began is None:
+            return "queued"
+        return "starting" if self.handle is None else "running"
+
+    @property
+    def reason(self) -> str | None:
+        """Return why the sync failed, if it did."""
+        return None if self.result is None else self.result.reason
+
+    @property
+    def open_handle(self) -> SyncHandle | None:
+        """Return the handle to wait with, if the end was not seen."""
+        return None if self.result is not None and self.result.seen else self.handle
+
+    def message(self, text: str) -> str:
+        """Return the text as one line that names the company."""
+        return one_line(f"{self.name}: {text}")
+
+    def duration(self, now: float) -> float | None:
+        """Return how many seconds the sync took, or has been running for."""
+        if self.result is not None or self.began is None:
+            return self.elapsed
+        return now - self.began
+
+
+class RunState:
+    """All companies' rows, counts and messages; `clock` returns seconds, real ones or `simulated`."""
+
+    def __init__(self, rows: Sequence[Row], clock: Callable[[], float], *, simulated: bool = False) -> None:
+        self.rows: list[Row] = []
+        self.simulated = simulated
+        self.requests = 0
+        self.answered = False
+        self.labels: Counter[str] = Counter()
+        self.failed: list[Row] = []
+        self.ended_before = 0
+        self.running = 0
+        self.hooks = Hooks(on_request=self._count_request, on_response=self._record_response)
+        self.per_minute = Quota().per_minute
+        self._row_of: dict[str, Row] = {}
+        self._clock = clock
+        self._began = clock()
+        self.seconds_left_by_run: float | None = None
+        self._recent: deque[float] = deque()
+        self._messages: list[tuple[float, str]] = []
+        self._message_count = 0
+        self._message_window_ends = 0.0
+        self._run: SyncRun | None = None
+        for row in rows:
+            self.add(row)
+
+    @property
+    def now(self) -> float:
+        """Return the seconds since the run began."""
+        return self._clock() - self._began
+
+    @property
+    def is_small(self) -> bool:
+        """Whether there are few enough rows to show each."""
+        return len(self.rows) <= _FEW
+
+    @property
+    def ended(self) -> int:
+        """Return how many rows have a result."""
+        return self.labels.total()
+
+    @property
+    def requests_in_last_minute(self) -> int:
+        """Return how many requests were sent in the last minute."""
+        while self._recent and self._recent[0] <= self.now - _MINUTE:
+            self._recent.popleft()
+        return len(self._recent)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Return the estimated seconds to the end, or None while too little is known."""
+        enough = self.ended - self.ended_before >= min(_MIN_ENDS_FOR_ESTIMATE, len(self.rows))
+        return self.seconds_left_by_run if enough and self.ended < len(self.rows) else None
+
+    def add(self, row: Row) -> None:
+        """Add a row; what happens to its company is recorded there from now on."""
+        self.rows.append(row)
+        self._row_of[row.company_id] = row
+
+    def follow(self, run: SyncRun) -> None:
+        """Take the state of the rows from this fan-out from now on."""
+        self._run = run
+
+    def refresh(self) -> None:
+        """Update the rows from the fan-out."""
+        if self._run is None:
+            return
+        asked = [company_id for company_id, _ in self._run.unsettled]
+        handles = self._run.running
+        for company_id in asked:
+            self.begin(self.row_of(company_id))
+        for handle in handles:
+            row = self.row_of(handle.company_id)
+            self.begin(row)
+            self._set_handle(row, handle)
+        self.running = len(asked) + len(handles)
+        self.seconds_left_by_run = self._run.progress.seconds_left
+
+    def row_of(self, company_id: str) -> Row:
+        """Return the company's row; a new one if only the journal knew the company, or if the row has ended already."""
+        row = self._row_of.get(company_id)
+        if row is None or row.result is not None:
+            row = Row(company_id, company_id if row is None else row.name)
+            self.add(row)
+        return row
+
+    def begin(self, row: Row) -> None:
+        """Record that a sync is being started."""
+        if row.began is None:
+            row.began = self.now
+
+    def end(self, row: Row, result: Result, *, elapsed: float | None = None, looks: int | None = None) -> None:
+        """Record how a sync ended; without `elapsed`, it took from its beginning until now."""
+        self.begin(row)
+        row.elapsed = row.duration(self.now) if elapsed is None else elapsed
+        row.looks = looks
+        self._set_result(row, result)
+
+    def record(self, outcome: SyncOutcome) -> None:
+        """Record one outcome of the fan-out."""
+        row = self.row_of(outcome.company_id)
+        handle = outcome.handle
+        if handle is None and isinstance(outcome.error, OutcomeUnknownError):
+            handle = outcome.error.handle
+        if handle is not None:
+            self._set_handle(row, handle)
+        self.end(row, Result.of_outcome(outcome), elapsed=outcome.elapsed, looks=outcome.looks)
+
+    def restore(self, entry: Entry) -> None:
+        """Record what a journal holds of a company that is not synced again, if it has a row."""
+        row, result = self._row_of.get(entry.request.company_id), Result.of_entry(entry)
+        if row is None or row.result is not None or result is None:
+            return
+        row.elapsed, row.looks = entry.elapsed, entry.looks
+        self.ended_before += 1
+        self._set_result(row, result)
+
+    def add_message(self, text: str) -> None:
+        """Add a message for people."""
+        self._renew_message_window()
+        self._message_count += 1
+        if self.is_small or self._message_count <= _MAX_MESSAGES:
+            self._messages.append((self.now, one_line(text)))
+
+    def take_messages(self) -> Sequence[tuple[float, str]]:
+        """Return the messages since the last time, and when each was added."""
+        self._renew_message_window()
+        taken, self._messages = self._messages, []
+        return taken
+
+    @contextmanager
+    def capture_log(self) -> Iterator[None]:
+        """Turn the library's log records into messages during the block."""
+        logger = logging.getLogger("codat_commerce_async")
+        level, handler = logger.level, _LogHandler(self.add_message)
+        logger.addHandler(handler)
+        # With few companies, a retry is worth a line.
+        logger.setLevel(logging.INFO if self.is_small else logging.WARNING)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+            logger.removeHandler(handler)
+
+    def _set_handle(self, row: Row, handle: SyncHandle) -> None:
+        if row.handle is None and handle.adopted:
+            text = "no good answer to the request, but the sync had begun: taken over, not asked for again"
+            self.add_message(row.message(text))
+        row.handle = handle
+
+    def _set_result(self, row: Row, result: Result) -> None:
+        row.result = result
+        self.labels[result.label] += 1
+        if not result.succeeded:
+            self.failed.append(row)
+
+    def _renew_message_window(self) -> None:
+        if self.now < self._message_window_ends:
+            return
+        unsaid = self._message_count - _MAX_MESSAGES
+        if unsaid > 0 and not self.is_small:
+            self._messages.append((self.now, f"... and {unsaid} more like these"))
+        self._message_count, self._message_window_ends = 0, self.now + _MESSAGE_WINDOW
+
+    def _count_request(self, _event: RequestStarted) -> None:
+        self.requests += 1
+        self._recent.append(self.now)
+
+    def _record_response(self, event: RequestEnded) -> None:
+        self.answered = self.answered or event.status is not None
+
+
+class _LogHandler(logging.Handler):
+    def __init__(self, add_message: Callable[[str], None]) -> None:
+        super().__init__()
+        self._add_message = add_message
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._add_message(record.getMessage())

@@ -1,0 +1,78 @@
+"""The summary of a run: how the syncs ended, and how to resume those that have not."""
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+
+from codat_commerce_async.cli._args import PROGRAM
+from codat_commerce_async.cli._state import Row, RunState, Status
+from codat_commerce_async.cli._text import format_count, format_duration
+from codat_commerce_async.cli._view import Output
+
+__all__ = ["print_failures", "print_handles", "print_resume_command", "print_summary"]
+
+# If a journal has them all, so many failures of each kind are printed.
+_MAX_PER_KIND = 3
+
+
+def print_summary(state: RunState, output: Output, journal: str | None = None) -> None:
+    """Print the table, if it is short, the reasons of failures, and the counts."""
+    if state.is_small:
+        output.print("")
+        output.print_rows(state)
+    shown = state.failed if journal is None or state.is_small else _some_of_each_kind(state.failed)
+    print_failures([row.message(row.reason) for row in shown if row.reason is not None], output)
+    if journal is not None and len(shown) < len(state.failed):
+        output.print(f"... and {len(state.failed) - len(shown)} more; all of them:")
+        output.print_unbroken(f"{PROGRAM} report {shlex.quote(journal)} --failed")
+    labels = ", ".join(f"{count} {label}" for label, count in state.labels.most_common())
+    output.print("", f"{labels}; {format_count(state.requests, 'request')} in {format_duration(state.now)}")
+    if state.ended_before:
+        output.print(_ended_before(state, journal))
+
+
+def print_failures(lines: Sequence[str], output: Output) -> None:
+    """Print lines below an empty one, if there are any."""
+    if lines:
+        output.print("", *lines)
+
+
+def print_handles(state: RunState, output: Output, *, interrupted: bool) -> None:
+    """Print the handles of the syncs whose end was not seen, and the companies for which that is not known."""
+    handles = [row.open_handle.to_json() for row in _open(state) if row.open_handle is not None]
+    if handles:
+        text = f"Not seen to the end. To go on, give these lines to `{PROGRAM} wait`:"
+        output.print_unbroken("", text, *handles)
+    starting = [row.company_id for row in state.rows if row.status is Status.RUNNING and row.handle is None]
+    if interrupted and starting:
+        text = f"Interrupted while starting; these may or may not be running: {' '.join(starting)}"
+        output.print_unbroken("", text)
+
+
+def print_resume_command(state: RunState, output: Output, journal: str, command: str, *, interrupted: bool) -> None:
+    """Print the command that resumes from a journal, if there is anything to resume."""
+    running = len(_open(state))
+    if running or interrupted:
+        text = f"Syncs not seen to their end: {running}. " if running else ""
+        output.print("", f"{text}{journal} knows what was done; this goes on from there:")
+        output.print_unbroken(command)
+
+
+def _some_of_each_kind(rows: Sequence[Row]) -> list[Row]:
+    seen: Counter[str] = Counter()
+    chosen = []
+    for row in rows:
+        seen[row.label] += 1
+        if seen[row.label] <= _MAX_PER_KIND:
+            chosen.append(row)
+    return chosen
+
+
+def _open(state: RunState) -> list[Row]:
+    return [row for row in state.rows if row.open_handle is not None]
+
+
+def _ended_before(state: RunState, journal: str | None) -> str:
+    if state.ended_before < len(state.rows):
+        return f"{state.ended_before} of them had ended before, as {journal} says"
+    return f"All had ended before, as {journal} says. To sync them anew, give the name of a new journal."
