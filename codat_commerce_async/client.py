@@ -11,6 +11,7 @@ from random import Random, SystemRandom
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypedDict, TypeVar, Unpack, get_type_hints, overload
 
+from codat_commerce_async._callbacks import check_function
 from codat_commerce_async._caller import Caller
 from codat_commerce_async._core.address import note_client
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter, RateLimiter
@@ -137,6 +138,7 @@ class CodatCommerce:
         ):
             if value is not None and not isinstance(value, kind):
                 raise TypeError(f"{name} takes a {kind.__name__}, not {type(value).__name__}")
+        check_function("wall_clock", wall_clock)
         if quota is not None and rate_limiter is not None:
             raise ValueError("a rate limiter of your own has its own quota; give one or the other")
         self._base_url = base_url_of(base_url)

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from inspect import iscoroutinefunction
 from typing import NamedTuple, TypeVar
+
+from codat_commerce_async._callbacks import check_function
 
 __all__ = ["CallEnded", "CallStarted", "Hooks", "Paused", "RequestEnded", "RequestStarted", "Retried"]
 
@@ -97,7 +98,8 @@ class Hooks:
     """Functions that are called as things happen, on the event loop, so they must be quick and must not raise.
 
     What one raises is logged and goes no further; so is a header that cannot be one, or that is the client's to set.
-    All but `on_pause` are called in the task that makes the call.
+    All but `on_pause` are called in the task that makes the call. Raises TypeError for a coroutine function, which
+    nobody would await.
     """
 
     on_call: Callable[[CallStarted], None] | None = None
@@ -109,7 +111,9 @@ class Hooks:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            _check_function(field.name, getattr(self, field.name))
+            hook = getattr(self, field.name)
+            if hook is not None:
+                check_function(field.name, hook)
 
     @classmethod
     def combined(cls, *hooks: "Hooks") -> "Hooks":
@@ -122,16 +126,6 @@ class Hooks:
             on_pause=_in_turn(each.on_pause for each in hooks),
             on_done=_in_turn(each.on_done for each in reversed(hooks)),
         )
-
-
-def _check_function(name: str, function: object) -> None:
-    if function is None:
-        return
-    if not callable(function):
-        raise TypeError(f"{name} must be a function, not {type(function).__name__}")
-    # A coroutine that nobody awaits would do nothing, silently.
-    if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
-        raise TypeError(f"{name} must be a plain function, not a coroutine function")
 
 
 def _in_turn(given: Iterable[Callable[[Event], None] | None]) -> Callable[[Event], None] | None:

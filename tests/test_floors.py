@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "codat_commerce_async"
 # A package's line speaks for all of its modules. The empty name is the package's own face, which repeats
 # names of every floor up to the client.
 FLOORS = {
+    "_callbacks": 0,
     "_moments": 0,
     "_numbers": 0,
     "_lazy": 0,

@@ -10,6 +10,7 @@ from copy import copy
 from datetime import datetime
 from typing import Protocol, Self
 
+from codat_commerce_async._callbacks import check_function
 from codat_commerce_async._core.rate_window import DailyQuota, RateWindow, Slots
 from codat_commerce_async.errors import QuotaExhaustedError
 from codat_commerce_async.policies import Quota
@@ -339,6 +340,8 @@ class LocalRateLimiter:
     def __init__(self, quota: Quota | None = None, *, on_pause: OnPause | None = None) -> None:
         quota = quota or Quota()
         self._wait_for_reset = quota.wait_for_reset
+        if on_pause is not None:
+            check_function("on_pause", on_pause)
         self._on_pause = on_pause or log_pause
         self._queue = _Queue(quota)
         self._account = _Account()

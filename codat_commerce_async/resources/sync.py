@@ -227,7 +227,7 @@ class SyncResource:
         timeout: float | None = _WAIT,
         most_running: int | None = None,
         stop_when: "_outcome.StopWhen | None" = None,
-        on_progress: "Callable[[_outcome.RunProgress], None] | None" = None,
+        on_progress: "_outcome.OnProgress | None" = None,
         poll: PollPolicy | None = None,
         **options: Unpack[LookOptions],
     ) -> "_fanout.SyncRun":
@@ -238,7 +238,8 @@ class SyncResource:
         `order` says what counts when requests are short: to know early of each end (`latency`), or to be done early
         with all (`makespan`). `journal` names a file from which the same call continues after a crash. `timeout`
         (seconds) bounds the wait for each sync, `most_running` how many run at once. `stop_when` ends the run early,
-        by its report. Of `poll` only `interval` counts here: the least time between two looks at one sync.
+        by its report; like `on_progress`, it may be a coroutine function, which is awaited. Of `poll` only `interval`
+        counts here: the least time between two looks at one sync.
 
         A company that fails is an outcome and stops nothing, whatever the server sends for it; so is an invalid id, of
         any type. Errors with `fatal_for_run` end the run, and are raised by the iteration: a wrong key (401), a closed

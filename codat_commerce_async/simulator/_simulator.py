@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from inspect import iscoroutinefunction
 from threading import RLock
 from types import TracebackType
 from typing import Self, TypeVar
@@ -102,6 +103,9 @@ class Simulator:
         clock_skew: float = 0.0,
         log_size: int = 10_000,
     ) -> None:
+        for name, function in (("now", now), ("durations", durations)):
+            if iscoroutinefunction(function):
+                raise TypeError(f"{name} must be a plain function, not a coroutine function (`async def`)")
         self._lock = RLock()
         rules = SyncRules(durations, _EVEN if outcomes is None else outcomes, visibility_delay, find_by_commerce_id)
         self.api_key = api_key

@@ -5,6 +5,7 @@ import base64
 from collections.abc import Callable, Iterator, Mapping
 
 from codat_commerce_async import _transport as wire
+from codat_commerce_async._callbacks import check_function
 from codat_commerce_async.errors import ClientClosedError, RequestTimeoutError, TransportError
 from codat_commerce_async.policies import Timeouts
 from codat_commerce_async.simulator._exchange import Request, Response
@@ -38,6 +39,7 @@ class InMemoryTransport:
         self, simulator: Simulator, *, latency: Callable[[], float] = lambda: 0.0, api_key: str | None = None
     ) -> None:
         self._simulator = simulator
+        check_function("latency", latency)
         self._latency = latency
         self._api_key = api_key
         self._closed = False

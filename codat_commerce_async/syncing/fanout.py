@@ -1,11 +1,12 @@
 """Many syncs at once: each started once, all followed by one rule, every outcome given as it comes."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from codat_commerce_async._callbacks import call, check_callback
 from codat_commerce_async._numbers import check_count
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.policies import LookOptions, PollPolicy
@@ -14,7 +15,7 @@ from codat_commerce_async.syncing.conducting import Conductor
 from codat_commerce_async.syncing.ending import undisturbed
 from codat_commerce_async.syncing.intake import Companies
 from codat_commerce_async.syncing.journal import Journal
-from codat_commerce_async.syncing.outcome import RunProgress, RunReport, StopWhen, SyncOutcome
+from codat_commerce_async.syncing.outcome import OnProgress, RunProgress, RunReport, StopWhen, SyncOutcome
 from codat_commerce_async.syncing.pricing import ORDERS, Order
 
 __all__ = ["Companies", "Order", "SyncRun"]
@@ -45,7 +46,7 @@ class SyncRun:
         poll: PollPolicy,
         most_running: int | None,
         stop_when: StopWhen | None,
-        on_progress: Callable[[RunProgress], None] | None,
+        on_progress: OnProgress | None,
         options: LookOptions,
     ) -> None:
         if order not in ORDERS:
@@ -55,6 +56,9 @@ class SyncRun:
         if not isinstance(companies, Iterable | AsyncIterable):
             raise TypeError(f"companies must be iterable, not {type(companies).__name__}")
         check_count("most_running", most_running)
+        for name, callback in (("stop_when", stop_when), ("on_progress", on_progress)):
+            if callback is not None:
+                check_callback(name, callback)
         self._work = Conductor(
             api,
             companies,
@@ -174,8 +178,8 @@ class SyncRun:
     async def _tell(self, outcome: SyncOutcome) -> None:
         self._outcomes.put_nowait(outcome)
         if self._on_progress is not None:
-            self._on_progress(self.progress)
-        if self._stop_when is not None and self._stop_when(self.report):
+            await call(self._on_progress, self.progress)
+        if self._stop_when is not None and await call(self._stop_when, self.report):
             self.stop()
         await self._room.acquire()
 

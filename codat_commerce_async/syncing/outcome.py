@@ -1,6 +1,6 @@
 """What comes of a fan-out: an outcome per company, and where the whole has got to."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from codat_commerce_async._numbers import check_number
@@ -10,6 +10,7 @@ from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = [
+    "OnProgress",
     "RunProgress",
     "RunReport",
     "StopWhen",
@@ -92,7 +93,8 @@ class RunProgress:
     seconds_left: float | None
 
 
-StopWhen = Callable[[RunReport], bool]
+OnProgress = Callable[[RunProgress], Awaitable[None] | None]
+StopWhen = Callable[[RunReport], bool | Awaitable[bool]]
 
 
 def stop_at_first_failure(report: RunReport) -> bool:
@@ -100,7 +102,7 @@ def stop_at_first_failure(report: RunReport) -> bool:
     return report.failed + report.errors > 0
 
 
-def stop_at_failure_rate(share: float, *, after: int = 20) -> StopWhen:
+def stop_at_failure_rate(share: float, *, after: int = 20) -> Callable[[RunReport], bool]:
     """Stop a fan-out when more than this share (0 to 1) of at least `after` outcomes were failures."""
     check_number("share", share)
     check_number("after", after, whole=True)

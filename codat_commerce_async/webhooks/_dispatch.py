@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from inspect import iscoroutinefunction
 from typing import Literal, TypeAlias, TypeVar, overload
 from weakref import ref
 
+from codat_commerce_async._callbacks import is_coroutine_function
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.errors import WrongEventLoopError
 from codat_commerce_async.models.webhook_events import (
@@ -72,7 +72,7 @@ class Webhooks:
         """
 
         def subscribe(handler: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
-            if not (iscoroutinefunction(handler) or iscoroutinefunction(getattr(handler, "__call__", None))):  # noqa: B004 - what it is, not whether it is there
+            if not is_coroutine_function(handler):
                 raise TypeError("a handler is a coroutine function: define it with `async def`")
             self._handlers.append((kind, handler))
             return handler

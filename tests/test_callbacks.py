@@ -1,0 +1,153 @@
+"""Callbacks: a coroutine function is awaited, or refused when it is passed; none is truthy and silent."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import fields
+from functools import partial
+from typing import Any
+from unittest.mock import AsyncMock
+
+import pytest
+
+from codat_commerce_async import CodatCommerce
+from codat_commerce_async._core.rate_limiter import LocalRateLimiter
+from codat_commerce_async.hooks import Hooks
+from codat_commerce_async.policies import Quota
+from codat_commerce_async.simulator import Simulator
+from codat_commerce_async.simulator.in_memory import InMemoryTransport
+from codat_commerce_async.syncing.outcome import RunProgress, RunReport
+from codat_commerce_async.webhooks import Webhooks
+from tests.support.fans import Codat
+
+
+async def coroutine(*_: object) -> float:
+    return 0.0
+
+
+class Awaitable:
+    async def __call__(self, *_: object) -> float:
+        return 0.0
+
+    async def method(self, *_: object) -> float:
+        return 0.0
+
+
+ASYNC: dict[str, Any] = {
+    "function": coroutine,
+    "partial": partial(coroutine, 1),
+    "method": Awaitable().method,
+    "object": Awaitable(),
+    "mock": AsyncMock(),
+}
+PLACES: dict[str, Callable[[Any], object]] = {
+    **{field.name: partial(lambda name, given: Hooks(**{name: given}), field.name) for field in fields(Hooks)},
+    "wall_clock": lambda given: CodatCommerce("key", wall_clock=given),
+    "on_pause of a limiter": lambda given: LocalRateLimiter(Quota(), on_pause=given),
+    "latency": lambda given: InMemoryTransport(Simulator(), latency=given),
+}
+
+
+def named(place: str) -> str:
+    return place.split(maxsplit=1)[0]
+
+
+@pytest.mark.parametrize("kind", ASYNC)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_coroutine_function_that_nobody_would_await_is_refused(place: str, kind: str) -> None:
+    with pytest.raises(TypeError, match=f"^{named(place)} must be a plain function, not a coroutine"):
+        PLACES[place](ASYNC[kind])
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("given", [7, "text", object()])
+def test_what_cannot_be_called_is_refused(place: str, given: object) -> None:
+    with pytest.raises(TypeError, match=f"^{named(place)} must be a function, not {type(given).__name__}"):
+        PLACES[place](given)
+
+
+@pytest.mark.parametrize("name", ["now", "durations"])
+def test_a_simulator_refuses_coroutine_functions(name: str) -> None:
+    with pytest.raises(TypeError, match=f"^{name} must be a plain function"):
+        Simulator(**{name: coroutine})  # type: ignore[arg-type]
+
+
+def test_a_handler_of_webhooks_is_a_coroutine_function() -> None:
+    for handler in ASYNC.values():
+        Webhooks().on("read.completed")(handler)
+    with pytest.raises(TypeError, match="async def"):
+        Webhooks().on("read.completed")(lambda event: None)  # type: ignore[arg-type, return-value]
+
+
+def generator(report: RunReport) -> Iterator[bool]:
+    yield True
+
+
+async def async_generator(report: RunReport) -> AsyncIterator[bool]:
+    yield True
+
+
+@pytest.mark.parametrize("name", ["stop_when", "on_progress"])
+@pytest.mark.parametrize("given", [generator, async_generator, 7, "text"])
+def test_a_run_refuses_what_would_never_run(name: str, given: object) -> None:
+    with pytest.raises(TypeError, match=f"^{name} must be a function"):
+        CodatCommerce("key").sync.run_many(["a"], **{name: given})  # type: ignore[arg-type]
+
+
+class AtTen:
+    async def __call__(self, report: RunReport) -> bool:
+        return await self.stop(report)
+
+    async def stop(self, report: RunReport) -> bool:
+        await asyncio.sleep(0.5)
+        return report.ended >= 10
+
+
+async def at_ten(least: int, report: RunReport) -> bool:
+    await asyncio.sleep(0)
+    return report.ended >= least
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    "stop_when",
+    [
+        AtTen(),
+        AtTen().stop,
+        partial(at_ten, 10),
+        lambda report: at_ten(10, report),
+        lambda report: report.ended >= 10,
+    ],
+    ids=["object", "method", "partial", "function that returns a coroutine", "plain function"],
+)
+async def test_a_condition_to_stop_at_is_awaited(stop_when: Any) -> None:
+    codat = Codat(60)
+    async with codat.client() as client, client.sync.run_many(codat.ids, stop_when=stop_when) as run:
+        outcomes = await run.results()
+    assert 10 <= len(outcomes) < 60
+    async with codat.client() as client, client.sync.run_many(codat.ids, stop_when=partial(at_ten, 1000)) as run:
+        assert len(await run.results()) == 60
+
+
+@pytest.mark.virtual_time
+async def test_a_coroutine_function_is_told_of_all_progress() -> None:
+    codat, seen = Codat(5), []
+
+    async def note(progress: RunProgress) -> None:
+        await asyncio.sleep(0.1)
+        seen.append(progress.report.ended)
+
+    async with codat.client() as client, client.sync.run_many(codat.ids, on_progress=note) as run:
+        assert len(await run.results()) == 5
+    assert sorted(seen) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.virtual_time
+async def test_what_an_awaited_callback_raises_is_raised() -> None:
+    codat = Codat(5)
+
+    async def fail(progress: RunProgress) -> None:
+        raise LookupError("no such gauge")
+
+    async with codat.client() as client, client.sync.run_many(codat.ids, on_progress=fail) as run:
+        with pytest.raises(LookupError, match="no such gauge"):
+            await run.results()
