@@ -103,6 +103,27 @@ def encode(value: object) -> bytes:
         return orjson.dumps(_with_long_integers(plain))
 
 
+def to_values(model: object) -> dict[str, Any]:
+    """Return the model as parsed JSON, which shares nothing with it."""
+    values: dict[str, Any] = json.loads(encode(model))
+    return values
+
+
+def from_values(values: object, kind: type[T]) -> T:
+    """Return parsed JSON, or what can be made JSON, as the model; it shares nothing with the values.
+
+    Raises DecodeError with the path for what does not fit, TypeError or ValueError for what is no JSON.
+    """
+    parse_body, read = _steps(cast("Hashable", kind))
+    try:
+        model: T = read(parse_body(encode(values)), kind)
+    except Misfit as misfit:
+        failure = DecodeError(str(misfit), None, f"${misfit.path}")
+    else:
+        return model
+    raise failure
+
+
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 _INTEGERS = range(-(2**63), 2**64)

@@ -26,7 +26,7 @@ from typing import Any, Union, cast, get_args, get_origin
 
 from codat_commerce_async.models._genuine import Genuine
 from codat_commerce_async.models._shape import Field, fields, thawed
-from codat_commerce_async.models.base import UNSET, KeepsUnknown, KeepsUnreadable, LooseInt, Unset
+from codat_commerce_async.models.base import UNSET, KeepsUnknown, KeepsUnreadable, LooseInt, Received, Unset
 from codat_commerce_async.models.enums import OpenEnum
 
 __all__ = [
@@ -123,6 +123,7 @@ class _Source:
             "datetime": Genuine.datetime,
             "loose_int": read_loose_int,
             "new": object.__new__,
+            "received": Received.of,
             "time": Genuine.datetime.fromisoformat,
             "unreadable": _unreadable,
         }
@@ -204,9 +205,10 @@ class _Source:
         if issubclass(self.cls, KeepsUnknown):
             known = self.name("known", frozenset(field.key for field in self.fields))
             read = "".join(f"{value}, " for value in self.variables.values())
-            self.variables |= {"extra": "extra", "_received": f"(data, ({read}))"}
+            self.variables["extra"] = "extra"
             yield "extra = {}"
             yield f"if not data.keys() <= {known}: extra = {{key: data[key] for key in data if key not in {known}}}"
+            yield f"unread = received(unread, data, ({read}))"
         if issubclass(self.cls, KeepsUnreadable):
             self.variables["unreadable"] = "unread"
 
@@ -219,7 +221,7 @@ class _Source:
             yield "made.__class__ = cls"
             yield "return made"
         else:
-            names = {field.name: field.argument for field in self.fields} | {"_received": "received"}
+            names = {field.name: field.argument for field in self.fields}
             arguments = (f"{names.get(field, field)}={value}" for field, value in self.variables.items())
             yield f"return cls({', '.join(arguments)})"
 

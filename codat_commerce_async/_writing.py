@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from codat_commerce_async.models._shape import Field, fields
-from codat_commerce_async.models.base import UNSET, KeepsUnknown, KeepsUnreadable
+from codat_commerce_async.models.base import UNSET, KeepsUnknown, KeepsUnreadable, Received
 
 __all__ = ["model_writer"]
 
@@ -36,7 +36,8 @@ def _written(model: object, by_key: Mapping[str, Field], convert: Convert) -> di
 
 def _written_back(model: KeepsUnknown, by_key: Mapping[str, Field], convert: Convert) -> dict[str, object]:
     """Write what was not changed as it arrived and where it stood, then what is new."""
-    arrived, values = model._received or ({}, ())  # noqa: SLF001 - kept for this module
+    received = model.unreadable
+    arrived, values = (received.data, received.values) if isinstance(received, Received) else ({}, ())
     read = dict(zip(by_key, values, strict=False))
     plain: dict[str, object] = {}
     for key, value in arrived.items():

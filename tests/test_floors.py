@@ -59,6 +59,7 @@ ROOMS = {
     "orjson": {"_codec"},
     "rich": {"cli._view"},
     "tenacity": {"_retry"},
+    "pydantic_core": {"models._pydantic"},
     "pytest": {"pytest_plugin"},
     "pytest_asyncio": {"pytest_plugin"},
     "aiohttp": {"_transport", "simulator._server", "webhooks", "contrib", "cli"},
@@ -72,6 +73,9 @@ EXTRAS = {"contrib"}
 # must not, all others are held to the rule like real ones.
 TYPES_ONLY = {
     ("errors", "models"),
+    ("models", "_codec"),  # what the methods of models need is loaded by their first call
+    ("models", ":pydantic"),
+    ("models", ":pydantic_core"),
     ("simulator", ":_typeshed"),  # the standard library's own stubs
 }
 

@@ -12,7 +12,7 @@ from codat_commerce_async import models
 from codat_commerce_async.models._shape import fields
 from codat_commerce_async.models.base import KeepsUnreadable
 
-INNER = {"_genuine", "_shape"}
+INNER = {"_genuine", "_pydantic", "_shape"}
 
 MODULES = {
     info.name: importlib.import_module(f"{models.__name__}.{info.name}")

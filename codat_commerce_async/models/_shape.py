@@ -9,11 +9,11 @@ import attrs
 
 from codat_commerce_async.models._genuine import genuine_type
 
-__all__ = ["Field", "fields", "is_model", "thawed"]
+__all__ = ["Field", "fields", "is_model", "keeps_unknown", "thawed"]
 
 _HUMP = re.compile(r"_([a-z0-9])")
 
-_KEPT = {"unreadable", "extra", "_received"}
+_KEPT = {"unreadable", "extra"}
 
 
 @attrs.frozen(kw_only=True)
@@ -39,6 +39,11 @@ class Field:
 def is_model(cls: Any) -> bool:  # noqa: ANN401 - anything may be asked about
     """Tell whether this is a class of fields."""
     return attrs.has(cls)
+
+
+def keeps_unknown(cls: type) -> bool:
+    """Tell whether a model keeps the keys that it has no field for."""
+    return any(attribute.name == "extra" for attribute in attrs.fields(cls))
 
 
 def fields(cls: type) -> tuple[Field, ...]:

@@ -1,12 +1,24 @@
 """What all models have in common: to and from Codat's JSON, and what they keep beyond their fields."""
 
-from collections.abc import Mapping
+from collections.abc import KeysView, Mapping
 from enum import Enum
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn, Self, TypeAlias
 
 from attrs import field, frozen
 
+from codat_commerce_async._lazy import LazyModule
+from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models._genuine import genuine_annotations
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
+
+    from codat_commerce_async import _codec
+    from codat_commerce_async.models import _pydantic
+else:
+    _codec = LazyModule("codat_commerce_async._codec")
+    _pydantic = LazyModule("codat_commerce_async.models._pydantic")
 
 __all__ = ["UNSET", "KeepsUnknown", "KeepsUnreadable", "LooseInt", "Model", "Unset"]
 
@@ -30,13 +42,94 @@ LooseInt: TypeAlias = Annotated[int, "or text that begins with it"]
 
 
 class Model:
-    """The base of everything that Codat sends or accepts."""
+    """The base of everything that Codat sends or accepts.
+
+    `to_dict` and `from_dict` are Codat's JSON, and so is `dict(model)`. With pydantic installed, models can be fields
+    of its models, and FastAPI takes and returns them; their schema has Codat's names.
+    """
 
     __slots__ = ()
 
     def __init_subclass__(cls, **arguments: object) -> None:
         super().__init_subclass__(**arguments)
         genuine_annotations(cls)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the model as Codat's JSON: names in camelCase, times as text, no keys for fields that are UNSET."""
+        return _codec.to_values(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, object]) -> Self:
+        """Return the model that Codat's JSON describes, read as leniently as a response.
+
+        Values may be those of Python, such as a `datetime`; keys that are not known are ignored, or kept in `extra`.
+        Raises ValueError for data that does not fit, TypeError for what is no JSON.
+        """
+        if not isinstance(data, Mapping):
+            raise TypeError(f"data must be a mapping (got {type(data).__name__})")
+        try:
+            return _codec.from_values(data, cls)
+        except DecodeError as error:
+            message = f"data does not fit {cls.__name__} at {error.path}: {error.message}"
+        raise ValueError(message)
+
+    # What makes `dict(model)` and `{**model}` work. Models are registered as mappings below, as FastAPI takes only such
+    # parameters for bodies; but they are neither iterated nor counted, and are always true.
+
+    def keys(self) -> KeysView[str]:
+        """Return the keys of `to_dict`."""
+        return self.to_dict().keys()
+
+    def __getitem__(self, key: str) -> object:
+        return self.to_dict()[key]
+
+    if not TYPE_CHECKING:  # a type checker is to refuse `for connection in page`
+
+        def get(self, key: str, default: object = None) -> object:
+            """Return the value of `to_dict` under a key, for `match`."""
+            return self.to_dict().get(key, default)
+
+        def __contains__(self, key: object) -> bool:
+            return key in self.to_dict()
+
+        def __len__(self) -> int:
+            return len(self.to_dict())
+
+        def __bool__(self) -> bool:
+            return True
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError(f"{type(self).__name__} is not iterable; its fields are, such as the results of a page")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+        return _pydantic.model_schema(cls, handler)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: "CoreSchema", handler: "GetJsonSchemaHandler") -> dict[str, Any]:
+        return _pydantic.model_json_schema(cls, schema, handler)
+
+
+Mapping.register(Model)
+
+
+class Received(tuple[tuple[str, str], ...]):  # noqa: SLOT001 - a tuple can have attributes only without
+    """The unreadable texts of an object, beside which it remembers how it arrived.
+
+    That is neither compared nor shown, and is copied with the field that it stands in.
+    """
+
+    data: Mapping[str, object]
+    values: tuple[object, ...]
+
+    @classmethod
+    def of(
+        cls, unreadable: tuple[tuple[str, str], ...], data: Mapping[str, object], values: tuple[object, ...]
+    ) -> "Received":
+        """Return the texts with the parsed JSON, and what was read of it, by the order of the fields."""
+        received = cls(unreadable)
+        received.data, received.values = data, values
+        return received
 
 
 @frozen(kw_only=True)
@@ -58,10 +151,7 @@ class KeepsUnknown(KeepsUnreadable):
 
     `extra` holds the keys that have no field here, with their values as parsed JSON. Beside it the object
     remembers how it arrived, so what was not changed is sent as it came: the order of keys, unknown keys,
-    null or missing, a time with all its digits. Only changed fields are written anew.
+    null or missing, a time with all its digits. Only changed fields are written anew. (`unreadable` carries it.)
     """
 
     extra: Mapping[str, object] = field(factory=dict[str, object], repr=False, hash=False)
-    _received: tuple[Mapping[str, object], tuple[object, ...]] | None = field(
-        default=None, repr=False, eq=False, hash=False
-    )

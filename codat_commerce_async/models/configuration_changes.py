@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from attrs import evolve, frozen
 
+from codat_commerce_async.models.base import Model
 from codat_commerce_async.models.configuration import (
     AccountConfiguration,
     CommerceConfiguration,
@@ -317,9 +318,10 @@ def _mapped(
 def _at(holder: object, path: Path) -> object:
     """Follow the path; raises ValueError where it ends too early."""
     for number, step in enumerate(path):
-        inner = holder.get(step) if isinstance(holder, Mapping) else getattr(holder, step)
+        accounts = None if isinstance(holder, Model) else cast("Mapping[str, object]", holder)
+        inner = getattr(holder, step) if accounts is None else accounts.get(step)
         if inner is None:
-            names = f", only {', '.join(holder) or 'nothing'}" if isinstance(holder, Mapping) else ""
+            names = "" if accounts is None else f", only {', '.join(accounts) or 'nothing'}"
             raise ValueError(f"the configuration has no {_in_json(path[: number + 1])}{names}")
         holder = inner
     return holder
@@ -328,10 +330,11 @@ def _at(holder: object, path: Path) -> object:
 def _with(holder: object, path: Path, value: object) -> object:
     """Copy the holder and what is on the path, with the value at its end."""
     step, rest = path[0], path[1:]
-    if isinstance(holder, Mapping):
-        return {**holder, step: _with(holder[step], rest, value)}
-    model: Any = holder  # a configuration, or what is in one
-    return evolve(model, **{step: _with(getattr(model, step), rest, value) if rest else value})
+    if isinstance(holder, Model):
+        model: Any = holder
+        return evolve(model, **{step: _with(getattr(model, step), rest, value) if rest else value})
+    accounts = cast("Mapping[str, object]", holder)
+    return {**accounts, step: _with(accounts[step], rest, value)}
 
 
 def _in_json(path: Path) -> str:

@@ -1,7 +1,17 @@
 """Codat's enumerations, open to the values that it adds before anyone knows them."""
 
 from enum import StrEnum
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
+
+from codat_commerce_async._lazy import LazyModule
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
+
+    from codat_commerce_async.models import _pydantic
+else:
+    _pydantic = LazyModule("codat_commerce_async.models._pydantic")
 
 __all__ = [
     "ConnectionStatus",
@@ -46,6 +56,14 @@ class OpenEnum(StrEnum):
 
     def __reduce_ex__(self, _protocol: object) -> tuple[object, ...]:
         return type(self), (self._value_,)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> "CoreSchema":
+        return _pydantic.enum_schema(cls)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: "CoreSchema", handler: "GetJsonSchemaHandler") -> dict[str, Any]:
+        return _pydantic.enum_json_schema(cls, schema, handler)
 
     def __copy__(self) -> Self:
         return self

@@ -28,7 +28,7 @@ class Localization(Model):
 
 
 @frozen(kw_only=True)
-class LocalizationInfo(Model, Mapping[str, Localization]):
+class LocalizationInfo(Mapping[str, Localization], Model):
     """The texts of the Sync flow by their keys, such as `configure-misc-nextButton`; a mapping itself."""
 
     texts: Mapping[str, Localization] = field(factory=dict[str, Localization], hash=False, metadata={"whole": True})
@@ -41,6 +41,9 @@ class LocalizationInfo(Model, Mapping[str, Localization]):
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def __bool__(self) -> bool:
+        return bool(self.texts)
 
 
 @frozen(kw_only=True)

@@ -1,0 +1,153 @@
+"""What pydantic needs to take models for types of its own: how to check, write and describe them.
+
+Loaded by pydantic only, through the methods that it calls. Models are checked by the library's own codec; the schemas
+here describe the same JSON, for OpenAPI.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from enum import Enum
+from functools import partial
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar, Union, get_args, get_origin
+
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError, core_schema
+
+from codat_commerce_async._lazy import LazyModule
+from codat_commerce_async.errors import DecodeError
+from codat_commerce_async.models._shape import fields, keeps_unknown
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
+
+    from codat_commerce_async import _codec
+else:
+    _codec = LazyModule("codat_commerce_async._codec")
+
+__all__ = ["enum_json_schema", "enum_schema", "model_json_schema", "model_schema"]
+
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
+
+_PLAIN: Mapping[object, "Callable[[], CoreSchema]"] = {
+    str: core_schema.str_schema,
+    int: core_schema.int_schema,
+    float: core_schema.float_schema,
+    bool: core_schema.bool_schema,
+}
+
+
+class _Writes(Protocol):
+    def to_dict(self) -> dict[str, object]: ...
+
+
+def model_schema(cls: type[_Writes], handler: "GetCoreSchemaHandler") -> "CoreSchema":
+    """Return the schema of a model: checked and written by the codec, described field by field."""
+    return core_schema.no_info_wrap_validator_function(
+        partial(_checked, cls),
+        _shape_of(cls, handler),
+        ref=_reference(cls),
+        serialization=core_schema.plain_serializer_function_ser_schema(_written),
+    )
+
+
+def model_json_schema(cls: type, schema: "CoreSchema", handler: "GetJsonSchemaHandler") -> dict[str, Any]:
+    """Return the JSON schema of a model, with its name and its docstring."""
+    shown = handler(schema)
+    described = handler.resolve_ref_schema(shown)
+    described["title"] = cls.__name__
+    described["description"] = inspect.cleandoc(cls.__doc__ or "")
+    return shown
+
+
+def enum_schema(cls: type[Enum]) -> "CoreSchema":
+    """Return the schema of an open enumeration: any text."""
+    return core_schema.no_info_after_validator_function(
+        cls,
+        core_schema.str_schema(),
+        ref=_reference(cls),
+        serialization=core_schema.plain_serializer_function_ser_schema(str),
+    )
+
+
+def enum_json_schema(cls: type[Enum], schema: "CoreSchema", handler: "GetJsonSchemaHandler") -> dict[str, Any]:
+    """Return the JSON schema of an open enumeration: text, with the known values as examples."""
+    shown = handler(schema)
+    described = handler.resolve_ref_schema(shown)
+    described["title"] = cls.__name__
+    described["description"] = inspect.cleandoc(cls.__doc__ or "")
+    described["examples"] = [member.value for member in cls]
+    return shown
+
+
+def _reference(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}:{id(cls)}"
+
+
+def _written(model: _Writes) -> dict[str, object]:
+    return model.to_dict()
+
+
+def _checked(cls: type[_Writes], value: object, _read: object) -> object:
+    if isinstance(value, cls):
+        return value
+    try:
+        return _codec.from_values(value, cls)
+    except DecodeError as error:
+        raise _failure(cls, error.message, _location(error.path or ""), value) from None
+    except TypeError as error:
+        raise _failure(cls, str(error), (), value) from None
+
+
+def _failure(cls: type, reason: str, location: tuple[str | int, ...], value: object) -> ValidationError:
+    fault = PydanticCustomError("codat_model", "{reason}", {"reason": reason})
+    return ValidationError.from_exception_data(cls.__name__, [InitErrorDetails(type=fault, loc=location, input=value)])
+
+
+def _location(path: str) -> tuple[str | int, ...]:
+    return tuple(int(number) if number else name for name, number in _STEP.findall(path))
+
+
+def _shape_of(cls: type, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+    described = fields(cls)
+    whole = [field for field in described if field.whole]
+    if whole:
+        return _schema_of(whole[0].kind, handler)
+    return core_schema.typed_dict_schema(
+        {
+            field.key: core_schema.typed_dict_field(_schema_of(field.kind, handler), required=field.default is None)
+            for field in described
+        },
+        extra_behavior="allow" if keeps_unknown(cls) else "ignore",
+    )
+
+
+def _schema_of(kind: object, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in {Union, UnionType}:
+        return _schema_of_union(arguments, handler)
+    if origin is Annotated:
+        return _schema_of(arguments[0], handler)
+    if origin in {tuple, list}:
+        return core_schema.list_schema(_schema_of(arguments[0], handler))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return core_schema.dict_schema(core_schema.str_schema(), _schema_of(arguments[1], handler))
+    if kind in {object, Any} or isinstance(kind, TypeVar):
+        return core_schema.any_schema()
+    return _schema_of_class(kind, handler)
+
+
+def _schema_of_union(arguments: tuple[object, ...], handler: "GetCoreSchemaHandler") -> "CoreSchema":
+    rest = [one for one in arguments if one is not NoneType and get_origin(one) is not Literal]
+    schema = _schema_of(rest[0], handler) if len(rest) == 1 else core_schema.any_schema()
+    return core_schema.nullable_schema(schema) if NoneType in arguments else schema
+
+
+def _schema_of_class(kind: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":  # noqa: ANN401 - any type
+    if kind in _PLAIN:
+        return _PLAIN[kind]()
+    if issubclass(kind, datetime):
+        return core_schema.datetime_schema()
+    return core_schema.date_schema() if issubclass(kind, date) else handler.generate_schema(kind)
