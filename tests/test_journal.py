@@ -363,6 +363,53 @@ def test_a_changed_row_is_noticed(tmp_path: Path) -> None:
         list(read_journal(path))
 
 
+@pytest.mark.parametrize("how", ["missing", "older", "added"])
+def test_rows_that_are_sound_but_not_those_of_the_last_commit_are_noticed(how: str, tmp_path: Path) -> None:
+    path, other = tmp_path / "journal", tmp_path / "other"
+    asyncio.run(keep(path, 4))
+    asyncio.run(keep(other, 5))
+    file = sqlite3.connect(path)
+    file.execute("ATTACH ? AS other", (str(other),))
+    if how == "missing":
+        file.execute("DELETE FROM syncs WHERE company_id = 'company 2'")
+    else:
+        name = "company 4" if how == "added" else "company 3"
+        file.execute("DELETE FROM syncs WHERE company_id = ?", (name,))
+        asyncio.run(note_asking(other, SyncRequest(company_id=name)))
+        file.execute("INSERT INTO syncs SELECT * FROM other.syncs WHERE company_id = ?", (name,))
+    file.commit()
+    file.close()
+    assert "is damaged or incomplete (its entries are not of one moment)" in asyncio.run(opening(path))
+    with pytest.raises(JournalError, match="not of one moment"):
+        list(read_journal(path))
+
+
+async def note_asking(path: Path, request: SyncRequest) -> None:
+    journal = await Journal.open(path)
+    await journal.asking(request, KEY, 1.0)
+    await journal.close()
+
+
+async def test_unfinished_syncs_come_in_slices_and_the_first_one_first(tmp_path: Path) -> None:
+    journal = await Journal.open(tmp_path / "journal")
+    requests = [SyncRequest(company_id=f"company {number}") for number in range(1001)]
+    await asyncio.gather(*(journal.asking(each, KEY, float(-number)) for number, each in enumerate(requests)))
+    slices = [[entry.request for entry in some] async for some in journal.unfinished()]
+    await journal.close()
+    assert [request for some in slices for request in some] == requests[::-1]
+    assert max(map(len, slices)) <= 200
+
+
+async def test_a_journal_is_told_by_its_entries_which_offset_the_server_had(tmp_path: Path) -> None:
+    journal = await Journal.open(tmp_path / "journal")
+    await journal.asking(LATEST, KEY, 1000.0, -3600.25)
+    await journal.running(LATEST, SyncHandle(company_id=LATEST.company_id))
+    await journal.asking(UP_TO, KEY, 1000.0)
+    await journal.close()
+    offsets = {entry.request: entry.server_offset for entry in read_journal(tmp_path / "journal")}
+    assert offsets == {LATEST: -3600.25, UP_TO: None}
+
+
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sound") / "journal"
