@@ -90,7 +90,10 @@ def test_the_readme_installs_in_these_two_ways() -> None:
 
 
 def test_the_checks_run_the_tests_as_the_readme_does() -> None:
-    assert f'"{TEST_IT}"' in (CHECKOUT / ".ci" / "run").read_text(encoding="utf-8")
+    script = (CHECKOUT / ".ci" / "run").read_text(encoding="utf-8")
+    install, _, test = TEST_IT.partition(" && ")
+    assert f'"{install}"' in script
+    assert f'"{test.replace("python", "python -X dev -W error", 1)}"' in script
 
 
 @pytest.mark.virtual_time
