@@ -140,11 +140,17 @@ class _Queue:
 
     def try_take(self, now: float, company_id: str | None, account: _Account) -> bool:
         """Count a request and return True, if it may start now and nobody waits before it."""
-        if self._line or self.slots.full or self.slots.company_full(company_id) or self._delay(now):
+        if self._line or now < self._paused_until:
             return False
         if self._paused_companies and self._company_paused_until(company_id) > now:
             return False
-        self._take(now, company_id, account)
+        if (window := self.window) is not None and window.delay(now):
+            return False
+        if not self.slots.try_take(company_id):
+            return False
+        if window is not None:
+            window.take(now)
+        account.quota.take()
         return True
 
     def waiter(self, arrived: float, company_id: str | None, account: _Account) -> _Waiter:
@@ -218,7 +224,10 @@ class _Queue:
                 return
             else:
                 heapq.heappop(self._line)
-                self._take(now, waiter.company_id, waiter.account)
+                self.slots.try_take(waiter.company_id)
+                if self.window is not None:
+                    self.window.take(now)
+                waiter.account.quota.take()
                 waiter.admitted.set_result(None)
 
     def wake_at(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
@@ -271,12 +280,6 @@ class _Queue:
     def _delay(self, now: float) -> float:
         delay = 0.0 if self.window is None else self.window.delay(now)
         return max(delay, self._paused_until - now) if now < self._paused_until else delay
-
-    def _take(self, now: float, company_id: str | None, account: _Account) -> None:
-        self.slots.take(company_id)
-        account.quota.take()
-        if self.window is not None:
-            self.window.take(now)
 
     def _room_at(self, company_id: str | None) -> None:
         if self._by_company:

@@ -40,7 +40,7 @@ class RateWindow:
         delay = self._next - _BURST_SECONDS - now
         ended = self._ended
         if self._in_flight + len(ended) >= self._per_minute:
-            while ended and ended[0] + _MINUTE <= now:
+            while ended and ended[0] + _MINUTE - now <= _NEGLIGIBLE:
                 ended.popleft()
             if self._in_flight + len(ended) >= self._per_minute:
                 delay = max(delay, ended[0] + _MINUTE - now if ended else math.inf)
@@ -90,11 +90,17 @@ class Slots:
         """Return how many requests of this company are in flight."""
         return self._of_company.get(company_id, 0)
 
-    def take(self, company_id: str | None) -> None:
-        """Count a request that starts."""
-        self.in_flight += 1
+    def try_take(self, company_id: str | None) -> bool:
+        """Count a request that starts and return True, if it may."""
+        if self.in_flight >= self._concurrent:
+            return False
         if company_id is not None:
-            self._of_company[company_id] = self._of_company.get(company_id, 0) + 1
+            taken = self._of_company.get(company_id, 0)
+            if taken >= self._per_company:
+                return False
+            self._of_company[company_id] = taken + 1
+        self.in_flight += 1
+        return True
 
     def release(self, company_id: str | None) -> None:
         """Count a request that has ended; a company without requests is forgotten."""

@@ -13,6 +13,7 @@ from codat_commerce_async.policies import Quota, Timeouts
 from codat_commerce_async.simulator import Fault, FaultKind, Outcome, RequestQuota, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
+from tests.simulations.arrivals import call_server, pass_limiter
 from tests.simulations.killed import killed, worker
 from tests.simulations.quota import rush
 from tests.simulations.storm import storm
@@ -200,3 +201,24 @@ async def test_a_wait_goes_on_in_another_process() -> None:
     assert running.split() == [b"1000", ours]
     # The handle knew no sync id, and another sync has begun since; still it is ours that is found.
     assert said.split() == [b"5130", ours]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_requests_that_arrive_at_random_all_pass_and_leave_no_count_behind(seed: int) -> None:
+    arrivals = pass_limiter(seed, 5_000, per_minute=900)
+    assert (arrivals.passed, arrivals.in_flight, arrivals.waiting) == (5_000, 0, 0), arrivals
+    assert arrivals.most_in_a_minute <= 900, arrivals
+
+
+@pytest.mark.real
+def test_a_hundred_thousand_requests_that_arrive_at_random_all_pass() -> None:
+    arrivals = pass_limiter(4, 100_000, per_minute=7_000)
+    assert (arrivals.passed, arrivals.in_flight, arrivals.waiting) == (100_000, 0, 0), arrivals
+    assert arrivals.most_in_a_minute <= 7_000, arrivals
+
+
+@pytest.mark.real
+def test_two_thousand_calls_that_arrive_at_random_under_uvloop_are_all_answered() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    arrivals = uvloop.run(call_server(5, 2_000, per_minute=7_000))
+    assert (arrivals.passed, arrivals.seen, arrivals.in_flight, arrivals.waiting) == (2_000, 2_000, 0, 0), arrivals
