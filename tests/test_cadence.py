@@ -1,7 +1,6 @@
 """The order of looks: learned, never starving anybody, consistent, and cheap."""
 
 import math
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from random import Random
@@ -322,16 +321,43 @@ def test_nobody_starves_where_there_are_more_looks_due_than_can_be_made() -> Non
     assert longest < 1000.0
 
 
-def test_a_look_takes_microseconds_also_among_ten_thousand() -> None:
-    order, chance = cadence(), Random(2)
-    order.set_price(10.0, 0.0)
-    for item in range(10_000):
-        order.add(item, -chance.uniform(0.0, 1000.0), 0.0)
-    now, began = 0.0, time.process_time()
-    for _ in range(5000):
-        now = max(now, order.next_time())
-        taken = order.take_due(now)
-        assert taken is not None
-        order.still_running(taken, now)
-    # Some 15 on an idle machine; a heap that were rebuilt at each look would take a hundred times as long.
-    assert (time.process_time() - began) / 5000 < 200e-6
+def test_polls_that_find_syncs_running_teach_that_syncs_take_long() -> None:
+    def expected(polls: int) -> float:
+        """How long a sync that starts now is expected to take, after polls of syncs that all still run."""
+        order = cadence()
+        for item in range(100):
+            order.add(item, 0.0, 0.0)
+        for number in range(polls):
+            now = order.next_time()
+            taken = order.take_due(now)
+            assert taken is not None, number
+            order.still_running(taken, now)
+        return order.durations.seconds_left(0.0, 0.5)
+
+    assert expected(2000) > 10 * expected(0)
+
+
+@pytest.mark.parametrize("prices", [(100.0, 0.1), (0.1, 100.0)])
+def test_polls_come_in_the_order_of_their_times_after_the_price_has_changed(prices: tuple[float, float]) -> None:
+    order, chance, ends = cadence(), Random(7), 3000.0
+    order.set_price(prices[0], 0.0)
+    for item in range(500):
+        order.add(item, -chance.uniform(0.0, 2000.0), 0.0)
+    for item in range(200):
+        now = order.next_time()
+        assert order.take_due(now) is not None, item
+    order.set_price(prices[1], 10.0)
+    times = []
+    while (now := order.next_time()) < ends:
+        assert order.take_due(now) is not None
+        times.append(now)
+    assert len(times) > 100
+    assert times == sorted(times)
+
+
+def test_a_sync_that_is_followed_no_longer_is_not_expected_to_end() -> None:
+    order = cadence()
+    order.add(0, 0.0, 0.0)
+    assert order.seconds_left(10.0) > 0.0
+    order.forget(0)
+    assert (order.seconds_left(10.0), order.next_time()) == (0.0, math.inf)

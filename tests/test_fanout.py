@@ -1,12 +1,15 @@
 """Fan-outs at a simulated Codat: one sync and one outcome per company, whatever happens, and nothing left behind."""
 
 import asyncio
+import gc
 import logging
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from uuid import UUID
 
 import pytest
 
@@ -887,3 +890,72 @@ async def test_what_was_resumed_is_no_duplicate_when_the_input_comes_to_it(
     assert run.report.duplicates == 0
     assert "twice" not in caplog.text
     assert codat.started_twice == []
+
+
+async def test_a_finished_run_is_not_kept_by_its_client() -> None:
+    codat = Codat(3)
+    async with codat.client() as client:
+        runs = []
+        for stop in (False, True):
+            async with client.sync.run_many(codat.ids) as run:
+                await anext(run)
+                if stop:
+                    run.stop()
+                await run.results()
+            runs.append(weakref.ref(run))
+            del run
+        gc.collect()
+        assert [run() for run in runs] == [None, None]
+
+
+async def test_syncs_that_ended_by_an_error_are_not_in_the_estimate_of_what_is_left() -> None:
+    codat = Codat(5, durations=lambda chance: 500.0)
+    async with codat.client() as client, client.sync.run_many(codat.ids, timeout=5.0) as run:
+        outcomes = await run.results()
+        assert [type(outcome.error) for outcome in outcomes] == [SyncWaitTimeoutError] * 5
+        assert run.progress.seconds_left == 0.0
+
+
+async def test_the_elapsed_time_of_a_resumed_sync_begins_with_its_start(tmp_path: Path) -> None:
+    codat = Codat(1, durations=lambda chance: 300.0)
+    await asyncio.sleep(7.5)
+    async with codat.client() as client:
+        async with client.sync.run_many(codat.ids, journal=tmp_path / "journal"):
+            await asyncio.sleep(100.0)
+        await asyncio.sleep(50.0)
+        async with client.sync.run_many(codat.ids, journal=tmp_path / "journal") as run:
+            (outcome,) = await run.results()
+    assert run.report.resumed == 1
+    assert 300.0 < outcome.elapsed < 330.0
+
+
+@pytest.mark.parametrize("states", ["asking asking", "running asking", "asking running"])
+async def test_every_unfinished_period_of_a_company_is_resumed_one_after_the_other(states: str, tmp_path: Path) -> None:
+    codat, path = Codat(2), tmp_path / "journal"
+    requests = [period(codat.ids[0], day) for day in range(2)]
+    async with codat.client() as client:
+        journal = await Journal.open(path)
+        for request, state in zip(requests, states.split(), strict=True):
+            key = str(UUID(int=codat.random.getrandbits(128), version=4))
+            await journal.asking(request, key, codat.clock())
+            if state == "running":
+                handle = await client.sync.start(codat.ids[0], date_range=request.date_range, idempotency_key=key)
+                await journal.running(request, handle)
+        await journal.close()
+        asked = [*requests, SyncRequest(company_id=codat.ids[1])]
+        async with client.sync.run_many(asked, journal=path) as run:
+            outcomes = await run.results()
+    assert {outcome.request for outcome in outcomes if outcome.ok} == set(asked)
+    assert (len(outcomes), run.report.duplicates) == (3, 0)
+    first, second = codat.simulator.syncs(codat.ids[0])
+    assert first.ends <= second.started
+
+
+async def test_a_read_ahead_of_held_periods_goes_on_when_one_is_let_go() -> None:
+    codat = Codat(2, durations=lambda chance: 2.0)
+    held = [period(codat.ids[0], day) for day in range(1003)]
+    async with codat.client(Quota.unlimited()) as client, client.sync.run_many([*held, codat.ids[1]]) as run:
+        async for outcome in run:
+            if outcome.company_id == codat.ids[1]:
+                break
+        assert run.report.ended < 10

@@ -14,7 +14,9 @@ from codat_commerce_async import (
     RetryPolicy,
     TransportError,
 )
+from codat_commerce_async._transport import Reply, Request
 from codat_commerce_async.hooks import CallEnded, CallStarted, Paused, RequestEnded, RequestStarted, Retried
+from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
 from tests.support.scripted import client_of, failing, forever, reply
 
 GET = Operation("a-read", "GET", "/companies/{companyId}/things", object)
@@ -339,3 +341,22 @@ async def test_a_servers_words_are_one_line_of_the_log(caplog: pytest.LogCapture
         await codat.call(GET, "c")
     for text in (str(caught.value), *(record.message for record in caplog.records)):
         assert text.isprintable()
+
+
+@pytest.mark.parametrize("start", [0.0, 1234.5])
+def test_times_in_events_are_spans_whatever_the_loops_clock_shows(start: float) -> None:
+    async def slowly(request: Request) -> Reply:
+        await asyncio.sleep(2.0)
+        return reply(503)
+
+    async def work() -> list[Any]:
+        seen: list[Any] = []
+        codat, _ = client_of(slowly, hooks=hooks_into(seen), retry=RetryPolicy(attempts=2, initial_backoff=0.0))
+        with pytest.raises(CodatError):
+            await codat.call(GET, "c")
+        return seen
+
+    seen = run_in_virtual_time(work(), start=start)
+    assert [event.after for event in seen if isinstance(event, RequestStarted)] == [0.0, 2.0]
+    assert [event.elapsed for event in seen if isinstance(event, RequestEnded)] == [2.0, 2.0]
+    assert [event.elapsed for event in seen if isinstance(event, CallEnded)] == [4.0]

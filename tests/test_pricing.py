@@ -20,6 +20,14 @@ def test_for_early_knowledge_a_look_costs_less_the_fewer_starts_are_left() -> No
     assert prices[0] > 3 * prices[-1]
 
 
+@pytest.mark.parametrize("left", [1, 100, 10_000])
+def test_a_look_costs_less_for_early_knowledge_than_for_the_end_of_the_whole(left: int) -> None:
+    early, whole = (price_beside_starts(order, 0, left, SPACING) for order in ("latency", "makespan"))
+    assert early < whole
+    # It puts off so many starts by one request each, and is worth a few hundredths of that.
+    assert 0.01 * left * SPACING < early < 0.1 * left * SPACING
+
+
 def test_a_look_costs_more_where_requests_are_rarer() -> None:
     rare = price_beside_starts("makespan", 500, 500, 1.0)
     assert rare == pytest.approx(price_beside_starts("makespan", 500, 500, 0.1) * 10)

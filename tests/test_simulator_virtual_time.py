@@ -208,3 +208,14 @@ def test_a_loop_can_be_made_without_running_it() -> None:
     loop = VirtualTimeLoop()
     assert loop.time() == 0
     loop.close()
+
+
+def test_a_loop_may_start_at_any_time_and_its_limit_is_counted_from_there() -> None:
+    async def times() -> tuple[float, float]:
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(5.0)
+        return began, asyncio.get_running_loop().time()
+
+    assert run_in_virtual_time(times(), start=1234.5, limit=6.0) == (1234.5, 1239.5)
+    with pytest.raises(VirtualTimeLimitError, match="4 virtual seconds"):
+        run_in_virtual_time(times(), start=1234.5, limit=4.0)

@@ -33,7 +33,7 @@ class VirtualTimeLimitError(RuntimeError):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop that starts at time 0 and never waits for a timer.
+    """An event loop that starts at time `start` and never waits for a timer.
 
     Whenever nothing is ready its clock jumps to the next timer, so that an hour of sleeping takes no time and
     happens the same way every time. It does wait, with its clock standing still, for threads
@@ -42,8 +42,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     VirtualTimeLimitError, and where a real loop would hang, VirtualDeadlockError.
     """
 
-    def __init__(self, *, limit: float = math.inf, io_grace: float = 0.002) -> None:
-        self._jumping = _JumpingSelector(limit, io_grace)
+    def __init__(self, *, limit: float = math.inf, io_grace: float = 0.002, start: float = 0.0) -> None:
+        self._jumping = _JumpingSelector(limit, io_grace, start)
         super().__init__(self._jumping)
         # asyncio runs what is due within this; its nanosecond is lost in a float after half a year of seconds.
         self._clock_resolution = _RESOLUTION
@@ -51,7 +51,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._jumping.own_files = len(self._jumping.get_map())
 
     def time(self) -> float:
-        """The virtual time, in seconds since the loop was made."""
+        """Return the virtual time in seconds; it was `start` when the loop was made."""
         return self._jumping.now
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> "asyncio.Future[T]":
@@ -76,9 +76,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._jumping.threads -= 1
 
 
-def run_in_virtual_time(main: Coroutine[object, object, T], *, limit: float = math.inf) -> T:
+def run_in_virtual_time(main: Coroutine[object, object, T], *, limit: float = math.inf, start: float = 0.0) -> T:
     """What a coroutine returns, run in a new VirtualTimeLoop; `limit` is in virtual seconds."""
-    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(limit=limit)) as runner:
+    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(limit=limit, start=start)) as runner:
         return runner.run(main)
 
 
@@ -103,12 +103,13 @@ def loop_wall_clock(start: float = _MORNING) -> Callable[[], float]:
 class _JumpingSelector(selectors.DefaultSelector):
     """A selector that moves its own clock on when asked to wait."""
 
-    def __init__(self, limit: float, io_grace: float) -> None:
+    def __init__(self, limit: float, io_grace: float, start: float) -> None:
         super().__init__()
-        self.now = 0.0
+        self.now = start
         self.threads = 0
         self.own_files = 0
         self._limit = limit
+        self._ends = start + limit
         self._io_grace = io_grace
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -128,6 +129,6 @@ class _JumpingSelector(selectors.DefaultSelector):
             raise VirtualDeadlockError("every task waits for something that cannot happen any more")
         # A step that is lost in rounding would be asked for again and again.
         later = max(self.now + timeout, math.nextafter(self.now, math.inf))
-        if later > self._limit:
+        if later > self._ends:
             raise VirtualTimeLimitError(f"{self._limit:g} virtual seconds have passed")
         self.now = later

@@ -165,7 +165,6 @@ class Intake:
         self._held_count -= 1
         if not held:
             del self._held[company_id]
-        self._room.set()
 
     async def _offer(self, ask: Ask) -> None:
         # Room for one that can be started, and for some that cannot: they are let go by what runs.
