@@ -73,6 +73,16 @@ def test_what_is_put_back_starts_before_all_others() -> None:
     assert [resumed.take().request.company_id for _ in range(3)] == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize(("state", "outcome"), [("asking", None), ("error", "OutcomeUnknownError")])
+def test_a_request_that_may_have_been_sent_is_resumed_with_its_key_its_time_and_the_servers(
+    state: str, outcome: str | None
+) -> None:
+    resumed = intake()
+    resumed.resume(Entry(SyncRequest(company_id="a"), state, "key", 5.0, outcome=outcome, server_offset=0.5))
+    ask = resumed.take()
+    assert (ask.key, ask.first_asked, ask.server_offset) == ("key", 5.0, 0.5)
+
+
 async def test_an_id_that_cannot_be_is_reported_as_often_as_it_is_given() -> None:
     given, active, taken = ["..", "..", "c", ".."], set[str](), 0
     source = Intake(

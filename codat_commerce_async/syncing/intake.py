@@ -31,7 +31,8 @@ _LONGEST_SHOWN = 100
 class Ask:
     """A sync to ask for; `key` was used for it since `first_asked` (epoch seconds), `handle` is what came of it.
 
-    `flaw` says why it cannot be asked for.
+    `server_offset` is the server's time minus the local time at `first_asked`, in seconds, if it was known. `flaw` says
+    why it cannot be asked for.
     """
 
     request: SyncRequest
@@ -39,6 +40,7 @@ class Ask:
     first_asked: float | None = None
     handle: SyncHandle | None = None
     flaw: str | None = None
+    server_offset: float | None = None
 
     @classmethod
     def after(cls, entry: Entry) -> "Ask":
@@ -47,7 +49,7 @@ class Ask:
         if handle is not None and (entry.state == "running" or handle.commerce_sync_id or handle.sync_id):
             return cls(entry.request, entry.idempotency_key, entry.asked_at, handle)
         if entry.state == "asking" or entry.outcome in _OPEN_ERRORS:
-            return cls(entry.request, entry.idempotency_key, entry.asked_at)
+            return cls(entry.request, entry.idempotency_key, entry.asked_at, server_offset=entry.server_offset)
         # Codat would only repeat its refusal under the same key.
         return cls(entry.request)
 
