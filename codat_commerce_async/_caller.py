@@ -407,7 +407,7 @@ class _Exchange(Generic[T]):
                 error.correlation_id if isinstance(error, StatusError) else None,
                 type(error).__name__ if error is not None else None,
             )
-            observer.request_ended(event, self._waited, outcome)
+            observer.request_ended(event, self._waited, outcome, self._operation, self._company_id)
 
     def _announced(self) -> Request:
         """The request with what a hook adds to this try of it; the client's own headers stay as they are."""
@@ -420,9 +420,9 @@ class _Exchange(Generic[T]):
         return Request(request.method, request.target, merged, request.body)
 
     def _before_pause(self, error: CodatError) -> None:
-        course, error_type = self._course, type(error).__name__
+        course = self._course
         self._caller.observer.retried(
-            self._id, self._operation.name, course.tries, course.pause, error.message, error_type
+            self._id, self._operation, self._company_id, course.tries, self._tries[-1][3], course.pause, error
         )
 
     def _concluded(self, error: CodatError) -> CodatError:
@@ -440,6 +440,8 @@ class _Exchange(Generic[T]):
             error.correlation_id if isinstance(error, StatusError) else None,
         )
         unknown.__cause__ = error
+        status = error.status if isinstance(error, StatusError) else None
+        self._caller.observer.outcome_unknown(unknown, self._company_id, status)
         return unknown
 
     def _call(self) -> Call:

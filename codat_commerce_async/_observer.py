@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from codat_commerce_async._core.rate_limiter import log_pause
+from codat_commerce_async._log import error_fields, logger_of
 from codat_commerce_async._operation import Operation
+from codat_commerce_async.errors import CodatError, OutcomeUnknownError
 from codat_commerce_async.hooks import (
     CallEnded,
     CallStarted,
@@ -21,7 +23,7 @@ __all__ = ["Observer"]
 
 Event = TypeVar("Event")
 
-_logger = logging.getLogger("codat_commerce_async")
+_logger = logger_of("calls")
 
 
 class Observer:
@@ -63,9 +65,11 @@ class Observer:
 
     def header_refused(self, name: object, reason: str) -> None:
         """Announce that a header which a hook has set is not sent. Its value is left out, as it may be a secret."""
-        _logger.warning("the header %r of a hook is not sent: %s", name, reason)
+        _logger.warning("the header %s of a hook is not sent: %s", name, reason)
 
-    def request_ended(self, event: RequestEnded, waited: float, outcome: str) -> None:
+    def request_ended(
+        self, event: RequestEnded, waited: float, outcome: str, operation: Operation[object], company_id: str | None
+    ) -> None:
         """Announce what became of a request that had to wait so long for the quota."""
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug(
@@ -75,7 +79,7 @@ class Observer:
                 event.attempt,
                 event.elapsed,
                 extra={
-                    "operation": event.operation,
+                    **_fields(operation, company_id),
                     "status": event.status,
                     "attempt": event.attempt,
                     "waited": waited,
@@ -86,17 +90,37 @@ class Observer:
         if (hook := self._hooks.on_response) is not None:
             _tell(hook, event)
 
-    def retried(self, call_id: int, operation: str, attempt: int, pause: float, reason: str, error_type: str) -> None:
+    def retried(
+        self,
+        call_id: int,
+        operation: Operation[object],
+        company_id: str | None,
+        attempt: int,
+        elapsed: float,
+        pause: float,
+        error: CodatError,
+    ) -> None:
         """Announce that a request will be sent again."""
+        name, reason = operation.name, error.message
         _logger.info(
             "%s: %s; sending it again in %.2f s",
-            operation,
+            name,
             reason,
             pause,
-            extra={"operation": operation, "attempt": attempt, "pause": pause},
+            extra={
+                **error_fields(error),
+                **_fields(operation, company_id),
+                "attempt": attempt,
+                "elapsed": elapsed,
+                "pause": pause,
+            },
         )
         if (hook := self._hooks.on_retry) is not None:
-            _tell(hook, Retried(call_id, operation, attempt, pause, reason, error_type))
+            _tell(hook, Retried(call_id, name, attempt, pause, reason, type(error).__name__))
+
+    def outcome_unknown(self, error: OutcomeUnknownError, company_id: str | None, status: int | None) -> None:
+        """Announce that a write may or may not have happened."""
+        _logger.warning("%s", error, extra={**error_fields(error), "company_id": company_id, "status": status})
 
     def paused(self, seconds: float, reason: str, company_id: str | None = None) -> None:
         """Report that no requests are sent for a while, or none of one company."""
@@ -116,6 +140,15 @@ class Observer:
         """Announce the end of a call."""
         if (hook := self._hooks.on_done) is not None:
             _tell(hook, CallEnded(call_id, operation, elapsed, attempts, status, error))
+
+
+def _fields(operation: Operation[object], company_id: str | None) -> dict[str, object]:
+    return {
+        "operation": operation.name,
+        "method": operation.method,
+        "path": operation.path,
+        "company_id": company_id,
+    }
 
 
 def _tell(hook: Callable[[Event], None], event: Event) -> None:

@@ -19,6 +19,7 @@ FLOORS = {
     "_moments": 0,
     "_numbers": 0,
     "_lazy": 0,
+    "_log": 1,
     "_operation": 0,
     "_text": 0,
     "_version": 0,

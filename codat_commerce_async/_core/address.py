@@ -1,17 +1,17 @@
 """Notice clients of one process that send to the same server and count their requests separately."""
 
 import ipaddress
-import logging
 import threading
 from typing import Protocol
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter, RateLimiter
+from codat_commerce_async._log import logger_of
 
 __all__ = ["note_client"]
 
-_logger = logging.getLogger("codat_commerce_async")
+_logger = logger_of("quota")
 
 
 class _Client(Protocol):

@@ -2,7 +2,6 @@
 
 import asyncio
 import heapq
-import logging
 import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
@@ -12,6 +11,7 @@ from typing import Protocol, Self
 
 from codat_commerce_async._callbacks import check_function
 from codat_commerce_async._core.rate_window import DailyQuota, RateWindow, Slots
+from codat_commerce_async._log import logger_of
 from codat_commerce_async.errors import QuotaExhaustedError
 from codat_commerce_async.policies import Quota
 
@@ -24,7 +24,7 @@ _SHORTEST_TIMER = 0.001
 
 OnPause = Callable[[float, str, str | None], None]
 
-_logger = logging.getLogger("codat_commerce_async")
+_logger = logger_of("quota")
 
 
 class RateLimiter(Protocol):

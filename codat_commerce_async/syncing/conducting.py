@@ -1,7 +1,6 @@
 """A fan-out at work: choosing, again and again, what the next request is for, until everything has ended."""
 
 import asyncio
-import logging
 import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -10,6 +9,7 @@ from functools import partial
 from itertools import chain
 from typing import cast
 
+from codat_commerce_async._log import logger_of
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
@@ -26,7 +26,7 @@ from codat_commerce_async.syncing.waiting import Watcher
 
 __all__ = ["Conductor"]
 
-_logger = logging.getLogger("codat_commerce_async")
+_logger = logger_of("sync")
 
 # How many requests of a run are under way, or wait at the gate, at once. More would choose too early what comes next.
 _HANDS = 32
@@ -387,7 +387,8 @@ def _as_codat_error(request: SyncRequest, error: Exception) -> CodatError:
     """Return the error, or a CodatError caused by it if it is of any other type."""
     if isinstance(error, CodatError):
         return error
-    _logger.error("unexpected error for company %s", request.company_id, exc_info=error)
+    known = {"company_id": request.company_id}
+    _logger.error("unexpected error for company %s", request.company_id, exc_info=error, extra=known)
     unexpected = CodatError(f"unexpected {type(error).__name__}: {error}")
     unexpected.__cause__ = error
     return unexpected

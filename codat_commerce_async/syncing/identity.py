@@ -1,8 +1,8 @@
 """Which of a company's syncs is the one that was asked for, though its answers carry two different ids."""
 
-import logging
 from datetime import UTC, datetime, timedelta
 
+from codat_commerce_async._log import logger_of
 from codat_commerce_async._operation import is_id
 from codat_commerce_async.errors import NotFoundError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
@@ -12,7 +12,7 @@ from codat_commerce_async.syncing.api import SyncApi
 
 __all__ = ["Tracker", "as_utc"]
 
-_logger = logging.getLogger("codat_commerce_async")
+_logger = logger_of("sync")
 
 # `Date` counts whole seconds, and Codat's machines need not agree to the millisecond.
 _SKEW = timedelta(seconds=2)
@@ -46,7 +46,11 @@ class Tracker:
             return newest
         if self._began_before(newest):
             return None
-        _logger.info("a newer sync of company %s runs beside the one that was asked for", self.handle.company_id)
+        _logger.info(
+            "a newer sync of company %s runs beside the one that was asked for",
+            self.handle.company_id,
+            extra={"company_id": self.handle.company_id},
+        )
         return await self._overtaken(newest, options)
 
     def _is_named(self, status: SyncStatus) -> bool:
@@ -81,6 +85,7 @@ class Tracker:
             "Codat does not say which sync of company %s is the one that was asked for; it can only be %s",
             handle.company_id,
             possible[0].sync_id,
+            extra={"company_id": handle.company_id},
         )
         self._learn(possible[0].sync_id)
         return self._ours(possible[0])

@@ -1,13 +1,13 @@
 """What a fan-out starts next: read from the input as it is needed, one sync of a company at a time."""
 
 import asyncio
-import logging
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from codat_commerce_async._log import logger_of
 from codat_commerce_async._operation import check_id
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing.journal import Entry, Journal
@@ -15,7 +15,7 @@ from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["Ask", "Companies", "Intake"]
 
-_logger = logging.getLogger("codat_commerce_async")
+_logger = logger_of("sync")
 
 Companies = Iterable[str | SyncRequest] | AsyncIterable[str | SyncRequest]
 
@@ -128,7 +128,11 @@ class Intake:
                     self.finished_before += 1
                 elif ended_now or self._is_known(request):
                     self.duplicates += 1
-                    _logger.warning("company %s was given twice; it is synced once", request.company_id)
+                    _logger.warning(
+                        "company %s was given twice; it is synced once",
+                        request.company_id,
+                        extra={"company_id": request.company_id},
+                    )
                     # However many there are, others have their turn.
                     await asyncio.sleep(0)
                 else:

@@ -1,7 +1,6 @@
 """A journal's SQLite file: opened only if it is complete, owned by one process, committed whoever reads it."""
 
 import contextlib
-import logging
 import os
 import shutil
 import sqlite3
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Final, Self, TypeVar
 from uuid import uuid4
 
+from codat_commerce_async._log import logger_of
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.syncing import entries
 from codat_commerce_async.syncing.entries import Entry, Summary
@@ -22,7 +22,7 @@ from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["JournalFile", "opening_failed", "snapshot"]
 
-_logger = logging.getLogger("codat_commerce_async")
+_logger = logger_of("sync")
 
 T = TypeVar("T")
 

@@ -1,10 +1,10 @@
 """How the end of a running sync is awaited."""
 
-import logging
 import math
 from collections.abc import AsyncGenerator, Iterator
 from random import Random
 
+from codat_commerce_async._log import error_fields, logger_of
 from codat_commerce_async._operation import is_id
 from codat_commerce_async._text import excerpt
 from codat_commerce_async.errors import (
@@ -28,7 +28,7 @@ from codat_commerce_async.syncing.identity import Tracker
 
 __all__ = ["Watcher", "raise_if_failed", "wait", "watch"]
 
-_logger = logging.getLogger("codat_commerce_async")
+_logger = logger_of("sync")
 
 # What a look may run into without the wait being over; the next look is the retry.
 _SURVIVED = (TransportError, StatusError, QuotaExhaustedError, DecodeError)
@@ -195,7 +195,11 @@ class Watcher:
         if status.outcome is not Outcome.UNKNOWN:
             return
         if self.last is None or self.last.sync_status_code != status.sync_status_code:
-            _logger.warning("unknown sync status code %s taken for running", status.sync_status_code)
+            _logger.warning(
+                "unknown sync status code %s taken for running",
+                status.sync_status_code,
+                extra={"company_id": self.handle.company_id},
+            )
 
     def _survive(self, error: CodatError) -> None:
         if isinstance(error, TransportError) and not (error.sent or error.repeatable):
@@ -207,7 +211,13 @@ class Watcher:
         if isinstance(error, QuotaExhaustedError) and asked is not None and left is not None and asked > left:
             raise error
         self.not_before = self._api.time() + (asked or 0.0)
-        _logger.warning("could not look at the sync of company %s: %s", self.handle.company_id, error)
+        # The next poll is its retry.
+        _logger.info(
+            "could not poll the sync of company %s: %s",
+            self.handle.company_id,
+            error,
+            extra={"company_id": self.handle.company_id, **error_fields(error)},
+        )
 
 
 def _pauses(poll: PollPolicy, random: Random, age: float) -> Iterator[float]:

@@ -1,11 +1,11 @@
 """Which handlers an event goes to, and what the client learns from it."""
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Literal, TypeAlias, TypeVar, overload
 from weakref import ref
 
 from codat_commerce_async._callbacks import is_coroutine_function
+from codat_commerce_async._log import logger_of
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.errors import WrongEventLoopError
 from codat_commerce_async.models.webhook_events import (
@@ -21,7 +21,7 @@ from codat_commerce_async.webhooks._events import company_id_of, quota_told
 
 __all__ = ["Webhooks"]
 
-_logger = logging.getLogger("codat_commerce_async")
+_logger = logger_of("webhooks")
 
 E = TypeVar("E", bound=WebhookEvent[object])
 Handler: TypeAlias = Callable[[E], Awaitable[object]]

@@ -1,10 +1,10 @@
 """The body of a delivery as a typed event, and what the event is about."""
 
-import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from codat_commerce_async._codec import decode, structure
+from codat_commerce_async._log import logger_of
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models.companies import Company
 from codat_commerce_async.models.exchange import RateLimit
@@ -21,7 +21,7 @@ from codat_commerce_async.models.webhook_events import (
 
 __all__ = ["company_id_of", "parse_event", "quota_told"]
 
-_logger = logging.getLogger("codat_commerce_async")
+_logger = logger_of("webhooks")
 
 _REACHED = "client.rateLimit.reached"
 # The daily quota starts anew within a day; leave room for skewed clocks.

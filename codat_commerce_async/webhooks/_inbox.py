@@ -2,18 +2,18 @@
 
 import asyncio
 import enum
-import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from codat_commerce_async._log import logger_of
 from codat_commerce_async._numbers import check_number
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks._dispatch import Webhooks
 
 __all__ = ["Fate", "Inbox"]
 
-_logger = logging.getLogger("codat_commerce_async")
+_logger = logger_of("webhooks")
 
 # How long handlers that are cancelled at the end may take to notice.
 _LAST_WORDS = 1.0

@@ -1,11 +1,11 @@
 """The aiohttp.web side: a delivery in, an answer out, in the time that Codat allows."""
 
 import asyncio
-import logging
 from collections.abc import Mapping
 
 from aiohttp import web
 
+from codat_commerce_async._log import logger_of
 from codat_commerce_async._numbers import check_number, check_seconds
 from codat_commerce_async.errors import WebhookVerificationError
 from codat_commerce_async.models.webhook_events import WebhookEvent
@@ -16,7 +16,7 @@ from codat_commerce_async.webhooks._verification import WebhookVerifier
 
 __all__ = ["WebhookReceiver"]
 
-_logger = logging.getLogger("codat_commerce_async")
+_logger = logger_of("webhooks")
 
 # https://docs.codat.io/using-the-api/webhooks/overview
 _CODATS_PATIENCE = 15.0
