@@ -20,6 +20,7 @@ from codat_commerce_async._lifetime import Lifetime
 from codat_commerce_async._observer import Observer
 from codat_commerce_async._operation import Operation
 from codat_commerce_async._request import Query
+from codat_commerce_async._secrecy import hides_arguments
 from codat_commerce_async._transport import AiohttpTransport, Connector, Credentials, Session, Transport, base_url_of
 from codat_commerce_async.hooks import Hooks
 from codat_commerce_async.models.exchange import Answer, RateLimit
@@ -108,6 +109,7 @@ class CodatCommerce:
     Raises ValueError for settings that cannot work.
     """
 
+    @hides_arguments
     def __init__(
         self,
         api_key: str | None = None,
@@ -172,6 +174,7 @@ class CodatCommerce:
             note_client(self, self._base_url, limiter)
 
     @classmethod
+    @hides_arguments
     def from_env(cls, **settings: Unpack[Settings]) -> Self:
         """Return a client for the key in CODAT_API_KEY, at CODAT_BASE_URL if that is set.
 

@@ -21,6 +21,7 @@ FLOORS = {
     "_lazy": 0,
     "_log": 1,
     "_operation": 0,
+    "_secrecy": 0,
     "_text": 0,
     "_version": 0,
     "errors": 0,

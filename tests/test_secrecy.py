@@ -9,7 +9,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Unpack
+from typing import Any, Unpack, cast
 
 import aiohttp
 import pytest
@@ -29,6 +29,7 @@ from codat_commerce_async.hooks import RequestStarted
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.models.sync_flow import SyncFlowUrl
+from codat_commerce_async.webhooks import WebhookVerifier
 from tests.support.scripted import KEY, client_of, failing, reply
 from tests.support.wire import (
     NEVER_ANSWER,
@@ -329,20 +330,59 @@ async def test_the_passcode_of_a_sync_flow(body: str) -> None:
             check(error)
 
 
-async def test_a_client_that_is_refused_does_not_quote_its_key() -> None:
-    makers: list[Callable[[], CodatCommerce]] = [
-        lambda: CodatCommerce(f"{KEY}\n{KEY}"),
-        lambda: CodatCommerce(auth_header=f"Bearer {ENCODED}"),
-        lambda: CodatCommerce(KEY, auth_header=f"Basic {ENCODED}"),
-        lambda: CodatCommerce(KEY, base_url=f"https://user:{PASSWORD}@api.example.com"),
-        lambda: CodatCommerce(KEY, proxy=f"socks5://user:{PASSWORD}@proxy"),
-        lambda: CodatCommerce(KEY, proxy=f"http://user:{PASSWORD}@proxy:port"),
-    ]
-    for make in makers:
-        with pytest.raises(ValueError, match=r"takes|give") as caught:
-            make()
-        shown = str(caught.value) + repr(caught.value.args) + repr(caught.value.__context__)
-        assert found_in(shown) == []
+BAD: Any = "no such type"
+PROXY = f"http://user:{PASSWORD}@proxy"
+
+REFUSED: dict[str, Callable[[], object]] = {
+    "line break": lambda: CodatCommerce(f"{KEY}\n{KEY}"),
+    "bearer": lambda: CodatCommerce(auth_header=f"Bearer {ENCODED}"),
+    "both": lambda: CodatCommerce(KEY, auth_header=f"Basic {ENCODED}"),
+    "bytes": lambda: CodatCommerce(cast("str", KEY.encode())),
+    "user in base_url": lambda: CodatCommerce(KEY, base_url=f"https://user:{PASSWORD}@api.example.com"),
+    "base_url": lambda: CodatCommerce(KEY, base_url=BAD),
+    "scheme of proxy": lambda: CodatCommerce(KEY, proxy=f"socks5://user:{PASSWORD}@proxy"),
+    "port of proxy": lambda: CodatCommerce(KEY, proxy=f"{PROXY}:port"),
+    "session and trust_env": lambda: CodatCommerce(KEY, proxy=PROXY, session=BAD, trust_env=True),
+    "retry": lambda: CodatCommerce(KEY, proxy=PROXY, retry=BAD),
+    "poll": lambda: CodatCommerce(auth_header=f"Basic {ENCODED}", poll=BAD),
+    "timeouts": lambda: CodatCommerce(KEY, timeouts=BAD),
+    "quota": lambda: CodatCommerce(KEY, quota=BAD),
+    "hooks": lambda: CodatCommerce(KEY, hooks=BAD),
+    "rate limiter and quota": lambda: CodatCommerce(KEY, quota=Quota(), rate_limiter=BAD),
+    "from_env": lambda: CodatCommerce.from_env(retry=BAD, proxy=PROXY),
+    "webhook": lambda: WebhookVerifier(f"whsec_{KEY}!"),
+    "webhook, second": lambda: WebhookVerifier("whsec_" + ENCODED, f"{KEY}"),
+    "webhook, bytes": lambda: WebhookVerifier(cast("str", f"whsec_{ENCODED}".encode())),
+    "webhook, tolerance": lambda: WebhookVerifier(f"whsec_{ENCODED}", tolerance=float("nan")),
+    "webhook, tolerance of no type": lambda: WebhookVerifier(f"whsec_{ENCODED}", tolerance=BAD),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_a_constructor_that_refuses_shows_no_credentials_in_its_frames(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CODAT_API_KEY", KEY)
+    error = error_of_making(REFUSED[name])
+    assert isinstance(error, ValueError | TypeError)
+    check(error)
+
+
+def error_of_making(make: Callable[[], object]) -> BaseException:
+    """What a constructor raises, without the frames of the test's own."""
+    try:
+        make()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is looked at
+        own = error.__traceback__
+        assert own is not None
+        assert own.tb_next is not None
+        return error.with_traceback(own.tb_next.tb_next)
+    raise AssertionError("it raised nothing")
+
+
+@pytest.mark.parametrize("cls", [CodatCommerce, WebhookVerifier])
+def test_what_is_half_constructed_can_be_shown(cls: type[object]) -> None:
+    assert cls.__name__ in repr(cls.__new__(cls))
 
 
 async def test_what_is_looked_for_would_be_found() -> None:

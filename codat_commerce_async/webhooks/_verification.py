@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from codat_commerce_async._numbers import check_seconds
+from codat_commerce_async._secrecy import hides_arguments
 from codat_commerce_async.errors import WebhookVerificationError
 
 __all__ = ["WebhookVerifier"]
@@ -31,6 +32,7 @@ class WebhookVerifier:
 
     __slots__ = ("_keys", "_tolerance", "_wall_clock")
 
+    @hides_arguments
     def __init__(
         self,
         secret: str,
@@ -41,10 +43,7 @@ class WebhookVerifier:
         self._tolerance = tolerance
         self._wall_clock = wall_clock
         self._keys = tuple(_key(one) for one in (secret, *more_secrets))
-        # Tracebacks with local variables must not show a secret.
-        secret, more_secrets = "", ()
         if not all(self._keys):
-            self._keys = ()
             raise ValueError("a secret is whsec_ and base64, as Codat's portal shows it")
         check_seconds("tolerance", tolerance, finite=True)
 
@@ -68,7 +67,8 @@ class WebhookVerifier:
         return webhook_id
 
     def __repr__(self) -> str:
-        return f"<WebhookVerifier of {len(self._keys)} secrets, {self._tolerance:g} s of tolerance>"
+        keys, tolerance = getattr(self, "_keys", ()), getattr(self, "_tolerance", 0.0)
+        return f"<WebhookVerifier of {len(keys)} secrets, {tolerance:g} s of tolerance>"
 
     def __reduce__(self) -> str:
         raise TypeError("secrets are not pickled; make the verifier anew where you need it")
@@ -80,6 +80,8 @@ def _signature(key: bytes, signed: bytes) -> bytes:
 
 def _key(secret: str) -> bytes:
     """Return the key in a secret; empty bytes for a secret that has none."""
+    if not isinstance(secret, str):
+        raise TypeError(f"a secret must be a string (got {type(secret).__name__})")
     encoded = secret.strip().removeprefix(_PREFIX).rstrip("=")
     try:
         return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
