@@ -11,8 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codat_commerce_async import CodatCommerce, Operation, SyncHandle
+from codat_commerce_async.models.companies import CreateCompany
 from codat_commerce_async.models.configuration import Configuration
+from codat_commerce_async.resources._arguments import company_name
+from codat_commerce_async.resources.advanced_controls import AdvancedControlsResource
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
+from tests.strategies import specification
 from tests.support.scripted import KEY, client_of, reply
 
 # The arguments are wrong on purpose, so here the client is not looked at by type checkers.
@@ -403,3 +407,23 @@ async def test_a_name_that_a_query_cannot_hold_is_refused(name: object, kind: ty
     with pytest.raises(kind, match="query takes names"):
         await client.call(Operation("odd", "GET", "/x", object), query={name: "v"})  # type: ignore[dict-item]
     assert wire.sent == []
+
+
+SPECIFIED = specification()["components"]["schemas"]["CreateCompany"]["properties"]["name"]
+
+
+@pytest.mark.parametrize("character", [chr(code) for code in range(128)])
+def test_a_name_takes_the_characters_of_the_specification_and_no_other(character: str) -> None:
+    name = f"n{character}n"
+    if re.fullmatch(SPECIFIED["pattern"].strip("^$"), name, re.ASCII):
+        assert company_name("name", name) == name
+    else:
+        with pytest.raises(ValueError, match="name"):
+            company_name("name", name)
+
+
+@pytest.mark.parametrize("documented", [CreateCompany.__doc__, AdvancedControlsResource.create_company.__doc__])
+def test_the_documentation_of_a_name_says_what_the_validation_does(documented: str) -> None:
+    assert all(character in documented for character in "-',&@.?!")
+    assert "refuse" in documented
+    assert "up to 10 tags, with" in " ".join(documented.split())

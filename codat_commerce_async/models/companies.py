@@ -66,8 +66,10 @@ class Companies(Page[Company]):
 class CreateCompany(Model):
     """A company to create.
 
-    Codat takes letters, digits, spaces and `-'&@.,?!` in the name and drops the rest; up to 10 tags, with
-    keys of up to 27 characters and values of up to 100.
+    The name must match the specification's pattern: letters A to Z, digits, spaces and `-',&@.?!`, at least one
+    character that is no space. `create_company` refuses other names before anything is sent. (Codat's Platform API
+    drops such characters; a company of another name could not be found again after a lost response.) There can be up
+    to 10 tags, with names of 1 to 27 characters and values of up to 100.
     Source: https://docs.codat.io/sync-for-commerce-api#/operations/create-company
     """
 

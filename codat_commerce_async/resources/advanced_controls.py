@@ -60,9 +60,11 @@ class AdvancedControlsResource:
     ) -> Company:
         """A new company; its people connect their platforms at its `redirect`.
 
-        The name takes letters, digits, spaces and `-',&@.?!`; there can be ten tags, with names of up to 27 and values
-        of up to 100 characters. When the answer is lost for good or is a 5xx, a company of this name that was created
-        since is taken for it.
+        The name must match the specification's pattern: letters A to Z, digits, spaces and `-',&@.?!`, at least one
+        character that is no space; other names are refused before anything is sent. There can be up to 10 tags, with
+        names of 1 to 27 characters and values of up to 100.
+
+        When the answer is lost for good or is a 5xx, a company of this name that was created since is taken for it.
 
         POST /companies. Raises 400, 401, 402 (a free plan has 50 companies), 403, 429 by their classes, and
         OutcomeUnknownError when it cannot be told whether the company was created.
