@@ -61,6 +61,7 @@ ROOMS = {
     "orjson": {"_codec"},
     "rich": {"cli._view"},
     "tenacity": {"_retry"},
+    "pydantic": {"models._pydantic"},
     "pydantic_core": {"models._pydantic"},
     "pytest": {"pytest_plugin"},
     "pytest_asyncio": {"pytest_plugin"},

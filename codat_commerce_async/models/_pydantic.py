@@ -13,16 +13,14 @@ from functools import partial
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar, Union, get_args, get_origin
 
-from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError, core_schema
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, ValidationError, core_schema
 
 from codat_commerce_async._lazy import LazyModule
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models._shape import fields, keeps_unknown
 
 if TYPE_CHECKING:
-    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-    from pydantic_core import CoreSchema
-
     from codat_commerce_async import _codec
 else:
     _codec = LazyModule("codat_commerce_async._codec")
@@ -31,7 +29,7 @@ __all__ = ["enum_json_schema", "enum_schema", "model_json_schema", "model_schema
 
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 
-_PLAIN: Mapping[object, "Callable[[], CoreSchema]"] = {
+_PLAIN: Mapping[object, Callable[[], CoreSchema]] = {
     str: core_schema.str_schema,
     int: core_schema.int_schema,
     float: core_schema.float_schema,
@@ -43,7 +41,7 @@ class _Writes(Protocol):
     def to_dict(self) -> dict[str, object]: ...
 
 
-def model_schema(cls: type[_Writes], handler: "GetCoreSchemaHandler") -> "CoreSchema":
+def model_schema(cls: type[_Writes], handler: GetCoreSchemaHandler) -> CoreSchema:
     """Return the schema of a model: checked and written by the codec, described field by field."""
     return core_schema.no_info_wrap_validator_function(
         partial(_checked, cls),
@@ -53,7 +51,7 @@ def model_schema(cls: type[_Writes], handler: "GetCoreSchemaHandler") -> "CoreSc
     )
 
 
-def model_json_schema(cls: type, schema: "CoreSchema", handler: "GetJsonSchemaHandler") -> dict[str, Any]:
+def model_json_schema(cls: type, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
     """Return the JSON schema of a model, with its name and its docstring."""
     shown = handler(schema)
     described = handler.resolve_ref_schema(shown)
@@ -62,7 +60,7 @@ def model_json_schema(cls: type, schema: "CoreSchema", handler: "GetJsonSchemaHa
     return shown
 
 
-def enum_schema(cls: type[Enum]) -> "CoreSchema":
+def enum_schema(cls: type[Enum]) -> CoreSchema:
     """Return the schema of an open enumeration: any text."""
     return core_schema.no_info_after_validator_function(
         cls,
@@ -72,7 +70,7 @@ def enum_schema(cls: type[Enum]) -> "CoreSchema":
     )
 
 
-def enum_json_schema(cls: type[Enum], schema: "CoreSchema", handler: "GetJsonSchemaHandler") -> dict[str, Any]:
+def enum_json_schema(cls: type[Enum], schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
     """Return the JSON schema of an open enumeration: text, with the known values as examples."""
     shown = handler(schema)
     described = handler.resolve_ref_schema(shown)
@@ -110,7 +108,7 @@ def _location(path: str) -> tuple[str | int, ...]:
     return tuple(int(number) if number else name for name, number in _STEP.findall(path))
 
 
-def _shape_of(cls: type, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+def _shape_of(cls: type, handler: GetCoreSchemaHandler) -> CoreSchema:
     described = fields(cls)
     whole = [field for field in described if field.whole]
     if whole:
@@ -124,7 +122,7 @@ def _shape_of(cls: type, handler: "GetCoreSchemaHandler") -> "CoreSchema":
     )
 
 
-def _schema_of(kind: object, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+def _schema_of(kind: object, handler: GetCoreSchemaHandler) -> CoreSchema:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in {Union, UnionType}:
         return _schema_of_union(arguments, handler)
@@ -139,13 +137,13 @@ def _schema_of(kind: object, handler: "GetCoreSchemaHandler") -> "CoreSchema":
     return _schema_of_class(kind, handler)
 
 
-def _schema_of_union(arguments: tuple[object, ...], handler: "GetCoreSchemaHandler") -> "CoreSchema":
+def _schema_of_union(arguments: tuple[object, ...], handler: GetCoreSchemaHandler) -> CoreSchema:
     rest = [one for one in arguments if one is not NoneType and get_origin(one) is not Literal]
     schema = _schema_of(rest[0], handler) if len(rest) == 1 else core_schema.any_schema()
     return core_schema.nullable_schema(schema) if NoneType in arguments else schema
 
 
-def _schema_of_class(kind: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":  # noqa: ANN401 - any type
+def _schema_of_class(kind: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401 - any type
     if kind in _PLAIN:
         return _PLAIN[kind]()
     if issubclass(kind, datetime):

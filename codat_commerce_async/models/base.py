@@ -11,12 +11,14 @@ from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models._genuine import genuine_annotations
 
 if TYPE_CHECKING:
-    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-    from pydantic_core import CoreSchema
+    import pydantic
+    import pydantic_core
 
     from codat_commerce_async import _codec
     from codat_commerce_async.models import _pydantic
 else:
+    pydantic = LazyModule("pydantic")
+    pydantic_core = LazyModule("pydantic_core")
     _codec = LazyModule("codat_commerce_async._codec")
     _pydantic = LazyModule("codat_commerce_async.models._pydantic")
 
@@ -102,11 +104,15 @@ class Model:
             raise TypeError(f"{type(self).__name__} is not iterable; its fields are, such as the results of a page")
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, _source: object, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+    def __get_pydantic_core_schema__(
+        cls, _source: object, handler: "pydantic.GetCoreSchemaHandler"
+    ) -> "pydantic_core.CoreSchema":
         return _pydantic.model_schema(cls, handler)
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: "CoreSchema", handler: "GetJsonSchemaHandler") -> dict[str, Any]:
+    def __get_pydantic_json_schema__(
+        cls, schema: "pydantic_core.CoreSchema", handler: "pydantic.GetJsonSchemaHandler"
+    ) -> dict[str, Any]:
         return _pydantic.model_json_schema(cls, schema, handler)
 
 

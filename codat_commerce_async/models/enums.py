@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, Self
 from codat_commerce_async._lazy import LazyModule
 
 if TYPE_CHECKING:
-    from pydantic import GetJsonSchemaHandler
-    from pydantic_core import CoreSchema
+    import pydantic
+    import pydantic_core
 
     from codat_commerce_async.models import _pydantic
 else:
+    pydantic = LazyModule("pydantic")
+    pydantic_core = LazyModule("pydantic_core")
     _pydantic = LazyModule("codat_commerce_async.models._pydantic")
 
 __all__ = [
@@ -58,11 +60,13 @@ class OpenEnum(StrEnum):
         return type(self), (self._value_,)
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> "CoreSchema":
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> "pydantic_core.CoreSchema":
         return _pydantic.enum_schema(cls)
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: "CoreSchema", handler: "GetJsonSchemaHandler") -> dict[str, Any]:
+    def __get_pydantic_json_schema__(
+        cls, schema: "pydantic_core.CoreSchema", handler: "pydantic.GetJsonSchemaHandler"
+    ) -> dict[str, Any]:
         return _pydantic.enum_json_schema(cls, schema, handler)
 
     def __copy__(self) -> Self:
