@@ -20,7 +20,7 @@ from codat_commerce_async.cli.demo import compare
 from codat_commerce_async.cli.sync import sync
 from codat_commerce_async.cli.wait import wait
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.simulator import FaultKind, Outcome, Simulator
+from codat_commerce_async.simulator import FaultKind, ScriptedSync, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 from codat_commerce_async.syncing.journal import read_journal
@@ -101,7 +101,7 @@ async def test_a_failed_sync_is_explained_and_makes_a_bad_status(
     simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     company_id = simulator.add_linked_company()
-    simulator.script_sync(company_id, Outcome(5130, message="No such\ntax rate."))
+    simulator.script_sync(company_id, ScriptedSync(5130, message="No such\ntax rate."))
     assert await run("sync", company_id) == 1
     assert f"{company_id}: 5130, at least one item could not be written: No such tax rate." in capsys.readouterr().out
 
@@ -164,7 +164,7 @@ async def test_a_server_that_cannot_be_reached_is_given_up_on(monkeypatch: pytes
 async def test_no_more_syncs_run_at_once_than_asked_for(simulator: Simulator, run: Command) -> None:
     company_ids = [simulator.add_linked_company() for _ in range(7)]
     for company_id in company_ids:
-        simulator.script_sync(company_id, Outcome(2000, takes=10))
+        simulator.script_sync(company_id, ScriptedSync(2000, duration=10))
     assert await run("sync", *company_ids, "--max-running", "2") == 0
     syncs = [simulator.syncs(company_id)[0] for company_id in company_ids]
     beside = [sum(other.started <= one.started < other.ends for other in syncs) for one in syncs]
@@ -175,8 +175,8 @@ async def test_what_is_still_running_can_be_waited_for_later(
     simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     company_ids = [simulator.add_linked_company() for _ in range(2)]
-    simulator.script_sync(company_ids[0], Outcome(2000, takes=40))
-    simulator.script_sync(company_ids[1], Outcome(2000, takes=5))
+    simulator.script_sync(company_ids[0], ScriptedSync(2000, duration=40))
+    simulator.script_sync(company_ids[1], ScriptedSync(2000, duration=5))
     assert await run("sync", *company_ids, "--timeout", "10") == 1
     saved = tmp_path / "output"
     saved.write_text(capsys.readouterr().out, encoding="utf-8")
@@ -190,7 +190,7 @@ async def test_ctrl_c_leaves_the_handles_of_what_goes_on(
     simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     company_id = simulator.add_linked_company()
-    simulator.script_sync(company_id, Outcome(2000, takes=30))
+    simulator.script_sync(company_id, ScriptedSync(2000, duration=30))
     await interrupt(run("sync", company_id), after=8)
     output = capsys.readouterr().out
     [handle] = handles_in(output)
@@ -213,7 +213,7 @@ async def test_ctrl_c_with_a_journal_says_the_command_that_goes_on_and_it_does(
 ) -> None:
     company_ids = [simulator.add_linked_company() for _ in range(3)]
     for company_id, seconds in zip(company_ids, (2, 30, 30), strict=True):
-        simulator.script_sync(company_id, Outcome(2000, takes=seconds))
+        simulator.script_sync(company_id, ScriptedSync(2000, duration=seconds))
     journal = tmp_path / "the night.db"
     await interrupt(run("sync", *company_ids, "--journal", str(journal)), after=12)
     *_, before, command = capsys.readouterr().out.splitlines()
@@ -235,7 +235,7 @@ async def test_ctrl_c_says_that_standard_input_is_needed_again(
     tmp_path: Path,
 ) -> None:
     company_id = simulator.add_linked_company()
-    simulator.script_sync(company_id, Outcome.never_ends())
+    simulator.script_sync(company_id, ScriptedSync.never_ends())
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{company_id}\n"))
     await interrupt(run("sync", "--from", "-", "--journal", str(tmp_path / "night.db")), after=8)
     assert capsys.readouterr().out.endswith("night.db   # with the same standard input\n")
@@ -267,7 +267,7 @@ async def test_of_many_companies_the_failures_are_told_and_the_sums(
 ) -> None:
     company_ids = [simulator.add_linked_company() for _ in range(60)]
     for number, company_id in enumerate(company_ids):
-        simulator.script_sync(company_id, Outcome(2000 if number >= 10 else 5130, takes=30))
+        simulator.script_sync(company_id, ScriptedSync(2000 if number >= 10 else 5130, duration=30))
     journal = tmp_path / "night.db"
     assert await run("sync", *company_ids, "--journal", str(journal), "--order", "latency") == 1
     output = capsys.readouterr().out
@@ -304,7 +304,7 @@ async def test_the_demo_does_not_pass_over_a_sync_that_went_another_way(
 ) -> None:
     company_id = simulator.add_linked_company()
     for _ in range(syncs):
-        simulator.start_foreign_sync(company_id, 2000)
+        simulator.start_external_sync(company_id, 2000)
     state, stream = RunState([], time.monotonic), io.StringIO()
     state.add(Row(company_id, "Alder"))
     state.end(state.rows[0], Result.of_status(SyncStatus(sync_status_code=code)))

@@ -16,7 +16,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from codat_commerce_async import SyncHandle
-from codat_commerce_async.simulator import Outcome, Simulator, WebhookSender
+from codat_commerce_async.simulator import ScriptedSync, Simulator, WebhookSender
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 from codat_commerce_async.syncing.journal import read_journal
 
@@ -63,13 +63,13 @@ def test_a_script_without_a_company_says_how_to_call_it(
 @pytest.mark.parametrize(
     ("outcome", "exit_status", "last"),
     [
-        (Outcome(2000, takes=40), 0, "done: done, data was written"),
-        (Outcome(5130, takes=40), 1, "failed: the sync of company"),
-        (Outcome.never_ends(), 1, "still running: {"),
+        (ScriptedSync(2000, duration=40), 0, "done: done, data was written"),
+        (ScriptedSync(5130, duration=40), 1, "failed: the sync of company"),
+        (ScriptedSync.never_ends(), 1, "still running: {"),
     ],
 )
 async def test_one_sync_is_started_and_awaited(
-    simulator: Simulator, capsys: pytest.CaptureFixture[str], outcome: Outcome, exit_status: int, last: str
+    simulator: Simulator, capsys: pytest.CaptureFixture[str], outcome: ScriptedSync, exit_status: int, last: str
 ) -> None:
     company_id = simulator.add_linked_company()
     simulator.script_sync(company_id, outcome)
@@ -100,7 +100,7 @@ async def test_many_companies_go_on_from_their_journal(
 ) -> None:
     company_ids = [simulator.add_linked_company() for _ in range(3)]
     for company_id, seconds in zip(company_ids, (2, 60, 60), strict=True):
-        simulator.script_sync(company_id, Outcome(2000, takes=seconds))
+        simulator.script_sync(company_id, ScriptedSync(2000, duration=seconds))
     main, journal = load("many_companies").main, str(tmp_path / "night.db")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(20):
@@ -119,7 +119,7 @@ async def web(simulator: Simulator) -> AsyncIterator["TestClient[Any, Any]"]:
 
 async def test_the_application_starts_a_sync_and_reports_it(simulator: Simulator, web: "TestClient[Any, Any]") -> None:
     company_id = simulator.add_linked_company()
-    simulator.script_sync(company_id, Outcome(2000, takes=30))
+    simulator.script_sync(company_id, ScriptedSync(2000, duration=30))
     started = await web.post(f"/companies/{company_id}/syncs")
     assert started.status == 202
     assert SyncHandle.from_json(await started.text()).company_id == company_id
@@ -148,7 +148,7 @@ async def test_the_application_ends_in_order_and_leaves_the_handles(
     simulator: Simulator, web: "TestClient[Any, Any]", capsys: pytest.CaptureFixture[str]
 ) -> None:
     company_id = simulator.add_linked_company()
-    simulator.script_sync(company_id, Outcome.never_ends())
+    simulator.script_sync(company_id, ScriptedSync.never_ends())
     started = SyncHandle.from_json(await (await web.post(f"/companies/{company_id}/syncs")).text())
     await web.close()
     left = capsys.readouterr().out.removeprefix("not seen to its end: ")

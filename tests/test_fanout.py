@@ -24,7 +24,7 @@ from codat_commerce_async.errors import (
     SyncWaitTimeoutError,
 )
 from codat_commerce_async.policies import Quota
-from codat_commerce_async.simulator import Fault, FaultKind, Faults, Outcome
+from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, ScriptedSync
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
 from codat_commerce_async.syncing.fanout import Companies, SyncRun
 from codat_commerce_async.syncing.journal import Journal, read_journal
@@ -95,8 +95,8 @@ async def test_companies_come_from_any_iterable(kind: str) -> None:
 async def test_an_outcome_says_how_it_went() -> None:
     codat = Codat(3)
     good, bad, gone = codat.ids
-    codat.simulator.script_sync(good, Outcome(2000, takes=30.0))
-    codat.simulator.script_sync(bad, Outcome(5130, takes=10.0))
+    codat.simulator.script_sync(good, ScriptedSync(2000, duration=30.0))
+    codat.simulator.script_sync(bad, ScriptedSync(5130, duration=10.0))
     codat.simulator.delete_company(gone)
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         by_company = {outcome.company_id: outcome for outcome in await run.results()}
@@ -232,7 +232,7 @@ async def test_held_periods_are_not_read_without_end() -> None:
 async def test_an_outcome_comes_as_soon_as_it_is_known() -> None:
     codat = Codat(2)
     for company_id, seconds in zip(codat.ids, (5.0, 500.0), strict=True):
-        codat.simulator.script_sync(company_id, Outcome(2000, takes=seconds))
+        codat.simulator.script_sync(company_id, ScriptedSync(2000, duration=seconds))
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         assert (await anext(run)).company_id == codat.ids[0]
         assert asyncio.get_running_loop().time() < 10.0
@@ -333,7 +333,7 @@ async def test_closing_the_client_ends_the_run_at_once() -> None:
 
 async def test_closing_the_client_is_noticed_while_nothing_is_sent() -> None:
     codat = Codat(5, per_day=1000)
-    codat.simulator.leave_quota(0)
+    codat.simulator.set_remaining_quota(0)
     client = codat.client()
     async with client.sync.run_many(codat.ids) as run:
         await asyncio.sleep(100.0)
@@ -423,7 +423,7 @@ async def test_an_async_generator_is_closed_on_leaving() -> None:
 async def test_a_run_stops_when_it_is_told_to(stop_when: object, least: int, most: int) -> None:
     codat = Codat(120)
     for company_id in codat.ids[::3]:
-        codat.simulator.script_sync(company_id, Outcome(5000, takes=10.0))
+        codat.simulator.script_sync(company_id, ScriptedSync(5000, duration=10.0))
     async with codat.client() as client:
         run = client.sync.run_many(codat.ids, most_running=8, stop_when=stop_when)  # type: ignore[arg-type]
         async with run:
@@ -508,7 +508,7 @@ async def test_hints_at_any_moment_do_no_harm() -> None:
 async def test_a_sync_that_takes_too_long_is_an_outcome_at_its_time() -> None:
     codat = Codat(8)
     for company_id in codat.ids[2:]:
-        codat.simulator.script_sync(company_id, Outcome(2000, takes=50_000.0))
+        codat.simulator.script_sync(company_id, ScriptedSync(2000, duration=50_000.0))
     async with codat.client() as client, client.sync.run_many(codat.ids, timeout=1800.0) as run:
         outcomes = await run.results()
     late = [outcome for outcome in outcomes if not outcome.ok]
@@ -521,7 +521,7 @@ async def test_a_sync_that_takes_too_long_is_an_outcome_at_its_time() -> None:
 
 async def test_what_took_too_long_is_followed_again_and_not_started_again(tmp_path: Path) -> None:
     codat, journal = Codat(1), tmp_path / "journal"
-    codat.simulator.script_sync(codat.ids[0], Outcome(2000, takes=5000.0))
+    codat.simulator.script_sync(codat.ids[0], ScriptedSync(2000, duration=5000.0))
     async with codat.client() as client:
         async with client.sync.run_many(codat.ids, journal=journal, timeout=60.0) as run:
             assert isinstance((await run.results())[0].error, SyncWaitTimeoutError)
@@ -534,7 +534,7 @@ async def test_what_took_too_long_is_followed_again_and_not_started_again(tmp_pa
 
 async def test_a_sync_that_runs_for_hours_is_looked_at_rarely_and_never_forgotten() -> None:
     codat = Codat(200, durations=lambda chance: chance.uniform(5.0, 40.0))
-    codat.simulator.script_sync(codat.ids[0], Outcome(2000, takes=20_000.0))
+    codat.simulator.script_sync(codat.ids[0], ScriptedSync(2000, duration=20_000.0))
     async with codat.client() as client, client.sync.run_many(codat.ids, timeout=None) as run:
         outcomes = await run.results()
     assert outcomes[-1].company_id == codat.ids[0]
@@ -570,7 +570,7 @@ async def test_the_quota_of_the_day_may_be_spent_while_a_start_is_in_doubt(
     codat = Codat(1, per_day=1000, start=1_705_363_200.0 - 3600.0 * hours_to_midnight)
     codat.simulator.set_fault("request-sync", FaultKind.LOST_AFTER if happened else FaultKind.LOST_BEFORE)
     # What is lost on its way there does not count.
-    codat.simulator.leave_quota(int(happened))
+    codat.simulator.set_remaining_quota(int(happened))
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         await asyncio.sleep(300.0)
         assert (len(codat.started), len(run.running), len(run.unsettled)) == (int(happened), 0, 1)
@@ -581,7 +581,7 @@ async def test_the_quota_of_the_day_may_be_spent_while_a_start_is_in_doubt(
 
 async def test_looks_have_what_is_left_of_the_day_before_starts() -> None:
     codat = Codat(100, per_day=1000, durations=lambda chance: 6.0)
-    codat.simulator.leave_quota(200)
+    codat.simulator.set_remaining_quota(200)
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         outcomes: list[SyncOutcome] = []
         reading = asyncio.create_task(collect(run, outcomes))
@@ -597,7 +597,7 @@ async def test_a_key_that_is_refused_ends_the_run() -> None:
     codat = Codat(40)
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         outcomes = [await anext(run)]
-        codat.simulator.set_faults(Faults(rate=1.0, kinds=(Fault(FaultKind.ERROR_BEFORE, status=401),)))
+        codat.simulator.set_faults(FaultPlan(rate=1.0, kinds=(Fault(FaultKind.ERROR_BEFORE, status=401),)))
         with pytest.raises(AuthenticationError):
             await collect(run, outcomes)
     assert codat.unaccounted(run, outcomes) == set()
@@ -607,7 +607,7 @@ async def test_a_key_that_is_refused_ends_the_run() -> None:
 async def test_a_key_that_is_refused_while_a_start_is_in_doubt_leaves_it_unsettled() -> None:
     refused = Fault(FaultKind.ERROR_BEFORE, status=401)
     script = {"request-sync": [FaultKind.LOST_BEFORE]}
-    codat = Codat(1, faults=Faults(rate=1.0, kinds=(refused,), script=script))
+    codat = Codat(1, faults=FaultPlan(rate=1.0, kinds=(refused,), script=script))
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         with pytest.raises(AuthenticationError):
             await run.results()
@@ -622,7 +622,7 @@ async def test_a_start_in_doubt_is_an_outcome_with_its_key_and_settled_by_it(
     codat, journal = Codat(2), tmp_path / "journal"
     kind = FaultKind.LOST_AFTER if happened else FaultKind.LOST_BEFORE
     async with codat.client() as client:
-        codat.simulator.set_faults(Faults(rate=1.0, kinds=(kind,)))
+        codat.simulator.set_faults(FaultPlan(rate=1.0, kinds=(kind,)))
         async with client.sync.run_many(codat.ids, journal=journal) as run:
             outcomes = await run.results()
         for outcome in outcomes:
@@ -630,7 +630,7 @@ async def test_a_start_in_doubt_is_an_outcome_with_its_key_and_settled_by_it(
             assert outcome.handle is not None
             assert outcome.handle.idempotency_key == outcome.error.idempotency_key
         assert codat.started == (set(codat.ids) if happened else set())
-        codat.simulator.set_faults(Faults())
+        codat.simulator.set_faults(FaultPlan())
         async with client.sync.run_many(codat.ids, journal=journal) as run:
             outcomes = await run.results()
     assert all(outcome.ok for outcome in outcomes)
@@ -639,7 +639,7 @@ async def test_a_start_in_doubt_is_an_outcome_with_its_key_and_settled_by_it(
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_storm_starts_no_company_twice_and_accounts_for_all(seed: int, tmp_path: Path) -> None:
-    faults = Faults(rate=0.25, kinds=STORM, seed=seed)
+    faults = FaultPlan(rate=0.25, kinds=STORM, seed=seed)
     codat = Codat(60, seed=seed, faults=faults, visibility_delay=(0.0, 0.5, 3.0)[seed % 3])
     journal = tmp_path / "journal"
     async with codat.client() as client, client.sync.run_many(codat.ids, journal=journal) as run:
@@ -653,7 +653,7 @@ async def test_a_storm_starts_no_company_twice_and_accounts_for_all(seed: int, t
             assert outcome.error.idempotency_key
             assert outcome.handle is not None
     # The calm after it settles what was left open.
-    codat.simulator.set_faults(Faults())
+    codat.simulator.set_faults(FaultPlan())
     async with codat.client() as client, client.sync.run_many(codat.ids, journal=journal) as run:
         outcomes += await run.results()
     assert codat.started_twice == []
@@ -662,7 +662,7 @@ async def test_a_storm_starts_no_company_twice_and_accounts_for_all(seed: int, t
 
 async def test_starts_that_are_hard_to_settle_hold_no_look_up() -> None:
     codat = Codat(150, durations=lambda chance: 30.0)
-    faults = Faults(rate=1.0, kinds=(FaultKind.LOST_BEFORE,), operations=("request-sync",))
+    faults = FaultPlan(rate=1.0, kinds=(FaultKind.LOST_BEFORE,), operations=("request-sync",))
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         await asyncio.sleep(4.0)
         codat.simulator.set_faults(faults)
@@ -869,7 +869,7 @@ async def test_a_journal_that_cannot_be_opened_starts_nothing(tmp_path: Path) ->
 
 async def test_errors_are_codat_errors(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
-    codat = Codat(6, faults=Faults(rate=1.0, kinds=(Fault(FaultKind.ERROR_BEFORE, status=402),)))
+    codat = Codat(6, faults=FaultPlan(rate=1.0, kinds=(Fault(FaultKind.ERROR_BEFORE, status=402),)))
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         outcomes = await run.results()
     assert all(isinstance(outcome.error, CodatError) for outcome in outcomes)

@@ -12,7 +12,7 @@ from codat_commerce_async._transport import Reply, Request
 from codat_commerce_async.errors import AuthenticationError, CodatError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.policies import Timeouts
-from codat_commerce_async.simulator import Outcome
+from codat_commerce_async.simulator import ScriptedSync
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.syncing.fanout import SyncRun
 from codat_commerce_async.syncing.outcome import SyncOutcome
@@ -202,7 +202,7 @@ def test_what_cannot_be_iterated_over_is_refused_at_once(companies: object) -> N
 async def test_a_failed_sync_without_a_usable_id_is_a_failure_of_the_sync() -> None:
     codat = Codat(1)
     (company_id,) = codat.ids
-    codat.simulator.script_sync(company_id, Outcome(5130, takes=5.0))
+    codat.simulator.script_sync(company_id, ScriptedSync(5130, duration=5.0))
     async with client_of(codat, company_id, with_fields(syncId="..")) as client:
         with pytest.raises(errors.SyncFailedError):
             await client.sync.run(company_id)

@@ -10,7 +10,7 @@ from codat_commerce_async import CodatCommerce
 from codat_commerce_async.errors import NotFoundError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.simulator import Outcome, Simulator
+from codat_commerce_async.simulator import ScriptedSync, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.syncing.identity import Tracker, as_utc
 
@@ -24,21 +24,21 @@ class Codat:
         self.wall = MONDAY
         self.simulator = Simulator(now=lambda: self.wall, **options)  # type: ignore[arg-type]
         self.company_id = self.simulator.add_linked_company()
-        self.simulator.start_foreign_sync(self.company_id, Outcome(takes=5.0))
+        self.simulator.start_external_sync(self.company_id, ScriptedSync(duration=5.0))
         self.wall += 86_400.0
         self.client = CodatCommerce("key", transport=InMemoryTransport(self.simulator), wall_clock=lambda: self.wall)
 
     async def start(self) -> SyncHandle:
-        self.simulator.script_sync(self.company_id, Outcome(5130, takes=60.0))
+        self.simulator.script_sync(self.company_id, ScriptedSync(5130, duration=60.0))
         return await self.client.sync.start(self.company_id)
 
     def overtake(self, *, after: float = 10.0) -> str:
         self.wall += after
-        return self.simulator.start_foreign_sync(self.company_id, Outcome(2000, takes=1.0))
+        return self.simulator.start_external_sync(self.company_id, ScriptedSync(2000, duration=1.0))
 
     @property
     def ours(self) -> str:
-        (sync,) = [sync for sync in self.simulator.syncs(self.company_id) if sync.origin == "api"]
+        (sync,) = [sync for sync in self.simulator.syncs(self.company_id) if sync.source == "api"]
         return sync.sync_id
 
     def tracker(self, handle: SyncHandle) -> Tracker:

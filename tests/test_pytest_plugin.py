@@ -42,7 +42,7 @@ import os
 import pytest
 
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async.simulator import Outcome
+from codat_commerce_async.simulator import ScriptedSync
 
 pytestmark = pytest.mark.asyncio
 
@@ -52,7 +52,7 @@ async def test_each_test_has_a_codat_of_its_own(time, codat_simulator, codat):
     assert codat_simulator.company_ids() == ()
     assert codat_simulator.requests == ()
     shop = codat_simulator.add_linked_company("Alder Bakery", company_id="shop")
-    codat_simulator.script_sync(shop, Outcome(5130, message="No such tax rate."))
+    codat_simulator.script_sync(shop, ScriptedSync(5130, message="No such tax rate."))
     codat_simulator.set_fault("request-sync", "lost_after")
     status = await codat.sync.run(shop, raise_on_failure=False)
     assert (status.failed, codat_simulator.syncs_started(shop)) == (True, 1)
@@ -92,12 +92,12 @@ def pytest_asyncio_loop_factories(config, item):
 """
 
 MINUTES = """
-from codat_commerce_async.simulator import Outcome
+from codat_commerce_async.simulator import ScriptedSync
 
 async def test_minutes(codat_simulator, codat):
     began = codat_simulator.now()
     shop = codat_simulator.add_linked_company()
-    codat_simulator.script_sync(shop, Outcome(2000, takes=900))
+    codat_simulator.script_sync(shop, ScriptedSync(2000, duration=900))
     assert (await codat.sync.run(shop, timeout=None)).succeeded
     assert 900 <= codat_simulator.now() - began <= 1000
     assert began == 1_705_320_000
@@ -112,7 +112,7 @@ def test_on_a_loop_of_virtual_time_it_keeps_that_time(pytester: pytest.Pytester)
 VIRTUAL_SCOPES = """
 import pytest
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async.simulator import Outcome
+from codat_commerce_async.simulator import ScriptedSync
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -120,7 +120,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def test_minutes(codat_simulator, time):
     assert codat_simulator.now() == 1_705_320_000
     shop = codat_simulator.add_linked_company()
-    codat_simulator.script_sync(shop, Outcome(2000, takes=900))
+    codat_simulator.script_sync(shop, ScriptedSync(2000, duration=900))
     async with CodatCommerce.from_env(wall_clock=codat_simulator.now) as codat:
         assert (await codat.sync.run(shop, timeout=None)).succeeded
 """
@@ -134,7 +134,7 @@ def test_each_test_starts_at_noon_on_a_shared_loop_of_virtual_time(pytester: pyt
 SCOPES = """
 import pytest
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async.simulator import Outcome
+from codat_commerce_async.simulator import ScriptedSync
 
 pytestmark = pytest.mark.asyncio({scope})
 
@@ -362,7 +362,7 @@ from codat_commerce_async import CodatCommerce, QuotaExhaustedError
 async def test_no_quota_is_an_error_at_any_time_of_the_day(codat_simulator, codat):
     assert 0 <= codat_simulator.now() - 1_705_320_000 < 3600
     shop = codat_simulator.add_linked_company()
-    codat_simulator.leave_quota(0)
+    codat_simulator.set_remaining_quota(0)
     with pytest.raises(QuotaExhaustedError):
         await codat.sync.start(shop)
     async with CodatCommerce.from_env() as other:

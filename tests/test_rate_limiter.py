@@ -28,7 +28,7 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def busiest_minute(times: list[float]) -> int:
+def peak_per_minute(times: list[float]) -> int:
     """The most that any window of 60 seconds holds; the busiest windows begin at one of the times."""
     times, most, end = sorted(times), 0, 0
     for start, first in enumerate(times):
@@ -82,7 +82,7 @@ async def test_no_window_of_60_seconds_holds_more_than_the_quota(per_minute: int
             await limiter.acquire(None)
             times.append(now())
             limiter.release(None)
-    assert busiest_minute(times) == per_minute
+    assert peak_per_minute(times) == per_minute
 
 
 async def test_the_full_rate_is_used_while_there_is_work() -> None:
@@ -269,7 +269,7 @@ async def test_whoever_is_cancelled_at_whatever_step_the_counts_stay_exact(quota
         await asyncio.wait([cancelled])
         await line.all_through()
         assert set(names) - set(line.order) <= {victim}
-        assert busiest_minute(line.times) <= (quota.per_minute or 6)
+        assert peak_per_minute(line.times) <= (quota.per_minute or 6)
 
 
 class AnyUse(RuleBasedStateMachine):
@@ -396,7 +396,7 @@ class AnyUse(RuleBasedStateMachine):
     def bounds_hold(self) -> None:
         assert self.limiter.in_flight <= 4
         assert max(map(self.limiter.in_flight_of, "ab")) <= 2
-        assert busiest_minute(self.times) <= 6
+        assert peak_per_minute(self.times) <= 6
 
     def teardown(self) -> None:
         """Whoever still waits gets through in the end, or is told that the day is spent."""

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codat_commerce_async.simulator import ROUTES, Fault, FaultKind, Outcome, Request, Route
+from codat_commerce_async.simulator import ROUTES, Fault, FaultKind, Request, Route, ScriptedSync
 from tests.strategies import JSON, Answers
 from tests.support.openapi import Document, problems
 from tests.support.simulated import Side, authorization
@@ -75,7 +75,7 @@ class Stage(NamedTuple):
 def stage() -> Stage:
     side = Side()
     company_id = side.simulator.add_linked_company()
-    side.simulator.script_sync(company_id, Outcome(2000, takes=5), Outcome(5130, takes=5))
+    side.simulator.script_sync(company_id, ScriptedSync(2000, duration=5), ScriptedSync(5130, duration=5))
     for _ in range(2):
         side.request_sync(company_id)
         side.wait(60)
@@ -134,7 +134,7 @@ def outdated(stage: Stage) -> None:
 
 
 def no_room(stage: Stage) -> None:
-    stage.side.simulator.leave_quota(0)
+    stage.side.simulator.set_remaining_quota(0)
 
 
 def told(status: int) -> Callable[[Stage], None]:
@@ -217,7 +217,7 @@ def test_a_default_configuration_is_one_of_the_specification(commerce: str, acco
 def test_a_status_of_every_code_is_one_of_the_specification(code: int) -> None:
     side = Side()
     company_id = side.simulator.add_linked_company()
-    side.simulator.script_sync(company_id, Outcome(code, takes=1))
+    side.simulator.script_sync(company_id, ScriptedSync(code, duration=1))
     side.request_sync(company_id)
     side.wait(1)
     for schema, content in (("SyncStatus", side.status(company_id)), ("CompanySyncStatus", side.look(company_id))):
@@ -241,7 +241,7 @@ def test_every_event_is_one_of_the_specification() -> None:
         side.simulator.set_connection_status(company_id, connection_id, status)
     side.simulator.delete_connection(company_id, side.simulator.add_connection(company_id, "ugxp"))
     side.simulator.delete_connection(company_id, side.simulator.add_connection(company_id, "gbol", status="Unlinked"))
-    side.simulator.leave_quota(0)
+    side.simulator.set_remaining_quota(0)
     side.send("GET", "/companies")
     side.wait(86_400)
     side.send("GET", "/companies")

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from codat_commerce_async.simulator import TRANSIENT, Fault, FaultKind, Faults, Outcome
+from codat_commerce_async.simulator import TRANSIENT, Fault, FaultKind, FaultPlan, ScriptedSync
 from tests.support.simulated import Side
 
 
 def faulty(kind: FaultKind | Fault) -> Side:
-    return Side(faults=Faults(script={"list-companies": [kind]}))
+    return Side(faults=FaultPlan(script={"list-companies": [kind]}))
 
 
 def test_without_faults_nothing_goes_wrong() -> None:
@@ -30,7 +30,7 @@ def test_a_lost_answer_is_marked_and_holds_nothing(kind: FaultKind) -> None:
 
 
 def test_the_log_tells_what_codat_answered_although_nobody_heard() -> None:
-    side = Side(faults=Faults(script={"*": ["lost_before", "lost_after", None]}))
+    side = Side(faults=FaultPlan(script={"*": ["lost_before", "lost_after", None]}))
     for _ in range(3):
         side.send("GET", "/companies")
     assert [(seen.status, seen.fault) for seen in side.simulator.requests] == [
@@ -119,7 +119,7 @@ def values(content: Any, name: str) -> list[Any]:
 def mutated(kind: FaultKind) -> Any:
     side = Side()
     company_id = side.simulator.add_linked_company()
-    side.simulator.script_sync(company_id, Outcome(2000, takes=0))
+    side.simulator.script_sync(company_id, ScriptedSync(2000, duration=0))
     side.request_sync(company_id)
     side.simulator.set_fault("get-sync-status", kind)
     return side.status(company_id)
@@ -144,7 +144,7 @@ def test_numbers_arrive_as_text() -> None:
 
 def test_a_rate_hits_as_often_as_it_says_and_the_same_way_every_time() -> None:
     def play(seed: int) -> list[FaultKind | None]:
-        side = Side(faults=Faults(rate=0.2, seed=seed))
+        side = Side(faults=FaultPlan(rate=0.2, seed=seed))
         for _ in range(900):
             side.send("GET", "/companies")
         return [seen.fault for seen in side.simulator.requests]
@@ -156,7 +156,7 @@ def test_a_rate_hits_as_often_as_it_says_and_the_same_way_every_time() -> None:
 
 
 def test_a_kind_named_twice_comes_twice_as_often() -> None:
-    side = Side(faults=Faults(rate=1, kinds=["empty", "empty", Fault(FaultKind.LATE, seconds=1)]))
+    side = Side(faults=FaultPlan(rate=1, kinds=["empty", "empty", Fault(FaultKind.LATE, seconds=1)]))
     for _ in range(900):
         side.send("GET", "/companies")
     counts = Counter(seen.fault for seen in side.simulator.requests)
@@ -164,27 +164,27 @@ def test_a_kind_named_twice_comes_twice_as_often() -> None:
 
 
 def test_faults_can_be_kept_to_some_operations() -> None:
-    side = Side(faults=Faults(rate=1, kinds=[FaultKind.EMPTY], operations=["list-integrations"]))
+    side = Side(faults=FaultPlan(rate=1, kinds=[FaultKind.EMPTY], operations=["list-integrations"]))
     assert side.send("GET", "/companies").body
     assert not side.send("GET", "/config/integrations").body
 
 
 def test_a_script_is_used_up_in_order_and_goes_before_the_rate() -> None:
-    faults = Faults(rate=1, kinds=["empty"], script={"list-companies": ["bad_gateway", None, FaultKind.UNAVAILABLE]})
+    faults = FaultPlan(rate=1, kinds=["empty"], script={"list-companies": ["bad_gateway", None, FaultKind.UNAVAILABLE]})
     side = Side(faults=faults)
     responses = [side.send("GET", "/companies") for _ in range(4)]
     assert [(one.status, bool(one.body)) for one in responses] == [(502, True), (200, True), (503, True), (200, False)]
 
 
 def test_an_operations_own_script_goes_before_that_for_any() -> None:
-    side = Side(faults=Faults(script={"*": ["bad_gateway"], "list-companies": ["unavailable"]}))
+    side = Side(faults=FaultPlan(script={"*": ["bad_gateway"], "list-companies": ["unavailable"]}))
     assert [side.send("GET", "/companies").status for _ in range(3)] == [503, 502, 200]
 
 
 def test_faults_can_be_replaced_while_it_runs() -> None:
-    side = Side(faults=Faults(rate=1, kinds=["empty"]))
+    side = Side(faults=FaultPlan(rate=1, kinds=["empty"]))
     assert not side.send("GET", "/companies").body
-    side.simulator.set_faults(Faults())
+    side.simulator.set_faults(FaultPlan())
     assert json.loads(side.send("GET", "/companies").body)["totalResults"] == 0
 
 
@@ -193,8 +193,8 @@ def test_faults_can_be_replaced_while_it_runs() -> None:
     [{"rate": -0.1}, {"rate": 1.1}, {"rate": float("nan")}, {"rate": 0.5, "kinds": []}],
 )
 def test_faults_that_make_no_sense_are_refused(arguments: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="takes"):
-        Faults(**arguments)
+    with pytest.raises(ValueError, match="must"):
+        FaultPlan(**arguments)
 
 
 def test_a_fault_that_makes_no_sense_is_refused() -> None:
@@ -203,6 +203,6 @@ def test_a_fault_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(ValueError, match="seconds"):
         Fault(FaultKind.LATE, seconds=float("inf"))
     with pytest.raises(ValueError, match="lost"):
-        Side(faults=Faults(script={"*": ["lost"]}))
+        Side(faults=FaultPlan(script={"*": ["lost"]}))
     with pytest.raises(ValueError, match="list-company"):
         Side().simulator.set_fault("list-company", FaultKind.EMPTY)

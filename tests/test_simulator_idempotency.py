@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from codat_commerce_async.simulator import Fault, FaultKind, Outcome
+from codat_commerce_async.simulator import Fault, FaultKind, ScriptedSync
 from tests.support.simulated import Side
 
 KEY = "6f1c1a5e-3d5c-4b5e-9a39-0c9b7c6a1d11"
@@ -150,7 +150,7 @@ def test_a_429_is_forgotten_and_the_key_is_free() -> None:
 
 def test_a_repeat_while_the_first_is_in_progress_is_a_409_and_then_its_answer() -> None:
     side, company_id = linked()
-    side.simulator.script_sync(company_id, Outcome(2000, takes=600))
+    side.simulator.script_sync(company_id, ScriptedSync(2000, duration=600))
     side.simulator.set_fault("request-sync", Fault(FaultKind.LATE, seconds=120))
     late = side.send("POST", f"/companies/{company_id}/sync/commerce/latest", key=KEY)
     assert (late.status, late.delay, late.fault) == (200, 120, None)

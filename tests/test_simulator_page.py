@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from codat_commerce_async.simulator import Outcome, Simulator
+from codat_commerce_async.simulator import ScriptedSync, Simulator
 from tests.support.browser import Page, chromium, open_page, running
 from tests.support.simulated import Side, authorization
 
@@ -25,7 +25,7 @@ def test_the_state_counts_companies_and_syncs_by_how_they_went() -> None:
     side = Side()
     ids = [side.simulator.add_linked_company() for _ in range(5)]
     side.simulator.add_company()
-    outcomes: tuple[Outcome | int, ...] = (2000, 2040, 5130, Outcome.never_ends())
+    outcomes: tuple[ScriptedSync | int, ...] = (2000, 2040, 5130, ScriptedSync.never_ends())
     for company_id, outcome in zip(ids, outcomes, strict=False):
         side.simulator.script_sync(company_id, outcome)
         side.request_sync(company_id)
@@ -48,7 +48,7 @@ def test_the_state_counts_companies_and_syncs_by_how_they_went() -> None:
 def test_a_deleted_company_is_gone_from_the_state_with_what_it_ran() -> None:
     side = Side()
     company_id, other = (side.simulator.add_linked_company() for _ in range(2))
-    side.simulator.script_sync(company_id, 5130, Outcome.never_ends())
+    side.simulator.script_sync(company_id, 5130, ScriptedSync.never_ends())
     side.request_sync(company_id)
     side.wait(300)
     side.request_sync(company_id)
@@ -62,7 +62,7 @@ def test_a_deleted_company_is_gone_from_the_state_with_what_it_ran() -> None:
 def test_a_sync_beside_a_running_one_leaves_the_company_running() -> None:
     side = Side()
     company_id = side.simulator.add_linked_company()
-    side.simulator.script_sync(company_id, Outcome(2000, takes=500), Outcome.overlaps())
+    side.simulator.script_sync(company_id, ScriptedSync(2000, duration=500), ScriptedSync.overlaps())
     side.request_sync(company_id)
     side.request_sync(company_id)
     side.wait(10)
@@ -80,7 +80,7 @@ def test_the_state_stays_small_however_much_there_is() -> None:
     for _ in range(2):
         for number in range(400):
             company_id = side.simulator.add_linked_company(f"Company {number:04}")
-            side.simulator.start_foreign_sync(company_id, 5130 if number % 3 else Outcome.never_ends())
+            side.simulator.start_external_sync(company_id, 5130 if number % 3 else ScriptedSync.never_ends())
         for _ in range(150):
             side.send("GET", "/companies")
         side.wait(600)
@@ -123,7 +123,7 @@ async def test_the_page_needs_no_key_and_leaves_no_trace() -> None:
                 assert simulator.api_key not in await answer.text()
         assert served == [(200, f"text/{kind}") for kind in ("html", "css", "javascript")] + [(200, "application/json")]
         assert simulator.requests == ()
-        assert simulator.busiest_minute == 0
+        assert simulator.peak_per_minute == 0
 
 
 async def test_who_asks_for_no_page_gets_codats_answer() -> None:
@@ -143,9 +143,10 @@ async def test_who_asks_for_no_page_gets_codats_answer() -> None:
 
 
 def test_the_page_asks_for_nothing_from_elsewhere() -> None:
-    page = files("codat_commerce_async.simulator").joinpath("page")
-    texts = [file.read_text(encoding="utf-8") for file in page.iterdir()]
-    assert len(texts) == 3
+    page = files("codat_commerce_async.simulator").joinpath("_page")
+    texts = [
+        file.read_text(encoding="utf-8") for file in page.iterdir() if file.name.endswith((".html", ".css", ".js"))
+    ]
     addresses = {address for text in texts for address in re.findall(r"(?:https?:)?//[\w.]+[^\s'\")]*", text)}
     assert {address for address in addresses if "." in address} == {"http://www.w3.org/2000/svg"}
     assert not any("innerHTML" in text for text in texts)
@@ -196,7 +197,9 @@ async def test_the_page_shows_many_syncs_live_on_every_screen(browser: str) -> N
     async with Simulator(api_key="opens-everything", speed=0.01) as simulator, open_page(browser) as page:
         ids = [simulator.add_linked_company(f"Shop {number}") for number in range(200)]
         for number, company_id in enumerate(ids[:90]):
-            simulator.start_foreign_sync(company_id, Outcome(5130 if number < 10 else 2000, takes=60 * (number < 60)))
+            simulator.start_external_sync(
+                company_id, ScriptedSync(5130 if number < 10 else 2000, duration=60 * (number < 60))
+            )
         simulator.advance(30)
         await page.look_like(1280, 900)
         await page.go(f"{simulator.url}/")
@@ -219,7 +222,7 @@ async def test_the_page_shows_many_syncs_live_on_every_screen(browser: str) -> N
 async def test_the_page_is_used_by_keyboard(browser: str) -> None:
     async with Simulator(speed=0.01) as simulator, open_page(browser) as page:
         company_id = simulator.add_linked_company("Alder Bakery")
-        simulator.start_foreign_sync(company_id, Outcome(5130, takes=0, message="No such tax rate."))
+        simulator.start_external_sync(company_id, ScriptedSync(5130, duration=0, message="No such tax rate."))
         await page.go(f"{simulator.url}/")
         await page.until(LIVE)
         assert "No such tax rate." not in await page.text()
@@ -237,7 +240,7 @@ async def test_the_page_is_used_by_keyboard(browser: str) -> None:
 async def test_the_page_takes_what_it_is_told_for_text(browser: str) -> None:
     name = "<img src=x onerror=\"document.title='broken in'\">"
     async with Simulator() as simulator, open_page(browser) as page:
-        simulator.start_foreign_sync(simulator.add_linked_company(name), Outcome.never_ends())
+        simulator.start_external_sync(simulator.add_linked_company(name), ScriptedSync.never_ends())
         await page.go(f"{simulator.url}/")
         await page.until(LIVE)
         assert name in await page.text()

@@ -21,7 +21,7 @@ def test_any_sixty_seconds_hold_so_many_requests() -> None:
         side.wall = NOON + at
         seen.append(get(side))
     assert seen == [200, 200, 200, 429, 200, 429, 200, 200]
-    assert side.simulator.busiest_minute == 5  # from 40 to 80, refused ones included
+    assert side.simulator.peak_per_minute == 5  # from 40 to 80, refused ones included
 
 
 def test_a_429_says_how_long_to_wait_and_that_is_enough() -> None:
@@ -67,7 +67,7 @@ def test_a_spent_day_is_a_429_until_midnight_utc() -> None:
 
 def test_the_days_end_is_told_as_events() -> None:
     side = Side()
-    side.simulator.leave_quota(1)
+    side.simulator.set_remaining_quota(1)
     for _ in range(3):
         get(side)
     side.wait(HALF_A_DAY)
@@ -102,7 +102,7 @@ def test_without_a_daily_bound_nothing_is_said_of_it() -> None:
     response = side.send("GET", "/companies")
     assert not [name for name in response.headers if name.startswith("X-Rate-Limit")]
     with pytest.raises(ValueError, match="no daily quota"):
-        side.simulator.leave_quota(1)
+        side.simulator.set_remaining_quota(1)
 
 
 def test_a_refused_request_is_not_counted_against_the_day() -> None:

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from codat_commerce_async.simulator import Fault, FaultKind, Faults, Simulator
+from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, Simulator
 from tests.support.simulated import authorization
 
 KEY = "6f1c1a5e-3d5c-4b5e-9a39-0c9b7c6a1d11"
@@ -72,7 +72,7 @@ async def test_it_can_be_served_again_and_remembers(session: aiohttp.ClientSessi
 
 @pytest.mark.parametrize("kind", [FaultKind.LOST_BEFORE, FaultKind.LOST_AFTER])
 async def test_a_lost_connection_closes_without_an_answer(session: aiohttp.ClientSession, kind: FaultKind) -> None:
-    async with Simulator(faults=Faults(script={"create-company": [kind]})) as simulator:
+    async with Simulator(faults=FaultPlan(script={"create-company": [kind]})) as simulator:
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await session.post(f"{simulator.url}/companies", json={"name": "A"})
         assert len(simulator.company_ids()) == (kind is FaultKind.LOST_AFTER)
@@ -80,7 +80,7 @@ async def test_a_lost_connection_closes_without_an_answer(session: aiohttp.Clien
 
 @pytest.mark.parametrize("kind", [FaultKind.RESET_BEFORE, FaultKind.RESET_AFTER])
 async def test_a_reset_connection_is_reset(session: aiohttp.ClientSession, kind: FaultKind) -> None:
-    async with Simulator(faults=Faults(script={"create-company": [kind]})) as simulator:
+    async with Simulator(faults=FaultPlan(script={"create-company": [kind]})) as simulator:
         with pytest.raises(aiohttp.ClientOSError) as caught:
             await session.post(f"{simulator.url}/companies", json={"name": "A"})
         assert isinstance(caught.value, ConnectionResetError) or caught.value.errno == 104
@@ -89,7 +89,7 @@ async def test_a_reset_connection_is_reset(session: aiohttp.ClientSession, kind:
 
 async def test_a_cut_off_body_is_cut_off(session: aiohttp.ClientSession) -> None:
     async with (
-        Simulator(faults=Faults(script={"*": [FaultKind.CUT_OFF]})) as simulator,
+        Simulator(faults=FaultPlan(script={"*": [FaultKind.CUT_OFF]})) as simulator,
         session.get(f"{simulator.url}/companies") as answer,
     ):
         with pytest.raises(aiohttp.ClientPayloadError):
@@ -97,7 +97,7 @@ async def test_a_cut_off_body_is_cut_off(session: aiohttp.ClientSession) -> None
 
 
 async def test_an_endless_body_goes_on_until_the_client_hangs_up(session: aiohttp.ClientSession) -> None:
-    async with Simulator(faults=Faults(script={"*": [FaultKind.ENDLESS]})) as simulator:
+    async with Simulator(faults=FaultPlan(script={"*": [FaultKind.ENDLESS]})) as simulator:
         async with session.get(f"{simulator.url}/companies") as answer:
             for _ in range(64):
                 assert len(await answer.content.readexactly(65_536)) == 65_536
@@ -106,7 +106,7 @@ async def test_an_endless_body_goes_on_until_the_client_hangs_up(session: aiohtt
 
 
 async def test_a_late_answer_outlasts_a_timeout_while_the_work_is_done(session: aiohttp.ClientSession) -> None:
-    faults = Faults(script={"create-company": [Fault(FaultKind.LATE, seconds=60)]})
+    faults = FaultPlan(script={"create-company": [Fault(FaultKind.LATE, seconds=60)]})
     async with Simulator(faults=faults) as simulator:
         url, headers = f"{simulator.url}/companies", {"Idempotency-Key": KEY}
         with pytest.raises(TimeoutError):
@@ -127,7 +127,7 @@ async def get(session: aiohttp.ClientSession, url: str) -> bytes:
 @pytest.mark.virtual_time
 async def test_leaving_drops_what_is_still_under_way(session: aiohttp.ClientSession) -> None:
     before = asyncio.all_tasks()
-    faults = Faults(script={"*": [Fault(FaultKind.LATE, seconds=3600), FaultKind.ENDLESS]})
+    faults = FaultPlan(script={"*": [Fault(FaultKind.LATE, seconds=3600), FaultKind.ENDLESS]})
     async with Simulator(faults=faults) as simulator:
         late = asyncio.create_task(get(session, f"{simulator.url}/companies"))
         await asyncio.sleep(1)
@@ -142,7 +142,7 @@ async def test_leaving_drops_what_is_still_under_way(session: aiohttp.ClientSess
 
 async def test_answers_that_any_shell_can_show_arrive_as_they_are(session: aiohttp.ClientSession) -> None:
     kinds = [FaultKind.BAD_GATEWAY, FaultKind.GATEWAY_TIMEOUT_AFTER, FaultKind.REDIRECT, FaultKind.EMPTY]
-    async with Simulator(faults=Faults(script={"*": kinds})) as simulator:
+    async with Simulator(faults=FaultPlan(script={"*": kinds})) as simulator:
         seen = []
         for _ in kinds:
             async with session.get(f"{simulator.url}/companies", allow_redirects=False) as answer:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from codat_commerce_async.simulator import Outcome
+from codat_commerce_async.simulator import ScriptedSync
 from tests.support.simulated import NOON, Side
 
 DAY = 86_400.0
@@ -44,7 +44,7 @@ def test_another_companys_sync_is_a_404() -> None:
 
 def test_codes_go_from_1000_over_1010_after_ten_minutes_to_the_end() -> None:
     side, company_id = linked()
-    side.simulator.script_sync(company_id, Outcome(5130, takes=900))
+    side.simulator.script_sync(company_id, ScriptedSync(5130, duration=900))
     assert side.request_sync(company_id)["syncStatusCode"] == 1000
     seen = {}
     for at in (0, 599, 600, 899, 900, 901):
@@ -55,7 +55,7 @@ def test_codes_go_from_1000_over_1010_after_ten_minutes_to_the_end() -> None:
 
 def test_an_ended_sync_says_how_it_went() -> None:
     side, company_id = linked()
-    side.simulator.script_sync(company_id, Outcome(5130, takes=90, message="No such account."))
+    side.simulator.script_sync(company_id, ScriptedSync(5130, duration=90, message="No such account."))
     side.request_sync(company_id)
     assert (side.look(company_id)["errorMessage"], side.look(company_id)["dataPushed"]) == ("", False)
     side.wait(90)
@@ -78,7 +78,7 @@ def test_times_carry_seven_fractional_digits() -> None:
 
 def test_scripted_outcomes_are_used_up_in_order() -> None:
     side, company_id = linked()
-    side.simulator.script_sync(company_id, 4260, Outcome(4200, takes=5), Outcome.never_ends())
+    side.simulator.script_sync(company_id, 4260, ScriptedSync(4200, duration=5), ScriptedSync.never_ends())
     codes = []
     for _ in range(3):
         side.request_sync(company_id)
@@ -90,7 +90,7 @@ def test_scripted_outcomes_are_used_up_in_order() -> None:
 
 def test_a_sync_of_a_code_that_nobody_documented_ends_with_it() -> None:
     side, company_id = linked()
-    side.simulator.script_sync(company_id, Outcome(3999, takes=1))
+    side.simulator.script_sync(company_id, ScriptedSync(3999, duration=1))
     side.request_sync(company_id)
     side.wait(1)
     assert (side.look(company_id)["syncStatusCode"], side.look(company_id)["syncStatus"]) == (3999, "Unknown")
@@ -129,7 +129,7 @@ def test_a_disabled_configuration_ends_a_sync_with_4000() -> None:
 def test_a_sync_begins_where_the_last_successful_one_stopped() -> None:
     side, company_id = linked()
     side.simulator.set_configuration(company_id, {"schedule": {"startDate": "2023-01-01"}})
-    side.simulator.script_sync(company_id, Outcome(2000, takes=10), Outcome(5000, takes=10))
+    side.simulator.script_sync(company_id, ScriptedSync(2000, duration=10), ScriptedSync(5000, duration=10))
     periods = []
     for _ in range(3):
         periods.append(side.request_sync(company_id)["syncDateRangeUtc"])
@@ -226,7 +226,7 @@ def test_the_range_of_a_failed_sync_is_free_again() -> None:
 
 def test_a_second_sync_while_one_runs_is_duplication() -> None:
     side, company_id = linked()
-    side.simulator.script_sync(company_id, Outcome(2000, takes=60))
+    side.simulator.script_sync(company_id, ScriptedSync(2000, duration=60))
     side.request_sync(company_id)
     side.wait(1)
     side.request_sync(company_id)
@@ -236,19 +236,21 @@ def test_a_second_sync_while_one_runs_is_duplication() -> None:
 
 def test_a_foreign_sync_becomes_the_newest_and_is_not_counted_as_asked_for() -> None:
     side, company_id = linked()
-    side.simulator.script_sync(company_id, Outcome(2000, takes=60))
+    side.simulator.script_sync(company_id, ScriptedSync(2000, duration=60))
     summary = side.request_sync(company_id)
     side.wait(1)
-    foreign_id = side.simulator.start_foreign_sync(company_id, 5080)
+    foreign_id = side.simulator.start_external_sync(company_id, 5080)
     assert side.status(company_id)["syncId"] == foreign_id == side.look(company_id)["syncId"]
     assert side.status(company_id)["commerceSyncId"] != summary["commerceSyncId"]
     assert side.simulator.syncs_started(company_id) == 1
-    assert [sync.origin for sync in side.simulator.syncs(company_id)] == ["api", "foreign"]
+    assert [sync.source for sync in side.simulator.syncs(company_id)] == ["api", "external"]
 
 
 def test_the_last_successful_sync_is_the_newest_that_went_well() -> None:
     side, company_id = linked()
-    side.simulator.script_sync(company_id, Outcome(2000, takes=1), Outcome(2040, takes=1), Outcome(5000, takes=1))
+    side.simulator.script_sync(
+        company_id, ScriptedSync(2000, duration=1), ScriptedSync(2040, duration=1), ScriptedSync(5000, duration=1)
+    )
     path = f"/companies/{company_id}/sync/commerce/syncs/lastSuccessful/status"
     side.refusal("GET", path, status=404)
     for _ in range(3):
@@ -296,7 +298,7 @@ def test_during_the_visibility_delay_the_one_before_is_the_newest() -> None:
 
 def test_during_the_visibility_delay_the_last_success_is_the_one_before_too() -> None:
     side, company_id = linked(visibility_delay=3)
-    side.simulator.script_sync(company_id, Outcome(2000, takes=1), Outcome(2000, takes=1))
+    side.simulator.script_sync(company_id, ScriptedSync(2000, duration=1), ScriptedSync(2000, duration=1))
     for _ in range(2):
         side.request_sync(company_id)
         side.wait(2)
@@ -309,7 +311,7 @@ def test_during_the_visibility_delay_the_last_success_is_the_one_before_too() ->
 
 def test_connections_remember_when_they_were_synced() -> None:
     side, company_id = linked()
-    side.simulator.script_sync(company_id, Outcome(2000, takes=10))
+    side.simulator.script_sync(company_id, ScriptedSync(2000, duration=10))
     side.request_sync(company_id)
     side.wait(20)
     assert {one["lastSync"] for one in side.status(company_id)["dataConnections"]} == {"2023-11-15T12:00:10.0000000Z"}
@@ -318,7 +320,7 @@ def test_connections_remember_when_they_were_synced() -> None:
 
 def test_a_sync_that_takes_no_time_is_over_in_its_own_answer() -> None:
     side, company_id = linked()
-    side.simulator.script_sync(company_id, Outcome(2000, takes=0))
+    side.simulator.script_sync(company_id, ScriptedSync(2000, duration=0))
     assert side.request_sync(company_id)["syncStatusCode"] == 2000
 
 
@@ -360,7 +362,7 @@ def test_what_becomes_of_a_companys_sync_does_not_depend_on_other_companies() ->
 
 def test_speed_makes_simulated_time_run_faster() -> None:
     side, company_id = linked(speed=60)
-    side.simulator.script_sync(company_id, Outcome(2000, takes=600))
+    side.simulator.script_sync(company_id, ScriptedSync(2000, duration=600))
     side.request_sync(company_id)
     side.wait(9.9)
     assert side.look(company_id)["syncStatusCode"] == 1000
@@ -370,7 +372,7 @@ def test_speed_makes_simulated_time_run_faster() -> None:
 
 def test_advancing_moves_the_simulated_time_and_the_date_header() -> None:
     side, company_id = linked()
-    side.simulator.script_sync(company_id, Outcome(2000, takes=600))
+    side.simulator.script_sync(company_id, ScriptedSync(2000, duration=600))
     side.request_sync(company_id)
     assert side.simulator.next_due() == NOON + 600
     side.simulator.advance(600)
@@ -382,8 +384,8 @@ def test_advancing_moves_the_simulated_time_and_the_date_header() -> None:
 def test_running_syncs_can_be_brought_to_their_ends() -> None:
     side, company_id = linked()
     endless = side.simulator.add_linked_company()
-    side.simulator.script_sync(company_id, Outcome(2000, takes=7200.1))
-    side.simulator.script_sync(endless, Outcome.never_ends())
+    side.simulator.script_sync(company_id, ScriptedSync(2000, duration=7200.1))
+    side.simulator.script_sync(endless, ScriptedSync.never_ends())
     for each in (company_id, endless):
         side.request_sync(each)
     before = side.simulator.now()
@@ -401,7 +403,7 @@ def test_daily_syncs_run_at_their_hour_and_only_where_they_are_wanted() -> None:
     side.simulator.advance(3 * DAY)
     started = [(sync.started - NOON) / 3600 for sync in side.simulator.syncs(linked_id)]
     assert started == [14, 38, 62]
-    assert {sync.origin for sync in side.simulator.syncs(linked_id)} == {"schedule"}
+    assert {sync.source for sync in side.simulator.syncs(linked_id)} == {"schedule"}
     assert side.simulator.syncs(bare_id) == ()
     assert side.simulator.syncs_started(linked_id) == 0
 
@@ -444,7 +446,9 @@ def test_a_monthly_schedule_runs_on_the_first_of_the_month() -> None:
 
 def test_the_end_of_a_sync_leaves_events_that_are_hints() -> None:
     side, company_id = linked()
-    side.simulator.script_sync(company_id, Outcome(2000, takes=10), Outcome(5130, takes=10), Outcome(2040, takes=1))
+    side.simulator.script_sync(
+        company_id, ScriptedSync(2000, duration=10), ScriptedSync(5130, duration=10), ScriptedSync(2040, duration=1)
+    )
     side.simulator.take_events()
     for _ in range(3):
         side.request_sync(company_id)
@@ -463,13 +467,13 @@ def test_thousands_of_syncs_end_when_they_are_next_looked_at() -> None:
     side = Side(quota=None, log_size=1)
     ids = [side.simulator.add_linked_company() for _ in range(2000)]
     for company_id in ids:
-        side.simulator.start_foreign_sync(company_id, Outcome(2000, takes=60))
+        side.simulator.start_external_sync(company_id, ScriptedSync(2000, duration=60))
     side.wait(3600)
     assert side.simulator.next_due() is None
     assert all(side.simulator.syncs(company_id)[0].code(side.wall) == 2000 for company_id in ids)
 
 
-@pytest.mark.parametrize("takes", [-1.0, float("nan")])
-def test_a_duration_that_is_none_is_refused(takes: float) -> None:
-    with pytest.raises(ValueError, match="takes"):
-        Outcome(2000, takes=takes)
+@pytest.mark.parametrize("duration", [-1.0, float("nan")])
+def test_a_duration_that_is_none_is_refused(duration: float) -> None:
+    with pytest.raises(ValueError, match="duration must"):
+        ScriptedSync(2000, duration=duration)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codat_commerce_async.simulator import Fault, FaultKind, Faults, Outcome, Simulator
+from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, ScriptedSync, Simulator
 from codat_commerce_async.simulator.virtual_time import (
     VirtualDeadlockError,
     VirtualTimeLimitError,
@@ -154,13 +154,13 @@ def test_a_wall_clock_follows_the_loop_and_stands_still_outside() -> None:
 
 @pytest.mark.virtual_time
 async def test_client_and_server_live_through_an_hour_over_real_sockets() -> None:
-    faults = Faults(script={"get-latest-sync": [None, Fault(FaultKind.LATE, seconds=1800)]})
+    faults = FaultPlan(script={"get-latest-sync": [None, Fault(FaultKind.LATE, seconds=1800)]})
     async with (
         Simulator(now=loop_wall_clock(), faults=faults) as simulator,
         aiohttp.ClientSession(simulator.url, headers=authorization()) as session,
     ):
         company_id = simulator.add_linked_company()
-        simulator.script_sync(company_id, Outcome(2000, takes=1800))
+        simulator.script_sync(company_id, ScriptedSync(2000, duration=1800))
         await (await session.post(f"/companies/{company_id}/sync/commerce/latest")).read()
         codes = []
         for _ in range(3):
@@ -174,7 +174,7 @@ async def test_client_and_server_live_through_an_hour_over_real_sockets() -> Non
 
 @pytest.mark.virtual_time
 async def test_a_client_times_out_virtually() -> None:
-    faults = Faults(script={"*": [Fault(FaultKind.LATE, seconds=3600)]})
+    faults = FaultPlan(script={"*": [Fault(FaultKind.LATE, seconds=3600)]})
     async with (
         Simulator(now=loop_wall_clock(), faults=faults) as simulator,
         aiohttp.ClientSession(simulator.url, headers=authorization()) as session,
@@ -190,7 +190,7 @@ def test_the_same_run_happens_the_same_way_twice() -> None:
         happened: list[tuple[float, str]] = []
 
         async def one(company_id: str) -> None:
-            simulator.start_foreign_sync(company_id)
+            simulator.start_external_sync(company_id)
             (sync,) = simulator.syncs(company_id)
             await asyncio.sleep(sync.ends - simulator.now())
             assert sync.code(simulator.now() + 1e-6) >= 2000

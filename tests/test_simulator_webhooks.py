@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from codat_commerce_async.simulator import Simulator, WebhookFault, WebhookFaults, WebhookSender
+from codat_commerce_async.simulator import Simulator, WebhookFault, WebhookFaultPlan, WebhookSender
 from tests.support.simulated import Side
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of the tests").decode()
@@ -104,7 +104,7 @@ def companies(simulator: Simulator, *names: str) -> None:
 async def test_a_late_webhook_is_first_posted_when_it_is_due() -> None:
     side, receiver = Side(), Receiver()
     companies(side.simulator, "A", "B")
-    faults = WebhookFaults(script={"company.created": ["late", None]}, late_by=600)
+    faults = WebhookFaultPlan(script={"company.created": ["late", None]}, late_by=600)
     sender = WebhookSender(side.simulator, receiver.post, SECRET, faults=faults)
     assert (await sender.deliver(), receiver.names) == (1, ["B"])
     side.wait(599)
@@ -119,7 +119,7 @@ async def test_a_late_webhook_is_first_posted_when_it_is_due() -> None:
 async def test_a_webhook_comes_twice_under_one_id_although_it_was_taken() -> None:
     side, receiver = Side(), Receiver()
     companies(side.simulator, "A", "B")
-    faults = WebhookFaults(script={"*": [WebhookFault.TWICE]})
+    faults = WebhookFaultPlan(script={"*": [WebhookFault.TWICE]})
     sender = WebhookSender(side.simulator, receiver.post, SECRET, faults=faults)
     assert (await sender.deliver(), receiver.names) == (0, ["A", "B", "A"])
     assert receiver.ids[0] == receiver.ids[2] != receiver.ids[1]
@@ -131,7 +131,7 @@ async def test_a_webhook_comes_twice_under_one_id_although_it_was_taken() -> Non
 async def test_webhooks_out_of_order_come_behind_those_that_came_after() -> None:
     side, receiver = Side(), Receiver()
     companies(side.simulator, "A", "B", "C")
-    faults = WebhookFaults(script={"*": ["out_of_order", "out_of_order"]})
+    faults = WebhookFaultPlan(script={"*": ["out_of_order", "out_of_order"]})
     sender = WebhookSender(side.simulator, receiver.post, SECRET, faults=faults)
     assert (await sender.deliver(), receiver.names) == (0, ["C", "B", "A"])
 
@@ -139,7 +139,7 @@ async def test_webhooks_out_of_order_come_behind_those_that_came_after() -> None
 async def test_a_copy_that_is_not_taken_is_delivered_again_too() -> None:
     side, receiver = Side(), Receiver(204, 500)
     companies(side.simulator, "A")
-    faults = WebhookFaults(rate=1, kinds=["twice"])
+    faults = WebhookFaultPlan(rate=1, kinds=["twice"])
     sender = WebhookSender(side.simulator, receiver.post, SECRET, faults=faults)
     assert [await sender.deliver(), await sender.deliver(), len(receiver.messages)] == [1, 0, 3]
 
@@ -148,7 +148,7 @@ async def test_a_rate_befalls_the_types_it_is_for_the_same_way_every_time() -> N
     orders = []
     for _ in range(2):
         side, receiver = Side(), Receiver()
-        faults = WebhookFaults(rate=0.5, kinds=["out_of_order"], seed=3, event_types=["company.created"])
+        faults = WebhookFaultPlan(rate=0.5, kinds=["out_of_order"], seed=3, event_types=["company.created"])
         for number in range(40):
             company_id = side.simulator.add_company(f"{number:02}")
             side.simulator.add_connection(company_id, "gbol")
@@ -174,5 +174,5 @@ async def test_a_rate_befalls_the_types_it_is_for_the_same_way_every_time() -> N
     ],
 )
 def test_faults_of_webhooks_that_make_no_sense_are_refused(arguments: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"takes|is not a valid|tells of no"):
-        WebhookSender(Simulator(), Receiver().post, SECRET, faults=WebhookFaults(**arguments))
+    with pytest.raises(ValueError, match=r"must|is not a valid|there is no event type"):
+        WebhookSender(Simulator(), Receiver().post, SECRET, faults=WebhookFaultPlan(**arguments))

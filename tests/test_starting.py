@@ -22,7 +22,7 @@ from codat_commerce_async.errors import (
 )
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.policies import Quota, RetryPolicy
-from codat_commerce_async.simulator import Fault, FaultKind, Outcome, RequestQuota, Simulator
+from codat_commerce_async.simulator import Fault, FaultKind, RequestQuota, ScriptedSync, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
 from codat_commerce_async.syncing.request import SyncRequest
@@ -51,12 +51,12 @@ class Codat:
 
     def is_its_own(self, handle: SyncHandle) -> bool:
         """Whether the handle speaks of the only sync that was started through the API."""
-        (sync,) = [sync for sync in self.simulator.syncs(self.company_id) if sync.origin == "api"]
+        (sync,) = [sync for sync in self.simulator.syncs(self.company_id) if sync.source == "api"]
         return sync.sync_id == handle.sync_id if handle.adopted else sync.commerce_sync_id == handle.commerce_sync_id
 
     def is_foreign(self, handle: SyncHandle) -> bool:
         """Whether the handle says that it is of a sync that was found, and that one is another's."""
-        foreign = {sync.sync_id for sync in self.simulator.syncs(self.company_id) if sync.origin == "foreign"}
+        foreign = {sync.sync_id for sync in self.simulator.syncs(self.company_id) if sync.source == "external"}
         return handle.adopted and handle.sync_id in foreign
 
 
@@ -152,7 +152,7 @@ async def test_a_sync_of_another_is_not_taken_for_one_that_a_lost_request_may_ha
     async with codat(retry=RetryPolicy.none()) as world:
         world.simulator.set_fault(REQUEST, FaultKind.LOST_BEFORE)
         asyncio.get_running_loop().call_later(
-            0.5, lambda: world.simulator.start_foreign_sync(world.company_id, Outcome(takes=1.0))
+            0.5, lambda: world.simulator.start_external_sync(world.company_id, ScriptedSync(duration=1.0))
         )
         handle = await world.client.sync.start(world.company_id)
         assert world.is_its_own(handle)
@@ -162,7 +162,7 @@ async def test_a_sync_of_another_is_not_taken_for_one_that_a_lost_request_may_ha
 async def test_a_sync_of_another_beside_ours_leaves_it_unknown_which_is_ours() -> None:
     async with codat() as world:
         world.simulator.set_fault(REQUEST, FaultKind.ERROR_AFTER)
-        asyncio.get_running_loop().call_later(0.5, lambda: world.simulator.start_foreign_sync(world.company_id))
+        asyncio.get_running_loop().call_later(0.5, lambda: world.simulator.start_external_sync(world.company_id))
         with pytest.raises(OutcomeUnknownError) as raised:
             await world.client.sync.start(world.company_id)
         assert set(raised.value.candidates) == {sync.sync_id for sync in world.simulator.syncs(world.company_id)}
@@ -186,7 +186,7 @@ async def test_the_handle_of_an_unknown_start_finds_the_sync_later() -> None:
 async def test_a_day_that_is_spent_after_a_lost_answer_leaves_it_unknown() -> None:
     async with codat() as world:
         world.simulator.set_fault(REQUEST, FaultKind.LOST_AFTER)
-        world.simulator.leave_quota(1)
+        world.simulator.set_remaining_quota(1)
         with pytest.raises(OutcomeUnknownError) as raised:
             await world.client.sync.start(world.company_id)
         assert raised.value.idempotency_key == world.asked[0]
@@ -195,7 +195,7 @@ async def test_a_day_that_is_spent_after_a_lost_answer_leaves_it_unknown() -> No
 @pytest.mark.virtual_time
 async def test_a_day_that_is_spent_before_anything_was_done_says_so() -> None:
     async with codat() as world:
-        world.simulator.leave_quota(0)
+        world.simulator.set_remaining_quota(0)
         with pytest.raises(QuotaExhaustedError):
             await world.client.sync.start(world.company_id)
 
@@ -205,7 +205,7 @@ async def test_a_key_that_grows_old_while_the_day_is_spent_is_not_used_again() -
     async with codat(quota=Quota(wait_for_reset=True), visibility_delay=7200.0) as world:
         # Nothing is seen, and the key is forgotten after the night: only its age keeps it from being used again.
         world.simulator.set_fault(REQUEST, FaultKind.LOST_AFTER)
-        world.simulator.leave_quota(1)
+        world.simulator.set_remaining_quota(1)
         handle = await world.client.sync.start(world.company_id)
         assert asyncio.get_running_loop().time() > 15 * 3600.0
         assert world.is_its_own(handle)
@@ -242,7 +242,7 @@ async def test_a_key_that_is_known_to_be_too_old_is_not_sent_again() -> None:
     async with codat(latency=0.0) as world:
         now = loop_wall_clock()()
         await asyncio.sleep(7200.0)
-        found = world.simulator.start_foreign_sync(world.company_id)
+        found = world.simulator.start_external_sync(world.company_id)
         await asyncio.sleep(60.0)
         handle = await start(
             world.client.sync._api,
@@ -259,7 +259,7 @@ async def test_a_key_that_was_too_old_to_be_sent_is_named_all_the_same() -> None
         now, key = loop_wall_clock()(), str(uuid4())
         await asyncio.sleep(7200.0)
         for _ in range(2):
-            world.simulator.start_foreign_sync(world.company_id)
+            world.simulator.start_external_sync(world.company_id)
         request = SyncRequest(company_id=world.company_id)
         with pytest.raises(OutcomeUnknownError) as raised:
             await start(world.client.sync._api, request, {"idempotency_key": key}, first_asked=now)
@@ -412,7 +412,7 @@ def test_whatever_goes_wrong_nothing_is_started_twice_and_nothing_is_made_up(
             simulator, company_id, loop = world.simulator, world.company_id, asyncio.get_running_loop()
             await asyncio.sleep(60.0)
             if foreign is not None:
-                loop.call_later(60.0 + foreign, simulator.start_foreign_sync, company_id, Outcome(takes=5.0))
+                loop.call_later(60.0 + foreign, simulator.start_external_sync, company_id, ScriptedSync(duration=5.0))
             await asyncio.sleep(60.0)
             simulator.set_fault(REQUEST, *requests)
             simulator.set_fault(LIST, *looks)

@@ -29,7 +29,7 @@ from codat_commerce_async.errors import (
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import Outcome as Meaning
 from codat_commerce_async.policies import PollPolicy, Quota, RetryPolicy
-from codat_commerce_async.simulator import Faults, Outcome, Simulator
+from codat_commerce_async.simulator import FaultPlan, ScriptedSync, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 from tests.support.scripted import ScriptedTransport, Step, client_of, failing, reply
@@ -74,15 +74,15 @@ class Codat:
         )
         self.sync = self.client.sync
 
-    async def start(self, code: int = 2000, takes: float | None = 30.0) -> SyncHandle:
+    async def start(self, code: int = 2000, duration: float | None = 30.0) -> SyncHandle:
         self.simulator.script_sync(
-            self.company_id, Outcome.never_ends() if takes is None else Outcome(code, takes=takes)
+            self.company_id, ScriptedSync.never_ends() if duration is None else ScriptedSync(code, duration=duration)
         )
         return await self.sync.start(self.company_id)
 
     @property
     def sync_id(self) -> str:
-        (sync,) = [sync for sync in self.simulator.syncs(self.company_id) if sync.origin == "api"]
+        (sync,) = [sync for sync in self.simulator.syncs(self.company_id) if sync.source == "api"]
         return sync.sync_id
 
     @property
@@ -171,7 +171,7 @@ async def test_many_old_syncs_are_looked_at_soon_but_not_in_step() -> None:
 
 async def test_the_last_look_comes_at_the_deadline_and_may_still_find_the_end() -> None:
     codat = Codat()
-    handle = await codat.start(takes=19.0)
+    handle = await codat.start(duration=19.0)
     assert (await codat.sync.wait(handle, timeout=20.0)).succeeded
     assert now() == pytest.approx(20.2, abs=0.1)
 
@@ -287,8 +287,8 @@ async def test_a_sync_that_is_out_of_sight_for_a_moment_is_waited_for() -> None:
 
 async def test_a_spent_day_ends_a_wait_that_would_not_see_the_next_one() -> None:
     codat = Codat()
-    handle = await codat.start(takes=60.0)
-    codat.simulator.leave_quota(0)
+    handle = await codat.start(duration=60.0)
+    codat.simulator.set_remaining_quota(0)
     with pytest.raises(QuotaExhaustedError) as raised:
         await codat.sync.wait(handle)
     assert raised.value.reset_at == datetime(2024, 1, 16, tzinfo=UTC)
@@ -297,8 +297,8 @@ async def test_a_spent_day_ends_a_wait_that_would_not_see_the_next_one() -> None
 
 async def test_a_spent_day_is_slept_through_by_a_wait_that_has_the_time() -> None:
     codat = Codat()
-    handle = await codat.start(takes=60.0)
-    codat.simulator.leave_quota(0)
+    handle = await codat.start(duration=60.0)
+    codat.simulator.set_remaining_quota(0)
     assert (await codat.sync.wait(handle, timeout=None)).succeeded
     assert now() == pytest.approx(16 * 3600.0, abs=60.0)
     # Nothing was asked for in vain meanwhile.
@@ -337,7 +337,7 @@ async def test_a_failed_sync_is_the_last_change_of_a_watch_and_no_error() -> Non
 
 async def test_a_sync_of_more_than_ten_minutes_is_waited_for() -> None:
     codat = Codat()
-    handle = await codat.start(takes=1500.0)
+    handle = await codat.start(duration=1500.0)
     changes = [one.outcome async for one in codat.sync.watch(handle)]
     assert changes == [Meaning.IN_PROGRESS, Meaning.IN_PROGRESS_SLOW, Meaning.SUCCEEDED]
 
@@ -372,7 +372,7 @@ async def test_an_unknown_code_counts_as_running_and_is_warned_of_once(
 
 async def test_a_wait_that_runs_out_says_what_it_has_learned() -> None:
     codat = Codat()
-    handle = await codat.start(takes=None)
+    handle = await codat.start(duration=None)
     with pytest.raises(SyncWaitTimeoutError) as raised:
         await codat.sync.wait(handle, timeout=700.0)
     error = raised.value
@@ -386,7 +386,7 @@ async def test_a_wait_that_runs_out_says_what_it_has_learned() -> None:
 
 async def test_a_wait_that_ran_out_can_be_gone_on_with() -> None:
     codat = Codat()
-    handle = await codat.start(takes=100.0)
+    handle = await codat.start(duration=100.0)
     with pytest.raises(SyncWaitTimeoutError) as raised:
         await codat.sync.wait(handle, timeout=10.0)
     assert (await codat.sync.wait(raised.value.handle)).succeeded
@@ -394,17 +394,17 @@ async def test_a_wait_that_ran_out_can_be_gone_on_with() -> None:
 
 async def test_a_sync_can_be_waited_for_by_the_text_of_its_handle_or_by_its_id() -> None:
     codat = Codat()
-    handle = await codat.start(takes=10.0)
+    handle = await codat.start(duration=10.0)
     assert (await codat.sync.wait(SyncHandle.from_json(handle.to_json()))).sync_id == codat.sync_id
     assert (await codat.sync.wait(codat.company_id, codat.sync_id)).sync_id == codat.sync_id
 
 
 async def test_a_wait_does_not_lose_a_sync_that_is_overtaken_between_two_looks() -> None:
     codat = Codat()
-    handle = await codat.start(5130, takes=60.0)
+    handle = await codat.start(5130, duration=60.0)
     waiting = asyncio.create_task(codat.sync.wait(handle, raise_on_failure=False))
     await asyncio.sleep(5.0)
-    codat.simulator.start_foreign_sync(codat.company_id, Outcome(2000, takes=1.0))
+    codat.simulator.start_external_sync(codat.company_id, ScriptedSync(2000, duration=1.0))
     assert (await waiting).sync_status_code == 5130
 
 
@@ -412,7 +412,7 @@ async def test_several_that_it_can_be_end_the_wait_with_their_names() -> None:
     codat = Codat()
     handle = await codat.start()
     blind = SyncHandle(company_id=codat.company_id, requested_at=handle.requested_at)
-    other = codat.simulator.start_foreign_sync(codat.company_id)
+    other = codat.simulator.start_external_sync(codat.company_id)
     with pytest.raises(OutcomeUnknownError) as raised:
         await codat.sync.wait(blind)
     assert set(raised.value.candidates) == {codat.sync_id, other}
@@ -420,7 +420,7 @@ async def test_several_that_it_can_be_end_the_wait_with_their_names() -> None:
 
 async def test_a_hint_makes_it_look_at_once() -> None:
     codat = Codat(poll=RARELY)
-    handle = await codat.start(takes=30.0)
+    handle = await codat.start(duration=30.0)
     asyncio.get_running_loop().call_later(40.0, codat.sync.hint, codat.company_id)
     assert (await codat.sync.wait(handle)).succeeded
     assert now() == pytest.approx(40.2, abs=0.1)
@@ -508,7 +508,7 @@ async def test_a_notification_for_which_nobody_waits_any_more_is_for_nobody() ->
 @pytest.mark.parametrize("after", [0.5, 1.05, 2.0, 100.0])
 async def test_cancelling_ends_a_wait_at_once_and_gives_everything_back(after: float) -> None:
     codat = Codat()
-    handle = await codat.start(takes=None)
+    handle = await codat.start(duration=None)
     began = now()
     waiting = asyncio.create_task(codat.sync.wait(handle))
     await asyncio.sleep(after)
@@ -522,7 +522,7 @@ async def test_cancelling_ends_a_wait_at_once_and_gives_everything_back(after: f
 @pytest.mark.parametrize("after", [0.5, 1.05, 2.0, 100.0])
 async def test_closing_the_client_wakes_a_wait(after: float) -> None:
     codat = Codat()
-    handle = await codat.start(takes=None)
+    handle = await codat.start(duration=None)
     began = now()
     waiting = asyncio.create_task(codat.sync.wait(handle))
     await asyncio.sleep(after)
@@ -535,7 +535,7 @@ async def test_closing_the_client_wakes_a_wait(after: float) -> None:
 
 async def test_a_watch_that_is_left_gives_everything_back_when_it_is_closed() -> None:
     codat = Codat()
-    handle = await codat.start(takes=None)
+    handle = await codat.start(duration=None)
     async with aclosing(codat.sync.watch(handle)) as changes:
         async for _ in changes:
             break
@@ -558,15 +558,15 @@ async def nothing_is_held(codat: Codat) -> None:
 
 async def test_a_running_wait_keeps_new_work_from_taking_its_last_requests() -> None:
     codat = Codat()
-    handle = await codat.start(takes=600.0)
+    handle = await codat.start(duration=600.0)
     poll = PollPolicy(interval=500.0, factor=1.0, max_interval=500.0, jitter=0.0)
     waiting = asyncio.create_task(codat.sync.wait(handle, poll=poll))
     await asyncio.sleep(5.0)
-    codat.simulator.leave_quota(3)
+    codat.simulator.set_remaining_quota(3)
     await codat.sync.get_latest_sync(codat.company_id)
     # Two are left, and two more looks to come.
     another = codat.simulator.add_linked_company()
-    codat.simulator.leave_quota(2)
+    codat.simulator.set_remaining_quota(2)
     starting = asyncio.create_task(codat.sync.start(another))
     assert (await waiting).succeeded
     with pytest.raises(QuotaExhaustedError):
@@ -591,8 +591,8 @@ async def test_a_look_takes_the_options_of_a_wait() -> None:
 
 
 async def test_a_bad_day_at_codat_is_seen_through() -> None:
-    codat = Codat(faults=Faults(rate=0.6, seed=3, operations=["get-sync-status", "get-sync-by-id"]))
-    handle = await codat.start(takes=300.0)
+    codat = Codat(faults=FaultPlan(rate=0.6, seed=3, operations=["get-sync-status", "get-sync-by-id"]))
+    handle = await codat.start(duration=300.0)
     assert (await codat.sync.wait(handle)).succeeded
     assert now() < 400.0
 

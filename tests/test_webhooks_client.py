@@ -9,7 +9,7 @@ import pytest
 from codat_commerce_async import CodatCommerce, PollPolicy, QuotaExhaustedError, RateLimit
 from codat_commerce_async.hooks import Hooks, Paused
 from codat_commerce_async.models.webhook_events import WebhookEvent
-from codat_commerce_async.simulator import Outcome, RequestQuota, Simulator
+from codat_commerce_async.simulator import RequestQuota, ScriptedSync, Simulator
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 from codat_commerce_async.webhooks import Webhooks, parse_event
 from tests.support.deliveries import body_of, payload_of
@@ -82,7 +82,7 @@ async def test_an_event_about_a_company_makes_its_wait_look_at_once(
     simulator: Simulator, codat: CodatCommerce, hooks: Webhooks, event_type: str
 ) -> None:
     company_id = simulator.add_linked_company()
-    simulator.script_sync(company_id, Outcome(takes=90))
+    simulator.script_sync(company_id, ScriptedSync(duration=90))
     clock = asyncio.get_running_loop()
     began = clock.time()
     wait = asyncio.create_task(codat.sync.run(company_id))
@@ -95,7 +95,7 @@ async def test_an_event_about_a_company_makes_its_wait_look_at_once(
 
 async def test_a_hint_is_no_verdict(simulator: Simulator, codat: CodatCommerce, hooks: Webhooks) -> None:
     company_id = simulator.add_linked_company()
-    simulator.script_sync(company_id, Outcome(takes=90))
+    simulator.script_sync(company_id, ScriptedSync(duration=90))
     wait = asyncio.create_task(codat.sync.run(company_id))
     await asyncio.sleep(10)
     before = looks(simulator)
@@ -110,7 +110,7 @@ async def test_an_event_about_another_company_disturbs_nobody(
     simulator: Simulator, codat: CodatCommerce, hooks: Webhooks
 ) -> None:
     company_id = simulator.add_linked_company()
-    simulator.script_sync(company_id, Outcome(takes=90))
+    simulator.script_sync(company_id, ScriptedSync(duration=90))
     wait = asyncio.create_task(codat.sync.run(company_id))
     await asyncio.sleep(100)
     before = looks(simulator)
@@ -124,7 +124,7 @@ async def test_a_client_learns_before_a_slow_handler_is_done(
     simulator: Simulator, codat: CodatCommerce, hooks: Webhooks
 ) -> None:
     company_id = simulator.add_linked_company()
-    simulator.script_sync(company_id, Outcome(takes=90))
+    simulator.script_sync(company_id, ScriptedSync(duration=90))
     never = asyncio.Event()
 
     @hooks.on(WebhookEvent)

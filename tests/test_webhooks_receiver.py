@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from codat_commerce_async import CodatCommerce, PollPolicy
 from codat_commerce_async.models.webhook_events import ConnectionEvent, UnknownEvent, WebhookEvent
-from codat_commerce_async.simulator import Outcome, RequestQuota, Simulator, WebhookSender
+from codat_commerce_async.simulator import RequestQuota, ScriptedSync, Simulator, WebhookSender
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 from codat_commerce_async.webhooks import WebhookReceiver, Webhooks, WebhookVerifier
 from tests.support.deliveries import NOW, OTHER_SECRET, SECRET, Delivery, body_of
@@ -352,7 +352,7 @@ async def test_the_receiver_does_not_show_the_secret() -> None:
 
 async def test_codats_own_webhooks_end_a_patient_wait_early(serve: Serve, hooks: Webhooks) -> None:
     clock, client = loop_wall_clock(), await serve()
-    patient = PollPolicy(initial_delay=600, interval=600, max_interval=600, jitter=0)
+    patient = PollPolicy(initial_delay=600, interval=5, factor=120, max_interval=600, jitter=0)
 
     async def pass_on(headers: "dict[str, str]", body: bytes) -> int:
         async with client.post(PATH, data=body, headers=headers) as answer:
@@ -364,7 +364,7 @@ async def test_codats_own_webhooks_end_a_patient_wait_early(serve: Serve, hooks:
     ):
         hooks.attach(codat)
         company_id = simulator.add_linked_company()
-        simulator.script_sync(company_id, Outcome(takes=90))
+        simulator.script_sync(company_id, ScriptedSync(duration=90))
         sender = WebhookSender(simulator, pass_on, SECRET, OTHER_SECRET)  # type: ignore[arg-type]
         wait = asyncio.create_task(codat.sync.run(company_id))
         while not wait.done():

@@ -15,7 +15,7 @@ from codat_commerce_async.cli._view import Output, run_with_view, view_for
 from codat_commerce_async.cli.sync import follow
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.models.enums import ConnectionStatus
-from codat_commerce_async.simulator import FaultKind, Outcome, Simulator
+from codat_commerce_async.simulator import FaultKind, ScriptedSync, Simulator
 from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop, loop_wall_clock
 
 __all__ = ["LOOP", "compare", "demo"]
@@ -100,7 +100,7 @@ async def _connect(codat: CodatCommerce, company_id: str) -> None:
 
 async def _make_it_hard(codat: CodatCommerce, simulator: Simulator, unlucky: list[str]) -> None:
     unwritten, unlinked = unlucky
-    simulator.script_sync(unwritten, Outcome(_WRITE_ERROR))
+    simulator.script_sync(unwritten, ScriptedSync(_WRITE_ERROR))
     [ledger] = [one async for one in codat.connections.list(unlinked) if one.integration_key == _LEDGER]
     await codat.connections.update_connection(unlinked, ledger.id, status=ConnectionStatus.UNLINKED)
     simulator.set_fault("request-sync", *_FAULTS)

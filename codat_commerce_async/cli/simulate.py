@@ -8,7 +8,7 @@ from pathlib import Path
 from codat_commerce_async.cli._args import PROGRAM, SimulateOptions
 from codat_commerce_async.cli._exit import EXIT_OK
 from codat_commerce_async.cli._text import format_count
-from codat_commerce_async.simulator import Faults, Simulator
+from codat_commerce_async.simulator import FaultPlan, Simulator
 
 __all__ = ["companies_to_type", "simulate"]
 
@@ -17,7 +17,7 @@ _FEW = 10
 
 async def simulate(options: SimulateOptions) -> int:
     """Serve the simulator; ctrl-C is how it is meant to end, and so no failure."""
-    faults = Faults(rate=options.faults, seed=options.seed)
+    faults = FaultPlan(rate=options.faults, seed=options.seed)
     async with Simulator(seed=options.seed, speed=options.speed, port=options.port, faults=faults) as simulator:
         company_ids = [simulator.add_linked_company() for _ in range(options.companies)]
         if options.list_to is not None:

@@ -2,19 +2,20 @@
 
     async with Simulator(seed=7) as simulator:
         company_id = simulator.add_linked_company()
-        simulator.script_sync(company_id, Outcome(5130, takes=90))
+        simulator.script_sync(company_id, ScriptedSync(5130, duration=90))
         async with CodatCommerce(simulator.api_key, base_url=simulator.url) as codat: ...
 
 It shares no code with the client, so that neither can hide the other's mistakes.
 """
 
-from codat_commerce_async.simulator._exchange import Request, Response, SeenRequest
-from codat_commerce_async.simulator._faults import TRANSIENT, Fault, FaultKind, Faults
-from codat_commerce_async.simulator._quota import RequestQuota, ResetFormat
-from codat_commerce_async.simulator._records import Outcome, Sync
-from codat_commerce_async.simulator._routes import ROUTES, Route
+from codat_commerce_async.simulator._api.fault_kinds import FaultKind
+from codat_commerce_async.simulator._api.faults import TRANSIENT, Fault, FaultPlan
+from codat_commerce_async.simulator._api.http import RecordedRequest, Request, Response
+from codat_commerce_async.simulator._api.routes import ROUTES, Route
 from codat_commerce_async.simulator._simulator import Simulator
-from codat_commerce_async.simulator._webhook_faults import WebhookFault, WebhookFaults
+from codat_commerce_async.simulator._state.quota import RequestQuota, ResetFormat
+from codat_commerce_async.simulator._state.records import ScriptedSync, Sync
+from codat_commerce_async.simulator._webhook_faults import WebhookFault, WebhookFaultPlan
 from codat_commerce_async.simulator._webhooks import WebhookSender
 
 __all__ = [
@@ -22,17 +23,17 @@ __all__ = [
     "TRANSIENT",
     "Fault",
     "FaultKind",
-    "Faults",
-    "Outcome",
+    "FaultPlan",
+    "RecordedRequest",
     "Request",
     "RequestQuota",
     "ResetFormat",
     "Response",
     "Route",
-    "SeenRequest",
+    "ScriptedSync",
     "Simulator",
     "Sync",
     "WebhookFault",
-    "WebhookFaults",
+    "WebhookFaultPlan",
     "WebhookSender",
 ]

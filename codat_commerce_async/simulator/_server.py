@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from codat_commerce_async.simulator._exchange import Request, Response
-from codat_commerce_async.simulator._faults import FaultKind
+from codat_commerce_async.simulator._api.faults import FAULTS, Break
+from codat_commerce_async.simulator._api.http import Request, Response
 
 __all__ = ["Server"]
 
@@ -19,8 +19,6 @@ _LOOPBACK = "127.0.0.1"
 _AT_ONCE = 0.001  # to aiohttp, 0 means to wait for ever
 _MISDIRECTED = 421
 _NO_LINGER = struct.pack("ii", 1, 0)
-_RESETS = frozenset({FaultKind.RESET_BEFORE, FaultKind.RESET_AFTER})
-_LOSSES = frozenset({FaultKind.LOST_BEFORE, FaultKind.LOST_AFTER})
 
 
 class Server:
@@ -68,14 +66,9 @@ class Server:
         response = self._handle(await _read(request))
         if response.delay:
             await asyncio.sleep(response.delay)
-        if response.fault in _RESETS:
-            return _reset(request)
-        if response.fault in _LOSSES:
-            return _close(request)
-        if response.fault is FaultKind.CUT_OFF:
-            return await _cut_off(request, response)
-        if response.fault is FaultKind.ENDLESS:
-            return await _endless(request, response)
+        act_out = None if response.fault is None else _ACTS.get(FAULTS[response.fault].connection)
+        if act_out is not None:
+            return await act_out(request, response)
         return web.Response(status=response.status, headers=response.headers, body=response.body)
 
 
@@ -93,13 +86,13 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _close(request: web.BaseRequest) -> web.StreamResponse:
+async def _close(request: web.BaseRequest, _response: Response) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.close()
     return web.Response()
 
 
-def _reset(request: web.BaseRequest) -> web.StreamResponse:
+async def _reset(request: web.BaseRequest, _response: Response) -> web.StreamResponse:
     if request.transport is not None:
         connection = request.transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
@@ -111,7 +104,7 @@ async def _cut_off(request: web.BaseRequest, response: Response) -> web.StreamRe
     stream = web.StreamResponse(status=response.status, headers=response.headers)
     await stream.prepare(request)
     await stream.write(response.body)
-    return _close(request)
+    return await _close(request, response)
 
 
 async def _endless(request: web.BaseRequest, response: Response) -> web.StreamResponse:
@@ -124,3 +117,11 @@ async def _endless(request: web.BaseRequest, response: Response) -> web.StreamRe
             await stream.write(response.body)
             await asyncio.sleep(0)
     return stream
+
+
+_ACTS: Mapping[Break | None, Callable[[web.BaseRequest, Response], Awaitable[web.StreamResponse]]] = {
+    Break.CLOSE: _close,
+    Break.RESET: _reset,
+    Break.CUT_OFF: _cut_off,
+    Break.ENDLESS: _endless,
+}

@@ -12,21 +12,22 @@ from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from codat_commerce_async.simulator._catalog import PLATFORMS
-from codat_commerce_async.simulator._clock import Clock
-from codat_commerce_async.simulator._configuration_rules import flaws
-from codat_commerce_async.simulator._exchange import Request, Response, SeenRequest
-from codat_commerce_async.simulator._faults import Faults, FaultSource, Planned
-from codat_commerce_async.simulator._page import browsed
-from codat_commerce_async.simulator._present import present_company
-from codat_commerce_async.simulator._quota import QuotaLedger, RequestQuota
-from codat_commerce_async.simulator._records import STATUSES, Company, Outcome, Sync
+from codat_commerce_async.simulator._api.api import Api
+from codat_commerce_async.simulator._api.faults import FaultPlan, FaultStep, to_steps
+from codat_commerce_async.simulator._api.http import RecordedRequest, Request, Response
+from codat_commerce_async.simulator._api.routes import OPERATIONS
+from codat_commerce_async.simulator._page.overview import serialize_state
+from codat_commerce_async.simulator._page.page import browsed
 from codat_commerce_async.simulator._server import Server
-from codat_commerce_async.simulator._service import Service
-from codat_commerce_async.simulator._state import present_state
-from codat_commerce_async.simulator._syncs import Asked, SyncRules, period_to_latest, usual_duration
+from codat_commerce_async.simulator._state.catalog import PLATFORMS
+from codat_commerce_async.simulator._state.clock import Clock
+from codat_commerce_async.simulator._state.configuration_rules import validation_errors
+from codat_commerce_async.simulator._state.quota import RequestQuota, RequestQuotaState
+from codat_commerce_async.simulator._state.records import STATUSES, Company, ScriptedSync, Sync
+from codat_commerce_async.simulator._state.serializers import serialize_company
+from codat_commerce_async.simulator._state.store import Store
+from codat_commerce_async.simulator._state.syncs import NewSync, SyncRules, period_to_latest, usual_duration
 from codat_commerce_async.simulator._thread import ServerThread
-from codat_commerce_async.simulator._world import World
 
 __all__ = ["Simulator"]
 
@@ -92,7 +93,7 @@ class Simulator:
         speed: float = 1.0,
         port: int = 0,
         now: Callable[[], float] | None = None,
-        faults: Faults | None = None,
+        faults: FaultPlan | None = None,
         quota: RequestQuota | None = None,
         durations: Callable[[random.Random], float] = usual_duration,
         outcomes: Mapping[int, float] | None = None,
@@ -110,14 +111,14 @@ class Simulator:
         rules = SyncRules(durations, _EVEN if outcomes is None else outcomes, visibility_delay, find_by_commerce_id)
         self.api_key = api_key
         self._clock = Clock(time.time if now is None else now, speed)
-        self._world = World(seed=seed, rules=rules, daily_schedule=daily_schedule, company_limit=company_limit)
-        self._quota = QuotaLedger(quota or RequestQuota(), lambda: self._world.linked_companies, self._world.emit)
-        self._service = Service(
-            self._world,
+        self._store = Store(seed=seed, rules=rules, daily_schedule=daily_schedule, company_limit=company_limit)
+        self._quota = RequestQuotaState(quota or RequestQuota(), lambda: self._store.linked_companies, self._store.emit)
+        self._api = Api(
+            self._store,
             self._clock,
             api_key=api_key,
             quota=self._quota,
-            faults=FaultSource(faults or Faults()),
+            faults=(faults or FaultPlan()).injector(OPERATIONS),
             clock_skew=clock_skew,
             log_size=log_size,
             seed=seed,
@@ -151,11 +152,11 @@ class Simulator:
     @property
     def client_id(self) -> str:
         """The id of the client that the API key belongs to."""
-        return self._world.client_id
+        return self._store.client_id
 
     def handle(self, request: Request) -> Response:
         """The response to a request; its `fault` and `delay` are for the caller to act out."""
-        return self._service.handle(request)
+        return self._api.handle(request)
 
     def now(self) -> float:
         """The simulated time, in epoch seconds."""
@@ -164,31 +165,31 @@ class Simulator:
     def advance(self, seconds: float) -> None:
         """Move the simulated time on; what is due by then happens."""
         self._clock.advance(seconds)
-        self._settle()
+        self._run_due_events()
 
     def finish_syncs(self) -> None:
         """Move the simulated time on until every running sync has ended, but for those that never end."""
-        now = self._settle()
-        ends = [sync.ends for sync in self._world.tally.latest_running(None) if math.isfinite(sync.ends)]
+        now = self._run_due_events()
+        ends = [sync.ends for sync in self._store.statistics.latest_running(None) if math.isfinite(sync.ends)]
         # The sum of two times can be rounded to just before the later one.
         self.advance(max(ends) - now + _MOMENT if ends else 0.0)
 
     def next_due(self) -> float | None:
         """Say when something happens by itself next (a sync ends, a daily one starts), in simulated time."""
-        self._settle()
-        return self._world.next_due()
+        self._run_due_events()
+        return self._store.next_due()
 
     def add_company(self, name: str | None = None, *, company_id: str | None = None) -> str:
         """A new company's id."""
-        name = f"Company {len(self._world.companies) + 1}" if name is None else name
-        return self._world.add_company(self._settle(), name, company_id).id
+        name = f"Company {len(self._store.companies) + 1}" if name is None else name
+        return self._store.add_company(self._run_due_events(), name, company_id).id
 
     def add_connection(self, company_id: str, platform_key: str, *, status: str = "Linked") -> str:
         """A new connection's id."""
         if platform_key not in PLATFORMS:
             raise ValueError(f"platform_key takes one of {', '.join(PLATFORMS)}")
-        now = self._settle()
-        return self._world.add_connection(self._company(company_id), PLATFORMS[platform_key], now, _status(status)).id
+        now = self._run_due_events()
+        return self._store.add_connection(self._company(company_id), PLATFORMS[platform_key], now, _status(status)).id
 
     def add_linked_company(
         self,
@@ -206,129 +207,129 @@ class Simulator:
 
     def delete_company(self, company_id: str) -> None:
         """Delete a company; its syncs are forgotten."""
-        now = self._settle()
-        self._world.delete_company(self._company(company_id).id, now)
+        now = self._run_due_events()
+        self._store.delete_company(self._company(company_id).id, now)
 
     def set_connection_status(self, company_id: str, connection_id: str, status: str) -> None:
         """Change a connection's status, as the merchant would."""
-        now, company = self._settle(), self._company(company_id)
-        self._world.set_status(company, company.connections[connection_id], _status(status), now)
+        now, company = self._run_due_events(), self._company(company_id)
+        self._store.set_status(company, company.connections[connection_id], _status(status), now)
 
     def delete_connection(self, company_id: str, connection_id: str) -> None:
         """Delete a connection."""
-        now, company = self._settle(), self._company(company_id)
-        self._world.delete_connection(company, company.connections[connection_id], now)
+        now, company = self._run_due_events(), self._company(company_id)
+        self._store.delete_connection(company, company.connections[connection_id], now)
 
     def complete_sync_flow(self, url: str) -> bool:
         """Walk through a Sync flow as its merchant; False when the passcode is used or too old."""
-        now, parts = self._settle(), urlsplit(url)
+        now, parts = self._run_due_events(), urlsplit(url)
         company = self._company(parts.path.split("/")[1])
         passcode = parse_qs(parts.query).get("otp", [""])[0]
-        if not self._world.redeem_passcode(company.id, passcode, now):
+        if not self._store.redeem_passcode(company.id, passcode, now):
             return False
         for connection in company.connections.values():
-            self._world.set_status(company, connection, "Linked", now)
+            self._store.set_status(company, connection, "Linked", now)
         return True
 
     def company_ids(self) -> tuple[str, ...]:
         """Every company, in the order of creation."""
-        return tuple(self._world.companies)
+        return tuple(self._store.companies)
 
     def company(self, company_id: str) -> Mapping[str, object]:
         """A company with its connections, as the API shows it."""
-        self._settle()
-        return present_company(self._company(company_id))
+        self._run_due_events()
+        return serialize_company(self._company(company_id))
 
     def configuration(self, company_id: str) -> Mapping[str, object]:
         """A company's configuration as Codat holds it."""
-        return self._world.configuration(self._company(company_id))
+        return self._store.configuration(self._company(company_id))
 
     def set_configuration(self, company_id: str, configuration: Mapping[str, object]) -> None:
         """Replace a company's configuration; ValueError for one that the API would refuse."""
-        now, company = self._settle(), self._company(company_id)
-        if found := flaws(dict(configuration)):
+        now, company = self._run_due_events(), self._company(company_id)
+        if found := validation_errors(dict(configuration)):
             raise ValueError("; ".join(message for _, message in found))
-        self._world.set_configuration(company, copy.deepcopy(dict(configuration)), now)
+        self._store.set_configuration(company, copy.deepcopy(dict(configuration)), now)
 
-    def script_sync(self, company_id: str, *outcomes: Outcome | int) -> None:
+    def script_sync(self, company_id: str, *outcomes: ScriptedSync | int) -> None:
         """Say how the company's next syncs go, one outcome (or code) each."""
         self._company(company_id).script.extend(_outcome(outcome) for outcome in outcomes)
 
-    def start_foreign_sync(self, company_id: str, outcome: Outcome | int | None = None) -> str:
-        """The id of a new sync that was not asked for through the API."""
-        now, company = self._settle(), self._company(company_id)
+    def start_external_sync(self, company_id: str, outcome: ScriptedSync | int | None = None) -> str:
+        """The id of a new sync that was not requested through the API."""
+        now, company = self._run_due_events(), self._company(company_id)
         planned = None if outcome is None else _outcome(outcome)
-        asked = Asked(period_to_latest(company, now), origin="foreign", outcome=planned)
-        return self._world.start_sync(company, now, asked).sync_id
+        request = NewSync(period_to_latest(company, now), source="external", outcome=planned)
+        return self._store.start_sync(company, now, request).sync_id
 
     def syncs(self, company_id: str) -> tuple[Sync, ...]:
         """What ran for a company, by start; `sync.code(simulator.now())` says where it has got to."""
-        self._settle()
+        self._run_due_events()
         return tuple(self._company(company_id).syncs)
 
     def syncs_started(self, company_id: str) -> int:
         """How many syncs were started through the API."""
-        return sum(sync.origin == "api" for sync in self._company(company_id).syncs)
+        return sum(sync.source == "api" for sync in self._company(company_id).syncs)
 
-    def set_fault(self, operation: str, *planned: Planned) -> None:
+    def set_fault(self, operation: str, *planned: FaultStep) -> None:
         """Plan what befalls the next exchanges of an operation (`"*"`: of any), after what is planned."""
-        self._service.faults.plan(operation, *planned)
+        self._api.faults.plan(operation, to_steps(planned))
 
-    def set_faults(self, faults: Faults) -> None:
+    def set_faults(self, faults: FaultPlan) -> None:
         """Replace everything that was said about faults."""
-        self._service.faults = FaultSource(faults)
+        self._api.faults = faults.injector(OPERATIONS)
 
-    def leave_quota(self, remaining: int) -> None:
+    def set_remaining_quota(self, remaining: int) -> None:
         """Use up today's quota but for so many requests."""
-        self._quota.leave(remaining, self._settle())
+        self._quota.set_remaining(remaining, self._run_due_events())
 
     def rotate_api_key(self, api_key: str) -> None:
         """Take another API key from now on; the old one is answered with 403."""
-        self._service.rotate_key(api_key)
+        self._api.rotate_key(api_key)
         self.api_key = api_key
 
     def state(self) -> Mapping[str, object]:
         """Counts, and the latest of everything, as the page on the simulator's address shows them."""
-        self._settle()
-        return present_state(self._world, self._quota, self._service, self._clock)
+        self._run_due_events()
+        return serialize_state(self._store, self._quota, self._api, self._clock)
 
     @property
-    def requests(self) -> Sequence[SeenRequest]:
+    def requests(self) -> Sequence[RecordedRequest]:
         """The last requests, oldest first; never with an `Authorization`."""
-        return tuple(self._service.requests)
+        return tuple(self._api.requests)
 
     def expire_account(self) -> None:
         """Answer everything with 402 from now on, as for an account whose time is over."""
-        self._service.expired = True
+        self._api.expired = True
 
     def renew_account(self) -> None:
         """Answer as usual again."""
-        self._service.expired = False
+        self._api.expired = False
 
     @property
-    def busiest_minute(self) -> int:
+    def peak_per_minute(self) -> int:
         """The most requests that reached Codat within any 60 simulated seconds."""
-        return self._quota.busiest
+        return self._quota.peak_per_minute
 
     @property
     def events(self) -> Sequence[Mapping[str, object]]:
         """What webhooks would have told, oldest first, as their envelopes."""
-        self._settle()
-        return tuple(self._world.events)
+        self._run_due_events()
+        return tuple(self._store.events)
 
     def take_events(self) -> Sequence[Mapping[str, object]]:
         """The events, which are no longer in the queue then."""
         taken = self.events
-        self._world.events.clear()
+        self._store.events.clear()
         return taken
 
-    def _settle(self) -> float:
+    def _run_due_events(self) -> float:
         now = self._clock.now()
-        self._world.settle(now)
+        self._store.run_due_events(now)
         return now
 
     def _company(self, company_id: str) -> Company:
-        company = self._world.companies.get(company_id)
+        company = self._store.companies.get(company_id)
         if company is None:
             raise KeyError(f"the simulator knows no company {company_id}")
         return company
@@ -340,5 +341,5 @@ def _status(status: str) -> str:
     return status
 
 
-def _outcome(outcome: Outcome | int) -> Outcome:
-    return Outcome(outcome) if isinstance(outcome, int) else outcome
+def _outcome(outcome: ScriptedSync | int) -> ScriptedSync:
+    return ScriptedSync(outcome) if isinstance(outcome, int) else outcome

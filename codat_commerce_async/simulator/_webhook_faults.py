@@ -1,14 +1,12 @@
 """What may befall a webhook on its way, as plain values."""
 
-import random
-from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-__all__ = ["WebhookFault", "WebhookFaultSource", "WebhookFaults"]
+from codat_commerce_async.simulator._api.fault_injector import FaultInjector, check_rate
 
-_ANY_TYPE = "*"
+__all__ = ["WebhookFault", "WebhookFaultPlan"]
 
 _EVENT_TYPES = frozenset(
     {
@@ -41,7 +39,7 @@ class WebhookFault(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookFaults:
+class WebhookFaultPlan:
     """What befalls webhooks, and how often.
 
     Each event is befallen with probability `rate`, by one of `kinds`, if it is of one of `event_types` (None: any).
@@ -57,40 +55,21 @@ class WebhookFaults:
     script: Mapping[str, Sequence[WebhookFault | str | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate <= 1:
-            raise ValueError("rate takes a probability, 0 to 1")
-        if self.rate and not self.kinds:
-            raise ValueError("kinds takes at least one kind of fault")
+        check_rate(self.rate, self.kinds)
         if not self.late_by >= 0:
-            raise ValueError("late_by takes seconds, 0 or more")
+            raise ValueError("late_by must be seconds, 0 or more")
 
-
-class WebhookFaultSource:
-    """Draws what befalls an event, if anything."""
-
-    def __init__(self, faults: WebhookFaults) -> None:
-        self._rate = faults.rate
-        self._kinds = tuple(WebhookFault(kind) for kind in faults.kinds)
-        self._event_types = None if faults.event_types is None else frozenset(faults.event_types)
-        _check({*(self._event_types or ()), *faults.script} - {_ANY_TYPE})
-        self._random = random.Random(faults.seed)  # noqa: S311 - repeatable chance, no secret
-        self._script = {
-            event_type: deque(None if step is None else WebhookFault(step) for step in steps)
-            for event_type, steps in faults.script.items()
-        }
-
-    def draw(self, event_type: str) -> WebhookFault | None:
-        """What befalls this event."""
-        for name in (event_type, _ANY_TYPE):
-            if steps := self._script.get(name):
-                return steps.popleft()
-        if not self._rate or (self._event_types is not None and event_type not in self._event_types):
-            return None
-        return self._random.choice(self._kinds) if self._random.random() < self._rate else None
-
-
-def _check(event_types: Collection[str]) -> None:
-    # A misspelled name would leave a test without the fault that it is about.
-    for event_type in sorted(event_types):
-        if event_type not in _EVENT_TYPES:
-            raise ValueError(f"the simulator tells of no {event_type}")
+    def injector(self) -> FaultInjector[WebhookFault]:
+        """Return what injects these faults into webhooks."""
+        return FaultInjector(
+            rate=self.rate,
+            kinds=tuple(WebhookFault(kind) for kind in self.kinds),
+            seed=self.seed,
+            only=self.event_types,
+            script={
+                name: [None if step is None else WebhookFault(step) for step in steps]
+                for name, steps in self.script.items()
+            },
+            known=_EVENT_TYPES,
+            noun="event type",
+        )

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from codat_commerce_async.simulator._simulator import Simulator
-from codat_commerce_async.simulator._webhook_faults import WebhookFault, WebhookFaults, WebhookFaultSource
+from codat_commerce_async.simulator._webhook_faults import WebhookFault, WebhookFaultPlan
 
 __all__ = ["Post", "WebhookSender", "signed_headers"]
 
@@ -36,15 +36,15 @@ class WebhookSender:
     `faults` may have some of them come late, twice or out of order.
     """
 
-    def __init__(self, simulator: Simulator, post: Post, *secrets: str, faults: WebhookFaults | None = None) -> None:
+    def __init__(self, simulator: Simulator, post: Post, *secrets: str, faults: WebhookFaultPlan | None = None) -> None:
         if not secrets:
             raise ValueError("secrets takes at least one secret")
         self._simulator = simulator
         self._post = post
         self._keys = [_key(secret) for secret in secrets]
-        faults = WebhookFaults() if faults is None else faults
+        faults = WebhookFaultPlan() if faults is None else faults
         self._late_by = faults.late_by
-        self._faults = WebhookFaultSource(faults)
+        self._faults = faults.injector()
         self._pending: list[_Pending] = []
 
     async def deliver(self) -> int:
@@ -59,7 +59,7 @@ class WebhookSender:
         return len(self._pending)
 
     def _message(self, event: Mapping[str, object], now: float) -> _Pending:
-        fault = self._faults.draw(str(event["eventType"]))
+        fault = self._faults.next(str(event["eventType"]))
         since = now + self._late_by if fault is WebhookFault.LATE else now
         return _Pending(f"msg_{event['id']}", json.dumps(event).encode(), since, fault)
 

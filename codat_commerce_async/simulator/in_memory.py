@@ -8,21 +8,19 @@ from codat_commerce_async import _transport as wire
 from codat_commerce_async._callbacks import check_function
 from codat_commerce_async.errors import ClientClosedError, RequestTimeoutError, TransportError
 from codat_commerce_async.policies import Timeouts
-from codat_commerce_async.simulator._exchange import Request, Response
-from codat_commerce_async.simulator._faults import FaultKind
+from codat_commerce_async.simulator._api.faults import FAULTS, Break
+from codat_commerce_async.simulator._api.http import Request, Response
 from codat_commerce_async.simulator._simulator import Simulator
 
 __all__ = ["InMemoryTransport"]
 
 _LOST = ("the connection was lost before the answer", True)
 # What the real transport says of each, and whether it takes trying again for worth it.
-_BROKEN_OFF = {
-    FaultKind.LOST_BEFORE: _LOST,
-    FaultKind.LOST_AFTER: _LOST,
-    FaultKind.RESET_BEFORE: _LOST,
-    FaultKind.RESET_AFTER: _LOST,
-    FaultKind.CUT_OFF: ("the answer was cut off", True),
-    FaultKind.ENDLESS: ("the answer is too large to be one", False),
+_BREAKS = {
+    Break.CLOSE: _LOST,
+    Break.RESET: _LOST,
+    Break.CUT_OFF: ("the answer was cut off", True),
+    Break.ENDLESS: ("the answer is too large to be one", False),
 }
 
 
@@ -49,10 +47,10 @@ class InMemoryTransport:
         if self._closed:
             raise ClientClosedError("the client is closed")
         one_way = self._latency() / 2
-        left = await _travel(one_way, min(timeouts.read, timeouts.total))
+        left = await _transit(one_way, min(timeouts.read, timeouts.total))
         response = self._simulator.handle(self._addressed(request))
-        await _travel(response.delay + one_way, left)
-        return _arrived(response)
+        await _transit(response.delay + one_way, left)
+        return _to_response(response)
 
     async def aclose(self) -> None:
         """Send nothing from here on."""
@@ -67,7 +65,7 @@ class InMemoryTransport:
         )
 
 
-async def _travel(seconds: float, longest: float) -> float:
+async def _transit(seconds: float, longest: float) -> float:
     """Let time pass, and tell how much of the longest is left."""
     await asyncio.sleep(min(seconds, longest))
     if seconds >= longest:
@@ -75,9 +73,10 @@ async def _travel(seconds: float, longest: float) -> float:
     return longest - seconds
 
 
-def _arrived(response: Response) -> wire.Reply:
-    if response.fault is not None:
-        message, repeatable = _BROKEN_OFF[response.fault]
+def _to_response(response: Response) -> wire.Reply:
+    broken = None if response.fault is None else FAULTS[response.fault].connection
+    if broken is not None:
+        message, repeatable = _BREAKS[broken]
         raise TransportError(message, None, sent=True, repeatable=repeatable)
     return wire.Reply(response.status, _Headers(response.headers), response.body)
 

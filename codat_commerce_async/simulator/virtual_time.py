@@ -20,7 +20,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _MORNING = 1_705_305_600.0  # 2024-01-15T08:00:00Z
-_LAST_CHANCE = 0.25
+_IO_GRACE_IDLE = 0.25
 _RESOLUTION = 1e-6
 
 
@@ -43,7 +43,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self, *, limit: float = math.inf, io_grace: float = 0.002, start: float = 0.0) -> None:
-        self._jumping = _JumpingSelector(limit, io_grace, start)
+        self._jumping = _AutojumpSelector(limit, io_grace, start)
         super().__init__(self._jumping)
         # asyncio runs what is due within this; its nanosecond is lost in a float after half a year of seconds.
         self._clock_resolution = _RESOLUTION
@@ -100,7 +100,7 @@ def loop_wall_clock(start: float = _MORNING) -> Callable[[], float]:
     return now
 
 
-class _JumpingSelector(selectors.DefaultSelector):
+class _AutojumpSelector(selectors.DefaultSelector):
     """A selector that moves its own clock on when asked to wait."""
 
     def __init__(self, limit: float, io_grace: float, start: float) -> None:
@@ -119,7 +119,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         if self.threads:
             return super().select(None)
         if len(self.get_map()) > self.own_files:
-            events = super().select(_LAST_CHANCE if timeout is None else self._io_grace)
+            events = super().select(_IO_GRACE_IDLE if timeout is None else self._io_grace)
         if not events:
             self._jump(timeout)
         return events

@@ -71,7 +71,7 @@ async def call_server(seed: int, requests: int, per_minute: int) -> Arrivals:
     simulator = Simulator(quota=RequestQuota(per_minute=None, per_day=None), log_size=requests * 2)
     ids = [simulator.add_linked_company() for _ in range(COMPANIES)]
     for company_id in ids:
-        simulator.start_foreign_sync(company_id)
+        simulator.start_external_sync(company_id)
     limiter, began = LocalRateLimiter(_quota(per_minute)), loop.time()
     async with (
         simulator as server,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from codat_commerce_async.simulator import TRANSIENT, Faults, RequestQuota, Simulator
+from codat_commerce_async.simulator import TRANSIENT, FaultPlan, RequestQuota, Simulator
 from codat_commerce_async.syncing.journal import Entry, read_journal
 from tests.benchmarks.fanout import log_normal
 
@@ -65,7 +65,7 @@ async def fanout_killed(
         durations=durations,
         outcomes={2000: 0.98, 5130: 0.02},
         quota=RequestQuota(per_day=None),
-        faults=Faults(rate=rate, kinds=TRANSIENT, seed=seed),
+        faults=FaultPlan(rate=rate, kinds=TRANSIENT, seed=seed),
         log_size=10 * companies + 1000,
     )
     ids = [simulator.add_linked_company() for _ in range(companies)]

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.simulator import Fault, FaultKind, Faults, RequestQuota, Simulator
+from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, RequestQuota, Simulator
 
 __all__ = ["Toll", "killed", "worker"]
 
@@ -71,7 +71,7 @@ async def killed(seed: int, *, companies: int, kills: int, rate: float = 0.3) ->
     simulator = Simulator(
         seed=seed,
         speed=SPEED,
-        faults=Faults(rate=rate, kinds=_KINDS, seed=seed),
+        faults=FaultPlan(rate=rate, kinds=_KINDS, seed=seed),
         quota=RequestQuota(per_minute=None, per_day=None),
     )
     ids = [simulator.add_linked_company() for _ in range(companies)]

@@ -15,7 +15,7 @@ from codat_commerce_async._transport import Reply, Request
 from codat_commerce_async.errors import CodatError
 from codat_commerce_async.hooks import Hooks, RequestStarted
 from codat_commerce_async.policies import Quota, Timeouts
-from codat_commerce_async.simulator import FaultKind, Faults, RequestQuota, Simulator
+from codat_commerce_async.simulator import FaultKind, FaultPlan, RequestQuota, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
 
@@ -28,7 +28,7 @@ class Usage:
 
     seed: int
     requests: int = 0
-    busiest_minute: int = 0
+    peak_per_minute: int = 0
     busiest_minute_there: int = 0
     share: float = 0.0
     most_in_flight: int = 0
@@ -41,7 +41,7 @@ class Usage:
     def __str__(self) -> str:
         return (
             f"seed {self.seed}: {self.requests} requests, {self.repeats} of them repeats; at most "
-            f"{self.busiest_minute} sent and {self.busiest_minute_there} arrived in any 60 s; "
+            f"{self.peak_per_minute} sent and {self.busiest_minute_there} arrived in any 60 s; "
             f"{self.share:.2%} of the quota used; at most {self.most_in_flight} in flight, "
             f"{self.most_per_company} per company; longest wait {self.longest_wait:.2f} s, "
             f"fair share {self.fair_wait:.2f} s ({self.longest_wait / self.fair_wait - 1:+.2%}); "
@@ -92,13 +92,13 @@ async def _rush(
     simulator = Simulator(
         seed=seed,
         now=wall_clock,
-        faults=Faults(rate=rate, kinds=kinds, seed=seed),
+        faults=FaultPlan(rate=rate, kinds=kinds, seed=seed),
         quota=RequestQuota(per_day=None),
         log_size=1,
     )
     ids = [simulator.add_linked_company() for _ in range(companies)]
     for company_id in ids:
-        simulator.start_foreign_sync(company_id)
+        simulator.start_external_sync(company_id)
     transport, usage, loop = _Counting(simulator, random, slowest), Usage(seed), asyncio.get_running_loop()
     waits: list[float] = []
 
@@ -121,8 +121,8 @@ async def _rush(
         await asyncio.gather(*(ask(ids[number % companies]) for number in range(callers)))
     per_minute = quota.per_minute or 1
     usage.requests = len(transport.sent)
-    usage.busiest_minute = _busiest_minute(transport.sent)
-    usage.busiest_minute_there = simulator.busiest_minute
+    usage.peak_per_minute = _busiest_minute(transport.sent)
+    usage.busiest_minute_there = simulator.peak_per_minute
     usage.share = sum(time < end for time in transport.sent) / (per_minute * minutes)
     usage.most_in_flight, usage.most_per_company = transport.most, transport.most_per_company
     # What each would wait if all were served in turn: the time that one round of all callers takes.

@@ -12,7 +12,7 @@ from random import Random
 from codat_commerce_async import CodatCommerce
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.simulator import Fault, FaultKind, Faults, RequestQuota, Simulator
+from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, RequestQuota, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
 
@@ -70,7 +70,7 @@ async def _storm(seed: int, companies: int, seconds: float, rate: float) -> Tall
     simulator = Simulator(
         seed=seed,
         now=wall_clock,
-        faults=Faults(rate=rate, kinds=STORM, seed=seed),
+        faults=FaultPlan(rate=rate, kinds=STORM, seed=seed),
         quota=RequestQuota(per_day=None),
         visibility_delay=random.choice((0.0, 0.5, 3.0)),
         log_size=1,

@@ -10,7 +10,7 @@ from codat_commerce_async import CodatCommerce
 from codat_commerce_async._transport import Reply, Request
 from codat_commerce_async.errors import QuotaExhaustedError, RateLimitError
 from codat_commerce_async.policies import Quota, Timeouts
-from codat_commerce_async.simulator import Fault, FaultKind, Outcome, RequestQuota, Simulator
+from codat_commerce_async.simulator import Fault, FaultKind, RequestQuota, ScriptedSync, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 from tests.simulations.arrivals import call_server, pass_limiter
@@ -38,7 +38,7 @@ def test_the_same_seed_gives_the_same_storm() -> None:
 
 def test_many_callers_use_the_quota_up_and_never_exceed_it() -> None:
     usage = rush(1, minutes=2.0)
-    assert usage.busiest_minute == 900, usage
+    assert usage.peak_per_minute == 900, usage
     assert usage.share >= 0.97, usage
     assert usage.longest_wait <= 1.1 * usage.fair_wait, usage
     assert usage.most_per_company <= 10, usage
@@ -92,7 +92,7 @@ async def test_a_429_on_every_poll_of_one_company_leaves_the_others_undisturbed(
     simulator = Simulator(now=clock)
     throttled, *others = [simulator.add_linked_company() for _ in range(40)]
     for company_id in (throttled, *others):
-        simulator.start_foreign_sync(company_id)
+        simulator.start_external_sync(company_id)
     transport, took = _OneIsThrottled(simulator, throttled), []
     async with CodatCommerce("key", transport=transport, wall_clock=clock, random=Random(1)) as codat:
 
@@ -116,7 +116,7 @@ async def test_429s_of_several_companies_stop_everybody_until_their_time_is_over
     simulator = Simulator(now=clock)
     ids = [simulator.add_linked_company() for _ in range(300)]
     for company_id in ids:
-        simulator.start_foreign_sync(company_id)
+        simulator.start_external_sync(company_id)
     transport = InMemoryTransport(simulator, latency=lambda: 0.23)
     async with CodatCommerce("key", transport=transport, wall_clock=clock, random=Random(1)) as codat:
         await asyncio.sleep(10.0)
@@ -139,7 +139,7 @@ async def test_a_day_that_runs_out_in_the_middle_loses_nothing_and_goes_on_after
     clock = loop_wall_clock()
     simulator = Simulator(now=clock, quota=RequestQuota(per_day=2))
     ids = [simulator.add_linked_company() for _ in range(150)]
-    simulator.leave_quota(100)
+    simulator.set_remaining_quota(100)
     quota = Quota(wait_for_reset=True)
     async with CodatCommerce(
         "key", transport=InMemoryTransport(simulator, latency=lambda: 0.2), wall_clock=clock, quota=quota
@@ -159,7 +159,7 @@ async def test_a_day_that_runs_out_is_told_to_everybody_with_its_reset() -> None
     clock = loop_wall_clock()
     simulator = Simulator(now=clock)
     ids = [simulator.add_linked_company() for _ in range(80)]
-    simulator.leave_quota(50)
+    simulator.set_remaining_quota(50)
     async with CodatCommerce(
         "key", transport=InMemoryTransport(simulator, latency=lambda: 0.2), wall_clock=clock
     ) as codat:
@@ -184,7 +184,7 @@ async def test_a_wait_goes_on_in_another_process() -> None:
     simulator = Simulator(speed=40.0)
     company_id = simulator.add_linked_company()
     # Ten hours that pass when the test says so.
-    simulator.script_sync(company_id, Outcome(5130, takes=36_000.0))
+    simulator.script_sync(company_id, ScriptedSync(5130, duration=36_000.0))
     async with simulator, CodatCommerce(simulator.api_key, base_url=simulator.url) as codat:
         handle = await codat.sync.start(company_id)
         first = await worker("wait", simulator, handle.to_json())
@@ -192,11 +192,11 @@ async def test_a_wait_goes_on_in_another_process() -> None:
         running = await first.stdout.readline()
         first.kill()
         await first.wait()
-        simulator.start_foreign_sync(company_id, Outcome(2000, takes=0.0))
+        simulator.start_external_sync(company_id, ScriptedSync(2000, duration=0.0))
         simulator.advance(36_000.0)
         second = await worker("wait", simulator, handle.to_json())
         said, _ = await second.communicate()
-    ours = next(sync for sync in simulator.syncs(company_id) if sync.origin == "api").sync_id.encode()
+    ours = next(sync for sync in simulator.syncs(company_id) if sync.source == "api").sync_id.encode()
     assert (first.returncode, second.returncode) == (-9, 0)
     assert running.split() == [b"1000", ours]
     # The handle knew no sync id, and another sync has begun since; still it is ours that is found.

@@ -7,7 +7,7 @@ from random import Random
 
 from codat_commerce_async import CodatCommerce
 from codat_commerce_async.policies import Quota
-from codat_commerce_async.simulator import Faults, RequestQuota, Simulator
+from codat_commerce_async.simulator import FaultPlan, RequestQuota, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 from codat_commerce_async.syncing.fanout import SyncRun
@@ -27,7 +27,7 @@ class Codat:
         companies: int,
         *,
         seed: int = 1,
-        faults: Faults | None = None,
+        faults: FaultPlan | None = None,
         per_day: int | None = None,
         start: float = MORNING,
         durations: Callable[[Random], float] = lambda chance: chance.uniform(5.0, 60.0),

@@ -7,54 +7,33 @@ import json
 import math
 import random
 from collections import deque
-from collections.abc import Callable
 from dataclasses import replace
 
-from codat_commerce_async.simulator import _client_calls, _company_calls, _sync_calls
-from codat_commerce_async.simulator._calls import Call, read_call
-from codat_commerce_async.simulator._clock import Clock, http_date
-from codat_commerce_async.simulator._damage import on_the_way_back, on_the_way_in, refusal
-from codat_commerce_async.simulator._exchange import Refusal, Request, Response, SeenRequest
-from codat_commerce_async.simulator._faults import Fault, FaultKind, FaultSource
-from codat_commerce_async.simulator._idempotency import IdempotencyMemory, normalized_key
-from codat_commerce_async.simulator._quota import QuotaLedger
-from codat_commerce_async.simulator._routes import Route, match, methods_of
-from codat_commerce_async.simulator._world import World
+from codat_commerce_async.simulator._api.fault_injector import FaultInjector
+from codat_commerce_async.simulator._api.fault_kinds import FaultKind
+from codat_commerce_async.simulator._api.faults import (
+    Fault,
+    Stage,
+    apply_to_response,
+    fault_error,
+    response_instead,
+)
+from codat_commerce_async.simulator._api.http import RecordedRequest, Request, Response, parse_call
+from codat_commerce_async.simulator._api.idempotency import IdempotencyMemory, normalized_key
+from codat_commerce_async.simulator._api.routes import Route, match, methods_of
+from codat_commerce_async.simulator._state.clock import Clock, http_date
+from codat_commerce_async.simulator._state.errors import ApiError
+from codat_commerce_async.simulator._state.quota import RequestQuotaState
+from codat_commerce_async.simulator._state.store import Store
 
-__all__ = ["ANSWERS", "Service"]
-
-ANSWERS: dict[str, Callable[[World, Call], object]] = {
-    "create-connection": _company_calls.create_connection,
-    "get-sync-flow-url": _client_calls.get_sync_flow_url,
-    "list-connections": _company_calls.list_connections,
-    "update-connection-authorization": _company_calls.update_authorization,
-    "update-connection": _company_calls.update_connection,
-    "request-sync": _sync_calls.request_sync,
-    "request-sync-for-date-range": _sync_calls.request_sync_for_date_range,
-    "get-sync-status": _sync_calls.get_sync_status,
-    "get-last-successful-sync": _sync_calls.get_last_successful_sync,
-    "get-latest-sync": _sync_calls.get_latest_sync,
-    "get-sync-by-id": _sync_calls.get_sync,
-    "list-syncs": _sync_calls.list_syncs,
-    "list-integrations": _client_calls.list_integrations,
-    "get-integration-branding": _client_calls.get_branding,
-    "list-companies": _company_calls.list_companies,
-    "create-company": _company_calls.create_company,
-    "get-configuration": _company_calls.get_configuration,
-    "set-configuration": _company_calls.set_configuration,
-    "get-config-text-sync-flow": _client_calls.get_config_text,
-    "update-config-text-sync-flow": _client_calls.update_config_text,
-    "get-visible-accounts": _client_calls.get_visible_accounts,
-    "update-visible-accounts-sync-flow": _client_calls.update_visible_accounts,
-}
+__all__ = ["Api"]
 
 _KEYED = frozenset({"POST", "PATCH"})
-_FAILS = frozenset({FaultKind.ERROR_BEFORE, FaultKind.UNAVAILABLE})
 _JSON = "application/json; charset=utf-8"
 
 
-class Service:
-    """Answers requests out of a world.
+class Api:
+    """Answers requests out of a store.
 
     What stands in the way of a request stands there in this order: the connection and the gateway, the API
     key, the quota, the idempotency memory, the request's own validity.
@@ -62,23 +41,23 @@ class Service:
 
     def __init__(
         self,
-        world: World,
+        store: Store,
         clock: Clock,
         *,
         api_key: str,
-        quota: QuotaLedger,
-        faults: FaultSource,
+        quota: RequestQuotaState,
+        faults: FaultInjector[Fault],
         clock_skew: float,
         log_size: int,
         seed: int,
     ) -> None:
         self.faults = faults
-        self.requests: deque[SeenRequest] = deque(maxlen=log_size)
-        self.seen = 0
+        self.requests: deque[RecordedRequest] = deque(maxlen=log_size)
+        self.request_count = 0
         self.faulty = 0
         self.outdated_keys: set[str] = set()
         self.expired = False
-        self._world = world
+        self._world = store
         self._clock = clock
         self._api_key = api_key
         self._quota = quota
@@ -89,31 +68,31 @@ class Service:
     def handle(self, request: Request) -> Response:
         """The response to a request, and what the shell has to do to it."""
         now = self._clock.now()
-        self._world.settle(now)
+        self._world.run_due_events(now)
         matched = match(request.method, request.path)
         operation = matched[0].name if matched else ""
-        fault = self.faults.draw(operation)
+        fault = self.faults.next(operation)
         seen = _seen(request, operation, fault, now)
-        instead = on_the_way_in(fault, http_date(now))
+        instead = response_instead(fault, http_date(now))
         if instead is not None:
             self._log(replace(seen, status=instead.status or None))
             return instead
-        answer, replayed = self._admitted(request, matched, fault, now)
+        answer, replayed = self._authorized(request, matched, fault, now)
         self._log(replace(seen, status=answer.status, replayed=replayed))
         answer = replace(answer, headers=self._headers(answer, now, fault))
-        return on_the_way_back(fault, answer) if fault else answer
+        return apply_to_response(fault, answer) if fault else answer
 
     def rotate_key(self, api_key: str) -> None:
         """Take another API key from now on; the old one is refused with 403."""
         self.outdated_keys.add(self._api_key)
         self._api_key = api_key
 
-    def _log(self, seen: SeenRequest) -> None:
+    def _log(self, seen: RecordedRequest) -> None:
         self.requests.append(seen)
-        self.seen += 1
+        self.request_count += 1
         self.faulty += seen.fault is not None
 
-    def _admitted(
+    def _authorized(
         self,
         request: Request,
         matched: tuple[Route, tuple[str, ...]] | None,
@@ -123,30 +102,30 @@ class Service:
         try:
             self._authorize(request)
             self._quota.admit(now)
-            if fault and fault.kind is FaultKind.RATE_LIMITED:
-                return self._refused(_limited_behind(fault, self._clock)), False
+            if fault and fault.spec.stage is Stage.LIMIT:
+                return self._error_response(_upstream_rate_limit(fault, self._clock)), False
             if matched is None:
                 raise _not_routed(request)
-            return self._once(request, matched, fault, now)
-        except Refusal as refused:
-            return self._refused(refused), False
+            return self._idempotent(request, matched, fault, now)
+        except ApiError as refused:
+            return self._error_response(refused), False
 
-    def _once(
+    def _idempotent(
         self, request: Request, matched: tuple[Route, tuple[str, ...]], fault: Fault | None, now: float
     ) -> tuple[Response, bool]:
         sent = request.headers.get("idempotency-key") if request.method in _KEYED else None
         if sent is None:
-            return self._performed(request, matched, None, fault, now), False
+            return self._handle(request, matched, None, fault, now), False
         key, fingerprint = normalized_key(sent), _fingerprint(request)
         remembered = self._memory.recall(key, fingerprint, now)
         if remembered is not None:
             return remembered, True
-        answer = self._performed(request, matched, sent, fault, now)
-        busy = fault.works_for * self._clock.speed if fault else 0.0
+        answer = self._handle(request, matched, sent, fault, now)
+        busy = fault.processing_time * self._clock.speed if fault else 0.0
         self._memory.remember(key, fingerprint, answer, now, now + busy)
         return answer, False
 
-    def _performed(
+    def _handle(
         self,
         request: Request,
         matched: tuple[Route, tuple[str, ...]],
@@ -156,27 +135,27 @@ class Service:
     ) -> Response:
         route, values = matched
         try:
-            if fault and fault.kind in _FAILS:
-                raise refusal(fault)
-            result = ANSWERS[route.name](self._world, read_call(route, values, request, key, now))
-            if fault and fault.kind is FaultKind.ERROR_AFTER:
-                raise refusal(fault)
-        except Refusal as refused:
-            return self._refused(refused)
+            if fault and fault.spec.stage is Stage.BEFORE:
+                raise fault_error(fault)
+            result = route.handler(self._world, parse_call(values, request, key, now))
+            if fault and fault.spec.stage is Stage.AFTER:
+                raise fault_error(fault)
+        except ApiError as refused:
+            return self._error_response(refused)
         return Response(200, {}, _encoded(result))
 
     def _authorize(self, request: Request) -> None:
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
         given = f"{scheme.lower()} {credentials.strip()}"
         if any(_same(given, _basic(key)) for key in self.outdated_keys):
-            raise Refusal(403, "This API key is outdated.")
+            raise ApiError(403, "This API key is outdated.")
         if not _same(given, _basic(self._api_key)):
-            raise Refusal(401, "Unauthorized")
+            raise ApiError(401, "Unauthorized")
         if self.expired:
             # Codat's own example of this body says 429 under the HTTP status 402.
-            raise Refusal(402, "The account has expired.", body_status=429)
+            raise ApiError(402, "The account has expired.", body_status=429)
 
-    def _refused(self, refused: Refusal) -> Response:
+    def _error_response(self, refused: ApiError) -> Response:
         body = _encoded(refused.body(f"{self._correlation.getrandbits(128):032x}"))
         if refused.retry_after is None:
             return Response(refused.status, {}, body)
@@ -193,8 +172,8 @@ class Service:
         }
 
 
-def _seen(request: Request, operation: str, fault: Fault | None, now: float) -> SeenRequest:
-    return SeenRequest(
+def _seen(request: Request, operation: str, fault: Fault | None, now: float) -> RecordedRequest:
+    return RecordedRequest(
         time=now,
         operation=operation,
         method=request.method,
@@ -208,15 +187,15 @@ def _seen(request: Request, operation: str, fault: Fault | None, now: float) -> 
     )
 
 
-def _limited_behind(fault: Fault, clock: Clock) -> Refusal:
+def _upstream_rate_limit(fault: Fault, clock: Clock) -> ApiError:
     message = "The platform behind takes no more requests."
-    return Refusal(429, message, retry_after=fault.duration * clock.speed)
+    return ApiError(429, message, retry_after=fault.duration * clock.speed)
 
 
-def _not_routed(request: Request) -> Refusal:
+def _not_routed(request: Request) -> ApiError:
     if methods_of(request.path):
-        return Refusal(405, f"{request.method} is not taken here.")
-    return Refusal(404, "There is nothing at this address.")
+        return ApiError(405, f"{request.method} is not taken here.")
+    return ApiError(404, "There is nothing at this address.")
 
 
 def _fingerprint(request: Request) -> bytes:

@@ -6,11 +6,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from codat_commerce_async.simulator._clock import parse_time
-from codat_commerce_async.simulator._configuration import FIRST_PERIOD
-from codat_commerce_async.simulator._records import Company, Origin, Outcome, Sync, succeeded
+from codat_commerce_async.simulator._state.clock import parse_time
+from codat_commerce_async.simulator._state.configuration import FIRST_PERIOD
+from codat_commerce_async.simulator._state.records import Company, ScriptedSync, Sync, SyncSource, succeeded
 
-__all__ = ["Asked", "SyncRules", "Syncs", "period_to_latest", "usual_duration"]
+__all__ = ["NewSync", "SyncRules", "Syncs", "period_to_latest", "usual_duration"]
 
 _QUICK = 1.0
 
@@ -46,13 +46,13 @@ class SyncRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class NewSync:
     """What somebody wants synced: a period, who asks, under which idempotency key, and how it is to go."""
 
     period: tuple[float, float]
-    origin: Origin = "api"
+    source: SyncSource = "api"
     key: str | None = None
-    outcome: Outcome | None = None
+    outcome: ScriptedSync | None = None
 
 
 class Syncs:
@@ -67,26 +67,26 @@ class Syncs:
         self._rules = rules
         self._by_id: dict[str, Sync] = {}
 
-    def begin(self, company: Company, now: float, asked: Asked) -> Sync:
+    def begin(self, company: Company, now: float, request: NewSync) -> Sync:
         """Start a sync; a given outcome goes before a scripted one, and both before the rules."""
         chance = random.Random(f"{self._seed}/{company.id}/{len(company.syncs)}")  # noqa: S311 - repeatable
         drawn = self._rules.durations(chance)
-        outcome = asked.outcome or self._next_outcome(company, asked.period, chance, drawn)
+        outcome = request.outcome or self._next_outcome(company, request.period, chance, drawn)
         sync = Sync(
             company_id=company.id,
             sync_id=_uuid(chance),
             commerce_sync_id=_uuid(chance),
-            origin=asked.origin,
-            idempotency_key=asked.key,
-            start=asked.period[0],
-            finish=asked.period[1],
+            source=request.source,
+            idempotency_key=request.key,
+            start=request.period[0],
+            finish=request.period[1],
             started=now,
-            ends=now + (drawn if outcome.takes is None else outcome.takes),
+            ends=now + (drawn if outcome.duration is None else outcome.duration),
             final_code=outcome.code,
             final_message=outcome.text,
         )
         company.syncs.append(sync)
-        company.open.append(sync)
+        company.active_syncs.append(sync)
         self._by_id[sync.sync_id] = sync
         if self._rules.find_by_commerce_id:
             self._by_id[sync.commerce_sync_id] = sync
@@ -94,13 +94,13 @@ class Syncs:
 
     def end(self, company: Company, sync: Sync) -> None:
         """Draw the conclusions from a sync that has ended."""
-        company.open.remove(sync)
+        company.active_syncs.remove(sync)
         if not succeeded(sync.final_code):
             return
         if company.last_successful is None or company.last_successful.started <= sync.started:
             company.last_successful = sync
         company.synced_to = sync.finish if company.synced_to is None else max(company.synced_to, sync.finish)
-        company.written = _merged([*company.written, (sync.start, sync.finish)])
+        company.synced_periods = _merged([*company.synced_periods, (sync.start, sync.finish)])
         for connection in company.connections.values():
             if connection.linked:
                 connection.last_sync = sync.ends
@@ -136,20 +136,20 @@ class Syncs:
 
     def _next_outcome(
         self, company: Company, period: tuple[float, float], chance: random.Random, drawn: float
-    ) -> Outcome:
+    ) -> ScriptedSync:
         if company.script:
             return company.script.popleft()
         quick = min(_QUICK, drawn)
         if company.deauthorized:
-            return Outcome(4220, takes=quick)
+            return ScriptedSync(4220, duration=quick)
         if not (company.platform("Commerce") and company.platform("Accounting") and company.enabled):
-            return Outcome(4000, takes=quick)
+            return ScriptedSync(4000, duration=quick)
         if _overlaps(company, period):
-            return Outcome.overlaps(takes=quick)
+            return ScriptedSync.overlaps(duration=quick)
         if period[0] >= period[1]:
-            return Outcome(2040, takes=quick)
+            return ScriptedSync(2040, duration=quick)
         codes, weights = tuple(self._rules.outcomes), tuple(self._rules.outcomes.values())
-        return Outcome(chance.choices(codes, weights)[0])
+        return ScriptedSync(chance.choices(codes, weights)[0])
 
 
 def period_to_latest(company: Company, until: float) -> tuple[float, float]:
@@ -162,7 +162,7 @@ def period_to_latest(company: Company, until: float) -> tuple[float, float]:
 
 
 def _overlaps(company: Company, period: tuple[float, float]) -> bool:
-    taken = [*company.written, *((sync.start, sync.finish) for sync in company.open)]
+    taken = [*company.synced_periods, *((sync.start, sync.finish) for sync in company.active_syncs)]
     return any(start < period[1] and period[0] < finish for start, finish in taken)
 
 

@@ -2,8 +2,8 @@
 
 import uuid
 
-from codat_commerce_async.simulator._clock import DAY, plain_timestamp
-from codat_commerce_async.simulator._records import Company
+from codat_commerce_async.simulator._state.clock import DAY, plain_timestamp
+from codat_commerce_async.simulator._state.records import Company
 
 __all__ = ["DEFAULT_SYNC_HOUR", "FIRST_PERIOD", "FREQUENCIES", "default_configuration"]
 

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterator
 
-from codat_commerce_async.simulator._clock import parse_time
-from codat_commerce_async.simulator._configuration import FREQUENCIES
+from codat_commerce_async.simulator._state.clock import parse_time
+from codat_commerce_async.simulator._state.configuration import FREQUENCIES
 
-__all__ = ["flaws"]
+__all__ = ["validation_errors"]
 
 _LAST_HOUR = 23
 
 
-def flaws(configuration: object) -> list[tuple[str, str]]:
+def validation_errors(configuration: object) -> list[tuple[str, str]]:
     """What the specification forbids in a configuration, as (field, message); new fields pass."""
     found = [(field, f"{field or 'The configuration'} {takes}") for field, takes in _CONFIGURATION(configuration, "")]
     return found or _unknown_accounts(configuration)
@@ -19,7 +19,7 @@ def flaws(configuration: object) -> list[tuple[str, str]]:
 _Check = Callable[[object, str], Iterator[tuple[str, str]]]
 
 
-def _leaf(holds: Callable[[object], bool], takes: str) -> _Check:
+def _check(holds: Callable[[object], bool], takes: str) -> _Check:
     def check(value: object, at: str) -> Iterator[tuple[str, str]]:
         if not holds(value):
             yield at, takes
@@ -63,7 +63,7 @@ def _items(inner: _Check) -> _Check:
     return check
 
 
-def _or_null(inner: _Check) -> _Check:
+def _nullable(inner: _Check) -> _Check:
     return lambda value, at: iter(()) if value is None else inner(value, at)
 
 
@@ -81,21 +81,21 @@ def _is_time(value: object) -> bool:
     return True
 
 
-_TEXT = _leaf(lambda value: isinstance(value, str), "takes text")
-_FLAG = _leaf(lambda value: isinstance(value, bool), "takes true or false")
-_FREQUENCY = _leaf(lambda value: value in FREQUENCIES, "takes Daily or Monthly")
-_TEXT_OR_NULL = _or_null(_TEXT)
-_TEXTS = _or_null(_items(_TEXT))
-_OPTIONS = _or_null(_items(_object(id=_TEXT, name=_TEXT_OR_NULL)))
+_TEXT = _check(lambda value: isinstance(value, str), "takes text")
+_FLAG = _check(lambda value: isinstance(value, bool), "takes true or false")
+_FREQUENCY = _check(lambda value: value in FREQUENCIES, "takes Daily or Monthly")
+_TEXT_OR_NULL = _nullable(_TEXT)
+_TEXTS = _nullable(_items(_TEXT))
+_OPTIONS = _nullable(_items(_object(id=_TEXT, name=_TEXT_OR_NULL)))
 _GROUPING_LEVEL = _object(selectedGroupByOptions=_TEXTS, groupByOptions=_TEXTS)
-_ACCOUNTS_OR_NULL = _or_null(
+_ACCOUNTS_OR_NULL = _nullable(
     _values(
         _object(
             labelText=_TEXT_OR_NULL,
             descriptionText=_TEXT_OR_NULL,
             selectedAccountId=_TEXT_OR_NULL,
             required=_FLAG,
-            accountOptions=_or_null(
+            accountOptions=_nullable(
                 _items(
                     _object(
                         id=_TEXT_OR_NULL,
@@ -114,11 +114,11 @@ _SALES = _object(
     accounts=_ACCOUNTS_OR_NULL,
     invoiceStatus=_object(selectedInvoiceStatus=_TEXT_OR_NULL, invoiceStatusOptions=_TEXTS),
     salesCustomer=_object(selectedCustomerId=_TEXT_OR_NULL, customerOptions=_OPTIONS),
-    taxRates=_or_null(_values(_object(selectedTaxRateId=_TEXT_OR_NULL, taxRateOptions=_OPTIONS))),
+    taxRates=_nullable(_values(_object(selectedTaxRateId=_TEXT_OR_NULL, taxRateOptions=_OPTIONS))),
     newTaxRates=_object(
         accountingTaxRateOptions=_OPTIONS,
         commerceTaxRateOptions=_OPTIONS,
-        taxRateMappings=_or_null(
+        taxRateMappings=_nullable(
             _items(_object(selectedCommerceTaxRateIds=_TEXTS, selectedAccountingTaxRateId=_TEXT_OR_NULL))
         ),
         selectedDefaultZeroTaxRateId=_TEXT_OR_NULL,
@@ -136,13 +136,13 @@ _CONFIGURATION = _object(
     schedule=_object(
         selectedFrequency=_FREQUENCY,
         frequencyOptions=_items(_FREQUENCY),
-        startDate=_leaf(_is_time, "takes a date"),
-        syncHour=_leaf(_is_hour, "takes an hour, 0 to 23"),
+        startDate=_check(_is_time, "takes a date"),
+        syncHour=_check(_is_hour, "takes an hour, 0 to 23"),
         timeZone=_TEXT,
     ),
     configuration=_object(
         countryCode=_TEXT,
-        mapSettings=_object(outputFormat=_leaf(lambda value: value == "JournalEntry", "takes JournalEntry")),
+        mapSettings=_object(outputFormat=_check(lambda value: value == "JournalEntry", "takes JournalEntry")),
         sales=_SALES,
         payments=_PAYMENTS,
         newPayments=_PAYMENTS,

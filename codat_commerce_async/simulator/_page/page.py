@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 
-from codat_commerce_async.simulator._exchange import Request, Response
+from codat_commerce_async.simulator._api.http import Request, Response
 
 __all__ = ["browsed"]
 
@@ -33,7 +33,7 @@ def browsed(request: Request, state: Callable[[], Mapping[str, object]]) -> Resp
     if request.path not in _FILES or (request.path == "/" and "text/html" not in request.headers.get("accept", "")):
         return None
     name, content_type = _FILES[request.path]
-    return _answer(content_type, files("codat_commerce_async.simulator").joinpath("page", name).read_bytes())
+    return _answer(content_type, files("codat_commerce_async.simulator").joinpath("_page", name).read_bytes())
 
 
 def _answer(content_type: str, body: bytes) -> Response:

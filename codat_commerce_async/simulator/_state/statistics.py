@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from enum import Enum
 from itertools import islice
 
-from codat_commerce_async.simulator._records import Company, Sync, succeeded
+from codat_commerce_async.simulator._state.records import Company, Sync, succeeded
 
-__all__ = ["CompanyState", "Tally"]
+__all__ = ["CompanyState", "Statistics"]
 
 _KEPT = 100
 
@@ -21,7 +21,7 @@ class CompanyState(Enum):
     FAILED = "failed"
 
 
-class Tally:
+class Statistics:
     """Companies by state, syncs by result, and the latest of each."""
 
     def __init__(self) -> None:
@@ -38,17 +38,17 @@ class Tally:
         """How many syncs are running."""
         return len(self._running)
 
-    def note(self, company: Company) -> None:
+    def update(self, company: Company) -> None:
         """Count a company anew, after something happened to it."""
         self._uncount(company)
         state = _state_of(company)
         self._states[company.id] = state
         self.companies[state] += 1
 
-    def drop(self, company: Company) -> None:
+    def remove(self, company: Company) -> None:
         """Forget a company; its ended syncs stay counted."""
         self._uncount(company)
-        for sync in company.open:
+        for sync in company.active_syncs:
             self._running.pop(sync, None)
 
     def begin(self, sync: Sync) -> None:
@@ -88,7 +88,7 @@ class Tally:
 
 
 def _state_of(company: Company) -> CompanyState:
-    if company.open:
+    if company.active_syncs:
         return CompanyState.RUNNING
     if not company.syncs:
         return CompanyState.IDLE

@@ -7,20 +7,20 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from codat_commerce_async.simulator._catalog import Platform
-from codat_commerce_async.simulator._clock import DAY, timestamp
-from codat_commerce_async.simulator._configuration import DEFAULT_SYNC_HOUR, default_configuration
-from codat_commerce_async.simulator._present import (
+from codat_commerce_async.simulator._state.catalog import Platform
+from codat_commerce_async.simulator._state.clock import DAY, timestamp
+from codat_commerce_async.simulator._state.configuration import DEFAULT_SYNC_HOUR, default_configuration
+from codat_commerce_async.simulator._state.records import Company, Connection, Sync, succeeded
+from codat_commerce_async.simulator._state.serializers import (
     company_reference,
-    present_company_details,
-    present_connection,
+    serialize_company_details,
+    serialize_connection,
 )
-from codat_commerce_async.simulator._records import Company, Connection, Sync, succeeded
-from codat_commerce_async.simulator._syncs import Asked, SyncRules, Syncs, period_to_latest
-from codat_commerce_async.simulator._tally import Tally
-from codat_commerce_async.simulator._texts import Texts
+from codat_commerce_async.simulator._state.statistics import Statistics
+from codat_commerce_async.simulator._state.syncs import NewSync, SyncRules, Syncs, period_to_latest
+from codat_commerce_async.simulator._state.texts import Texts
 
-__all__ = ["World"]
+__all__ = ["Store"]
 
 _HOUR = 3600.0
 _FAILED_DAYS_ALLOWED = 31
@@ -29,19 +29,19 @@ _EVENTS_KEPT = 10_000
 _WRITTEN = "journalEntries"
 
 
-class World:
+class Store:
     """Companies, connections, configurations, syncs, texts and accounts of one Codat client.
 
-    What is to happen by itself (a sync's end, a daily sync) waits in an agenda, and happens when `settle`
+    What is to happen by itself (a sync's end, a daily sync) waits in an agenda, and happens when `run_due_events`
     is next called: no timer runs.
     """
 
     def __init__(self, *, seed: int, rules: SyncRules, daily_schedule: bool, company_limit: int | None) -> None:
-        self.chance = random.Random(seed)  # noqa: S311 - repeatable chance, no secret
+        self.random = random.Random(seed)  # noqa: S311 - repeatable chance, no secret
         self.client_id = self.new_id()
         self.companies: dict[str, Company] = {}
         self.syncs = Syncs(seed, rules)
-        self.tally = Tally()
+        self.statistics = Statistics()
         self.texts = Texts()
         self.visible_accounts: dict[str, list[str] | None] = {}
         self.events: deque[dict[str, object]] = deque(maxlen=_EVENTS_KEPT)
@@ -50,23 +50,23 @@ class World:
         self._passcodes: dict[tuple[str, str], float] = {}
         self.company_limit = company_limit
         self._daily_schedule = daily_schedule
-        self._agenda: list[tuple[float, int, Callable[[float], None]]] = []
+        self._scheduled: list[tuple[float, int, Callable[[float], None]]] = []
         self._numbered = 0
         self._created = 0
 
     def new_id(self) -> str:
         """An id that nothing had before."""
-        return str(uuid.UUID(int=self.chance.getrandbits(128), version=4))
+        return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
 
-    def settle(self, now: float) -> None:
+    def run_due_events(self, now: float) -> None:
         """Let everything happen that was due by now, in order."""
-        while self._agenda and self._agenda[0][0] <= now:
-            at, _, happen = heapq.heappop(self._agenda)
+        while self._scheduled and self._scheduled[0][0] <= now:
+            at, _, happen = heapq.heappop(self._scheduled)
             happen(at)
 
     def next_due(self) -> float | None:
         """When something happens by itself next."""
-        return self._agenda[0][0] if self._agenda else None
+        return self._scheduled[0][0] if self._scheduled else None
 
     def emit(self, event_type: str, at: float, payload: dict[str, object]) -> None:
         """Note an event that webhooks would tell of."""
@@ -85,8 +85,8 @@ class World:
             raise ValueError(f"there is a company {company.id} already")
         self._created += 1
         self.companies[company.id] = company
-        self.tally.note(company)
-        self.emit("company.created", now, present_company_details(company))
+        self.statistics.update(company)
+        self.emit("company.created", now, serialize_company_details(company))
         self._schedule_daily(company, now)
         return company
 
@@ -94,9 +94,9 @@ class World:
         """Delete a company with everything it has."""
         company = self.companies.pop(company_id)
         self.linked_companies -= company.linked
-        self.tally.drop(company)
+        self.statistics.remove(company)
         self.syncs.forget(company)
-        self.emit("company.deleted", now, present_company_details(company))
+        self.emit("company.deleted", now, serialize_company_details(company))
 
     def add_connection(self, company: Company, platform: Platform, now: float, status: str) -> Connection:
         """Connect a company to a platform."""
@@ -140,21 +140,21 @@ class World:
         self,
         company: Company,
         now: float,
-        asked: Asked,
+        request: NewSync,
     ) -> Sync:
         """Start a sync."""
-        sync = self.syncs.begin(company, now, asked)
-        self.tally.begin(sync)
-        self.tally.note(company)
+        sync = self.syncs.begin(company, now, request)
+        self.statistics.begin(sync)
+        self.statistics.update(company)
         if sync.ends <= now:
             self._end(sync, now)
         elif sync.ends < float("inf"):
-            self._at(sync.ends, lambda at: self._end(sync, at))
+            self._schedule(sync.ends, lambda at: self._end(sync, at))
         return sync
 
     def issue_passcode(self, company: Company, now: float) -> str:
         """A one-time passcode for a company's Sync flow."""
-        passcode = f"{self.chance.randrange(1_000_000):06d}"
+        passcode = f"{self.random.randrange(1_000_000):06d}"
         self._passcodes[company.id, passcode] = now
         return passcode
 
@@ -163,18 +163,18 @@ class World:
         issued = self._passcodes.pop((company_id, passcode), None)
         return issued is not None and now - issued <= _PASSCODE_SECONDS
 
-    def _at(self, at: float, happen: Callable[[float], None]) -> None:
+    def _schedule(self, at: float, happen: Callable[[float], None]) -> None:
         self._numbered += 1
-        heapq.heappush(self._agenda, (at, self._numbered, happen))
+        heapq.heappush(self._scheduled, (at, self._numbered, happen))
 
     def _end(self, sync: Sync, at: float) -> None:
         company = self.companies.get(sync.company_id)
-        if company is None or sync not in company.open:
+        if company is None or sync not in company.active_syncs:
             return
         self.syncs.end(company, sync)
-        self.tally.end(sync)
-        self.tally.note(company)
-        if sync.origin == "schedule":
+        self.statistics.end(sync)
+        self.statistics.update(company)
+        if sync.source == "schedule":
             self._count_failed_day(company, sync)
         self._emit_end(company, sync, at)
 
@@ -210,7 +210,7 @@ class World:
     def _emit_connection(self, event_type: str, company: Company, connection: Connection, now: float) -> None:
         payload: dict[str, object] = {
             "referenceCompany": company_reference(company),
-            "connection": present_connection(company, connection),
+            "connection": serialize_connection(company, connection),
         }
         self.emit(event_type, now, payload)
 
@@ -222,7 +222,7 @@ class World:
         due += 0 if due > now else DAY
         if due != company.daily_due:
             company.daily_due = due
-            self._at(due, lambda at: self._run_daily(company, at))
+            self._schedule(due, lambda at: self._run_daily(company, at))
 
     def _run_daily(self, company: Company, at: float) -> None:
         # What was planned before the hour changed is still in the agenda.
@@ -231,7 +231,7 @@ class World:
         self._schedule_daily(company, at)
         monthly = _schedule(company).get("selectedFrequency") == "Monthly"
         if company.linked and company.enabled and not (monthly and datetime.fromtimestamp(at, UTC).day > 1):
-            self.start_sync(company, at, Asked(period_to_latest(company, at), origin="schedule"))
+            self.start_sync(company, at, NewSync(period_to_latest(company, at), source="schedule"))
 
     def _count_failed_day(self, company: Company, sync: Sync) -> None:
         company.failed_days = 0 if succeeded(sync.final_code) else company.failed_days + 1

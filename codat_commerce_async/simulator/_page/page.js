@@ -126,7 +126,7 @@ function showSyncs({ syncs, now }) {
     const status = [mark(syncState(sync)), `${sync.code} ${sync.status}`];
     if (sync.message) status.push(made("small", sync.message));
     const company = [sync.company ?? "a deleted company"];
-    if (sync.origin !== "api") company.push(made("small", sync.origin === "schedule" ? "daily schedule" : "begun elsewhere"));
+    if (sync.source !== "api") company.push(made("small", sync.source === "schedule" ? "daily schedule" : "begun elsewhere"));
     return [cell(company, "", `${sync.companyId}, sync ${sync.id}`), cell(status), cell([took(sync)], "number")];
   });
 }

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from codat_commerce_async.simulator._clock import DAY, http_date, plain_timestamp
-from codat_commerce_async.simulator._exchange import Refusal
+from codat_commerce_async.simulator._state.clock import DAY, http_date, plain_timestamp
+from codat_commerce_async.simulator._state.errors import ApiError
 
-__all__ = ["QuotaLedger", "RequestQuota", "ResetFormat"]
+__all__ = ["RequestQuota", "RequestQuotaState", "ResetFormat"]
 
 _MINUTE = 60.0
 
@@ -37,11 +37,11 @@ class RequestQuota:
     reset_format: ResetFormat = ResetFormat.EPOCH_SECONDS
 
 
-class QuotaLedger:
+class RequestQuotaState:
     """Counts requests, and refuses those beyond the quota; a refused request does not count.
 
     `linked` says how many companies have a linked connection, `emit` is told of `client.rateLimit.*`
-    events. `busiest` is the most requests that any 60 simulated seconds saw, refused ones included.
+    events. `peak_per_minute` is the most requests that any 60 simulated seconds saw, refused ones included.
     """
 
     def __init__(
@@ -54,23 +54,23 @@ class QuotaLedger:
         self._linked = linked
         self._emit = emit
         self._granted: deque[float] = deque()
-        self._arrived: deque[float] = deque()
+        self._to_response: deque[float] = deque()
         self._day = -1
         self._used = 0
         self._reached = False
-        self.busiest = 0
+        self.peak_per_minute = 0
 
     def admit(self, now: float) -> None:
         """Count one request; refused with 429 and the seconds to wait when there is no room for it."""
-        _slide(self._arrived, now)
-        self._arrived.append(now)
-        self.busiest = max(self.busiest, len(self._arrived))
-        self._turn_day(now)
+        _evict(self._to_response, now)
+        self._to_response.append(now)
+        self.peak_per_minute = max(self.peak_per_minute, len(self._to_response))
+        self._roll_over(now)
         if not self.remaining(now):
             self._reach(now)
             raise _too_many(self.reset(now) - now)
         if self._quota.per_minute is not None:
-            _slide(self._granted, now)
+            _evict(self._granted, now)
             if len(self._granted) >= self._quota.per_minute:
                 raise _too_many(self._granted[0] + _MINUTE - now if self._granted else _MINUTE)
             self._granted.append(now)
@@ -82,16 +82,16 @@ class QuotaLedger:
 
     def remaining(self, now: float) -> float:
         """The requests that are left of this day."""
-        self._turn_day(now)
+        self._roll_over(now)
         limit = self.limit()
         return math.inf if limit is None else max(0, limit - self._used)
 
-    def leave(self, remaining: int, now: float) -> None:
+    def set_remaining(self, remaining: int, now: float) -> None:
         """Use up the day's quota but for so many requests."""
         limit = self.limit()
         if limit is None:
             raise ValueError("there is no daily quota to use up")
-        self._turn_day(now)
+        self._roll_over(now)
         self._used = limit - remaining
 
     @property
@@ -101,8 +101,8 @@ class QuotaLedger:
 
     def last_minute(self, now: float) -> int:
         """The requests of the last 60 seconds, refused ones included."""
-        _slide(self._arrived, now)
-        return len(self._arrived)
+        _evict(self._to_response, now)
+        return len(self._to_response)
 
     def reset(self, now: float) -> float:
         """When the day ends."""
@@ -119,7 +119,7 @@ class QuotaLedger:
             "X-Rate-Limit-Reset": self._written(self.reset(now)),
         }
 
-    def _turn_day(self, now: float) -> None:
+    def _roll_over(self, now: float) -> None:
         day = int(now // DAY)
         if day == self._day:
             return
@@ -152,10 +152,10 @@ class QuotaLedger:
                 return plain_timestamp(reset)
 
 
-def _slide(times: deque[float], now: float) -> None:
+def _evict(times: deque[float], now: float) -> None:
     while times and times[0] <= now - _MINUTE:
         times.popleft()
 
 
-def _too_many(seconds: float) -> Refusal:
-    return Refusal(429, "Too many requests; try again later.", retry_after=seconds)
+def _too_many(seconds: float) -> ApiError:
+    return ApiError(429, "Too many requests; try again later.", retry_after=seconds)

@@ -5,9 +5,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Self
 
-from codat_commerce_async.simulator._catalog import Platform
+from codat_commerce_async.simulator._state.catalog import Platform
 
-__all__ = ["CODES", "OVERLAP", "STATUSES", "Company", "Connection", "Origin", "Outcome", "Sync", "succeeded"]
+__all__ = ["CODES", "OVERLAP", "STATUSES", "Company", "Connection", "ScriptedSync", "Sync", "SyncSource", "succeeded"]
 
 STATUSES = ("PendingAuth", "Linked", "Unlinked", "Deauthorized")
 """The statuses of a connection that the specification knows."""
@@ -35,8 +35,8 @@ CODES: dict[int, tuple[str, str]] = {
 }
 """Status text and message that go with a code: https://docs.codat.io/commerce/error-documentation"""
 
-Origin = str
-"""Who started a sync: `api`, `schedule` or `foreign`."""
+SyncSource = str
+"""Who started a sync: `api`, `schedule` or `external`."""
 
 
 def succeeded(code: int) -> bool:
@@ -45,16 +45,16 @@ def succeeded(code: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a sync goes: it ends with `code` after `takes` simulated seconds (None: drawn)."""
+class ScriptedSync:
+    """How a sync goes: it ends with `code` after `duration` simulated seconds (None: drawn)."""
 
     code: int = _PUSHED
-    takes: float | None = None
+    duration: float | None = None
     message: str | None = None
 
     def __post_init__(self) -> None:
-        if self.takes is not None and not self.takes >= 0:
-            raise ValueError("takes takes seconds, 0 or more, or None")
+        if self.duration is not None and not self.duration >= 0:
+            raise ValueError("duration must be seconds, 0 or more, or None")
 
     @property
     def text(self) -> str:
@@ -64,12 +64,12 @@ class Outcome:
     @classmethod
     def never_ends(cls) -> Self:
         """A sync that stays in progress."""
-        return cls(takes=math.inf)
+        return cls(duration=math.inf)
 
     @classmethod
-    def overlaps(cls, takes: float = 1.0) -> Self:
+    def overlaps(cls, duration: float = 1.0) -> Self:
         """A sync whose period was synced before."""
-        return cls(5080, takes=takes)
+        return cls(5080, duration=duration)
 
 
 @dataclass(slots=True, eq=False)
@@ -79,7 +79,7 @@ class Sync:
     company_id: str
     sync_id: str
     commerce_sync_id: str
-    origin: Origin
+    source: SyncSource
     idempotency_key: str | None
     start: float
     finish: float
@@ -128,8 +128,8 @@ class Connection:
 class Company:
     """A merchant, with all that Codat knows of it.
 
-    `number` counts companies as they were created. `syncs` are in the order of their start; `open` are those that
-    may still run, `synced_to` is how far the successful ones reach, and `written` their periods, merged.
+    `number` counts companies as they were created. `syncs` are in the order of their start; `active_syncs` are those
+    that may still run, `synced_to` is how far the successful ones reach, and `synced_periods` their periods, merged.
     """
 
     id: str
@@ -141,9 +141,9 @@ class Company:
     connections: dict[str, Connection] = field(default_factory=dict)
     configuration: dict[str, object] | None = None
     syncs: list[Sync] = field(default_factory=list)
-    script: deque[Outcome] = field(default_factory=deque)
-    open: list[Sync] = field(default_factory=list)
-    written: list[tuple[float, float]] = field(default_factory=list)
+    script: deque[ScriptedSync] = field(default_factory=deque)
+    active_syncs: list[Sync] = field(default_factory=list)
+    synced_periods: list[tuple[float, float]] = field(default_factory=list)
     last_successful: Sync | None = None
     synced_to: float | None = None
     failed_days: int = 0

@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from codat_commerce_async.simulator._exchange import Refusal, Response
+from codat_commerce_async.simulator._api.http import Response
+from codat_commerce_async.simulator._state.errors import ApiError
 
 __all__ = ["REMEMBERED_FOR", "IdempotencyMemory", "normalized_key"]
 
@@ -18,7 +19,7 @@ def normalized_key(key: str) -> str:
     """The key in one spelling; refused with 400 when it is no GUID."""
     lowered = key.strip().lower()
     if not _GUID.fullmatch(lowered):
-        raise Refusal(400, "The idempotency key has to be a GUID.")
+        raise ApiError(400, "The idempotency key has to be a GUID.")
     return lowered.replace("-", "")
 
 
@@ -47,9 +48,9 @@ class IdempotencyMemory:
         if first is None:
             return None
         if first.fingerprint != fingerprint:
-            raise Refusal(422, "This idempotency key belongs to another request.")
+            raise ApiError(422, "This idempotency key belongs to another request.")
         if now < first.ready_at:
-            raise Refusal(409, "The first request with this idempotency key is still in progress.")
+            raise ApiError(409, "The first request with this idempotency key is still in progress.")
         return first.response
 
     def remember(self, key: str, fingerprint: bytes, response: Response, now: float, ready_at: float) -> None:

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from codat_commerce_async.simulator._exchange import Refusal
+from codat_commerce_async.simulator._state.errors import ApiError
 
 __all__ = ["paged"]
 
@@ -65,7 +65,7 @@ def _whole_number(parameters: Mapping[str, str], name: str, usual: int, largest:
     number = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
     if number < 1 or (largest is not None and number > largest):
         bound = "or more" if largest is None else f"to {largest}"
-        raise Refusal(400, "The request is not valid.", invalid=[(name, f"{name} takes a whole number, 1 {bound}.")])
+        raise ApiError(400, "The request is not valid.", invalid=[(name, f"{name} takes a whole number, 1 {bound}.")])
     return number
 
 
@@ -91,7 +91,7 @@ def _filtered(records: list[tuple[Item, T]], query: str | None, fields: Collecti
 def _comparison(text: str, fields: Collection[str]) -> Callable[[Item], bool]:
     parsed = _COMPARISON.fullmatch(text)
     if parsed is None:
-        raise Refusal(400, "Error parsing query - malformed.", service="ClientsApi")
+        raise ApiError(400, "Error parsing query - malformed.", service="ClientsApi")
     name, operator, value = parsed.groups()
     _known(name, fields)
     wanted = value.strip('"')
@@ -108,7 +108,7 @@ def _ordered(records: list[tuple[Item, T]], order: str | None, fields: Collectio
 
 def _known(name: str, fields: Collection[str]) -> None:
     if name not in fields:
-        raise Refusal(400, f"Error parsing query - no property {name} here.", service="PullApi")
+        raise ApiError(400, f"Error parsing query - no property {name} here.", service="PullApi")
 
 
 def _text(value: object) -> str:

@@ -1,20 +1,20 @@
 """Companies, connections and syncs in the words of Codat's answers."""
 
-from codat_commerce_async.simulator._clock import plain_timestamp, timestamp
-from codat_commerce_async.simulator._records import Company, Connection, Sync
+from codat_commerce_async.simulator._state.clock import plain_timestamp, timestamp
+from codat_commerce_async.simulator._state.records import Company, Connection, Sync
 
 __all__ = [
     "company_reference",
-    "present_company",
-    "present_company_details",
-    "present_company_sync_status",
-    "present_connection",
-    "present_sync_status",
-    "present_sync_summary",
+    "serialize_company",
+    "serialize_company_details",
+    "serialize_company_sync_status",
+    "serialize_connection",
+    "serialize_sync_status",
+    "serialize_sync_summary",
 ]
 
 
-def present_connection(company: Company, connection: Connection) -> dict[str, object]:
+def serialize_connection(company: Company, connection: Connection) -> dict[str, object]:
     """A `Connection`."""
     platform = connection.platform
     return {
@@ -32,7 +32,7 @@ def present_connection(company: Company, connection: Connection) -> dict[str, ob
     }
 
 
-def present_company_details(company: Company) -> dict[str, object]:
+def serialize_company_details(company: Company) -> dict[str, object]:
     """A company without its connections, as events tell of it."""
     return {
         "id": company.id,
@@ -46,10 +46,10 @@ def present_company_details(company: Company) -> dict[str, object]:
     }
 
 
-def present_company(company: Company) -> dict[str, object]:
+def serialize_company(company: Company) -> dict[str, object]:
     """A `Company`."""
     return {
-        **present_company_details(company),
+        **serialize_company_details(company),
         "products": ["commerce"],
         "ownerUserIds": [],
         "dataConnections": _connections(company),
@@ -67,12 +67,12 @@ def company_reference(company: Company) -> dict[str, object]:
     }
 
 
-def present_company_sync_status(sync: Sync, now: float) -> dict[str, object]:
+def serialize_company_sync_status(sync: Sync, now: float) -> dict[str, object]:
     """A `CompanySyncStatus`: the sync's own id, and no commerce id."""
     return {"companyId": sync.company_id, "syncId": sync.sync_id, **_progress(sync, now)}
 
 
-def present_sync_status(company: Company, sync: Sync, now: float) -> dict[str, object]:
+def serialize_sync_status(company: Company, sync: Sync, now: float) -> dict[str, object]:
     """A `SyncStatus`: both ids."""
     return {
         "companyId": company.id,
@@ -83,7 +83,7 @@ def present_sync_status(company: Company, sync: Sync, now: float) -> dict[str, o
     }
 
 
-def present_sync_summary(company: Company, sync: Sync, now: float) -> dict[str, object]:
+def serialize_sync_summary(company: Company, sync: Sync, now: float) -> dict[str, object]:
     """A `SyncSummary`: the commerce id, and not the sync's own."""
     return {
         "companyId": company.id,
@@ -107,4 +107,4 @@ def _progress(sync: Sync, now: float) -> dict[str, object]:
 
 
 def _connections(company: Company) -> list[dict[str, object]]:
-    return [present_connection(company, connection) for connection in company.connections.values()]
+    return [serialize_connection(company, connection) for connection in company.connections.values()]

@@ -3,7 +3,7 @@
 import uuid
 from dataclasses import dataclass, field
 
-__all__ = ["PLATFORMS", "Platform", "present_branding", "present_integration"]
+__all__ = ["PLATFORMS", "Platform", "serialize_branding", "serialize_integration"]
 
 _STATIC = "https://static.codat.io/simulated"
 
@@ -48,7 +48,7 @@ PLATFORMS: dict[str, Platform] = {
 }
 
 
-def present_integration(platform: Platform) -> dict[str, object]:
+def serialize_integration(platform: Platform) -> dict[str, object]:
     """An `Integration`; features say `datatype`, as Codat shows, not `dataType`, as it declares."""
     feature = {"featureType": "Get", "featureState": "Beta" if platform.beta else "Release"}
     return {
@@ -68,7 +68,7 @@ def present_integration(platform: Platform) -> dict[str, object]:
     }
 
 
-def present_branding(platform: Platform) -> dict[str, object]:
+def serialize_branding(platform: Platform) -> dict[str, object]:
     """A `Branding`."""
     return {
         "logo": {"full": _image(platform, "full logo"), "square": _image(platform, "square logo")},

@@ -1,0 +1,284 @@
+"""FaultPlan of requests as plain values, and the table of what each kind does."""
+
+import json
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TypeAlias
+
+from codat_commerce_async.simulator._api.fault_injector import FaultInjector, check_rate
+from codat_commerce_async.simulator._api.fault_kinds import FaultKind
+from codat_commerce_async.simulator._api.http import Response
+from codat_commerce_async.simulator._state.errors import ApiError
+
+__all__ = [
+    "FAULTS",
+    "TRANSIENT",
+    "Break",
+    "Fault",
+    "FaultPlan",
+    "FaultSpec",
+    "FaultStep",
+    "Stage",
+    "apply_to_response",
+    "fault_error",
+    "response_instead",
+    "to_fault",
+    "to_steps",
+]
+
+_ERROR_STATUSES = range(400, 600)
+_HTML = {"Content-Type": "text/html"}
+_ENUM_FIELDS = frozenset(
+    {"status", "sourceType", "featureType", "featureState", "selectedFrequency", "outputFormat", "syncStatus"}
+)
+_NEW_VALUE = "Reimagined"
+_NEW_FIELD = "introducedLater"
+
+
+class Stage(Enum):
+    """Where a request fails."""
+
+    GATEWAY = "gateway"
+    """Codat never receives it; `effect` makes the response."""
+    LIMIT = "limit"
+    """Codat refuses it with 429 and forgets it."""
+    BEFORE = "before"
+    """Codat answers with an error and does nothing."""
+    AFTER = "after"
+    """Codat answers with an error and has done everything."""
+    RESPONSE = "response"
+    """Codat has done everything; `effect` changes its response."""
+
+
+class Break(Enum):
+    """What only a connection can show."""
+
+    CLOSE = "close"
+    RESET = "reset"
+    CUT_OFF = "cut_off"
+    ENDLESS = "endless"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong, once.
+
+    `seconds` are real ones, as the client counts them: how late the answer is (`LATE`), how long Codat goes
+    on working after the connection was lost (`LOST_AFTER`, `RESET_AFTER`, `GATEWAY_TIMEOUT_AFTER`), the
+    `Retry-After` (`RATE_LIMITED`), the skew (`CLOCK_SKEW`). `status` is that of `ERROR_BEFORE` and
+    `ERROR_AFTER`.
+    """
+
+    kind: FaultKind
+    seconds: float | None = None
+    status: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None and not math.isfinite(self.seconds):
+            raise ValueError("seconds takes a finite number")
+        if self.status is not None and self.status not in _ERROR_STATUSES:
+            raise ValueError("status takes an error status, 400 to 599")
+
+    @property
+    def spec(self) -> "FaultSpec":
+        """What faults of this kind do."""
+        return FAULTS[self.kind]
+
+    @property
+    def duration(self) -> float:
+        """`seconds`, or what is usual for this kind."""
+        return self.spec.seconds if self.seconds is None else self.seconds
+
+    @property
+    def error_status(self) -> int:
+        """`status`, or what is usual for this kind."""
+        return self.spec.status if self.status is None else self.status
+
+    @property
+    def processing_time(self) -> float:
+        """The real seconds for which Codat goes on working on the request."""
+        return self.duration if self.spec.keeps_working else 0.0
+
+
+Effect: TypeAlias = Callable[[Fault, Response], Response]
+FaultStep: TypeAlias = Fault | FaultKind | str | None
+"""One step of a script: a fault, its kind or the kind's name, or None for an exchange that goes well."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultSpec:
+    """What a kind of fault does, and what is usual for it.
+
+    `seconds` and `status` are the defaults of a `Fault`. `transient` means that it passes when the same request is sent
+    again, `keeps_working` that Codat works on the request for `seconds`, and `connection` what becomes of that.
+    """
+
+    stage: Stage
+    effect: Effect | None = None
+    seconds: float = 0.0
+    status: int = 500
+    connection: Break | None = None
+    transient: bool = False
+    keeps_working: bool = False
+
+
+def response_instead(fault: Fault | None, date: str) -> Response | None:
+    """Return the response to a request that never reaches Codat; None if it does."""
+    if fault is None or fault.spec.stage is not Stage.GATEWAY or fault.spec.effect is None:
+        return None
+    return fault.spec.effect(fault, Response(0, {"Date": date}, b""))
+
+
+def fault_error(fault: Fault) -> ApiError:
+    """Return the error that Codat answers with."""
+    # Codat's own example of the maintenance body says 500 under the HTTP status 503.
+    if fault.kind is FaultKind.UNAVAILABLE:
+        return ApiError(503, "The API is down for maintenance.", body_status=500)
+    return ApiError(fault.error_status, "The simulator was told to fail here.")
+
+
+def apply_to_response(fault: Fault, response: Response) -> Response:
+    """Return Codat's response as the client receives it."""
+    effect = fault.spec.effect if fault.spec.stage is Stage.RESPONSE else None
+    return response if effect is None else effect(fault, response)
+
+
+def to_fault(step: Fault | FaultKind | str) -> Fault:
+    """Return a fault for itself, its kind, or the name of its kind."""
+    return step if isinstance(step, Fault) else Fault(FaultKind(step))
+
+
+def to_steps(steps: Iterable[FaultStep]) -> list[Fault | None]:
+    """Return the steps of a script as faults."""
+    return [None if step is None else to_fault(step) for step in steps]
+
+
+def _page(status: int, text: str, **headers: str) -> Effect:
+    """Return an effect that answers with a gateway's HTML page instead."""
+
+    def answer(_fault: Fault, response: Response) -> Response:
+        body = f"<html><body><h1>{text}</h1></body></html>".encode() if text else b""
+        return Response(status, {"Date": response.headers["Date"], **headers, **_HTML}, body)
+
+    return answer
+
+
+def _lost(fault: Fault, _response: Response) -> Response:
+    return Response(0, {}, b"", fault=fault.kind)
+
+
+def _cut_off(fault: Fault, response: Response) -> Response:
+    headers = {**response.headers, "Content-Length": str(len(response.body))}
+    return replace(response, headers=headers, body=response.body[: len(response.body) // 2], fault=fault.kind)
+
+
+def _endless(fault: Fault, response: Response) -> Response:
+    headers = {name: value for name, value in response.headers.items() if name != "Content-Length"}
+    return replace(response, headers=headers, body=b" " * 65_536, fault=fault.kind)
+
+
+def _late(fault: Fault, response: Response) -> Response:
+    return replace(response, delay=response.delay + fault.duration)
+
+
+def _wrong_content_type(_fault: Fault, response: Response) -> Response:
+    return replace(response, headers={**response.headers, "Content-Type": "text/html; charset=utf-8"})
+
+
+def _empty(_fault: Fault, response: Response) -> Response:
+    return replace(response, body=b"")
+
+
+def _rewritten(rewrite: Callable[[object], object]) -> Effect:
+    def spoil(_fault: Fault, response: Response) -> Response:
+        return replace(response, body=json.dumps(rewrite(json.loads(response.body))).encode())
+
+    return spoil
+
+
+def _with_new_values(value: object) -> object:
+    if isinstance(value, dict):
+        return {
+            key: _NEW_VALUE if key in _ENUM_FIELDS and isinstance(inner, str) else _with_new_values(inner)
+            for key, inner in value.items()
+        }
+    return [_with_new_values(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _with_new_fields(value: object) -> object:
+    if isinstance(value, dict):
+        return {**{key: _with_new_fields(inner) for key, inner in value.items()}, _NEW_FIELD: {"since": 2031}}
+    return [_with_new_fields(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _with_numbers_as_text(value: object) -> object:
+    if isinstance(value, dict):
+        texts = {key: _with_numbers_as_text(inner) for key, inner in value.items()}
+        # The one example of such a text that Codat shows ends with a comma: "4200,".
+        return texts | {key: f"{value[key]}," for key in ("syncStatusCode",) if key in value}
+    if isinstance(value, list):
+        return [_with_numbers_as_text(inner) for inner in value]
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+FAULTS: Mapping[FaultKind, FaultSpec] = {
+    FaultKind.LOST_BEFORE: FaultSpec(Stage.GATEWAY, _lost, connection=Break.CLOSE, transient=True),
+    FaultKind.LOST_AFTER: FaultSpec(Stage.RESPONSE, _lost, connection=Break.CLOSE, transient=True, keeps_working=True),
+    FaultKind.RESET_BEFORE: FaultSpec(Stage.GATEWAY, _lost, connection=Break.RESET, transient=True),
+    FaultKind.RESET_AFTER: FaultSpec(Stage.RESPONSE, _lost, connection=Break.RESET, transient=True, keeps_working=True),
+    FaultKind.CUT_OFF: FaultSpec(Stage.RESPONSE, _cut_off, connection=Break.CUT_OFF, transient=True),
+    FaultKind.ENDLESS: FaultSpec(Stage.RESPONSE, _endless, connection=Break.ENDLESS),
+    FaultKind.LATE: FaultSpec(Stage.RESPONSE, _late, seconds=120.0, keeps_working=True),
+    FaultKind.RATE_LIMITED: FaultSpec(Stage.LIMIT, seconds=1.0, status=429, transient=True),
+    FaultKind.ERROR_BEFORE: FaultSpec(Stage.BEFORE),
+    FaultKind.ERROR_AFTER: FaultSpec(Stage.AFTER),
+    FaultKind.UNAVAILABLE: FaultSpec(Stage.BEFORE, status=503),
+    FaultKind.BAD_GATEWAY: FaultSpec(Stage.GATEWAY, _page(502, "502 Bad Gateway"), transient=True),
+    FaultKind.GATEWAY_TIMEOUT: FaultSpec(Stage.GATEWAY, _page(504, "504 Gateway Time-out"), transient=True),
+    FaultKind.GATEWAY_TIMEOUT_AFTER: FaultSpec(Stage.RESPONSE, _page(504, ""), transient=True, keeps_working=True),
+    FaultKind.REDIRECT: FaultSpec(Stage.GATEWAY, _page(302, "", Location="https://maintenance.codat.io/")),
+    FaultKind.WRONG_CONTENT_TYPE: FaultSpec(Stage.RESPONSE, _wrong_content_type),
+    FaultKind.EMPTY: FaultSpec(Stage.RESPONSE, _empty),
+    FaultKind.CLOCK_SKEW: FaultSpec(Stage.RESPONSE, seconds=-3600.0),
+    FaultKind.NEW_ENUM_VALUES: FaultSpec(Stage.RESPONSE, _rewritten(_with_new_values)),
+    FaultKind.NEW_FIELDS: FaultSpec(Stage.RESPONSE, _rewritten(_with_new_fields)),
+    FaultKind.NUMBERS_AS_TEXT: FaultSpec(Stage.RESPONSE, _rewritten(_with_numbers_as_text)),
+}
+"""What each kind of fault does. A new fault is a member of `FaultKind` and a line here."""
+
+TRANSIENT: tuple[FaultKind, ...] = tuple(kind for kind, spec in FAULTS.items() if spec.transient)
+"""What passes when the same request, under the same key, is sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultPlan:
+    """What goes wrong, and how often.
+
+    Each exchange goes wrong with probability `rate`, in one of `kinds` (name one twice and it comes twice
+    as often), if it is of one of `operations` (None: any). `script` goes first: per operation (`"*"` for
+    any) a list of what befalls its next exchanges, in order. The same seed and the same exchanges give the
+    same faults.
+    """
+
+    rate: float = 0.0
+    kinds: Sequence[Fault | FaultKind | str] = TRANSIENT
+    seed: int = 0
+    operations: Collection[str] | None = None
+    script: Mapping[str, Sequence[FaultStep]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_rate(self.rate, self.kinds)
+
+    def injector(self, operations: Collection[str]) -> FaultInjector[Fault]:
+        """Return what injects these faults into requests of the known operations."""
+        return FaultInjector(
+            rate=self.rate,
+            kinds=tuple(map(to_fault, self.kinds)),
+            seed=self.seed,
+            only=self.operations,
+            script={name: to_steps(steps) for name, steps in self.script.items()},
+            known=operations,
+            noun="operation",
+        )

@@ -1,0 +1,121 @@
+"""The 22 operations with their handlers, and which of them a request calls."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+from codat_commerce_async.simulator._api import handlers
+from codat_commerce_async.simulator._api.http import Call
+from codat_commerce_async.simulator._state.store import Store
+
+__all__ = ["OPERATIONS", "ROUTES", "Route", "match", "methods_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An operation: `name` and `path` as Codat writes them, and the function that handles its calls."""
+
+    name: str
+    method: str
+    path: str
+    handler: Callable[[Store, Call], object] = field(repr=False, compare=False)
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The path in pieces."""
+        return tuple(self.path.split("/")[1:])
+
+
+_SYNCS = "/companies/{companyId}/sync/commerce/syncs"
+
+ROUTES: tuple[Route, ...] = (
+    Route("create-connection", "POST", "/companies/{companyId}/connections", handlers.create_connection),
+    Route(
+        "get-sync-flow-url",
+        "GET",
+        "/config/sync/commerce/{commerceKey}/{accountingKey}/start",
+        handlers.get_sync_flow_url,
+    ),
+    Route("list-connections", "GET", "/companies/{companyId}/connections", handlers.list_connections),
+    Route(
+        "update-connection-authorization",
+        "PUT",
+        "/companies/{companyId}/connections/{connectionId}/authorization",
+        handlers.update_authorization,
+    ),
+    Route(
+        "update-connection", "PATCH", "/companies/{companyId}/connections/{connectionId}", handlers.update_connection
+    ),
+    Route("request-sync", "POST", "/companies/{companyId}/sync/commerce/latest", handlers.request_sync),
+    Route(
+        "request-sync-for-date-range",
+        "POST",
+        "/meta/companies/{companyId}/sync/commerce/historic",
+        handlers.request_sync_for_date_range,
+    ),
+    Route("get-sync-status", "GET", "/meta/companies/{companyId}/sync/commerce/status", handlers.get_sync_status),
+    Route("get-last-successful-sync", "GET", f"{_SYNCS}/lastSuccessful/status", handlers.get_last_successful_sync),
+    Route("get-latest-sync", "GET", f"{_SYNCS}/latest/status", handlers.get_latest_sync),
+    Route("get-sync-by-id", "GET", f"{_SYNCS}/{{syncId}}/status", handlers.get_sync),
+    Route("list-syncs", "GET", f"{_SYNCS}/list/status", handlers.list_syncs),
+    Route("list-integrations", "GET", "/config/integrations", handlers.list_integrations),
+    Route("get-integration-branding", "GET", "/config/integrations/{platformKey}/branding", handlers.get_branding),
+    Route("list-companies", "GET", "/companies", handlers.list_companies),
+    Route("create-company", "POST", "/companies", handlers.create_company),
+    Route("get-configuration", "GET", "/config/companies/{companyId}/sync/commerce", handlers.get_configuration),
+    Route("set-configuration", "POST", "/config/companies/{companyId}/sync/commerce", handlers.set_configuration),
+    Route("get-config-text-sync-flow", "GET", "/sync/commerce/config/ui/text", handlers.get_config_text),
+    Route("update-config-text-sync-flow", "PATCH", "/sync/commerce/config/ui/text", handlers.update_config_text),
+    Route(
+        "get-visible-accounts",
+        "GET",
+        "/clients/{clientId}/config/ui/accounts/platform/{platformKey}",
+        handlers.get_visible_accounts,
+    ),
+    Route(
+        "update-visible-accounts-sync-flow",
+        "POST",
+        "/sync/commerce/config/ui/accounts/platform/{platformKey}",
+        handlers.update_visible_accounts,
+    ),
+)
+
+
+OPERATIONS = frozenset(route.name for route in ROUTES)
+
+
+def _by_length() -> dict[int, list[Route]]:
+    lengths: dict[int, list[Route]] = {}
+    # A literal segment goes before a placeholder: `latest` is no sync id.
+    for route in sorted(ROUTES, key=lambda route: route.path.count("{")):
+        lengths.setdefault(len(route.segments), []).append(route)
+    return lengths
+
+
+_BY_LENGTH = {length: [(route, route.segments) for route in routes] for length, routes in _by_length().items()}
+
+
+def match(method: str, path: str) -> tuple[Route, tuple[str, ...]] | None:
+    """The operation that takes a request, and the path's values, unquoted."""
+    segments = path.split("/")[1:]
+    for route, expected in _BY_LENGTH.get(len(segments), ()):
+        if route.method == method and (values := _values(expected, segments)) is not None:
+            return route, values
+    return None
+
+
+def methods_of(path: str) -> tuple[str, ...]:
+    """The methods that some operation takes at this path."""
+    segments = path.split("/")[1:]
+    candidates = _BY_LENGTH.get(len(segments), ())
+    return tuple(route.method for route, expected in candidates if _values(expected, segments) is not None)
+
+
+def _values(expected: tuple[str, ...], segments: list[str]) -> tuple[str, ...] | None:
+    values = []
+    for wanted, segment in zip(expected, segments, strict=True):
+        if wanted[0] == "{":
+            values.append(unquote(segment))
+        elif wanted != segment:
+            return None
+    return tuple(values)

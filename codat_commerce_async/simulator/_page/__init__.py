@@ -1,0 +1,1 @@
+"""The page that shows a simulator in a browser."""

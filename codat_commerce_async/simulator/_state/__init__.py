@@ -1,0 +1,1 @@
+"""What the simulated Codat holds: companies, connections, configurations, syncs, quota, and the time."""
