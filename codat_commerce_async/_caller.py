@@ -106,17 +106,20 @@ class Caller:
         """The day's quota as the last answer reported it."""
         return _headers.rate_limit(*self._observed) if self._observed is not None else None
 
+    @property
+    def server_offset(self) -> float | None:
+        """Seconds by which the server's clock is ahead of the local one; None if the last answer had no `Date`."""
+        if self._observed is None:
+            return None
+        headers, observed_at = self._observed
+        date = _headers.server_time(headers)
+        return None if date is None else date.timestamp() - observed_at
+
     def server_time(self, local: float) -> datetime:
         """The server's time at a moment of the local clock (epoch seconds), judged by the last answer's `Date`."""
         here = datetime.fromtimestamp(local, UTC)
-        if self._observed is None:
-            return here
-        headers, observed_at = self._observed
-        date = _headers.server_time(headers)
-        if date is None:
-            return here
         try:
-            return here + timedelta(seconds=date.timestamp() - observed_at)
+            return here + timedelta(seconds=self.server_offset or 0.0)
         except OverflowError:  # a date at the very end of the calendar
             return here
 

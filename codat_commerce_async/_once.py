@@ -1,10 +1,14 @@
 """A write that must happen exactly once: asked for under one key, looked for in doubt, asked anew if need be."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+import contextlib
+import math
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
+from codat_commerce_async._claims import DRIFT, KEY_MEMORY, Claim, Claims, FirstUse
 from codat_commerce_async._retry import KEY_LIFETIME
 from codat_commerce_async.errors import (
     BadRequestError,
@@ -19,25 +23,25 @@ from codat_commerce_async.errors import (
     TransportError,
 )
 
-__all__ = ["Doubt", "Found", "Surroundings", "once"]
+__all__ = ["Doubt", "Found", "Lookups", "Surroundings", "once"]
 
 AnswerT = TypeVar("AnswerT")
 FoundT = TypeVar("FoundT")
 
-# A write that happened may take a moment to be seen; nothing seen after the last look is taken for nothing done.
+# Before each repetition under the same key.
 _PAUSES = (1.0, 4.0, 10.0)
 # How often a new key is taken before the write is given up as unknown.
 _NEW_KEYS = 3
 # How long a 409 is taken for our own first request being worked on, and how often it is asked whether it still is.
 _PATIENCE = 180.0
 _IN_PROGRESS_PAUSE = 5.0
-# `Date` counts whole seconds. What began later than this before our request is surely not older than it ...
-_SKEW = timedelta(seconds=2)
-# ... and what began earlier than this surely is: Codat's machines, and what stands between, may differ by as much.
-_DRIFT = timedelta(seconds=60)
-# A key that was given to us may have been used before, as long ago as Codat remembers it.
-# https://docs.codat.io/using-the-api/idempotency
-_KEY_MEMORY = timedelta(minutes=90)
+# Before each lookup; further ones double, up to the bound.
+_LOOKUP_DELAYS = (1.0, 4.0, 10.0, 15.0)
+_UNBOUNDED_LOOKUPS = 60.0
+# By how much the server's `Date` and the local clock may differ before one of them is taken for wrong: `Date` counts
+# whole seconds, and a response takes its time.
+_TOLERANCE = 5.0
+_ROUNDING = timedelta(milliseconds=1)
 
 
 class Doubt(Enum):
@@ -53,7 +57,8 @@ class Doubt(Enum):
 
     Codat remembers its own 5xx for the key, so the same key could only replay it. What never reached Codat, or is still
     being worked on, or was done and only its answer lost, the same key settles best: it never does the work twice, and
-    its answer is surely ours. What a look finds is adopted only if it began after our request for sure.
+    its answer is surely ours. What a look finds is adopted only if it began after our request for sure, matches it, and
+    no other request of this client may have created it; what belongs to another request is no candidate.
     Source: https://docs.codat.io/using-the-api/idempotency
     """
 
@@ -64,14 +69,38 @@ class Doubt(Enum):
 
 
 class Found(Generic[FoundT]):
-    """What a look found: `value`, by the name it goes by, and when it began as far as Codat says."""
+    """What a look found: `value`, by the name it goes by, and when it began as far as Codat says.
 
-    __slots__ = ("began", "name", "value")
+    `matches` is False when Codat does not report what it would take to know that this is what was requested.
+    """
 
-    def __init__(self, value: FoundT, name: str, began: datetime | None) -> None:
+    __slots__ = ("began", "matches", "name", "value")
+
+    def __init__(self, value: FoundT, name: str, began: datetime | None, *, matches: bool = True) -> None:
         self.value = value
         self.name = name
         self.began = began
+        self.matches = matches
+
+
+@dataclass(frozen=True, slots=True)
+class Lookups:
+    """How the outcome of a write is looked up: whether a match is adopted, and how long one may stay invisible."""
+
+    adopt: bool = True
+    max_visibility_delay: float = 60.0
+
+    def delays(self) -> Iterator[float]:
+        """Yield the pause before each lookup; the last lookup comes when the visibility delay is over."""
+        passed, delay = 0.0, 0.0
+        schedule = iter(_LOOKUP_DELAYS)
+        bound = _UNBOUNDED_LOOKUPS if math.isinf(self.max_visibility_delay) else self.max_visibility_delay
+        while True:
+            delay = min(next(schedule, 2 * delay), bound - passed)
+            passed += delay
+            yield delay
+            if passed >= bound:
+                return
 
 
 class Surroundings(Protocol):
@@ -89,6 +118,11 @@ class Surroundings(Protocol):
         """What the server's clock showed at a moment of the local one."""
         ...
 
+    @property
+    def server_offset(self) -> float | None:
+        """Seconds by which the server's clock is ahead of the local one; None while no response had a `Date`."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Let time pass; raises ClientClosedError when the client is closed meanwhile."""
         ...
@@ -100,30 +134,52 @@ async def once(
     *,
     key: str | None,
     first_asked: float | None = None,
+    server_offset: float | None = None,
     new_key: Callable[[str | None], Awaitable[str]],
     where: Surroundings,
     until: float | None = None,
+    claims: Claims | None = None,
+    claim: Claim | None = None,
+    lookups: Lookups | None = None,
 ) -> AnswerT | Found[FoundT]:
     """The answer to `ask`, or what `look` found to have come of it.
 
     `ask` takes the key, and the seconds after which it must not be sent any more (None: any time). `key` may have been
-    used before, since `first_asked` (epoch seconds) if that is known. `new_key` takes the last key and gives the next,
-    when that is safely noted. No pause is begun that would end after `until`, on the clock of `where`.
+    used before, since `first_asked` (epoch seconds) if that is known, when the server's clock was `server_offset`
+    seconds ahead of the local one (None: not known, so that no clock can confirm the key's age). `new_key` takes the
+    last key and gives the next, when that is safely noted. No pause is begun that would end after `until`, on the clock
+    of `where`. `claim` is this request's among the `claims` of its client.
 
     Raises what `ask` raises when that says for sure that nothing was done, and else, when it cannot be settled, an
     OutcomeUnknownError with the names of what it may be.
     """
-    write = _Write(look, where, until, given=key is not None and first_asked is None)
+    claims = claims or Claims()
+    claim = claim or claims.claim("", key)
+    write = _Write(look, where, until, claims, claim, lookups or Lookups(), given=key is not None)
     if first_asked is not None:
-        write.was_asked_at(first_asked)
+        await write.resume(first_asked, server_offset)
+    try:
+        return await _settled(ask, new_key, key, write)
+    finally:
+        write.leave()
+
+
+async def _settled(
+    ask: Callable[[str, float | None], Awaitable[AnswerT]],
+    new_key: Callable[[str | None], Awaitable[str]],
+    key: str | None,
+    write: "_Write[FoundT]",
+) -> AnswerT | Found[FoundT]:
     new_keys_left = _NEW_KEYS
     while True:
         key = key if key is not None else await new_key(None)
+        write.sends(key)
         try:
             return await ask(key, write.key_left())
         except CodatError as error:
             doubt = write.doubt(error)
             if doubt is None:
+                write.nothing_done()
                 raise
         if await write.same_key_again(doubt):
             continue
@@ -145,53 +201,85 @@ class _Write(Generic[FoundT]):
         look: Callable[[], Awaitable[Iterable[Found[FoundT]]]],
         where: Surroundings,
         until: float | None,
+        claims: Claims,
+        claim: Claim,
+        lookups: Lookups,
         *,
         given: bool,
     ) -> None:
         self._look = look
         self._where = where
         self._until = until
+        self._claims = claims
+        self._claim = claim
+        self._lookups = lookups
         self._given = given
-        self._first_sent: float | None = None
+        self._first: FirstUse | None = None
+        self._key_use: FirstUse | None = None
         self._requested_at: datetime | None = None
-        self._key_since: tuple[float, float] | None = None
         self._used = given
         self._answered = False
+        self._settled = False
         self._pauses = iter(_PAUSES)
         self._in_progress_since: float | None = None
         self._failure: CodatError = TransportError("Codat may have forgotten the idempotency key by now")
 
+    async def resume(self, local: float, offset: float | None) -> None:
+        """Record that an earlier process may have sent the key since then, and learn the server's time if need be."""
+        self._given = False
+        # In this process, all clocks were read at the first use.
+        self._first = self._key_use = self._claim.first_use or FirstUse(local, None, offset)
+        if self._where.server_offset is None and offset is not None:
+            with contextlib.suppress(CodatError):
+                await self._look()
+
+    def sends(self, key: str) -> None:
+        """Record that the key is about to be sent."""
+        where, claim = self._where, self._claim
+        if claim.first_use is None and self._first is None:
+            claim.first_use = FirstUse(where.now(), where.time(), where.server_offset)
+        at = where.now() if self._first is None else self._first.local
+        self._claims.sent(claim, key, where.server_time(at))
+
     def was_asked_at(self, local: float) -> None:
         """Note that the write may have happened since then; a later moment than one noted before changes nothing."""
-        if self._first_sent is None:
-            self._first_sent = local
-        if self._key_since is None:
-            self._key_since = self._where.time() - max(0.0, self._where.now() - local), local
+        where = self._where
+        use = FirstUse(local, where.time() - max(0.0, where.now() - local), where.server_offset)
+        self._first = self._first or use
+        self._key_use = self._key_use or use
         self._used = True
 
     def take_new_key(self) -> None:
         """Note that nothing came of the last key, and that there is another."""
         self._used = False
-        self._key_since = None
+        self._key_use = None
         self._pauses = iter(_PAUSES)
         self._in_progress_since = None
 
+    def nothing_done(self) -> None:
+        """Note that nothing came of the write for sure."""
+        if self._claim.alias is None and self._claim.id is None:
+            self._claims.withdraw(self._claim)
+
+    def leave(self) -> None:
+        """Note that it is not sent any more, whatever came of it."""
+        self._claims.left_open(self._claim, self._where.server_time(self._where.now()))
+
     def key_left(self) -> float | None:
         """Seconds for which the key is sure to be remembered; None for one that was not used yet, as far as known."""
-        if self._key_since is None:
-            return None
-        # The one clock stands still while the machine is suspended, the other may be set back.
-        passed, local = self._key_since
-        return KEY_LIFETIME - max(self._where.time() - passed, self._where.now() - local)
+        return None if self._key_use is None else KEY_LIFETIME - self._age(self._key_use)
+
+    def _age(self, use: FirstUse) -> float:
+        return use.age(self._where.now(), self._where.time(), self._where.server_offset)
 
     def doubt(self, error: CodatError) -> Doubt | None:
         """Why it is not known now whether the write happened; None when the error says that it did not."""
-        doubt = _doubt(error, used=self._used, surely=self._key_since is not None)
+        doubt = _doubt(error, used=self._used, surely=self._key_use is not None)
         if doubt is None:
             return None
         self._failure = error
         self._answered = self._answered or doubt is Doubt.ANSWERED
-        if self._requested_at is None and self._first_sent is None and isinstance(error, OutcomeUnknownError):
+        if self._requested_at is None and self._first is None and isinstance(error, OutcomeUnknownError):
             self._requested_at = error.requested_at
         self.was_asked_at(error.attempts[0].started_at.timestamp() if error.attempts else self._where.now())
         left = self.key_left()
@@ -211,21 +299,26 @@ class _Write(Generic[FoundT]):
         """What the write became; None when it is certain that nothing did, so that a new key does it once."""
         seen, trouble = None, None
         possible: list[Found[FoundT]] = []
-        for pause in _PAUSES:
+        for pause in self._lookups.delays():
             await self._rest(pause)
             try:
                 seen = tuple(await self._look())
             except CodatError as error:
                 seen, trouble = None, error
                 continue
-            if possible := self._possible(seen):
+            possible, rivals = self._possible(seen)
+            if len(possible) == 1 and self._is_ours(possible[0], rivals):
+                self._claims.assign(self._claim, possible[0].name)
+                return possible[0]
+            # What another request of ours may have created, that request may soon be known to own.
+            if possible and not rivals:
                 break
         if seen is None:
             raise self.unknown() from trouble
-        if len(possible) == 1 and self._is_ours(possible[0]):
-            return possible[0]
         if possible or self._answered or doubt not in {Doubt.REFUSED, Doubt.STALE}:
             raise self.unknown(possible)
+        if math.isinf(self._lookups.max_visibility_delay):
+            raise self.unknown()
         return None
 
     def unknown(self, found: Sequence[Found[FoundT]] = ()) -> OutcomeUnknownError:
@@ -235,7 +328,7 @@ class _Write(Generic[FoundT]):
         seen = f"; it may be one of {len(found)} begun since" if found else ""
         names = tuple(one.name for one in found)
         unknown = OutcomeUnknownError(
-            f"{error.message}{seen}", error.call, self._asked()[0], correlation_id, None, names
+            f"{error.message}{seen}", error.call, self._asked_at(), correlation_id, None, names
         )
         unknown.__cause__ = (error.__cause__ if isinstance(error, OutcomeUnknownError) else None) or error
         return unknown
@@ -256,23 +349,60 @@ class _Write(Generic[FoundT]):
             self._in_progress_since = now
         return now - self._in_progress_since < _PATIENCE
 
-    def _asked(self) -> tuple[datetime, datetime]:
-        """Between which moments of the server's clock the first request went out.
+    def _asked_at(self) -> datetime:
+        """The server's time of the first request, the earliest that it can have been."""
+        window = self._window()
+        if window is not None:
+            return window[0]
+        return self._where.server_time(self._where.now() if self._first is None else self._first.local)
 
-        What it was thought to be then and what it is now are the same, unless a clock was set or an answer had a wrong
-        `Date`.
+    def _window(self) -> tuple[datetime, datetime] | None:
+        """Return the server times between which the first request was sent; None if no clock can be relied on.
+
+        All estimates agree unless a clock was set or a response had a wrong `Date`; then the truth is among them.
         """
-        now = self._where.server_time(self._where.now() if self._first_sent is None else self._first_sent)
-        then = self._requested_at or now
-        return min(then, now), max(then, now)
+        offset, first = self._where.server_offset, self._first
+        if offset is None or first is None or first.is_unconfirmed:
+            return None
+        moments = [first.local + offset]
+        if first.server is not None:
+            moments.append(first.server)
+        if self._requested_at is not None:
+            moments.append(self._requested_at.timestamp())
+        if abs(offset) > _TOLERANCE:
+            moments.append(first.local)
+        try:
+            return datetime.fromtimestamp(min(moments), UTC), datetime.fromtimestamp(max(moments), UTC)
+        except (OverflowError, ValueError, OSError):  # a `Date` at the end of the calendar
+            return None
 
-    def _possible(self, seen: Sequence[Found[FoundT]]) -> list[Found[FoundT]]:
-        """What may have come of the write; what does not say when it began may have."""
-        since = self._asked()[0] - (_KEY_MEMORY if self._given else _DRIFT)
-        return [one for one in seen if one.began is None or one.began >= since]
+    def _possible(self, seen: Sequence[Found[FoundT]]) -> tuple[list[Found[FoundT]], list[Claim]]:
+        """What may have come of the write, and the other requests of ours whose resource may be among it."""
+        rivals: list[Claim] = []
+        free = {id(one): one for one in seen if not self._claims.is_others(self._claim, one.name)}
+        for other in self._claims.others(self._claim):
+            theirs = [one for one in free.values() if one.began is not None and one.began == other.created_at]
+            if len(theirs) == 1:
+                del free[id(theirs[0])]
+            else:
+                rivals.append(other)
+        possible = [one for one in free.values() if self._may_be_ours(one)]
+        if self._window() is not None:
+            rivals = [other for other in rivals if any(other.may_have_created(one.began) for one in possible)]
+        return possible, rivals
 
-    def _is_ours(self, found: Found[FoundT]) -> bool:
-        return found.began is not None and found.began >= self._asked()[1] - _SKEW
+    def _may_be_ours(self, found: Found[FoundT]) -> bool:
+        """Whether it may have come of the write; what does not say when it began may have."""
+        window = self._window()
+        if window is None or found.began is None:
+            return True
+        return found.began >= window[0] - (KEY_MEMORY if self._given else DRIFT)
+
+    def _is_ours(self, found: Found[FoundT], rivals: Sequence[Claim]) -> bool:
+        window = self._window()
+        if window is None or found.began is None or rivals or not (found.matches and self._lookups.adopt):
+            return False
+        return found.began >= window[1] - _ROUNDING
 
 
 def _doubt(error: CodatError, *, used: bool, surely: bool) -> Doubt | None:

@@ -27,6 +27,10 @@ class RetryPolicy:
     `attempts` counts the first try too. Pauses grow from `initial_backoff` to `max_backoff`, with full jitter. A
     `Retry-After` is honored up to `max_retry_after`; one beyond it is raised. No try begins later than `deadline`
     after the first one.
+
+    `max_visibility_delay` is how long a sync or company may exist before Codat's lists show it. After a 5xx, a write
+    that creates one is sent again under a new idempotency key only when lookups found nothing for so long; what takes
+    longer is created twice. With `math.inf` it is never sent again, and OutcomeUnknownError is raised instead.
     """
 
     attempts: int = 4
@@ -34,12 +38,14 @@ class RetryPolicy:
     max_backoff: float = 20.0
     max_retry_after: float = 120.0
     deadline: float = 180.0
+    max_visibility_delay: float = 60.0
 
     def __post_init__(self) -> None:
         check_number("attempts", self.attempts, whole=True)
         require(self.attempts >= 1, "attempts", "a whole number of at least 1")
         _check_durations(self, "initial_backoff", "max_backoff", "max_retry_after")
         check_seconds("deadline", self.deadline)
+        check_seconds("max_visibility_delay", self.max_visibility_delay)
 
     @classmethod
     def none(cls) -> Self:

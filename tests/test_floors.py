@@ -28,6 +28,7 @@ FLOORS = {
     "hooks": 0,
     "models": 0,
     "policies": 0,
+    "_claims": 1,
     "_codec": 1,
     "_core": 1,
     "_headers": 1,

@@ -41,6 +41,11 @@ class Codat:
         (sync,) = [sync for sync in self.simulator.syncs(self.company_id) if sync.source == "api"]
         return sync.sync_id
 
+    def another_client(self) -> None:
+        """Go on as another process would, which knows nothing but its handles."""
+        transport = InMemoryTransport(self.simulator)
+        self.client = CodatCommerce("key", transport=transport, wall_clock=lambda: self.wall)
+
     def tracker(self, handle: SyncHandle) -> Tracker:
         return Tracker(self.client.sync._api, handle)
 
@@ -146,6 +151,7 @@ async def test_a_handle_without_any_id_finds_the_only_sync_since() -> None:
     codat = Codat()
     handle = await codat.start()
     bare = SyncHandle(company_id=codat.company_id, requested_at=handle.requested_at)
+    codat.another_client()
     assert (await seen(codat.tracker(bare))).sync_id == codat.ours
 
 

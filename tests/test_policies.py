@@ -17,6 +17,7 @@ REFUSED: list[tuple[Callable[..., object], str, list[float]]] = [
     (RetryPolicy, "max_backoff", [-0.1, NAN, INF]),
     (RetryPolicy, "max_retry_after", [-0.1, NAN, INF]),
     (RetryPolicy, "deadline", [-0.1, NAN, -INF]),
+    (RetryPolicy, "max_visibility_delay", [-0.1, NAN, -INF]),
     (PollPolicy, "initial_delay", [-0.1, NAN, INF]),
     (PollPolicy, "interval", [0, -0.1, NAN, INF]),
     (PollPolicy, "factor", [0.9, NAN, INF]),

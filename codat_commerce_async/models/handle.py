@@ -34,6 +34,14 @@ def _requested_at_in_utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else to_utc("requested_at", moment)
 
 
+def _sync_to_in_utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else to_utc("sync_to", moment)
+
+
+def _accepted_at_in_utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else to_utc("accepted_at", moment)
+
+
 def _sync_utc_in_utc(moment: datetime | None) -> datetime | None:
     """Return Codat's own time in UTC; one without a zone, or at the end of the calendar, stays as it was sent."""
     if moment is None or moment.utcoffset() is None:
@@ -59,8 +67,9 @@ class SyncHandle:
     `commerce_sync_id` is what Codat answered to the request, `sync_id` what its status is found under;
     either may be unknown yet. `requested_at` is in UTC, by the server's clock where that is known, and None
     for a sync that we did not ask for; `sync_utc` is the time that Codat gave the sync. `date_range` is set
-    for a sync of a period. `adopted` is true for a sync that was found at Codat rather than answered to our
-    request. Aware times are kept in UTC.
+    for a sync of a period, `sync_to` for one up to a moment other than now. `accepted_at` is when Codat accepted the
+    request, or may have at the latest. `adopted` is true for a sync that was found at Codat rather than answered to our
+    request: another client may have started it. Aware times are kept in UTC.
 
     Raises ValueError or TypeError for an id that cannot be one, and for a time that has no time zone or is none.
     """
@@ -71,12 +80,19 @@ class SyncHandle:
     requested_at: datetime | None = field(default=None, converter=_requested_at_in_utc)
     sync_utc: datetime | None = field(default=None, converter=_sync_utc_in_utc)
     date_range: tuple[datetime, datetime] | None = field(default=None, converter=_date_range_in_utc)
+    sync_to: datetime | None = field(default=None, converter=_sync_to_in_utc)
+    accepted_at: datetime | None = field(default=None, converter=_accepted_at_in_utc)
     idempotency_key: str | None = field(default=None, validator=_check_key)
     adopted: bool = False
 
-    def identified(self, sync_id: str) -> Self:
-        """The same handle, now with the id that the sync's status is found under."""
-        return evolve(self, sync_id=sync_id)
+    @property
+    def is_up_to_now(self) -> bool:
+        """Whether the request named no period, so that any sync that began after it covers the same."""
+        return self.date_range is None and self.sync_to is None
+
+    def identified(self, sync_id: str, *, adopted: bool = False) -> Self:
+        """The same handle, now with the id that the sync's status is found under, and how that was learned."""
+        return evolve(self, sync_id=sync_id, adopted=self.adopted or adopted)
 
     def to_json(self) -> str:
         """Return the handle as text, for `from_json` of this or a later version of the library."""
@@ -89,6 +105,8 @@ class SyncHandle:
                 "requested_at": self.requested_at.isoformat() if self.requested_at else None,
                 "sync_utc": self.sync_utc.isoformat() if self.sync_utc else None,
                 "date_range": [moment.isoformat() for moment in self.date_range] if self.date_range else None,
+                "sync_to": self.sync_to.isoformat() if self.sync_to else None,
+                "accepted_at": self.accepted_at.isoformat() if self.accepted_at else None,
                 "idempotency_key": self.idempotency_key,
                 "adopted": self.adopted,
             }
@@ -107,9 +125,11 @@ class SyncHandle:
             company_id=_value(fields, "company_id", str),
             commerce_sync_id=_value_or_none(fields, "commerce_sync_id", str),
             sync_id=_value_or_none(fields, "sync_id", str),
-            requested_at=_requested_at(fields),
+            requested_at=_utc(fields, "requested_at"),
             sync_utc=_time("sync_utc", fields["sync_utc"]) if fields.get("sync_utc") is not None else None,
             date_range=_date_range(fields.get("date_range")),
+            sync_to=_time("sync_to", fields["sync_to"]) if fields.get("sync_to") is not None else None,
+            accepted_at=_utc(fields, "accepted_at"),
             idempotency_key=_value_or_none(fields, "idempotency_key", str),
             adopted=_value(fields, "adopted", bool),
         )
@@ -136,16 +156,16 @@ def _value_or_none(fields: dict[str, object], name: str, kind: type[T]) -> T | N
     return None if fields.get(name) is None else _value(fields, name, kind)
 
 
-def _requested_at(fields: dict[str, object]) -> datetime | None:
-    if fields.get("requested_at") is None:
+def _utc(fields: dict[str, object], name: str) -> datetime | None:
+    if fields.get(name) is None:
         return None
-    moment = _time("requested_at", fields.get("requested_at"))
+    moment = _time(name, fields[name])
     if moment.utcoffset() is None:
-        raise ValueError("a sync handle has requested_at with a time zone, this has not")
+        raise ValueError(f"a sync handle has {name} with a time zone, this has not")
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("a sync handle has requested_at within the calendar, this has not") from None
+        raise ValueError(f"a sync handle has {name} within the calendar, this has not") from None
 
 
 def _date_range(value: object) -> tuple[datetime, datetime] | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Unpack
 
 from codat_commerce_async._caller import Caller
+from codat_commerce_async._claims import Claims
 from codat_commerce_async._once import Found
 from codat_commerce_async._operation import Operation
 from codat_commerce_async._pages import Pages
@@ -31,6 +32,7 @@ class AdvancedControlsResource:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._call = caller.call
+        self._claims = Claims()
 
     def list_companies(
         self,
@@ -77,9 +79,27 @@ class AdvancedControlsResource:
 
         async def look() -> list[Found[Company]]:
             page = await self._call(LIST_COMPANIES, query=_NEWEST)
-            return [Found(one, one.id, _arguments.in_utc(one.created)) for one in page.results if one.name == name]
+            return [
+                Found(
+                    one,
+                    one.id,
+                    _arguments.in_utc(one.created),
+                    matches=(one.description or "") == (description or ""),
+                )
+                for one in page.results
+                if one.name == name
+            ]
 
-        return await create_once(self._caller, CREATE_COMPANY, body=body, look=look, options=options)
+        return await create_once(
+            self._caller,
+            CREATE_COMPANY,
+            body=body,
+            look=look,
+            claims=self._claims,
+            group=name,
+            identify=lambda company: company.id,
+            options=options,
+        )
 
     async def get_configuration(self, company_id: str, **options: Unpack[CallOptions]) -> Configuration:
         """How the company's sync is set up. It keeps what it does not know, so it can be changed and written back.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Unpack
 
 from codat_commerce_async._caller import Caller
+from codat_commerce_async._claims import Claims
 from codat_commerce_async._once import Found
 from codat_commerce_async._operation import Operation
 from codat_commerce_async._pages import Pages
@@ -43,12 +44,13 @@ class ConnectionsResource:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._call = caller.call
+        self._claims = Claims()
 
     async def create(self, company_id: str, *, platform_key: str, **options: Unpack[CallOptions]) -> Connection:
         """A new connection of the company to a platform (`gbol` is Xero), which its people have yet to authorize.
 
-        When the answer is lost for good or is a 5xx, a connection to the platform that was created since is taken for
-        it.
+        When the response is lost for good or is a 5xx, the one connection to the platform that was created since is
+        adopted, with a warning in the log, unless another call of this client may have created it.
 
         POST /companies/{companyId}/connections. Raises 401, 402, 403, 404, 429 by their classes, and
         OutcomeUnknownError when it cannot be told whether the connection was created.
@@ -62,7 +64,17 @@ class ConnectionsResource:
             ]
 
         body = CreateConnection(platform_key=key)
-        return await create_once(self._caller, CREATE, company_id, body=body, look=look, options=options)
+        return await create_once(
+            self._caller,
+            CREATE,
+            company_id,
+            body=body,
+            look=look,
+            claims=self._claims,
+            group=f"{company_id}/{key}",
+            identify=lambda connection: connection.id,
+            options=options,
+        )
 
     async def get_sync_flow_url(
         self,

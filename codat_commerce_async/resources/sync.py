@@ -9,6 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Unpack
 
 from codat_commerce_async._caller import Caller
+from codat_commerce_async._claims import Claims
 from codat_commerce_async._lazy import LazyModule
 from codat_commerce_async._operation import Operation
 from codat_commerce_async._request import check_options
@@ -22,7 +23,7 @@ from codat_commerce_async.models.sync import (
     SyncSummary,
     SyncToLatestArgs,
 )
-from codat_commerce_async.policies import CallOptions, LookOptions, PollPolicy
+from codat_commerce_async.policies import CallOptions, LookOptions, PollPolicy, RetryPolicy
 from codat_commerce_async.resources import _arguments
 from codat_commerce_async.syncing.hints import Hints, Subscription
 from codat_commerce_async.syncing.request import SyncRequest
@@ -146,18 +147,23 @@ class SyncResource:
         *,
         sync_to: datetime | None = None,
         date_range: tuple[datetime, datetime] | None = None,
+        adopt: bool = True,
         **options: Unpack[CallOptions],
     ) -> SyncHandle:
         """The handle of exactly one sync that was started: up to `sync_to`, or of `date_range`.
 
-        A lost answer is asked for again under the same key. After a 5xx, which Codat would only replay, it is looked
-        whether a sync has begun since; if so, that one is taken (`handle.adopted`), and only if none has it is asked
-        again. Raises OutcomeUnknownError when that cannot be told, and what `request` raises.
+        A lost response is requested again under the same key. After a 5xx, which Codat would only replay, the company's
+        syncs are listed: if none began since, it is requested again under a new key (see
+        `RetryPolicy.max_visibility_delay`). If one did, and it belongs to no other request of this client, a request
+        up to now adopts it: `handle.adopted` is set and a warning is logged, as another client may have started it. A
+        `date_range` or `sync_to` never adopts, because Codat does not report the period of a sync; nor does any request
+        with `adopt=False`. Raises OutcomeUnknownError with the candidates when that leaves a doubt, and what `request`
+        raises.
         """
         check_options(REQUEST, options)
         start_, finish = _arguments.period("date_range", date_range)
         request = SyncRequest(company_id=company_id, sync_to=sync_to, start=start_, finish=finish)
-        return await start(self._api, request, options)
+        return await start(self._api, request, options, adopt=adopt)
 
     async def wait(
         self,
@@ -207,16 +213,20 @@ class SyncResource:
         timeout: float | None = _WAIT,
         poll: PollPolicy | None = None,
         raise_on_failure: bool = True,
+        adopt: bool = True,
         **options: Unpack[LookOptions],
     ) -> SyncStatus:
         """The terminal status of a sync that is started now: `start` and `wait` in one.
 
-        Raises what both raise. `timeout` is for the wait. Whoever must be able to go on after a crash keeps the handle
-        and calls the two in turn.
+        Raises what both raise. `timeout` is for the wait. An adopted sync (see `start`) is only logged here: call
+        `start` and `wait` in turn to see it on the handle, or to be able to go on after a crash.
         """
         _arguments.check_wait("run", timeout, poll, options)
-        handle = await self.start(company_id, sync_to=sync_to, date_range=date_range, **options)
-        return await self.wait(handle, timeout=timeout, poll=poll, raise_on_failure=raise_on_failure, **options)
+        handle = await self.start(company_id, sync_to=sync_to, date_range=date_range, adopt=adopt, **options)
+        status = await wait(self._api, handle, poll or self._poll, timeout, options, adopt=adopt)
+        if raise_on_failure:
+            raise_if_failed(handle, status)
+        return status
 
     def run_many(
         self,
@@ -229,6 +239,7 @@ class SyncResource:
         stop_when: "_outcome.StopWhen | None" = None,
         on_progress: "_outcome.OnProgress | None" = None,
         poll: PollPolicy | None = None,
+        adopt: bool = True,
         **options: Unpack[LookOptions],
     ) -> "_fanout.SyncRun":
         """A fan-out that starts a sync of every company once, and follows them all to their ends.
@@ -239,7 +250,8 @@ class SyncResource:
         with all (`makespan`). `journal` names a file from which the same call continues after a crash. `timeout`
         (seconds) bounds the wait for each sync, `most_running` how many run at once. `stop_when` ends the run early,
         by its report; like `on_progress`, it may be a coroutine function, which is awaited. Of `poll` only `interval`
-        counts here: the least time between two looks at one sync.
+        counts here: the least time between two looks at one sync. `adopt` is that of `start`; outcomes whose sync was
+        adopted say so.
 
         A company that fails is an outcome and stops nothing, whatever the server sends for it; so is an invalid id, of
         any type. Errors with `fatal_for_run` end the run, and are raised by the iteration: a wrong key (401), a closed
@@ -256,6 +268,7 @@ class SyncResource:
             most_running=most_running,
             stop_when=stop_when,
             on_progress=on_progress,
+            adopt=adopt,
             options=options,
         )
 
@@ -286,6 +299,19 @@ class _Api:
     def __init__(self, caller: Caller, hints: Hints) -> None:
         self._caller = caller
         self._hints = hints
+        self._claims = Claims()
+
+    @property
+    def claims(self) -> Claims:
+        return self._claims
+
+    @property
+    def retry(self) -> RetryPolicy:
+        return self._caller.retry
+
+    @property
+    def server_offset(self) -> float | None:
+        return self._caller.server_offset
 
     @property
     def random(self) -> Random:

@@ -6,9 +6,10 @@ from datetime import datetime
 from random import Random
 from typing import Protocol
 
+from codat_commerce_async._claims import Claims
 from codat_commerce_async.models.exchange import Answer
 from codat_commerce_async.models.sync import CompanySyncStatus, SyncStatus, SyncSummary
-from codat_commerce_async.policies import CallOptions
+from codat_commerce_async.policies import CallOptions, RetryPolicy
 from codat_commerce_async.syncing.hints import Subscription
 from codat_commerce_async.syncing.request import SyncRequest
 
@@ -33,6 +34,21 @@ class SyncApi(Protocol):
 
     def server_time(self, local: float) -> datetime:
         """What the server's clock showed at a moment of the local one."""
+        ...
+
+    @property
+    def server_offset(self) -> float | None:
+        """Seconds by which the server's clock is ahead of the local one; None while no response had a `Date`."""
+        ...
+
+    @property
+    def claims(self) -> Claims:
+        """Which sync belongs to which of the client's requests."""
+        ...
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """The client's policy."""
         ...
 
     def while_open(self) -> AbstractAsyncContextManager[None]:

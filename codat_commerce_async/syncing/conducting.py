@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import cast
@@ -13,13 +13,14 @@ from codat_commerce_async._log import logger_of
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.policies import CallOptions, LookOptions
+from codat_commerce_async.policies import CallOptions, LookOptions, RetryPolicy
 from codat_commerce_async.syncing.api import SyncApi
 from codat_commerce_async.syncing.cadence import Cadence
 from codat_commerce_async.syncing.intake import Ask, Companies, Intake
 from codat_commerce_async.syncing.journal import Journal
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 from codat_commerce_async.syncing.pricing import Order, price_beside_starts, price_without_starts
+from codat_commerce_async.syncing.recalling import record_entry
 from codat_commerce_async.syncing.request import SyncRequest
 from codat_commerce_async.syncing.starting import start
 from codat_commerce_async.syncing.waiting import Watcher
@@ -37,6 +38,8 @@ _STARTING_HANDS = 24
 _RESERVED = 2
 # How long nothing is sent when the day's quota is spent and nobody says until when.
 _UNSAID_PAUSE = 60.0
+# How long the server's clock is waited for before the first key is recorded.
+_LEARNING = 15.0
 # The share of the places that may be taken before they are what starts wait for.
 _CROWDED = 0.9
 
@@ -50,10 +53,12 @@ class _Counts:
     failed: int = 0
     errors: int = 0
     resumed: int = 0
+    adopted: int = 0
     looks: int = 0
 
     def end(self, outcome: SyncOutcome) -> None:
         """Count one outcome."""
+        self.adopted += outcome.adopted
         if outcome.status is None:
             self.errors += 1
         elif outcome.status.failed:
@@ -88,6 +93,7 @@ class Conductor:
         timeout: float | None,
         gap: float,
         most_running: int | None,
+        adopt: bool,
         options: LookOptions,
         tell: Callable[[SyncOutcome], Awaitable[None]],
     ) -> None:
@@ -97,6 +103,7 @@ class Conductor:
         self._order: Order = order
         self._timeout = timeout
         self._most_running = most_running
+        self._adopt = adopt
         self._options = options
         self._tell = tell
         self._journal: Journal | None = None
@@ -105,6 +112,8 @@ class Conductor:
         self._hinted_starts: set[str] = set()
         self._hands = asyncio.Semaphore(_HANDS)
         self._bell = asyncio.Event()
+        self._learning = asyncio.Lock()
+        self._knows_server_time = False
         self._stopped = False
         self._sends_from = 0.0
         self._counts = _Counts()
@@ -243,13 +252,41 @@ class Conductor:
         if ask.key is not None:
             options["idempotency_key"] = ask.key
         note_key = partial(self._note_key, ask.request)
-        return await start(self._api, ask.request, options, note_key=note_key, first_asked=ask.first_asked)
+        return await start(
+            self._api,
+            ask.request,
+            options,
+            note_key=note_key,
+            first_asked=ask.first_asked,
+            server_offset=ask.server_offset,
+            adopt=self._adopt,
+            recall=partial(self._recall, ask.request),
+        )
 
     async def _note_key(self, request: SyncRequest, key: str) -> None:
-        now = self._api.now()
-        self._starting[request.company_id] = Ask(request, key, now)
+        await self._learn_server_time(request.company_id)
+        now, offset = self._api.now(), self._api.server_offset
+        self._starting[request.company_id] = Ask(request, key, now, server_offset=offset)
         if self._journal is not None:
-            await self._journal.asking(request, key, now)
+            await self._journal.asking(request, key, now, offset)
+
+    async def _learn_server_time(self, company_id: str) -> None:
+        """Poll once before the first key is recorded, so that its age can be told even if the local clock is set."""
+        if self._journal is None or self._api.server_offset is not None or self._knows_server_time:
+            return
+        async with self._learning:
+            if self._knows_server_time:
+                return
+            self._knows_server_time = True
+            with suppress(CodatError):
+                await self._api.look_at_newest(company_id, CallOptions(retry=RetryPolicy.none(), timeout=_LEARNING))
+
+    async def _recall(self, request: SyncRequest) -> None:
+        """Learn from the journal which of the company's syncs belong to other requests."""
+        if self._journal is not None:
+            for entry in await self._journal.of_company(request.company_id):
+                if entry.request != request:
+                    record_entry(self._api, entry)
 
     async def _note_running(self, request: SyncRequest, handle: SyncHandle) -> None:
         if self._journal is not None:
@@ -261,14 +298,20 @@ class Conductor:
             self._hold_back(cause)
             ask = self._starting.pop(request.company_id)
             # What was refused for the quota was not done, unless it had been sent before.
-            self.intake.put_back(ask if cause is not error else Ask(request))
+            self.intake.put_back(self._with_server_time(ask) if cause is not error else Ask(request))
             return
         await self._end(_not_begun(request, error, self._api.time() - began))
+
+    def _with_server_time(self, ask: Ask) -> Ask:
+        """What was sent by this process, with the server's time of it even if that was learned only since."""
+        return ask if ask.server_offset is not None else replace(ask, server_offset=self._api.server_offset)
 
     def _follow(self, request: SyncRequest, handle: SyncHandle, asked_at: float, age: float) -> None:
         """Follow a sync from here on; what was asked for before a restart has run for some time, its `age`."""
         now = self._api.time()
-        running = _Running(request, Watcher(self._api, handle, self._timeout, self._options), asked_at)
+        running = _Running(
+            request, Watcher(self._api, handle, self._timeout, self._options, adopt=self._adopt), asked_at
+        )
         self._running[request.company_id] = running
         del self._starting[request.company_id]
         self._api.reserve(_RESERVED)

@@ -22,6 +22,7 @@ __all__ = [
     "entries",
     "find",
     "last_run",
+    "of_company",
     "read_summary",
     "summed_up",
     "unfinished",
@@ -195,6 +196,14 @@ def _find(file: sqlite3.Connection, key: tuple[str, str]) -> Row | None:
     if row is not None and not _is_sound(row):
         raise ValueError("an entry is not as it was written")
     return row
+
+
+def of_company(file: sqlite3.Connection, company_id: str) -> list[Entry]:
+    """Return the entries of one company."""
+    rows = file.execute(f"SELECT {_COLUMNS} FROM syncs WHERE company_id = ?", (company_id,)).fetchall()  # noqa: S608
+    if not all(_is_sound(row) for row in rows):
+        raise ValueError("an entry is not as it was written")
+    return [_entry(row) for row in rows]
 
 
 def entries(file: sqlite3.Connection) -> Iterator[Entry]:

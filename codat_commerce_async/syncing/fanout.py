@@ -47,6 +47,7 @@ class SyncRun:
         most_running: int | None,
         stop_when: StopWhen | None,
         on_progress: OnProgress | None,
+        adopt: bool = True,
         options: LookOptions,
     ) -> None:
         if order not in ORDERS:
@@ -66,6 +67,7 @@ class SyncRun:
             timeout=timeout,
             gap=poll.interval,
             most_running=most_running,
+            adopt=adopt,
             options=options,
             tell=self._tell,
         )

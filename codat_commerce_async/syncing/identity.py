@@ -28,13 +28,19 @@ class Tracker:
 
     The answer to a request names a sync by its `commerceSyncId`, the statuses by its `syncId`. While ours is the
     company's newest, `get_status` says both. Once another has overtaken it, Codat may know it by the commerce id all
-    the same; if not, it is the one that began when ours did, or the only one that can be it. When several can,
-    OutcomeUnknownError names them: another's result is never given as ours.
+    the same; if not, it is the one that began at the very moment that Codat gave ours. Failing that, the only one that
+    began since and belongs to no other request of the client is adopted, if ours was to go up to now; the handle then
+    says `adopted`. Whenever that leaves a doubt, OutcomeUnknownError names the candidates: another's result is never
+    given as ours.
     """
 
-    def __init__(self, api: SyncApi, handle: SyncHandle) -> None:
+    def __init__(self, api: SyncApi, handle: SyncHandle, *, adopt: bool = True) -> None:
         self._api = api
+        self._adopt = adopt
         self.handle = handle
+        names = handle.commerce_sync_id, handle.idempotency_key
+        self._claim = api.claims.claim(handle.company_id, handle.sync_id, *names)
+        api.claims.record(self._claim, handle.sync_id, *names)
 
     async def look(self, options: CallOptions) -> SyncStatus | None:
         """Where the sync has got to; None when it cannot be seen yet."""
@@ -42,7 +48,7 @@ class Tracker:
             return self._ours(await self._api.look_at(self.handle.company_id, self.handle.sync_id, options))
         newest = await self._api.look_at_newest(self.handle.company_id, options)
         if self._is_named(newest):
-            self._learn(newest.sync_id)
+            self._learn(newest.sync_id, proven=True)
             return newest
         if self._began_before(newest):
             return None
@@ -65,43 +71,64 @@ class Tracker:
             except NotFoundError:
                 pass
             else:
-                self._learn(status.sync_id)
+                self._learn(status.sync_id, proven=True)
                 return self._ours(status)
         everything = await self._api.look_at_all(handle.company_id, options)
-        possible = self._possible(everything, newest)
-        if len(possible) > 1:
-            raise OutcomeUnknownError(
-                f"{len(possible)} syncs have begun since ours was asked for, and Codat does not say which it is; "
-                "wait for one of the candidates by its id",
-                None,
-                handle.requested_at,
-                None,
-                handle,
-                tuple(status.sync_id or "?" for status in possible),
-            )
+        rest = self._not_others(everything, newest)
+        exact = self._began_with_ours(rest)
+        if exact is not None and exact.sync_utc is not None:
+            # Of a whole second, there may be another that began in the same one.
+            self._learn(exact.sync_id, adopted=exact.sync_utc.microsecond == 0)
+            return self._ours(exact)
+        possible = [status for status in rest if not self._began_before(status)]
         if not possible:
             return None
-        _logger.warning(
-            "Codat does not say which sync of company %s is the one that was asked for; it can only be %s",
-            handle.company_id,
-            possible[0].sync_id,
-            extra={"company_id": handle.company_id},
-        )
-        self._learn(possible[0].sync_id)
+        if len(possible) > 1 or not self._may_adopt(possible[0]):
+            raise self._unknown(possible)
+        self._learn(possible[0].sync_id, adopted=True)
         return self._ours(possible[0])
 
-    def _possible(self, everything: tuple[CompanySyncStatus, ...], newest: SyncStatus) -> list[CompanySyncStatus]:
-        handle = self.handle
+    def _not_others(self, everything: tuple[CompanySyncStatus, ...], newest: SyncStatus) -> list[CompanySyncStatus]:
+        """What belongs to no other request, as far as is known."""
         # Both commerce ids have to be known to tell that the newest is another.
-        both_known = handle.commerce_sync_id is not None and newest.commerce_sync_id is not None
+        both_known = self.handle.commerce_sync_id is not None and newest.commerce_sync_id is not None
         others = {newest.sync_id} if both_known else set()
-        rest = [status for status in everything if status.sync_id is not None and status.sync_id not in others]
-        if handle.sync_utc is not None:
-            began = as_utc(handle.sync_utc)
-            same_moment = [status for status in rest if status.sync_utc and as_utc(status.sync_utc) == began]
-            if len(same_moment) == 1:
-                return same_moment
-        return [status for status in rest if not self._began_before(status)]
+        return [
+            status
+            for status in everything
+            if status.sync_id is not None
+            and status.sync_id not in others
+            and not self._api.claims.is_others(self._claim, status.sync_id)
+        ]
+
+    def _began_with_ours(self, rest: list[CompanySyncStatus]) -> CompanySyncStatus | None:
+        """The one sync with the time that the response gave ours; a whole second is not precise enough for a period."""
+        moment = self.handle.sync_utc
+        if moment is None or (moment.microsecond == 0 and not (self._adopt and self.handle.is_up_to_now)):
+            return None
+        same = [status for status in rest if status.sync_utc and as_utc(status.sync_utc) == as_utc(moment)]
+        return same[0] if len(same) == 1 else None
+
+    def _may_adopt(self, status: CompanySyncStatus) -> bool:
+        """Whether it covers what was requested, and no other request of the client may have started it."""
+        handle, claims = self.handle, self._api.claims
+        if not (self._adopt and handle.is_up_to_now) or status.sync_utc is None or handle.requested_at is None:
+            return False
+        began = as_utc(status.sync_utc)
+        if began < handle.requested_at:
+            return False
+        return not any(other.may_have_created(began) for other in claims.others(self._claim))
+
+    def _unknown(self, possible: list[CompanySyncStatus]) -> OutcomeUnknownError:
+        return OutcomeUnknownError(
+            f"{len(possible)} syncs may be the one that was requested, and Codat does not say which is; "
+            "wait for one of the candidates by its id",
+            None,
+            self.handle.requested_at,
+            None,
+            self.handle,
+            tuple(status.sync_id or "?" for status in possible),
+        )
 
     def _began_before(self, status: SyncState) -> bool:
         """Whether the sync began before ours was asked for; one that does not say when may not have."""
@@ -110,10 +137,20 @@ class Tracker:
             return False
         return as_utc(began) < asked - _SKEW
 
-    def _learn(self, sync_id: str | None) -> None:
+    def _learn(self, sync_id: str | None, *, proven: bool = False, adopted: bool = False) -> None:
         # An id that no path can hold would fail every later poll; without it, the newest status identifies the sync.
-        if is_id(sync_id):
-            self.handle = self.handle.identified(sync_id)
+        if not is_id(sync_id):
+            return
+        if adopted and not self.handle.adopted:
+            _logger.warning(
+                "adopted sync %s of company %s for request %s: no response named it, but no other one can be it",
+                sync_id,
+                self.handle.company_id,
+                self.handle.idempotency_key,
+                extra={"company_id": self.handle.company_id},
+            )
+        self.handle = self.handle.identified(sync_id, adopted=adopted)
+        self._api.claims.assign(self._claim, sync_id, proven=proven)
 
     def _ours(self, status: CompanySyncStatus) -> SyncStatus:
         """The status in the form that carries both ids."""

@@ -13,7 +13,7 @@ from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing.journal import Entry, Journal
 from codat_commerce_async.syncing.request import SyncRequest
 
-__all__ = ["Ask", "Companies", "Intake"]
+__all__ = ["OPEN_ERRORS", "Ask", "Companies", "Intake"]
 
 _logger = logger_of("sync")
 
@@ -22,7 +22,7 @@ Companies = Iterable[str | SyncRequest] | AsyncIterable[str | SyncRequest]
 # How many further syncs of companies whose last has not ended are read ahead.
 _MOST_HELD = 1000
 # What an error that a journal names leaves open; every other one settles that no sync was started.
-_OPEN_ERRORS = frozenset({"OutcomeUnknownError", "DecodeError", "ClientClosedError"})
+OPEN_ERRORS = frozenset({"OutcomeUnknownError", "DecodeError", "ClientClosedError"})
 # How much of an invalid id is shown as the company of its outcome.
 _LONGEST_SHOWN = 100
 
@@ -48,7 +48,7 @@ class Ask:
         handle = entry.handle
         if handle is not None and (entry.state == "running" or handle.commerce_sync_id or handle.sync_id):
             return cls(entry.request, entry.idempotency_key, entry.asked_at, handle)
-        if entry.state == "asking" or entry.outcome in _OPEN_ERRORS:
+        if entry.state == "asking" or entry.outcome in OPEN_ERRORS:
             return cls(entry.request, entry.idempotency_key, entry.asked_at, server_offset=entry.server_offset)
         # Codat would only repeat its refusal under the same key.
         return cls(entry.request)

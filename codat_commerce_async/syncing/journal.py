@@ -63,6 +63,10 @@ class Journal:
         """Return what is known of this sync, or None."""
         return await self._order(lambda file: file.find(request))
 
+    async def of_company(self, company_id: str) -> list[Entry]:
+        """Return what is known of all syncs of a company."""
+        return await self._order(lambda file: file.read(lambda rows: entries.of_company(rows, company_id)))
+
     async def unfinished(self) -> AsyncIterator[list[Entry]]:
         """Yield the syncs that had not ended when the journal was opened, the first one first, some at a time."""
         keys = await self._order(lambda file: file.read(entries.unfinished))

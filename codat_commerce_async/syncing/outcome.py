@@ -42,8 +42,13 @@ class SyncOutcome:
 
     @property
     def ok(self) -> bool:
-        """Whether the sync ended well."""
+        """Whether the sync ended well; see `adopted` for whether it is certain that this request started it."""
         return self.status is not None and self.status.succeeded
+
+    @property
+    def adopted(self) -> bool:
+        """Whether the sync was found at Codat rather than named in the response: another client may have started it."""
+        return self.handle is not None and self.handle.adopted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +57,8 @@ class RunReport:
 
     Of those `started` some are still `running`; `succeeded` and `failed` ended by a status, `errors` by an error.
     `duplicates` were asked for while the same was running, and dropped. `resumed` were running, and `finished_before`
-    had ended, when the journal was opened. `looks` counts requests for statuses, `elapsed` seconds.
+    had ended, when the journal was opened. `adopted` ended with a sync that was found at Codat rather than named in a
+    response. `looks` counts requests for statuses, `elapsed` seconds.
     """
 
     started: int = 0
@@ -63,6 +69,7 @@ class RunReport:
     duplicates: int = 0
     resumed: int = 0
     finished_before: int = 0
+    adopted: int = 0
     looks: int = 0
     elapsed: float = 0.0
 
@@ -72,9 +79,10 @@ class RunReport:
         return self.succeeded + self.failed + self.errors
 
     def __str__(self) -> str:
+        adopted = f"{self.adopted} adopted, " if self.adopted else ""
         return (
             f"{self.ended} ended ({self.succeeded} succeeded, {self.failed} failed, {self.errors} errors), "
-            f"{self.running} running, {self.duplicates} duplicates, {self.finished_before} finished before, "
+            f"{adopted}{self.running} running, {self.duplicates} duplicates, {self.finished_before} finished before, "
             f"{self.looks} looks in {self.elapsed:.0f} s"
         )
 

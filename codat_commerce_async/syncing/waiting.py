@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import AsyncGenerator, Iterator
+from datetime import datetime
 from random import Random
 
 from codat_commerce_async._log import error_fields, logger_of
@@ -41,13 +42,19 @@ _RESERVED = 2
 
 
 async def watch(
-    api: SyncApi, handle: SyncHandle, poll: PollPolicy, timeout: float | None, options: LookOptions
+    api: SyncApi,
+    handle: SyncHandle,
+    poll: PollPolicy,
+    timeout: float | None,
+    options: LookOptions,
+    *,
+    adopt: bool = True,
 ) -> AsyncGenerator[SyncStatus, None]:
     """Every change of the sync's status, the first that is seen included, up to the terminal one.
 
     Raises SyncWaitTimeoutError when `timeout` seconds are over; the sync goes on.
     """
-    watcher = Watcher(api, handle, timeout, options)
+    watcher = Watcher(api, handle, timeout, options, adopt=adopt)
     api.reserve(_RESERVED)
     try:
         with api.hints_of(handle.company_id) as hints:
@@ -70,12 +77,18 @@ async def watch(
 
 
 async def wait(
-    api: SyncApi, handle: SyncHandle, poll: PollPolicy, timeout: float | None, options: LookOptions
+    api: SyncApi,
+    handle: SyncHandle,
+    poll: PollPolicy,
+    timeout: float | None,
+    options: LookOptions,
+    *,
+    adopt: bool = True,
 ) -> SyncStatus:
     """The terminal status of the sync, whether it ended well or not."""
     last = None
     # To its end, so that the watch is not left half done for the garbage collector to finish.
-    async for status in watch(api, handle, poll, timeout, options):
+    async for status in watch(api, handle, poll, timeout, options, adopt=adopt):
         last = status
     assert last is not None  # noqa: S101 - for the type checker: a watch ends with a terminal status or raises
     return last
@@ -98,16 +111,19 @@ def raise_if_failed(handle: SyncHandle, status: SyncStatus) -> None:
 class Watcher:
     """One wait: what it looks at, and how much time it has."""
 
-    def __init__(self, api: SyncApi, handle: SyncHandle, timeout: float | None, options: LookOptions) -> None:
+    def __init__(
+        self, api: SyncApi, handle: SyncHandle, timeout: float | None, options: LookOptions, *, adopt: bool = True
+    ) -> None:
         self._api = api
-        self._tracker = Tracker(api, handle)
+        self._tracker = Tracker(api, handle, adopt=adopt)
         self._options = CallOptions(
             retry=options.get("retry", RetryPolicy.none()),
             headers=options.get("headers", {}),
             background=options.get("background", False),
         )
         self._began = api.time()
-        self._in_sight = self._began - self.age()
+        # A 404 counts from when Codat accepted the request, which a start may have taken long to achieve.
+        self._in_sight = self._began - self._age(handle.accepted_at or handle.requested_at)
         self._timeout = timeout
         self.not_before = 0.0
         self._looked_at = -math.inf
@@ -116,10 +132,12 @@ class Watcher:
 
     def age(self) -> float:
         """Seconds since the sync was asked for; a sync that is only known by its id may be as old as can be."""
-        asked = self._tracker.handle.requested_at
-        if asked is None:
+        return self._age(self._tracker.handle.requested_at)
+
+    def _age(self, moment: datetime | None) -> float:
+        if moment is None:
             return math.inf
-        return max(0.0, (self._api.server_time(self._api.now()) - asked).total_seconds())
+        return max(0.0, (self._api.server_time(self._api.now()) - moment).total_seconds())
 
     async def pause(self, seconds: float, interval: float, hints: Subscription) -> None:
         """Sleep until the next poll: as long as the server asks at least, and not past the time that there is.

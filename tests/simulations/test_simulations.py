@@ -14,7 +14,9 @@ from codat_commerce_async.simulator import Fault, FaultKind, RequestQuota, Scrip
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 from tests.simulations.arrivals import call_server, pass_limiter
+from tests.simulations.clocks import killed_and_set, suspended
 from tests.simulations.killed import killed, worker
+from tests.simulations.ours import ours
 from tests.simulations.quota import rush
 from tests.simulations.storm import storm
 
@@ -34,6 +36,25 @@ def test_a_storm_in_which_nearly_everything_goes_wrong_starts_nothing_twice() ->
 
 def test_the_same_seed_gives_the_same_storm() -> None:
     assert storm(5, 60) == storm(5, 60)
+
+
+@pytest.mark.parametrize(("seed", "at_once"), [(0, False), (0, True), (1, False), (1, True)])
+def test_every_reported_success_is_ours_or_says_that_it_was_adopted(seed: int, at_once: bool) -> None:  # noqa: FBT001
+    verdict = ours(seed, 25, at_once=at_once)
+    assert verdict.wrong == [], verdict
+    assert verdict.ok > 0, verdict
+
+
+def test_a_machine_that_is_suspended_at_any_await_of_a_start_starts_nothing_twice() -> None:
+    toll = suspended(0)
+    assert toll.wrong == [], toll
+    assert toll.started > 0, toll
+
+
+def test_a_clock_that_is_set_across_a_crash_starts_nothing_twice() -> None:
+    toll = killed_and_set(0, every=7)
+    assert toll.wrong == [], toll
+    assert toll.started > 0, toll
 
 
 def test_many_callers_use_the_quota_up_and_never_exceed_it() -> None:

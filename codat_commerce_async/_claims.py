@@ -1,0 +1,169 @@
+"""Which created resource belongs to which request of one client, so that none is ever assigned to two requests."""
+
+import math
+from datetime import datetime, timedelta
+
+__all__ = ["DRIFT", "KEY_MEMORY", "Claim", "Claims", "FirstUse"]
+
+# A request may have created something that began this much before it was sent, as the clocks of several machines go ...
+DRIFT = timedelta(seconds=120)
+# ... and as long after it was last sent as Codat remembers its key.
+# https://docs.codat.io/using-the-api/idempotency
+KEY_MEMORY = timedelta(minutes=90)
+# Three per request: at a start, a poll and a lookup each, 1,000 requests a minute need hours to reach it. What is
+# dropped then began long before any request whose outcome is in doubt.
+_MOST_NAMES = 100_000
+_MOST_OPEN_GROUPS = 20_000
+_MOST_OPEN_IN_GROUP = 1_000
+
+
+class FirstUse:
+    """When a key was first used, on every clock that could be read then: the local ones in seconds, and the server's.
+
+    `loop` is None for another process, and `server` if the server's time was not known.
+    """
+
+    __slots__ = ("local", "loop", "server")
+
+    def __init__(self, local: float, loop: float | None, server_offset: float | None) -> None:
+        self.local = local
+        self.loop = loop
+        self.server = None if server_offset is None else local + server_offset
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether only the wall clock of another process shows when it was, which may have been set since."""
+        return self.loop is None and self.server is None
+
+    def age(self, now: float, loop: float, server_offset: float | None) -> float:
+        """Return the seconds since then by the clock that shows most, and infinity if none can be relied on.
+
+        The loop's clock stands still while the machine is suspended, and the wall clock may be set back.
+        """
+        ages = [now - self.local]
+        if self.loop is not None:
+            ages.append(loop - self.loop)
+        if self.server is not None and server_offset is not None:
+            ages.append(now + server_offset - self.server)
+        elif self.loop is None:
+            return math.inf
+        return max(ages)
+
+
+class Claim:
+    """One request, and the resource it created as far as that is known.
+
+    `since` and `until` are server times: when it was first sent, and after which it was not sent any more (None: it is
+    still in flight). `alias` is the id that the response named, where the list shows another; `created_at` is what the
+    response said of the creation. `first_use` are the readings of all clocks when this process first sent it.
+    """
+
+    __slots__ = ("alias", "created_at", "first_use", "group", "id", "since", "until")
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self.first_use: FirstUse | None = None
+        self.since: datetime | None = None
+        self.until: datetime | None = None
+        self.alias: str | None = None
+        self.id: str | None = None
+        self.created_at: datetime | None = None
+
+    def may_have_created(self, began: datetime | None) -> bool:
+        """Return True unless the request was certainly sent after that moment, or long before it."""
+        if began is None:
+            return True
+        if self.since is not None and began < self.since - DRIFT:
+            return False
+        # A resource that the response named existed when it was sent.
+        return self.until is None or began <= self.until + (KEY_MEMORY if self.alias is None else DRIFT)
+
+
+class Claims:
+    """The requests of one client by group: the company of a sync, or the name of a new company.
+
+    A resource in a group has one owner. Requests without a known resource stay open: as long as one may have created a
+    candidate, nobody else adopts it.
+    """
+
+    def __init__(self) -> None:
+        self._owners: dict[tuple[str, str], Claim] = {}
+        self._open: dict[str, list[Claim]] = {}
+
+    def claim(self, group: str, *names: str | None) -> Claim:
+        """Return the group's claim that has one of these keys or ids, or a new one."""
+        owners = (self._owners.get((group, name)) for name in names if name is not None)
+        return next((owner for owner in owners if owner is not None), None) or Claim(group)
+
+    def sent(self, claim: Claim, key: str, at: datetime) -> None:
+        """Record that the request was, or is about to be, sent under this key."""
+        self._own(claim, key)
+        claim.until = None
+        if claim.since is None or at < claim.since:
+            claim.since = at
+        self._keep_open(claim)
+
+    def left_open(self, claim: Claim, at: datetime) -> None:
+        """Record that the request is not sent any more, and its outcome is unknown."""
+        claim.until = at
+
+    def withdraw(self, claim: Claim) -> None:
+        """Record that the request created nothing."""
+        self._close(claim)
+
+    def answered(self, claim: Claim, alias: str | None, created_at: datetime | None, at: datetime) -> None:
+        """Record the response: the resource exists, under an id that the list may not show."""
+        claim.alias, claim.created_at, claim.until = alias, created_at, at
+        if alias is not None:
+            self._own(claim, alias)
+        if claim.id is None:
+            self._keep_open(claim)
+
+    def assign(self, claim: Claim, resource: str, *, proven: bool = False) -> bool:
+        """Make the claim the owner of a resource; return False if it is another's. Only a proof replaces an owner."""
+        owner = self._owners.get((claim.group, resource))
+        if owner is not None and owner is not claim and not proven:
+            return False
+        claim.id = resource
+        self._close(claim)
+        self._own(claim, resource)
+        return True
+
+    def is_others(self, claim: Claim, resource: str) -> bool:
+        """Return True if the resource belongs to another request."""
+        owner = self._owners.get((claim.group, resource))
+        return owner is not None and owner is not claim
+
+    def others(self, claim: Claim) -> list[Claim]:
+        """Return the group's other requests whose resource is not known."""
+        return [other for other in self._open.get(claim.group, ()) if other is not claim]
+
+    def record(self, claim: Claim, resource: str | None, *names: str | None) -> None:
+        """Record what is known of a request from elsewhere, from a handle or a journal: its resource, keys and ids."""
+        for name in names:
+            if name is not None and not self.is_others(claim, name):
+                self._own(claim, name)
+        if resource is not None:
+            self.assign(claim, resource)
+
+    def _own(self, claim: Claim, resource: str) -> None:
+        self._owners.pop((claim.group, resource), None)
+        self._owners[claim.group, resource] = claim
+        if len(self._owners) > _MOST_NAMES:
+            del self._owners[next(iter(self._owners))]
+
+    def _keep_open(self, claim: Claim) -> None:
+        claims = self._open.setdefault(claim.group, [])
+        if claim not in claims:
+            claims.append(claim)
+        if len(claims) > _MOST_OPEN_IN_GROUP:
+            del claims[0]
+        if len(self._open) > _MOST_OPEN_GROUPS:
+            del self._open[next(iter(self._open))]
+
+    def _close(self, claim: Claim) -> None:
+        claims = self._open.get(claim.group, [])
+        if claim in claims:
+            claims.remove(claim)
+        if not claims:
+            self._open.pop(claim.group, None)
