@@ -1,7 +1,7 @@
 """The standard library's own time classes, also while a test library has replaced their names."""
 
+import datetime as dt
 import sys
-from datetime import date, datetime
 from functools import reduce
 from inspect import get_annotations
 from operator import or_
@@ -21,13 +21,13 @@ def _genuine_class(cls: type) -> type:
 class Genuine:
     """The standard library's classes: identity with them means the same at any time."""
 
-    datetime: ClassVar[type[datetime]] = _genuine_class(datetime)
-    date: ClassVar[type[date]] = _genuine_class(date)
+    datetime: ClassVar[type[dt.datetime]] = _genuine_class(dt.datetime)
+    date: ClassVar[type[dt.date]] = _genuine_class(dt.date)
 
 
 def genuine_type(kind: object) -> object:
     """Return the type with the standard library's time classes in place of replaced ones, also inside of others."""
-    if isinstance(kind, type) and kind.__module__.partition(".")[0] == _REPLACER and issubclass(kind, date):
+    if isinstance(kind, type) and kind.__module__.partition(".")[0] == _REPLACER and issubclass(kind, dt.date):
         return _genuine_class(kind)
     arguments = get_args(kind)
     genuine = tuple(map(genuine_type, arguments))

@@ -1,5 +1,6 @@
 """What all models have in common: to and from Codat's JSON, and what they keep beyond their fields."""
 
+from abc import ABCMeta
 from collections.abc import KeysView, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn, Self, TypeAlias
@@ -116,7 +117,8 @@ class Model:
         return _pydantic.model_json_schema(cls, schema, handler)
 
 
-Mapping.register(Model)
+_register: Any = ABCMeta.register  # type checkers do not see that Mapping is an ABCMeta
+_register(Mapping, Model)
 
 
 class Received(tuple[tuple[str, str], ...]):  # noqa: SLOT001 - a tuple can have attributes only without
