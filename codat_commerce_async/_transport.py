@@ -254,6 +254,9 @@ class _Sending:
             raise
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             raise _ConnectionLost from error
+        finally:
+            # The request refers to itself by way of it, and would be left to the garbage collector.
+            vars(request).pop("send", None)
 
     def _send(
         self, send: Callable[[Connection], Coroutine[Any, Any, aiohttp.ClientResponse]], connection: Connection

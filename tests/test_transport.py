@@ -697,6 +697,21 @@ async def test_a_closed_transport_leaves_a_borrowed_session_in_peace() -> None:
     assert server.connections == 0
 
 
+@pytest.mark.parametrize("make", [get, post])
+async def test_an_exchange_leaves_nothing_to_the_garbage_collector(make: Callable[[], Request]) -> None:
+    async with wire.WireServer([wire.Reply()] * 60) as server, transport_to(server) as transport:
+        for _ in range(10):
+            await transport.send(make(), SOON)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(50):
+                await transport.send(make(), SOON)
+            assert gc.collect() < 50
+        finally:
+            gc.enable()
+
+
 async def test_closing_in_the_middle_of_an_exchange_ends_it() -> None:
     async with wire.WireServer([wire.NEVER_ANSWER]) as server, transport_to(server) as transport:
         exchange = asyncio.ensure_future(transport.send(post(), SOON))
