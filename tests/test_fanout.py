@@ -347,7 +347,8 @@ async def test_closing_the_client_in_the_middle_of_starts_leaves_them_unsettled(
     codat = Codat(50)
     client = codat.client()
     async with client.sync.run_many(codat.ids, journal=tmp_path / "journal") as run:
-        await asyncio.sleep(0.1)
+        # The server's time is learned first, the starts come then.
+        await asyncio.sleep(0.4)
         await client.aclose()
         with pytest.raises(ClientClosedError):
             await run.results()
@@ -809,6 +810,19 @@ async def test_a_key_that_is_too_old_is_not_used_again(tmp_path: Path) -> None:
             (outcome,) = await run.results()
     assert outcome.ok
     assert codat.started_twice == []
+
+
+async def test_a_journal_has_the_servers_offset_of_each_request_from_the_first_on(tmp_path: Path) -> None:
+    codat, path = Codat(40), tmp_path / "journal"
+    here = codat.clock
+    # Ours is an hour behind.
+    codat.clock = lambda: here() - 3600.0
+    async with codat.client() as client, client.sync.run_many(codat.ids, journal=path) as run:
+        await run.results()
+    offsets = [entry.server_offset for entry in read_journal(path)]
+    known = [offset for offset in offsets if offset is not None]
+    assert len(known) == 40
+    assert all(abs(offset - 3600.0) < 2.0 for offset in known)
 
 
 async def test_what_was_learned_of_an_id_is_in_the_journal_at_once(tmp_path: Path) -> None:

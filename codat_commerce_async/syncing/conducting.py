@@ -277,9 +277,10 @@ class Conductor:
         async with self._learning:
             if self._knows_server_time:
                 return
-            self._knows_server_time = True
             with suppress(CodatError):
                 await self._api.look_at_newest(company_id, CallOptions(retry=RetryPolicy.none(), timeout=_LEARNING))
+            # Only now: whoever comes meanwhile has to wait for it too.
+            self._knows_server_time = True
 
     async def _recall(self, request: SyncRequest) -> None:
         """Learn from the journal which of the company's syncs belong to other requests."""
