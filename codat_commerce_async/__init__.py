@@ -16,10 +16,10 @@ if TYPE_CHECKING:
         LocalRateLimiter,
         RateLimiter,
     )
-    from codat_commerce_async._operation import (
+    from codat_commerce_async._core.operation import (
         Operation,
     )
-    from codat_commerce_async._pages import (
+    from codat_commerce_async._core.pages import (
         Pages,
     )
     from codat_commerce_async.client import (
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
         ConnectionStatus,
         SourceType,
     )
-    from codat_commerce_async.models.exchange import (
+    from codat_commerce_async.models.call import (
         Answer,
         RateLimit,
     )
@@ -77,7 +77,7 @@ if TYPE_CHECKING:
         RetryPolicy,
         Timeouts,
     )
-    from codat_commerce_async.syncing.fanout import (
+    from codat_commerce_async.syncing.run import (
         SyncRun,
     )
     from codat_commerce_async.syncing.outcome import (
@@ -150,8 +150,8 @@ _HOMES = {
         "LocalRateLimiter",
         "RateLimiter",
     ),
-    "_operation": ("Operation",),
-    "_pages": ("Pages",),
+    "_core.operation": ("Operation",),
+    "_core.pages": ("Pages",),
     "client": ("CodatCommerce",),
     "errors": (
         "AuthenticationError",
@@ -182,7 +182,7 @@ _HOMES = {
         "ConnectionStatus",
         "SourceType",
     ),
-    "models.exchange": (
+    "models.call": (
         "Answer",
         "RateLimit",
     ),
@@ -201,7 +201,7 @@ _HOMES = {
         "RetryPolicy",
         "Timeouts",
     ),
-    "syncing.fanout": ("SyncRun",),
+    "syncing.run": ("SyncRun",),
     "syncing.outcome": (
         "RunProgress",
         "RunReport",

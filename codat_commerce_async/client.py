@@ -11,21 +11,21 @@ from random import Random, SystemRandom
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypedDict, TypeVar, Unpack, get_type_hints, overload
 
-from codat_commerce_async._callbacks import check_function
-from codat_commerce_async._caller import Caller
+from codat_commerce_async._core.callbacks import check_function
+from codat_commerce_async._core.pipeline import Caller
 from codat_commerce_async._core.address import note_client
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter, RateLimiter
-from codat_commerce_async._lazy import LazyModule
-from codat_commerce_async._lifetime import Lifetime
-from codat_commerce_async._observer import Observer
-from codat_commerce_async._operation import Operation
-from codat_commerce_async._request import Query
-from codat_commerce_async._secrecy import hides_arguments
-from codat_commerce_async._transport import AiohttpTransport, Connector, Credentials, Session, Transport, base_url_of
+from codat_commerce_async._core.lazy import LazyModule
+from codat_commerce_async._core.lifecycle import Lifetime
+from codat_commerce_async._core.instrumentation import Observer
+from codat_commerce_async._core.operation import Operation
+from codat_commerce_async._core.request import Query
+from codat_commerce_async._core.secrecy import hides_arguments
+from codat_commerce_async._core.transport import AiohttpTransport, Connector, Credentials, Session, Transport, base_url_of
 from codat_commerce_async.hooks import Hooks
-from codat_commerce_async.models.exchange import Answer, RateLimit
+from codat_commerce_async.models.call import Answer, RateLimit
 from codat_commerce_async.policies import CallOptions, PollPolicy, Quota, RetryPolicy, Timeouts
-from codat_commerce_async.syncing.hints import Hints
+from codat_commerce_async.syncing._notifications import Hints
 
 if TYPE_CHECKING:
     from codat_commerce_async.resources import advanced_controls as _advanced_controls

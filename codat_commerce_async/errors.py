@@ -30,18 +30,18 @@ JSON, and holds no credentials, headers or bodies.
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from codat_commerce_async._lazy import LazyModule
-from codat_commerce_async._text import shown
+from codat_commerce_async._core.lazy import LazyModule
+from codat_commerce_async._core.text import shown
 
 if TYPE_CHECKING:
     from codat_commerce_async.models import error_message as _error_message
-    from codat_commerce_async.models import exchange as _exchange
+    from codat_commerce_async.models import call as _exchange
     from codat_commerce_async.models import handle as _handle
     from codat_commerce_async.models import sync as _sync
 else:
     # The models import this module, and take longer to load than all the rest of it.
     _error_message = LazyModule("codat_commerce_async.models.error_message")
-    _exchange = LazyModule("codat_commerce_async.models.exchange")
+    _exchange = LazyModule("codat_commerce_async.models.call")
     _handle = LazyModule("codat_commerce_async.models.handle")
     _sync = LazyModule("codat_commerce_async.models.sync")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import NamedTuple, TypeVar
 
-from codat_commerce_async._callbacks import check_function
+from codat_commerce_async._core.callbacks import check_function
 
 __all__ = ["CallEnded", "CallStarted", "Hooks", "Paused", "RequestEnded", "RequestStarted", "Retried"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self, TypedDict
 
-from codat_commerce_async._numbers import check_count, check_number, check_seconds, require
+from codat_commerce_async._core.numbers import check_count, check_number, check_seconds, require
 
 __all__ = ["CallOptions", "LookOptions", "PollPolicy", "Quota", "RetryPolicy", "Timeouts"]
 

@@ -70,7 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
 REAL_SOCKETS = {
     "test_calls_on_the_wire.py",
     "test_cancellation.py",
-    "test_lifetime.py",
+    "test_lifecycle.py",
     "test_simulator_server.py",
     "test_transport.py",
     "test_webhooks_receiver.py",

@@ -14,7 +14,7 @@ import pytest
 
 import codat_commerce_async
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async._lazy import LazyModule
+from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async.client import Settings
 from codat_commerce_async.resources.connections import ConnectionsResource
 from codat_commerce_async.resources.sync import SyncResource

@@ -9,7 +9,7 @@ import pytest
 
 from codat_commerce_async import CodatCommerce, CodatError, Operation, Quota, RetryPolicy, Timeouts, TransportError
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter
-from codat_commerce_async._transport import AiohttpTransport, Request
+from codat_commerce_async._core.transport import AiohttpTransport, Request
 from tests.support.scripted import KEY, Step, client_of, failing, reply
 from tests.support.wire import RESET_BEFORE_ANSWER, RESET_MID_ANSWER, Act, Reply, Slow, WireServer
 

@@ -11,8 +11,8 @@ from random import Random
 import pytest
 
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async._claims import Claims
-from codat_commerce_async._transport import Reply, Request
+from codat_commerce_async._core.claims import Claims
+from codat_commerce_async._core.transport import Reply, Request
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.policies import RetryPolicy, Timeouts

@@ -18,7 +18,7 @@ from attrs import field, frozen, validators
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codat_commerce_async._codec import decode, decode_error_message, encode
+from codat_commerce_async._core.codec import decode, decode_error_message, encode
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models import (
     UNSET,

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from codat_commerce_async._codec import decode, encode
+from codat_commerce_async._core.codec import decode, encode
 from codat_commerce_async.models import (
     Branding,
     Companies,

@@ -8,7 +8,7 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codat_commerce_async._codec import decode, encode
+from codat_commerce_async._core.codec import decode, encode
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models import Configuration, Connection, DateRange, SyncStatus, SyncSummary
 from tests.strategies import ODD_TIMES

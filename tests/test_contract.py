@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from codat_commerce_async import errors, resources
-from codat_commerce_async._operation import Operation
+from codat_commerce_async._core.operation import Operation
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.policies import RetryPolicy

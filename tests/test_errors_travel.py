@@ -21,7 +21,7 @@ from codat_commerce_async.errors import (
     SyncWaitTimeoutError,
 )
 from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidation, ErrorValidationItem
-from codat_commerce_async.models.exchange import Call
+from codat_commerce_async.models.call import Call
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 

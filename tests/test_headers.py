@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from codat_commerce_async import _headers
+from codat_commerce_async._core import headers as _headers
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 NOW = NOON.timestamp()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async._transport import AiohttpTransport, Credentials, Reply, Request, Transport
+from codat_commerce_async._core.transport import AiohttpTransport, Credentials, Reply, Request, Transport
 from codat_commerce_async.errors import (
     AuthenticationError,
     ClientClosedError,

@@ -9,7 +9,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codat_commerce_async._codec import decode, encode
+from codat_commerce_async._core.codec import decode, encode
 from codat_commerce_async.models import (
     AccountConfiguration,
     AccountConfigurationOption,

@@ -7,7 +7,7 @@ import orjson
 import pytest
 from attrs import evolve
 
-from codat_commerce_async._codec import decode, encode
+from codat_commerce_async._core.codec import decode, encode
 from codat_commerce_async.models import (
     AccountSection,
     Configuration,

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from codat_commerce_async import models
-from codat_commerce_async.models._shape import fields
+from codat_commerce_async.models._fields import fields
 from codat_commerce_async.models.base import KeepsUnreadable
 
 INNER = {"_genuine", "_pydantic", "_shape"}

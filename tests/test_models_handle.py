@@ -9,7 +9,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codat_commerce_async._operation import is_id
+from codat_commerce_async._core.operation import is_id
 from codat_commerce_async.models import SyncHandle
 from tests.strategies import JSON
 

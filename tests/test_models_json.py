@@ -16,7 +16,7 @@ from fastapi.encoders import jsonable_encoder
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from codat_commerce_async import models
-from codat_commerce_async._codec import decode, encode
+from codat_commerce_async._core.codec import decode, encode
 from codat_commerce_async.models import (
     UNSET,
     Company,

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from codat_commerce_async._codec import decode
+from codat_commerce_async._core.codec import decode
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models import (
     CompanyEvent,

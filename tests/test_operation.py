@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from codat_commerce_async._operation import Operation, Repeat
+from codat_commerce_async._core.operation import Operation, Repeat
 
 GET = Operation("get-sync-by-id", "GET", "/companies/{companyId}/syncs/{syncId}/status", object)
 

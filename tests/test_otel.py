@@ -48,7 +48,7 @@ from codat_commerce_async import (
     StatusError,
     TransportError,
 )
-from codat_commerce_async._transport import Request
+from codat_commerce_async._core.transport import Request
 from codat_commerce_async.client import Settings
 from codat_commerce_async.contrib.otel import telemetry_hooks
 from codat_commerce_async.hooks import RequestStarted

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codat_commerce_async import DecodeError, NotFoundError
-from codat_commerce_async._transport import Reply, Request
+from codat_commerce_async._core.transport import Reply, Request
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
 from tests.support.scripted import client_of, forever, reply
 

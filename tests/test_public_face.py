@@ -19,7 +19,7 @@ import pytest
 import codat_commerce_async
 from codat_commerce_async import errors, policies
 from codat_commerce_async.models.error_message import ErrorMessage
-from codat_commerce_async.models.exchange import Attempt, Call, RateLimit
+from codat_commerce_async.models.call import Attempt, Call, RateLimit
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codat_commerce_async._operation import Operation
-from codat_commerce_async._retry import KEY_LIFETIME, Course, repeat
+from codat_commerce_async._core.operation import Operation
+from codat_commerce_async._core.retry import KEY_LIFETIME, Course, repeat
 from codat_commerce_async.errors import (
     ClientClosedError,
     CodatError,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from codat_commerce_async import CodatCommerce, LocalRateLimiter, Operation, Quota, QuotaExhaustedError, RateLimiter
-from codat_commerce_async._transport import Reply, Request
+from codat_commerce_async._core.transport import Reply, Request
 from codat_commerce_async.policies import Timeouts
 from codat_commerce_async.simulator import Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport

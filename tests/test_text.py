@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codat_commerce_async import CodatError
-from codat_commerce_async._text import for_spreadsheet, one_line, shown
+from codat_commerce_async._core.text import for_spreadsheet, one_line, shown
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.syncing.waiting import raise_if_failed
+from codat_commerce_async.syncing._poller import raise_if_failed
 
 ANY = st.text(st.characters())
 

@@ -29,7 +29,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codat_commerce_async import CodatCommerce, Operation
-from codat_commerce_async._transport import (
+from codat_commerce_async._core.transport import (
     MAX_BODY,
     AiohttpTransport,
     Credentials,

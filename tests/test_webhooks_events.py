@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codat_commerce_async.models.enums import WebhookEventType
-from codat_commerce_async.models.exchange import RateLimit
+from codat_commerce_async.models.call import RateLimit
 from codat_commerce_async.models.webhook_events import (
     CompanyEvent,
     CompanyProductEvent,

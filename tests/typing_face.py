@@ -31,10 +31,10 @@ from codat_commerce_async import (
 from codat_commerce_async.models.companies import Companies, Company
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.models.connections import Connection, Connections
-from codat_commerce_async.models.exchange import Attempt
+from codat_commerce_async.models.call import Attempt
 from codat_commerce_async.models.integrations import Branding, Integration, Integrations
 from codat_commerce_async.models.sync_flow import Localization, LocalizationInfo, SyncFlowUrl, VisibleAccounts
-from codat_commerce_async.syncing.fanout import SyncRun
+from codat_commerce_async.syncing.run import SyncRun
 from codat_commerce_async.syncing.outcome import RunProgress, RunReport, SyncOutcome
 
 NAMES = Operation("list-names", "GET", "/names", tuple[str, ...])

@@ -9,9 +9,9 @@ from copy import copy
 from datetime import datetime
 from typing import Protocol, Self
 
-from codat_commerce_async._callbacks import check_function
+from codat_commerce_async._core.callbacks import check_function
 from codat_commerce_async._core.rate_window import DailyQuota, RateWindow, Slots
-from codat_commerce_async._log import logger_of
+from codat_commerce_async._core.log import logger_of
 from codat_commerce_async.errors import QuotaExhaustedError
 from codat_commerce_async.policies import Quota
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
 
-from codat_commerce_async._operation import Operation
+from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._version import __version__
 
 __all__ = [

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Self
 
-from codat_commerce_async._text import one_line
+from codat_commerce_async._core.text import one_line
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError
 from codat_commerce_async.hooks import Hooks, RequestEnded, RequestStarted
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import Outcome, SyncState
 from codat_commerce_async.policies import Quota
-from codat_commerce_async.syncing.fanout import SyncRun
+from codat_commerce_async.syncing.run import SyncRun
 from codat_commerce_async.syncing.journal import Entry
 from codat_commerce_async.syncing.outcome import SyncOutcome
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from statistics import median
 
-from codat_commerce_async._text import for_spreadsheet, one_line
+from codat_commerce_async._core.text import for_spreadsheet, one_line
 from codat_commerce_async.cli._args import ReportOptions
 from codat_commerce_async.cli._exit import EXIT_OK, CommandError
 from codat_commerce_async.cli._state import Result, Status

@@ -17,7 +17,7 @@ from codat_commerce_async.cli._summary import print_handles, print_resume_comman
 from codat_commerce_async.cli._view import Output
 from codat_commerce_async.client import CodatCommerce, Settings
 from codat_commerce_async.errors import JournalError
-from codat_commerce_async.syncing.fanout import SyncRun
+from codat_commerce_async.syncing.run import SyncRun
 from codat_commerce_async.syncing.journal import read_journal
 
 __all__ = ["follow", "sync"]

@@ -88,7 +88,7 @@ if TYPE_CHECKING:
         ErrorValidation,
         ErrorValidationItem,
     )
-    from codat_commerce_async.models.exchange import (
+    from codat_commerce_async.models.call import (
         Answer,
         Attempt,
         Call,

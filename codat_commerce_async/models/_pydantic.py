@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar, Un
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, ValidationError, core_schema
 
-from codat_commerce_async._lazy import LazyModule
+from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async.errors import DecodeError
-from codat_commerce_async.models._shape import fields, keeps_unknown
+from codat_commerce_async.models._fields import fields, keeps_unknown
 
 if TYPE_CHECKING:
-    from codat_commerce_async import _codec
+    from codat_commerce_async._core import codec as _codec
 else:
-    _codec = LazyModule("codat_commerce_async._codec")
+    _codec = LazyModule("codat_commerce_async._core.codec")
 
 __all__ = ["enum_json_schema", "enum_schema", "model_json_schema", "model_schema"]
 

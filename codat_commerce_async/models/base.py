@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn, Self
 
 from attrs import field, frozen
 
-from codat_commerce_async._lazy import LazyModule
+from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models._genuine import genuine_annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import pydantic
     import pydantic_core
 
-    from codat_commerce_async import _codec
+    from codat_commerce_async._core import codec as _codec
     from codat_commerce_async.models import _pydantic
 else:
     pydantic = LazyModule("pydantic")
     pydantic_core = LazyModule("pydantic_core")
-    _codec = LazyModule("codat_commerce_async._codec")
+    _codec = LazyModule("codat_commerce_async._core.codec")
     _pydantic = LazyModule("codat_commerce_async.models._pydantic")
 
 __all__ = ["UNSET", "KeepsUnknown", "KeepsUnreadable", "LooseInt", "Model", "Unset"]

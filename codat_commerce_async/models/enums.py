@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
-from codat_commerce_async._lazy import LazyModule
+from codat_commerce_async._core.lazy import LazyModule
 
 if TYPE_CHECKING:
     import pydantic

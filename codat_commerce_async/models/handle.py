@@ -6,8 +6,8 @@ from typing import Self, TypeVar
 
 from attrs import Attribute, evolve, field, frozen
 
-from codat_commerce_async._moments import to_utc
-from codat_commerce_async._operation import check_id
+from codat_commerce_async._core.moments import to_utc
+from codat_commerce_async._core.operation import check_id
 
 __all__ = ["SyncHandle"]
 

@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 from typing import Unpack
 
-from codat_commerce_async._caller import Caller
-from codat_commerce_async._claims import Claims
-from codat_commerce_async._once import Found
-from codat_commerce_async._operation import Operation
-from codat_commerce_async._pages import Pages
-from codat_commerce_async._request import Query
+from codat_commerce_async._core.pipeline import Caller
+from codat_commerce_async._core.claims import Claims
+from codat_commerce_async._core.reconcile import Found
+from codat_commerce_async._core.operation import Operation
+from codat_commerce_async._core.pages import Pages
+from codat_commerce_async._core.request import Query
 from codat_commerce_async.models.base import UNSET
 from codat_commerce_async.models.companies import Companies, Company, CreateCompany
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async.resources import _arguments
-from codat_commerce_async.resources._creating import create_once
+from codat_commerce_async._core import validation as _arguments
+from codat_commerce_async.resources._create import create_once
 
 __all__ = ["AdvancedControlsResource"]
 

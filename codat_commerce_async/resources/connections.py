@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Unpack
 
-from codat_commerce_async._caller import Caller
-from codat_commerce_async._claims import Claims
-from codat_commerce_async._once import Found
-from codat_commerce_async._operation import Operation
-from codat_commerce_async._pages import Pages
+from codat_commerce_async._core.pipeline import Caller
+from codat_commerce_async._core.claims import Claims
+from codat_commerce_async._core.reconcile import Found
+from codat_commerce_async._core.operation import Operation
+from codat_commerce_async._core.pages import Pages
 from codat_commerce_async.models.connections import (
     Connection,
     Connections,
@@ -17,8 +17,8 @@ from codat_commerce_async.models.connections import (
 from codat_commerce_async.models.enums import ConnectionStatus
 from codat_commerce_async.models.sync_flow import SyncFlowUrl
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async.resources import _arguments
-from codat_commerce_async.resources._creating import create_once
+from codat_commerce_async._core import validation as _arguments
+from codat_commerce_async.resources._create import create_once
 
 __all__ = ["ConnectionsResource"]
 

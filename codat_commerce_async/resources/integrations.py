@@ -2,12 +2,12 @@
 
 from typing import Unpack
 
-from codat_commerce_async._caller import Caller
-from codat_commerce_async._operation import Operation
-from codat_commerce_async._pages import Pages
+from codat_commerce_async._core.pipeline import Caller
+from codat_commerce_async._core.operation import Operation
+from codat_commerce_async._core.pages import Pages
 from codat_commerce_async.models.integrations import Branding, Integration, Integrations
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async.resources import _arguments
+from codat_commerce_async._core import validation as _arguments
 
 __all__ = ["IntegrationsResource"]
 

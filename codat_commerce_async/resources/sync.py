@@ -8,12 +8,12 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Unpack
 
-from codat_commerce_async._caller import Caller
-from codat_commerce_async._claims import Claims
-from codat_commerce_async._lazy import LazyModule
-from codat_commerce_async._operation import Operation
-from codat_commerce_async._request import check_options
-from codat_commerce_async.models.exchange import Answer
+from codat_commerce_async._core.pipeline import Caller
+from codat_commerce_async._core.claims import Claims
+from codat_commerce_async._core.lazy import LazyModule
+from codat_commerce_async._core.operation import Operation
+from codat_commerce_async._core.request import check_options
+from codat_commerce_async.models.call import Answer
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import (
     CompanySyncStatus,
@@ -24,18 +24,18 @@ from codat_commerce_async.models.sync import (
     SyncToLatestArgs,
 )
 from codat_commerce_async.policies import CallOptions, LookOptions, PollPolicy, RetryPolicy
-from codat_commerce_async.resources import _arguments
-from codat_commerce_async.syncing.hints import Hints, Subscription
+from codat_commerce_async._core import validation as _arguments
+from codat_commerce_async.syncing._notifications import Hints, Subscription
 from codat_commerce_async.syncing.request import SyncRequest
-from codat_commerce_async.syncing.starting import start
-from codat_commerce_async.syncing.waiting import raise_if_failed, wait, watch
+from codat_commerce_async.syncing._start import start
+from codat_commerce_async.syncing._poller import raise_if_failed, wait, watch
 
 if TYPE_CHECKING:
-    from codat_commerce_async.syncing import fanout as _fanout
+    from codat_commerce_async.syncing import run as _fanout
     from codat_commerce_async.syncing import outcome as _outcome
 else:
     # With SQLite behind it, this is loaded by whoever fans out.
-    _fanout = LazyModule("codat_commerce_async.syncing.fanout")
+    _fanout = LazyModule("codat_commerce_async.syncing.run")
     _outcome = LazyModule("codat_commerce_async.syncing.outcome")
 
 __all__ = ["SyncResource"]

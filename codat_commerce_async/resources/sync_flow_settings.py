@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Unpack
 
-from codat_commerce_async._caller import Caller
-from codat_commerce_async._operation import Operation
+from codat_commerce_async._core.pipeline import Caller
+from codat_commerce_async._core.operation import Operation
 from codat_commerce_async.models.enums import Locale
 from codat_commerce_async.models.sync_flow import Localization, LocalizationInfo, VisibleAccounts
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async.resources import _arguments
+from codat_commerce_async._core import validation as _arguments
 
 __all__ = ["SyncFlowSettingsResource"]
 

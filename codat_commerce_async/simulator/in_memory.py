@@ -4,8 +4,8 @@ import asyncio
 import base64
 from collections.abc import Callable, Iterator, Mapping
 
-from codat_commerce_async import _transport as wire
-from codat_commerce_async._callbacks import check_function
+from codat_commerce_async._core import transport as wire
+from codat_commerce_async._core.callbacks import check_function
 from codat_commerce_async.errors import ClientClosedError, RequestTimeoutError, TransportError
 from codat_commerce_async.policies import Timeouts
 from codat_commerce_async.simulator._api.faults import FAULTS, Break

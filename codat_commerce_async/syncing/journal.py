@@ -11,10 +11,10 @@ from typing import Any, Self, TypeVar
 
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.syncing import entries
-from codat_commerce_async.syncing.ending import undisturbed
-from codat_commerce_async.syncing.entries import Entry
-from codat_commerce_async.syncing.journal_file import JournalFile, opening_failed, snapshot
+from codat_commerce_async.syncing import _journal_rows as entries
+from codat_commerce_async.syncing._aio import undisturbed
+from codat_commerce_async.syncing._journal_rows import Entry
+from codat_commerce_async.syncing._journal_file import JournalFile, opening_failed, snapshot
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from codat_commerce_async._numbers import check_number
+from codat_commerce_async._core.numbers import check_number
 from codat_commerce_async.errors import CodatError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus

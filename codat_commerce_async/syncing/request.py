@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from codat_commerce_async._moments import to_utc
+from codat_commerce_async._core.moments import to_utc
 
 __all__ = ["SyncRequest"]
 

@@ -13,7 +13,7 @@ It needs no extra.
 
 from codat_commerce_async.webhooks._dispatch import Webhooks
 from codat_commerce_async.webhooks._events import company_id_of, parse_event
-from codat_commerce_async.webhooks._inbox import Fate, Inbox
+from codat_commerce_async.webhooks._deliveries import Fate, Inbox
 from codat_commerce_async.webhooks._receiver import WebhookReceiver
 from codat_commerce_async.webhooks._verification import WebhookVerifier
 

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, TypeAlias, TypeVar, overload
 from weakref import ref
 
-from codat_commerce_async._callbacks import is_coroutine_function
-from codat_commerce_async._log import logger_of
+from codat_commerce_async._core.callbacks import is_coroutine_function
+from codat_commerce_async._core.log import logger_of
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.errors import WrongEventLoopError
 from codat_commerce_async.models.webhook_events import (

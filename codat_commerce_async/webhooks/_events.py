@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from codat_commerce_async._codec import decode, structure
-from codat_commerce_async._log import logger_of
+from codat_commerce_async._core.codec import decode, structure
+from codat_commerce_async._core.log import logger_of
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models.companies import Company
-from codat_commerce_async.models.exchange import RateLimit
+from codat_commerce_async.models.call import RateLimit
 from codat_commerce_async.models.webhook_events import (
     CompanyProductPayload,
     ConnectionPayload,

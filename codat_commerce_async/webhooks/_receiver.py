@@ -5,13 +5,13 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from codat_commerce_async._log import logger_of
-from codat_commerce_async._numbers import check_number, check_seconds
+from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.numbers import check_number, check_seconds
 from codat_commerce_async.errors import WebhookVerificationError
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks._dispatch import Webhooks
 from codat_commerce_async.webhooks._events import parse_event
-from codat_commerce_async.webhooks._inbox import Fate, Inbox
+from codat_commerce_async.webhooks._deliveries import Fate, Inbox
 from codat_commerce_async.webhooks._verification import WebhookVerifier
 
 __all__ = ["WebhookReceiver"]

@@ -7,7 +7,7 @@ python -m tests.benchmarks.cadence    microseconds per poll; some 15 on an idle 
 import time
 from random import Random
 
-from codat_commerce_async.syncing.cadence import Cadence
+from codat_commerce_async.syncing._scheduler import Cadence
 
 __all__ = ["measure"]
 

@@ -112,7 +112,8 @@ asyncio.run(first())""",
 FIRST_DECODING = """
 import contextlib, json, time
 import cattrs
-from codat_commerce_async import DecodeError, _codec, models
+from codat_commerce_async import DecodeError, models
+from codat_commerce_async._core import codec as _codec
 model = getattr(models, "MODEL")
 began = time.perf_counter()
 with contextlib.suppress(DecodeError):

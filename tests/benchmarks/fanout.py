@@ -27,13 +27,13 @@ from resource import RUSAGE_SELF, getrusage
 from multidict import CIMultiDict
 
 from codat_commerce_async import CodatCommerce, Quota
-from codat_commerce_async._transport import Reply, Request
+from codat_commerce_async._core.transport import Reply, Request
 from codat_commerce_async.policies import Timeouts
 from codat_commerce_async.simulator import RequestQuota, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
-from codat_commerce_async.syncing import pricing
-from codat_commerce_async.syncing.pricing import Order
+from codat_commerce_async.syncing import _poll_cost as pricing
+from codat_commerce_async.syncing._poll_cost import Order
 
 __all__ = ["MIXES", "Figures", "measure"]
 

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.syncing.intake import Intake
+from codat_commerce_async.syncing._queue import Intake
 from codat_commerce_async.syncing.journal import Entry, Journal
-from codat_commerce_async.syncing.journal_file import JournalFile
+from codat_commerce_async.syncing._journal_file import JournalFile
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["commits_per_second", "resume"]

@@ -19,7 +19,7 @@ from codat_commerce_async.errors import CodatError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
 from codat_commerce_async.syncing.request import SyncRequest
-from codat_commerce_async.syncing.starting import start
+from codat_commerce_async.syncing._start import start
 from tests.support.independent import IndependentServer
 
 __all__ = ["Toll", "killed_and_set", "suspended"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async._transport import Reply, Request
+from codat_commerce_async._core.transport import Reply, Request
 from codat_commerce_async.errors import CodatError
 from codat_commerce_async.hooks import Hooks, RequestStarted
 from codat_commerce_async.policies import Quota, Timeouts

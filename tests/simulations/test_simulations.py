@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async._transport import Reply, Request
+from codat_commerce_async._core.transport import Reply, Request
 from codat_commerce_async.errors import QuotaExhaustedError, RateLimitError
 from codat_commerce_async.policies import Quota, Timeouts
 from codat_commerce_async.simulator import Fault, FaultKind, RequestQuota, ScriptedSync, Simulator

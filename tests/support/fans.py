@@ -10,7 +10,7 @@ from codat_commerce_async.policies import Quota
 from codat_commerce_async.simulator import FaultPlan, RequestQuota, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
-from codat_commerce_async.syncing.fanout import SyncRun
+from codat_commerce_async.syncing.run import SyncRun
 from codat_commerce_async.syncing.outcome import SyncOutcome
 
 __all__ = ["Codat", "own_tasks", "own_threads"]

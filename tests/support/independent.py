@@ -12,7 +12,7 @@ from uuid import UUID
 
 from multidict import CIMultiDict
 
-from codat_commerce_async._transport import Reply, Request
+from codat_commerce_async._core.transport import Reply, Request
 from codat_commerce_async.errors import TransportError
 from codat_commerce_async.policies import Timeouts
 

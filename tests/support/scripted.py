@@ -9,7 +9,7 @@ from typing import Unpack
 from multidict import CIMultiDict
 
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async._transport import Reply, Request
+from codat_commerce_async._core.transport import Reply, Request
 from codat_commerce_async.client import Settings
 from codat_commerce_async.policies import Quota, Timeouts
 

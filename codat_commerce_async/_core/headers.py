@@ -1,0 +1,119 @@
+"""What an answer's headers say, read tolerantly: anything unreadable is None, never an exception."""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+from codat_commerce_async.models.call import RateLimit
+
+__all__ = ["SANE", "correlation_id", "rate_limit", "remaining", "retry_after", "server_time"]
+
+_SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
+_EPOCH = re.compile(r"[0-9]{1,13}(\.[0-9]{1,9})?", re.ASCII)
+_COUNT = re.compile(r"[0-9]{1,12}", re.ASCII)
+_MILLISECONDS_FROM = 1e11  # as epoch seconds that is the year 5138, as milliseconds 1973
+SANE = timedelta(hours=48)  # the daily quota starts anew within a day; leave room for skewed clocks
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """The seconds that `Retry-After` asks to wait, from either of its forms.
+
+    A date is rounded up to a whole second and held against the answer's own `Date`, where it has one, so that a
+    wrong local clock does no harm. `now` is in epoch seconds.
+    Source: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+    """
+    text = headers.get("Retry-After")
+    if text is None:
+        return None
+    text = text.strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    until = _http_date(text)
+    if until is None:
+        return None
+    today = server_time(headers) or datetime.fromtimestamp(now, UTC)
+    return max(0.0, float(math.ceil((until - today).total_seconds())))
+
+
+def server_time(headers: Mapping[str, str]) -> datetime | None:
+    """The answer's `Date`, in UTC."""
+    text = headers.get("Date")
+    return _http_date(text) if text else None
+
+
+def rate_limit(headers: Mapping[str, str], now: float) -> RateLimit | None:
+    """The day's quota as the answer reports it, or None if it says nothing of it."""
+    limit = headers.get("X-Rate-Limit-Limit")
+    left = headers.get("X-Rate-Limit-Remaining")
+    reset = headers.get("X-Rate-Limit-Reset")
+    if limit is None and left is None and reset is None:
+        return None
+    observed_at = datetime.fromtimestamp(now, UTC)
+    return RateLimit(
+        limit=_count(limit),
+        remaining=_count(left),
+        reset=_reset(reset, observed_at),
+        observed_at=observed_at,
+    )
+
+
+def remaining(headers: Mapping[str, str]) -> int | None:
+    """How many of the day's requests are left, where that is all one asks."""
+    return _count(headers.get("X-Rate-Limit-Remaining"))
+
+
+def correlation_id(headers: Mapping[str, str]) -> str | None:
+    """What Codat's support asks for, where the answer's headers name it."""
+    return headers.get("X-Correlation-Id")
+
+
+def _count(text: str | None) -> int | None:
+    # What strip takes for space is more than int does.
+    digits = text.strip() if text is not None else ""
+    return int(digits) if _COUNT.fullmatch(digits) else None
+
+
+def _reset(text: str | None, observed_at: datetime) -> datetime | None:
+    """Codat calls it "the date" and gives no format; seconds, milliseconds, HTTP and ISO dates have all been seen."""
+    if text is None:
+        return None
+    moment = _epoch(text.strip()) or _http_date(text) or _iso_date(text.strip())
+    return moment if moment is not None and abs(moment - observed_at) <= SANE else None
+
+
+def _epoch(text: str) -> datetime | None:
+    if not _EPOCH.fullmatch(text):
+        return None
+    seconds = float(text)
+    if seconds >= _MILLISECONDS_FROM:
+        seconds /= 1000
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def _iso_date(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return _in_utc(moment)
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return _in_utc(moment)
+
+
+def _in_utc(moment: datetime) -> datetime | None:
+    """HTTP's asctime form names no zone and means UTC."""
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        return None

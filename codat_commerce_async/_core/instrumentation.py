@@ -1,0 +1,158 @@
+"""What one can see of a client: a log record and a hook for everything that happens, and no secret in either."""
+
+import itertools
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from codat_commerce_async._core.rate_limiter import log_pause
+from codat_commerce_async._core.log import error_fields, logger_of
+from codat_commerce_async._core.operation import Operation
+from codat_commerce_async.errors import CodatError, OutcomeUnknownError
+from codat_commerce_async.hooks import (
+    CallEnded,
+    CallStarted,
+    Hooks,
+    Paused,
+    RequestEnded,
+    RequestStarted,
+    Retried,
+)
+
+__all__ = ["Observer"]
+
+Event = TypeVar("Event")
+
+_logger = logger_of("calls")
+
+
+class Observer:
+    """Tells the log, and whoever hung a function on the hooks."""
+
+    __slots__ = ("_hooks", "_server", "_wall_clock", "shows_ends", "shows_requests")
+
+    # Of all clients together, as the same hooks may hang on several.
+    _ids = itertools.count(1)
+
+    def __init__(self, hooks: Hooks, server: str, wall_clock: Callable[[], float]) -> None:
+        self._hooks = hooks
+        self._server = server
+        self._wall_clock = wall_clock
+        self.shows_requests = hooks.on_request is not None
+        """Whether anybody is told of requests before they are sent."""
+        self.shows_ends = hooks.on_done is not None
+        """Whether anybody is told of the ends of calls."""
+
+    def call_started(self, operation: Operation[object], company_id: str | None) -> int:
+        """Announce a call; gives the number that it goes by in all that follows."""
+        call_id = next(self._ids)
+        if (hook := self._hooks.on_call) is not None:
+            name, method, path = operation.name, operation.method, operation.path
+            _tell(hook, CallStarted(call_id, name, method, path, self._server, self._wall_clock(), company_id))
+        return call_id
+
+    @property
+    def shows_answers(self) -> bool:
+        """Whether anybody is told of what became of requests."""
+        return self._hooks.on_response is not None or _logger.isEnabledFor(logging.DEBUG)
+
+    def request_started(
+        self, call_id: int, operation: str, attempt: int, waited: float, headers: dict[str, str], after: float
+    ) -> None:
+        """Announce a request; what a hook adds to the headers goes out with it."""
+        if (hook := self._hooks.on_request) is not None:
+            _tell(hook, RequestStarted(call_id, operation, attempt, waited, headers, after))
+
+    def header_refused(self, name: object, reason: str) -> None:
+        """Announce that a header which a hook has set is not sent. Its value is left out, as it may be a secret."""
+        _logger.warning("the header %s of a hook is not sent: %s", name, reason)
+
+    def request_ended(
+        self, event: RequestEnded, waited: float, outcome: str, operation: Operation[object], company_id: str | None
+    ) -> None:
+        """Announce what became of a request that had to wait so long for the quota."""
+        if _logger.isEnabledFor(logging.DEBUG):
+            _logger.debug(
+                "%s: %s on attempt %d after %.3f s",
+                event.operation,
+                outcome,
+                event.attempt,
+                event.elapsed,
+                extra={
+                    **_fields(operation, company_id),
+                    "status": event.status,
+                    "attempt": event.attempt,
+                    "waited": waited,
+                    "elapsed": event.elapsed,
+                    "correlation_id": event.correlation_id,
+                },
+            )
+        if (hook := self._hooks.on_response) is not None:
+            _tell(hook, event)
+
+    def retried(
+        self,
+        call_id: int,
+        operation: Operation[object],
+        company_id: str | None,
+        attempt: int,
+        elapsed: float,
+        pause: float,
+        error: CodatError,
+    ) -> None:
+        """Announce that a request will be sent again."""
+        name, reason = operation.name, error.message
+        _logger.info(
+            "%s: %s; sending it again in %.2f s",
+            name,
+            reason,
+            pause,
+            extra={
+                **error_fields(error),
+                **_fields(operation, company_id),
+                "attempt": attempt,
+                "elapsed": elapsed,
+                "pause": pause,
+            },
+        )
+        if (hook := self._hooks.on_retry) is not None:
+            _tell(hook, Retried(call_id, name, attempt, pause, reason, type(error).__name__))
+
+    def outcome_unknown(self, error: OutcomeUnknownError, company_id: str | None, status: int | None) -> None:
+        """Announce that a write may or may not have happened."""
+        _logger.warning("%s", error, extra={**error_fields(error), "company_id": company_id, "status": status})
+
+    def paused(self, seconds: float, reason: str, company_id: str | None = None) -> None:
+        """Report that no requests are sent for a while, or none of one company."""
+        log_pause(seconds, reason, company_id)
+        if (hook := self._hooks.on_pause) is not None:
+            _tell(hook, Paused(seconds, reason, company_id))
+
+    def call_ended(
+        self,
+        call_id: int,
+        operation: str,
+        elapsed: float,
+        attempts: int,
+        status: int | None,
+        error: str | None,
+    ) -> None:
+        """Announce the end of a call."""
+        if (hook := self._hooks.on_done) is not None:
+            _tell(hook, CallEnded(call_id, operation, elapsed, attempts, status, error))
+
+
+def _fields(operation: Operation[object], company_id: str | None) -> dict[str, object]:
+    return {
+        "operation": operation.name,
+        "method": operation.method,
+        "path": operation.path,
+        "company_id": company_id,
+    }
+
+
+def _tell(hook: Callable[[Event], None], event: Event) -> None:
+    try:
+        hook(event)
+    except Exception:
+        _logger.exception("a hook raised on %s", type(event).__name__)

@@ -1,0 +1,58 @@
+"""The loggers of this library: one per area, with records that are one printable line and carry the same fields."""
+
+import logging
+from collections.abc import Mapping
+
+from codat_commerce_async._core.text import one_line, shown
+from codat_commerce_async.errors import CodatError, OutcomeUnknownError, StatusError
+
+__all__ = ["FIELDS", "error_fields", "logger_of"]
+
+_PACKAGE = "codat_commerce_async"
+FIELDS = ("operation", "method", "path", "company_id", "status", "attempt", "correlation_id", "elapsed")
+
+# Without it, Python prints the warnings of an application that has not configured logging.
+# https://docs.python.org/3/howto/logging.html#configuring-logging-for-a-library
+logging.getLogger(_PACKAGE).addHandler(logging.NullHandler())
+
+
+def logger_of(area: str) -> logging.Logger:
+    """Return the logger of an area, such as `calls`.
+
+    Every record has all of `FIELDS`, None where a value is not known, so that a format may name any of them.
+    """
+    logger = logging.getLogger(f"{_PACKAGE}.{area}")
+    if _complete not in logger.filters:
+        logger.addFilter(_complete)
+    return logger
+
+
+def error_fields(error: CodatError) -> dict[str, object]:
+    """Return the fields of a record about an error, as far as the error knows them."""
+    call, attempts = error.call, error.attempts
+    return {
+        "operation": error.operation,
+        "method": call.method if call else None,
+        "path": call.path if call else None,
+        "status": error.status if isinstance(error, StatusError) else None,
+        "attempt": attempts[-1].number if attempts else None,
+        "correlation_id": error.correlation_id if isinstance(error, StatusError | OutcomeUnknownError) else None,
+        "elapsed": attempts[-1].elapsed if attempts else None,
+    }
+
+
+def _complete(record: logging.LogRecord) -> bool:
+    values = vars(record)
+    for name in FIELDS:
+        value = values.setdefault(name, None)
+        if isinstance(value, str):
+            values[name] = one_line(value)
+    if isinstance(record.args, tuple):
+        record.args = tuple(map(_argument, record.args))
+    elif isinstance(record.args, Mapping):
+        record.args = {name: _argument(value) for name, value in record.args.items()}
+    return True
+
+
+def _argument(value: object) -> object:
+    return value if isinstance(value, int | float) else shown(value)

@@ -1,0 +1,480 @@
+"""The pipeline of every call: fill the path, encode, then admit, send and judge until it is settled, and decode."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from random import Random
+from typing import Generic, TypeVar, Unpack, cast
+from uuid import UUID
+
+from codat_commerce_async._core import codec as _codec
+from codat_commerce_async._core import headers as _headers
+from codat_commerce_async._core.rate_limiter import RateLimiter
+from codat_commerce_async._core.throttling import ThrottledCompanies
+from codat_commerce_async._core.responses import judge
+from codat_commerce_async._core.lifecycle import Lifetime
+from codat_commerce_async._core.instrumentation import Observer
+from codat_commerce_async._core.operation import Operation, Repeat
+from codat_commerce_async._core.request import Query, check_options, make_request, merge_headers
+from codat_commerce_async._core.retry import Course, repeat
+from codat_commerce_async._core.transport import Credentials, Reply, Request, Transport
+from codat_commerce_async.errors import (
+    ClientClosedError,
+    CodatError,
+    DecodeError,
+    OutcomeUnknownError,
+    QuotaExhaustedError,
+    RateLimitError,
+    RequestTimeoutError,
+    StatusError,
+)
+from codat_commerce_async.hooks import RequestEnded
+from codat_commerce_async.models.call import Answer, Attempt, Call, RateLimit
+from codat_commerce_async.policies import CallOptions, RetryPolicy, Timeouts
+
+__all__ = ["Caller", "Query", "check_options"]
+
+T = TypeVar("T")
+_GOOD = range(200, 300)
+_Try = tuple[int, float, float, float, int | None, str]
+# How long everybody holds back after a 429 that does not say.
+_UNSAID_PAUSE = 1.0
+
+
+class Caller:
+    """Makes calls: what all of them share is here, what one goes through is in its exchange."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        rate_limiter: RateLimiter,
+        lifetime: Lifetime,
+        observer: Observer,
+        *,
+        credentials: Credentials,
+        retry: RetryPolicy,
+        timeouts: Timeouts,
+        now: Callable[[], float],
+        random: Random,
+    ) -> None:
+        self.transport = transport
+        self.rate_limiter = rate_limiter
+        self.lifetime = lifetime
+        self.observer = observer
+        self.credentials = credentials
+        self.retry = retry
+        self.timeouts = timeouts
+        self.now = now
+        self.random = random
+        self.throttled = ThrottledCompanies()
+        self._observed: tuple[Mapping[str, str], float] | None = None
+        self._reset: tuple[str | None, float] = (None, 0.0)
+
+    def call(
+        self,
+        operation: Operation[T],
+        *path: str,
+        query: Query | None = None,
+        body: object | None = None,
+        new_work: bool = False,
+        key_left: float | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Coroutine[object, object, T]:
+        """The decoded answer to one call; `new_work` waits when the day's rest is needed for what is under way.
+
+        `key_left` is for an idempotency key that was used before: the seconds, from now on both clocks, after which
+        it must not be sent any more.
+        """
+        # Not a coroutine around a coroutine: each one makes a call in flight larger.
+        return _Exchange(self, operation, path, query, body, options, new_work=new_work, key_left=key_left).run()
+
+    async def send(
+        self,
+        operation: Operation[T],
+        *path: str,
+        query: Query | None = None,
+        body: object | None = None,
+        new_work: bool = False,
+        key_left: float | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Answer[T]:
+        """The decoded answer to one call, together with what came around it."""
+        exchange = _Exchange(self, operation, path, query, body, options, new_work=new_work, key_left=key_left)
+        return exchange.answer(await exchange.run())
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """The day's quota as the last answer reported it."""
+        return _headers.rate_limit(*self._observed) if self._observed is not None else None
+
+    @property
+    def server_offset(self) -> float | None:
+        """Seconds by which the server's clock is ahead of the local one; None if the last answer had no `Date`."""
+        if self._observed is None:
+            return None
+        headers, observed_at = self._observed
+        date = _headers.server_time(headers)
+        return None if date is None else date.timestamp() - observed_at
+
+    def server_time(self, local: float) -> datetime:
+        """The server's time at a moment of the local clock (epoch seconds), judged by the last answer's `Date`."""
+        here = datetime.fromtimestamp(local, UTC)
+        try:
+            return here + timedelta(seconds=self.server_offset or 0.0)
+        except OverflowError:  # a date at the very end of the calendar
+            return here
+
+    def time(self) -> float:
+        """Seconds on the event loop's clock."""
+        return self.lifetime.enter().time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep; raises ClientClosedError when the client is closed meanwhile."""
+        await self.lifetime.sleep(seconds)
+
+    def new_key(self) -> str:
+        """A new idempotency key."""
+        return str(UUID(int=self.random.getrandbits(128), version=4))
+
+    def observe(self, headers: Mapping[str, str]) -> None:
+        """Note what an answer's headers say of the time and of the day's quota."""
+        self._observed = headers, self.now()
+        if self.rate_limiter.needs_quota_update:
+            self.tell_gate()
+
+    def tell_gate(self) -> None:
+        """Tell the gate what the last answer said of the day's quota, which few requests depend on."""
+        if self._observed is None:
+            return
+        headers, now = self._observed
+        remaining = _headers.remaining(headers)
+        if remaining is None:
+            return
+        text = headers.get("X-Rate-Limit-Reset")
+        if text != self._reset[0]:
+            limit = _headers.rate_limit(headers, now)
+            self._reset = text, limit.reset.timestamp() if limit and limit.reset else 0.0
+        seconds = self._reset[1] - self.now()
+        if seconds > 0:
+            self.rate_limiter.update_remaining(remaining, seconds)
+
+    def note_rate_limit(self, limit: RateLimit) -> None:
+        """Note what was learned of the day's quota from elsewhere, unless an answer has told more since."""
+        known = self.rate_limit
+        if known is not None and known.remaining is not None and known.observed_at >= limit.observed_at:
+            return
+        if limit.reset is None or limit.remaining is None or limit.reset.timestamp() <= self.now():
+            return
+        seconds = limit.reset.timestamp() - self.now()
+        if limit.remaining > 0:
+            self.rate_limiter.update_remaining(limit.remaining, seconds)
+        else:
+            self.rate_limiter.mark_exhausted(seconds, limit.reset)
+
+    def hold_back(self, error: RateLimitError, longest: float, company_id: str | None) -> bool:
+        """Pause requests after a 429; return whether the rate limiter delays the next request long enough.
+
+        A 429 while the daily quota is not used up may come from the platform behind one company: only that company is
+        paused, unless several companies receive one at about the same time.
+        Raises QuotaExhaustedError when the daily quota is exhausted, and its reset is not to be waited for.
+        """
+        limit, asked = error.rate_limit, error.retry_after
+        # Longer than a day is no wait for the day's quota, and past the calendar's end when it is long enough.
+        not_the_day = asked is not None and (asked <= longest or asked > _headers.SANE.total_seconds())
+        used_up = limit is not None and limit.remaining == 0
+        if limit is None or not used_up or not_the_day:
+            several = used_up or company_id is None or self.throttled.add(company_id, self.time())
+            pause = _UNSAID_PAUSE if asked is None else min(asked, longest)
+            self.rate_limiter.pause(pause, None if several else company_id)
+            return False
+        to_reset = limit.reset.timestamp() - self.now() if limit.reset else None
+        seconds = asked if asked is not None else to_reset
+        if seconds is None or seconds <= 0:
+            self.rate_limiter.pause(_UNSAID_PAUSE)
+            return False
+        if seconds <= longest:
+            self.rate_limiter.pause(seconds)
+            return True
+        reset_at = limit.reset or datetime.fromtimestamp(self.now() + seconds, UTC)
+        if self.rate_limiter.mark_exhausted(seconds, reset_at):
+            return True
+        raise QuotaExhaustedError(
+            f"the day's requests are spent; there are new ones at {reset_at.isoformat()}",
+            None,
+            reset_at,
+            seconds,
+        )
+
+
+class _Exchange(Generic[T]):
+    """One call on its way."""
+
+    __slots__ = (
+        "_background",
+        "_began",
+        "_caller",
+        "_clock",
+        "_company_id",
+        "_course",
+        "_gate_waits",
+        "_id",
+        "_key",
+        "_key_left",
+        "_new_work",
+        "_operation",
+        "_policy",
+        "_reply",
+        "_request",
+        "_requested_at",
+        "_sent_at",
+        "_started_at",
+        "_timeout",
+        "_tries",
+        "_waited",
+    )
+
+    def __init__(
+        self,
+        caller: Caller,
+        operation: Operation[T],
+        path: tuple[str, ...],
+        query: Query | None,
+        body: object | None,
+        options: CallOptions,
+        *,
+        new_work: bool,
+        key_left: float | None,
+    ) -> None:
+        if options:
+            check_options(operation, options)
+        self._caller = caller
+        self._operation = operation
+        self._key = None
+        if operation.repeat is Repeat.WITH_KEY:
+            # One for the whole call, however often it is sent.
+            self._key = options.get("idempotency_key") or caller.new_key()
+        self._request = make_request(operation, path, query, body, self._key, options)
+        self._company_id = operation.company(path)
+        self._policy = options.get("retry") or caller.retry
+        self._timeout = options.get("timeout")
+        self._background = options.get("background", False)
+        self._new_work = new_work
+        self._key_left = key_left
+        # What an Attempt is made of, which few ever ask for.
+        self._tries: tuple[_Try, ...] = ()
+        self._requested_at = 0.0
+
+    async def run(self) -> T:
+        """What the reply says that settles the call; raises what settles it otherwise."""
+        caller = self._caller
+        scope = caller.lifetime.scope(self._timeout)
+        self._clock = clock = scope.loop
+        self._began = began = clock.time()
+        until = None if self._timeout is None else began + self._timeout
+        self._course = Course(
+            self._operation,
+            self._policy,
+            clock,
+            caller.random,
+            until,
+            wall_clock=caller.now,
+            key_left=self._key_left,
+        )
+        self._id = caller.observer.call_started(self._operation, self._company_id)
+        reply: Reply | None = None
+        try:
+            async with scope:
+                reply = await repeat(self._attempt, self._course, before_pause=self._before_pause)
+            self._reply = reply
+            value = self._decoded(reply)
+        except CodatError as error:
+            failure = error if reply is not None else self._concluded(error)
+        except TimeoutError:
+            failure = self._concluded(RequestTimeoutError(_too_late(self._course), None, self._course.reached))
+        except BaseException as error:
+            self._ended(reply, error)
+            raise
+        else:
+            self._ended(reply, None)
+            return value
+        self._ended(reply, failure)
+        # Outside of the handlers, so that what was translated is let go of, but for the cause of an unknown outcome.
+        raise failure
+
+    def _ended(self, reply: Reply | None, error: BaseException | None) -> None:
+        observer = self._caller.observer
+        if observer.shows_ends:
+            observer.call_ended(
+                self._id,
+                self._operation.name,
+                self._clock.time() - self._began,
+                self._course.tries,
+                reply.status if reply else None,
+                type(error).__name__ if error else None,
+            )
+
+    def _decoded(self, reply: Reply) -> T:
+        answer = self._operation.answer
+        if answer is object and reply.status == HTTPStatus.NO_CONTENT:
+            return cast("T", None)
+        try:
+            return _codec.decode(self._caller.credentials.redact_echo(reply.body), answer)
+        except DecodeError as error:
+            failure = DecodeError(error.message, None, error.path, reply.status).about(self._call())
+        raise failure
+
+    def answer(self, value: T) -> Answer[T]:
+        """What the reply says, with what came around it."""
+        reply = self._reply
+        credentials = self._caller.credentials
+        correlation_id = _headers.correlation_id(reply.headers)
+        return Answer(
+            value=value,
+            status=reply.status,
+            headers={name.lower(): credentials.redact_text(value) for name, value in reply.headers.items()},
+            rate_limit=_headers.rate_limit(reply.headers, self._caller.now()),
+            server_time=_headers.server_time(reply.headers),
+            correlation_id=credentials.redact_text(correlation_id) if correlation_id else None,
+            idempotency_key=self._key,
+            attempts=tuple(map(_attempt, self._tries)),
+        )
+
+    async def _attempt(self) -> Reply:
+        """One request, admitted, sent and judged; the place at the gate is held no longer than that."""
+        caller, arrived = self._caller, self._clock.time()
+        if self._new_work:
+            caller.tell_gate()
+        await caller.rate_limiter.acquire(self._company_id, background=self._background, new_work=self._new_work)
+        reply: Reply | None = None
+        try:
+            request = self._begin(arrived)
+            try:
+                reply = await caller.transport.send(request, caller.timeouts)
+                caller.observe(reply.headers)
+                if reply.status not in _GOOD:
+                    self._judge(reply)
+                elif caller.throttled:
+                    caller.throttled.note_success(self._sent_at)
+            except BaseException as error:
+                self._came_to(reply, error, sent=request.started is not False)
+                raise
+            self._came_to(reply, None, sent=True)
+            return reply
+        finally:
+            caller.rate_limiter.release(self._company_id)
+
+    def _begin(self, arrived: float) -> Request:
+        """The request to send now, with what hooks add to it."""
+        caller, course = self._caller, self._course
+        if caller.lifetime.closed:
+            raise ClientClosedError("the client was closed during the call")
+        course.check_key()
+        began, started_at = course.began(), caller.now()
+        self._requested_at = self._requested_at or started_at
+        self._started_at, self._waited, self._sent_at = started_at, began - arrived, began
+        self._gate_waits = False
+        request = self._announced() if caller.observer.shows_requests else self._request
+        if course.repeats_key:
+            # Connecting takes time too, for which the machine may be suspended.
+            request.before_send = course.check_key
+        return request
+
+    def _judge(self, reply: Reply) -> None:
+        """Raise the error that the reply is, if it is one; after a 429, everybody holds back."""
+        caller = self._caller
+        error = judge(reply, caller.credentials, caller.now())
+        if isinstance(error, RateLimitError):
+            self._gate_waits = caller.hold_back(error, self._policy.max_retry_after, self._company_id)
+        if error is not None:
+            raise error
+
+    def _came_to(self, reply: Reply | None, error: BaseException | None, *, sent: bool) -> None:
+        """Record the attempt's result. An interrupted one that was `sent` stays in flight, for all we know."""
+        status = reply.status if reply is not None else None
+        outcome = "ok" if error is None else _outcome(error)
+        tries, elapsed = self._course.tries, self._clock.time() - self._sent_at
+        if error is None or isinstance(error, CodatError):
+            self._course.ended(error, gate_waits=self._gate_waits)
+            self._tries += ((tries, self._started_at, self._waited, elapsed, status, outcome),)
+        elif not sent:
+            self._course.never_sent()
+        observer = self._caller.observer
+        if observer.shows_answers:
+            event = RequestEnded(
+                self._id,
+                self._operation.name,
+                tries,
+                elapsed,
+                status,
+                len(reply.body) if reply is not None else 0,
+                outcome if status is None else None,
+                error.correlation_id if isinstance(error, StatusError) else None,
+                type(error).__name__ if error is not None else None,
+            )
+            observer.request_ended(event, self._waited, outcome, self._operation, self._company_id)
+
+    def _announced(self) -> Request:
+        """The request with what a hook adds to this try of it; the client's own headers stay as they are."""
+        request, observer = self._request, self._caller.observer
+        headers = request.headers.copy()
+        observer.request_started(
+            self._id, self._operation.name, self._course.tries, self._waited, headers, self._sent_at - self._began
+        )
+        merged = merge_headers(request.headers, headers, observer.header_refused)
+        return Request(request.method, request.target, merged, request.body)
+
+    def _before_pause(self, error: CodatError) -> None:
+        course = self._course
+        self._caller.observer.retried(
+            self._id, self._operation, self._company_id, course.tries, self._tries[-1][3], course.pause, error
+        )
+
+    def _concluded(self, error: CodatError) -> CodatError:
+        """What to raise in the end: a write that may have happened is neither done nor undone, and says so."""
+        call = self._call()
+        error.about(call)
+        # Closing interrupts with a CancelledError, whose frames hold what was on its way.
+        error.__context__ = None
+        if not self._course.outcome_unknown:
+            return error
+        unknown = OutcomeUnknownError(
+            f"it may or may not have happened: {error.message}",
+            call,
+            self._caller.server_time(self._requested_at),
+            error.correlation_id if isinstance(error, StatusError) else None,
+        )
+        unknown.__cause__ = error
+        status = error.status if isinstance(error, StatusError) else None
+        self._caller.observer.outcome_unknown(unknown, self._company_id, status)
+        return unknown
+
+    def _call(self) -> Call:
+        operation = self._operation
+        return Call(
+            operation=operation.name,
+            method=operation.method,
+            path=operation.path,
+            idempotency_key=self._key,
+            attempts=tuple(map(_attempt, self._tries)),
+        )
+
+
+def _attempt(attempt: _Try) -> Attempt:
+    number, started_at, waited, elapsed, status, outcome = attempt
+    return Attempt(
+        number=number,
+        started_at=datetime.fromtimestamp(started_at, UTC),
+        waited=waited,
+        elapsed=elapsed,
+        status=status,
+        outcome=outcome,
+    )
+
+
+def _too_late(course: Course) -> str:
+    waiting = "" if course.tries else ", and was still waiting for its turn at the quota"
+    return f"the call took longer than its timeout{waiting}"
+
+
+def _outcome(error: BaseException) -> str:
+    return error.message if isinstance(error, CodatError) else "interrupted"

@@ -1,0 +1,157 @@
+"""What a call sends: its options checked, its headers, its target, its body."""
+
+import re
+from collections.abc import Callable, Mapping
+from urllib.parse import quote
+
+from codat_commerce_async._core import codec as _codec
+from codat_commerce_async._core.numbers import check_number, require
+from codat_commerce_async._core.operation import Operation, Repeat
+from codat_commerce_async._core.transport import Request
+from codat_commerce_async.policies import CallOptions, RetryPolicy
+
+__all__ = ["Query", "check_options", "make_request", "merge_headers"]
+
+Query = Mapping[str, str | int | None]
+
+_OWN_HEADERS = frozenset(
+    {
+        "accept",
+        "authorization",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "idempotency-key",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    }
+)
+# https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
+# As Guid.Parse takes it, with or without hyphens.
+_GUID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+
+def check_options(operation: Operation[object], options: CallOptions) -> None:
+    """Raise TypeError or ValueError for options that the operation does not take."""
+    unknown = options.keys() - CallOptions.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"{operation.name} takes no {', '.join(sorted(unknown))}")
+    retry, timeout = options.get("retry"), options.get("timeout")
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise TypeError(f"retry takes a RetryPolicy, not {type(retry).__name__}")
+    if timeout is not None:
+        _check_timeout(timeout)
+    _check_headers(options.get("headers", {}))
+    key = options.get("idempotency_key")
+    if key is not None:
+        if operation.repeat is not Repeat.WITH_KEY:
+            raise ValueError(f"idempotency_key is for POST and PATCH; {operation.name} is a {operation.method}")
+        _check_key(key)
+
+
+def _check_timeout(timeout: float) -> None:
+    check_number("timeout", timeout)
+    require(timeout > 0, "timeout", "seconds, more than 0, or None")
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    if not isinstance(headers, Mapping):
+        raise TypeError(f"headers takes a mapping, not {type(headers).__name__}")
+    for name, value in headers.items():
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise TypeError("headers takes a mapping of strings to strings")
+        problem = _header_problem(name, value)
+        if problem is not None:
+            raise ValueError(f"headers takes {problem}")
+
+
+def _header_problem(name: str, value: str) -> str | None:
+    if not _HEADER_NAME.fullmatch(name) or not value.isprintable():
+        return "names as HTTP has them, and printable values"
+    if name.lower() in _OWN_HEADERS:
+        return f"headers of your own; {name} is the client's"
+    return None
+
+
+def merge_headers(
+    own: Mapping[str, str], given: Mapping[str, object], refused: Callable[[object, str], None]
+) -> dict[str, str]:
+    """Return the headers that a hook has `given`, with those that are the client's `own` to set as they were.
+
+    What cannot be a header is left out, and `refused` is called with its name and why. Of two names that differ only in
+    case, the later one counts.
+    """
+    merged = {name: value for name, value in own.items() if name.lower() in _OWN_HEADERS}
+    names: dict[str, str] = {}
+    for name, value in given.items():
+        if name in merged and merged[name] == value:
+            continue
+        if not (isinstance(name, str) and isinstance(value, str)):
+            refused(name, "headers are strings")
+        elif (problem := _header_problem(name, value)) is not None:
+            refused(name, f"headers are {problem}")
+        else:
+            merged.pop(names.get(name.lower(), ""), None)
+            names[name.lower()] = name
+            merged[name] = value
+    return merged
+
+
+def _check_key(key: str) -> None:
+    if not isinstance(key, str):
+        raise TypeError(f"idempotency_key takes a string, not {type(key).__name__}")
+    if not _GUID.fullmatch(key):
+        raise ValueError("idempotency_key takes a GUID, such as str(uuid.uuid4())")
+
+
+def make_request(
+    operation: Operation[object],
+    path: tuple[str, ...],
+    query: Query | None,
+    body: object | None,
+    key: str | None,
+    options: CallOptions,
+) -> Request:
+    """The request of a call, which is sent as it is however often it takes.
+
+    Raises TypeError or ValueError for values that a path or query cannot hold.
+    """
+    headers, data = dict(options["headers"]) if "headers" in options else {}, None
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+        data = _codec.encode(body)
+    target = operation.fill(path)
+    if query:
+        target += _query_string(query)
+    return Request(operation.method, target, headers, data)
+
+
+def _query_string(query: Query) -> str:
+    pairs = [f"{_quoted_name(name)}={_quoted(name, value)}" for name, value in query.items() if value is not None]
+    return "?" + "&".join(pairs) if pairs else ""
+
+
+def _quoted_name(name: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"query takes names that are strings, not {type(name).__name__}")
+    try:
+        return quote(name, safe="$")
+    except UnicodeEncodeError:
+        raise ValueError("query takes names without lone surrogates") from None
+
+
+def _quoted(name: str, value: str | int) -> str:
+    if not isinstance(value, str | int):
+        raise TypeError(f"{name} takes a string or a whole number, not {type(value).__name__}")
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} takes text without lone surrogates") from None

@@ -1,0 +1,83 @@
+"""Which error an answer is, by its status; its body only adds to what the error says."""
+
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+
+from codat_commerce_async._core import codec as _codec
+from codat_commerce_async._core import headers as _headers
+from codat_commerce_async._core.text import excerpt
+from codat_commerce_async._core.transport import Credentials, Reply
+from codat_commerce_async.errors import StatusError, status_error_class
+from codat_commerce_async.models.error_message import ErrorMessage
+
+__all__ = ["judge"]
+
+# Of many validation errors, so many are enough to see what is the matter; `StatusError.validation_errors` has all.
+_SHOWN_ITEMS = 3
+# Where other services say in JSON what is wrong; the first two are of https://www.rfc-editor.org/rfc/rfc9457
+_SAYING = ("title", "detail", "message", "error", "error_description", "reason")
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+def judge(reply: Reply, credentials: Credentials, now: float) -> StatusError | None:
+    """The error that a reply is, or None if it is none; `now` is in epoch seconds."""
+    if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
+        return None
+    body = credentials.redact(reply.body)
+    error = _codec.decode_error_message(body)
+    said = "; ".join(_words(error)) if error else ""
+    correlation = f" (correlation id {excerpt(error.correlation_id)})" if error and error.correlation_id else ""
+    return status_error_class(reply.status)(
+        f"{_name(reply.status)}: {said or _said_otherwise(body) or _unsaid(reply.status)}{correlation}",
+        None,
+        reply.status,
+        error,
+        _headers.retry_after(reply.headers, now),
+        _headers.rate_limit(reply.headers, now),
+    )
+
+
+def _words(error: ErrorMessage) -> Iterator[str]:
+    """Codat's words, and a summary of what its validation found."""
+    if error.error:
+        yield excerpt(error.error)
+    found = error.validation.errors if error.validation else ()
+    if found:
+        shown = [excerpt(item.message or item.validator_name or item.item_id or "?") for item in found[:_SHOWN_ITEMS]]
+        more = ["..."] if len(found) > _SHOWN_ITEMS else []
+        yield f"{len(found)} validation error{'s' * (len(found) > 1)}: {'; '.join(shown + more)}"
+
+
+def _said_otherwise(body: bytes) -> str:
+    """What a body says that is not of Codat's shape: a problem document, a gateway's JSON, or plain text."""
+    try:
+        data = _codec.parse(body)
+    except (ValueError, RecursionError):
+        return _plain_text(body)
+    if isinstance(data, Mapping):
+        return ": ".join(excerpt(text) for key in _SAYING if isinstance(text := data.get(key), str) and text.strip())
+    return excerpt(data) if isinstance(data, str) else ""
+
+
+def _plain_text(body: bytes) -> str:
+    try:
+        text = body.decode().strip()
+    except UnicodeDecodeError:
+        return ""
+    # The page of a gateway says nothing in so few characters, and half an object is no words.
+    return "" if text.startswith(("<", "{", "[")) else excerpt(text)
+
+
+def _name(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def _unsaid(status: int) -> str:
+    if status in _REDIRECTS:
+        return "a redirect, which is not followed; check base_url"
+    if status == HTTPStatus.NOT_MODIFIED:
+        return "the request has no condition; a cache on the way must have answered it"
+    return "the answer does not say why"

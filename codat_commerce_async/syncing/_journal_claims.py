@@ -1,0 +1,37 @@
+"""What a journal says of a company's other syncs, so that none of them is adopted by a second request."""
+
+from datetime import UTC, datetime
+
+from codat_commerce_async.syncing._calls import SyncApi
+from codat_commerce_async.syncing._queue import OPEN_ERRORS
+from codat_commerce_async.syncing.journal import Entry
+
+__all__ = ["record_entry"]
+
+
+def record_entry(api: SyncApi, entry: Entry) -> None:
+    """Record which sync belongs to the entry's request, or that it may have started one."""
+    claims, handle, key = api.claims, entry.handle, entry.idempotency_key
+    sync_id = handle.sync_id if handle is not None else None
+    commerce_sync_id = handle.commerce_sync_id if handle is not None else None
+    claim = claims.claim(entry.request.company_id, sync_id, commerce_sync_id, key)
+    if claim.id is not None or claim.since is not None:
+        # This process knows more of it.
+        return
+    claims.record(claim, sync_id, commerce_sync_id, key)
+    if sync_id is not None or key is None:
+        return
+    sent_at = _server_time(api, entry)
+    if handle is not None and commerce_sync_id is not None:
+        claims.sent(claim, key, sent_at)
+        claims.answered(claim, commerce_sync_id, handle.sync_utc, handle.accepted_at or sent_at)
+    elif entry.state == "asking" or entry.outcome in OPEN_ERRORS:
+        claims.sent(claim, key, sent_at)
+        claims.left_open(claim, sent_at)
+
+
+def _server_time(api: SyncApi, entry: Entry) -> datetime:
+    asked_at = api.now() if entry.asked_at is None else entry.asked_at
+    if entry.server_offset is None:
+        return api.server_time(asked_at)
+    return datetime.fromtimestamp(asked_at + entry.server_offset, UTC)

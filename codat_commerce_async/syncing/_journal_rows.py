@@ -1,0 +1,288 @@
+"""The entries of a journal: each sync as a row with a checksum, and a summary of all rows."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any, Final, Self
+
+from codat_commerce_async._core.text import one_line
+from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.syncing.outcome import SyncOutcome
+from codat_commerce_async.syncing.request import SyncRequest
+
+__all__ = [
+    "SCHEMA",
+    "Entry",
+    "Summary",
+    "durations",
+    "ended",
+    "entries",
+    "find",
+    "last_run",
+    "of_company",
+    "read_summary",
+    "summed_up",
+    "unfinished",
+    "write",
+    "write_summary",
+]
+
+# SQLite does not notice a byte that has changed on the disk, and a key or a state that has could make a sync start
+# twice: each row has a checksum of all its other columns. Pages of different moments, as a copy of a file in use or a
+# file without its rollback journal has them, hold rows that are sound: the one row of `summary` has the number of rows
+# and the sum of their checksums, and is written by every commit.
+SCHEMA: Final = (
+    """CREATE TABLE syncs (
+    company_id TEXT NOT NULL,
+    period TEXT NOT NULL,
+    state TEXT NOT NULL,
+    idempotency_key TEXT,
+    asked_at REAL,
+    handle TEXT,
+    ended_at REAL,
+    looks INTEGER,
+    elapsed REAL,
+    code INTEGER,
+    outcome TEXT,
+    message TEXT,
+    run INTEGER,
+    server_offset REAL,
+    checksum INTEGER NOT NULL,
+    PRIMARY KEY (company_id, period)
+) WITHOUT ROWID""",
+    """CREATE TABLE summary (
+    journal TEXT NOT NULL,
+    writer TEXT NOT NULL,
+    commits INTEGER NOT NULL,
+    entries INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
+)""",
+)
+_COLUMNS = (
+    "company_id, period, state, idempotency_key, asked_at, handle, "
+    "ended_at, looks, elapsed, code, outcome, message, run, server_offset, checksum"
+)
+_WRITE = f"INSERT OR REPLACE INTO syncs ({_COLUMNS}) VALUES ({', '.join('?' * len(_COLUMNS.split(', ')))})"  # noqa: S608
+_ONE = "WHERE company_id = ? AND period = ?"
+# SQLite's integers have 64 bits, one of them for the sign.
+_HALF = 1 << 63
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The journal's entry for one sync; `state` is `asking`, `running`, `succeeded`, `failed` or `error`.
+
+    Times are epoch seconds of the local clock, `elapsed` is seconds. `server_offset` is the server's time minus the
+    local time in seconds at `asked_at`, or None where it was not known. `code`, `outcome` and `message` say how the
+    sync ended, and `run` in which of the journal's runs, from 1.
+    """
+
+    request: SyncRequest
+    state: str
+    idempotency_key: str | None = None
+    asked_at: float | None = None
+    handle: SyncHandle | None = None
+    ended_at: float | None = None
+    looks: int | None = None
+    elapsed: float | None = None
+    code: int | None = None
+    outcome: str | None = None
+    message: str | None = None
+    run: int | None = None
+    server_offset: float | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it ended with a status; what ended with an error is tried again."""
+        return self.state in {"succeeded", "failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The state of all entries: how many there are, the sum of their checksums, and the number of commits.
+
+    `journal` is the id of the file, `writer` that of the opening that wrote last.
+    """
+
+    journal: str
+    writer: str
+    commits: int = 0
+    entries: int = 0
+    total: int = 0
+
+    def replaced(self, old: int | None, new: int) -> Self:
+        """Return the summary after a row of this checksum was added, or took the place of an older one."""
+        total = self.total + new - (old or 0)
+        return replace(self, entries=self.entries + (old is None), total=_in_64_bits(total))
+
+
+def read_summary(file: sqlite3.Connection) -> Summary:
+    """Return the summary as it was written last. Raises ValueError if it is damaged."""
+    rows = file.execute("SELECT journal, writer, commits, entries, total, checksum FROM summary").fetchall()
+    if len(rows) != 1 or not _is_sound(rows[0]):
+        raise ValueError("the summary is not as it was written")
+    return Summary(*rows[0][:-1])
+
+
+def write_summary(file: sqlite3.Connection, summary: Summary) -> None:
+    """Replace the summary."""
+    row = (summary.journal, summary.writer, summary.commits, summary.entries, summary.total)
+    file.execute("DELETE FROM summary")
+    file.execute("INSERT INTO summary VALUES (?, ?, ?, ?, ?, ?)", (*row, _checksum(row)))
+
+
+def summed_up(file: sqlite3.Connection) -> tuple[int, int]:
+    """Return the number of rows and the sum of their checksums. Raises ValueError if one is damaged or out of order."""
+    count, total, last = 0, 0, (b"", b"")
+    for row in file.execute(f"SELECT {_COLUMNS} FROM syncs"):  # noqa: S608
+        key = (str(row[0]).encode(), str(row[1]).encode())
+        if not _is_sound(row) or (count and key <= last):
+            raise ValueError("an entry is not as it was written")
+        count, total, last = count + 1, total + row[-1], key
+    return count, _in_64_bits(total)
+
+
+def _period(request: SyncRequest) -> str:
+    """What of a company is synced, as text: one row each."""
+    if request.date_range is not None:
+        return "/".join(moment.astimezone(UTC).isoformat() for moment in request.date_range)
+    return request.sync_to.astimezone(UTC).isoformat() if request.sync_to is not None else ""
+
+
+def _request(company_id: str, period: str) -> SyncRequest:
+    if not period:
+        return SyncRequest(company_id=company_id)
+    moments = [datetime.fromisoformat(text) for text in period.split("/")]
+    if len(moments) == 1:
+        return SyncRequest(company_id=company_id, sync_to=moments[0])
+    return SyncRequest(company_id=company_id, start=moments[0], finish=moments[1])
+
+
+def durations(file: sqlite3.Connection) -> list[float]:
+    """How long the syncs took that ended, in seconds, the latest thousand."""
+    rows = file.execute(
+        "SELECT elapsed FROM syncs WHERE state IN ('succeeded', 'failed') AND elapsed IS NOT NULL "
+        "ORDER BY ended_at DESC LIMIT 1000"
+    )
+    return [seconds for (seconds,) in rows]
+
+
+def last_run(file: sqlite3.Connection) -> int:
+    """The number of the last run that ended something; 0 for none."""
+    return int(file.execute("SELECT max(run) FROM syncs").fetchone()[0] or 0)
+
+
+def unfinished(file: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return the keys of all syncs that have not ended, for `find`; the one that was requested first comes first."""
+    return file.execute(
+        "SELECT company_id, period FROM syncs WHERE state IN ('asking', 'running') ORDER BY asked_at"
+    ).fetchall()
+
+
+def find(file: sqlite3.Connection, key: SyncRequest | tuple[str, str]) -> Entry | None:
+    """Return the entry of this sync, or None."""
+    row = _find(file, (key.company_id, _period(key)) if isinstance(key, SyncRequest) else key)
+    return _entry(row) if row is not None else None
+
+
+def _find(file: sqlite3.Connection, key: tuple[str, str]) -> Row | None:
+    row: Row | None = file.execute(f"SELECT {_COLUMNS} FROM syncs {_ONE}", key).fetchone()  # noqa: S608
+    if row is not None and not _is_sound(row):
+        raise ValueError("an entry is not as it was written")
+    return row
+
+
+def of_company(file: sqlite3.Connection, company_id: str) -> list[Entry]:
+    """Return the entries of one company."""
+    rows = file.execute(f"SELECT {_COLUMNS} FROM syncs WHERE company_id = ?", (company_id,)).fetchall()  # noqa: S608
+    if not all(_is_sound(row) for row in rows):
+        raise ValueError("an entry is not as it was written")
+    return [_entry(row) for row in rows]
+
+
+def entries(file: sqlite3.Connection) -> Iterator[Entry]:
+    """All entries, by company and period."""
+    return (_entry(row) for row in file.execute(f"SELECT {_COLUMNS} FROM syncs ORDER BY company_id, period"))  # noqa: S608
+
+
+def _entry(row: Row) -> Entry:
+    company_id, period, state, key, asked_at, handle, *how = row[:-1]
+    request = _request(company_id, period)
+    return Entry(request, state, key, asked_at, SyncHandle.from_json(handle) if handle else None, *how)
+
+
+def write(file: sqlite3.Connection, entry: Entry, summary: Summary) -> Summary:
+    """Write the entry, in place of an older one of the same sync, and return the summary of all entries with it."""
+    row = _row(entry)
+    old = _find(file, row[:2])
+    file.execute(_WRITE, row)
+    return summary.replaced(old[-1] if old is not None else None, row[-1])
+
+
+def _row(entry: Entry) -> Row:
+    request, handle = entry.request, entry.handle
+    row = (
+        request.company_id,
+        _period(request),
+        entry.state,
+        entry.idempotency_key,
+        _seconds(entry.asked_at),
+        handle.to_json() if handle else None,
+        _seconds(entry.ended_at),
+        entry.looks,
+        _seconds(entry.elapsed),
+        entry.code,
+        entry.outcome,
+        entry.message,
+        entry.run,
+        _seconds(entry.server_offset),
+    )
+    return (*row, _checksum(row))
+
+
+def ended(entry: Entry, outcome: SyncOutcome, now: float) -> Entry:
+    """The entry of a sync that has this outcome now."""
+    status, error = outcome.status, outcome.error
+    said = (status.error_message or None) if status is not None else str(error)
+    return replace(
+        entry,
+        state="error" if status is None else "failed" if status.failed else "succeeded",
+        handle=outcome.handle or entry.handle,
+        ended_at=now,
+        looks=outcome.looks,
+        elapsed=outcome.elapsed,
+        code=_storable(status.sync_status_code) if status is not None else None,
+        outcome=status.outcome.name if status is not None else type(error).__name__,
+        # Whatever Codat says can be kept, also what is no text.
+        message=one_line(said) if said else None,
+    )
+
+
+def _storable(code: int | None) -> int | None:
+    """A code that no sync can have need not be kept."""
+    return code if code is not None and abs(code) < _HALF else None
+
+
+def _seconds(value: float | None) -> float | None:
+    """The number as SQLite returns it, which has no -0.0."""
+    return None if value is None else float(value) + 0.0
+
+
+def _checksum(row: Row) -> int:
+    # `default` is for what damage makes of a column: SQLite returns whatever type the file has.
+    text = json.dumps(row, default=repr).encode()
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "big", signed=True)
+
+
+def _is_sound(row: Row) -> bool:
+    return bool(_checksum(row[:-1]) == row[-1])
+
+
+def _in_64_bits(number: int) -> int:
+    return (number + _HALF) % (2 * _HALF) - _HALF

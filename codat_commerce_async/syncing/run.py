@@ -1,0 +1,192 @@
+"""Many syncs at once: each started once, all followed by one rule, every outcome given as it comes."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from codat_commerce_async._core.callbacks import call, check_callback
+from codat_commerce_async._core.numbers import check_count
+from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.policies import LookOptions, PollPolicy
+from codat_commerce_async.syncing._calls import SyncApi
+from codat_commerce_async.syncing._runner import Conductor
+from codat_commerce_async.syncing._aio import undisturbed
+from codat_commerce_async.syncing._queue import Companies
+from codat_commerce_async.syncing.journal import Journal
+from codat_commerce_async.syncing.outcome import OnProgress, RunProgress, RunReport, StopWhen, SyncOutcome
+from codat_commerce_async.syncing._poll_cost import ORDERS, Order
+
+__all__ = ["Companies", "Order", "SyncRun"]
+
+# How many outcomes may wait to be taken before the run does.
+_UNTAKEN = 1000
+
+
+class SyncRun:
+    """A fan-out of syncs, to be used with `async with`; iterate over it for the outcomes, as they come.
+
+    Leaving the block early stops it: what runs at Codat goes on, and stands in `running`; what was being asked for
+    stands in `unsettled`, by company and idempotency key. With a journal, the same call continues from there. Outcomes
+    that nobody took can still be taken then.
+
+    Of a company one sync is active at a time: what is asked for twice is synced once, and another period waits for its
+    turn. A company that is given again after its sync has ended is synced again, unless a journal knows better.
+    """
+
+    def __init__(
+        self,
+        api: SyncApi,
+        companies: Companies,
+        *,
+        order: Order,
+        journal: str | Path | None,
+        timeout: float | None,
+        poll: PollPolicy,
+        most_running: int | None,
+        stop_when: StopWhen | None,
+        on_progress: OnProgress | None,
+        adopt: bool = True,
+        options: LookOptions,
+    ) -> None:
+        if order not in ORDERS:
+            raise ValueError("order takes 'latency' or 'makespan'")
+        if isinstance(companies, str | bytes):
+            raise TypeError("companies takes several company ids, not one string")
+        if not isinstance(companies, Iterable | AsyncIterable):
+            raise TypeError(f"companies must be iterable, not {type(companies).__name__}")
+        check_count("most_running", most_running)
+        for name, callback in (("stop_when", stop_when), ("on_progress", on_progress)):
+            if callback is not None:
+                check_callback(name, callback)
+        self._work = Conductor(
+            api,
+            companies,
+            order=order,
+            timeout=timeout,
+            gap=poll.interval,
+            most_running=most_running,
+            adopt=adopt,
+            options=options,
+            tell=self._tell,
+        )
+        self._journal_path = journal
+        self._journal: Journal | None = None
+        self._stop_when = stop_when
+        self._on_progress = on_progress
+        self._outcomes: asyncio.Queue[SyncOutcome | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(_UNTAKEN)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._began = 0.0
+        self._elapsed: float | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._failure_told = False
+
+    async def __aenter__(self) -> Self:
+        if self._loop is not None:
+            raise RuntimeError("a run is used once; make a new one")
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        if self._journal_path is not None:
+            self._journal = await Journal.open(self._journal_path)
+        self._task = asyncio.create_task(self._conduct(), name="codat-sync-run")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        task = self._task
+        assert task is not None  # noqa: S101 - it was entered
+        task.cancel()
+        await undisturbed(asyncio.ensure_future(self._wind_up(task)))
+        if error is None and not self._failure_told and not task.cancelled():
+            task.result()
+
+    def __aiter__(self) -> AsyncIterator[SyncOutcome]:
+        return self
+
+    async def __anext__(self) -> SyncOutcome:
+        task = self._task
+        if task is None:
+            raise RuntimeError("a run is used with `async with`")
+        outcome = await self._outcomes.get()
+        if outcome is not None:
+            self._room.release()
+            return outcome
+        self._outcomes.put_nowait(None)
+        await asyncio.wait((task,))
+        if not task.cancelled():
+            self._failure_told = True
+            task.result()
+        raise StopAsyncIteration
+
+    async def results(self) -> list[SyncOutcome]:
+        """All outcomes that are still to come, in the order in which they came."""
+        return [outcome async for outcome in self]
+
+    @property
+    def report(self) -> RunReport:
+        """The counts at this moment."""
+        return self._work.report(self._seconds())
+
+    @property
+    def progress(self) -> RunProgress:
+        """The counts at this moment, how fast it goes, and how long it may still take."""
+        report = self.report
+        minutes = report.elapsed / 60
+        return RunProgress(
+            report=report,
+            total=self._work.intake.total,
+            per_minute=report.ended / minutes if minutes > 0 else 0.0,
+            seconds_left=self._work.seconds_left(report),
+        )
+
+    @property
+    def running(self) -> tuple[SyncHandle, ...]:
+        """What runs at Codat and has no outcome yet."""
+        return self._work.running
+
+    @property
+    def unsettled(self) -> tuple[tuple[str, str], ...]:
+        """What was being asked for, as far as it is not known to run: company ids and idempotency keys."""
+        return self._work.unsettled
+
+    def stop(self) -> None:
+        """Begin nothing more, and end the iteration; what runs at Codat stands in `running`."""
+        self._work.stop()
+
+    async def _conduct(self) -> None:
+        try:
+            await self._work.run(self._journal)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._elapsed = self._seconds()
+        self._outcomes.put_nowait(None)
+
+    async def _wind_up(self, task: asyncio.Task[None]) -> None:
+        """Leave nothing behind: no task, no thread, no open file."""
+        await asyncio.wait((task,))
+        # A task that was cancelled before its first step has not even done that.
+        self._end()
+        if self._journal is not None:
+            await self._journal.close()
+
+    async def _tell(self, outcome: SyncOutcome) -> None:
+        self._outcomes.put_nowait(outcome)
+        if self._on_progress is not None:
+            await call(self._on_progress, self.progress)
+        if self._stop_when is not None and await call(self._stop_when, self.report):
+            self.stop()
+        await self._room.acquire()
+
+    def _seconds(self) -> float:
+        """How long it goes on, or went on until it ended."""
+        if self._elapsed is not None or self._loop is None:
+            return self._elapsed or 0.0
+        return self._loop.time() - self._began

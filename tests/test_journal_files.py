@@ -1,0 +1,471 @@
+"""A journal's file, moved, copied, cut, damaged and left by a killed writer: opened complete, or not at all."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from codat_commerce_async.errors import JournalError
+from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.syncing import _journal_rows as entries
+from codat_commerce_async.syncing._journal_rows import Entry
+from codat_commerce_async.syncing.journal import Journal, read_journal
+from codat_commerce_async.syncing._journal_file import JournalFile
+from codat_commerce_async.syncing._journal_lock import file_system
+from codat_commerce_async.syncing.request import SyncRequest
+
+ROOT = Path(__file__).parents[1]
+PAGE = 4096
+ONE = SyncRequest(company_id="company 1")
+
+
+def entry(number: int, state: str = "running") -> Entry:
+    request = SyncRequest(company_id=f"company {number}")
+    handle = SyncHandle(company_id=request.company_id, commerce_sync_id=f"{number:036}")
+    return Entry(request, state, f"key {number}", 1000.0 + number, handle, server_offset=-0.5)
+
+
+def write(path: Path, numbers: range, state: str = "running") -> None:
+    file = JournalFile.open(path)
+    for number in numbers:
+        with file.transaction():
+            file.write(entry(number, state))
+    file.close()
+
+
+def known(path: Path) -> dict[str, Entry]:
+    """The entries of the journal, once it was opened to be written and one was added."""
+    file = JournalFile.open(path)
+    try:
+        found = {each.request.company_id: each for each in file.read(lambda rows: list(entries.entries(rows)))}
+        with file.transaction():
+            file.write(entry(999_999))
+    finally:
+        file.close()
+    assert {each.request.company_id for each in read_journal(path)} == found.keys() | {"company 999999"}
+    return found
+
+
+def known_or_refused(path: Path) -> dict[str, Entry] | None:
+    """The same, or None where opening says in one line that it cannot be."""
+    try:
+        return known(path)
+    except JournalError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - either is right
+        return None
+
+
+def content(main: bytes, rollback: bytes | None, directory: Path) -> Path:
+    """A journal of this content in a place of its own."""
+    directory.mkdir(exist_ok=True)
+    for old in directory.iterdir():
+        old.unlink()
+    (directory / "journal").write_bytes(main)
+    if rollback is not None:
+        (directory / "journal-journal").write_bytes(rollback)
+    return directory / "journal"
+
+
+def interrupted(path: Path, numbers: range, state: str) -> tuple[bytes, bytes]:
+    """The journal and its rollback journal, as they are when its writer is killed in the middle of a commit."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        for setting in ("journal_mode = TRUNCATE", "cache_size = 1", "cache_spill = 1"):
+            file.execute(f"PRAGMA {setting}")
+        file.execute("BEGIN IMMEDIATE")
+        summary = entries.read_summary(file)
+        for number in numbers:
+            summary = entries.write(file, entry(number, state), summary)
+        entries.write_summary(file, replace(summary, commits=summary.commits + 1))
+        # Makes it write pages although nothing is committed.
+        file.execute("CREATE TABLE further AS SELECT * FROM syncs")
+        file.execute("DROP TABLE further")
+        return path.read_bytes(), path.with_name(f"{path.name}-journal").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("night") / "journal"
+    write(path, range(60))
+    return path
+
+
+@pytest.fixture(scope="module")
+def torn(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+    path = tmp_path_factory.mktemp("torn") / "journal"
+    write(path, range(60))
+    return interrupted(path, range(20, 80), "succeeded")
+
+
+BEFORE = {f"company {number}": entry(number) for number in range(60)}
+
+
+def test_a_killed_commit_is_rolled_back(torn: tuple[bytes, bytes], tmp_path: Path) -> None:
+    path = content(*torn, tmp_path / "there")
+    assert {each.request.company_id: each for each in read_journal(path)} == BEFORE
+    # Reading has recovered a copy only.
+    assert (path.read_bytes(), path.with_name("journal-journal").read_bytes()) == torn
+    assert known(path) == BEFORE
+
+
+def test_a_killed_commit_without_its_rollback_journal_is_refused(torn: tuple[bytes, bytes], tmp_path: Path) -> None:
+    path = content(torn[0], None, tmp_path / "moved")
+    assert known_or_refused(path) is None
+    assert path.read_bytes() == torn[0]
+    with pytest.raises(JournalError, match=r"damaged or incomplete|no journal, or a damaged one"):
+        list(read_journal(path))
+
+
+def test_pages_of_two_commits_are_refused_or_one_of_them(night: Path, tmp_path: Path) -> None:
+    later = tmp_path / "later"
+    shutil.copy(night, later)
+    file = JournalFile.open(later)
+    with file.transaction():
+        for number in range(5, 70, 6):
+            file.write(entry(number, "succeeded"))
+    file.close()
+    after = {each.request.company_id: each for each in read_journal(later)}
+    old, new = night.read_bytes(), later.read_bytes()
+    chance, results = Random(1), []
+    for _ in range(60):
+        pages = [chance.choice((old, new))[at : at + PAGE] for at in range(0, len(new), PAGE)]
+        results.append(known_or_refused(content(b"".join(pages), None, tmp_path / "mixed")))
+    assert all(result is None or result in (BEFORE, after) for result in results)
+    assert None in results
+
+
+def test_a_damaged_rollback_journal_is_refused_or_harmless(torn: tuple[bytes, bytes], tmp_path: Path) -> None:
+    chance, (main, rollback) = Random(2), torn
+    for number in range(80):
+        damaged = bytearray(rollback)
+        damaged[number if number < 32 else chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+        assert known_or_refused(content(main, bytes(damaged), tmp_path / "damaged")) in (None, BEFORE)
+
+
+def test_a_rollback_journal_that_was_cut_is_refused_or_harmless(torn: tuple[bytes, bytes], tmp_path: Path) -> None:
+    chance, (main, rollback) = Random(3), torn
+    for length in (0, 1, 8, 28, 511, 512, 513, *(chance.randrange(len(rollback)) for _ in range(20))):
+        assert known_or_refused(content(main, rollback[:length], tmp_path / "cut")) in (None, BEFORE)
+
+
+def test_a_rollback_journal_of_another_time_is_refused_and_kept(
+    night: Path, torn: tuple[bytes, bytes], tmp_path: Path
+) -> None:
+    later = tmp_path / "later"
+    shutil.copy(night, later)
+    write(later, range(100, 103))
+    path = content(later.read_bytes(), torn[1], tmp_path / "mixed")
+    for _ in range(2):
+        assert known_or_refused(path) is None
+    assert (path.read_bytes(), path.with_name("journal-journal").read_bytes()) == (later.read_bytes(), torn[1])
+
+
+def test_a_rollback_journal_whose_journal_was_moved_away_is_kept(torn: tuple[bytes, bytes], tmp_path: Path) -> None:
+    path = content(*torn, tmp_path / "there")
+    moved = tmp_path / "moved"
+    path.rename(moved)
+    with pytest.raises(JournalError, match="which belongs to a journal that was deleted or moved"):
+        JournalFile.open(path)
+    path.with_name("journal-journal").rename(tmp_path / "moved-journal")
+    assert known(moved) == BEFORE
+
+
+def test_a_file_that_was_cut_is_refused(night: Path, tmp_path: Path) -> None:
+    whole, chance = night.read_bytes(), Random(4)
+    lengths = {1, 99, 100, 511, 512, 513, *range(PAGE, len(whole), PAGE), len(whole) - 1}
+    for length in lengths | {chance.randrange(1, len(whole)) for _ in range(40)}:
+        assert known_or_refused(content(whole[:length], None, tmp_path / "cut")) is None, length
+
+
+def test_a_journal_that_was_emptied_is_refused_until_it_is_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    write(path, range(3))
+    os.truncate(path, 0)
+    with pytest.raises(JournalError, match="is empty, but was a journal before"):
+        JournalFile.open(path)
+    path.unlink()
+    write(path, range(2))
+    assert known(path).keys() == {"company 0", "company 1"}
+
+
+def flips(whole: bytes, bits: Iterator[int], directory: Path, expected: dict[str, Entry]) -> int:
+    """How many of the flipped bits are refused; all others change nothing."""
+    refused = 0
+    for bit in bits:
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        found = known_or_refused(content(bytes(damaged), None, directory))
+        assert found in (None, expected), f"bit {bit % 8} of byte {bit // 8}"
+        refused += found is None
+    return refused
+
+
+def test_no_flipped_bit_loses_or_changes_an_entry(night: Path, tmp_path: Path) -> None:
+    whole, chance = night.read_bytes(), Random(5)
+    bits = [*(chance.randrange(8 * 100) for _ in range(60)), *(chance.randrange(8 * len(whole)) for _ in range(140))]
+    assert flips(whole, iter(bits), tmp_path / "flipped", BEFORE) > 50
+
+
+def small_pages(path: Path) -> None:
+    """An empty database whose pages are as small as SQLite has them."""
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("PRAGMA page_size = 512")
+        file.execute("CREATE TABLE first (number INTEGER)")
+        file.execute("DROP TABLE first")
+        file.execute("VACUUM")
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("part", range(4))
+def test_no_bit_of_a_small_journal_can_be_flipped_unnoticed(part: int, tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    small_pages(path)
+    write(path, range(3))
+    whole, expected = path.read_bytes(), {f"company {number}": entry(number) for number in range(3)}
+    assert len(whole) <= PAGE
+    bits = range(part, 8 * len(whole), 4)
+    memory = Path("/dev/shm")  # noqa: S108 - need not last, and is faster than a disk
+    directory = (memory if memory.is_dir() else tmp_path) / f"codat-flips-{os.getpid()}-{part}"
+    try:
+        assert flips(whole, iter(bits), directory, expected) > len(bits) // 4
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def test_a_commit_waits_for_a_reader(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = await Journal.open(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM syncs").fetchall()
+        writing = asyncio.ensure_future(journal.asking(ONE, "a key", 1.0, 0.25))
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert not writing.done()
+        reader.execute("COMMIT")
+        await writing
+    await journal.close()
+    assert [each.server_offset for each in read_journal(path)] == [0.25]
+
+
+def beside(code: str, *arguments: object) -> str:
+    """What another process prints."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+
+
+OPEN = """
+import sys
+from pathlib import Path
+from codat_commerce_async.errors import JournalError
+from codat_commerce_async.syncing._journal_file import JournalFile
+try:
+    JournalFile.open(Path(sys.argv[1])).close()
+except JournalError as error:
+    print(error)
+"""
+LOCK = """
+import sqlite3, sys
+file = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+try:
+    file.execute("BEGIN IMMEDIATE")
+except sqlite3.OperationalError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("name", ["journal", "another name"])
+def test_a_second_process_is_refused_after_a_backup_in_this_one(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    file = JournalFile.open(path)
+    (tmp_path / "another name").symlink_to(path)
+    with file.transaction():
+        file.write(entry(1))
+        shutil.copy(path, tmp_path / "backup")
+    shutil.copy(path, tmp_path / "backup")
+    assert "in use by another process" in beside(OPEN, tmp_path / name)
+    assert len(known(tmp_path / "backup")) == 1
+    file.close()
+    assert beside(OPEN, path) == ""
+
+
+def test_a_second_writer_in_this_process_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    file = JournalFile.open(path)
+    with pytest.raises(JournalError, match="in use"):
+        JournalFile.open(path)
+    assert "in use" in beside(OPEN, path)
+    with file.transaction():
+        file.write(entry(1))
+    file.close()
+
+
+def test_a_reader_of_this_process_leaves_the_locks_of_a_commit(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    file = JournalFile.open(path)
+    with file.transaction():
+        file.write(entry(1))
+        assert list(read_journal(path)) == []
+        assert beside(LOCK, path) == "database is locked"
+    file.close()
+    assert len(list(read_journal(path))) == 1
+
+
+def commit(file: JournalFile) -> None:
+    with file.transaction():
+        file.write(entry(2))
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved", "replaced", "unlocked", "written"])
+def test_a_journal_that_is_taken_away_during_a_run_is_told_at_the_next_commit(how: str, tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    write(path, range(2))
+    shutil.copy(path, tmp_path / "copy")
+    file = JournalFile.open(path)
+    commit(file)
+    if how == "deleted":
+        path.unlink()
+    elif how == "moved":
+        path.rename(tmp_path / "moved")
+    elif how == "replaced":
+        (tmp_path / "copy").replace(path)
+    elif how == "unlocked":
+        (tmp_path / "journal.lock").unlink()
+    else:
+        (tmp_path / "journal.lock").unlink()
+        assert beside(OPEN, path) == ""
+    with pytest.raises(JournalError, match="while it was in use"):
+        commit(file)
+    file.close()
+
+
+def test_a_hard_link_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    write(path, range(2))
+    (tmp_path / "second").hardlink_to(path)
+    with pytest.raises(JournalError, match="hard link"):
+        JournalFile.open(tmp_path / "second")
+    assert len(list(read_journal(path))) == 2
+
+
+@pytest.mark.parametrize("with_log", [True, False])
+def test_a_journal_of_version_1_is_refused_and_kept(*, with_log: bool, tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    file = sqlite3.connect(path, isolation_level=None)
+    file.execute("CREATE TABLE syncs (company_id TEXT)")
+    file.execute(f"PRAGMA application_id = {0x434F4441}")
+    file.execute("PRAGMA user_version = 1")
+    file.execute("PRAGMA journal_mode = WAL")
+    file.execute("INSERT INTO syncs VALUES ('a')")
+    left = {name: (tmp_path / name).read_bytes() for name in ("journal", "journal-wal")}
+    file.close()
+    if with_log:
+        for name, whole in left.items():
+            (tmp_path / name).write_bytes(whole)
+    before = path.read_bytes()
+    for work in (JournalFile.open, lambda path: list(read_journal(path))):
+        with pytest.raises(JournalError, match="journal-wal, of an older version" if with_log else "of version 1"):
+            work(path)
+    assert path.read_bytes() == before
+    if with_log:
+        assert (tmp_path / "journal-wal").read_bytes() == left["journal-wal"]
+
+
+def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        file = JournalFile.open(tmp_path / "journal")
+        with file.transaction():
+            file.write(entry(1))
+            modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()}
+        file.close()
+    finally:
+        os.umask(old)
+    assert modes == dict.fromkeys(("journal", "journal-journal", "journal.lock"), 0o600)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the types of its file systems")
+def test_the_type_of_a_file_system_is_known() -> None:
+    assert file_system(Path("/proc").stat().st_dev) == "proc"
+    assert file_system(0xFFFFFF) is None
+
+
+def writer(path: Path, first: int) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "tests.support.killed_writer", str(path), str(first)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)  # noqa: S603
+
+
+def committed(process: "subprocess.Popen[str]", lines: int) -> int:
+    """The number that was committed last, after so many lines."""
+    assert process.stdout is not None
+    return max(int(process.stdout.readline()) for _ in range(lines))
+
+
+@pytest.mark.real
+def test_a_killed_writer_loses_nothing_that_was_committed(tmp_path: Path) -> None:
+    path, chance, count, refused = tmp_path / "journal", Random(6), 0, 0
+    for round_ in range(25):
+        process = writer(path, count)
+        committed(process, chance.randrange(1, 120))
+        process.kill()
+        rest, _ = process.communicate()
+        count = max([count, *(int(line) + 1 for line in rest.split("\n")[:-1])])
+        alone = tmp_path / f"alone {round_}"
+        shutil.copy(path, alone)
+        try:
+            assert len(list(read_journal(alone))) >= count
+        except JournalError:
+            refused += 1
+        found = list(read_journal(path))
+        assert {f"company {number}" for number in range(count)} <= {each.request.company_id for each in found}
+        count = len(found)
+    assert refused < 25
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("companions", [("",), ("", "-journal"), ("-journal", "")])
+def test_a_copy_of_a_journal_in_use_has_all_that_was_committed_before(
+    companions: tuple[str, ...], tmp_path: Path
+) -> None:
+    path, process = tmp_path / "journal", writer(tmp_path / "journal", 0)
+    try:
+        opened, last = 0, committed(process, 50)
+        for number in range(25):
+            last = max(last, committed(process, 20))
+            copy = tmp_path / f"copy {number}"
+            for ending in companions:
+                whole = path.with_name(f"journal{ending}")
+                if whole.exists():
+                    shutil.copy(whole, copy.with_name(f"{copy.name}{ending}"))
+            found = known_or_refused(copy)
+            if found is not None:
+                opened += 1
+                # Seven are written beside each other, and the next seven once all of these are.
+                assert {f"company {each}" for each in range(last - last % 7)} <= found.keys()
+        assert opened > 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.real
+def test_a_journal_is_read_while_it_is_written(tmp_path: Path) -> None:
+    path, process = tmp_path / "journal", writer(tmp_path / "journal", 0)
+    try:
+        for _ in range(30):
+            last = committed(process, 15)
+            found = {each.request.company_id for each in read_journal(path)}
+            assert {f"company {each}" for each in range(last - last % 7)} <= found
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()

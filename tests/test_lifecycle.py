@@ -1,0 +1,373 @@
+import asyncio
+import gc
+import pickle
+import sys
+import threading
+import warnings
+from collections.abc import Coroutine
+from typing import Any
+
+import aiohttp
+import pytest
+
+from codat_commerce_async import (
+    ClientClosedError,
+    CodatCommerce,
+    Operation,
+    OutcomeUnknownError,
+    Quota,
+    RetryPolicy,
+    SyncHandle,
+    TransportError,
+    WrongEventLoopError,
+)
+from codat_commerce_async._core.rate_limiter import LocalRateLimiter
+from codat_commerce_async._core.lifecycle import Lifetime
+from tests.support.scripted import KEY, client_of, failing, forever, reply
+from tests.support.wire import NEVER_ANSWER, Reply, WireServer
+
+GET = Operation("a-read", "GET", "/companies/{companyId}/things", object)
+POST = Operation("a-write", "POST", "/companies/{companyId}/things", object)
+LOST = failing(lambda: TransportError("lost"))
+SETTLED = Reply.json({})
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run on a loop of its own, from first to last."""
+    asyncio.run(main)
+
+
+async def test_a_scope_passes_what_goes_well_and_what_does_not() -> None:
+    lifetime = Lifetime()
+    async with lifetime.scope():
+        pass
+    with pytest.raises(ValueError, match="a fault"):
+        async with lifetime.scope(10.0):
+            raise ValueError("a fault")
+
+
+@pytest.mark.virtual_time
+async def test_a_scope_ends_when_its_time_is_up() -> None:
+    lifetime = Lifetime()
+    with pytest.raises(TimeoutError):
+        async with lifetime.scope(5.0):
+            await asyncio.sleep(60.0)
+    assert asyncio.get_running_loop().time() == 5.0
+
+
+@pytest.mark.virtual_time
+async def test_closing_ends_every_scope_at_once() -> None:
+    lifetime = Lifetime()
+
+    async def wait(seconds: float | None) -> float:
+        with pytest.raises(ClientClosedError):
+            async with lifetime.scope(seconds):
+                await asyncio.sleep(3600.0)
+        return asyncio.get_running_loop().time()
+
+    async def sleep() -> float:
+        with pytest.raises(ClientClosedError):
+            await lifetime.sleep(3600.0)
+        return asyncio.get_running_loop().time()
+
+    async def nested() -> float:
+        with pytest.raises(ClientClosedError):
+            async with lifetime.scope():
+                await lifetime.sleep(3600.0)
+        return asyncio.get_running_loop().time()
+
+    waits = asyncio.gather(wait(None), wait(7200.0), sleep(), nested())
+    await asyncio.sleep(1.0)
+    lifetime.close()
+    lifetime.close()
+    assert list(await waits) == [1.0] * 4
+    assert lifetime.closed
+    with pytest.raises(ClientClosedError):
+        lifetime.enter()
+
+
+@pytest.mark.virtual_time
+async def test_a_cancellation_beside_the_closing_is_a_cancellation() -> None:
+    lifetime = Lifetime()
+    task = asyncio.create_task(lifetime.sleep(3600.0))
+    await asyncio.sleep(1.0)
+    lifetime.close()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.virtual_time
+async def test_closing_leaves_no_cancellation_behind() -> None:
+    lifetime = Lifetime()
+
+    async def sleep_and_go_on() -> str:
+        with pytest.raises(ClientClosedError):
+            await lifetime.sleep(3600.0)
+        await asyncio.sleep(1.0)
+        return "went on"
+
+    task = asyncio.create_task(sleep_and_go_on())
+    await asyncio.sleep(1.0)
+    lifetime.close()
+    assert await task == "went on"
+    assert task.cancelling() == 0
+
+
+@pytest.mark.virtual_time
+async def test_what_ended_before_the_closing_has_ended_well() -> None:
+    lifetime = Lifetime()
+
+    async def ends_as_it_closes() -> str:
+        async with lifetime.scope():
+            await asyncio.sleep(1.0)
+            lifetime.close()
+            return "ended well"
+
+    assert await ends_as_it_closes() == "ended well"
+    await asyncio.sleep(1.0)  # nothing may come after it
+
+
+def test_a_client_is_made_without_a_loop_in_any_thread() -> None:
+    before = threading.active_count(), set(sys.modules)
+    made: list[CodatCommerce] = []
+    thread = threading.Thread(target=lambda: made.append(CodatCommerce(KEY)))
+    thread.start()
+    thread.join()
+    [codat] = made
+    assert repr(codat) == "<CodatCommerce https://api.codat.io open>"
+    assert codat.rate_limit is None
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        asyncio.get_running_loop()
+    assert (threading.active_count(), set(sys.modules)) == before
+    del codat
+    made.clear()
+    gc.collect()  # an unused client has nothing to warn of
+
+
+def test_a_client_made_in_one_thread_is_used_in_another_threads_loop() -> None:
+    codat, transport = client_of(reply(200, 1))
+    answers: list[object] = []
+
+    async def use() -> None:
+        async with codat:
+            answers.append(await codat.call(GET, "c"))
+
+    thread = threading.Thread(target=lambda: run(use()))
+    thread.start()
+    thread.join()
+    assert answers == [1]
+    assert len(transport.sent) == 1
+
+
+def test_a_second_loop_is_refused_and_nothing_is_sent() -> None:
+    codat, transport = client_of(reply(200, 1))
+
+    async def use() -> None:
+        await codat.call(GET, "c")
+
+    async def misuse() -> None:
+        handle = SyncHandle(company_id="c", sync_id="s")
+        for call in (
+            codat.call(GET, "c"),
+            codat.sync.request("c"),
+            codat.sync.start("c"),
+            codat.sync.wait(handle),
+            codat.__aenter__(),
+        ):
+            with pytest.raises(WrongEventLoopError) as caught:
+                await call
+            assert isinstance(caught.value, RuntimeError)
+            assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301 - it is our own
+
+    run(use())
+    run(misuse())
+    assert len(transport.sent) == 1
+
+
+def test_a_client_whose_loop_is_over_can_still_be_closed() -> None:
+    made: list[CodatCommerce] = []
+
+    async def use() -> None:
+        async with WireServer([SETTLED]) as server:
+            codat = CodatCommerce(KEY, base_url=server.url)
+            await codat.call(GET, "c")
+            made.append(codat)
+
+    async def close() -> None:
+        await made[0].aclose()
+        await made[0].aclose()
+        assert made[0].closed
+
+    with warnings.catch_warnings():
+        # The loop was closed under the connection, which says so by itself.
+        warnings.simplefilter("ignore", ResourceWarning)
+        run(use())
+        run(close())
+        made.clear()
+        gc.collect()
+
+
+async def test_a_client_is_closed_on_its_own_loop_while_that_lives() -> None:
+    codat, transport = client_of(reply(200, 1))
+    await codat.call(GET, "c")
+    refused: list[BaseException] = []
+
+    async def close_elsewhere() -> None:
+        try:
+            await codat.aclose()
+        except WrongEventLoopError as error:
+            refused.append(error)
+
+    await asyncio.to_thread(run, close_elsewhere())
+    assert len(refused) == 1
+    assert not codat.closed
+    await codat.aclose()
+    assert transport.closed == 1
+
+
+async def test_a_closed_client_sends_nothing_any_more() -> None:
+    codat, transport = client_of(reply())
+    async with codat:
+        pass
+    assert repr(codat).endswith("closed>")
+    for call in (codat.call(GET, "c"), codat.sync.request("c"), codat.sync.run("c"), codat.__aenter__()):
+        with pytest.raises(ClientClosedError):
+            await call
+    assert transport.sent == []
+
+
+async def test_an_unused_client_closes() -> None:
+    codat = CodatCommerce(KEY)
+    await codat.aclose()
+    assert codat.closed
+    del codat
+    gc.collect()
+
+
+async def test_closing_twice_and_side_by_side_closes_once() -> None:
+    async with WireServer([SETTLED]) as server:
+        codat = CodatCommerce(KEY, base_url=server.url)
+        await codat.call(GET, "c")
+        await asyncio.gather(*(codat.aclose() for _ in range(5)))
+        await codat.aclose()
+    assert codat.closed
+    gc.collect()
+
+
+@pytest.mark.virtual_time
+async def test_closing_wakes_whoever_sleeps_before_another_try() -> None:
+    codat, transport = client_of(LOST, retry=RetryPolicy(initial_backoff=100.0, max_backoff=100.0))
+    reading = asyncio.create_task(codat.call(GET, "c"))
+    writing = asyncio.create_task(codat.call(POST, "c"))
+    await asyncio.sleep(0.001)
+    await codat.aclose()
+    read, wrote = await asyncio.gather(reading, writing, return_exceptions=True)
+    assert type(read) is ClientClosedError
+    assert read.operation == "a-read"
+    assert read.__context__ is None
+    assert [attempt.outcome for attempt in read.attempts] == ["lost"]
+    # It was lost before, and now nobody will find out.
+    assert type(wrote) is OutcomeUnknownError
+    assert asyncio.get_running_loop().time() < 1.0
+    assert len(transport.sent) == 2
+
+
+@pytest.mark.virtual_time
+async def test_closing_wakes_whoever_waits_at_the_gate() -> None:
+    gate = LocalRateLimiter(Quota(per_minute=2, concurrent=1, per_company=None))
+    codat, transport = client_of(forever, rate_limiter=gate)
+    tasks = [asyncio.create_task(codat.call(POST, "c")) for _ in range(5)]
+    await asyncio.sleep(1.0)
+    assert (gate.in_flight, gate.waiting) == (1, 4)
+    await codat.aclose()
+    sent, *waited = await asyncio.gather(*tasks, return_exceptions=True)
+    # One was on its way, the others never left.
+    assert type(sent) is OutcomeUnknownError
+    assert type(sent.__cause__) is ClientClosedError
+    assert {type(error) for error in waited} == {ClientClosedError}
+    assert (gate.in_flight, gate.waiting, len(transport.sent)) == (0, 0, 1)
+    assert asyncio.get_running_loop().time() == 1.0
+
+
+@pytest.mark.virtual_time
+async def test_closing_wakes_whoever_waits_for_a_sync() -> None:
+    running = reply(200, {"companyId": "c", "syncId": "s", "syncStatusCode": 1000})
+    codat, _ = client_of(running)
+    waiting = asyncio.create_task(codat.sync.wait("c", "s", timeout=None))
+    await asyncio.sleep(600.0)
+    await codat.aclose()
+    with pytest.raises(ClientClosedError):
+        await waiting
+    assert asyncio.get_running_loop().time() == 600.0
+
+
+@pytest.mark.virtual_time
+async def test_one_who_is_past_the_gate_as_it_closes_sends_nothing() -> None:
+    codat, transport = client_of(reply(200, 1), quota=Quota(per_minute=1, concurrent=None, per_company=None))
+    loop = asyncio.get_running_loop()
+    await codat.call(GET, "c")
+    task = asyncio.create_task(codat.call(POST, "c"))
+    await asyncio.sleep(1.0)
+    # Right when the gate opens, before whoever it lets through gets its turn.
+    opens = codat._caller.rate_limiter._queue._timer_at  # type: ignore[attr-defined]  # the local gate has one
+    loop.call_at(opens, codat._lifetime.close)
+    with pytest.raises(ClientClosedError):
+        await task
+    assert len(transport.sent) == 1
+
+
+async def test_no_session_is_opened_on_a_client_that_was_closed_on_the_way() -> None:
+    async with WireServer([]) as server:
+        codat = CodatCommerce(KEY, base_url=server.url)
+        task = asyncio.create_task(codat.call(GET, "c"))
+        await codat.aclose()
+        with pytest.raises(ClientClosedError):
+            await task
+    assert server.connections == 0
+    gc.collect()
+
+
+async def test_a_borrowed_session_survives_its_client() -> None:
+    async with WireServer([SETTLED, NEVER_ANSWER, SETTLED]) as server, aiohttp.ClientSession() as session:
+        before = set(vars(session)), dict(session.headers), len(session.cookie_jar)
+        async with CodatCommerce(KEY, base_url=server.url, session=session) as codat:
+            await codat.call(GET, "c")
+            hanging = asyncio.create_task(codat.call(GET, "c"))
+            await server.received(2)
+        with pytest.raises(ClientClosedError):
+            await hanging
+        del codat
+        gc.collect()
+        assert not session.closed
+        assert (set(vars(session)), dict(session.headers), len(session.cookie_jar)) == before
+        assert (await session.get(server.url)).status == 200
+    assert server.requests[2].header("Authorization") is None
+
+
+def test_a_forgotten_client_warns() -> None:
+    async def forget() -> None:
+        async with WireServer([SETTLED]) as server:
+            codat = CodatCommerce(KEY, base_url=server.url)
+            await codat.call(GET, "c")
+            asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # aiohttp complains, too
+            del codat
+            gc.collect()
+            await asyncio.sleep(0)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run(forget())
+        messages = [str(warning.message) for warning in caught if warning.category is ResourceWarning]
+        # The warnings hold what they warn of; what that holds warns, too.
+        while caught:
+            caught.clear()
+            gc.collect()
+    assert any("<CodatCommerce http://127.0.0.1" in message and "was not closed" in message for message in messages)
+    assert KEY not in " ".join(messages)
+
+
+def test_a_client_that_could_not_be_made_has_nothing_to_warn_of() -> None:
+    with pytest.raises(ValueError, match="base_url"):
+        CodatCommerce(KEY, base_url="nonsense")
+    gc.collect()

@@ -1,0 +1,89 @@
+"""Hints: whoever waits for a company is woken at once, and nobody else."""
+
+import asyncio
+
+import pytest
+
+from codat_commerce_async.syncing._notifications import Hints
+
+pytestmark = pytest.mark.virtual_time
+
+
+async def sleepers(hints: Hints, *company_ids: str) -> list[asyncio.Task[float]]:
+    async def sleep(company_id: str) -> float:
+        with hints.subscribed(company_id) as subscription:
+            await subscription.sleep(30.0)
+        return asyncio.get_running_loop().time()
+
+    tasks = [asyncio.create_task(sleep(company_id)) for company_id in company_ids]
+    await asyncio.sleep(1.0)
+    return tasks
+
+
+async def test_a_hint_wakes_all_who_wait_for_the_company_and_nobody_else() -> None:
+    hints = Hints()
+    tasks = await sleepers(hints, "a", "a", "b")
+    assert hints.give("a") == 2
+    assert await asyncio.gather(*tasks) == [1.0, 1.0, 30.0]
+
+
+async def test_a_hint_for_which_nobody_waits_wakes_nobody() -> None:
+    hints = Hints()
+    assert hints.give("a") == 0
+    assert await asyncio.gather(*await sleepers(hints, "a")) == [30.0]
+
+
+async def test_two_hints_at_once_wake_once() -> None:
+    hints = Hints()
+    tasks = await sleepers(hints, "a")
+    assert (hints.give("a"), hints.give("a")) == (1, 0)
+    assert await asyncio.gather(*tasks) == [1.0]
+
+
+async def test_one_that_was_cancelled_or_slept_enough_is_forgotten() -> None:
+    hints = Hints()
+    cancelled, finished = await sleepers(hints, "a", "a")
+    cancelled.cancel()
+    await finished
+    assert hints.give("a") == 0
+
+
+async def test_a_sleep_that_a_hint_has_ended_leaves_no_timer() -> None:
+    hints = Hints()
+    tasks = await sleepers(hints, "a")
+    hints.give("a")
+    await asyncio.gather(*tasks)
+    scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    assert [timer for timer in scheduled if not timer.cancelled()] == []
+
+
+async def test_a_hint_at_the_very_end_of_the_sleep_does_no_harm() -> None:
+    hints = Hints()
+    with hints.subscribed("a") as subscription:
+        task = asyncio.create_task(subscription.sleep(5.0))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_at(5.0, hints.give, "a")
+        await task
+    assert asyncio.get_running_loop().time() == 5.0
+
+
+async def test_a_notification_before_the_sleep_is_not_lost() -> None:
+    hints = Hints()
+    with hints.subscribed("a") as subscription:
+        assert (hints.give("a"), hints.give("a")) == (1, 0)
+        await subscription.sleep(30.0)
+        assert asyncio.get_running_loop().time() == 0.0
+        assert (subscription.take(), subscription.take()) == (True, False)
+        await subscription.sleep(30.0)
+    assert asyncio.get_running_loop().time() == 30.0
+
+
+async def test_a_subscriber_that_comes_while_another_leaves_is_notified() -> None:
+    hints = Hints()
+    with hints.subscribed("a"):
+        pass
+    with hints.subscribed("a") as later:
+        with hints.subscribed("a"):
+            pass
+        assert hints.give("a") == 1
+        assert later.take()

@@ -1,0 +1,469 @@
+"""The rules for a write in doubt: when the same key, when a look, when a new key, and when to call it unknown."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from codat_commerce_async._core.claims import Claims
+from codat_commerce_async._core.reconcile import Found, Lookups, once
+from codat_commerce_async.errors import (
+    AuthenticationError,
+    BadRequestError,
+    ClientClosedError,
+    CodatError,
+    ConflictError,
+    DecodeError,
+    IdempotencyMismatchError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    QuotaExhaustedError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServerError,
+    StatusError,
+    TransportError,
+)
+from codat_commerce_async.models.error_message import ErrorMessage
+from codat_commerce_async.models.call import Attempt, Call
+
+pytestmark = pytest.mark.virtual_time
+
+EPOCH = 1_705_305_600.0
+LIFETIME = 85 * 60.0
+CODATS = ErrorMessage(status_code=500, service="PublicApi", error="It broke.", correlation_id="c0ffee")
+
+Make = Callable[[Call], CodatError]
+
+
+def time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def lost(call: Call) -> CodatError:
+    return unknown_because(TransportError("lost"), call)
+
+
+def refused(call: Call) -> CodatError:
+    return unknown_because(ServerError("500", None, 500, CODATS), call)
+
+
+def gateway(call: Call) -> CodatError:
+    return unknown_because(ServerError("502", None, 502), call)
+
+
+def gateway_in_json(call: Call) -> CodatError:
+    return unknown_because(ServerError("504", None, 504, ErrorMessage(status_code=504, error="Timed out.")), call)
+
+
+def unreadable(call: Call) -> CodatError:
+    return DecodeError("no JSON", call, "$", 200)
+
+
+def in_progress(call: Call) -> CodatError:
+    return answered(ConflictError, 409)(call)
+
+
+def answered(kind: type[StatusError], status: int, error: ErrorMessage | None = CODATS) -> Make:
+    return lambda call: kind(str(status), call, status, error)
+
+
+def unknown_because(cause: CodatError, call: Call) -> CodatError:
+    unknown = OutcomeUnknownError("it may or may not have happened", call, when(0.0))
+    unknown.__cause__ = cause
+    return unknown
+
+
+def when(seconds: float) -> datetime:
+    return datetime.fromtimestamp(EPOCH + seconds, UTC)
+
+
+def begun(seconds: float | None, name: str = "ours") -> Found[str]:
+    return Found(name, name, None if seconds is None else when(seconds))
+
+
+class World:
+    """A write that goes by a script, and what a look at it finds; all of them without a network."""
+
+    def __init__(self, *script: Make | str, seen: Sequence[Found[str]] | Make = (), takes: float = 0.1) -> None:
+        self.script = list(script)
+        self.seen = seen
+        self.takes = takes
+        self.asked: list[str] = []
+        self.within: list[float | None] = []
+        self.looked_at: list[float] = []
+        self.ahead: float | None = 0.0
+        self.suspended = 0.0
+        self.keys = 0
+
+    def time(self) -> float:
+        return time()
+
+    def now(self) -> float:
+        return EPOCH + time() + self.suspended
+
+    def server_time(self, local: float) -> datetime:
+        return datetime.fromtimestamp(local + (self.ahead or 0.0), UTC)
+
+    @property
+    def server_offset(self) -> float | None:
+        return self.ahead
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def ask(self, key: str, within: float | None) -> str:
+        self.within.append(within)
+        if within is not None and within <= 0:
+            raise TransportError("too late")
+        self.asked.append(key)
+        began = self.now()
+        step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        await asyncio.sleep(self.takes)
+        if isinstance(step, str):
+            return step
+        attempt = Attempt(
+            number=1,
+            started_at=datetime.fromtimestamp(began, UTC),
+            waited=0.0,
+            elapsed=self.takes,
+            status=None,
+            outcome="?",
+        )
+        raise step(Call(operation="write", method="POST", path="/", idempotency_key=key, attempts=(attempt,)))
+
+    async def look(self) -> Sequence[Found[str]]:
+        self.looked_at.append(time())
+        if callable(self.seen):
+            raise self.seen(Call(operation="look", method="GET", path="/"))
+        return self.seen
+
+    async def new_key(self, last: str | None) -> str:
+        self.keys += 1
+        return f"key-{self.keys}"
+
+    async def write(
+        self,
+        key: str | None = None,
+        *,
+        first_asked: float | None = None,
+        server_offset: float | None = None,
+        until: float | None = None,
+        claims: Claims | None = None,
+        lookups: Lookups | None = None,
+    ) -> str | Found[str]:
+        return await once(
+            self.ask,
+            self.look,
+            key=key,
+            first_asked=first_asked,
+            server_offset=server_offset,
+            new_key=self.new_key,
+            where=self,
+            until=until,
+            claims=claims,
+            lookups=lookups,
+        )
+
+    async def unknown(
+        self,
+        key: str | None = None,
+        *,
+        first_asked: float | None = None,
+        server_offset: float | None = None,
+        until: float | None = None,
+        claims: Claims | None = None,
+        lookups: Lookups | None = None,
+    ) -> OutcomeUnknownError:
+        with pytest.raises(OutcomeUnknownError) as raised:
+            await self.write(
+                key,
+                first_asked=first_asked,
+                server_offset=server_offset,
+                until=until,
+                claims=claims,
+                lookups=lookups,
+            )
+        return raised.value
+
+
+async def test_what_goes_well_is_asked_for_once() -> None:
+    world = World("done")
+    assert await world.write() == "done"
+    assert (world.asked, world.looked_at) == (["key-1"], [])
+
+
+@pytest.mark.parametrize("doubt", [lost, gateway, gateway_in_json, unreadable])
+async def test_a_lost_answer_is_asked_for_under_the_same_key_before_anything_is_adopted(doubt: Make) -> None:
+    # Something else has begun meanwhile; the same key says for sure what became of ours.
+    world = World(doubt, doubt, "done", seen=[begun(1.0, "another's")])
+    assert await world.write() == "done"
+    assert (world.asked, world.looked_at) == (["key-1"] * 3, [])
+
+
+@pytest.mark.parametrize("doubt", [lost, gateway, unreadable])
+async def test_what_the_same_key_cannot_settle_is_adopted_when_it_is_seen(doubt: Make) -> None:
+    ours = begun(0.05)
+    world = World(doubt, seen=[begun(-3600.0, "older"), ours])
+    assert await world.write() is ours
+    assert world.asked == ["key-1"] * 4
+
+
+@pytest.mark.parametrize("doubt", [lost, gateway, gateway_in_json, unreadable])
+async def test_what_may_still_be_under_way_is_never_asked_for_under_a_new_key(doubt: Make) -> None:
+    world = World(doubt)
+    error = await world.unknown()
+    assert set(world.asked) == {"key-1"}
+    assert (error.idempotency_key, error.candidates, error.requested_at) == ("key-1", (), when(0.0))
+
+
+async def test_a_refusal_of_codats_is_not_replayed_but_looked_after_and_asked_for_under_a_new_key() -> None:
+    world = World(refused, "done")
+    assert await world.write() == "done"
+    assert world.asked == ["key-1", "key-2"]
+    # Long enough for what has begun to be seen.
+    assert world.looked_at[-1] == pytest.approx(60.1)
+
+
+async def test_what_began_although_it_was_refused_is_adopted_as_soon_as_it_is_seen() -> None:
+    ours = begun(0.05)
+    world = World(refused, seen=[begun(-3600.0, "older"), ours])
+    assert await world.write() is ours
+    assert (world.asked, len(world.looked_at)) == (["key-1"], 1)
+
+
+async def test_several_that_it_may_be_are_named() -> None:
+    error = await World(refused, seen=[begun(0.5, "one"), begun(0.7, "other"), begun(-900.0, "old")]).unknown()
+    assert error.candidates == ("one", "other")
+    assert (error.correlation_id, error.idempotency_key) == (None, "key-1")
+    assert isinstance(error.__cause__, ServerError)
+
+
+async def test_one_that_does_not_say_when_it_began_is_no_proof() -> None:
+    error = await World(refused, seen=[begun(None, "undated")]).unknown()
+    assert error.candidates == ("undated",)
+
+
+@pytest.mark.parametrize("began", [-2.5, -30.0, -59.0])
+async def test_one_that_began_shortly_before_is_neither_adopted_nor_ruled_out(began: float) -> None:
+    # The clocks of several machines need not agree to the second.
+    error = await World(refused, seen=[begun(began)]).unknown()
+    assert error.candidates == ("ours",)
+
+
+@pytest.mark.parametrize("ahead", [20.0, 3600.0])
+async def test_a_clock_that_jumped_ahead_hides_nothing(ahead: float) -> None:
+    world = World(refused, "twice", seen=[begun(0.05)])
+    world.ahead = ahead
+    error = await world.unknown()
+    assert (world.asked, error.candidates) == (["key-1"], ("ours",))
+
+
+@pytest.mark.parametrize("ahead", [-20.0, -3600.0])
+async def test_a_clock_that_jumped_back_makes_nothing_ours(ahead: float) -> None:
+    world = World(refused, "twice", seen=[begun(ahead / 2, "older")])
+    world.ahead = ahead
+    error = await world.unknown()
+    assert (world.asked, error.candidates) == (["key-1"], ("older",))
+
+
+async def test_a_look_that_fails_is_repeated() -> None:
+    world = World(refused, "done", seen=lost)
+    looks = 0
+
+    async def look() -> Sequence[Found[str]]:
+        nonlocal looks
+        looks += 1
+        if looks < 5:
+            raise TransportError("lost")
+        return ()
+
+    assert await once(world.ask, look, key=None, new_key=world.new_key, where=world) == "done"
+    assert looks == 5
+
+
+async def test_looks_that_found_nothing_before_one_that_failed_are_not_enough() -> None:
+    world = World(refused, "twice")
+    looks = 0
+
+    async def look() -> Sequence[Found[str]]:
+        nonlocal looks
+        looks += 1
+        if looks == 5:
+            raise TransportError("lost")
+        return ()
+
+    with pytest.raises(OutcomeUnknownError):
+        await once(world.ask, look, key=None, new_key=world.new_key, where=world)
+    assert world.asked == ["key-1"]
+
+
+async def test_without_a_last_look_nothing_is_asked_for_anew() -> None:
+    world = World(refused, "twice", seen=answered(AuthenticationError, 401))
+    error = await world.unknown()
+    assert world.asked == ["key-1"]
+    assert isinstance(error.__cause__, AuthenticationError)
+
+
+async def test_new_keys_are_taken_only_so_often() -> None:
+    world = World(refused)
+    error = await world.unknown()
+    assert world.asked == ["key-1", "key-2", "key-3", "key-4"]
+    assert error.idempotency_key == "key-4"
+
+
+STANDING = [
+    answered(BadRequestError, 400),
+    answered(NotFoundError, 404),
+    answered(IdempotencyMismatchError, 422),
+]
+SAYS_NOTHING = [
+    answered(AuthenticationError, 401),
+    answered(PermissionDeniedError, 403),
+    answered(RateLimitError, 429),
+    answered(NotFoundError, 404, error=None),
+    lambda call: TransportError("not reached", call, sent=False),
+    lambda call: RequestTimeoutError("no time for the gate", call),
+    lambda call: QuotaExhaustedError("spent", call),
+]
+
+
+@pytest.mark.parametrize("error", [*STANDING, *SAYS_NOTHING, in_progress, lambda call: ClientClosedError("closed")])
+async def test_a_first_refusal_stands(error: Make) -> None:
+    world = World(error)
+    with pytest.raises(CodatError) as raised:
+        await world.write()
+    assert not isinstance(raised.value, OutcomeUnknownError)
+    assert (len(world.asked), world.looked_at) == (1, [])
+
+
+@pytest.mark.parametrize("error", STANDING)
+async def test_a_refusal_under_the_same_key_stands_as_what_was_done_would_have_been_replayed(error: Make) -> None:
+    world = World(lost, error)
+    with pytest.raises(StatusError):
+        await world.write()
+    assert world.asked == ["key-1"] * 2
+
+
+@pytest.mark.parametrize("error", SAYS_NOTHING)
+async def test_what_stops_a_repeat_says_nothing_of_the_lost_request_before_it(error: Make) -> None:
+    world = World(lost, error)
+    raised = await world.unknown()
+    assert raised.idempotency_key in {"key-1", None}
+    assert set(world.asked) == {"key-1"}
+
+
+@pytest.mark.parametrize("error", [*SAYS_NOTHING, in_progress])
+async def test_after_a_new_key_such_an_error_is_itself_again(error: Make) -> None:
+    # It was certain that nothing had happened.
+    with pytest.raises(CodatError) as raised:
+        await World(refused, error).write()
+    assert not isinstance(raised.value, OutcomeUnknownError)
+
+
+async def test_our_own_first_request_being_worked_on_is_waited_for() -> None:
+    world = World(lost, *[in_progress] * 20, "done")
+    assert await world.write() == "done"
+    assert set(world.asked) == {"key-1"}
+    assert 90.0 < time() < 180.0
+
+
+async def test_a_given_key_that_is_in_progress_is_waited_for_too() -> None:
+    # The process that used it may have been killed a second ago.
+    world = World(in_progress, in_progress, "done")
+    assert await world.write("given") == "done"
+    assert world.asked == ["given"] * 3
+
+
+async def test_a_request_that_stays_in_progress_is_unknown_in_the_end() -> None:
+    world = World(in_progress)
+    error = await world.unknown("given")
+    assert isinstance(error.__cause__, ConflictError)
+    assert 180.0 < time() < 300.0
+
+
+async def test_what_began_within_the_memory_of_a_given_key_may_be_its_own() -> None:
+    # Who used the key before, and when, is not known here.
+    error = await World(refused, "twice", seen=[begun(-80 * 60.0)]).unknown("given")
+    assert error.candidates == ("ours",)
+    assert await World(refused, "done", seen=[begun(-91 * 60.0)]).write("given") == "done"
+
+
+async def test_what_began_since_a_key_was_first_used_is_adopted() -> None:
+    ours = begun(-50.0)
+    assert await World(refused, seen=[ours]).write("given", first_asked=EPOCH - 60.0, server_offset=0.0) is ours
+
+
+async def test_a_key_that_codat_may_have_forgotten_is_not_used_again() -> None:
+    ours = begun(-LIFETIME)
+    world = World("twice", seen=[ours])
+    assert await world.write("given", first_asked=EPOCH - LIFETIME - 1.0, server_offset=0.0) is ours
+    assert world.asked == []
+
+
+async def test_a_repeat_is_told_how_long_its_key_lasts() -> None:
+    world = World(lost, lost, "done")
+    await world.write()
+    # The first use is not bound: however long it waits to be sent, nothing was done under its key.
+    assert world.within[0] is None
+    assert [LIFETIME - 30.0 < (within or 0.0) < LIFETIME for within in world.within[1:]] == [True, True]
+
+
+async def test_a_key_that_grew_old_on_the_way_is_replaced_when_nothing_was_done() -> None:
+    world = World(lost, "done", takes=LIFETIME + 1.0)
+    assert await world.write() == "done"
+    assert world.asked == ["key-1", "key-2"]
+    assert len(world.looked_at) == 5
+
+
+async def test_a_key_that_grew_old_while_the_machine_was_suspended_is_not_used_again() -> None:
+    class Suspended(World):
+        async def sleep(self, seconds: float) -> None:
+            # The loop's clock does not notice.
+            self.suspended = 7200.0
+            await super().sleep(seconds)
+
+    ours = begun(0.05)
+    world = Suspended(lost, "twice", seen=[ours])
+    assert await world.write() is ours
+    assert world.asked == ["key-1"]
+
+
+async def test_what_was_answered_is_never_asked_for_under_a_new_key_however_old_its_own() -> None:
+    world = World(unreadable, "twice", takes=LIFETIME + 1.0)
+    error = await world.unknown()
+    assert (world.asked, error.candidates) == (["key-1"], ())
+
+
+async def test_no_pause_is_begun_that_would_end_too_late() -> None:
+    world = World(lost)
+    await world.unknown(until=3.0)
+    assert (len(world.asked), time() < 3.0) == (2, True)
+
+
+async def test_closing_the_client_in_doubt_leaves_it_unknown() -> None:
+    class Closing(World):
+        async def sleep(self, seconds: float) -> None:
+            raise ClientClosedError("closed")
+
+    error = await Closing(lost).unknown()
+    assert (error.idempotency_key, type(error.__cause__)) == ("key-1", ClientClosedError)
+
+
+async def test_cancelling_is_not_doubted_but_passed_on() -> None:
+    world = World(refused, takes=1.0)
+    task = asyncio.create_task(world.write())
+    for pause in (0.5, 0.6):
+        await asyncio.sleep(pause)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert time() == pytest.approx(1.1)
+
+
+async def test_the_requested_time_is_that_of_the_very_first_request() -> None:
+    error = await World(lost).unknown()
+    assert error.requested_at is not None
+    assert error.requested_at - when(0.0) < timedelta(seconds=0.01)

@@ -1,0 +1,193 @@
+"""Which sync is ours: found by either id, past any other sync, and never one that is another's without saying so."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from attrs import evolve
+
+from codat_commerce_async import CodatCommerce
+from codat_commerce_async.errors import NotFoundError, OutcomeUnknownError
+from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.models.sync import SyncStatus
+from codat_commerce_async.simulator import ScriptedSync, Simulator
+from codat_commerce_async.simulator.in_memory import InMemoryTransport
+from codat_commerce_async.syncing._resolver import Tracker, as_utc
+
+MONDAY = 1_705_305_600.0
+
+
+class Codat:
+    """A simulated Codat whose clock is moved by hand, a client of it, and a company with a sync from yesterday."""
+
+    def __init__(self, **options: bool | float) -> None:
+        self.wall = MONDAY
+        self.simulator = Simulator(now=lambda: self.wall, **options)  # type: ignore[arg-type]
+        self.company_id = self.simulator.add_linked_company()
+        self.simulator.start_external_sync(self.company_id, ScriptedSync(duration=5.0))
+        self.wall += 86_400.0
+        self.client = CodatCommerce("key", transport=InMemoryTransport(self.simulator), wall_clock=lambda: self.wall)
+
+    async def start(self) -> SyncHandle:
+        self.simulator.script_sync(self.company_id, ScriptedSync(5130, duration=60.0))
+        return await self.client.sync.start(self.company_id)
+
+    def overtake(self, *, after: float = 10.0) -> str:
+        self.wall += after
+        return self.simulator.start_external_sync(self.company_id, ScriptedSync(2000, duration=1.0))
+
+    @property
+    def ours(self) -> str:
+        (sync,) = [sync for sync in self.simulator.syncs(self.company_id) if sync.source == "api"]
+        return sync.sync_id
+
+    def another_client(self) -> None:
+        """Go on as another process would, which knows nothing but its handles."""
+        transport = InMemoryTransport(self.simulator)
+        self.client = CodatCommerce("key", transport=transport, wall_clock=lambda: self.wall)
+
+    def tracker(self, handle: SyncHandle) -> Tracker:
+        return Tracker(self.client.sync._api, handle)
+
+    @property
+    def operations(self) -> list[str]:
+        return [seen.operation for seen in self.simulator.requests]
+
+
+async def look(tracker: Tracker) -> SyncStatus | None:
+    return await tracker.look({})
+
+
+async def seen(tracker: Tracker) -> SyncStatus:
+    status = await look(tracker)
+    assert status is not None
+    return status
+
+
+async def test_the_newest_sync_is_ours_when_it_has_our_commerce_id_and_its_id_is_learned() -> None:
+    codat = Codat()
+    tracker = codat.tracker(await codat.start())
+    status = await seen(tracker)
+    assert (status.sync_id, tracker.handle.sync_id) == (codat.ours, codat.ours)
+
+
+async def test_once_learned_the_id_is_all_that_is_asked_for() -> None:
+    codat = Codat()
+    tracker = codat.tracker(await codat.start())
+    await seen(tracker)
+    codat.overtake()
+    codat.wall += 60.0
+    status = await seen(tracker)
+    assert (status.sync_id, status.sync_status_code) == (codat.ours, 5130)
+    assert status.commerce_sync_id == tracker.handle.commerce_sync_id
+    assert codat.operations[-1] == "get-sync-by-id"
+
+
+async def test_a_sync_that_cannot_be_seen_yet_is_not_the_one_before_it() -> None:
+    codat = Codat(visibility_delay=5.0)
+    tracker = codat.tracker(await codat.start())
+    assert await look(tracker) is None
+    assert codat.operations == ["request-sync", "get-sync-status"]
+    codat.wall += 5.0
+    assert (await seen(tracker)).sync_id == codat.ours
+
+
+async def test_one_overtaken_before_the_first_look_is_found_by_its_commerce_id_where_codat_allows() -> None:
+    codat = Codat(find_by_commerce_id=True)
+    tracker = codat.tracker(await codat.start())
+    codat.overtake()
+    status = await seen(tracker)
+    assert (status.sync_id, tracker.handle.sync_id) == (codat.ours, codat.ours)
+    assert "list-syncs" not in codat.operations
+    await seen(tracker)
+    # Two requests for the first look, the two ids having been learned one for each further.
+    assert codat.operations.count("get-sync-status") == 1
+
+
+async def test_one_overtaken_before_the_first_look_is_found_by_the_time_that_codat_gave_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    codat = Codat()
+    tracker = codat.tracker(await codat.start())
+    codat.overtake()
+    codat.overtake(after=1.0)
+    with caplog.at_level(logging.INFO, "codat_commerce_async"):
+        status = await seen(tracker)
+    assert (status.sync_id, tracker.handle.sync_id) == (codat.ours, codat.ours)
+    assert codat.ours in caplog.text
+
+
+async def test_one_that_is_the_only_one_it_can_be_is_taken() -> None:
+    codat = Codat()
+    tracker = codat.tracker(evolve(await codat.start(), sync_utc=None))
+    codat.overtake()
+    assert (await seen(tracker)).sync_id == codat.ours
+
+
+async def test_several_that_it_can_be_are_named_and_none_is_taken() -> None:
+    codat = Codat()
+    handle = evolve(await codat.start(), sync_utc=None)
+    second = codat.overtake()
+    newest = codat.overtake()
+    with pytest.raises(OutcomeUnknownError) as raised:
+        await look(codat.tracker(handle))
+    # The newest says that it is another's, by its commerce id.
+    assert set(raised.value.candidates) == {codat.ours, second} != {newest}
+    assert raised.value.handle == handle
+
+
+async def test_a_candidate_that_was_named_can_be_waited_for() -> None:
+    codat = Codat()
+    handle = evolve(await codat.start(), sync_utc=None)
+    codat.overtake()
+    codat.overtake()
+    with pytest.raises(OutcomeUnknownError) as raised:
+        await look(codat.tracker(handle))
+    for candidate in raised.value.candidates:
+        assert (await seen(codat.tracker(handle.identified(candidate)))).sync_id == candidate
+
+
+async def test_a_handle_without_any_id_finds_the_only_sync_since() -> None:
+    codat = Codat()
+    handle = await codat.start()
+    bare = SyncHandle(company_id=codat.company_id, requested_at=handle.requested_at)
+    codat.another_client()
+    assert (await seen(codat.tracker(bare))).sync_id == codat.ours
+
+
+async def test_a_handle_without_any_id_does_not_choose_among_several() -> None:
+    codat = Codat()
+    handle = await codat.start()
+    other = codat.overtake()
+    bare = SyncHandle(company_id=codat.company_id, requested_at=handle.requested_at)
+    with pytest.raises(OutcomeUnknownError) as raised:
+        await look(codat.tracker(bare))
+    assert set(raised.value.candidates) == {codat.ours, other}
+
+
+async def test_a_company_without_any_sync_says_that_there_is_none() -> None:
+    codat = Codat()
+    empty = SyncHandle(company_id=codat.simulator.add_linked_company(), commerce_sync_id="none")
+    with pytest.raises(NotFoundError):
+        await look(codat.tracker(empty))
+
+
+async def test_an_unknown_sync_id_says_that_there_is_none() -> None:
+    codat = Codat()
+    with pytest.raises(NotFoundError):
+        await look(codat.tracker(SyncHandle(company_id=codat.company_id, sync_id="none")))
+
+
+@pytest.mark.parametrize("skew", [-30.0, 30.0])
+async def test_a_clock_that_is_off_does_not_hide_an_overtaken_sync(skew: float) -> None:
+    codat = Codat(clock_skew=skew)
+    tracker = codat.tracker(await codat.start())
+    codat.overtake()
+    assert (await seen(tracker)).sync_id == codat.ours
+
+
+def test_a_time_without_a_zone_is_in_utc() -> None:
+    naive = datetime(2024, 1, 15, 8, 0)  # noqa: DTZ001 - as Codat writes it
+    assert as_utc(naive) == datetime(2024, 1, 15, 8, 0, tzinfo=UTC)
+    aware = datetime(2024, 1, 15, 8, 0, tzinfo=UTC) + timedelta(hours=1)
+    assert as_utc(aware) is aware

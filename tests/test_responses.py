@@ -1,0 +1,94 @@
+"""What an error's message says of its body, whatever the body is."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codat_commerce_async._core.responses import judge
+from codat_commerce_async._core.transport import Credentials, Reply
+from codat_commerce_async.errors import BadRequestError, ServerError, StatusError
+
+KEY = "aB3+dEfGhIjKlMnOpQrStUvWxYz0123456789"
+
+
+def error_of(body: bytes, status: int = 400, kind: str = "application/json") -> StatusError:
+    error = judge(Reply(status, {"Content-Type": kind}, body), Credentials(KEY, None), 0.0)
+    assert error is not None
+    assert error.message.isprintable()
+    assert len(error.message) < 1500
+    return error
+
+
+def invalid(count: int) -> bytes:
+    items = [
+        {"itemId": f"item-{number}", "message": f"field {number} is required: {'x' * 60}", "validatorName": "v"}
+        for number in range(count)
+    ]
+    body = {"statusCode": 400, "error": "Bad.", "correlationId": "id-1", "validation": {"errors": items}}
+    return json.dumps(body).encode()
+
+
+def test_seven_hundred_validation_errors_are_counted_and_all_kept() -> None:
+    error = error_of(invalid(700))
+    assert len(invalid(700)) > 80_000
+    assert error.message.startswith("400 Bad Request: Bad.; 700 validation errors: field 0 is required")
+    assert error.message.endswith("; ... (correlation id id-1)")
+    assert error.correlation_id == "id-1"
+    assert len(error.validation_errors) == 700
+
+
+def test_one_validation_error_is_told_whole() -> None:
+    assert "Bad.; 1 validation error: field 0 is required" in error_of(invalid(1)).message
+
+
+def test_validation_errors_alone_say_why() -> None:
+    body = b'{"validation": {"errors": [{"validatorName": "NotNull"}, {"itemId": "x"}, {}]}}'
+    assert error_of(body).message == "400 Bad Request: 3 validation errors: NotNull; x; ?"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            b'{"type": "about:blank", "title": "Not valid", "status": 400, "detail": "No such date."}',
+            "Not valid: No such date.",
+        ),
+        (b'{"title": "One or more", "errors": {"name": ["required"]}}', "One or more"),
+        (b'{"message": "Forbidden"}', "Forbidden"),
+        (b'"too many requests"', "too many requests"),
+        (b"upstream connect error\r\nor disconnect", "upstream connect error  or disconnect"),
+        (b"x" * 5000, "x" * 300 + "..."),
+        ("caf\u00e9".encode(), "caf\u00e9"),
+        (b'{"error": "Caf\\ud83d"}', "Caf\ufffd"),
+    ],
+)
+def test_what_other_services_say_is_told_too(body: bytes, said: str) -> None:
+    assert error_of(body).message == f"400 Bad Request: {said}"
+    assert type(error_of(body)) is BadRequestError
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b" ", b"<html>502", b"[1]", b"7", b"{}", b'{"error', b"\xff\xfe", b'{"title": " "}']
+)
+def test_a_body_that_says_nothing_is_not_shown(body: bytes) -> None:
+    error = error_of(body, 502)
+    assert error.message == "502 Bad Gateway: the answer does not say why"
+    assert type(error) is ServerError
+
+
+@pytest.mark.parametrize("shape", ['{"title": "%s"}', '"%s"', "you sent %s", '{"error": "%s"}'])
+@pytest.mark.parametrize("padding", [0, 200_000])
+def test_an_echoed_key_is_told_in_no_shape(shape: str, padding: int) -> None:
+    header = Credentials(KEY, None).header()
+    for echo in (KEY, header, header.replace("+", "\\u002b")):
+        error = error_of((shape % echo + " " * padding).encode())
+        assert "***" in error.message
+        assert KEY[4:] not in error.message
+        assert header[10:] not in error.message
+
+
+@given(st.binary(max_size=80), st.sampled_from([302, 400, 404, 429, 500, 503]))
+def test_any_body_makes_an_error_of_one_line(body: bytes, status: int) -> None:
+    assert error_of(body, status).status == status
