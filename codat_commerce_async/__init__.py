@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 from codat_commerce_async._version import __version__
 
 if TYPE_CHECKING:
-    from codat_commerce_async._core.rate_limiter import (
-        LocalRateLimiter,
-        RateLimiter,
-    )
     from codat_commerce_async._core.operation import (
         Operation,
     )
     from codat_commerce_async._core.pages import (
-        Pages,
+        Paginator,
+    )
+    from codat_commerce_async._core.rate_limiter import (
+        LocalRateLimiter,
+        RateLimiter,
     )
     from codat_commerce_async.client import (
         CodatCommerce,
@@ -52,33 +52,30 @@ if TYPE_CHECKING:
     from codat_commerce_async.hooks import (
         Hooks,
     )
+    from codat_commerce_async.models.call import (
+        ApiResponse,
+        RateLimit,
+    )
     from codat_commerce_async.models.enums import (
         ConnectionStatus,
         SourceType,
-    )
-    from codat_commerce_async.models.call import (
-        Answer,
-        RateLimit,
     )
     from codat_commerce_async.models.handle import (
         SyncHandle,
     )
     from codat_commerce_async.models.sync import (
         CompanySyncStatus,
-        Outcome,
+        SyncState,
         SyncStatus,
         SyncSummary,
     )
     from codat_commerce_async.policies import (
         CallOptions,
-        LookOptions,
+        PollOptions,
         PollPolicy,
         Quota,
         RetryPolicy,
         Timeouts,
-    )
-    from codat_commerce_async.syncing.run import (
-        SyncRun,
     )
     from codat_commerce_async.syncing.outcome import (
         RunProgress,
@@ -90,9 +87,12 @@ if TYPE_CHECKING:
     from codat_commerce_async.syncing.request import (
         SyncRequest,
     )
+    from codat_commerce_async.syncing.run import (
+        SyncRun,
+    )
 
 __all__ = [
-    "Answer",
+    "ApiResponse",
     "AuthenticationError",
     "BadRequestError",
     "CallOptions",
@@ -107,12 +107,12 @@ __all__ = [
     "IdempotencyMismatchError",
     "JournalError",
     "LocalRateLimiter",
-    "LookOptions",
+    "PollOptions",
     "NotFoundError",
     "Operation",
-    "Outcome",
+    "SyncState",
     "OutcomeUnknownError",
-    "Pages",
+    "Paginator",
     "PaymentRequiredError",
     "PermissionDeniedError",
     "PollPolicy",
@@ -151,7 +151,7 @@ _HOMES = {
         "RateLimiter",
     ),
     "_core.operation": ("Operation",),
-    "_core.pages": ("Pages",),
+    "_core.pages": ("Paginator",),
     "client": ("CodatCommerce",),
     "errors": (
         "AuthenticationError",
@@ -183,19 +183,19 @@ _HOMES = {
         "SourceType",
     ),
     "models.call": (
-        "Answer",
+        "ApiResponse",
         "RateLimit",
     ),
     "models.handle": ("SyncHandle",),
     "models.sync": (
         "CompanySyncStatus",
-        "Outcome",
+        "SyncState",
         "SyncStatus",
         "SyncSummary",
     ),
     "policies": (
         "CallOptions",
-        "LookOptions",
+        "PollOptions",
         "PollPolicy",
         "Quota",
         "RetryPolicy",

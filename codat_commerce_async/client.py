@@ -11,21 +11,28 @@ from random import Random, SystemRandom
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypedDict, TypeVar, Unpack, get_type_hints, overload
 
-from codat_commerce_async._core.callbacks import check_function
-from codat_commerce_async._core.pipeline import Caller
 from codat_commerce_async._core.address import note_client
-from codat_commerce_async._core.rate_limiter import LocalRateLimiter, RateLimiter
+from codat_commerce_async._core.callbacks import check_function
+from codat_commerce_async._core.instrumentation import Instrumentation
 from codat_commerce_async._core.lazy import LazyModule
-from codat_commerce_async._core.lifecycle import Lifetime
-from codat_commerce_async._core.instrumentation import Observer
+from codat_commerce_async._core.lifecycle import Lifecycle
 from codat_commerce_async._core.operation import Operation
+from codat_commerce_async._core.pipeline import Pipeline
+from codat_commerce_async._core.rate_limiter import LocalRateLimiter, RateLimiter
 from codat_commerce_async._core.request import Query
 from codat_commerce_async._core.secrecy import hides_arguments
-from codat_commerce_async._core.transport import AiohttpTransport, Connector, Credentials, Session, Transport, base_url_of
+from codat_commerce_async._core.transport import (
+    AiohttpTransport,
+    Connector,
+    Credentials,
+    Session,
+    Transport,
+    parse_base_url,
+)
 from codat_commerce_async.hooks import Hooks
-from codat_commerce_async.models.call import Answer, RateLimit
+from codat_commerce_async.models.call import ApiResponse, RateLimit
 from codat_commerce_async.policies import CallOptions, PollPolicy, Quota, RetryPolicy, Timeouts
-from codat_commerce_async.syncing._notifications import Hints
+from codat_commerce_async.syncing._notifications import Notifier
 
 if TYPE_CHECKING:
     from codat_commerce_async.resources import advanced_controls as _advanced_controls
@@ -143,10 +150,10 @@ class CodatCommerce:
         check_function("wall_clock", wall_clock)
         if quota is not None and rate_limiter is not None:
             raise ValueError("a rate limiter of your own has its own quota; give one or the other")
-        self._base_url = base_url_of(base_url)
+        self._base_url = parse_base_url(base_url)
         credentials = Credentials(api_key, auth_header)
-        self._lifetime = Lifetime()
-        observer = Observer(hooks or Hooks(), self._base_url, wall_clock)
+        self._lifetime = Lifecycle()
+        observer = Instrumentation(hooks or Hooks(), self._base_url, wall_clock)
         limiter = rate_limiter or LocalRateLimiter(quota or Quota(), on_pause=observer.paused)
         self._transport = transport or AiohttpTransport(
             self._base_url,
@@ -157,7 +164,7 @@ class CodatCommerce:
             ssl_context=ssl_context,
             trust_env=trust_env,
         )
-        self._caller = Caller(
+        self._caller = Pipeline(
             self._transport,
             _for_account(limiter, credentials),
             self._lifetime,
@@ -169,7 +176,7 @@ class CodatCommerce:
             random=random or SystemRandom(),
         )
         self._poll = poll or PollPolicy()
-        self._hints = Hints()
+        self._hints = Notifier()
         if transport is None:
             note_client(self, self._base_url, limiter)
 
@@ -221,14 +228,14 @@ class CodatCommerce:
         """The day's request quota as the last answer reported it; None before there was one."""
         return self._caller.rate_limit
 
-    def note_rate_limit(self, limit: RateLimit) -> None:
+    def update_rate_limit(self, limit: RateLimit) -> None:
         """Take in what was learned elsewhere of the day's request quota, from a webhook say.
 
         With nothing remaining, it is as if an answer had said so. Ignored once its reset has passed, or when an answer
         has told more since.
         """
         self._lifetime.enter()
-        self._caller.note_rate_limit(limit)
+        self._caller.update_rate_limit(limit)
 
     @property
     def closed(self) -> bool:
@@ -256,7 +263,7 @@ class CodatCommerce:
         query: Query | None = None,
         body: object | None = None,
         **options: Unpack[CallOptions],
-    ) -> Answer[T]:
+    ) -> ApiResponse[T]:
         """Like `call`, but the value comes with the status, the headers and the quota that Codat reported."""
         return await self._caller.send(operation, *path, query=query, body=body, **options)
 

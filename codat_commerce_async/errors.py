@@ -34,8 +34,8 @@ from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async._core.text import shown
 
 if TYPE_CHECKING:
-    from codat_commerce_async.models import error_message as _error_message
     from codat_commerce_async.models import call as _exchange
+    from codat_commerce_async.models import error_message as _error_message
     from codat_commerce_async.models import handle as _handle
     from codat_commerce_async.models import sync as _sync
 else:
@@ -99,7 +99,7 @@ class CodatError(Exception):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
 
-    def about(self, call: "_exchange.Call") -> Self:
+    def with_call(self, call: "_exchange.Call") -> Self:
         """The same error, now saying which call it speaks of."""
         self.call = call
         if self._call_in_args:
@@ -126,7 +126,7 @@ class CodatError(Exception):
 class TransportError(CodatError):
     """No whole answer came back.
 
-    `sent` is False when the request certainly never reached the server; `repeatable` is False when trying again
+    `sent` is False when the request certainly never reached the server; `retryable` is False when trying again
     cannot help (a certificate that does not match, a URL that is none). `host` is the server or proxy that was to be
     reached, `errno` the operating system's number of the failure, `reason` its words or OpenSSL's, each where known.
     """
@@ -143,7 +143,7 @@ class TransportError(CodatError):
     ) -> None:
         super().__init__(message, call, sent, repeatable, host, errno, reason)
         self.sent = sent
-        self.repeatable = repeatable
+        self.retryable = repeatable
         self.host = host
         self.errno = errno
         self.reason = reason
@@ -298,7 +298,7 @@ class SyncFailedError(CodatError):
 class SyncWaitTimeoutError(CodatError, TimeoutError):
     """The wait ran out; the sync at Codat goes on, and `handle` can be waited for again.
 
-    `last_status` is what was seen last (None if nothing was), `elapsed` the seconds waited, `looks` how often.
+    `last_status` is what was seen last (None if nothing was), `elapsed` the seconds waited, `polls` how often.
     """
 
     _call_in_args = False
@@ -316,7 +316,7 @@ class SyncWaitTimeoutError(CodatError, TimeoutError):
         self.handle = handle
         self.last_status = last_status
         self.elapsed = elapsed
-        self.looks = looks
+        self.polls = looks
 
 
 class JournalError(CodatError):

@@ -30,16 +30,16 @@ class CallStarted(NamedTuple):
 class RequestStarted(NamedTuple):
     """One request is about to be sent. `headers` go with it and may be added to (trace context, say).
 
-    `attempt` counts from 1, `waited` is the seconds spent waiting for the quota, `after` those since the call began.
+    `attempt` counts from 1, `quota_wait` is the seconds spent waiting for the quota, `since_call_start` those since the call began.
     Credentials are not among the headers. A `RequestEnded` follows whatever happens, a cancellation included.
     """
 
     call_id: int
     operation: str
     attempt: int
-    waited: float
+    quota_wait: float
     headers: dict[str, str]
-    after: float
+    since_call_start: float
 
 
 class RequestEnded(NamedTuple):
@@ -102,12 +102,12 @@ class Hooks:
     nobody would await.
     """
 
-    on_call: Callable[[CallStarted], None] | None = None
-    on_request: Callable[[RequestStarted], None] | None = None
-    on_response: Callable[[RequestEnded], None] | None = None
+    on_call_started: Callable[[CallStarted], None] | None = None
+    on_request_started: Callable[[RequestStarted], None] | None = None
+    on_request_ended: Callable[[RequestEnded], None] | None = None
     on_retry: Callable[[Retried], None] | None = None
     on_pause: Callable[[Paused], None] | None = None
-    on_done: Callable[[CallEnded], None] | None = None
+    on_call_ended: Callable[[CallEnded], None] | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -119,12 +119,12 @@ class Hooks:
     def combined(cls, *hooks: "Hooks") -> "Hooks":
         """Hooks that call all of these, in order; at the end of a request or a call in reverse, as blocks nest."""
         return cls(
-            on_call=_in_turn(each.on_call for each in hooks),
-            on_request=_in_turn(each.on_request for each in hooks),
-            on_response=_in_turn(each.on_response for each in reversed(hooks)),
+            on_call_started=_in_turn(each.on_call_started for each in hooks),
+            on_request_started=_in_turn(each.on_request_started for each in hooks),
+            on_request_ended=_in_turn(each.on_request_ended for each in reversed(hooks)),
             on_retry=_in_turn(each.on_retry for each in hooks),
             on_pause=_in_turn(each.on_pause for each in hooks),
-            on_done=_in_turn(each.on_done for each in reversed(hooks)),
+            on_call_ended=_in_turn(each.on_call_ended for each in reversed(hooks)),
         )
 
 

@@ -8,7 +8,7 @@ from typing import Self, TypedDict
 
 from codat_commerce_async._core.numbers import check_count, check_number, check_seconds, require
 
-__all__ = ["CallOptions", "LookOptions", "PollPolicy", "Quota", "RetryPolicy", "Timeouts"]
+__all__ = ["CallOptions", "PollOptions", "PollPolicy", "Quota", "RetryPolicy", "Timeouts"]
 
 
 # Requests per minute from one IP address: https://docs.codat.io/using-the-api/rate-limits
@@ -134,7 +134,7 @@ class Quota:
         return cls(per_minute=None, concurrent=None, per_company=None)
 
 
-class LookOptions(TypedDict, total=False):
+class PollOptions(TypedDict, total=False):
     """What a wait takes besides its own arguments, for each of its looks.
 
     `retry` replaces the policy (a wait's own is to try once, as the next look is the retry). `headers` are sent along;
@@ -146,12 +146,12 @@ class LookOptions(TypedDict, total=False):
     background: bool
 
 
-class CallOptions(LookOptions, total=False):
+class CallOptions(PollOptions, total=False):
     """What every operation takes besides its own arguments.
 
     `retry` replaces the client's policy. `timeout` (seconds) bounds the whole call: waiting for the quota, every
     attempt and every pause. `idempotency_key` (a GUID; writes by POST and PATCH only) is made for you unless you must
-    repeat an earlier write. `headers` and `background` are those of `LookOptions`.
+    repeat an earlier write. `headers` and `background` are those of `PollOptions`.
     """
 
     timeout: float | None

@@ -81,7 +81,7 @@ async def report_sync(request: web.Request) -> web.Response:
     _, status = found
     if status is None:
         return web.json_response({"ended": False, "outcome": None})
-    return web.json_response({"ended": status.is_terminal, "outcome": status.outcome.value})
+    return web.json_response({"ended": status.is_terminal, "outcome": status.state.value})
 
 
 @web.middleware

@@ -29,7 +29,7 @@ async def main(journal: str, company_ids: list[str]) -> int:
 def show(progress: RunProgress) -> None:
     """Say how far it has got, after each outcome."""
     left = "" if progress.seconds_left is None else f", about {progress.seconds_left:.0f} s left"
-    print(f"{progress.report.ended} of {progress.total}, {progress.per_minute:.0f} a minute{left}")
+    print(f"{progress.report.completed} of {progress.total}, {progress.per_minute:.0f} a minute{left}")
 
 
 if __name__ == "__main__":

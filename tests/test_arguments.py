@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codat_commerce_async import CodatCommerce, Operation, SyncHandle
+from codat_commerce_async._core.validation import company_name
 from codat_commerce_async.models.companies import CreateCompany
 from codat_commerce_async.models.configuration import Configuration
-from codat_commerce_async._core.validation import company_name
 from codat_commerce_async.resources.advanced_controls import AdvancedControlsResource
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
 from tests.strategies import specification

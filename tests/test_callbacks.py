@@ -99,12 +99,12 @@ class AtTen:
 
     async def stop(self, report: RunReport) -> bool:
         await asyncio.sleep(0.5)
-        return report.ended >= 10
+        return report.completed >= 10
 
 
 async def at_ten(least: int, report: RunReport) -> bool:
     await asyncio.sleep(0)
-    return report.ended >= least
+    return report.completed >= least
 
 
 @pytest.mark.virtual_time
@@ -134,7 +134,7 @@ async def test_a_coroutine_function_is_told_of_all_progress() -> None:
 
     async def note(progress: RunProgress) -> None:
         await asyncio.sleep(0.1)
-        seen.append(progress.report.ended)
+        seen.append(progress.report.completed)
 
     async with codat.client() as client, client.sync.run_many(codat.ids, on_progress=note) as run:
         assert len(await run.results()) == 5

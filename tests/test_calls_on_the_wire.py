@@ -375,7 +375,7 @@ async def test_bytes_that_are_no_http_leave_a_write_in_doubt() -> None:
         with pytest.raises(OutcomeUnknownError) as caught:
             await codat.sync.request("c")
     assert isinstance(caught.value.__cause__, TransportError)
-    assert not caught.value.__cause__.repeatable
+    assert not caught.value.__cause__.retryable
 
 
 async def test_a_refused_connection_leaves_no_write_in_doubt() -> None:

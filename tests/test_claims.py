@@ -12,7 +12,7 @@ import pytest
 
 from codat_commerce_async import CodatCommerce
 from codat_commerce_async._core.claims import Claims
-from codat_commerce_async._core.transport import Reply, Request
+from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.policies import RetryPolicy, Timeouts
@@ -271,9 +271,9 @@ async def test_the_grace_for_a_404_begins_when_the_request_was_accepted() -> Non
 
 
 def _slow(send: Callable[[Request, Timeouts], object], seconds: float) -> Callable[[Request, Timeouts], object]:
-    async def slowly(request: Request, timeouts: Timeouts) -> Reply:
+    async def slowly(request: Request, timeouts: Timeouts) -> Response:
         await asyncio.sleep(seconds)
-        answer: Reply = await send(request, timeouts)  # type: ignore[misc]
+        answer: Response = await send(request, timeouts)  # type: ignore[misc]
         return answer
 
     return slowly
@@ -304,7 +304,7 @@ class Directory:
         self.creates = list(creates)
         self.created: list[float] = []
 
-    async def send(self, request: Request, timeouts: Timeouts) -> Reply:
+    async def send(self, request: Request, timeouts: Timeouts) -> Response:
         now = asyncio.get_running_loop().time()
         date = {"Date": f"Mon, 15 Jan 2024 08:00:{int(now) % 60:02} GMT"}
         await asyncio.sleep(0.1)

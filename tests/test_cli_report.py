@@ -27,9 +27,9 @@ def outcome(request: SyncRequest, code: int | None, elapsed: float) -> SyncOutco
     handle = SyncHandle(company_id=request.company_id, sync_id=f"sync of {request.company_id}")
     if code is None:
         error = NotFoundError("404 Not Found", None, 404)
-        return SyncOutcome(request=request, handle=None, status=None, error=error, looks=0, elapsed=elapsed)
+        return SyncOutcome(request=request, handle=None, status=None, error=error, polls=0, elapsed=elapsed)
     status = SyncStatus(sync_status_code=code, error_message="No such\ntax rate." if code > 2999 else None)
-    return SyncOutcome(request=request, handle=handle, status=status, error=None, looks=3, elapsed=elapsed)
+    return SyncOutcome(request=request, handle=handle, status=status, error=None, polls=3, elapsed=elapsed)
 
 
 def write(path: Path, ended: Sequence[Ended], running: Sequence[str] = ()) -> None:
@@ -209,6 +209,6 @@ async def _write_failure(path: Path, text: str) -> None:
     status = SyncStatus(sync_status_code=5130, error_message=text)
     await journal.asking(request, "key", NOON)
     await journal.ended(
-        SyncOutcome(request=request, handle=None, status=status, error=None, looks=1, elapsed=1.0), NOON + 1
+        SyncOutcome(request=request, handle=None, status=status, error=None, polls=1, elapsed=1.0), NOON + 1
     )
     await journal.close()

@@ -122,10 +122,10 @@ def test_the_bar_shows_the_share_of_what_has_ended(width: int, good: int, bad: i
 def test_the_throughput_is_that_of_the_last_minute_and_the_end_is_estimated_when_enough_is_known() -> None:
     clock = Clock()
     state = RunState(rows_of(*map(str, range(100))), clock, simulated=True)
-    assert state.hooks.on_request is not None
+    assert state.hooks.on_request_started is not None
     for second in range(90):
         clock.now = second
-        state.hooks.on_request(RequestStarted(second, "list-syncs", 1, 0.0, {}, 0.0))
+        state.hooks.on_request_started(RequestStarted(second, "list-syncs", 1, 0.0, {}, 0.0))
     assert throughput_text(state) == "60 of 900 requests/min; 1 min 29 s so far"
     state.seconds_left_by_run = 245.0
     assert state.seconds_left is None, "nothing has ended yet"

@@ -97,7 +97,7 @@ def test_a_connection_is_read() -> None:
     assert connection.created == datetime(2023, 5, 1)  # noqa: DTZ001 - Codat names no zone
     assert connection.data_connection_errors[0].status_code == "401"
     assert connection.connection_info == {"tenant": {"name": "Toft"}}
-    assert connection.unreadable == ()
+    assert connection.unparsed == ()
 
 
 def test_a_connection_without_anything_but_its_id_is_read() -> None:
@@ -184,7 +184,7 @@ def test_a_status_code_may_be_text(text: str, code: str) -> None:
 def test_a_status_code_that_is_no_number_is_kept_as_text(text: str) -> None:
     status = decode(orjson.dumps({"syncStatusCode": text}), SyncStatus)
     assert status.sync_status_code is None
-    assert status.unreadable == (("sync_status_code", text),)
+    assert status.unparsed == (("sync_status_code", text),)
     assert orjson.loads(encode(status))["syncStatusCode"] == text
 
 

@@ -149,8 +149,8 @@ def test_a_method_names_its_endpoint(name: str) -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_ids_are_positional_and_come_in_the_order_of_the_path(name: str) -> None:
     parameters = inspect.signature(method_of(name)).parameters.values()
-    in_path = [each for each in parameters if each.name in OPERATIONS[name].arguments]
-    assert [each.name for each in in_path] == list(OPERATIONS[name].arguments)
+    in_path = [each for each in parameters if each.name in OPERATIONS[name].path_params]
+    assert [each.name for each in in_path] == list(OPERATIONS[name].path_params)
     assert all(each.default is each.empty for each in in_path)
     ids = [each for each in in_path if each.name.endswith("_id")]
     assert all(each.kind is each.POSITIONAL_OR_KEYWORD for each in ids)
@@ -204,7 +204,7 @@ async def test_a_method_asks_its_endpoint_and_raises_the_class_of_a_documented_s
     name: str, specification: dict[str, Documented]
 ) -> None:
     documented = specification[name]
-    target = OPERATIONS[name].fill(tuple(str(ARGUMENTS[each]) for each in OPERATIONS[name].arguments))
+    target = OPERATIONS[name].format_path(tuple(str(ARGUMENTS[each]) for each in OPERATIONS[name].path_params))
     assert documented.error_statuses >= {"401", "402", "403", "429", "500", "503"}
     for status in documented.error_statuses:
         # A write in doubt is looked for, and may be asked for again: as many answers as it may take.

@@ -20,8 +20,8 @@ from codat_commerce_async.errors import (
     SyncFailedError,
     SyncWaitTimeoutError,
 )
-from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidation, ErrorValidationItem
 from codat_commerce_async.models.call import Call
+from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidation, ErrorValidationItem
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 
@@ -118,5 +118,5 @@ def test_an_error_that_is_told_of_its_call_is_rebuilt_with_it() -> None:
         RequestTimeoutError("said"),
         NotFoundError("said", None, 404),
     ):
-        arrived = pickle.loads(pickle.dumps(error.about(CALL)))  # noqa: S301 - ours
+        arrived = pickle.loads(pickle.dumps(error.with_call(CALL)))  # noqa: S301 - ours
         assert (arrived.call, str(arrived)) == (CALL, "request-sync: said")

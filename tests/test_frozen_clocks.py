@@ -16,7 +16,7 @@ def read():
     assert company.created == datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC), company.created
     assert company.last_sync is None
     status = decode(b'{"syncUtc": "no time", "dataConnections": [{"id": "x", "created": "2024-01-02"}]}', SyncStatus)
-    assert status.unreadable == (("sync_utc", "no time"),)
+    assert status.unparsed == (("sync_utc", "no time"),)
     assert status.data_connections[0].created == datetime(2024, 1, 2)
     period = decode(b'{"start": "2024-01-02T00:00:00Z", "finish": "2024-01-03T00:00:00Z"}', DateRange)
     assert encode(period) == b'{"start":"2024-01-02T00:00:00Z","finish":"2024-01-03T00:00:00Z"}'
@@ -42,7 +42,7 @@ FREEZERS = {
     "time-machine": "from time_machine import travel as frozen",
 }
 
-ORDERS = {
+OBJECTIVES = {
     "everything while frozen": "with frozen('2024-05-06'):\n exec(READ); check(read())\ncheck(read())",
     "imported before, first read while frozen": "exec(READ)\nwith frozen('2024-05-06'):\n check(read())\ncheck(read())",
     "imported while frozen, first read after": "with frozen('2024-05-06'):\n exec(READ)\ncheck(read())",
@@ -51,10 +51,10 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("freezer", FREEZERS)
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", OBJECTIVES)
 def test_a_frozen_clock_changes_no_model(freezer: str, order: str) -> None:
     pytest.importorskip(freezer.split(maxsplit=1)[0].replace("-", "_"))
     head = f"from datetime import datetime as _d\nREAL = (_d,)[0]\n{FREEZERS[freezer]}\nREAD = {READ!r}\n{PLAIN}"
-    script = head.replace("REAL = (_d,)[0]", "HELD = [_d]").replace("is REAL", "is HELD[0]") + ORDERS[order]
+    script = head.replace("REAL = (_d,)[0]", "HELD = [_d]").replace("is REAL", "is HELD[0]") + OBJECTIVES[order]
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 0, done.stderr

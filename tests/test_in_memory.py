@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async._core.transport import AiohttpTransport, Credentials, Reply, Request, Transport
+from codat_commerce_async._core.transport import AiohttpTransport, Credentials, Request, Response, Transport
 from codat_commerce_async.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -24,12 +24,12 @@ TIMEOUTS = Timeouts(read=0.2)
 FAULTS = [None, *(Fault(kind, seconds=0.5) for kind in FaultKind)]
 
 
-async def came(sending: Awaitable[Reply]) -> object:
+async def came(sending: Awaitable[Response]) -> object:
     """What came of a request, in values that can be compared."""
     try:
         reply = await sending
     except TransportError as error:
-        return type(error), error.message, error.sent, error.repeatable
+        return type(error), error.message, error.sent, error.retryable
     headers = {name: reply.headers.get(name) for name in ("content-type", "RETRY-AFTER", "Location")}
     return reply.status, reply.body, headers
 

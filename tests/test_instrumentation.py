@@ -14,7 +14,7 @@ from codat_commerce_async import (
     RetryPolicy,
     TransportError,
 )
-from codat_commerce_async._core.transport import Reply, Request
+from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.hooks import CallEnded, CallStarted, Paused, RequestEnded, RequestStarted, Retried
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
 from tests.support.scripted import client_of, failing, forever, reply
@@ -27,7 +27,14 @@ QUICK = RetryPolicy(initial_backoff=0.0)
 
 def hooks_into(seen: list[Any]) -> Hooks:
     note = seen.append
-    return Hooks(on_call=note, on_request=note, on_response=note, on_retry=note, on_pause=note, on_done=note)
+    return Hooks(
+        on_call_started=note,
+        on_request_started=note,
+        on_request_ended=note,
+        on_retry=note,
+        on_pause=note,
+        on_call_ended=note,
+    )
 
 
 async def test_a_call_is_told_from_beginning_to_end() -> None:
@@ -76,7 +83,7 @@ async def test_a_call_is_told_from_beginning_to_end() -> None:
 
 async def test_every_call_has_a_number_of_its_own() -> None:
     seen: list[CallStarted] = []
-    shared = Hooks(on_call=seen.append)
+    shared = Hooks(on_call_started=seen.append)
     for codat, _ in (client_of(reply(), hooks=shared), client_of(reply(), hooks=shared)):
         for _ in range(3):
             await codat.call(GET, "c")
@@ -85,7 +92,7 @@ async def test_every_call_has_a_number_of_its_own() -> None:
 
 async def test_the_end_names_the_error_that_is_raised() -> None:
     seen: list[CallEnded] = []
-    codat, _ = client_of(reply(500), hooks=Hooks(on_done=seen.append), retry=RetryPolicy.none())
+    codat, _ = client_of(reply(500), hooks=Hooks(on_call_ended=seen.append), retry=RetryPolicy.none())
     with pytest.raises(OutcomeUnknownError):
         await codat.call(POST, "c")
     with pytest.raises(CodatError):
@@ -99,7 +106,7 @@ async def test_the_end_names_the_error_that_is_raised() -> None:
 @pytest.mark.virtual_time
 async def test_the_end_is_told_of_a_call_that_ran_out_of_time() -> None:
     seen: list[CallEnded] = []
-    codat, _ = client_of(forever, hooks=Hooks(on_done=seen.append))
+    codat, _ = client_of(forever, hooks=Hooks(on_call_ended=seen.append))
     with pytest.raises(TimeoutError):
         await codat.call(GET, "c", timeout=5.0)
     [done] = seen
@@ -122,7 +129,7 @@ async def test_the_end_is_told_of_a_request_that_was_interrupted() -> None:
 
 async def test_the_end_names_an_answer_that_cannot_be_read() -> None:
     seen: list[CallEnded] = []
-    codat, _ = client_of(reply(200, b"<html>"), hooks=Hooks(on_done=seen.append))
+    codat, _ = client_of(reply(200, b"<html>"), hooks=Hooks(on_call_ended=seen.append))
     for ask in (codat.call, codat.send):
         with pytest.raises(DecodeError):
             await ask(GET, "c")
@@ -132,11 +139,11 @@ async def test_the_end_names_an_answer_that_cannot_be_read() -> None:
 @pytest.mark.virtual_time
 async def test_a_request_tells_how_long_after_the_call_it_began() -> None:
     seen: list[RequestStarted] = []
-    codat, _ = client_of(LOST, reply(), hooks=Hooks(on_request=seen.append), random=Random(1))
+    codat, _ = client_of(LOST, reply(), hooks=Hooks(on_request_started=seen.append), random=Random(1))
     await codat.call(GET, "c")
     first, second = seen
-    assert first.after == 0.0
-    assert second.after == asyncio.get_running_loop().time() > 0.0
+    assert first.since_call_start == 0.0
+    assert second.since_call_start == asyncio.get_running_loop().time() > 0.0
 
 
 async def test_combined_hooks_nest_like_blocks() -> None:
@@ -146,7 +153,14 @@ async def test_combined_hooks_nest_like_blocks() -> None:
         def note(event: Any) -> None:
             said.append((name, type(event).__name__))
 
-        return Hooks(on_call=note, on_request=note, on_response=note, on_retry=note, on_pause=note, on_done=note)
+        return Hooks(
+            on_call_started=note,
+            on_request_started=note,
+            on_request_ended=note,
+            on_retry=note,
+            on_pause=note,
+            on_call_ended=note,
+        )
 
     both = Hooks.combined(hooks("a"), Hooks(), hooks("b"))
     codat, _ = client_of(reply(429, None, {"Retry-After": "0"}), reply(), hooks=both, retry=QUICK)
@@ -165,8 +179,8 @@ async def test_combined_hooks_nest_like_blocks() -> None:
 
 
 def test_what_nobody_watches_stays_unwatched_when_combined() -> None:
-    first, second = Hooks(on_call=print), Hooks(on_retry=print)
-    assert Hooks.combined(first, second) == Hooks(on_call=print, on_retry=print)
+    first, second = Hooks(on_call_started=print), Hooks(on_retry=print)
+    assert Hooks.combined(first, second) == Hooks(on_call_started=print, on_retry=print)
     assert Hooks.combined() == Hooks()
 
 
@@ -178,7 +192,7 @@ async def test_of_combined_hooks_one_that_raises_is_logged_and_the_others_are_ca
     def break_down(event: object) -> None:
         raise ValueError("broken down")
 
-    hooks = Hooks.combined(Hooks(on_call=break_down), Hooks(on_call=seen.append))
+    hooks = Hooks.combined(Hooks(on_call_started=break_down), Hooks(on_call_started=seen.append))
     codat, _ = client_of(reply(), hooks=hooks)
     await codat.call(GET, "c")
     assert len(seen) == 1
@@ -192,7 +206,7 @@ async def test_a_hook_may_add_headers() -> None:
     def trace(event: RequestStarted) -> None:
         event.headers["traceparent"] = f"00-{event.attempt}"
 
-    codat, transport = client_of(LOST, reply(), hooks=Hooks(on_request=trace), retry=QUICK)
+    codat, transport = client_of(LOST, reply(), hooks=Hooks(on_request_started=trace), retry=QUICK)
     await codat.call(GET, "c")
     assert [sent.headers["traceparent"] for sent in transport.sent] == ["00-1", "00-2"]
 
@@ -203,7 +217,7 @@ async def test_what_a_hook_adds_to_one_request_is_not_on_the_next() -> None:
             event.headers["X-Once"] = "1"
             event.headers.pop("Idempotency-Key")
 
-    codat, transport = client_of(LOST, reply(), hooks=Hooks(on_request=once), retry=QUICK)
+    codat, transport = client_of(LOST, reply(), hooks=Hooks(on_request_started=once), retry=QUICK)
     await codat.call(POST, "c")
     first, second = transport.sent
     assert "X-Once" in first.headers
@@ -219,7 +233,7 @@ async def test_no_hook_replaces_a_header_of_the_client_whatever_its_case(
     def replace(event: RequestStarted) -> None:
         event.headers[name] = "another-value"
 
-    codat, transport = client_of(LOST, reply(), hooks=Hooks(on_request=replace), retry=QUICK)
+    codat, transport = client_of(LOST, reply(), hooks=Hooks(on_request_started=replace), retry=QUICK)
     await codat.call(POST, "c", body={})
     first, second = transport.sent
     for sent in transport.sent:
@@ -251,7 +265,7 @@ async def test_what_a_hook_sets_and_cannot_be_a_header_is_logged_and_not_sent(
         event.headers[name] = value
         event.headers["X-Good"] = "1"
 
-    codat, transport = client_of(reply(200, 1), hooks=Hooks(on_request=spoil))
+    codat, transport = client_of(reply(200, 1), hooks=Hooks(on_request_started=spoil))
     assert await codat.call(GET, "c") == 1
     assert transport.sent[0].headers == {"X-Good": "1"}
     [record] = caplog.records
@@ -262,7 +276,7 @@ async def test_of_two_headers_that_differ_in_case_the_hooks_counts() -> None:
     def trace(event: RequestStarted) -> None:
         event.headers["x-trace"] = "hook"
 
-    codat, transport = client_of(reply(), hooks=Hooks(on_request=trace))
+    codat, transport = client_of(reply(), hooks=Hooks(on_request_started=trace))
     await codat.call(GET, "c", headers={"X-Trace": "option", "X-Other": "1"})
     assert transport.sent[0].headers == {"X-Other": "1", "x-trace": "hook"}
 
@@ -286,12 +300,12 @@ async def test_a_hook_that_raises_is_logged_and_harms_nothing(caplog: pytest.Log
         raise ValueError("broken down")
 
     hooks = Hooks(
-        on_call=break_down,
-        on_request=break_down,
-        on_response=break_down,
+        on_call_started=break_down,
+        on_request_started=break_down,
+        on_request_ended=break_down,
         on_retry=break_down,
         on_pause=break_down,
-        on_done=break_down,
+        on_call_ended=break_down,
     )
     codat, _ = client_of(reply(429, None, {"Retry-After": "0"}), reply(200, 1), hooks=hooks, retry=QUICK)
     assert await codat.call(GET, "c") == 1
@@ -345,7 +359,7 @@ async def test_a_servers_words_are_one_line_of_the_log(caplog: pytest.LogCapture
 
 @pytest.mark.parametrize("start", [0.0, 1234.5])
 def test_times_in_events_are_spans_whatever_the_loops_clock_shows(start: float) -> None:
-    async def slowly(request: Request) -> Reply:
+    async def slowly(request: Request) -> Response:
         await asyncio.sleep(2.0)
         return reply(503)
 
@@ -357,6 +371,6 @@ def test_times_in_events_are_spans_whatever_the_loops_clock_shows(start: float) 
         return seen
 
     seen = run_in_virtual_time(work(), start=start)
-    assert [event.after for event in seen if isinstance(event, RequestStarted)] == [0.0, 2.0]
+    assert [event.since_call_start for event in seen if isinstance(event, RequestStarted)] == [0.0, 2.0]
     assert [event.elapsed for event in seen if isinstance(event, RequestEnded)] == [2.0, 2.0]
     assert [event.elapsed for event in seen if isinstance(event, CallEnded)] == [4.0]

@@ -39,7 +39,7 @@ def outcome(request: SyncRequest, code: int = 2000, message: str | None = None) 
         handle=SyncHandle(company_id=request.company_id, sync_id="an id"),
         status=SyncStatus(sync_status_code=code, error_message=message),
         error=None,
-        looks=3,
+        polls=3,
         elapsed=45.5,
     )
 
@@ -119,7 +119,7 @@ async def test_a_sync_is_known_in_each_of_its_states(request_: SyncRequest, tmp_
 async def test_an_error_says_what_it_was_and_keeps_the_handle(tmp_path: Path) -> None:
     handle = SyncHandle(company_id="latest", sync_id="an id")
     error = OutcomeUnknownError("the answer was lost")
-    ended = SyncOutcome(request=LATEST, handle=None, status=None, error=error, looks=0, elapsed=1.0)
+    ended = SyncOutcome(request=LATEST, handle=None, status=None, error=error, polls=0, elapsed=1.0)
     journal = await Journal.open(tmp_path / "journal")
     await journal.asking(LATEST, KEY, 1000.0)
     await journal.running(LATEST, handle)
@@ -161,14 +161,14 @@ async def test_many_writers_share_their_commits(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "journal")
     requests = [SyncRequest(company_id=f"company {number}") for number in range(2000)]
     commits = 0
-    commit_next = journal._commit_next
+    commit_next = journal._commit_batch
 
     def counted() -> None:
         nonlocal commits
         commits += 1
         commit_next()
 
-    journal._commit_next = counted  # type: ignore[method-assign]
+    journal._commit_batch = counted  # type: ignore[method-assign]
     await asyncio.gather(*(journal.asking(request, KEY, 1.0) for request in requests))
     await journal.close()
     assert commits <= 6

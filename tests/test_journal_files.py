@@ -18,10 +18,10 @@ import pytest
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing import _journal_rows as entries
-from codat_commerce_async.syncing._journal_rows import Entry
-from codat_commerce_async.syncing.journal import Journal, read_journal
 from codat_commerce_async.syncing._journal_file import JournalFile
 from codat_commerce_async.syncing._journal_lock import file_system
+from codat_commerce_async.syncing._journal_rows import Entry
+from codat_commerce_async.syncing.journal import Journal, read_journal
 from codat_commerce_async.syncing.request import SyncRequest
 
 ROOT = Path(__file__).parents[1]

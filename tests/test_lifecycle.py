@@ -21,8 +21,8 @@ from codat_commerce_async import (
     TransportError,
     WrongEventLoopError,
 )
+from codat_commerce_async._core.lifecycle import Lifecycle
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter
-from codat_commerce_async._core.lifecycle import Lifetime
 from tests.support.scripted import KEY, client_of, failing, forever, reply
 from tests.support.wire import NEVER_ANSWER, Reply, WireServer
 
@@ -38,7 +38,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 async def test_a_scope_passes_what_goes_well_and_what_does_not() -> None:
-    lifetime = Lifetime()
+    lifetime = Lifecycle()
     async with lifetime.scope():
         pass
     with pytest.raises(ValueError, match="a fault"):
@@ -48,7 +48,7 @@ async def test_a_scope_passes_what_goes_well_and_what_does_not() -> None:
 
 @pytest.mark.virtual_time
 async def test_a_scope_ends_when_its_time_is_up() -> None:
-    lifetime = Lifetime()
+    lifetime = Lifecycle()
     with pytest.raises(TimeoutError):
         async with lifetime.scope(5.0):
             await asyncio.sleep(60.0)
@@ -57,7 +57,7 @@ async def test_a_scope_ends_when_its_time_is_up() -> None:
 
 @pytest.mark.virtual_time
 async def test_closing_ends_every_scope_at_once() -> None:
-    lifetime = Lifetime()
+    lifetime = Lifecycle()
 
     async def wait(seconds: float | None) -> float:
         with pytest.raises(ClientClosedError):
@@ -88,7 +88,7 @@ async def test_closing_ends_every_scope_at_once() -> None:
 
 @pytest.mark.virtual_time
 async def test_a_cancellation_beside_the_closing_is_a_cancellation() -> None:
-    lifetime = Lifetime()
+    lifetime = Lifecycle()
     task = asyncio.create_task(lifetime.sleep(3600.0))
     await asyncio.sleep(1.0)
     lifetime.close()
@@ -99,7 +99,7 @@ async def test_a_cancellation_beside_the_closing_is_a_cancellation() -> None:
 
 @pytest.mark.virtual_time
 async def test_closing_leaves_no_cancellation_behind() -> None:
-    lifetime = Lifetime()
+    lifetime = Lifecycle()
 
     async def sleep_and_go_on() -> str:
         with pytest.raises(ClientClosedError):
@@ -116,7 +116,7 @@ async def test_closing_leaves_no_cancellation_behind() -> None:
 
 @pytest.mark.virtual_time
 async def test_what_ended_before_the_closing_has_ended_well() -> None:
-    lifetime = Lifetime()
+    lifetime = Lifecycle()
 
     async def ends_as_it_closes() -> str:
         async with lifetime.scope():
@@ -266,7 +266,7 @@ async def test_closing_wakes_whoever_sleeps_before_another_try() -> None:
     assert type(read) is ClientClosedError
     assert read.operation == "a-read"
     assert read.__context__ is None
-    assert [attempt.outcome for attempt in read.attempts] == ["lost"]
+    assert [attempt.result for attempt in read.attempts] == ["lost"]
     # It was lost before, and now nobody will find out.
     assert type(wrote) is OutcomeUnknownError
     assert asyncio.get_running_loop().time() < 1.0

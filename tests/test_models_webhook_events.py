@@ -78,7 +78,7 @@ def test_a_quota_with_an_impossible_end_is_read() -> None:
     payload = decode(body, RateLimitEvent).payload
     assert payload.daily_quota == 9
     assert payload.expiry_date is None
-    assert payload.unreadable == (("expiry_date", "2024-09-01T23:59:99Z"),)
+    assert payload.unparsed == (("expiry_date", "2024-09-01T23:59:99Z"),)
 
 
 @pytest.mark.parametrize("payload", [None, {"a": [1]}, "text", 7])

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from codat_commerce_async.syncing._notifications import Hints
+from codat_commerce_async.syncing._notifications import Notifier
 
 pytestmark = pytest.mark.virtual_time
 
 
-async def sleepers(hints: Hints, *company_ids: str) -> list[asyncio.Task[float]]:
+async def sleepers(hints: Notifier, *company_ids: str) -> list[asyncio.Task[float]]:
     async def sleep(company_id: str) -> float:
         with hints.subscribed(company_id) as subscription:
             await subscription.sleep(30.0)
@@ -21,56 +21,56 @@ async def sleepers(hints: Hints, *company_ids: str) -> list[asyncio.Task[float]]
 
 
 async def test_a_hint_wakes_all_who_wait_for_the_company_and_nobody_else() -> None:
-    hints = Hints()
+    hints = Notifier()
     tasks = await sleepers(hints, "a", "a", "b")
-    assert hints.give("a") == 2
+    assert hints.notify("a") == 2
     assert await asyncio.gather(*tasks) == [1.0, 1.0, 30.0]
 
 
 async def test_a_hint_for_which_nobody_waits_wakes_nobody() -> None:
-    hints = Hints()
-    assert hints.give("a") == 0
+    hints = Notifier()
+    assert hints.notify("a") == 0
     assert await asyncio.gather(*await sleepers(hints, "a")) == [30.0]
 
 
 async def test_two_hints_at_once_wake_once() -> None:
-    hints = Hints()
+    hints = Notifier()
     tasks = await sleepers(hints, "a")
-    assert (hints.give("a"), hints.give("a")) == (1, 0)
+    assert (hints.notify("a"), hints.notify("a")) == (1, 0)
     assert await asyncio.gather(*tasks) == [1.0]
 
 
 async def test_one_that_was_cancelled_or_slept_enough_is_forgotten() -> None:
-    hints = Hints()
+    hints = Notifier()
     cancelled, finished = await sleepers(hints, "a", "a")
     cancelled.cancel()
     await finished
-    assert hints.give("a") == 0
+    assert hints.notify("a") == 0
 
 
 async def test_a_sleep_that_a_hint_has_ended_leaves_no_timer() -> None:
-    hints = Hints()
+    hints = Notifier()
     tasks = await sleepers(hints, "a")
-    hints.give("a")
+    hints.notify("a")
     await asyncio.gather(*tasks)
     scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
     assert [timer for timer in scheduled if not timer.cancelled()] == []
 
 
 async def test_a_hint_at_the_very_end_of_the_sleep_does_no_harm() -> None:
-    hints = Hints()
+    hints = Notifier()
     with hints.subscribed("a") as subscription:
         task = asyncio.create_task(subscription.sleep(5.0))
         await asyncio.sleep(0)
-        asyncio.get_running_loop().call_at(5.0, hints.give, "a")
+        asyncio.get_running_loop().call_at(5.0, hints.notify, "a")
         await task
     assert asyncio.get_running_loop().time() == 5.0
 
 
 async def test_a_notification_before_the_sleep_is_not_lost() -> None:
-    hints = Hints()
+    hints = Notifier()
     with hints.subscribed("a") as subscription:
-        assert (hints.give("a"), hints.give("a")) == (1, 0)
+        assert (hints.notify("a"), hints.notify("a")) == (1, 0)
         await subscription.sleep(30.0)
         assert asyncio.get_running_loop().time() == 0.0
         assert (subscription.take(), subscription.take()) == (True, False)
@@ -79,11 +79,11 @@ async def test_a_notification_before_the_sleep_is_not_lost() -> None:
 
 
 async def test_a_subscriber_that_comes_while_another_leaves_is_notified() -> None:
-    hints = Hints()
+    hints = Notifier()
     with hints.subscribed("a"):
         pass
     with hints.subscribed("a") as later:
         with hints.subscribed("a"):
             pass
-        assert hints.give("a") == 1
+        assert hints.notify("a") == 1
         assert later.take()

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from codat_commerce_async._core.operation import Operation, Repeat
+from codat_commerce_async._core.operation import Idempotency, Operation
 
 GET = Operation("get-sync-by-id", "GET", "/companies/{companyId}/syncs/{syncId}/status", object)
 
 
 def test_the_path_is_filled_in_order() -> None:
-    assert GET.fill(("c", "s")) == "/companies/c/syncs/s/status"
+    assert GET.format_path(("c", "s")) == "/companies/c/syncs/s/status"
 
 
 @pytest.mark.parametrize(
@@ -32,39 +32,39 @@ def test_the_path_is_filled_in_order() -> None:
     ],
 )
 def test_a_value_is_one_segment_whatever_it_holds(value: str, segment: str) -> None:
-    assert GET.fill((value, "s")) == f"/companies/{segment}/syncs/s/status"
+    assert GET.format_path((value, "s")) == f"/companies/{segment}/syncs/s/status"
 
 
 @pytest.mark.parametrize("value", ["", " ", "\t\n", ".", "..", "\u2003"])
 def test_a_value_that_leads_elsewhere_is_refused_by_name(value: str) -> None:
     with pytest.raises(ValueError, match=r"^company_id takes an id"):
-        GET.fill((value, "s"))
+        GET.format_path((value, "s"))
     with pytest.raises(ValueError, match=r"^sync_id takes an id"):
-        GET.fill(("c", value))
+        GET.format_path(("c", value))
 
 
 def test_a_lone_surrogate_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"^sync_id takes an id without lone surrogates") as caught:
-        GET.fill(("c", "\ud800"))
+        GET.format_path(("c", "\ud800"))
     assert type(caught.value) is ValueError
 
 
 @pytest.mark.parametrize("value", [None, 7, b"c", ["c"]])
 def test_a_value_that_is_no_string_is_refused_by_name(value: object) -> None:
     with pytest.raises(TypeError, match=r"^company_id takes a string, not "):
-        GET.fill((value, "s"))  # type: ignore[arg-type]  # that is what is tested
+        GET.format_path((value, "s"))  # type: ignore[arg-type]  # that is what is tested
 
 
 @pytest.mark.parametrize("values", [(), ("c",), ("c", "s", "x")])
 def test_a_wrong_number_of_values_says_what_is_wanted(values: tuple[str, ...]) -> None:
     with pytest.raises(TypeError, match=r"^get-sync-by-id takes company_id, sync_id$"):
-        GET.fill(values)
+        GET.format_path(values)
 
 
 @given(st.text(), st.text())
 def test_any_text_is_refused_or_comes_back_whole_from_its_own_segment(company: str, sync: str) -> None:
     try:
-        path = GET.fill((company, sync))
+        path = GET.format_path((company, sync))
     except ValueError as error:
         assert str(error).startswith(("company_id takes", "sync_id takes"))  # noqa: PT017 - either is right
         return
@@ -80,23 +80,23 @@ def test_any_text_is_refused_or_comes_back_whole_from_its_own_segment(company: s
 @pytest.mark.parametrize(
     ("method", "repeat"),
     [
-        ("GET", Repeat.FREELY),
-        ("get", Repeat.FREELY),
-        ("HEAD", Repeat.FREELY),
-        ("PUT", Repeat.FREELY),
-        ("POST", Repeat.WITH_KEY),
-        ("PATCH", Repeat.WITH_KEY),
-        ("DELETE", Repeat.NEVER),
-        ("BREW", Repeat.NEVER),
+        ("GET", Idempotency.NATIVE),
+        ("get", Idempotency.NATIVE),
+        ("HEAD", Idempotency.NATIVE),
+        ("PUT", Idempotency.NATIVE),
+        ("POST", Idempotency.KEYED),
+        ("PATCH", Idempotency.KEYED),
+        ("DELETE", Idempotency.NEVER),
+        ("BREW", Idempotency.NEVER),
     ],
 )
-def test_the_method_decides_how_a_request_may_be_repeated(method: str, repeat: Repeat) -> None:
-    assert Operation("x", method, "/x", object).repeat is repeat
+def test_the_method_decides_how_a_request_may_be_repeated(method: str, repeat: Idempotency) -> None:
+    assert Operation("x", method, "/x", object).idempotency is repeat
 
 
 def test_the_company_is_told_by_its_place_in_the_path() -> None:
-    assert GET.company(("c", "s")) == "c"
-    assert Operation("x", "GET", "/clients/{clientId}", object).company(("c",)) is None
+    assert GET.company_id(("c", "s")) == "c"
+    assert Operation("x", "GET", "/clients/{clientId}", object).company_id(("c",)) is None
 
 
 def test_a_path_without_its_slash_is_refused() -> None:
@@ -108,7 +108,9 @@ def test_an_id_is_its_text_whatever_it_would_format_as() -> None:
     class Known(str, Enum):  # noqa: UP042 - StrEnum formats as its text
         COMPANY = "a-company"
 
-    assert Operation("x", "GET", "/100%/{companyId}/all", object).fill((Known.COMPANY,)) == "/100%25/a-company/all"
+    assert (
+        Operation("x", "GET", "/100%/{companyId}/all", object).format_path((Known.COMPANY,)) == "/100%25/a-company/all"
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_an_id_is_its_text_whatever_it_would_format_as() -> None:
     ],
 )
 def test_a_path_is_quoted_as_far_as_it_is_not_yet(path: str, target: str) -> None:
-    assert Operation("odd", "GET", path, object).fill(("c",)) == target
+    assert Operation("odd", "GET", path, object).format_path(("c",)) == target
 
 
 @pytest.mark.parametrize(
@@ -152,6 +154,6 @@ def test_any_text_in_a_path_comes_back_whole(text: str) -> None:
     text = text.replace("%", "")
     if text in {".", ".."}:
         return
-    target = Operation("odd", "GET", f"/{text}/{{companyId}}", object).fill(("c",))
+    target = Operation("odd", "GET", f"/{text}/{{companyId}}", object).format_path(("c",))
     assert unquote(target) == f"/{text}/c"
     assert URL(f"https://a.b{target}", encoded=True).raw_path == target

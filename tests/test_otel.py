@@ -376,7 +376,7 @@ async def test_nothing_is_kept_of_what_has_ended(telemetry: Telemetry) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.001):
             await codat.call(GET, "c")
-    kept: Any = getattr(hooks.on_call, "__self__")  # noqa: B009 - a function has no such attribute for type checkers
+    kept: Any = getattr(hooks.on_call_started, "__self__")  # noqa: B009 - a function has no such attribute for type checkers
     assert kept._calls == {}
     assert len(telemetry.calls) == 4
 
@@ -641,7 +641,7 @@ async def test_own_hooks_run_within_the_span_and_two_telemetries_nest(telemetry:
     def look(event: RequestStarted) -> None:
         current.append(trace.get_current_span().get_span_context().span_id)
 
-    hooks = Hooks.combined(telemetry.hooks(), Hooks(on_request=look), other.hooks())
+    hooks = Hooks.combined(telemetry.hooks(), Hooks(on_request_started=look), other.hooks())
     codat, transport = client_of(reply(), hooks=hooks)
     before = context.get_current()
     await codat.call(GET, "c")

@@ -19,7 +19,7 @@ def outcome(code: int | None) -> SyncOutcome:
         handle=SyncHandle(company_id="a company"),
         status=SyncStatus(sync_status_code=code) if code is not None else None,
         error=None,
-        looks=1,
+        polls=1,
         elapsed=1.0,
     )
 
@@ -31,12 +31,14 @@ def test_only_a_sync_that_ended_well_is_ok(code: int | None, ok: bool) -> None: 
 
 
 def test_what_ended_is_what_has_an_outcome() -> None:
-    report = RunReport(started=9, running=3, succeeded=3, failed=2, errors=1, duplicates=5, resumed=4, looks=20)
-    assert report.ended == 6
+    report = RunReport(started=9, running=3, succeeded=3, failed=2, errors=1, duplicates=5, resumed=4, polls=20)
+    assert report.completed == 6
 
 
 def test_a_report_is_one_line() -> None:
-    report = RunReport(running=3, succeeded=3, failed=2, errors=1, duplicates=5, finished_before=7, looks=9, elapsed=61)
+    report = RunReport(
+        running=3, succeeded=3, failed=2, errors=1, duplicates=5, already_finished=7, polls=9, elapsed=61
+    )
     assert str(report) == (
         "6 ended (3 succeeded, 2 failed, 1 errors), 3 running, 5 duplicates, 7 finished before, 9 looks in 61 s"
     )

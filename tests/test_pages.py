@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codat_commerce_async import DecodeError, NotFoundError
-from codat_commerce_async._core.transport import Reply, Request
+from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
 from tests.support.scripted import client_of, forever, reply
 
 
-def page(*ids: str, following: str | None = None) -> Reply:
+def page(*ids: str, following: str | None = None) -> Response:
     links = {"_links": {"next": {"href": following}}} if following is not None else {}
     return reply(200, {"results": [{"id": one} for one in ids], "pageNumber": 0, **links})
 
@@ -83,7 +83,7 @@ CIRCLE = {"1": page("1", following="?page=2"), "2": page("2", following="?page=1
 
 
 async def test_a_server_that_goes_in_circles_is_not_followed() -> None:
-    async def answer(request: Request) -> Reply:
+    async def answer(request: Request) -> Response:
         return CIRCLE["2" if "page=2" in request.target else "1"]
 
     for begin in (None, 1, 2):
@@ -105,7 +105,9 @@ async def test_a_server_that_goes_in_circles_is_not_followed() -> None:
         ([page("1", following="/companies/c/connections")], ["1"], 1),
     ],
 )
-async def test_a_link_that_leads_nowhere_new_is_the_end(script: list[Reply], items: list[str], requests: int) -> None:
+async def test_a_link_that_leads_nowhere_new_is_the_end(
+    script: list[Response], items: list[str], requests: int
+) -> None:
     codat, transport = client_of(*script)
     assert [one.id async for one in codat.connections.list("c")] == items
     assert len(transport.sent) == requests
@@ -192,7 +194,7 @@ async def test_a_task_can_be_made_of_a_listing() -> None:
 
 
 async def test_tasks_of_one_listing_each_fetch_it() -> None:
-    async def answer(request: Request) -> Reply:
+    async def answer(request: Request) -> Response:
         await asyncio.sleep(0)
         return page("1")
 

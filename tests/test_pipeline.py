@@ -26,7 +26,7 @@ from codat_commerce_async import (
 )
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter
 from codat_commerce_async._core.retry import KEY_LIFETIME
-from codat_commerce_async._core.transport import Reply, Request
+from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.errors import status_error_class
 from codat_commerce_async.models.sync import CompanySyncStatus
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
@@ -67,9 +67,9 @@ class KeptGate(LocalRateLimiter):
         """Whether it goes by what answers say of the day's quota: always."""
         return True
 
-    async def acquire(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
-        self.asked.append((company_id, background, new_work))
-        await super().acquire(company_id, background=background, new_work=new_work)
+    async def acquire(self, company_id: str | None, *, background: bool = False, starts_work: bool = False) -> None:
+        self.asked.append((company_id, background, starts_work))
+        await super().acquire(company_id, background=background, starts_work=starts_work)
 
     def pause(self, seconds: float, company_id: str | None = None) -> None:
         self.told.append(("pause" if company_id is None else f"pause {company_id}", seconds))
@@ -102,7 +102,7 @@ async def test_an_answer_comes_with_what_was_around_it() -> None:
     assert codat.rate_limit.remaining == 12
     assert answer.idempotency_key == transport.sent[0].key
     [attempt] = answer.attempts
-    assert (attempt.number, attempt.status, attempt.outcome) == (1, 201, "ok")
+    assert (attempt.number, attempt.status, attempt.result) == (1, 201, "ok")
 
 
 async def test_without_an_answer_there_is_no_quota_to_tell() -> None:
@@ -202,8 +202,8 @@ async def test_attempts_say_when_how_long_and_what_came_of_them() -> None:
         (2, 503, 3.0),
         (3, 500, 4.0),
     ]
-    assert attempts[0].outcome == "lost"
-    assert "tired" in attempts[1].outcome
+    assert attempts[0].result == "lost"
+    assert "tired" in attempts[1].result
     first, second, third = (each.started_at.timestamp() - start for each in attempts)
     assert first == 0.0
     assert 2.0 <= second <= 12.0
@@ -215,7 +215,7 @@ async def test_the_time_spent_waiting_for_the_quota_is_told() -> None:
     codat, _ = client_of(reply(), quota=Quota(per_minute=1, concurrent=None, per_company=None))
     await codat.call(GET, "c")
     answer = await codat.send(GET, "c")
-    assert answer.attempts[0].waited == pytest.approx(60.0, abs=0.01)
+    assert answer.attempts[0].quota_wait == pytest.approx(60.0, abs=0.01)
     assert answer.attempts[0].elapsed == 0.0
 
 
@@ -255,7 +255,7 @@ async def test_a_calls_timeout_bounds_all_tries_together() -> None:
         await codat.call(GET, "c", timeout=10.0)
     assert asyncio.get_running_loop().time() == 10.0
     assert len(transport.sent) == 4
-    assert [each.outcome for each in caught.value.attempts] == ["lost"] * 3
+    assert [each.result for each in caught.value.attempts] == ["lost"] * 3
 
 
 @pytest.mark.parametrize(
@@ -477,7 +477,7 @@ class Suspension:
 async def test_a_write_in_flight_during_a_suspension_is_not_repeated_under_a_forgotten_key() -> None:
     machine = Suspension()
 
-    async def suspended(request: Request) -> Reply:
+    async def suspended(request: Request) -> Response:
         machine.suspend()
         raise TransportError("lost")
 
@@ -545,7 +545,7 @@ async def test_a_key_of_an_earlier_call_is_as_old_as_its_first_use() -> None:
 async def test_a_read_goes_on_after_a_suspension() -> None:
     machine = Suspension()
 
-    async def suspended(request: Request) -> Reply:
+    async def suspended(request: Request) -> Response:
         machine.suspend()
         raise TransportError("lost")
 

@@ -13,7 +13,7 @@ import pytest
 
 from codat_commerce_async import CodatCommerce
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter
-from codat_commerce_async._core.transport import Reply, Request
+from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -27,7 +27,7 @@ from codat_commerce_async.errors import (
     TransportError,
 )
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.models.sync import Outcome as Meaning
+from codat_commerce_async.models.sync import SyncState
 from codat_commerce_async.policies import PollPolicy, Quota, RetryPolicy
 from codat_commerce_async.simulator import FaultPlan, ScriptedSync, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
@@ -40,16 +40,16 @@ pytestmark = pytest.mark.virtual_time
 RARELY = PollPolicy(initial_delay=1.0, interval=2.0, factor=500.0, max_interval=1000.0, jitter=0.0)
 STEADY = PollPolicy(initial_delay=1.0, interval=2.0, factor=2.0, max_interval=20.0, jitter=0.0)
 FAILURES = {
-    4000: Meaning.CONFIGURATION_ERROR,
-    4040: Meaning.COMPANY_UNAVAILABLE,
-    4220: Meaning.COMPANY_UNAVAILABLE,
-    4260: Meaning.SUBSCRIPTION_LAPSED,
-    5000: Meaning.SERVER_ERROR,
-    5080: Meaning.DUPLICATE,
-    5120: Meaning.DATA_PROCESSING_ERROR,
-    5130: Meaning.DATA_WRITE_ERROR,
-    4200: Meaning.OTHER_FAILURE,
-    5999: Meaning.OTHER_FAILURE,
+    4000: SyncState.CONFIGURATION_ERROR,
+    4040: SyncState.COMPANY_UNAVAILABLE,
+    4220: SyncState.COMPANY_UNAVAILABLE,
+    4260: SyncState.SUBSCRIPTION_LAPSED,
+    5000: SyncState.SERVER_ERROR,
+    5080: SyncState.DUPLICATE,
+    5120: SyncState.DATA_PROCESSING_ERROR,
+    5130: SyncState.DATA_WRITE_ERROR,
+    4200: SyncState.OTHER_FAILURE,
+    5999: SyncState.OTHER_FAILURE,
 }
 
 
@@ -90,7 +90,7 @@ class Codat:
         return sum(seen.method == "GET" for seen in self.simulator.requests)
 
 
-def status(code: int | None = 1000, text: str = "Started") -> Reply:
+def status(code: int | None = 1000, text: str = "Started") -> Response:
     return reply(200, {"companyId": "c", "syncId": "s", "syncStatusCode": code, "syncStatus": text})
 
 
@@ -338,20 +338,20 @@ async def test_a_failed_sync_is_the_last_change_of_a_watch_and_no_error() -> Non
 async def test_a_sync_of_more_than_ten_minutes_is_waited_for() -> None:
     codat = Codat()
     handle = await codat.start(duration=1500.0)
-    changes = [one.outcome async for one in codat.sync.watch(handle)]
-    assert changes == [Meaning.IN_PROGRESS, Meaning.IN_PROGRESS_SLOW, Meaning.SUCCEEDED]
+    changes = [one.state async for one in codat.sync.watch(handle)]
+    assert changes == [SyncState.IN_PROGRESS, SyncState.IN_PROGRESS_SLOW, SyncState.SUCCEEDED]
 
 
 @pytest.mark.parametrize(("code", "meaning"), FAILURES.items())
-async def test_a_failed_sync_says_how_and_which_it_was(code: int, meaning: Meaning) -> None:
+async def test_a_failed_sync_says_how_and_which_it_was(code: int, meaning: SyncState) -> None:
     codat = Codat()
     handle = await codat.start(code)
     with pytest.raises(SyncFailedError) as raised:
         await codat.sync.wait(handle)
-    assert (raised.value.status.sync_status_code, raised.value.status.outcome) == (code, meaning)
-    assert raised.value.handle == handle.identified(codat.sync_id)
+    assert (raised.value.status.sync_status_code, raised.value.status.state) == (code, meaning)
+    assert raised.value.handle == handle.with_sync_id(codat.sync_id)
     assert str(code) in str(raised.value)
-    assert (await codat.sync.wait(handle, raise_on_failure=False)).outcome is meaning
+    assert (await codat.sync.wait(handle, raise_on_failure=False)).state is meaning
 
 
 @pytest.mark.parametrize("code", [2000, 2040, 2999])
@@ -377,11 +377,11 @@ async def test_a_wait_that_runs_out_says_what_it_has_learned() -> None:
         await codat.sync.wait(handle, timeout=700.0)
     error = raised.value
     assert isinstance(error, TimeoutError)
-    assert error.handle == handle.identified(codat.sync_id)
+    assert error.handle == handle.with_sync_id(codat.sync_id)
     assert error.last_status is not None
-    assert error.last_status.outcome is Meaning.IN_PROGRESS_SLOW
+    assert error.last_status.state is SyncState.IN_PROGRESS_SLOW
     assert error.elapsed == pytest.approx(700.0, abs=1.0)
-    assert error.looks == codat.looks > 30
+    assert error.polls == codat.looks > 30
 
 
 async def test_a_wait_that_ran_out_can_be_gone_on_with() -> None:
@@ -421,14 +421,14 @@ async def test_several_that_it_can_be_end_the_wait_with_their_names() -> None:
 async def test_a_hint_makes_it_look_at_once() -> None:
     codat = Codat(poll=RARELY)
     handle = await codat.start(duration=30.0)
-    asyncio.get_running_loop().call_later(40.0, codat.sync.hint, codat.company_id)
+    asyncio.get_running_loop().call_later(40.0, codat.sync.poll_now, codat.company_id)
     assert (await codat.sync.wait(handle)).succeeded
     assert now() == pytest.approx(40.2, abs=0.1)
 
 
 async def test_a_hint_does_not_make_it_come_earlier_than_the_server_asked() -> None:
     client, wire = scripted(status(), reply(503, {}, {"Retry-After": "50"}), status(2000), poll=RARELY)
-    asyncio.get_running_loop().call_later(20.0, client.sync.hint, "c")
+    asyncio.get_running_loop().call_later(20.0, client.sync.poll_now, "c")
     assert (await client.sync.wait(young())).succeeded
     # Once the server may be asked it is, on account of the hint.
     assert [sent.at for sent in wire.sent] == [1.0, 3.0, 53.0]
@@ -436,7 +436,7 @@ async def test_a_hint_does_not_make_it_come_earlier_than_the_server_asked() -> N
 
 async def notify_often(client: CodatCommerce, company_id: str, *, until: float, every: float = 0.02) -> None:
     while now() < until:
-        client.sync.hint(company_id)
+        client.sync.poll_now(company_id)
         await asyncio.sleep(every)
 
 
@@ -469,12 +469,12 @@ async def collect(watch: AsyncGenerator[object, None]) -> None:
 
 
 async def test_a_notification_during_a_poll_is_followed_by_another_poll() -> None:
-    async def slowly(request: Request) -> Reply:
+    async def slowly(request: Request) -> Response:
         await asyncio.sleep(5.0)
         return status()
 
     client, wire = scripted(status(), slowly, status(2000), poll=RARELY)
-    asyncio.get_running_loop().call_later(4.0, client.sync.hint, "c")
+    asyncio.get_running_loop().call_later(4.0, client.sync.poll_now, "c")
     assert (await client.sync.wait(young())).succeeded
     # From 3 to 8 a poll was under way, which may have been answered before the notification was meant.
     assert [sent.at for sent in wire.sent] == [1.0, 3.0, 10.0]
@@ -485,7 +485,7 @@ async def test_a_notification_between_two_changes_of_a_watch_is_not_lost() -> No
     async with aclosing(client.sync.watch(young())) as changes:
         await anext(changes)
         await anext(changes)
-        client.sync.hint("c")
+        client.sync.poll_now("c")
         await asyncio.sleep(0.5)
         assert (await anext(changes)).succeeded
     assert [sent.at for sent in wire.sent] == [1.0, 3.0, 5.0]
@@ -493,16 +493,16 @@ async def test_a_notification_between_two_changes_of_a_watch_is_not_lost() -> No
 
 async def test_a_notified_poll_that_fails_is_repeated_after_the_interval() -> None:
     client, wire = scripted(status(), status(), reply(503), reply(503), status(2000), poll=RARELY)
-    asyncio.get_running_loop().call_later(10.0, client.sync.hint, "c")
+    asyncio.get_running_loop().call_later(10.0, client.sync.poll_now, "c")
     assert (await client.sync.wait(young())).succeeded
     assert [sent.at for sent in wire.sent] == [1.0, 3.0, 10.0, 12.0, 14.0]
 
 
 async def test_a_notification_for_which_nobody_waits_any_more_is_for_nobody() -> None:
     client, _ = scripted(status(2000))
-    assert client.sync.hint("c") == 0
+    assert client.sync.poll_now("c") == 0
     await client.sync.wait(young())
-    assert client.sync.hint("c") == 0
+    assert client.sync.poll_now("c") == 0
 
 
 @pytest.mark.parametrize("after", [0.5, 1.05, 2.0, 100.0])
@@ -553,7 +553,7 @@ async def nothing_is_held(codat: Codat) -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
     gate = codat.client._caller.rate_limiter
     assert (gate.in_flight, gate.waiting, gate._account.quota._reserved) == (0, 0, 0)  # type: ignore[attr-defined]
-    assert codat.sync.hint(codat.company_id) == 0
+    assert codat.sync.poll_now(codat.company_id) == 0
 
 
 async def test_a_running_wait_keeps_new_work_from_taking_its_last_requests() -> None:
@@ -578,9 +578,9 @@ async def test_a_look_takes_the_options_of_a_wait() -> None:
     class Noting(LocalRateLimiter):
         noted: list[bool] = []  # noqa: RUF012 - of one test's one gate
 
-        async def acquire(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
+        async def acquire(self, company_id: str | None, *, background: bool = False, starts_work: bool = False) -> None:
             self.noted.append(background)
-            await super().acquire(company_id, background=background, new_work=new_work)
+            await super().acquire(company_id, background=background, starts_work=starts_work)
 
     gate = Noting(Quota.unlimited())
     client, wire = client_of(reply(503), status(2000), rate_limiter=gate, wall_clock=loop_wall_clock())

@@ -18,8 +18,8 @@ import pytest
 
 import codat_commerce_async
 from codat_commerce_async import errors, policies
-from codat_commerce_async.models.error_message import ErrorMessage
 from codat_commerce_async.models.call import Attempt, Call, RateLimit
+from codat_commerce_async.models.error_message import ErrorMessage
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 
@@ -197,7 +197,7 @@ def test_the_remarks_in_the_tree_are_true() -> None:
 
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
-ATTEMPT = Attempt(number=1, started_at=NOON, waited=0.1, elapsed=0.2, status=503, outcome="503")
+ATTEMPT = Attempt(number=1, started_at=NOON, quota_wait=0.1, elapsed=0.2, status=503, result="503")
 SAMPLES: dict[str, Any] = {
     "call": Call(operation="request-sync", method="POST", path="/a/{b}", idempotency_key="k", attempts=(ATTEMPT,)),
     "candidates": ("sync-1", "sync-2"),

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from codat_commerce_async.syncing._queue import Intake
+from codat_commerce_async.syncing._queue import WorkQueue
 from codat_commerce_async.syncing.journal import Entry
 from codat_commerce_async.syncing.request import SyncRequest
 
@@ -26,8 +26,8 @@ class Counted(str):
     __hash__ = str.__hash__
 
 
-def intake(ids: list[str] | None = None) -> Intake:
-    return Intake(ids or [], lambda company_id: None, lambda: None)
+def intake(ids: list[str] | None = None) -> WorkQueue:
+    return WorkQueue(ids or [], lambda company_id: None, lambda: None)
 
 
 def unfinished(companies: int, periods: int) -> list[Entry]:
@@ -68,7 +68,7 @@ def test_what_is_put_back_starts_before_all_others() -> None:
     for entry in unfinished(3, 1):
         resumed.resume(entry)
     first = resumed.take()
-    resumed.put_back(first)
+    resumed.requeue(first)
     assert next(ask.request for ask in resumed.waiting) == first.request
     assert [resumed.take().request.company_id for _ in range(3)] == ["0", "1", "2"]
 
@@ -85,7 +85,7 @@ def test_a_request_that_may_have_been_sent_is_resumed_with_its_key_its_time_and_
 
 async def test_an_id_that_cannot_be_is_reported_as_often_as_it_is_given() -> None:
     given, active, taken = ["..", "..", "c", ".."], set[str](), 0
-    source = Intake(
+    source = WorkQueue(
         given, lambda company_id: SyncRequest(company_id=company_id) if company_id in active else None, lambda: None
     )
     reading = asyncio.create_task(source.read(None))

@@ -298,11 +298,11 @@ class AnyUse(RuleBasedStateMachine):
         target=waiting,
         company_id=st.sampled_from([None, "a", "b"]),
         background=st.booleans(),
-        new_work=st.booleans(),
+        starts_work=st.booleans(),
     )
-    def come(self, company_id: str | None, *, background: bool, new_work: bool) -> asyncio.Task[None]:
+    def come(self, company_id: str | None, *, background: bool, starts_work: bool) -> asyncio.Task[None]:
         async def enter() -> None:
-            await self.limiter.acquire(company_id, background=background, new_work=new_work)
+            await self.limiter.acquire(company_id, background=background, starts_work=starts_work)
             self.admitted.append(company_id)
             self.times.append(self.loop.time())
 
@@ -540,7 +540,7 @@ async def test_new_work_waits_while_the_rest_of_the_day_is_needed_for_running_wo
     line = Line(LocalRateLimiter(OPEN))
     line.limiter.reserve(10)
     line.limiter.update_remaining(10, 3600.0)
-    await line.add("new", new_work=True)
+    await line.add("new", starts_work=True)
     await line.add("running")
     await ticks()
     assert (line.order, line.limiter.waiting) == (["running"], 1)
@@ -553,7 +553,7 @@ async def test_new_work_goes_on_when_an_answer_reports_more() -> None:
     line = Line(LocalRateLimiter(OPEN))
     line.limiter.reserve(10)
     line.limiter.update_remaining(5, 3600.0)
-    await line.add("new", new_work=True)
+    await line.add("new", starts_work=True)
     line.limiter.update_remaining(50, 3600.0)
     await line.all_through()
     assert now() == 0.0
@@ -563,7 +563,7 @@ async def test_new_work_goes_on_after_the_reset_whatever_is_reserved() -> None:
     line = Line(LocalRateLimiter(OPEN))
     line.limiter.reserve(10)
     line.limiter.update_remaining(5, 3600.0)
-    await line.add("new", new_work=True)
+    await line.add("new", starts_work=True)
     await line.all_through()
     assert line.times == [3600.0]
 
@@ -571,7 +571,7 @@ async def test_new_work_goes_on_after_the_reset_whatever_is_reserved() -> None:
 async def test_new_work_does_not_wait_where_nothing_else_runs() -> None:
     limiter = LocalRateLimiter(OPEN)
     limiter.update_remaining(1, 3600.0)
-    await limiter.acquire(None, new_work=True)
+    await limiter.acquire(None, starts_work=True)
     assert now() == 0.0
 
 
@@ -581,7 +581,7 @@ async def test_what_is_in_flight_beside_an_answer_is_taken_off_what_it_reports()
     for _ in range(5):
         await limiter.acquire(None)
     limiter.update_remaining(14, 3600.0)
-    held_back = asyncio.create_task(limiter.acquire(None, new_work=True))
+    held_back = asyncio.create_task(limiter.acquire(None, starts_work=True))
     await ticks()
     # Of 14 the four others may take four: ten are left, and ten are reserved.
     assert limiter.waiting == 1
@@ -599,7 +599,7 @@ async def test_one_cancelled_as_it_is_admitted_is_not_taken_off_the_rest_of_the_
     waiting.cancel()
     await ticks()
     # Four are left, and three of them are reserved.
-    await limiter.acquire(None, new_work=True)
+    await limiter.acquire(None, starts_work=True)
     assert now() == 0.0
 
 
@@ -607,7 +607,7 @@ async def test_work_that_is_held_back_for_hours_does_not_delay_the_rest() -> Non
     line = Line(LocalRateLimiter(Quota(per_minute=60)))
     line.limiter.reserve(10)
     line.limiter.update_remaining(5, 3600.0)
-    await line.add("new", new_work=True)
+    await line.add("new", starts_work=True)
     for number in range(4):
         await line.add(f"{number}")
     await line.all_through()

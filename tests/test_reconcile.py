@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from codat_commerce_async._core.claims import Claims
-from codat_commerce_async._core.reconcile import Found, Lookups, once
+from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exactly_once
 from codat_commerce_async.errors import (
     AuthenticationError,
     BadRequestError,
@@ -26,8 +26,8 @@ from codat_commerce_async.errors import (
     StatusError,
     TransportError,
 )
-from codat_commerce_async.models.error_message import ErrorMessage
 from codat_commerce_async.models.call import Attempt, Call
+from codat_commerce_async.models.error_message import ErrorMessage
 
 pytestmark = pytest.mark.virtual_time
 
@@ -58,7 +58,7 @@ def gateway_in_json(call: Call) -> CodatError:
     return unknown_because(ServerError("504", None, 504, ErrorMessage(status_code=504, error="Timed out.")), call)
 
 
-def unreadable(call: Call) -> CodatError:
+def unparsed(call: Call) -> CodatError:
     return DecodeError("no JSON", call, "$", 200)
 
 
@@ -80,19 +80,19 @@ def when(seconds: float) -> datetime:
     return datetime.fromtimestamp(EPOCH + seconds, UTC)
 
 
-def begun(seconds: float | None, name: str = "ours") -> Found[str]:
-    return Found(name, name, None if seconds is None else when(seconds))
+def begun(seconds: float | None, name: str = "ours") -> Candidate[str]:
+    return Candidate(name, name, None if seconds is None else when(seconds))
 
 
 class World:
     """A write that goes by a script, and what a look at it finds; all of them without a network."""
 
-    def __init__(self, *script: Make | str, seen: Sequence[Found[str]] | Make = (), takes: float = 0.1) -> None:
+    def __init__(self, *script: Make | str, seen: Sequence[Candidate[str]] | Make = (), takes: float = 0.1) -> None:
         self.script = list(script)
         self.seen = seen
         self.takes = takes
         self.asked: list[str] = []
-        self.within: list[float | None] = []
+        self.valid_for: list[float | None] = []
         self.looked_at: list[float] = []
         self.ahead: float | None = 0.0
         self.suspended = 0.0
@@ -114,9 +114,9 @@ class World:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def ask(self, key: str, within: float | None) -> str:
-        self.within.append(within)
-        if within is not None and within <= 0:
+    async def send(self, key: str, valid_for: float | None) -> str:
+        self.valid_for.append(valid_for)
+        if valid_for is not None and valid_for <= 0:
             raise TransportError("too late")
         self.asked.append(key)
         began = self.now()
@@ -127,17 +127,17 @@ class World:
         attempt = Attempt(
             number=1,
             started_at=datetime.fromtimestamp(began, UTC),
-            waited=0.0,
+            quota_wait=0.0,
             elapsed=self.takes,
             status=None,
-            outcome="?",
+            result="?",
         )
         raise step(Call(operation="write", method="POST", path="/", idempotency_key=key, attempts=(attempt,)))
 
-    async def look(self) -> Sequence[Found[str]]:
+    async def find_candidates(self) -> Sequence[Candidate[str]]:
         self.looked_at.append(time())
         if callable(self.seen):
-            raise self.seen(Call(operation="look", method="GET", path="/"))
+            raise self.seen(Call(operation="find_candidates", method="GET", path="/"))
         return self.seen
 
     async def new_key(self, last: str | None) -> str:
@@ -148,21 +148,21 @@ class World:
         self,
         key: str | None = None,
         *,
-        first_asked: float | None = None,
+        first_sent_at: float | None = None,
         server_offset: float | None = None,
-        until: float | None = None,
+        deadline: float | None = None,
         claims: Claims | None = None,
         lookups: Lookups | None = None,
-    ) -> str | Found[str]:
-        return await once(
-            self.ask,
-            self.look,
+    ) -> str | Candidate[str]:
+        return await write_exactly_once(
+            self.send,
+            self.find_candidates,
             key=key,
-            first_asked=first_asked,
+            first_sent_at=first_sent_at,
             server_offset=server_offset,
             new_key=self.new_key,
-            where=self,
-            until=until,
+            clock=self,
+            deadline=deadline,
             claims=claims,
             lookups=lookups,
         )
@@ -171,18 +171,18 @@ class World:
         self,
         key: str | None = None,
         *,
-        first_asked: float | None = None,
+        first_sent_at: float | None = None,
         server_offset: float | None = None,
-        until: float | None = None,
+        deadline: float | None = None,
         claims: Claims | None = None,
         lookups: Lookups | None = None,
     ) -> OutcomeUnknownError:
         with pytest.raises(OutcomeUnknownError) as raised:
             await self.write(
                 key,
-                first_asked=first_asked,
+                first_sent_at=first_sent_at,
                 server_offset=server_offset,
-                until=until,
+                deadline=deadline,
                 claims=claims,
                 lookups=lookups,
             )
@@ -195,7 +195,7 @@ async def test_what_goes_well_is_asked_for_once() -> None:
     assert (world.asked, world.looked_at) == (["key-1"], [])
 
 
-@pytest.mark.parametrize("doubt", [lost, gateway, gateway_in_json, unreadable])
+@pytest.mark.parametrize("doubt", [lost, gateway, gateway_in_json, unparsed])
 async def test_a_lost_answer_is_asked_for_under_the_same_key_before_anything_is_adopted(doubt: Make) -> None:
     # Something else has begun meanwhile; the same key says for sure what became of ours.
     world = World(doubt, doubt, "done", seen=[begun(1.0, "another's")])
@@ -203,7 +203,7 @@ async def test_a_lost_answer_is_asked_for_under_the_same_key_before_anything_is_
     assert (world.asked, world.looked_at) == (["key-1"] * 3, [])
 
 
-@pytest.mark.parametrize("doubt", [lost, gateway, unreadable])
+@pytest.mark.parametrize("doubt", [lost, gateway, unparsed])
 async def test_what_the_same_key_cannot_settle_is_adopted_when_it_is_seen(doubt: Make) -> None:
     ours = begun(0.05)
     world = World(doubt, seen=[begun(-3600.0, "older"), ours])
@@ -211,7 +211,7 @@ async def test_what_the_same_key_cannot_settle_is_adopted_when_it_is_seen(doubt:
     assert world.asked == ["key-1"] * 4
 
 
-@pytest.mark.parametrize("doubt", [lost, gateway, gateway_in_json, unreadable])
+@pytest.mark.parametrize("doubt", [lost, gateway, gateway_in_json, unparsed])
 async def test_what_may_still_be_under_way_is_never_asked_for_under_a_new_key(doubt: Make) -> None:
     world = World(doubt)
     error = await world.unknown()
@@ -273,14 +273,14 @@ async def test_a_look_that_fails_is_repeated() -> None:
     world = World(refused, "done", seen=lost)
     looks = 0
 
-    async def look() -> Sequence[Found[str]]:
+    async def find_candidates() -> Sequence[Candidate[str]]:
         nonlocal looks
         looks += 1
         if looks < 5:
             raise TransportError("lost")
         return ()
 
-    assert await once(world.ask, look, key=None, new_key=world.new_key, where=world) == "done"
+    assert await write_exactly_once(world.send, find_candidates, key=None, new_key=world.new_key, clock=world) == "done"
     assert looks == 5
 
 
@@ -288,7 +288,7 @@ async def test_looks_that_found_nothing_before_one_that_failed_are_not_enough() 
     world = World(refused, "twice")
     looks = 0
 
-    async def look() -> Sequence[Found[str]]:
+    async def find_candidates() -> Sequence[Candidate[str]]:
         nonlocal looks
         looks += 1
         if looks == 5:
@@ -296,7 +296,7 @@ async def test_looks_that_found_nothing_before_one_that_failed_are_not_enough() 
         return ()
 
     with pytest.raises(OutcomeUnknownError):
-        await once(world.ask, look, key=None, new_key=world.new_key, where=world)
+        await write_exactly_once(world.send, find_candidates, key=None, new_key=world.new_key, clock=world)
     assert world.asked == ["key-1"]
 
 
@@ -393,13 +393,13 @@ async def test_what_began_within_the_memory_of_a_given_key_may_be_its_own() -> N
 
 async def test_what_began_since_a_key_was_first_used_is_adopted() -> None:
     ours = begun(-50.0)
-    assert await World(refused, seen=[ours]).write("given", first_asked=EPOCH - 60.0, server_offset=0.0) is ours
+    assert await World(refused, seen=[ours]).write("given", first_sent_at=EPOCH - 60.0, server_offset=0.0) is ours
 
 
 async def test_a_key_that_codat_may_have_forgotten_is_not_used_again() -> None:
     ours = begun(-LIFETIME)
     world = World("twice", seen=[ours])
-    assert await world.write("given", first_asked=EPOCH - LIFETIME - 1.0, server_offset=0.0) is ours
+    assert await world.write("given", first_sent_at=EPOCH - LIFETIME - 1.0, server_offset=0.0) is ours
     assert world.asked == []
 
 
@@ -407,8 +407,8 @@ async def test_a_repeat_is_told_how_long_its_key_lasts() -> None:
     world = World(lost, lost, "done")
     await world.write()
     # The first use is not bound: however long it waits to be sent, nothing was done under its key.
-    assert world.within[0] is None
-    assert [LIFETIME - 30.0 < (within or 0.0) < LIFETIME for within in world.within[1:]] == [True, True]
+    assert world.valid_for[0] is None
+    assert [LIFETIME - 30.0 < (valid_for or 0.0) < LIFETIME for valid_for in world.valid_for[1:]] == [True, True]
 
 
 async def test_a_key_that_grew_old_on_the_way_is_replaced_when_nothing_was_done() -> None:
@@ -432,14 +432,14 @@ async def test_a_key_that_grew_old_while_the_machine_was_suspended_is_not_used_a
 
 
 async def test_what_was_answered_is_never_asked_for_under_a_new_key_however_old_its_own() -> None:
-    world = World(unreadable, "twice", takes=LIFETIME + 1.0)
+    world = World(unparsed, "twice", takes=LIFETIME + 1.0)
     error = await world.unknown()
     assert (world.asked, error.candidates) == (["key-1"], ())
 
 
 async def test_no_pause_is_begun_that_would_end_too_late() -> None:
     world = World(lost)
-    await world.unknown(until=3.0)
+    await world.unknown(deadline=3.0)
     assert (len(world.asked), time() < 3.0) == (2, True)
 
 

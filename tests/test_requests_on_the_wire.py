@@ -21,7 +21,7 @@ HEADER = "Basic " + base64.b64encode(KEY.encode()).decode()
 BASE = "https://api.codat.io"
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 IN_PARIS = datetime(2026, 7, 1, 14, 0, 0, 123456, tzinfo=timezone(timedelta(hours=2)))
-WITH_KEY = {"POST", "PATCH"}
+KEYED = {"POST", "PATCH"}
 
 Call = Callable[[CodatCommerce], Awaitable[object]]
 
@@ -207,8 +207,8 @@ async def test_a_call_makes_the_documented_request(name: str, mocked: StrictResp
     assert headers["Authorization"] == HEADER
     assert headers["Accept"] == "application/json"
     assert re.fullmatch(r"codat-commerce-async/\S+ Python/\S+", headers["User-Agent"])
-    assert ("Idempotency-Key" in headers) is (method in WITH_KEY)
-    if method in WITH_KEY:
+    assert ("Idempotency-Key" in headers) is (method in KEYED)
+    if method in KEYED:
         assert UUID(headers["Idempotency-Key"]).version == 4
     assert (options["data"] is None) is (body is None)
     assert ("Content-Type" in headers) is (body is not None)

@@ -12,7 +12,7 @@ from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.simulator import ScriptedSync, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
-from codat_commerce_async.syncing._resolver import Tracker, as_utc
+from codat_commerce_async.syncing._resolver import SyncResolver, as_utc
 
 MONDAY = 1_705_305_600.0
 
@@ -46,19 +46,19 @@ class Codat:
         transport = InMemoryTransport(self.simulator)
         self.client = CodatCommerce("key", transport=transport, wall_clock=lambda: self.wall)
 
-    def tracker(self, handle: SyncHandle) -> Tracker:
-        return Tracker(self.client.sync._api, handle)
+    def tracker(self, handle: SyncHandle) -> SyncResolver:
+        return SyncResolver(self.client.sync._api, handle)
 
     @property
     def operations(self) -> list[str]:
         return [seen.operation for seen in self.simulator.requests]
 
 
-async def look(tracker: Tracker) -> SyncStatus | None:
+async def look(tracker: SyncResolver) -> SyncStatus | None:
     return await tracker.look({})
 
 
-async def seen(tracker: Tracker) -> SyncStatus:
+async def seen(tracker: SyncResolver) -> SyncStatus:
     status = await look(tracker)
     assert status is not None
     return status
@@ -144,7 +144,7 @@ async def test_a_candidate_that_was_named_can_be_waited_for() -> None:
     with pytest.raises(OutcomeUnknownError) as raised:
         await look(codat.tracker(handle))
     for candidate in raised.value.candidates:
-        assert (await seen(codat.tracker(handle.identified(candidate)))).sync_id == candidate
+        assert (await seen(codat.tracker(handle.with_sync_id(candidate)))).sync_id == candidate
 
 
 async def test_a_handle_without_any_id_finds_the_only_sync_since() -> None:

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codat_commerce_async._core.responses import judge
-from codat_commerce_async._core.transport import Credentials, Reply
+from codat_commerce_async._core.responses import error_from_response
+from codat_commerce_async._core.transport import Credentials, Response
 from codat_commerce_async.errors import BadRequestError, ServerError, StatusError
 
 KEY = "aB3+dEfGhIjKlMnOpQrStUvWxYz0123456789"
 
 
 def error_of(body: bytes, status: int = 400, kind: str = "application/json") -> StatusError:
-    error = judge(Reply(status, {"Content-Type": kind}, body), Credentials(KEY, None), 0.0)
+    error = error_from_response(Response(status, {"Content-Type": kind}, body), Credentials(KEY, None), 0.0)
     assert error is not None
     assert error.message.isprintable()
     assert len(error.message) < 1500

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codat_commerce_async._core.operation import Operation
-from codat_commerce_async._core.retry import KEY_LIFETIME, Course, repeat
+from codat_commerce_async._core.retry import KEY_LIFETIME, CallState, call_with_retries
 from codat_commerce_async.errors import (
     ClientClosedError,
     CodatError,
@@ -48,8 +48,8 @@ def course_of(
     until: float | None = None,
     wall_clock: Callable[[], float] = lambda: 0.0,
     key_left: float | None = None,
-) -> Course:
-    return Course(
+) -> CallState:
+    return CallState(
         Operation("an-operation", method, "/x", object),
         policy or RetryPolicy(),
         clock or FakeClock(),
@@ -81,7 +81,7 @@ def untrusted() -> TransportError:
     return TransportError("no valid certificate", None, False, False)
 
 
-def fails(course: Course, error: CodatError, *, gate_waits: bool = False) -> bool:
+def fails(course: CallState, error: CodatError, *, gate_waits: bool = False) -> bool:
     """Let a request of the course end so; tell whether it goes on."""
     course.began()
     course.ended(error, gate_waits=gate_waits)
@@ -369,7 +369,7 @@ def test_a_429_makes_no_used_key_young_again() -> None:
     assert course.key_is_stale
 
 
-def attempts_at(*outcomes: object, course: Course) -> Callable[[], Awaitable[str]]:
+def attempts_at(*outcomes: object, course: CallState) -> Callable[[], Awaitable[str]]:
     """What comes of one try after another."""
     left = list(outcomes)
 
@@ -395,7 +395,10 @@ async def test_the_loop_sleeps_as_long_as_the_course_says_and_tells_why() -> Non
     course = course_of("GET", RetryPolicy(initial_backoff=1.0), clock=loop)  # type: ignore[arg-type]
     told: list[CodatError] = []
     first, second = lost(), status(503)
-    assert await repeat(attempts_at(first, second, "done", course=course), course, before_pause=told.append) == "done"
+    assert (
+        await call_with_retries(attempts_at(first, second, "done", course=course), course, before_pause=told.append)
+        == "done"
+    )
     assert loop.time() == pytest.approx(1.0 + 2.0)
     assert told == [first, second]
 
@@ -405,7 +408,7 @@ async def test_the_last_failure_comes_out_itself() -> None:
     course = course_of("GET", RetryPolicy(attempts=3))
     last = status(503)
     with pytest.raises(StatusError) as caught:
-        await repeat(attempts_at(lost(), lost(), last, course=course), course, before_pause=ignore)
+        await call_with_retries(attempts_at(lost(), lost(), last, course=course), course, before_pause=ignore)
     assert caught.value is last
     assert caught.value.__cause__ is None
 
@@ -414,7 +417,9 @@ async def test_the_last_failure_comes_out_itself() -> None:
 async def test_what_is_no_failure_comes_out_of_a_later_try_at_once() -> None:
     course = course_of("GET")
     with pytest.raises(ValueError, match="a fault"):
-        await repeat(attempts_at(lost(), ValueError("a fault"), "done", course=course), course, before_pause=ignore)
+        await call_with_retries(
+            attempts_at(lost(), ValueError("a fault"), "done", course=course), course, before_pause=ignore
+        )
     assert course.tries == 2
 
 
@@ -424,7 +429,7 @@ async def test_a_cancellation_in_any_try_is_not_tried_again(failures: int) -> No
     course = course_of("GET")
     outcomes = [*[lost() for _ in range(failures)], asyncio.CancelledError("stop"), "done"]
     with pytest.raises(asyncio.CancelledError) as caught:
-        await repeat(attempts_at(*outcomes, course=course), course, before_pause=ignore)
+        await call_with_retries(attempts_at(*outcomes, course=course), course, before_pause=ignore)
     assert caught.value.args == ("stop",)
     assert course.tries == failures + 1
 
@@ -442,8 +447,8 @@ async def test_a_cancellation_in_a_pause_ends_it_at_once() -> None:
     assert course.tries == 1
 
 
-async def repeat_always_lost(course: Course) -> str:
-    return await repeat(attempts_at(*(lost() for _ in range(9)), course=course), course, before_pause=ignore)
+async def repeat_always_lost(course: CallState) -> str:
+    return await call_with_retries(attempts_at(*(lost() for _ in range(9)), course=course), course, before_pause=ignore)
 
 
 @pytest.mark.virtual_time
@@ -465,7 +470,7 @@ async def test_a_call_that_goes_well_builds_no_loop() -> None:
     attempt = attempts_at("done", course=course)
     sys.setprofile(note)
     try:
-        await repeat(attempt, course, before_pause=ignore)
+        await call_with_retries(attempt, course, before_pause=ignore)
     finally:
         sys.setprofile(None)
     assert "codat_commerce_async" in seen

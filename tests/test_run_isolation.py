@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from codat_commerce_async import CodatCommerce, errors
-from codat_commerce_async._core.transport import Reply, Request
+from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.errors import AuthenticationError, CodatError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.policies import Timeouts
 from codat_commerce_async.simulator import ScriptedSync
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
-from codat_commerce_async.syncing.run import SyncRun
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
+from codat_commerce_async.syncing.run import SyncRun
 from tests.support.fans import Codat
 
 pytestmark = pytest.mark.virtual_time
 
-Change = Callable[[Request, Reply], Reply]
+Change = Callable[[Request, Response], Response]
 
 
 class Altering:
@@ -32,7 +32,7 @@ class Altering:
         self._company_id = company_id
         self._change = change
 
-    async def send(self, request: Request, timeouts: Timeouts) -> Reply:
+    async def send(self, request: Request, timeouts: Timeouts) -> Response:
         reply = await self._inner.send(request, timeouts)
         return self._change(request, reply) if self._company_id in request.target else reply
 
@@ -43,17 +43,17 @@ class Altering:
 def with_fields(**fields: object) -> Change:
     """Replace fields of every JSON object."""
 
-    def change(request: Request, reply: Reply) -> Reply:
+    def change(request: Request, reply: Response) -> Response:
         value = json.loads(reply.body)
         for one in value if isinstance(value, list) else [value]:
             one.update({name: new for name, new in fields.items() if name in one})
-        return Reply(reply.status, reply.headers, json.dumps(value).encode())
+        return Response(reply.status, reply.headers, json.dumps(value).encode())
 
     return change
 
 
 def raising(make: Callable[[], Exception], method: str) -> Change:
-    def change(request: Request, reply: Reply) -> Reply:
+    def change(request: Request, reply: Response) -> Response:
         if request.method == method:
             raise make()
         return reply
@@ -141,7 +141,7 @@ async def test_a_user_defined_error_ends_the_run_if_it_says_so(method: str) -> N
 
 async def test_a_401_of_one_company_ends_the_run() -> None:
     codat = Codat(3)
-    client = client_of(codat, codat.ids[2], lambda request, reply: Reply(401, reply.headers, b"{}"))
+    client = client_of(codat, codat.ids[2], lambda request, reply: Response(401, reply.headers, b"{}"))
     async with client:
         with pytest.raises(AuthenticationError):
             await results(client.sync.run_many(codat.ids))

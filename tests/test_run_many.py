@@ -26,7 +26,6 @@ from codat_commerce_async.errors import (
 from codat_commerce_async.policies import Quota
 from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, ScriptedSync
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
-from codat_commerce_async.syncing.run import Companies, SyncRun
 from codat_commerce_async.syncing.journal import Journal, read_journal
 from codat_commerce_async.syncing.outcome import (
     RunProgress,
@@ -36,6 +35,7 @@ from codat_commerce_async.syncing.outcome import (
     stop_at_first_failure,
 )
 from codat_commerce_async.syncing.request import SyncRequest
+from codat_commerce_async.syncing.run import Companies, SyncRun
 from tests.benchmarks.fanout import measure
 from tests.simulations.fanout_killed import fanout_killed
 from tests.simulations.storm import STORM
@@ -68,9 +68,9 @@ async def test_every_company_is_started_once_and_has_one_outcome(companies: int)
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         outcomes = await run.results()
     assert sorted(outcome.company_id for outcome in outcomes) == sorted(codat.ids)
-    assert all(outcome.ok and outcome.handle and outcome.looks for outcome in outcomes)
+    assert all(outcome.ok and outcome.handle and outcome.polls for outcome in outcomes)
     assert (codat.started, codat.started_twice) == (set(codat.ids), [])
-    assert (run.running, run.unsettled, own_tasks()) == ((), (), set())
+    assert (run.running, run.unconfirmed, own_tasks()) == ((), (), set())
 
 
 @pytest.mark.parametrize("kind", ["list", "set", "iterator", "generator", "async generator", "requests"])
@@ -131,7 +131,7 @@ async def test_ids_that_cannot_be_do_not_stop_a_journal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"order": "fast"}, "order takes"), ({"most_running": 0}, "most_running takes"), ({"timeout": -1}, "timeout")],
+    [({"order": "fast"}, "order takes"), ({"max_running": 0}, "max_running takes"), ({"timeout": -1}, "timeout")],
 )
 def test_wrong_settings_are_refused_at_once(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -141,12 +141,12 @@ def test_wrong_settings_are_refused_at_once(options: dict[str, object], message:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 2.5, True, "3"])
 def test_a_bound_that_is_no_whole_number_is_refused_at_once(value: object) -> None:
     with pytest.raises(TypeError, match="most_running takes a whole number, not "):
-        CodatCommerce("key").sync.run_many(["a"], most_running=value)  # type: ignore[arg-type]
+        CodatCommerce("key").sync.run_many(["a"], max_running=value)  # type: ignore[arg-type]
 
 
 def test_a_bound_beyond_all_counts_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="most_running takes a whole number of at least 1 and at most"):
-        CodatCommerce("key").sync.run_many(["a"], most_running=10**20)
+        CodatCommerce("key").sync.run_many(["a"], max_running=10**20)
 
 
 def test_one_string_is_no_list_of_companies() -> None:
@@ -199,15 +199,15 @@ async def test_the_input_is_read_one_ahead_of_need() -> None:
             read += 1
             yield company_id
 
-    async with codat.client() as client, client.sync.run_many(ids(), most_running=5) as run:
+    async with codat.client() as client, client.sync.run_many(ids(), max_running=5) as run:
         async for _ in run:
             # One to come, and one that had no room beside it.
-            assert read <= len(codat.started) + len(run.unsettled) + 2
+            assert read <= len(codat.started) + len(run.unconfirmed) + 2
 
 
 async def test_no_more_run_at_once_than_is_allowed() -> None:
     codat, most = Codat(40), 0
-    async with codat.client() as client, client.sync.run_many(codat.ids, most_running=7) as run:
+    async with codat.client() as client, client.sync.run_many(codat.ids, max_running=7) as run:
         async for _ in run:
             now = codat.simulator.now()
             most = max(most, sum(sync.ends > now for one in codat.ids for sync in codat.simulator.syncs(one)))
@@ -243,7 +243,7 @@ async def test_who_takes_no_outcomes_holds_the_run_up() -> None:
     async with codat.client(Quota.unlimited()) as client, client.sync.run_many(iter(codat.ids)) as run:
         await asyncio.sleep(3600.0)
         # Those that may wait, and what every hand holds.
-        assert 1000 <= run.report.ended <= 1032
+        assert 1000 <= run.report.completed <= 1032
         assert len(codat.started) < 1300
         assert len(await run.results()) == 1300
 
@@ -260,7 +260,7 @@ async def test_leaving_early_leaves_nothing_behind_and_everything_said(taken: in
         # What was known, but not taken in time.
         outcomes += await run.results()
     assert codat.unaccounted(run, outcomes) == set()
-    assert run.report.ended == len(outcomes)
+    assert run.report.completed == len(outcomes)
     assert len(codat.started) < 60 or len(outcomes) < 60
 
 
@@ -352,7 +352,7 @@ async def test_closing_the_client_in_the_middle_of_starts_leaves_them_unsettled(
         await client.aclose()
         with pytest.raises(ClientClosedError):
             await run.results()
-    assert run.unsettled
+    assert run.unconfirmed
     assert codat.unaccounted(run, []) == set()
     async with codat.client() as client, client.sync.run_many(codat.ids, journal=tmp_path / "journal") as run:
         assert len(await run.results()) == 50
@@ -408,7 +408,7 @@ async def test_an_async_generator_is_closed_on_leaving() -> None:
             closed.append(True)
 
     async with codat.client() as client:
-        async with client.sync.run_many(ids(), most_running=3) as run:
+        async with client.sync.run_many(ids(), max_running=3) as run:
             await anext(run)
         assert closed == [True]
 
@@ -426,7 +426,7 @@ async def test_a_run_stops_when_it_is_told_to(stop_when: object, least: int, mos
     for company_id in codat.ids[::3]:
         codat.simulator.script_sync(company_id, ScriptedSync(5000, duration=10.0))
     async with codat.client() as client:
-        run = client.sync.run_many(codat.ids, most_running=8, stop_when=stop_when)  # type: ignore[arg-type]
+        run = client.sync.run_many(codat.ids, max_running=8, stop_when=stop_when)  # type: ignore[arg-type]
         async with run:
             outcomes = await run.results()
     assert least <= run.report.failed <= most
@@ -436,7 +436,7 @@ async def test_a_run_stops_when_it_is_told_to(stop_when: object, least: int, mos
 
 async def test_one_can_stop_it_by_hand() -> None:
     codat = Codat(50)
-    async with codat.client() as client, client.sync.run_many(codat.ids, most_running=5) as run:
+    async with codat.client() as client, client.sync.run_many(codat.ids, max_running=5) as run:
         outcomes = [await anext(run)]
         run.stop()
         outcomes += await run.results()
@@ -456,7 +456,7 @@ async def test_a_hint_jumps_the_queue() -> None:
         reading = asyncio.create_task(collect(run, outcomes))
         await asyncio.sleep(40.5)
         hinted = codat.ids[0]
-        client.sync.hint(hinted)
+        client.sync.poll_now(hinted)
         await asyncio.sleep(3.0)
         assert hinted in {outcome.company_id for outcome in outcomes}
         await reading
@@ -468,14 +468,14 @@ async def test_fifty_notifications_a_second_keep_the_poll_interval() -> None:
     async def notify() -> None:
         while True:
             await asyncio.sleep(0.02)
-            client.sync.hint(codat.ids[0])
+            client.sync.poll_now(codat.ids[0])
 
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         notifying = asyncio.create_task(notify())
         (outcome,) = await run.results()
         notifying.cancel()
     assert outcome.ok
-    assert outcome.looks <= 11
+    assert outcome.polls <= 11
     assert codat.requests <= 12
 
 
@@ -484,9 +484,9 @@ async def test_the_last_notification_reaches_a_sync_that_is_being_started() -> N
     codat = Codat(1, durations=lambda chance: 0.05)
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         await asyncio.sleep(0.15)
-        client.sync.hint(codat.ids[0])
+        client.sync.poll_now(codat.ids[0])
         (outcome,) = await run.results()
-    assert (outcome.ok, outcome.looks) == (True, 1)
+    assert (outcome.ok, outcome.polls) == (True, 1)
     assert outcome.elapsed < 3 * 0.3
 
 
@@ -496,14 +496,14 @@ async def test_hints_at_any_moment_do_no_harm() -> None:
     async def hint() -> None:
         while True:
             await asyncio.sleep(chance.uniform(0.0, 0.3))
-            client.sync.hint(chance.choice([*codat.ids, "of another"]))
+            client.sync.poll_now(chance.choice([*codat.ids, "of another"]))
 
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         hinting = asyncio.create_task(hint())
         outcomes = await run.results()
         hinting.cancel()
     assert sorted(outcome.company_id for outcome in outcomes) == sorted(codat.ids)
-    assert max(outcome.looks for outcome in outcomes) < 60
+    assert max(outcome.polls for outcome in outcomes) < 60
 
 
 async def test_a_sync_that_takes_too_long_is_an_outcome_at_its_time() -> None:
@@ -542,7 +542,7 @@ async def test_a_sync_that_runs_for_hours_is_looked_at_rarely_and_never_forgotte
     assert outcomes[-1].ok
     # The longest pause between two looks is the age by then.
     assert 20_000.0 <= outcomes[-1].elapsed < 40_100.0
-    assert outcomes[-1].looks < 1000
+    assert outcomes[-1].polls < 1000
 
 
 async def test_the_quota_of_the_day_may_be_spent_in_the_middle() -> None:
@@ -574,7 +574,7 @@ async def test_the_quota_of_the_day_may_be_spent_while_a_start_is_in_doubt(
     codat.simulator.set_remaining_quota(int(happened))
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         await asyncio.sleep(300.0)
-        assert (len(codat.started), len(run.running), len(run.unsettled)) == (int(happened), 0, 1)
+        assert (len(codat.started), len(run.running), len(run.unconfirmed)) == (int(happened), 0, 1)
         (outcome,) = await run.results()
     assert outcome.ok
     assert codat.started_twice == []
@@ -612,7 +612,7 @@ async def test_a_key_that_is_refused_while_a_start_is_in_doubt_leaves_it_unsettl
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         with pytest.raises(AuthenticationError):
             await run.results()
-    assert [company_id for company_id, _ in run.unsettled] == codat.ids
+    assert [company_id for company_id, _ in run.unconfirmed] == codat.ids
 
 
 @pytest.mark.parametrize("happened", [True, False])
@@ -683,7 +683,7 @@ async def test_progress_says_where_it_has_got_to_and_how_long_it_takes() -> None
         assert run.progress.total == 200
         await run.results()
     end = asyncio.get_running_loop().time()
-    assert [progress.report.ended for _, progress in seen] == list(range(1, 201))
+    assert [progress.report.completed for _, progress in seen] == list(range(1, 201))
     for at, progress in seen[100:]:
         assert progress.seconds_left is not None
         assert (end - at) / 3 - 10 < progress.seconds_left < (end - at) * 3 + 60
@@ -769,7 +769,7 @@ async def test_a_finished_journal_asks_nothing_again(tmp_path: Path) -> None:
         async with client.sync.run_many(codat.ids, journal=journal) as run:
             assert await run.results() == []
     assert codat.requests == before
-    assert (run.report.finished_before, run.report.duplicates) == (20, 0)
+    assert (run.report.already_finished, run.report.duplicates) == (20, 0)
 
 
 async def test_a_company_given_again_after_its_end_is_a_duplicate_to_a_journal(tmp_path: Path) -> None:
@@ -777,7 +777,7 @@ async def test_a_company_given_again_after_its_end_is_a_duplicate_to_a_journal(t
     twice = slowly([codat.ids[0], codat.ids[0]], 200.0)
     async with codat.client() as client, client.sync.run_many(twice, journal=tmp_path / "journal") as run:
         assert len(await run.results()) == 1
-    assert (run.report.finished_before, run.report.duplicates) == (0, 1)
+    assert (run.report.already_finished, run.report.duplicates) == (0, 1)
     assert codat.started_twice == []
 
 
@@ -856,7 +856,7 @@ async def test_a_journal_teaches_how_long_syncs_take(tmp_path: Path) -> None:
 
 async def test_where_places_are_short_ends_are_known_early() -> None:
     codat = Codat(300, durations=lambda chance: 20.0)
-    async with codat.client() as client, client.sync.run_many(codat.ids, most_running=10) as run:
+    async with codat.client() as client, client.sync.run_many(codat.ids, max_running=10) as run:
         await run.results()
     assert run.report.elapsed < 300 / 10 * 20.0 * 1.12
 
@@ -972,4 +972,4 @@ async def test_a_read_ahead_of_held_periods_goes_on_when_one_is_let_go() -> None
         async for outcome in run:
             if outcome.company_id == codat.ids[1]:
                 break
-        assert run.report.ended < 10
+        assert run.report.completed < 10

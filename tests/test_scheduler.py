@@ -10,22 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from codat_commerce_async.syncing._scheduler import Cadence, Durations
+from codat_commerce_async.syncing._scheduler import DurationModel, PollScheduler
 
 GAP = 2.0
 
 
-def cadence(gap: float = GAP) -> Cadence[int]:
-    return Cadence(gap=gap, random=Random(1))
+def cadence(gap: float = GAP) -> PollScheduler[int]:
+    return PollScheduler(gap=gap, random=Random(1))
 
 
-def looks_until(end: float, cadence: Cadence[int], item: int = 0) -> list[float]:
+def looks_until(end: float, cadence: PollScheduler[int], item: int = 0) -> list[float]:
     """When a sync that starts now and ends then is looked at, by nobody being in the way."""
     cadence.add(item, 0.0, 0.0)
     looks = []
     while True:
         now = cadence.next_time()
-        assert cadence.take_due(now) == item
+        assert cadence.pop_due(now) == item
         looks.append(now)
         if now >= end:
             cadence.ended(item, now)
@@ -33,9 +33,9 @@ def looks_until(end: float, cadence: Cadence[int], item: int = 0) -> list[float]
         cadence.still_running(item, now)
 
 
-def learned(duration: Callable[[Random], float], syncs: int = 2000) -> Durations:
+def learned(duration: Callable[[Random], float], syncs: int = 2000) -> DurationModel:
     """What is known after looking at that many, some five times each."""
-    durations, chance = Durations(), Random(3)
+    durations, chance = DurationModel(), Random(3)
     for _ in range(syncs):
         end, age = duration(chance), 0.0
         while True:
@@ -63,7 +63,7 @@ def test_it_learns_how_long_syncs_take(duration: Callable[[Random], float], medi
 
 
 def test_those_that_still_run_are_not_forgotten_in_what_it_learns() -> None:
-    durations = Durations()
+    durations = DurationModel()
     for _ in range(100):
         durations.ended(0.0, 10.0)
     quick = durations.seconds_left(0.0, 0.4)
@@ -74,14 +74,14 @@ def test_those_that_still_run_are_not_forgotten_in_what_it_learns() -> None:
 
 def test_looks_come_where_ends_are_likely() -> None:
     durations = learned(lambda chance: chance.gauss(100.0, 5.0))
-    early = durations.age_of_worth(20.0, 1.0) - 20.0
-    likely = durations.age_of_worth(95.0, 1.0) - 95.0
+    early = durations.next_poll_age(20.0, 1.0) - 20.0
+    likely = durations.next_poll_age(95.0, 1.0) - 95.0
     assert likely < early / 3
 
 
 def test_a_look_is_worth_more_the_longer_one_waits() -> None:
     durations = learned(lambda chance: chance.expovariate(1 / 60.0))
-    ages = [durations.age_of_worth(30.0, worth) for worth in (0.01, 0.1, 1.0, 10.0, 100.0)]
+    ages = [durations.next_poll_age(30.0, worth) for worth in (0.01, 0.1, 1.0, 10.0, 100.0)]
     assert ages == sorted(ages)
     # The square root of twice the price by the hazard.
     assert ages[2] - 30.0 == pytest.approx(math.sqrt(2 * 1.0 * 60.0), rel=0.2)
@@ -95,10 +95,10 @@ def test_a_look_is_worth_more_the_longer_one_waits() -> None:
 def test_whatever_was_seen_every_look_is_worth_it_at_last(
     last: float, worth: float, looks: list[tuple[float, float, bool]]
 ) -> None:
-    durations = Durations()
+    durations = DurationModel()
     for before, seconds, has_ended in looks:
         (durations.ended if has_ended else durations.still_running)(before, before + seconds)
-    age = durations.age_of_worth(last, worth)
+    age = durations.next_poll_age(last, worth)
     assert last <= age < math.inf
     assert 0.0 <= durations.seconds_left(last, 0.1) < math.inf
 
@@ -107,7 +107,7 @@ def test_whatever_was_seen_every_look_is_worth_it_at_last(
 @settings(max_examples=50, deadline=None)
 def test_an_end_is_seen_before_the_age_has_doubled(end: float, price: float) -> None:
     order = cadence()
-    order.set_price(price, 0.0)
+    order.set_poll_cost(price, 0.0)
     looks = looks_until(end, order)
     assert looks[-1] <= max(2 * end, 600.0) * 1.03 + 2 * GAP
     assert all(later - sooner >= GAP for sooner, later in pairwise(looks))
@@ -115,7 +115,7 @@ def test_an_end_is_seen_before_the_age_has_doubled(end: float, price: float) -> 
 
 def test_an_old_sync_is_looked_at_rarely() -> None:
     order = cadence()
-    order.set_price(0.0, 0.0)
+    order.set_poll_cost(0.0, 0.0)
     looks = looks_until(100_000.0, order)
     assert sum(look > 600.0 for look in looks) < 1000
     assert max(later - sooner for sooner, later in pairwise(looks)) > 400.0
@@ -123,7 +123,7 @@ def test_an_old_sync_is_looked_at_rarely() -> None:
 
 def test_a_deadline_is_kept_whatever_a_look_costs() -> None:
     order = cadence()
-    order.set_price(1e6, 0.0)
+    order.set_poll_cost(1e6, 0.0)
     order.add(0, 0.0, 0.0, deadline=100.0)
     assert order.next_time() == 100.0
 
@@ -135,32 +135,32 @@ def test_a_hint_puts_a_sync_first() -> None:
     order.hint(77, 0.5)
     order.hint(77, 0.6)
     order.hint(1000, 0.6)
-    assert order.take_due(0.5) == 77
+    assert order.pop_due(0.5) == 77
     order.still_running(77, 0.5)
-    assert order.take_due(0.5) is None
+    assert order.pop_due(0.5) is None
 
 
 def test_a_hint_during_a_look_makes_one_more_and_no_second_beside_it() -> None:
     order = cadence()
     order.add(0, 0.0, 0.0)
     now = order.next_time()
-    assert order.take_due(now) == 0
+    assert order.pop_due(now) == 0
     order.hint(0, now)
-    assert order.take_due(now + 100.0) is None
+    assert order.pop_due(now + 100.0) is None
     order.still_running(0, now + 0.5)
-    assert order.take_due(now + 0.5) is None
+    assert order.pop_due(now + 0.5) is None
     assert order.next_time() == now + 0.5 + GAP
-    assert order.take_due(now + 0.5 + GAP) == 0
+    assert order.pop_due(now + 0.5 + GAP) == 0
 
 
 def test_hints_keep_the_gap_between_two_looks() -> None:
     order = cadence()
-    order.set_price(1e6, 0.0)
+    order.set_poll_cost(1e6, 0.0)
     order.add(0, 0.0, 0.0)
     now, looks = 0.0, []
     while now < 20.0:
         order.hint(0, now)
-        if order.take_due(now) == 0:
+        if order.pop_due(now) == 0:
             looks.append(now)
             order.still_running(0, now)
         now += 0.02
@@ -172,14 +172,14 @@ def test_hints_keep_the_gap_between_two_looks() -> None:
 
 def test_a_hinted_look_that_found_out_nothing_is_made_again() -> None:
     order = cadence()
-    order.set_price(1e6, 0.0)
+    order.set_poll_cost(1e6, 0.0)
     order.add(0, 0.0, 0.0)
     order.hint(0, 0.0)
     for now in (0.0, GAP, 2 * GAP):
         assert order.next_time() == now
-        assert order.take_due(now) == 0
-        order.unseen(0, now)
-    assert order.take_due(3 * GAP) == 0
+        assert order.pop_due(now) == 0
+        order.defer(0, now)
+    assert order.pop_due(3 * GAP) == 0
     order.still_running(0, 3 * GAP)
     assert order.next_time() > 100.0
 
@@ -188,19 +188,19 @@ def test_a_hint_is_no_reason_to_come_earlier_than_the_server_asked() -> None:
     order = cadence()
     order.add(0, 0.0, 0.0)
     now = order.next_time()
-    assert order.take_due(now) == 0
-    order.unseen(0, now, not_before=now + 30.0)
+    assert order.pop_due(now) == 0
+    order.defer(0, now, not_before=now + 30.0)
     order.hint(0, now + 1.0)
     assert order.next_time() == now + 30.0
 
 
 def test_a_price_that_falls_brings_looks_forward() -> None:
     order = cadence()
-    order.set_price(100.0, 0.0)
+    order.set_poll_cost(100.0, 0.0)
     for item in range(50):
         order.add(item, 0.0, 0.0)
     before = order.next_time()
-    order.set_price(0.1, 1.0)
+    order.set_poll_cost(0.1, 1.0)
     assert order.next_time() < before / 5
 
 
@@ -208,16 +208,16 @@ def test_a_price_that_comes_too_soon_is_asked_for_again() -> None:
     order = cadence()
     for item in range(1000):
         order.add(item, 0.0, 0.0)
-    order.set_price(100.0, 10.0)
+    order.set_poll_cost(100.0, 10.0)
     before = order._first_due()
-    order.set_price(0.1, 10.1)
+    order.set_poll_cost(0.1, 10.1)
     assert order._first_due() == before
     assert order.next_time() == pytest.approx(11.0)
-    order.set_price(0.1, 11.0)
+    order.set_poll_cost(0.1, 11.0)
     assert order._first_due() < before
     # Had it changed back by then, there would be nothing to come for.
-    order.set_price(100.0, 11.5)
-    order.set_price(0.1, 11.6)
+    order.set_poll_cost(100.0, 11.5)
+    order.set_poll_cost(0.1, 11.6)
     assert order.next_time() == order._first_due()
 
 
@@ -250,7 +250,7 @@ class Looking(RuleBasedStateMachine):
     @rule()
     def take(self) -> None:
         is_due = self.cadence._first_due() <= self.now
-        item = self.cadence.take_due(self.now)
+        item = self.cadence.pop_due(self.now)
         assert (item is not None) == is_due
         if item is not None:
             self.waiting.remove(item)
@@ -266,7 +266,7 @@ class Looking(RuleBasedStateMachine):
         elif found == "error":
             self.cadence.forget(item)
         else:
-            note = self.cadence.still_running if found == "running" else self.cadence.unseen
+            note = self.cadence.still_running if found == "running" else self.cadence.defer
             note(item, self.now, not_before=self.now + later - 50.0)
             self.waiting.add(item)
 
@@ -276,8 +276,8 @@ class Looking(RuleBasedStateMachine):
         self.cadence.hint(data.draw(st.integers(0, self.numbers)), self.now)
 
     @rule(price=st.floats(0.0, 1000.0))
-    def set_price(self, price: float) -> None:
-        self.cadence.set_price(price, self.now)
+    def set_poll_cost(self, price: float) -> None:
+        self.cadence.set_poll_cost(price, self.now)
 
     @invariant()
     def nobody_is_lost(self) -> None:
@@ -289,7 +289,7 @@ class Looking(RuleBasedStateMachine):
         """Whatever happened, everybody who waits is looked at in the end."""
         for _ in range(len(self.waiting)):
             self.now = max(self.now, self.cadence._first_due())
-            item = self.cadence.take_due(self.now)
+            item = self.cadence.pop_due(self.now)
             assert item is not None
             self.waiting.remove(item)
         assert not self.waiting
@@ -302,13 +302,13 @@ test_whatever_happens_nobody_is_lost = Looking.TestCase
 def test_nobody_starves_where_there_are_more_looks_due_than_can_be_made() -> None:
     # Two looks a second for a thousand syncs, one in ten of which never ends.
     order, now, last_look, longest = cadence(), 0.0, {}, 0.0
-    order.set_price(1.0, 0.0)
+    order.set_poll_cost(1.0, 0.0)
     for item in range(1000):
         order.add(item, 0.0, 0.0)
         last_look[item] = 0.0
     while now < 6000.0:
         now += 0.5
-        taken = order.take_due(now)
+        taken = order.pop_due(now)
         if taken is None:
             continue
         longest = max(longest, now - last_look[taken])
@@ -329,7 +329,7 @@ def test_polls_that_find_syncs_running_teach_that_syncs_take_long() -> None:
             order.add(item, 0.0, 0.0)
         for number in range(polls):
             now = order.next_time()
-            taken = order.take_due(now)
+            taken = order.pop_due(now)
             assert taken is not None, number
             order.still_running(taken, now)
         return order.durations.seconds_left(0.0, 0.5)
@@ -340,16 +340,16 @@ def test_polls_that_find_syncs_running_teach_that_syncs_take_long() -> None:
 @pytest.mark.parametrize("prices", [(100.0, 0.1), (0.1, 100.0)])
 def test_polls_come_in_the_order_of_their_times_after_the_price_has_changed(prices: tuple[float, float]) -> None:
     order, chance, ends = cadence(), Random(7), 3000.0
-    order.set_price(prices[0], 0.0)
+    order.set_poll_cost(prices[0], 0.0)
     for item in range(500):
         order.add(item, -chance.uniform(0.0, 2000.0), 0.0)
     for item in range(200):
         now = order.next_time()
-        assert order.take_due(now) is not None, item
-    order.set_price(prices[1], 10.0)
+        assert order.pop_due(now) is not None, item
+    order.set_poll_cost(prices[1], 10.0)
     times = []
     while (now := order.next_time()) < ends:
-        assert order.take_due(now) is not None
+        assert order.pop_due(now) is not None
         times.append(now)
     assert len(times) > 100
     assert times == sorted(times)

@@ -219,15 +219,15 @@ async def test_a_fault_in_a_hook_a_middleware_or_a_session() -> None:
             raise ValueError("a fault")  # noqa: B904 - what it comes from is not to come out
         return await handler(request)
 
-    async with playing(Reply(200, body=b"1"), hooks=Hooks(on_request=spoil)) as (codat, _):
+    async with playing(Reply(200, body=b"1"), hooks=Hooks(on_request_started=spoil)) as (codat, _):
         await codat.call(GET, "c")
     everywhere = Hooks(
-        on_call=break_down,
-        on_request=break_down,
-        on_response=break_down,
+        on_call_started=break_down,
+        on_request_started=break_down,
+        on_request_ended=break_down,
         on_retry=break_down,
         on_pause=break_down,
-        on_done=break_down,
+        on_call_ended=break_down,
     )
     async with playing(Reply(500), Reply(200, body=b"1"), hooks=everywhere) as (codat, _):
         assert await codat.call(GET, "c") == 1
@@ -244,7 +244,14 @@ async def test_hooks_are_not_shown_the_key() -> None:
     def look(event: object) -> None:
         seen.append(repr(event))
 
-    hooks = Hooks(on_call=look, on_request=look, on_response=look, on_retry=look, on_pause=look, on_done=look)
+    hooks = Hooks(
+        on_call_started=look,
+        on_request_started=look,
+        on_request_ended=look,
+        on_retry=look,
+        on_pause=look,
+        on_call_ended=look,
+    )
     async with playing(
         Reply(429, {"Retry-After": "0"}, f'{{"error": "{KEY}"}}'.encode()), Reply(200, body=b"1"), hooks=hooks
     ) as (codat, _):

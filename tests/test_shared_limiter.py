@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from codat_commerce_async import CodatCommerce, LocalRateLimiter, Operation, Quota, QuotaExhaustedError, RateLimiter
-from codat_commerce_async._core.transport import Reply, Request
+from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.policies import Timeouts
 from codat_commerce_async.simulator import Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
@@ -41,7 +41,7 @@ async def test_clients_that_share_a_limiter_stay_within_one_quota_together() -> 
     loop = asyncio.get_running_loop()
 
     class Noting(ScriptedTransport):
-        async def send(self, request: Request, timeouts: Timeouts) -> Reply:
+        async def send(self, request: Request, timeouts: Timeouts) -> Response:
             sent.append(loop.time())
             return await super().send(request, timeouts)
 

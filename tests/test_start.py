@@ -25,8 +25,8 @@ from codat_commerce_async.policies import Quota, RetryPolicy
 from codat_commerce_async.simulator import Fault, FaultKind, RequestQuota, ScriptedSync, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
-from codat_commerce_async.syncing.request import SyncRequest
 from codat_commerce_async.syncing._start import start
+from codat_commerce_async.syncing.request import SyncRequest
 from tests.support.scripted import client_of, reply
 
 REQUEST, LIST = "request-sync", "list-syncs"
@@ -248,7 +248,7 @@ async def test_a_key_that_is_known_to_be_too_old_is_not_sent_again() -> None:
             world.client.sync._api,
             SyncRequest(company_id=world.company_id),
             {"idempotency_key": str(uuid4())},
-            first_asked=now,
+            first_sent_at=now,
             server_offset=0.0,
         )
         assert (handle.sync_id, handle.adopted, world.asked) == (found, True, [])
@@ -263,7 +263,7 @@ async def test_a_key_that_was_too_old_to_be_sent_is_named_all_the_same() -> None
             world.simulator.start_external_sync(world.company_id)
         request = SyncRequest(company_id=world.company_id)
         with pytest.raises(OutcomeUnknownError) as raised:
-            await start(world.client.sync._api, request, {"idempotency_key": key}, first_asked=now, server_offset=0.0)
+            await start(world.client.sync._api, request, {"idempotency_key": key}, first_sent_at=now, server_offset=0.0)
         assert (raised.value.idempotency_key, len(raised.value.candidates)) == (key, 2)
 
 
@@ -369,7 +369,7 @@ async def result_of(world: Codat) -> SyncHandle | CodatError:
         return error
 
 
-def judge(world: Codat, result: SyncHandle | CodatError) -> str:
+def error_from_response(world: Codat, result: SyncHandle | CodatError) -> str:
     """Hold what was reported against what happened, and say which of the ways it went."""
     started = world.simulator.syncs_started(world.company_id)
     if isinstance(result, OutcomeUnknownError):
@@ -417,6 +417,6 @@ def test_whatever_goes_wrong_nothing_is_started_twice_and_nothing_is_made_up(
             await asyncio.sleep(60.0)
             simulator.set_fault(REQUEST, *requests)
             simulator.set_fault(LIST, *looks)
-            event(judge(world, await result_of(world)))
+            event(error_from_response(world, await result_of(world)))
 
     run_in_virtual_time(go())

@@ -33,9 +33,9 @@ from codat_commerce_async._core.transport import (
     MAX_BODY,
     AiohttpTransport,
     Credentials,
-    Reply,
     Request,
-    base_url_of,
+    Response,
+    parse_base_url,
 )
 from codat_commerce_async.errors import ClientClosedError, OutcomeUnknownError, RequestTimeoutError, TransportError
 from codat_commerce_async.policies import RetryPolicy, Timeouts
@@ -66,7 +66,7 @@ async def transport_to(server: wire.WireServer, **settings: object) -> AsyncIter
         await transport.aclose()
 
 
-async def answer(*script: wire.Act, request: Request | None = None, timeouts: Timeouts = SOON) -> Reply:
+async def answer(*script: wire.Act, request: Request | None = None, timeouts: Timeouts = SOON) -> Response:
     async with wire.WireServer(script) as server, transport_to(server) as transport:
         return await transport.send(request or get(), timeouts)
 
@@ -92,7 +92,7 @@ async def test_a_request_goes_out_as_it_is() -> None:
 
 async def test_the_base_url_may_have_a_path() -> None:
     async with wire.WireServer([wire.Reply()]) as server:
-        transport = AiohttpTransport(base_url_of(f"{server.url}/proxied/"), Credentials(KEY, None))
+        transport = AiohttpTransport(parse_base_url(f"{server.url}/proxied/"), Credentials(KEY, None))
         await transport.send(get("/companies"), SOON)
         await transport.aclose()
     assert server.requests[0].target == "/proxied/companies"
@@ -149,7 +149,7 @@ async def test_what_is_called_x_gzip_and_is_none_arrives_as_it_is() -> None:
 )
 async def test_a_broken_x_gzip_body_is_a_transport_error(body: bytes, *, repeatable: bool) -> None:
     error = await failure(wire.Reply(200, {"Content-Encoding": "x-gzip"}, body))
-    assert (error.sent, error.repeatable) == (True, repeatable)
+    assert (error.sent, error.retryable) == (True, repeatable)
 
 
 async def test_a_body_without_a_length_arrives_whole() -> None:
@@ -188,7 +188,7 @@ class Flood:
 @pytest.mark.parametrize("act", [Bomb(), Flood()])
 async def test_an_endless_body_is_cut_off_and_not_asked_for_again(act: wire.Act) -> None:
     error = await failure(act)
-    assert (error.sent, error.repeatable) == (True, False)
+    assert (error.sent, error.retryable) == (True, False)
     assert "too large" in str(error)
 
 
@@ -215,7 +215,7 @@ async def test_a_broken_answer_is_a_transport_error(
 ) -> None:
     error = await failure(act, request=make())
     assert type(error) is TransportError
-    assert (error.sent, error.repeatable) == (True, repeatable)
+    assert (error.sent, error.retryable) == (True, repeatable)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ async def test_a_slow_answer_is_a_timeout(act: wire.Act, timeouts: Timeouts) -> 
     error = await failure(act, timeouts=timeouts)
     assert isinstance(error, RequestTimeoutError)
     assert isinstance(error, TimeoutError)
-    assert (error.sent, error.repeatable) == (True, True)
+    assert (error.sent, error.retryable) == (True, True)
 
 
 async def test_timeouts_without_end_are_none() -> None:
@@ -278,7 +278,7 @@ async def failure_at(url: str, timeouts: Timeouts = SOON, **settings: object) ->
 
 async def test_a_refused_connection_was_not_sent() -> None:
     error = await failure_at(f"http://127.0.0.1:{await unused_port()}")
-    assert (error.sent, error.repeatable) == (False, True)
+    assert (error.sent, error.retryable) == (False, True)
 
 
 class NoNames(AbstractResolver):
@@ -291,7 +291,7 @@ class NoNames(AbstractResolver):
 async def test_a_name_that_is_not_found_was_not_sent() -> None:
     connector = aiohttp.TCPConnector(resolver=NoNames())
     error = await failure_at("http://api.example.com", connector=connector)
-    assert (error.sent, error.repeatable) == (False, True)
+    assert (error.sent, error.retryable) == (False, True)
     assert "name" in str(error)
     assert not connector.closed
     await connector.close()
@@ -309,7 +309,7 @@ async def test_a_connection_that_takes_too_long_was_not_sent_anything() -> None:
             waiting.connect_ex(asleep.getsockname())
         error = await failure_at(f"http://127.0.0.1:{asleep.getsockname()[1]}", Timeouts(connect=0.02))
     assert isinstance(error, RequestTimeoutError)
-    assert (error.sent, error.repeatable) == (False, True)
+    assert (error.sent, error.retryable) == (False, True)
 
 
 async def test_a_server_that_does_not_speak_tls_was_not_sent_anything() -> None:
@@ -321,7 +321,7 @@ async def test_a_server_that_does_not_speak_tls_was_not_sent_anything() -> None:
     async with await asyncio.start_server(speak_plainly, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         error = await failure_at(f"https://127.0.0.1:{port}")
-    assert (error.sent, error.repeatable) == (False, False)
+    assert (error.sent, error.retryable) == (False, False)
     assert "TLS" in str(error)
 
 
@@ -359,7 +359,7 @@ async def test_what_is_wrong_with_a_certificate_is_told(kind: str, reason: str) 
     async with server:
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         error = await failure_at(url, ssl_context=trusting)
-    assert (error.sent, error.repeatable, error.host, error.errno) == (False, False, "127.0.0.1", 1)
+    assert (error.sent, error.retryable, error.host, error.errno) == (False, False, "127.0.0.1", 1)
     assert re.search(reason, error.reason or "")
     assert str(error) == f"the server's certificate is not valid: {error.reason}"
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - it is our own
@@ -380,7 +380,7 @@ async def test_why_a_connection_was_not_made_or_lost_is_told() -> None:
 async def test_a_proxy_out_of_reach_was_not_sent_anything() -> None:
     proxy = f"http://user:hidden@127.0.0.1:{await unused_port()}"
     error = await failure_at("http://api.example.com", proxy=proxy)
-    assert (error.sent, error.repeatable) == (False, True)
+    assert (error.sent, error.retryable) == (False, True)
     assert "proxy" in str(error)
     assert "hidden" not in str(error)
 
@@ -405,7 +405,7 @@ async def test_a_proxy_that_fails_to_make_a_tunnel_may_be_tried_again_and_one_th
 ) -> None:
     async with wire.WireServer([wire.Reply(status)]) as proxy:
         error = await failure_at("https://api.example.com", proxy=proxy.url)
-    assert (error.sent, error.repeatable) == (False, repeatable)
+    assert (error.sent, error.retryable) == (False, repeatable)
     assert str(status) in str(error)
 
 
@@ -433,7 +433,7 @@ async def test_a_timeout_before_a_connection_was_there_was_not_sent() -> None:
     error = await failure_at("http://api.example.com", Timeouts(total=0.02), connector=connector)
     await connector.close()
     assert isinstance(error, RequestTimeoutError)
-    assert (error.sent, error.repeatable, error.host) == (False, True, "api.example.com")
+    assert (error.sent, error.retryable, error.host) == (False, True, "api.example.com")
     assert "connecting" in str(error)
 
 
@@ -652,7 +652,7 @@ async def test_whatever_a_borrowed_sessions_middleware_raises_is_a_transport_err
         with pytest.raises(TransportError) as caught:
             await transport.send(post(), SOON)
     error = caught.value
-    assert (error.sent, error.repeatable) == (sent, False)
+    assert (error.sent, error.retryable) == (sent, False)
     assert kind.__name__ in str(error)
     assert "test_transport.py" in str(error)
     assert "private" not in str(error)
@@ -760,7 +760,7 @@ async def test_a_borrowed_session_brings_its_own_connector() -> None:
     ],
 )
 def test_a_base_url_loses_the_slash_at_its_end(given_url: str, url: str) -> None:
-    assert base_url_of(given_url) == url
+    assert parse_base_url(given_url) == url
 
 
 @pytest.mark.parametrize(
@@ -792,7 +792,7 @@ def test_a_base_url_loses_the_slash_at_its_end(given_url: str, url: str) -> None
 )
 def test_a_base_url_that_is_none_is_refused_by_name(text: str) -> None:
     with pytest.raises(ValueError, match=r"^base_url takes") as caught:
-        base_url_of(text)
+        parse_base_url(text)
     assert "hid" not in str(caught.value)
     assert caught.value.__context__ is None
 
@@ -800,7 +800,7 @@ def test_a_base_url_that_is_none_is_refused_by_name(text: str) -> None:
 @pytest.mark.parametrize("text", [None, 7, b"https://h"])
 def test_a_base_url_that_is_no_string_is_refused_by_name(text: object) -> None:
     with pytest.raises(TypeError, match=r"^base_url takes a string, not "):
-        base_url_of(text)  # type: ignore[arg-type]  # that is what is tested
+        parse_base_url(text)  # type: ignore[arg-type]  # that is what is tested
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ async def test_a_later_answer_is_believed_over_an_event(
     ],
 )
 async def test_half_of_a_limit_is_none(simulator: Simulator, codat: CodatCommerce, limit: RateLimit) -> None:
-    codat.note_rate_limit(limit)
+    codat.update_rate_limit(limit)
     assert (await codat.connections.list(simulator.add_linked_company())).results
 
 

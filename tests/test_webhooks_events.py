@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codat_commerce_async.models.enums import WebhookEventType
 from codat_commerce_async.models.call import RateLimit
+from codat_commerce_async.models.enums import WebhookEventType
 from codat_commerce_async.models.webhook_events import (
     CompanyEvent,
     CompanyProductEvent,
@@ -24,7 +24,7 @@ from codat_commerce_async.models.webhook_events import (
     event_class,
 )
 from codat_commerce_async.webhooks import company_id_of, parse_event
-from codat_commerce_async.webhooks._events import quota_told
+from codat_commerce_async.webhooks._events import rate_limit_from_event
 from tests.support.deliveries import COMPANY, body_of
 
 CLASSES: dict[str, type[WebhookEvent[object]]] = {
@@ -225,7 +225,7 @@ TOLD_AT = datetime(2024, 1, 15, 8, tzinfo=UTC)
 def told(event_type: str, payload: object = None, generated: str = "2024-01-15T08:00:00Z") -> RateLimit | None:
     event = parse_event(body_of(f"client.rateLimit.{event_type}", payload, generated))
     assert isinstance(event, RateLimitEvent)
-    return quota_told(event)
+    return rate_limit_from_event(event)
 
 
 def test_a_reached_limit_leaves_nothing_until_the_reset() -> None:

@@ -193,7 +193,7 @@ async def test_a_handler_that_blocks_others_is_not_in_their_way(serve: Serve, ho
 
 async def test_unfinished_work_can_be_left_to_another_delivery(serve: Serve, hooks: Webhooks) -> None:
     tea = Tea(hooks)
-    client = await serve(accept_unfinished=False, answer_within=5)
+    client = await serve(acknowledge_unfinished=False, respond_within=5)
     message = delivery()
     assert await post(client, message) == 503
     assert receiver_of(client).unhandled == {}
@@ -304,7 +304,7 @@ async def test_shutting_down_refuses_what_is_new_so_that_it_comes_again(serve: S
 
 async def test_shutting_down_with_stuck_handlers_loses_no_event(serve: Serve, hooks: Webhooks) -> None:
     tea, clock = Tea(hooks), asyncio.get_running_loop()
-    client = await serve(drain_within=5)
+    client = await serve(drain_timeout=5)
     accepted = delivery()
     assert await post(client, accepted) == 202
     waiting = asyncio.create_task(post(client, delivery()))
@@ -331,12 +331,12 @@ async def test_a_connection_that_is_lost_does_not_lose_the_event(serve: Serve, h
 @pytest.mark.parametrize(
     "settings",
     [
-        {"answer_within": 0},
-        {"answer_within": 15},
-        {"answer_within": float("nan")},
-        {"drain_within": -1},
-        {"drain_within": 10**400},
-        {"answer_within": 10**400},
+        {"respond_within": 0},
+        {"respond_within": 15},
+        {"respond_within": float("nan")},
+        {"drain_timeout": -1},
+        {"drain_timeout": 10**400},
+        {"respond_within": 10**400},
         {"capacity": 0},
     ],
 )

@@ -7,14 +7,14 @@ from typing import Any, assert_type
 import aiohttp
 
 from codat_commerce_async import (
-    Answer,
+    ApiResponse,
     CodatCommerce,
     CodatError,
     CompanySyncStatus,
     ConnectionStatus,
     Operation,
     OutcomeUnknownError,
-    Pages,
+    Paginator,
     PollPolicy,
     Quota,
     RateLimit,
@@ -28,14 +28,14 @@ from codat_commerce_async import (
     SyncWaitTimeoutError,
     Timeouts,
 )
+from codat_commerce_async.models.call import Attempt
 from codat_commerce_async.models.companies import Companies, Company
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.models.connections import Connection, Connections
-from codat_commerce_async.models.call import Attempt
 from codat_commerce_async.models.integrations import Branding, Integration, Integrations
 from codat_commerce_async.models.sync_flow import Localization, LocalizationInfo, SyncFlowUrl, VisibleAccounts
-from codat_commerce_async.syncing.run import SyncRun
 from codat_commerce_async.syncing.outcome import RunProgress, RunReport, SyncOutcome
+from codat_commerce_async.syncing.run import SyncRun
 
 NAMES = Operation("list-names", "GET", "/names", tuple[str, ...])
 LOOSE = Operation("get-anything", "GET", "/anything", object)
@@ -49,12 +49,12 @@ async def the_client(session: aiohttp.ClientSession, moment: datetime) -> None:
         assert_type(entered, CodatCommerce)
     assert_type(codat.closed, bool)
     assert_type(codat.rate_limit, RateLimit | None)
-    codat.note_rate_limit(RateLimit(observed_at=moment))
+    codat.update_rate_limit(RateLimit(observed_at=moment))
     assert_type(await codat.aclose(), None)
     assert_type(await codat.call(NAMES), tuple[str, ...])
     assert_type(await codat.call(LOOSE, "id", query={"page": 1}, body={"a": 1}, timeout=5.0), object)
     answer = await codat.send(NAMES, headers={"X-Own": "1"})
-    assert_type(answer, Answer[tuple[str, ...]])
+    assert_type(answer, ApiResponse[tuple[str, ...]])
     assert_type(answer.value, tuple[str, ...])
     assert_type(answer.headers, Mapping[str, str])
     assert_type(answer.attempts, tuple[Attempt, ...])
@@ -64,7 +64,7 @@ async def connections(codat: CodatCommerce) -> None:
     assert_type(await codat.connections.create("c", platform_key="gbol", timeout=5), Connection)
     assert_type(await codat.connections.get_sync_flow_url(commerce_key="fztf", accounting_key="gbol"), SyncFlowUrl)
     listing = codat.connections.list("c", page_size=50, retry=RetryPolicy.none())
-    assert_type(listing, Pages[Connections, Connection])
+    assert_type(listing, Paginator[Connections, Connection])
     page = await listing
     assert_type(page, Connections)
     assert_type(page.results, tuple[Connection, ...])
@@ -78,14 +78,14 @@ async def connections(codat: CodatCommerce) -> None:
 
 
 async def integrations(codat: CodatCommerce) -> None:
-    assert_type(codat.integrations.list(query="name=Xero"), Pages[Integrations, Integration])
+    assert_type(codat.integrations.list(query="name=Xero"), Paginator[Integrations, Integration])
     assert_type(await codat.integrations.list(), Integrations)
     assert_type([one async for one in codat.integrations.list()], list[Integration])
     assert_type(await codat.integrations.get_branding("gbol"), Branding)
 
 
 async def advanced_controls(codat: CodatCommerce, configuration: Configuration) -> None:
-    assert_type(codat.advanced_controls.list_companies(order_by="-created"), Pages[Companies, Company])
+    assert_type(codat.advanced_controls.list_companies(order_by="-created"), Paginator[Companies, Company])
     assert_type(await codat.advanced_controls.list_companies(), Companies)
     assert_type(await codat.advanced_controls.create_company(name="n", tags={"a": "b"}), Company)
     assert_type(await codat.advanced_controls.get_configuration("c"), Configuration)
@@ -127,7 +127,7 @@ async def sync(codat: CodatCommerce, moment: datetime) -> None:
         assert_type(status, SyncStatus)
         assert_type(status.is_terminal, bool)
     assert_type(await codat.sync.run("c"), SyncStatus)
-    assert_type(codat.sync.hint("c"), int)
+    assert_type(codat.sync.poll_now("c"), int)
 
 
 async def sync_many(codat: CodatCommerce, more: AsyncIterator[str]) -> None:

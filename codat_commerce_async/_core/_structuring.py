@@ -24,13 +24,13 @@ from datetime import datetime
 from types import NoneType, UnionType
 from typing import Any, Union, cast, get_args, get_origin
 
-from codat_commerce_async.models._genuine import Genuine
 from codat_commerce_async.models._fields import Field, fields, thawed
-from codat_commerce_async.models.base import UNSET, KeepsUnknown, KeepsUnreadable, LooseInt, Received, Unset
+from codat_commerce_async.models._genuine import Genuine
+from codat_commerce_async.models.base import UNSET, LenientInt, LenientModel, PreservesUnknownFields, Received, Unset
 from codat_commerce_async.models.enums import OpenEnum
 
 __all__ = [
-    "Misfit",
+    "ShapeError",
     "Read",
     "alone_type",
     "model_reader",
@@ -53,14 +53,14 @@ _WORDS: dict[type, str] = {
 }
 
 
-class Misfit(Exception):  # noqa: N818 - the codec makes an error of it
+class ShapeError(Exception):  # noqa: N818 - the codec makes an error of it
     """A value that is not what it should be; knows the path to it, and not the value."""
 
     def __init__(self, expected: type, found: object, path: str = "") -> None:
         super().__init__(f"expected {_WORDS[expected]}, found {_WORDS.get(type(found), 'something else')}")
         self.path = path
 
-    def below(self, step: str) -> "Misfit":
+    def below(self, step: str) -> "ShapeError":
         """Return the same, as seen from one step higher up."""
         self.path = step + self.path
         return self
@@ -71,7 +71,7 @@ def read_time(text: object) -> datetime:
     try:
         return Genuine.datetime.fromisoformat(cast("str", text))
     except (TypeError, ValueError):
-        raise Misfit(Genuine.datetime, text) from None
+        raise ShapeError(Genuine.datetime, text) from None
 
 
 def read_loose_int(value: object) -> int | None:
@@ -79,7 +79,7 @@ def read_loose_int(value: object) -> int | None:
     if type(value) is int:
         return value
     if not isinstance(value, str):
-        raise Misfit(int, value)
+        raise ShapeError(int, value)
     number = _NUMBER_FIRST.match(value)
     return int(number[1]) if number else None
 
@@ -117,7 +117,7 @@ class _Source:
         self.lines: list[str] = []
         self.variables: dict[str, str] = {}
         self.names: dict[str, object] = {
-            "Misfit": Misfit,
+            "ShapeError": ShapeError,
             "UNSET": UNSET,
             "cls": cls,
             "datetime": Genuine.datetime,
@@ -125,7 +125,7 @@ class _Source:
             "new": object.__new__,
             "received": Received.of,
             "time": Genuine.datetime.fromisoformat,
-            "unreadable": _unreadable,
+            "unparsed": _unreadable,
         }
 
     def name(self, prefix: str, value: object) -> str:
@@ -170,11 +170,11 @@ class _Source:
             yield f"if {value}.__class__ is not {word}: {at}; raise Misfit({word}, {value})"
         elif kind is Genuine.datetime:
             yield from self.conversion_of_time(value, field, at)
-        elif kind == LooseInt:
+        elif kind == LenientInt:
             yield f"if {value}.__class__ is not int:"
             yield f" {at}"
             yield f" text, {value} = {value}, loose_int({value})"
-            yield f" if {value} is None: unread += unreadable(text, {field.name!r})"
+            yield f" if {value} is None: unread += unparsed(text, {field.name!r})"
         elif isinstance(kind, type) and issubclass(kind, OpenEnum):
             known = self.name("known", {member.value: member for member in kind})
             enum = self.name("enum", kind)
@@ -194,23 +194,23 @@ class _Source:
             return
         yield "except (TypeError, ValueError):"
         yield f" {at}"
-        yield f" {value}, unread = None, unread + unreadable(text, {field.name!r})"
-        if not issubclass(self.cls, KeepsUnreadable):
+        yield f" {value}, unread = None, unread + unparsed(text, {field.name!r})"
+        if not issubclass(self.cls, LenientModel):
             yield f" if unread: {refuse}"
         yield "else:"
         yield f" if {value}.year == 1: {value} = None"
 
     def keeping(self) -> Iterator[str]:
         """Write the lines that gather what a model keeps beyond its fields."""
-        if issubclass(self.cls, KeepsUnknown):
+        if issubclass(self.cls, PreservesUnknownFields):
             known = self.name("known", frozenset(field.key for field in self.fields))
             read = "".join(f"{value}, " for value in self.variables.values())
             self.variables["extra"] = "extra"
             yield "extra = {}"
             yield f"if not data.keys() <= {known}: extra = {{key: data[key] for key in data if key not in {known}}}"
             yield f"unread = received(unread, data, ({read}))"
-        if issubclass(self.cls, KeepsUnreadable):
-            self.variables["unreadable"] = "unread"
+        if issubclass(self.cls, LenientModel):
+            self.variables["unparsed"] = "unread"
 
     def making(self) -> Iterator[str]:
         """Write the lines that make the object, past `__init__` where that would only fill slots."""
@@ -228,5 +228,5 @@ class _Source:
 
 def _unreadable(text: object, field: str) -> tuple[tuple[str, str], ...]:
     if not isinstance(text, str):
-        raise Misfit(Genuine.datetime, text)
+        raise ShapeError(Genuine.datetime, text)
     return ((field, text),) if text.strip() else ()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from codat_commerce_async.models._fields import Field, fields
-from codat_commerce_async.models.base import UNSET, KeepsUnknown, KeepsUnreadable, Received
+from codat_commerce_async.models.base import UNSET, LenientModel, PreservesUnknownFields, Received
 
 __all__ = ["model_writer"]
 
@@ -14,7 +14,7 @@ Convert = Callable[[object], object]
 def model_writer(cls: type, convert: Convert) -> Callable[[Any], object]:
     """Return a function that makes plain JSON of a `cls`; `convert` does so for what is in it."""
     by_key = {field.key: field for field in fields(cls)}
-    if issubclass(cls, KeepsUnknown):
+    if issubclass(cls, PreservesUnknownFields):
         return lambda model: _written_back(model, by_key, convert)
     whole = [field.name for field in by_key.values() if field.whole]
     if whole:
@@ -23,20 +23,20 @@ def model_writer(cls: type, convert: Convert) -> Callable[[Any], object]:
 
 
 def _written(model: object, by_key: Mapping[str, Field], convert: Convert) -> dict[str, object]:
-    unreadable = dict(model.unreadable) if isinstance(model, KeepsUnreadable) else {}
+    unparsed = dict(model.unparsed) if isinstance(model, LenientModel) else {}
     plain: dict[str, object] = {}
     for key, field in by_key.items():
         value = getattr(model, field.name)
-        if value is None and field.name in unreadable:
-            plain[key] = unreadable[field.name]
+        if value is None and field.name in unparsed:
+            plain[key] = unparsed[field.name]
         elif value is not UNSET and not (value is None and field.omit_none):
             plain[key] = convert(value)
     return plain
 
 
-def _written_back(model: KeepsUnknown, by_key: Mapping[str, Field], convert: Convert) -> dict[str, object]:
+def _written_back(model: PreservesUnknownFields, by_key: Mapping[str, Field], convert: Convert) -> dict[str, object]:
     """Write what was not changed as it arrived and where it stood, then what is new."""
-    received = model.unreadable
+    received = model.unparsed
     arrived, values = (received.data, received.values) if isinstance(received, Received) else ({}, ())
     read = dict(zip(by_key, values, strict=False))
     plain: dict[str, object] = {}

@@ -6,8 +6,8 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from codat_commerce_async._core.rate_limiter import LocalRateLimiter, RateLimiter
 from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.rate_limiter import LocalRateLimiter, RateLimiter
 
 __all__ = ["note_client"]
 

@@ -53,18 +53,18 @@ class FirstUse:
 class Claim:
     """One request, and the resource it created as far as that is known.
 
-    `since` and `until` are server times: when it was first sent, and after which it was not sent any more (None: it is
+    `since` and `deadline` are server times: when it was first sent, and after which it was not sent any more (None: it is
     still in flight). `alias` is the id that the response named, where the list shows another; `created_at` is what the
     response said of the creation. `first_use` are the readings of all clocks when this process first sent it.
     """
 
-    __slots__ = ("alias", "created_at", "first_use", "group", "id", "since", "until")
+    __slots__ = ("alias", "created_at", "first_use", "group", "id", "since", "deadline")
 
     def __init__(self, group: str) -> None:
         self.group = group
         self.first_use: FirstUse | None = None
         self.since: datetime | None = None
-        self.until: datetime | None = None
+        self.deadline: datetime | None = None
         self.alias: str | None = None
         self.id: str | None = None
         self.created_at: datetime | None = None
@@ -76,7 +76,7 @@ class Claim:
         if self.since is not None and began < self.since - DRIFT:
             return False
         # A resource that the response named existed when it was sent.
-        return self.until is None or began <= self.until + (KEY_MEMORY if self.alias is None else DRIFT)
+        return self.deadline is None or began <= self.deadline + (KEY_MEMORY if self.alias is None else DRIFT)
 
 
 class Claims:
@@ -98,14 +98,14 @@ class Claims:
     def sent(self, claim: Claim, key: str, at: datetime) -> None:
         """Record that the request was, or is about to be, sent under this key."""
         self._own(claim, key)
-        claim.until = None
+        claim.deadline = None
         if claim.since is None or at < claim.since:
             claim.since = at
         self._keep_open(claim)
 
     def left_open(self, claim: Claim, at: datetime) -> None:
         """Record that the request is not sent any more, and its outcome is unknown."""
-        claim.until = at
+        claim.deadline = at
 
     def withdraw(self, claim: Claim) -> None:
         """Record that the request created nothing."""
@@ -113,7 +113,7 @@ class Claims:
 
     def answered(self, claim: Claim, alias: str | None, created_at: datetime | None, at: datetime) -> None:
         """Record the response: the resource exists, under an id that the list may not show."""
-        claim.alias, claim.created_at, claim.until = alias, created_at, at
+        claim.alias, claim.created_at, claim.deadline = alias, created_at, at
         if alias is not None:
             self._own(claim, alias)
         if claim.id is None:

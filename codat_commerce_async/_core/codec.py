@@ -12,12 +12,19 @@ from uuid import UUID
 
 import orjson
 
-from codat_commerce_async._core._structuring import Misfit, Read, alone_type, model_reader, read_loose_int, read_time
+from codat_commerce_async._core._structuring import (
+    Read,
+    ShapeError,
+    alone_type,
+    model_reader,
+    read_loose_int,
+    read_time,
+)
 from codat_commerce_async._core._unstructuring import model_writer
 from codat_commerce_async.errors import DecodeError
-from codat_commerce_async.models._genuine import Genuine, genuine_type
 from codat_commerce_async.models._fields import is_model
-from codat_commerce_async.models.base import UNSET, KeepsUnknown, LooseInt
+from codat_commerce_async.models._genuine import Genuine, genuine_type
+from codat_commerce_async.models.base import UNSET, LenientInt, PreservesUnknownFields
 from codat_commerce_async.models.enums import OpenEnum
 from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidation, ErrorValidationItem
 
@@ -51,7 +58,7 @@ def structure(data: object, answer: type[T]) -> T:
     """Return parsed JSON as what `answer` names; raises DecodeError if it does not fit."""
     try:
         value: T = _reader(cast("Hashable", answer))(data, answer)
-    except Misfit as misfit:
+    except ShapeError as misfit:
         path = f"${misfit.path}"
         failure = DecodeError(f"the answer does not fit at {path}: {misfit}", None, path)
     else:
@@ -117,7 +124,7 @@ def from_values(values: object, kind: type[T]) -> T:
     parse_body, read = _steps(cast("Hashable", kind))
     try:
         model: T = read(parse_body(encode(values)), kind)
-    except Misfit as misfit:
+    except ShapeError as misfit:
         failure = DecodeError(str(misfit), None, f"${misfit.path}")
     else:
         return model
@@ -132,7 +139,7 @@ _INTEGERS = range(-(2**63), 2**64)
 @cache
 def _steps(answer: Hashable) -> tuple[Callable[[bytes], object], Read]:
     """How to decode an answer: what parses its bytes, and what reads what they hold."""
-    keeps_unknown = isinstance(answer, type) and issubclass(answer, KeepsUnknown)
+    keeps_unknown = isinstance(answer, type) and issubclass(answer, PreservesUnknownFields)
     return (_parse_exactly if keeps_unknown else parse), _reader(answer)
 
 
@@ -155,7 +162,7 @@ def _representable(data: object) -> object:
 
 
 def _failure(error: Exception, body: bytes, parse_body: Callable[[bytes], object]) -> DecodeError:
-    if isinstance(error, Misfit):
+    if isinstance(error, ShapeError):
         path = f"${error.path}"
         return DecodeError(f"the answer does not fit at {path}: {error}", None, path)
     try:
@@ -234,7 +241,7 @@ def _converter() -> "Converter":
 def _read_primitive(value: object, kind: type) -> object:
     if type(value) is kind or (kind is float and type(value) is int):
         return value
-    raise Misfit(kind, value)
+    raise ShapeError(kind, value)
 
 
 def _is_union(kind: object) -> bool:
@@ -259,10 +266,10 @@ def _sequence_reader(kind: object) -> Read:
         if values is None or values == []:
             return make()
         if not isinstance(values, list):
-            raise Misfit(list, values)
+            raise ShapeError(list, values)
         try:
             return make([read_item(value, item) for value in values])
-        except Misfit:
+        except ShapeError:
             _find_misfit(values, item, read_item)
 
     return read
@@ -273,7 +280,7 @@ def _find_misfit(values: list[object], item: object, read_item: Read) -> NoRetur
     for number, value in enumerate(values):
         try:
             read_item(value, item)
-        except Misfit as misfit:
+        except ShapeError as misfit:
             raise misfit.below(f"[{number}]") from None
     raise AssertionError("what did not fit before fits now")
 
@@ -291,12 +298,12 @@ def _mapping_reader(kind: object) -> Read:
         if values is None:
             return {}
         if not isinstance(values, dict):
-            raise Misfit(dict, values)
+            raise ShapeError(dict, values)
         if item is object:
             return values
         try:
             return {key: read_item(value, item) for key, value in values.items()}
-        except Misfit as misfit:
+        except ShapeError as misfit:
             raise misfit.below(".*") from None  # the keys are part of what was answered
 
     return read
@@ -311,7 +318,7 @@ _READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Read]], ...] = (
     (is_model, lambda cls: model_reader(cls, _reader)),
     (_is_mapping, _mapping_reader),
     (_is_sequence, _sequence_reader),
-    (lambda kind: kind == LooseInt, lambda _: lambda value, _: read_loose_int(value)),
+    (lambda kind: kind == LenientInt, lambda _: lambda value, _: read_loose_int(value)),
     (_is_union, _optional_reader),
     (lambda kind: genuine_type(kind) is Genuine.datetime, lambda _: lambda value, _: read_time(value)),
     (lambda kind: kind in {object, Any}, lambda _: lambda value, _: value),

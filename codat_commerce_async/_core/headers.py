@@ -1,4 +1,4 @@
-"""What an answer's headers say, read tolerantly: anything unreadable is None, never an exception."""
+"""What an answer's headers say, read tolerantly: anything unparsed is None, never an exception."""
 
 import math
 import re
@@ -30,11 +30,11 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     text = text.strip()
     if _SECONDS.fullmatch(text):
         return float(text)
-    until = _http_date(text)
-    if until is None:
+    deadline = _http_date(text)
+    if deadline is None:
         return None
     today = server_time(headers) or datetime.fromtimestamp(now, UTC)
-    return max(0.0, float(math.ceil((until - today).total_seconds())))
+    return max(0.0, float(math.ceil((deadline - today).total_seconds())))
 
 
 def server_time(headers: Mapping[str, str]) -> datetime | None:

@@ -5,9 +5,9 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from codat_commerce_async._core.rate_limiter import log_pause
 from codat_commerce_async._core.log import error_fields, logger_of
 from codat_commerce_async._core.operation import Operation
+from codat_commerce_async._core.rate_limiter import log_pause
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError
 from codat_commerce_async.hooks import (
     CallEnded,
@@ -19,17 +19,17 @@ from codat_commerce_async.hooks import (
     Retried,
 )
 
-__all__ = ["Observer"]
+__all__ = ["Instrumentation"]
 
 Event = TypeVar("Event")
 
 _logger = logger_of("calls")
 
 
-class Observer:
+class Instrumentation:
     """Tells the log, and whoever hung a function on the hooks."""
 
-    __slots__ = ("_hooks", "_server", "_wall_clock", "shows_ends", "shows_requests")
+    __slots__ = ("_hooks", "_server", "_wall_clock", "has_call_listener", "has_request_listener")
 
     # Of all clients together, as the same hooks may hang on several.
     _ids = itertools.count(1)
@@ -38,30 +38,30 @@ class Observer:
         self._hooks = hooks
         self._server = server
         self._wall_clock = wall_clock
-        self.shows_requests = hooks.on_request is not None
+        self.has_request_listener = hooks.on_request_started is not None
         """Whether anybody is told of requests before they are sent."""
-        self.shows_ends = hooks.on_done is not None
+        self.has_call_listener = hooks.on_call_ended is not None
         """Whether anybody is told of the ends of calls."""
 
     def call_started(self, operation: Operation[object], company_id: str | None) -> int:
         """Announce a call; gives the number that it goes by in all that follows."""
         call_id = next(self._ids)
-        if (hook := self._hooks.on_call) is not None:
+        if (hook := self._hooks.on_call_started) is not None:
             name, method, path = operation.name, operation.method, operation.path
-            _tell(hook, CallStarted(call_id, name, method, path, self._server, self._wall_clock(), company_id))
+            _invoke(hook, CallStarted(call_id, name, method, path, self._server, self._wall_clock(), company_id))
         return call_id
 
     @property
-    def shows_answers(self) -> bool:
+    def has_response_listener(self) -> bool:
         """Whether anybody is told of what became of requests."""
-        return self._hooks.on_response is not None or _logger.isEnabledFor(logging.DEBUG)
+        return self._hooks.on_request_ended is not None or _logger.isEnabledFor(logging.DEBUG)
 
     def request_started(
         self, call_id: int, operation: str, attempt: int, waited: float, headers: dict[str, str], after: float
     ) -> None:
         """Announce a request; what a hook adds to the headers goes out with it."""
-        if (hook := self._hooks.on_request) is not None:
-            _tell(hook, RequestStarted(call_id, operation, attempt, waited, headers, after))
+        if (hook := self._hooks.on_request_started) is not None:
+            _invoke(hook, RequestStarted(call_id, operation, attempt, waited, headers, after))
 
     def header_refused(self, name: object, reason: str) -> None:
         """Announce that a header which a hook has set is not sent. Its value is left out, as it may be a secret."""
@@ -87,8 +87,8 @@ class Observer:
                     "correlation_id": event.correlation_id,
                 },
             )
-        if (hook := self._hooks.on_response) is not None:
-            _tell(hook, event)
+        if (hook := self._hooks.on_request_ended) is not None:
+            _invoke(hook, event)
 
     def retried(
         self,
@@ -116,7 +116,7 @@ class Observer:
             },
         )
         if (hook := self._hooks.on_retry) is not None:
-            _tell(hook, Retried(call_id, name, attempt, pause, reason, type(error).__name__))
+            _invoke(hook, Retried(call_id, name, attempt, pause, reason, type(error).__name__))
 
     def outcome_unknown(self, error: OutcomeUnknownError, company_id: str | None, status: int | None) -> None:
         """Announce that a write may or may not have happened."""
@@ -126,7 +126,7 @@ class Observer:
         """Report that no requests are sent for a while, or none of one company."""
         log_pause(seconds, reason, company_id)
         if (hook := self._hooks.on_pause) is not None:
-            _tell(hook, Paused(seconds, reason, company_id))
+            _invoke(hook, Paused(seconds, reason, company_id))
 
     def call_ended(
         self,
@@ -138,8 +138,8 @@ class Observer:
         error: str | None,
     ) -> None:
         """Announce the end of a call."""
-        if (hook := self._hooks.on_done) is not None:
-            _tell(hook, CallEnded(call_id, operation, elapsed, attempts, status, error))
+        if (hook := self._hooks.on_call_ended) is not None:
+            _invoke(hook, CallEnded(call_id, operation, elapsed, attempts, status, error))
 
 
 def _fields(operation: Operation[object], company_id: str | None) -> dict[str, object]:
@@ -151,7 +151,7 @@ def _fields(operation: Operation[object], company_id: str | None) -> dict[str, o
     }
 
 
-def _tell(hook: Callable[[Event], None], event: Event) -> None:
+def _invoke(hook: Callable[[Event], None], event: Event) -> None:
     try:
         hook(event)
     except Exception:

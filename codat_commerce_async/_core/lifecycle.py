@@ -5,10 +5,10 @@ from types import TracebackType
 
 from codat_commerce_async.errors import ClientClosedError, WrongEventLoopError
 
-__all__ = ["Lifetime", "Scope"]
+__all__ = ["Lifecycle", "CancelScope"]
 
 
-class Lifetime:
+class Lifecycle:
     """Knows the loop that a client belongs to, and can end whatever awaits inside one of its scopes."""
 
     __slots__ = ("_loop", "_open", "closed")
@@ -18,7 +18,7 @@ class Lifetime:
         self.closed = False
         """Whether the client was closed."""
         # Insertion-ordered, so that closing wakes in the order of arrival, the same way every time.
-        self._open: dict[Scope, None] = {}
+        self._open: dict[CancelScope, None] = {}
 
     def enter(self) -> asyncio.AbstractEventLoop:
         """The running loop, if it is the client's; raises ClientClosedError or WrongEventLoopError otherwise."""
@@ -33,9 +33,9 @@ class Lifetime:
             )
         return loop
 
-    def scope(self, seconds: float | None = None) -> "Scope":
+    def scope(self, seconds: float | None = None) -> "CancelScope":
         """A block that ends with TimeoutError after so many seconds, and with ClientClosedError on closing."""
-        return Scope(self, self.enter(), seconds)
+        return CancelScope(self, self.enter(), seconds)
 
     async def sleep(self, seconds: float) -> None:
         """Sleep, unless the client is closed meanwhile: then raise ClientClosedError at once."""
@@ -53,10 +53,10 @@ class Lifetime:
         self.closed = True
         if loop_lives:
             for scope in self._open:
-                scope.end_soon()
+                scope.cancel_soon()
 
 
-class Scope:
+class CancelScope:
     """One block of awaiting inside a lifetime: an `asyncio.timeout` that closing ends too.
 
     Every call opens one, which takes a third of the time of asyncio's own.
@@ -64,7 +64,7 @@ class Scope:
 
     __slots__ = ("_cancelling", "_ended", "_lifetime", "_seconds", "_task", "_timer", "loop")
 
-    def __init__(self, lifetime: Lifetime, loop: asyncio.AbstractEventLoop, seconds: float | None) -> None:
+    def __init__(self, lifetime: Lifecycle, loop: asyncio.AbstractEventLoop, seconds: float | None) -> None:
         self._lifetime = lifetime
         self._seconds = seconds
         self.loop = loop
@@ -77,7 +77,7 @@ class Scope:
         self._ended = False
         self._timer: asyncio.Handle | None = None
         if self._seconds is not None:
-            self._timer = self.loop.call_later(self._seconds, self._end)
+            self._timer = self.loop.call_later(self._seconds, self._cancel)
         self._lifetime._open[self] = None  # noqa: SLF001 - a scope is a part of its lifetime
 
     async def __aexit__(
@@ -96,14 +96,14 @@ class Scope:
             raise ClientClosedError("the client was closed during the call")
         raise TimeoutError
 
-    def end_soon(self) -> None:
+    def cancel_soon(self) -> None:
         """End the block in the loop's next turn, if it has not ended by itself until then."""
         if not self._ended:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self.loop.call_soon(self._end)
+            self._timer = self.loop.call_soon(self._cancel)
 
-    def _end(self) -> None:
+    def _cancel(self) -> None:
         self._ended = True
         self._timer = None
         self._task.cancel()

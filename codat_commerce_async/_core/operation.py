@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Generic, TypeGuard, TypeVar
 from urllib.parse import quote, unquote
 
-__all__ = ["Operation", "Repeat", "check_id", "is_id"]
+__all__ = ["Operation", "Idempotency", "check_id", "is_id"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -19,27 +19,27 @@ _is_plain = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", re.ASCII).fullmatch
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
-class Repeat(Enum):
+class Idempotency(Enum):
     """What makes it safe to send the same request again."""
 
-    FREELY = "the same request again changes nothing"
-    WITH_KEY = "Codat remembers the idempotency key for 90 minutes"
+    NATIVE = "the same request again changes nothing"
+    KEYED = "Codat remembers the idempotency key for 90 minutes"
     NEVER = "nothing does"
 
 
 # Keys work on POST and PATCH only: https://docs.codat.io/using-the-api/idempotency
 _REPEAT = {
-    "GET": Repeat.FREELY,
-    "HEAD": Repeat.FREELY,
-    "PUT": Repeat.FREELY,
-    "POST": Repeat.WITH_KEY,
-    "PATCH": Repeat.WITH_KEY,
+    "GET": Idempotency.NATIVE,
+    "HEAD": Idempotency.NATIVE,
+    "PUT": Idempotency.NATIVE,
+    "POST": Idempotency.KEYED,
+    "PATCH": Idempotency.KEYED,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[T_co]):
-    """One endpoint: `name` and `path` as Codat writes them, `answer` the type of what comes back.
+    """One endpoint: `name` and `path` as Codat writes them, `response_type` the type of what comes back.
 
     What a path cannot hold is percent-encoded, in `path` and in the values for its places. Raises ValueError for a path
     that holds a query, a fragment, or a segment that would lead to another endpoint.
@@ -51,9 +51,9 @@ class Operation(Generic[T_co]):
     name: str
     method: str
     path: str
-    answer: type[T_co]
-    arguments: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    repeat: Repeat = field(init=False, repr=False, compare=False)
+    response_type: type[T_co]
+    path_params: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    idempotency: Idempotency = field(init=False, repr=False, compare=False)
     """How a request of this operation may be repeated."""
     _template: str = field(init=False, repr=False, compare=False)
     _company_at: int | None = field(init=False, repr=False, compare=False)
@@ -65,25 +65,25 @@ class Operation(Generic[T_co]):
         # Once for an operation, as every call asks for them.
         derived = {
             "method": method,
-            "arguments": arguments,
-            "repeat": _REPEAT.get(method, Repeat.NEVER),
+            "path_params": arguments,
+            "idempotency": _REPEAT.get(method, Idempotency.NEVER),
             "_template": _template(self.path),
             "_company_at": arguments.index("company_id") if "company_id" in arguments else None,
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 
-    def fill(self, values: tuple[str, ...]) -> str:
+    def format_path(self, values: tuple[str, ...]) -> str:
         """The path with the values in their places, quoted.
 
         Raises TypeError for a wrong number of values or one that is no string, ValueError for one that would lead to
         another endpoint.
         """
-        if len(values) != len(self.arguments):
-            raise TypeError(f"{self.name} takes {', '.join(self.arguments) or 'no path values'}")
-        return self._template % tuple(map(check_id, self.arguments, values))
+        if len(values) != len(self.path_params):
+            raise TypeError(f"{self.name} takes {', '.join(self.path_params) or 'no path values'}")
+        return self._template % tuple(map(check_id, self.path_params, values))
 
-    def company(self, values: tuple[str, ...]) -> str | None:
+    def company_id(self, values: tuple[str, ...]) -> str | None:
         """The company that the values speak of, or None."""
         return None if self._company_at is None else values[self._company_at]
 

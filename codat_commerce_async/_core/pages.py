@@ -12,13 +12,13 @@ from codat_commerce_async._core.request import Query
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models.paging import Page
 
-__all__ = ["Pages"]
+__all__ = ["Paginator"]
 
 ItemT = TypeVar("ItemT")
 PageT = TypeVar("PageT", bound=Page[object])
 
 
-class Pages(Coroutine[object, None, PageT], Generic[PageT, ItemT]):
+class Paginator(Coroutine[object, None, PageT], Generic[PageT, ItemT]):
     """A paged answer that is yet to be asked for.
 
     `await` it for one page, `async for` over it for every item from there on, or over `pages()` for every page.

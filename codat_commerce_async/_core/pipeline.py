@@ -9,15 +9,15 @@ from uuid import UUID
 
 from codat_commerce_async._core import codec as _codec
 from codat_commerce_async._core import headers as _headers
+from codat_commerce_async._core.instrumentation import Instrumentation
+from codat_commerce_async._core.lifecycle import Lifecycle
+from codat_commerce_async._core.operation import Idempotency, Operation
 from codat_commerce_async._core.rate_limiter import RateLimiter
-from codat_commerce_async._core.throttling import ThrottledCompanies
-from codat_commerce_async._core.responses import judge
-from codat_commerce_async._core.lifecycle import Lifetime
-from codat_commerce_async._core.instrumentation import Observer
-from codat_commerce_async._core.operation import Operation, Repeat
 from codat_commerce_async._core.request import Query, check_options, make_request, merge_headers
-from codat_commerce_async._core.retry import Course, repeat
-from codat_commerce_async._core.transport import Credentials, Reply, Request, Transport
+from codat_commerce_async._core.responses import error_from_response
+from codat_commerce_async._core.retry import CallState, call_with_retries
+from codat_commerce_async._core.throttling import ThrottledCompanies
+from codat_commerce_async._core.transport import Credentials, Request, Response, Transport
 from codat_commerce_async.errors import (
     ClientClosedError,
     CodatError,
@@ -29,27 +29,27 @@ from codat_commerce_async.errors import (
     StatusError,
 )
 from codat_commerce_async.hooks import RequestEnded
-from codat_commerce_async.models.call import Answer, Attempt, Call, RateLimit
+from codat_commerce_async.models.call import ApiResponse, Attempt, Call, RateLimit
 from codat_commerce_async.policies import CallOptions, RetryPolicy, Timeouts
 
-__all__ = ["Caller", "Query", "check_options"]
+__all__ = ["Pipeline", "Query", "check_options"]
 
 T = TypeVar("T")
 _GOOD = range(200, 300)
-_Try = tuple[int, float, float, float, int | None, str]
+AttemptRecord = tuple[int, float, float, float, int | None, str]
 # How long everybody holds back after a 429 that does not say.
-_UNSAID_PAUSE = 1.0
+_DEFAULT_429_PAUSE = 1.0
 
 
-class Caller:
+class Pipeline:
     """Makes calls: what all of them share is here, what one goes through is in its exchange."""
 
     def __init__(
         self,
         transport: Transport,
         rate_limiter: RateLimiter,
-        lifetime: Lifetime,
-        observer: Observer,
+        lifetime: Lifecycle,
+        observer: Instrumentation,
         *,
         credentials: Credentials,
         retry: RetryPolicy,
@@ -76,17 +76,17 @@ class Caller:
         *path: str,
         query: Query | None = None,
         body: object | None = None,
-        new_work: bool = False,
+        starts_work: bool = False,
         key_left: float | None = None,
         **options: Unpack[CallOptions],
     ) -> Coroutine[object, object, T]:
-        """The decoded answer to one call; `new_work` waits when the day's rest is needed for what is under way.
+        """The decoded answer to one call; `starts_work` waits when the day's rest is needed for what is under way.
 
         `key_left` is for an idempotency key that was used before: the seconds, from now on both clocks, after which
         it must not be sent any more.
         """
         # Not a coroutine around a coroutine: each one makes a call in flight larger.
-        return _Exchange(self, operation, path, query, body, options, new_work=new_work, key_left=key_left).run()
+        return _Call(self, operation, path, query, body, options, starts_work=starts_work, key_left=key_left).run()
 
     async def send(
         self,
@@ -94,12 +94,12 @@ class Caller:
         *path: str,
         query: Query | None = None,
         body: object | None = None,
-        new_work: bool = False,
+        starts_work: bool = False,
         key_left: float | None = None,
         **options: Unpack[CallOptions],
-    ) -> Answer[T]:
+    ) -> ApiResponse[T]:
         """The decoded answer to one call, together with what came around it."""
-        exchange = _Exchange(self, operation, path, query, body, options, new_work=new_work, key_left=key_left)
+        exchange = _Call(self, operation, path, query, body, options, starts_work=starts_work, key_left=key_left)
         return exchange.answer(await exchange.run())
 
     @property
@@ -140,9 +140,9 @@ class Caller:
         """Note what an answer's headers say of the time and of the day's quota."""
         self._observed = headers, self.now()
         if self.rate_limiter.needs_quota_update:
-            self.tell_gate()
+            self.sync_limiter()
 
-    def tell_gate(self) -> None:
+    def sync_limiter(self) -> None:
         """Tell the gate what the last answer said of the day's quota, which few requests depend on."""
         if self._observed is None:
             return
@@ -158,7 +158,7 @@ class Caller:
         if seconds > 0:
             self.rate_limiter.update_remaining(remaining, seconds)
 
-    def note_rate_limit(self, limit: RateLimit) -> None:
+    def update_rate_limit(self, limit: RateLimit) -> None:
         """Note what was learned of the day's quota from elsewhere, unless an answer has told more since."""
         known = self.rate_limit
         if known is not None and known.remaining is not None and known.observed_at >= limit.observed_at:
@@ -171,7 +171,7 @@ class Caller:
         else:
             self.rate_limiter.mark_exhausted(seconds, limit.reset)
 
-    def hold_back(self, error: RateLimitError, longest: float, company_id: str | None) -> bool:
+    def on_rate_limited(self, error: RateLimitError, longest: float, company_id: str | None) -> bool:
         """Pause requests after a 429; return whether the rate limiter delays the next request long enough.
 
         A 429 while the daily quota is not used up may come from the platform behind one company: only that company is
@@ -184,13 +184,13 @@ class Caller:
         used_up = limit is not None and limit.remaining == 0
         if limit is None or not used_up or not_the_day:
             several = used_up or company_id is None or self.throttled.add(company_id, self.time())
-            pause = _UNSAID_PAUSE if asked is None else min(asked, longest)
+            pause = _DEFAULT_429_PAUSE if asked is None else min(asked, longest)
             self.rate_limiter.pause(pause, None if several else company_id)
             return False
         to_reset = limit.reset.timestamp() - self.now() if limit.reset else None
         seconds = asked if asked is not None else to_reset
         if seconds is None or seconds <= 0:
-            self.rate_limiter.pause(_UNSAID_PAUSE)
+            self.rate_limiter.pause(_DEFAULT_429_PAUSE)
             return False
         if seconds <= longest:
             self.rate_limiter.pause(seconds)
@@ -206,7 +206,7 @@ class Caller:
         )
 
 
-class _Exchange(Generic[T]):
+class _Call(Generic[T]):
     """One call on its way."""
 
     __slots__ = (
@@ -220,7 +220,7 @@ class _Exchange(Generic[T]):
         "_id",
         "_key",
         "_key_left",
-        "_new_work",
+        "_starts_work",
         "_operation",
         "_policy",
         "_reply",
@@ -229,20 +229,20 @@ class _Exchange(Generic[T]):
         "_sent_at",
         "_started_at",
         "_timeout",
-        "_tries",
+        "_attempts",
         "_waited",
     )
 
     def __init__(
         self,
-        caller: Caller,
+        caller: Pipeline,
         operation: Operation[T],
         path: tuple[str, ...],
         query: Query | None,
         body: object | None,
         options: CallOptions,
         *,
-        new_work: bool,
+        starts_work: bool,
         key_left: float | None,
     ) -> None:
         if options:
@@ -250,18 +250,18 @@ class _Exchange(Generic[T]):
         self._caller = caller
         self._operation = operation
         self._key = None
-        if operation.repeat is Repeat.WITH_KEY:
+        if operation.idempotency is Idempotency.KEYED:
             # One for the whole call, however often it is sent.
             self._key = options.get("idempotency_key") or caller.new_key()
         self._request = make_request(operation, path, query, body, self._key, options)
-        self._company_id = operation.company(path)
+        self._company_id = operation.company_id(path)
         self._policy = options.get("retry") or caller.retry
         self._timeout = options.get("timeout")
         self._background = options.get("background", False)
-        self._new_work = new_work
+        self._starts_work = starts_work
         self._key_left = key_left
         # What an Attempt is made of, which few ever ask for.
-        self._tries: tuple[_Try, ...] = ()
+        self._attempts: tuple[AttemptRecord, ...] = ()
         self._requested_at = 0.0
 
     async def run(self) -> T:
@@ -270,40 +270,40 @@ class _Exchange(Generic[T]):
         scope = caller.lifetime.scope(self._timeout)
         self._clock = clock = scope.loop
         self._began = began = clock.time()
-        until = None if self._timeout is None else began + self._timeout
-        self._course = Course(
+        deadline = None if self._timeout is None else began + self._timeout
+        self._course = CallState(
             self._operation,
             self._policy,
             clock,
             caller.random,
-            until,
+            deadline,
             wall_clock=caller.now,
             key_left=self._key_left,
         )
         self._id = caller.observer.call_started(self._operation, self._company_id)
-        reply: Reply | None = None
+        reply: Response | None = None
         try:
             async with scope:
-                reply = await repeat(self._attempt, self._course, before_pause=self._before_pause)
+                reply = await call_with_retries(self._attempt, self._course, before_pause=self._before_pause)
             self._reply = reply
             value = self._decoded(reply)
         except CodatError as error:
-            failure = error if reply is not None else self._concluded(error)
+            failure = error if reply is not None else self._final_error(error)
         except TimeoutError:
-            failure = self._concluded(RequestTimeoutError(_too_late(self._course), None, self._course.reached))
+            failure = self._final_error(RequestTimeoutError(_timeout_message(self._course), None, self._course.reached))
         except BaseException as error:
-            self._ended(reply, error)
+            self._emit_call_ended(reply, error)
             raise
         else:
-            self._ended(reply, None)
+            self._emit_call_ended(reply, None)
             return value
-        self._ended(reply, failure)
+        self._emit_call_ended(reply, failure)
         # Outside of the handlers, so that what was translated is let go of, but for the cause of an unknown outcome.
         raise failure
 
-    def _ended(self, reply: Reply | None, error: BaseException | None) -> None:
+    def _emit_call_ended(self, reply: Response | None, error: BaseException | None) -> None:
         observer = self._caller.observer
-        if observer.shows_ends:
+        if observer.has_call_listener:
             observer.call_ended(
                 self._id,
                 self._operation.name,
@@ -313,22 +313,22 @@ class _Exchange(Generic[T]):
                 type(error).__name__ if error else None,
             )
 
-    def _decoded(self, reply: Reply) -> T:
-        answer = self._operation.answer
+    def _decoded(self, reply: Response) -> T:
+        answer = self._operation.response_type
         if answer is object and reply.status == HTTPStatus.NO_CONTENT:
             return cast("T", None)
         try:
             return _codec.decode(self._caller.credentials.redact_echo(reply.body), answer)
         except DecodeError as error:
-            failure = DecodeError(error.message, None, error.path, reply.status).about(self._call())
+            failure = DecodeError(error.message, None, error.path, reply.status).with_call(self._call())
         raise failure
 
-    def answer(self, value: T) -> Answer[T]:
+    def answer(self, value: T) -> ApiResponse[T]:
         """What the reply says, with what came around it."""
         reply = self._reply
         credentials = self._caller.credentials
         correlation_id = _headers.correlation_id(reply.headers)
-        return Answer(
+        return ApiResponse(
             value=value,
             status=reply.status,
             headers={name.lower(): credentials.redact_text(value) for name, value in reply.headers.items()},
@@ -336,34 +336,34 @@ class _Exchange(Generic[T]):
             server_time=_headers.server_time(reply.headers),
             correlation_id=credentials.redact_text(correlation_id) if correlation_id else None,
             idempotency_key=self._key,
-            attempts=tuple(map(_attempt, self._tries)),
+            attempts=tuple(map(_attempt, self._attempts)),
         )
 
-    async def _attempt(self) -> Reply:
+    async def _attempt(self) -> Response:
         """One request, admitted, sent and judged; the place at the gate is held no longer than that."""
         caller, arrived = self._caller, self._clock.time()
-        if self._new_work:
-            caller.tell_gate()
-        await caller.rate_limiter.acquire(self._company_id, background=self._background, new_work=self._new_work)
-        reply: Reply | None = None
+        if self._starts_work:
+            caller.sync_limiter()
+        await caller.rate_limiter.acquire(self._company_id, background=self._background, starts_work=self._starts_work)
+        reply: Response | None = None
         try:
-            request = self._begin(arrived)
+            request = self._start_attempt(arrived)
             try:
                 reply = await caller.transport.send(request, caller.timeouts)
                 caller.observe(reply.headers)
                 if reply.status not in _GOOD:
-                    self._judge(reply)
+                    self._raise_for_status(reply)
                 elif caller.throttled:
                     caller.throttled.note_success(self._sent_at)
             except BaseException as error:
-                self._came_to(reply, error, sent=request.started is not False)
+                self._finish_attempt(reply, error, sent=request.started is not False)
                 raise
-            self._came_to(reply, None, sent=True)
+            self._finish_attempt(reply, None, sent=True)
             return reply
         finally:
             caller.rate_limiter.release(self._company_id)
 
-    def _begin(self, arrived: float) -> Request:
+    def _start_attempt(self, arrived: float) -> Request:
         """The request to send now, with what hooks add to it."""
         caller, course = self._caller, self._course
         if caller.lifetime.closed:
@@ -373,33 +373,33 @@ class _Exchange(Generic[T]):
         self._requested_at = self._requested_at or started_at
         self._started_at, self._waited, self._sent_at = started_at, began - arrived, began
         self._gate_waits = False
-        request = self._announced() if caller.observer.shows_requests else self._request
+        request = self._with_hook_headers() if caller.observer.has_request_listener else self._request
         if course.repeats_key:
             # Connecting takes time too, for which the machine may be suspended.
             request.before_send = course.check_key
         return request
 
-    def _judge(self, reply: Reply) -> None:
+    def _raise_for_status(self, reply: Response) -> None:
         """Raise the error that the reply is, if it is one; after a 429, everybody holds back."""
         caller = self._caller
-        error = judge(reply, caller.credentials, caller.now())
+        error = error_from_response(reply, caller.credentials, caller.now())
         if isinstance(error, RateLimitError):
-            self._gate_waits = caller.hold_back(error, self._policy.max_retry_after, self._company_id)
+            self._gate_waits = caller.on_rate_limited(error, self._policy.max_retry_after, self._company_id)
         if error is not None:
             raise error
 
-    def _came_to(self, reply: Reply | None, error: BaseException | None, *, sent: bool) -> None:
+    def _finish_attempt(self, reply: Response | None, error: BaseException | None, *, sent: bool) -> None:
         """Record the attempt's result. An interrupted one that was `sent` stays in flight, for all we know."""
         status = reply.status if reply is not None else None
-        outcome = "ok" if error is None else _outcome(error)
+        outcome = "ok" if error is None else _describe(error)
         tries, elapsed = self._course.tries, self._clock.time() - self._sent_at
         if error is None or isinstance(error, CodatError):
             self._course.ended(error, gate_waits=self._gate_waits)
-            self._tries += ((tries, self._started_at, self._waited, elapsed, status, outcome),)
+            self._attempts += ((tries, self._started_at, self._waited, elapsed, status, outcome),)
         elif not sent:
             self._course.never_sent()
         observer = self._caller.observer
-        if observer.shows_answers:
+        if observer.has_response_listener:
             event = RequestEnded(
                 self._id,
                 self._operation.name,
@@ -413,7 +413,7 @@ class _Exchange(Generic[T]):
             )
             observer.request_ended(event, self._waited, outcome, self._operation, self._company_id)
 
-    def _announced(self) -> Request:
+    def _with_hook_headers(self) -> Request:
         """The request with what a hook adds to this try of it; the client's own headers stay as they are."""
         request, observer = self._request, self._caller.observer
         headers = request.headers.copy()
@@ -426,13 +426,13 @@ class _Exchange(Generic[T]):
     def _before_pause(self, error: CodatError) -> None:
         course = self._course
         self._caller.observer.retried(
-            self._id, self._operation, self._company_id, course.tries, self._tries[-1][3], course.pause, error
+            self._id, self._operation, self._company_id, course.tries, self._attempts[-1][3], course.pause, error
         )
 
-    def _concluded(self, error: CodatError) -> CodatError:
+    def _final_error(self, error: CodatError) -> CodatError:
         """What to raise in the end: a write that may have happened is neither done nor undone, and says so."""
         call = self._call()
-        error.about(call)
+        error.with_call(call)
         # Closing interrupts with a CancelledError, whose frames hold what was on its way.
         error.__context__ = None
         if not self._course.outcome_unknown:
@@ -455,26 +455,26 @@ class _Exchange(Generic[T]):
             method=operation.method,
             path=operation.path,
             idempotency_key=self._key,
-            attempts=tuple(map(_attempt, self._tries)),
+            attempts=tuple(map(_attempt, self._attempts)),
         )
 
 
-def _attempt(attempt: _Try) -> Attempt:
+def _attempt(attempt: AttemptRecord) -> Attempt:
     number, started_at, waited, elapsed, status, outcome = attempt
     return Attempt(
         number=number,
         started_at=datetime.fromtimestamp(started_at, UTC),
-        waited=waited,
+        quota_wait=waited,
         elapsed=elapsed,
         status=status,
-        outcome=outcome,
+        result=outcome,
     )
 
 
-def _too_late(course: Course) -> str:
+def _timeout_message(course: CallState) -> str:
     waiting = "" if course.tries else ", and was still waiting for its turn at the quota"
     return f"the call took longer than its timeout{waiting}"
 
 
-def _outcome(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     return error.message if isinstance(error, CodatError) else "interrupted"

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Protocol, Self
 
 from codat_commerce_async._core.callbacks import check_function
-from codat_commerce_async._core.rate_window import DailyQuota, RateWindow, Slots
 from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.rate_window import DailyQuota, RateWindow, Slots
 from codat_commerce_async.errors import QuotaExhaustedError
 from codat_commerce_async.policies import Quota
 
@@ -40,10 +40,10 @@ class RateLimiter(Protocol):
         """Whether requests wait for what the next response reports of the daily quota."""
         ...
 
-    async def acquire(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
+    async def acquire(self, company_id: str | None, *, background: bool = False, starts_work: bool = False) -> None:
         """Return when a request may be sent; call `release` when it has ended.
 
-        `background` requests let others pass. `new_work` is deferred while the remaining daily quota is reserved.
+        `background` requests let others pass. `starts_work` is deferred while the remaining daily quota is reserved.
         Raises QuotaExhaustedError when the daily quota is exhausted.
         """
         ...
@@ -309,7 +309,7 @@ class _Queue:
         """Let the requests of companies whose pause is over step back into the queue."""
         if now < self._company_resumes_at:
             return
-        for company_id in [each for each, until in self._paused_companies.items() if until <= now]:
+        for company_id in [each for each, deadline in self._paused_companies.items() if deadline <= now]:
             del self._paused_companies[company_id]
             self.push(*self._by_company.pop(company_id, ()))
         self._company_resumes_at = min(self._paused_companies.values(), default=math.inf)
@@ -395,7 +395,7 @@ class LocalRateLimiter:
         """How many requests wait to be admitted."""
         return sum(1 for _ in self._queue)
 
-    async def acquire(self, company_id: str | None, *, background: bool = False, new_work: bool = False) -> None:
+    async def acquire(self, company_id: str | None, *, background: bool = False, starts_work: bool = False) -> None:
         """Return when a request may be sent, in order of arrival."""
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -403,7 +403,7 @@ class LocalRateLimiter:
         exhausted = now < account.quota.exhausted_until
         if exhausted and not self._wait_for_reset:
             raise self._exhausted(now)
-        shortage_ends = account.quota.shortage_ends(now) if new_work else 0.0
+        shortage_ends = account.quota.shortage_ends(now) if starts_work else 0.0
         if not exhausted and not shortage_ends and queue.try_take(now, company_id, account):
             return
         waiter = queue.waiter(now + (_BACKGROUND_DELAY if background else 0.0), company_id, account)

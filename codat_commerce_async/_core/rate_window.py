@@ -145,21 +145,21 @@ class DailyQuota:
         """Note that a request has ended."""
         self._in_flight -= 1
 
-    def exhaust(self, until: float, reset_at: datetime | None) -> bool:
+    def exhaust(self, deadline: float, reset_at: datetime | None) -> bool:
         """Note that no requests are left until then; return whether that was news."""
-        self._remaining, self._remaining_until = 0, until
-        if until <= self.exhausted_until:
+        self._remaining, self._remaining_until = 0, deadline
+        if deadline <= self.exhausted_until:
             return False
-        self.exhausted_until, self.reset_at = until, reset_at
+        self.exhausted_until, self.reset_at = deadline, reset_at
         return True
 
-    def update(self, now: float, remaining: int, until: float) -> bool:
+    def update(self, now: float, remaining: int, deadline: float) -> bool:
         """Note the remaining requests that a response reported; return whether that ends an exhaustion.
 
         Requests in flight beside that response may be missing from its count, and are subtracted.
         """
         self._remaining = max(0, remaining - max(0, self._in_flight - 1))
-        self._remaining_until = until
+        self._remaining_until = deadline
         if now >= self.exhausted_until or not self._remaining:
             return False
         self.exhausted_until = now

@@ -23,17 +23,17 @@ from codat_commerce_async.errors import (
     TransportError,
 )
 
-__all__ = ["Doubt", "Found", "Lookups", "Surroundings", "once"]
+__all__ = ["Ambiguity", "Candidate", "Lookups", "Clock", "write_exactly_once"]
 
 AnswerT = TypeVar("AnswerT")
 FoundT = TypeVar("FoundT")
 
 # Before each repetition under the same key.
-_PAUSES = (1.0, 4.0, 10.0)
+_RESEND_DELAYS = (1.0, 4.0, 10.0)
 # How often a new key is taken before the write is given up as unknown.
 _NEW_KEYS = 3
 # How long a 409 is taken for our own first request being worked on, and how often it is asked whether it still is.
-_PATIENCE = 180.0
+_MAX_IN_PROGRESS = 180.0
 _IN_PROGRESS_PAUSE = 5.0
 # Before each lookup; further ones double, up to the bound.
 _LOOKUP_DELAYS = (1.0, 4.0, 10.0, 15.0)
@@ -44,7 +44,7 @@ _TOLERANCE = 5.0
 _ROUNDING = timedelta(milliseconds=1)
 
 
-class Doubt(Enum):
+class Ambiguity(Enum):
     """Why it is not known whether a write happened, and so what to do: first this, then a look, and by what it finds.
 
     | what came back                            | first              | one   | several | none      |
@@ -62,13 +62,13 @@ class Doubt(Enum):
     Source: https://docs.codat.io/using-the-api/idempotency
     """
 
-    REFUSED = "refused"
-    UNANSWERED = "unanswered"
-    STALE = "stale"
-    ANSWERED = "answered"
+    SERVER_ERROR = "refused"
+    NO_RESPONSE = "unanswered"
+    KEY_EXPIRED = "stale"
+    UNREADABLE_RESPONSE = "answered"
 
 
-class Found(Generic[FoundT]):
+class Candidate(Generic[FoundT]):
     """What a look found: `value`, by the name it goes by, and when it began as far as Codat says.
 
     `matches` is False when Codat does not report what it would take to know that this is what was requested.
@@ -103,7 +103,7 @@ class Lookups:
                 return
 
 
-class Surroundings(Protocol):
+class Clock(Protocol):
     """The time, here and at the server, and its passing."""
 
     def time(self) -> float:
@@ -128,69 +128,69 @@ class Surroundings(Protocol):
         ...
 
 
-async def once(
-    ask: Callable[[str, float | None], Awaitable[AnswerT]],
-    look: Callable[[], Awaitable[Iterable[Found[FoundT]]]],
+async def write_exactly_once(
+    send: Callable[[str, float | None], Awaitable[AnswerT]],
+    find_candidates: Callable[[], Awaitable[Iterable[Candidate[FoundT]]]],
     *,
     key: str | None,
-    first_asked: float | None = None,
+    first_sent_at: float | None = None,
     server_offset: float | None = None,
     new_key: Callable[[str | None], Awaitable[str]],
-    where: Surroundings,
-    until: float | None = None,
+    clock: Clock,
+    deadline: float | None = None,
     claims: Claims | None = None,
     claim: Claim | None = None,
     lookups: Lookups | None = None,
-) -> AnswerT | Found[FoundT]:
-    """The answer to `ask`, or what `look` found to have come of it.
+) -> AnswerT | Candidate[FoundT]:
+    """The answer to `send`, or what `find_candidates` found to have come of it.
 
-    `ask` takes the key, and the seconds after which it must not be sent any more (None: any time). `key` may have been
-    used before, since `first_asked` (epoch seconds) if that is known, when the server's clock was `server_offset`
+    `send` takes the key, and the seconds after which it must not be sent any more (None: any time). `key` may have been
+    used before, since `first_sent_at` (epoch seconds) if that is known, when the server's clock was `server_offset`
     seconds ahead of the local one (None: not known, so that no clock can confirm the key's age). `new_key` takes the
-    last key and gives the next, when that is safely noted. No pause is begun that would end after `until`, on the clock
-    of `where`. `claim` is this request's among the `claims` of its client.
+    last key and gives the next, when that is safely noted. No pause is begun that would end after `deadline`, on the clock
+    of `clock`. `claim` is this request's among the `claims` of its client.
 
-    Raises what `ask` raises when that says for sure that nothing was done, and else, when it cannot be settled, an
+    Raises what `send` raises when that says for sure that nothing was done, and else, when it cannot be settled, an
     OutcomeUnknownError with the names of what it may be.
     """
     claims = claims or Claims()
     claim = claim or claims.claim("", key)
-    write = _Write(look, where, until, claims, claim, lookups or Lookups(), given=key is not None)
-    if first_asked is not None:
-        await write.resume(first_asked, server_offset)
+    write = _Write(find_candidates, clock, deadline, claims, claim, lookups or Lookups(), given=key is not None)
+    if first_sent_at is not None:
+        await write.resume(first_sent_at, server_offset)
     try:
-        return await _settled(ask, new_key, key, write)
+        return await _settled(send, new_key, key, write)
     finally:
         write.leave()
 
 
 async def _settled(
-    ask: Callable[[str, float | None], Awaitable[AnswerT]],
+    send: Callable[[str, float | None], Awaitable[AnswerT]],
     new_key: Callable[[str | None], Awaitable[str]],
     key: str | None,
     write: "_Write[FoundT]",
-) -> AnswerT | Found[FoundT]:
+) -> AnswerT | Candidate[FoundT]:
     new_keys_left = _NEW_KEYS
     while True:
         key = key if key is not None else await new_key(None)
         write.sends(key)
         try:
-            return await ask(key, write.key_left())
+            return await send(key, write.key_remaining())
         except CodatError as error:
             doubt = write.doubt(error)
             if doubt is None:
                 write.nothing_done()
                 raise
-        if await write.same_key_again(doubt):
+        if await write.should_resend(doubt):
             continue
-        found = await write.look_around(doubt)
+        found = await write.reconcile(doubt)
         if found is not None:
             return found
         if not new_keys_left:
             raise write.unknown()
         new_keys_left -= 1
         key = await new_key(key)
-        write.take_new_key()
+        write.rotate_key()
 
 
 class _Write(Generic[FoundT]):
@@ -198,18 +198,18 @@ class _Write(Generic[FoundT]):
 
     def __init__(
         self,
-        look: Callable[[], Awaitable[Iterable[Found[FoundT]]]],
-        where: Surroundings,
-        until: float | None,
+        find_candidates: Callable[[], Awaitable[Iterable[Candidate[FoundT]]]],
+        clock: Clock,
+        deadline: float | None,
         claims: Claims,
         claim: Claim,
         lookups: Lookups,
         *,
         given: bool,
     ) -> None:
-        self._look = look
-        self._where = where
-        self._until = until
+        self._find_candidates = find_candidates
+        self._clock = clock
+        self._deadline = deadline
         self._claims = claims
         self._claim = claim
         self._lookups = lookups
@@ -220,7 +220,7 @@ class _Write(Generic[FoundT]):
         self._used = given
         self._answered = False
         self._settled = False
-        self._pauses = iter(_PAUSES)
+        self._pauses = iter(_RESEND_DELAYS)
         self._in_progress_since: float | None = None
         self._failure: CodatError = TransportError("Codat may have forgotten the idempotency key by now")
 
@@ -229,31 +229,31 @@ class _Write(Generic[FoundT]):
         self._given = False
         # In this process, all clocks were read at the first use.
         self._first = self._key_use = self._claim.first_use or FirstUse(local, None, offset)
-        if self._where.server_offset is None and offset is not None:
+        if self._clock.server_offset is None and offset is not None:
             with contextlib.suppress(CodatError):
-                await self._look()
+                await self._find_candidates()
 
     def sends(self, key: str) -> None:
         """Record that the key is about to be sent."""
-        where, claim = self._where, self._claim
+        clock, claim = self._clock, self._claim
         if claim.first_use is None and self._first is None:
-            claim.first_use = FirstUse(where.now(), where.time(), where.server_offset)
-        at = where.now() if self._first is None else self._first.local
-        self._claims.sent(claim, key, where.server_time(at))
+            claim.first_use = FirstUse(clock.now(), clock.time(), clock.server_offset)
+        at = clock.now() if self._first is None else self._first.local
+        self._claims.sent(claim, key, clock.server_time(at))
 
-    def was_asked_at(self, local: float) -> None:
+    def mark_sent(self, local: float) -> None:
         """Note that the write may have happened since then; a later moment than one noted before changes nothing."""
-        where = self._where
-        use = FirstUse(local, where.time() - max(0.0, where.now() - local), where.server_offset)
+        clock = self._clock
+        use = FirstUse(local, clock.time() - max(0.0, clock.now() - local), clock.server_offset)
         self._first = self._first or use
         self._key_use = self._key_use or use
         self._used = True
 
-    def take_new_key(self) -> None:
+    def rotate_key(self) -> None:
         """Note that nothing came of the last key, and that there is another."""
         self._used = False
         self._key_use = None
-        self._pauses = iter(_PAUSES)
+        self._pauses = iter(_RESEND_DELAYS)
         self._in_progress_since = None
 
     def nothing_done(self) -> None:
@@ -263,50 +263,50 @@ class _Write(Generic[FoundT]):
 
     def leave(self) -> None:
         """Note that it is not sent any more, whatever came of it."""
-        self._claims.left_open(self._claim, self._where.server_time(self._where.now()))
+        self._claims.left_open(self._claim, self._clock.server_time(self._clock.now()))
 
-    def key_left(self) -> float | None:
+    def key_remaining(self) -> float | None:
         """Seconds for which the key is sure to be remembered; None for one that was not used yet, as far as known."""
         return None if self._key_use is None else KEY_LIFETIME - self._age(self._key_use)
 
     def _age(self, use: FirstUse) -> float:
-        return use.age(self._where.now(), self._where.time(), self._where.server_offset)
+        return use.age(self._clock.now(), self._clock.time(), self._clock.server_offset)
 
-    def doubt(self, error: CodatError) -> Doubt | None:
+    def doubt(self, error: CodatError) -> Ambiguity | None:
         """Why it is not known now whether the write happened; None when the error says that it did not."""
         doubt = _doubt(error, used=self._used, surely=self._key_use is not None)
         if doubt is None:
             return None
         self._failure = error
-        self._answered = self._answered or doubt is Doubt.ANSWERED
+        self._answered = self._answered or doubt is Ambiguity.UNREADABLE_RESPONSE
         if self._requested_at is None and self._first is None and isinstance(error, OutcomeUnknownError):
             self._requested_at = error.requested_at
-        self.was_asked_at(error.attempts[0].started_at.timestamp() if error.attempts else self._where.now())
-        left = self.key_left()
-        return Doubt.STALE if doubt is Doubt.UNANSWERED and left is not None and left <= 0 else doubt
+        self.mark_sent(error.attempts[0].started_at.timestamp() if error.attempts else self._clock.now())
+        left = self.key_remaining()
+        return Ambiguity.KEY_EXPIRED if doubt is Ambiguity.NO_RESPONSE and left is not None and left <= 0 else doubt
 
-    async def same_key_again(self, doubt: Doubt) -> bool:
+    async def should_resend(self, doubt: Ambiguity) -> bool:
         """Whether the same key is to be tried once more; returns when it is time to."""
-        if doubt not in {Doubt.UNANSWERED, Doubt.ANSWERED}:
+        if doubt not in {Ambiguity.NO_RESPONSE, Ambiguity.UNREADABLE_RESPONSE}:
             return False
         pause = _IN_PROGRESS_PAUSE if self._is_in_progress() else next(self._pauses, None)
         if pause is None:
             return False
-        await self._rest(pause)
+        await self._sleep(pause)
         return True
 
-    async def look_around(self, doubt: Doubt) -> Found[FoundT] | None:
+    async def reconcile(self, doubt: Ambiguity) -> Candidate[FoundT] | None:
         """What the write became; None when it is certain that nothing did, so that a new key does it once."""
         seen, trouble = None, None
-        possible: list[Found[FoundT]] = []
+        possible: list[Candidate[FoundT]] = []
         for pause in self._lookups.delays():
-            await self._rest(pause)
+            await self._sleep(pause)
             try:
-                seen = tuple(await self._look())
+                seen = tuple(await self._find_candidates())
             except CodatError as error:
                 seen, trouble = None, error
                 continue
-            possible, rivals = self._possible(seen)
+            possible, rivals = self._candidates(seen)
             if len(possible) == 1 and self._is_ours(possible[0], rivals):
                 self._claims.assign(self._claim, possible[0].name)
                 return possible[0]
@@ -315,13 +315,13 @@ class _Write(Generic[FoundT]):
                 break
         if seen is None:
             raise self.unknown() from trouble
-        if possible or self._answered or doubt not in {Doubt.REFUSED, Doubt.STALE}:
+        if possible or self._answered or doubt not in {Ambiguity.SERVER_ERROR, Ambiguity.KEY_EXPIRED}:
             raise self.unknown(possible)
         if math.isinf(self._lookups.max_visibility_delay):
             raise self.unknown()
         return None
 
-    def unknown(self, found: Sequence[Found[FoundT]] = ()) -> OutcomeUnknownError:
+    def unknown(self, found: Sequence[Candidate[FoundT]] = ()) -> OutcomeUnknownError:
         """The error that says that it cannot be told, with the names of what may have come of it."""
         error = self._failure
         correlation_id = error.correlation_id if isinstance(error, OutcomeUnknownError | StatusError) else None
@@ -333,35 +333,35 @@ class _Write(Generic[FoundT]):
         unknown.__cause__ = (error.__cause__ if isinstance(error, OutcomeUnknownError) else None) or error
         return unknown
 
-    async def _rest(self, seconds: float) -> None:
-        if self._until is not None and self._where.time() + seconds >= self._until:
+    async def _sleep(self, seconds: float) -> None:
+        if self._deadline is not None and self._clock.time() + seconds >= self._deadline:
             raise self.unknown()
         try:
-            await self._where.sleep(seconds)
+            await self._clock.sleep(seconds)
         except CodatError as error:
             raise self.unknown() from error
 
     def _is_in_progress(self) -> bool:
         if not isinstance(self._failure, ConflictError):
             return False
-        now = self._where.time()
+        now = self._clock.time()
         if self._in_progress_since is None:
             self._in_progress_since = now
-        return now - self._in_progress_since < _PATIENCE
+        return now - self._in_progress_since < _MAX_IN_PROGRESS
 
     def _asked_at(self) -> datetime:
         """The server's time of the first request, the earliest that it can have been."""
         window = self._window()
         if window is not None:
             return window[0]
-        return self._where.server_time(self._where.now() if self._first is None else self._first.local)
+        return self._clock.server_time(self._clock.now() if self._first is None else self._first.local)
 
     def _window(self) -> tuple[datetime, datetime] | None:
         """Return the server times between which the first request was sent; None if no clock can be relied on.
 
         All estimates agree unless a clock was set or a response had a wrong `Date`; then the truth is among them.
         """
-        offset, first = self._where.server_offset, self._first
+        offset, first = self._clock.server_offset, self._first
         if offset is None or first is None or first.is_unconfirmed:
             return None
         moments = [first.local + offset]
@@ -376,7 +376,7 @@ class _Write(Generic[FoundT]):
         except (OverflowError, ValueError, OSError):  # a `Date` at the end of the calendar
             return None
 
-    def _possible(self, seen: Sequence[Found[FoundT]]) -> tuple[list[Found[FoundT]], list[Claim]]:
+    def _candidates(self, seen: Sequence[Candidate[FoundT]]) -> tuple[list[Candidate[FoundT]], list[Claim]]:
         """What may have come of the write, and the other requests of ours whose resource may be among it."""
         rivals: list[Claim] = []
         free = {id(one): one for one in seen if not self._claims.is_others(self._claim, one.name)}
@@ -391,36 +391,36 @@ class _Write(Generic[FoundT]):
             rivals = [other for other in rivals if any(other.may_have_created(one.began) for one in possible)]
         return possible, rivals
 
-    def _may_be_ours(self, found: Found[FoundT]) -> bool:
+    def _may_be_ours(self, found: Candidate[FoundT]) -> bool:
         """Whether it may have come of the write; what does not say when it began may have."""
         window = self._window()
         if window is None or found.began is None:
             return True
         return found.began >= window[0] - (KEY_MEMORY if self._given else DRIFT)
 
-    def _is_ours(self, found: Found[FoundT], rivals: Sequence[Claim]) -> bool:
+    def _is_ours(self, found: Candidate[FoundT], rivals: Sequence[Claim]) -> bool:
         window = self._window()
         if window is None or found.began is None or rivals or not (found.matches and self._lookups.adopt):
             return False
         return found.began >= window[1] - _ROUNDING
 
 
-def _doubt(error: CodatError, *, used: bool, surely: bool) -> Doubt | None:
+def _doubt(error: CodatError, *, used: bool, surely: bool) -> Ambiguity | None:
     """Why it is not known whether the write happened; the key may have been `used` before, or `surely` was."""
     match error:
         case OutcomeUnknownError():
-            return Doubt.REFUSED if _is_codats_own(error.__cause__) else Doubt.UNANSWERED
+            return Ambiguity.SERVER_ERROR if _is_codats_own(error.__cause__) else Ambiguity.NO_RESPONSE
         case DecodeError():
-            return Doubt.ANSWERED
+            return Ambiguity.UNREADABLE_RESPONSE
         case ConflictError() if used:
-            return Doubt.UNANSWERED
+            return Ambiguity.NO_RESPONSE
         case BadRequestError() | NotFoundError() | IdempotencyMismatchError() if error.error is not None:
             # Had the write happened under this key, its answer would have been replayed.
             return None
         case _:
             # What could not be sent, or was turned away before its key was looked at, says nothing of what was sent
             # before it.
-            return Doubt.UNANSWERED if surely else None
+            return Ambiguity.NO_RESPONSE if surely else None
 
 
 def _is_codats_own(cause: BaseException | None) -> bool:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from codat_commerce_async._core import codec as _codec
 from codat_commerce_async._core.numbers import check_number, require
-from codat_commerce_async._core.operation import Operation, Repeat
+from codat_commerce_async._core.operation import Idempotency, Operation
 from codat_commerce_async._core.transport import Request
 from codat_commerce_async.policies import CallOptions, RetryPolicy
 
@@ -14,7 +14,7 @@ __all__ = ["Query", "check_options", "make_request", "merge_headers"]
 
 Query = Mapping[str, str | int | None]
 
-_OWN_HEADERS = frozenset(
+_RESERVED_HEADERS = frozenset(
     {
         "accept",
         "authorization",
@@ -49,7 +49,7 @@ def check_options(operation: Operation[object], options: CallOptions) -> None:
     _check_headers(options.get("headers", {}))
     key = options.get("idempotency_key")
     if key is not None:
-        if operation.repeat is not Repeat.WITH_KEY:
+        if operation.idempotency is not Idempotency.KEYED:
             raise ValueError(f"idempotency_key is for POST and PATCH; {operation.name} is a {operation.method}")
         _check_key(key)
 
@@ -73,7 +73,7 @@ def _check_headers(headers: Mapping[str, str]) -> None:
 def _header_problem(name: str, value: str) -> str | None:
     if not _HEADER_NAME.fullmatch(name) or not value.isprintable():
         return "names as HTTP has them, and printable values"
-    if name.lower() in _OWN_HEADERS:
+    if name.lower() in _RESERVED_HEADERS:
         return f"headers of your own; {name} is the client's"
     return None
 
@@ -86,7 +86,7 @@ def merge_headers(
     What cannot be a header is left out, and `refused` is called with its name and why. Of two names that differ only in
     case, the later one counts.
     """
-    merged = {name: value for name, value in own.items() if name.lower() in _OWN_HEADERS}
+    merged = {name: value for name, value in own.items() if name.lower() in _RESERVED_HEADERS}
     names: dict[str, str] = {}
     for name, value in given.items():
         if name in merged and merged[name] == value:
@@ -127,7 +127,7 @@ def make_request(
     if body is not None:
         headers["Content-Type"] = "application/json"
         data = _codec.encode(body)
-    target = operation.fill(path)
+    target = operation.format_path(path)
     if query:
         target += _query_string(query)
     return Request(operation.method, target, headers, data)

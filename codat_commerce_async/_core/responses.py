@@ -6,11 +6,11 @@ from http import HTTPStatus
 from codat_commerce_async._core import codec as _codec
 from codat_commerce_async._core import headers as _headers
 from codat_commerce_async._core.text import excerpt
-from codat_commerce_async._core.transport import Credentials, Reply
+from codat_commerce_async._core.transport import Credentials, Response
 from codat_commerce_async.errors import StatusError, status_error_class
 from codat_commerce_async.models.error_message import ErrorMessage
 
-__all__ = ["judge"]
+__all__ = ["error_from_response"]
 
 # Of many validation errors, so many are enough to see what is the matter; `StatusError.validation_errors` has all.
 _SHOWN_ITEMS = 3
@@ -19,7 +19,7 @@ _SAYING = ("title", "detail", "message", "error", "error_description", "reason")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-def judge(reply: Reply, credentials: Credentials, now: float) -> StatusError | None:
+def error_from_response(reply: Response, credentials: Credentials, now: float) -> StatusError | None:
     """The error that a reply is, or None if it is none; `now` is in epoch seconds."""
     if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
         return None

@@ -6,7 +6,7 @@ from enum import Enum
 from random import Random
 from typing import Protocol, TypeVar
 
-from codat_commerce_async._core.operation import Operation, Repeat
+from codat_commerce_async._core.operation import Idempotency, Operation
 from codat_commerce_async.errors import (
     NOT_PROCESSED,
     AuthenticationError,
@@ -22,7 +22,7 @@ from codat_commerce_async.errors import (
 )
 from codat_commerce_async.policies import RetryPolicy
 
-__all__ = ["KEY_LIFETIME", "Came", "Course", "repeat"]
+__all__ = ["KEY_LIFETIME", "FailureKind", "CallState", "call_with_retries"]
 
 T = TypeVar("T")
 
@@ -33,35 +33,35 @@ KEY_LIFETIME = 85 * 60.0
 _SHORTEST_WAIT = 0.05
 
 
-class Came(Enum):
+class FailureKind(Enum):
     """What one try came to, as far as it matters for another."""
 
     NOT_SENT = "the server was not reached"
-    LOST = "no whole answer"
+    NO_RESPONSE = "no whole answer"
     RATE_LIMITED = "429"
     NOT_PROCESSED = "408, 421, 425"
     IN_PROGRESS = "409 after a lost answer"
-    BROKEN = "5xx"
-    GARBLED = "an answer that no repeat makes readable"
-    TURNED_AWAY = "an answer that says nothing of the lost one before it"
-    SETTLED = "an answer that stands"
+    SERVER_ERROR = "5xx"
+    INVALID_RESPONSE = "an answer that no repeat makes readable"
+    REJECTED_UPSTREAM = "an answer that says nothing of the lost one before it"
+    FINAL = "an answer that stands"
 
 
 # After which of them the same request, with the same key and the same bytes, may be sent again.
-_AGAIN: Mapping[Came, frozenset[Repeat]] = {
-    Came.NOT_SENT: frozenset(Repeat),
+_RETRYABLE: Mapping[FailureKind, frozenset[Idempotency]] = {
+    FailureKind.NOT_SENT: frozenset(Idempotency),
     # The key makes it safe: Codat replays its answer, or does the work for the first time.
-    Came.LOST: frozenset({Repeat.FREELY, Repeat.WITH_KEY}),
+    FailureKind.NO_RESPONSE: frozenset({Idempotency.NATIVE, Idempotency.KEYED}),
     # The one answer that Codat does not remember for a key: nothing was done.
-    Came.RATE_LIMITED: frozenset(Repeat),
-    Came.NOT_PROCESSED: frozenset(Repeat),
+    FailureKind.RATE_LIMITED: frozenset(Idempotency),
+    FailureKind.NOT_PROCESSED: frozenset(Idempotency),
     # Our own first request is still being worked on.
-    Came.IN_PROGRESS: frozenset({Repeat.WITH_KEY}),
+    FailureKind.IN_PROGRESS: frozenset({Idempotency.KEYED}),
     # The same key would only replay the failure for 90 minutes, and a new one may do the work twice.
-    Came.BROKEN: frozenset({Repeat.FREELY}),
-    Came.GARBLED: frozenset(),
-    Came.TURNED_AWAY: frozenset(),
-    Came.SETTLED: frozenset(),
+    FailureKind.SERVER_ERROR: frozenset({Idempotency.NATIVE}),
+    FailureKind.INVALID_RESPONSE: frozenset(),
+    FailureKind.REJECTED_UPSTREAM: frozenset(),
+    FailureKind.FINAL: frozenset(),
 }
 
 
@@ -93,7 +93,7 @@ class Clock(Protocol):
         ...
 
 
-class Course:
+class CallState:
     """What one call has been through so far, and so whether it goes on."""
 
     __slots__ = (
@@ -121,7 +121,7 @@ class Course:
         policy: RetryPolicy,
         clock: Clock,
         random: Random,
-        until: float | None,
+        deadline: float | None,
         *,
         wall_clock: Callable[[], float],
         key_left: float | None = None,
@@ -130,11 +130,11 @@ class Course:
         self._policy = policy
         self._clock = clock
         self._random = random
-        self._until = until
+        self._until = deadline
         self._wall_clock = wall_clock
         self._key_memory = None if key_left is None else KeyMemory(clock, wall_clock, key_left)
         self._key_used_before = key_left is not None
-        self._last = Came.SETTLED
+        self._last = FailureKind.FINAL
         self._lost = False
         self._reached = False
         self._gate_waits = False
@@ -146,7 +146,7 @@ class Course:
     @property
     def repeats_key(self) -> bool:
         """Whether the next request carries a key under which the write may have happened already."""
-        return self._key_used_before or (self._lost and self._operation.repeat is Repeat.WITH_KEY)
+        return self._key_used_before or (self._lost and self._operation.idempotency is Idempotency.KEYED)
 
     @property
     def key_is_stale(self) -> bool:
@@ -166,9 +166,9 @@ class Course:
         self.tries += 1
         self.in_flight = True
         # After a 429 nothing has happened yet, and the wait for a day's quota is no part of the deadline.
-        if self.first_sent_at is None or (self._last is Came.RATE_LIMITED and not self._lost):
+        if self.first_sent_at is None or (self._last is FailureKind.RATE_LIMITED and not self._lost):
             self.first_sent_at = now
-            if self._operation.repeat is Repeat.WITH_KEY and not self._key_used_before:
+            if self._operation.idempotency is Idempotency.KEYED and not self._key_used_before:
                 self._key_memory = KeyMemory(self._clock, self._wall_clock)
         return now
 
@@ -177,14 +177,14 @@ class Course:
         self.in_flight = False
         self._gate_waits = gate_waits
         if error is not None:
-            self._last = _came(error, lost_before=self._lost)
-            self._lost = self._lost or self._last is Came.LOST
-        self._reached = self._reached or self._last is not Came.NOT_SENT
+            self._last = classify(error, lost_before=self._lost)
+            self._lost = self._lost or self._last is FailureKind.NO_RESPONSE
+        self._reached = self._reached or self._last is not FailureKind.NOT_SENT
 
     def never_sent(self) -> None:
         """Record that the attempt was interrupted before its first byte was written."""
         self.in_flight = False
-        self._last = Came.NOT_SENT
+        self._last = FailureKind.NOT_SENT
 
     @property
     def reached(self) -> bool:
@@ -194,32 +194,36 @@ class Course:
     @property
     def outcome_unknown(self) -> bool:
         """Whether a write may have happened, though no answer says so."""
-        if self._operation.repeat is Repeat.FREELY:
+        if self._operation.idempotency is Idempotency.NATIVE:
             return False
-        if self.in_flight or self._last in {Came.BROKEN, Came.IN_PROGRESS, Came.GARBLED}:
+        if self.in_flight or self._last in {
+            FailureKind.SERVER_ERROR,
+            FailureKind.IN_PROGRESS,
+            FailureKind.INVALID_RESPONSE,
+        }:
             return True
-        return self._lost and self._last is not Came.SETTLED
+        return self._lost and self._last is not FailureKind.FINAL
 
     def goes_on(self, error: BaseException) -> bool:
         """Whether the policy and the operation's nature allow another try; sets the pause before it.
 
         A wait that would not end in time is not begun: the cause is raised at once instead.
         """
-        if not _may_pass(error) or self._operation.repeat not in _AGAIN[self._last]:
+        if not _may_pass(error) or self._operation.idempotency not in _RETRYABLE[self._last]:
             return False
         # The first request of ours is being worked on: only time bounds the wait for it.
-        if self.tries >= self._policy.attempts and self._last is not Came.IN_PROGRESS:
+        if self.tries >= self._policy.attempts and self._last is not FailureKind.IN_PROGRESS:
             return False
         asked = error.retry_after if isinstance(error, StatusError) and not self._gate_waits else None
         if asked is not None and asked > self._policy.max_retry_after:
             return False
         pause = self._backoff() if asked is None else asked + self._spread(self._policy.initial_backoff)
-        self.pause = max(pause, _SHORTEST_WAIT) if self._last is Came.IN_PROGRESS else pause
+        self.pause = max(pause, _SHORTEST_WAIT) if self._last is FailureKind.IN_PROGRESS else pause
         return self._in_time(self._clock.time() + self.pause)
 
     def _backoff(self) -> float:
         ceiling = min(self._policy.max_backoff, self._policy.initial_backoff * 2.0 ** min(self.tries - 1, 60))
-        if self._last is Came.IN_PROGRESS:
+        if self._last is FailureKind.IN_PROGRESS:
             return ceiling / 2 + self._spread(ceiling / 2)
         return self._spread(ceiling)
 
@@ -236,39 +240,39 @@ class Course:
 
 def _may_pass(error: BaseException) -> bool:
     """Whether trying again can help at all. What the gate raises says nothing of the last try, and never does."""
-    return error.repeatable if isinstance(error, TransportError) else isinstance(error, StatusError)
+    return error.retryable if isinstance(error, TransportError) else isinstance(error, StatusError)
 
 
-def _came(error: CodatError, *, lost_before: bool) -> Came:
+def classify(error: CodatError, *, lost_before: bool) -> FailureKind:
     match error:
         case TransportError() | ClientClosedError():
             return _unanswered(error)
         case RateLimitError() | QuotaExhaustedError():
-            return Came.RATE_LIMITED
+            return FailureKind.RATE_LIMITED
         case StatusError():
             return _answered(error, lost_before=lost_before)
         case _:
-            return Came.SETTLED
+            return FailureKind.FINAL
 
 
-def _answered(error: StatusError, *, lost_before: bool) -> Came:
+def _answered(error: StatusError, *, lost_before: bool) -> FailureKind:
     match error:
         case StatusError(status=status) if status in NOT_PROCESSED:
-            return Came.NOT_PROCESSED
+            return FailureKind.NOT_PROCESSED
         case ConflictError() if lost_before:
-            return Came.IN_PROGRESS
+            return FailureKind.IN_PROGRESS
         case ServerError():
-            return Came.BROKEN
+            return FailureKind.SERVER_ERROR
         case StatusError() if lost_before and _is_from_before_codat(error):
-            return Came.TURNED_AWAY
+            return FailureKind.REJECTED_UPSTREAM
         case _:
-            return Came.SETTLED
+            return FailureKind.FINAL
 
 
-def _unanswered(error: TransportError | ClientClosedError) -> Came:
+def _unanswered(error: TransportError | ClientClosedError) -> FailureKind:
     if isinstance(error, ClientClosedError) or not error.sent:
-        return Came.NOT_SENT
-    return Came.LOST if error.repeatable else Came.GARBLED
+        return FailureKind.NOT_SENT
+    return FailureKind.NO_RESPONSE if error.retryable else FailureKind.INVALID_RESPONSE
 
 
 def _is_from_before_codat(error: StatusError) -> bool:
@@ -276,9 +280,9 @@ def _is_from_before_codat(error: StatusError) -> bool:
     return error.error is None or isinstance(error, AuthenticationError | PermissionDeniedError)
 
 
-async def repeat(
+async def call_with_retries(
     attempt: Callable[[], Awaitable[T]],
-    course: Course,
+    course: CallState,
     *,
     before_pause: Callable[[CodatError], None],
 ) -> T:
@@ -298,7 +302,7 @@ async def repeat(
 async def _repeat_after(
     failure: CodatError,
     attempt: Callable[[], Awaitable[T]],
-    course: Course,
+    course: CallState,
     before_pause: Callable[[CodatError], None],
 ) -> T:
     import tenacity  # noqa: PLC0415 - loaded by the first failure, not the import

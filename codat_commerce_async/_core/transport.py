@@ -29,7 +29,16 @@ from codat_commerce_async.errors import (
 )
 from codat_commerce_async.policies import Timeouts
 
-__all__ = ["AiohttpTransport", "Connector", "Credentials", "Reply", "Request", "Session", "Transport", "base_url_of"]
+__all__ = [
+    "AiohttpTransport",
+    "Connector",
+    "Credentials",
+    "Response",
+    "Request",
+    "Session",
+    "Transport",
+    "parse_base_url",
+]
 
 Connector: TypeAlias = aiohttp.BaseConnector
 Session: TypeAlias = aiohttp.ClientSession
@@ -42,7 +51,7 @@ _LONGEST_SEARCHED = 64 * 1024
 _SHORTEST_KEY = 16
 _LONGEST_REASON = 300
 _GZIP = b"\x1f\x8b"
-_STANDING_HEADERS = {
+_DEFAULT_HEADERS = {
     "Accept": "application/json",
     "User-Agent": f"codat-commerce-async/{__version__} Python/{platform.python_version()}",
 }
@@ -67,7 +76,7 @@ class Request:
         self.body = body
 
 
-class Reply:
+class Response:
     """What came back, whole; `headers` can be asked in any case."""
 
     __slots__ = ("body", "headers", "status")
@@ -81,7 +90,7 @@ class Reply:
 class Transport(Protocol):
     """What sends a request once and gives the whole reply, or raises a TransportError."""
 
-    async def send(self, request: Request, timeouts: Timeouts) -> Reply:
+    async def send(self, request: Request, timeouts: Timeouts) -> Response:
         """Exchange one request for one reply."""
         ...
 
@@ -198,7 +207,7 @@ def _proxy_url_of(text: str) -> str:
     return text
 
 
-def base_url_of(text: str) -> str:
+def parse_base_url(text: str) -> str:
     """The base URL without a slash at its end; raises ValueError for what is none."""
     parts = _split_url("base_url", text)
     if parts.query or parts.fragment:
@@ -306,7 +315,7 @@ class AiohttpTransport:
         # Given per request, middlewares replace a borrowed session's own, which are to run as ever.
         self._middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = getattr(session, "_middlewares", ())
 
-    async def send(self, request: Request, timeouts: Timeouts) -> Reply:
+    async def send(self, request: Request, timeouts: Timeouts) -> Response:
         """Exchange one request for one reply; raises TransportError, and nothing of aiohttp's.
 
         Raises ClientClosedError when nothing was sent because the session is closed.
@@ -324,7 +333,7 @@ class AiohttpTransport:
             failure = (
                 ClientClosedError("the session is closed")
                 if closed
-                else _translated(error, self._host, sent=request.started)
+                else _map_exception(error, self._host, sent=request.started)
             )
         except BaseException as error:  # noqa: BLE001 - it is raised below
             failure = error
@@ -343,12 +352,12 @@ class AiohttpTransport:
         """Whether a session of ours is still open."""
         return self._owned and self._session is not None and not self._session.closed
 
-    async def _exchange(self, session: aiohttp.ClientSession, request: Request, timeouts: Timeouts) -> Reply:
+    async def _exchange(self, session: aiohttp.ClientSession, request: Request, timeouts: Timeouts) -> Response:
         response = await session.request(
             request.method,
             URL(self._base_url + request.target, encoded=True),
             # A session of ours has the common ones from the start, a borrowed one is not altered.
-            headers=request.headers if self._owned else {**_STANDING_HEADERS, **request.headers},
+            headers=request.headers if self._owned else {**_DEFAULT_HEADERS, **request.headers},
             data=request.body,
             timeout=self._timeout(timeouts),
             middlewares=(*self._middlewares, _Sending(request, self._credentials.header())),
@@ -356,7 +365,7 @@ class AiohttpTransport:
         )
         try:
             body = await _read(response)
-            return Reply(response.status, response.headers, _plain(response, body) if body else body)
+            return Response(response.status, response.headers, _plain(response, body) if body else body)
         finally:
             response.release()
 
@@ -366,7 +375,7 @@ class AiohttpTransport:
         self._session = aiohttp.ClientSession(
             connector=connector,
             connector_owner=self._connector is None,
-            headers=_STANDING_HEADERS,
+            headers=_DEFAULT_HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=self._trust_env,
         )
@@ -389,9 +398,9 @@ def _finite(seconds: float) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
-def _translated(error: Exception, host: str | None, *, sent: bool) -> TransportError:
+def _map_exception(error: Exception, host: str | None, *, sent: bool) -> TransportError:
     """The error as one of ours; whatever a host application's tracing or middleware raises becomes one too."""
-    row = next((row for row in _TRANSLATIONS if isinstance(error, row[0])), None)
+    row = next((row for row in _EXCEPTION_MAP if isinstance(error, row[0])), None)
     _, ours, message, repeatable = row or (Exception, TransportError, f"the HTTP client raised {_raised(error)}", False)
     if isinstance(error, TimeoutError) and not sent:
         message = "connecting took too long"
@@ -485,7 +494,7 @@ def _plain(response: aiohttp.ClientResponse, body: bytes) -> bytes:
 
 # In order of precedence, as some are kinds of others: aiohttp's exception, ours, what it means, whether trying again
 # can help.
-_TRANSLATIONS: tuple[tuple[type[Exception], type[TransportError], str, bool], ...] = (
+_EXCEPTION_MAP: tuple[tuple[type[Exception], type[TransportError], str, bool], ...] = (
     (aiohttp.InvalidURL, TransportError, "the URL is not valid", False),
     (aiohttp.ClientConnectorCertificateError, TransportError, "the server's certificate is not valid", False),
     (aiohttp.ServerFingerprintMismatch, TransportError, "the server's certificate is not the pinned one", False),

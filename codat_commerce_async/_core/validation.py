@@ -8,7 +8,7 @@ from codat_commerce_async._core.numbers import check_number, require
 from codat_commerce_async._core.request import Query
 from codat_commerce_async.models.enums import ConnectionStatus, Locale
 from codat_commerce_async.models.sync_flow import Localization
-from codat_commerce_async.policies import LookOptions, PollPolicy
+from codat_commerce_async.policies import PollOptions, PollPolicy
 
 __all__ = [
     "check_wait",
@@ -59,9 +59,9 @@ def query_text(name: str, value: str | None) -> str | None:
     return value
 
 
-def check_wait(method: str, timeout: float | None, poll: PollPolicy | None, options: LookOptions) -> None:
+def check_wait(method: str, timeout: float | None, poll: PollPolicy | None, options: PollOptions) -> None:
     """Raise for what a wait cannot go by."""
-    unknown = options.keys() - LookOptions.__annotations__.keys()
+    unknown = options.keys() - PollOptions.__annotations__.keys()
     if unknown:
         raise TypeError(f"{method} takes no {', '.join(sorted(unknown))}")
     if timeout is not None:

@@ -57,7 +57,7 @@ class SyncOptions(Options):
     source: str | None
     column: str | None
     journal: str | None
-    order: Literal["latency", "makespan"]
+    order: Literal["latency", "throughput"]
     timeout: float
     max_running: int | None
 
@@ -151,8 +151,8 @@ def _add_sync(add_parser: _AddParser) -> None:
     command.add_argument("--journal", metavar="FILE", help="keep what was done in this file, and go on from there")
     command.add_argument(
         "--order",
-        choices=("latency", "makespan"),
-        default="makespan",
+        choices=("latency", "throughput"),
+        default="throughput",
         help="when requests are short: know early of each end, or be done early with all (default: %(default)s)",
     )
     _add_waiting(command)
@@ -242,7 +242,7 @@ def _add_waiting(command: argparse.ArgumentParser) -> None:
 
 def check_company_id(text: str) -> str:
     """Return the text itself; raise ValueError if it would lead to another endpoint."""
-    _COMPANY.fill((text,))
+    _COMPANY.format_path((text,))
     return text
 
 

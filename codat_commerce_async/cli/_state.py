@@ -13,11 +13,11 @@ from codat_commerce_async._core.text import one_line
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError
 from codat_commerce_async.hooks import Hooks, RequestEnded, RequestStarted
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.models.sync import Outcome, SyncState
+from codat_commerce_async.models.sync import BaseSyncStatus, SyncState
 from codat_commerce_async.policies import Quota
-from codat_commerce_async.syncing.run import SyncRun
 from codat_commerce_async.syncing.journal import Entry
 from codat_commerce_async.syncing.outcome import SyncOutcome
+from codat_commerce_async.syncing.run import SyncRun
 
 __all__ = ["Result", "Row", "RunState", "Status"]
 
@@ -34,7 +34,7 @@ _ERROR_LABELS: Mapping[str, str] = {
     "OutcomeUnknownError": "unknown",
     "RequestTimeoutError": "no answer in time",
     "TransportError": "no answer",
-    "DecodeError": "answer unreadable",
+    "DecodeError": "answer unparsed",
 }
 _WORD_BOUNDARY = re.compile("(?<=[a-z])(?=[A-Z])")
 
@@ -69,9 +69,9 @@ class Result:
         return cls._of_error(type(outcome.error).__name__, str(outcome.error))
 
     @classmethod
-    def of_status(cls, status: SyncState) -> Self:
+    def of_status(cls, status: BaseSyncStatus) -> Self:
         """Return the result for a terminal status."""
-        name = status.outcome.name
+        name = status.state.name
         return cls._of_end(name, status.sync_status_code, status.error_message, succeeded=status.succeeded)
 
     @classmethod
@@ -90,7 +90,7 @@ class Result:
 
     @classmethod
     def _of_end(cls, name: str, code: int | None, message: str | None, *, succeeded: bool) -> Self:
-        outcome = Outcome.__members__.get(name)
+        outcome = SyncState.__members__.get(name)
         means = outcome.value if outcome is not None else name
         reason = None if succeeded else f"{code}, {means}" + (f": {message}" if message else "")
         return cls(succeeded=succeeded, label=name.replace("_", " ").lower(), reason=reason, code=code)
@@ -162,7 +162,7 @@ class RunState:
         self.failed: list[Row] = []
         self.ended_before = 0
         self.running = 0
-        self.hooks = Hooks(on_request=self._count_request, on_response=self._record_response)
+        self.hooks = Hooks(on_request_started=self._count_request, on_request_ended=self._record_response)
         self.per_minute = Quota().per_minute
         self._row_of: dict[str, Row] = {}
         self._clock = clock
@@ -217,7 +217,7 @@ class RunState:
         """Update the rows from the fan-out."""
         if self._run is None:
             return
-        asked = [company_id for company_id, _ in self._run.unsettled]
+        asked = [company_id for company_id, _ in self._run.unconfirmed]
         handles = self._run.running
         for company_id in asked:
             self.begin(self.row_of(company_id))
@@ -256,7 +256,7 @@ class RunState:
             handle = outcome.error.handle
         if handle is not None:
             self._set_handle(row, handle)
-        self.end(row, Result.of_outcome(outcome), elapsed=outcome.elapsed, looks=outcome.looks)
+        self.end(row, Result.of_outcome(outcome), elapsed=outcome.elapsed, looks=outcome.polls)
 
     def restore(self, entry: Entry) -> None:
         """Record what a journal holds of a company that is not synced again, if it has a row."""

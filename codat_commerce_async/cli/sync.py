@@ -17,8 +17,8 @@ from codat_commerce_async.cli._summary import print_handles, print_resume_comman
 from codat_commerce_async.cli._view import Output
 from codat_commerce_async.client import CodatCommerce, Settings
 from codat_commerce_async.errors import JournalError
-from codat_commerce_async.syncing.run import SyncRun
 from codat_commerce_async.syncing.journal import read_journal
+from codat_commerce_async.syncing.run import SyncRun
 
 __all__ = ["follow", "sync"]
 
@@ -43,7 +43,7 @@ async def sync(options: SyncOptions, **settings: Unpack[Settings]) -> int:
             order=options.order,
             journal=options.journal,
             timeout=options.timeout,
-            most_running=options.max_running,
+            max_running=options.max_running,
         )
         await follow(state, run)
 

@@ -78,12 +78,12 @@ def telemetry_hooks(
         record_company_id=record_company_id,
     )
     return Hooks(
-        on_call=telemetry.call_started,
-        on_request=telemetry.request_started,
-        on_response=telemetry.request_ended,
+        on_call_started=telemetry.call_started,
+        on_request_started=telemetry.request_started,
+        on_request_ended=telemetry.request_ended,
         on_retry=telemetry.retried,
         on_pause=telemetry.paused,
-        on_done=telemetry.call_ended,
+        on_call_ended=telemetry.call_ended,
     )
 
 
@@ -244,14 +244,14 @@ class _Telemetry:
     def request_started(self, event: RequestStarted) -> None:
         call = self._calls[event.call_id]
         endpoint, around = call.endpoint, call.block
-        attributes = {**endpoint.of_span, **call.company, "codat.quota.wait": event.waited}
+        attributes = {**endpoint.of_span, **call.company, "codat.quota.wait": event.quota_wait}
         if event.attempt > 1:
             attributes["http.request.resend_count"] = event.attempt - 1
-        start = around.start + _nanoseconds(event.after)
+        start = around.start + _nanoseconds(event.since_call_start)
         request = self._block(endpoint.span_name, SpanKind.CLIENT, attributes, around.context, start)
         call.request = request
         self._instruments.active_requests.add(1, endpoint.of_metric)
-        self._instruments.quota_wait.record(event.waited, call.operation)
+        self._instruments.quota_wait.record(event.quota_wait, call.operation)
         self._inject(event.headers, request.context)
 
     def request_ended(self, event: RequestEnded) -> None:

@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from codat_commerce_async.models.base import (
         UNSET,
-        KeepsUnknown,
-        KeepsUnreadable,
-        LooseInt,
+        LenientInt,
+        LenientModel,
         Model,
+        PreservesUnknownFields,
         Unset,
+    )
+    from codat_commerce_async.models.call import (
+        ApiResponse,
+        Attempt,
+        Call,
+        RateLimit,
     )
     from codat_commerce_async.models.companies import (
         Companies,
@@ -88,12 +94,6 @@ if TYPE_CHECKING:
         ErrorValidation,
         ErrorValidationItem,
     )
-    from codat_commerce_async.models.call import (
-        Answer,
-        Attempt,
-        Call,
-        RateLimit,
-    )
     from codat_commerce_async.models.handle import SyncHandle
     from codat_commerce_async.models.integrations import (
         Branding,
@@ -112,9 +112,9 @@ if TYPE_CHECKING:
         Page,
     )
     from codat_commerce_async.models.sync import (
+        BaseSyncStatus,
         CompanySyncStatus,
         DateRange,
-        Outcome,
         SyncDateRange,
         SyncRange,
         SyncState,
@@ -154,7 +154,7 @@ __all__ = [
     "AccountConfiguration",
     "AccountConfigurationOption",
     "AccountSection",
-    "Answer",
+    "ApiResponse",
     "Attempt",
     "Branding",
     "BrandingButton",
@@ -204,18 +204,18 @@ __all__ = [
     "InvoiceLevelSelection",
     "InvoiceLineLevelSelection",
     "InvoiceStatus",
-    "KeepsUnknown",
-    "KeepsUnreadable",
+    "PreservesUnknownFields",
+    "LenientModel",
     "Links",
     "Locale",
     "Localization",
     "LocalizationInfo",
-    "LooseInt",
+    "LenientInt",
     "Model",
     "NewPaymentsConfiguration",
     "NewTaxRates",
     "OpenEnum",
-    "Outcome",
+    "SyncState",
     "OutputFormat",
     "Page",
     "PaymentsConfiguration",
@@ -237,7 +237,7 @@ __all__ = [
     "SyncHandle",
     "SyncRange",
     "SyncSchedule",
-    "SyncState",
+    "BaseSyncStatus",
     "SyncStatus",
     "SyncSummary",
     "SyncToLatestArgs",
@@ -273,9 +273,9 @@ __all__ = [
 _HOMES = {
     "base": (
         "UNSET",
-        "KeepsUnknown",
-        "KeepsUnreadable",
-        "LooseInt",
+        "PreservesUnknownFields",
+        "LenientModel",
+        "LenientInt",
         "Model",
         "Unset",
     ),
@@ -356,7 +356,7 @@ _HOMES = {
         "ErrorValidationItem",
     ),
     "exchange": (
-        "Answer",
+        "ApiResponse",
         "Attempt",
         "Call",
         "RateLimit",
@@ -381,10 +381,10 @@ _HOMES = {
     "sync": (
         "CompanySyncStatus",
         "DateRange",
-        "Outcome",
+        "SyncState",
         "SyncDateRange",
         "SyncRange",
-        "SyncState",
+        "BaseSyncStatus",
         "SyncStatus",
         "SyncSummary",
         "SyncToLatestArgs",

@@ -13,7 +13,7 @@ __all__ = ["Field", "fields", "is_model", "keeps_unknown", "thawed"]
 
 _HUMP = re.compile(r"_([a-z0-9])")
 
-_KEPT = {"unreadable", "extra"}
+_KEPT = {"unparsed", "extra"}
 
 
 @attrs.frozen(kw_only=True)

@@ -23,7 +23,7 @@ else:
     _codec = LazyModule("codat_commerce_async._core.codec")
     _pydantic = LazyModule("codat_commerce_async.models._pydantic")
 
-__all__ = ["UNSET", "KeepsUnknown", "KeepsUnreadable", "LooseInt", "Model", "Unset"]
+__all__ = ["UNSET", "PreservesUnknownFields", "LenientModel", "LenientInt", "Model", "Unset"]
 
 
 class _Unset(Enum):
@@ -40,7 +40,7 @@ Unset: TypeAlias = Literal[_Unset.UNSET]
 UNSET: Final = _Unset.UNSET
 """What stands for a field that is not sent at all, where None is sent as null."""
 
-LooseInt: TypeAlias = Annotated[int, "or text that begins with it"]
+LenientInt: TypeAlias = Annotated[int, "or text that begins with it"]
 """A number that Codat also writes as text, like the `"4200,"` of its own examples."""
 
 
@@ -122,7 +122,7 @@ _register(Mapping, Model)
 
 
 class Received(tuple[tuple[str, str], ...]):  # noqa: SLOT001 - a tuple can have attributes only without
-    """The unreadable texts of an object, beside which it remembers how it arrived.
+    """The unparsed texts of an object, beside which it remembers how it arrived.
 
     That is neither compared nor shown, and is copied with the field that it stands in.
     """
@@ -132,34 +132,34 @@ class Received(tuple[tuple[str, str], ...]):  # noqa: SLOT001 - a tuple can have
 
     @classmethod
     def of(
-        cls, unreadable: tuple[tuple[str, str], ...], data: Mapping[str, object], values: tuple[object, ...]
+        cls, unparsed: tuple[tuple[str, str], ...], data: Mapping[str, object], values: tuple[object, ...]
     ) -> "Received":
         """Return the texts with the parsed JSON, and what was read of it, by the order of the fields."""
-        received = cls(unreadable)
+        received = cls(unparsed)
         received.data, received.values = data, values
         return received
 
 
 @frozen(kw_only=True)
-class KeepsUnreadable(Model):
+class LenientModel(Model):
     """A model with times in it.
 
     A time is an aware `datetime` where Codat says the zone, a naive one (local to the merchant) where it
     does not, cut off after microseconds, and None for Codat's "never" (`0001-01-01T00:00:00`). Texts that
-    are no time at all become None too, and stand in `unreadable` as pairs of the field's name and the text.
+    are no time at all become None too, and stand in `unparsed` as pairs of the field's name and the text.
     Source: https://docs.codat.io/using-the-api/queueing-data-syncs
     """
 
-    unreadable: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    unparsed: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @frozen(kw_only=True)
-class KeepsUnknown(KeepsUnreadable):
+class PreservesUnknownFields(LenientModel):
     """A model that is read, changed (`attrs.evolve`) and written back without erasing what it does not know.
 
     `extra` holds the keys that have no field here, with their values as parsed JSON. Beside it the object
     remembers how it arrived, so what was not changed is sent as it came: the order of keys, unknown keys,
-    null or missing, a time with all its digits. Only changed fields are written anew. (`unreadable` carries it.)
+    null or missing, a time with all its digits. Only changed fields are written anew. (`unparsed` carries it.)
     """
 
     extra: Mapping[str, object] = field(factory=dict[str, object], repr=False, hash=False)

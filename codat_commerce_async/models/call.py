@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from attrs import field, frozen
 
-__all__ = ["Answer", "Attempt", "Call", "RateLimit"]
+__all__ = ["ApiResponse", "Attempt", "Call", "RateLimit"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -30,16 +30,16 @@ class RateLimit:
 class Attempt:
     """One exchange with the server, of possibly several that a call needed.
 
-    `started_at` is in UTC; `waited` (for the quota) and `elapsed` (on the wire) are seconds; `status` is
-    the HTTP status, or None when no whole answer came; `outcome` says in a few words what did.
+    `started_at` is in UTC; `quota_wait` (for the quota) and `elapsed` (on the wire) are seconds; `status` is
+    the HTTP status, or None when no whole answer came; `result` says in a few words what did.
     """
 
     number: int
     started_at: datetime
-    waited: float
+    quota_wait: float
     elapsed: float
     status: int | None
-    outcome: str
+    result: str
 
 
 @frozen(kw_only=True)
@@ -54,7 +54,7 @@ class Call:
 
 
 @frozen(kw_only=True)
-class Answer(Generic[T_co]):
+class ApiResponse(Generic[T_co]):
     """A decoded value together with what came around it.
 
     `headers` has lower-case names. `server_time` is the answer's `Date`, in UTC. The value is left out of

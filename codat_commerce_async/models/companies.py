@@ -5,7 +5,7 @@ from datetime import datetime
 
 from attrs import field, frozen
 
-from codat_commerce_async.models.base import UNSET, KeepsUnreadable, Model, Unset
+from codat_commerce_async.models.base import UNSET, LenientModel, Model, Unset
 from codat_commerce_async.models.connections import Connection
 from codat_commerce_async.models.paging import Page
 
@@ -31,7 +31,7 @@ class CompanyReference(Model):
 
 
 @frozen(kw_only=True)
-class Company(KeepsUnreadable):
+class Company(LenientModel):
     """One of your customers.
 
     `redirect` is where its people connect their platforms, `last_sync` when Codat last read data of it,

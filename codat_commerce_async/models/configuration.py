@@ -1,6 +1,6 @@
 """How a company's sync is set up: read, changed, and written back whole.
 
-Every class here keeps what it does not know and how it arrived (see `KeepsUnknown`), so that
+Every class here keeps what it does not know and how it arrived (see `PreservesUnknownFields`), so that
 `encode(attrs.evolve(configuration, ...))` differs from what was read in nothing but the change. Lists and
 maps that Codat leaves out or sends as null are empty here, and go back as they came while nothing is put
 into them.
@@ -13,7 +13,7 @@ from datetime import datetime
 
 from attrs import field, frozen
 
-from codat_commerce_async.models.base import KeepsUnknown
+from codat_commerce_async.models.base import PreservesUnknownFields
 from codat_commerce_async.models.enums import OutputFormat, SyncFrequency
 
 __all__ = [
@@ -43,7 +43,7 @@ __all__ = [
 
 
 @frozen(kw_only=True)
-class SyncSchedule(KeepsUnknown):
+class SyncSchedule(PreservesUnknownFields):
     """When the scheduled sync runs: how often, from when (UTC), at which hour (0 to 23) of the time zone."""
 
     selected_frequency: SyncFrequency | None = None
@@ -54,14 +54,14 @@ class SyncSchedule(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class ConfigurationMapSettings(KeepsUnknown):
+class ConfigurationMapSettings(PreservesUnknownFields):
     """The form that the data takes in the accounting software."""
 
     output_format: OutputFormat | None = None
 
 
 @frozen(kw_only=True)
-class AccountConfigurationOption(KeepsUnknown):
+class AccountConfigurationOption(PreservesUnknownFields):
     """A nominal or bank account of the merchant that can be selected."""
 
     id: str | None = None
@@ -71,7 +71,7 @@ class AccountConfigurationOption(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class AccountConfiguration(KeepsUnknown):
+class AccountConfiguration(PreservesUnknownFields):
     """A slot for one kind of money, and the account that it goes to.
 
     `selected_account_id` has to be one of the options' ids.
@@ -85,7 +85,7 @@ class AccountConfiguration(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class ConfigurationOption(KeepsUnknown):
+class ConfigurationOption(PreservesUnknownFields):
     """Something of the merchant's software that can be selected: a customer, a supplier, a tax rate."""
 
     id: str | None = None
@@ -93,7 +93,7 @@ class ConfigurationOption(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class InvoiceStatus(KeepsUnknown):
+class InvoiceStatus(PreservesUnknownFields):
     """The status that invoices are raised with; payments cannot be synced to drafts."""
 
     selected_invoice_status: str | None = None
@@ -101,7 +101,7 @@ class InvoiceStatus(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class SalesCustomer(KeepsUnknown):
+class SalesCustomer(PreservesUnknownFields):
     """The customer that invoices are raised against; the id has to be one of the options'."""
 
     selected_customer_id: str | None = None
@@ -109,7 +109,7 @@ class SalesCustomer(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class TaxRateAmount(KeepsUnknown):
+class TaxRateAmount(PreservesUnknownFields):
     """The accounting software's tax rate for one percentage; the id has to be one of the options'."""
 
     selected_tax_rate_id: str | None = None
@@ -117,7 +117,7 @@ class TaxRateAmount(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class TaxRateMapping(KeepsUnknown):
+class TaxRateMapping(PreservesUnknownFields):
     """Tax components of the commerce software that go to one tax rate of the accounting software."""
 
     selected_commerce_tax_rate_ids: tuple[str, ...] = ()
@@ -125,7 +125,7 @@ class TaxRateMapping(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class NewTaxRates(KeepsUnknown):
+class NewTaxRates(PreservesUnknownFields):
     """How the commerce software's tax components map to the accounting software's tax rates."""
 
     accounting_tax_rate_options: tuple[ConfigurationOption, ...] = ()
@@ -136,7 +136,7 @@ class NewTaxRates(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class GroupingPeriod(KeepsUnknown):
+class GroupingPeriod(PreservesUnknownFields):
     """The period whose sales make one invoice."""
 
     selected_grouping_period: str | None = None
@@ -144,7 +144,7 @@ class GroupingPeriod(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class InvoiceLevelSelection(KeepsUnknown):
+class InvoiceLevelSelection(PreservesUnknownFields):
     """What else makes sales go to different invoices."""
 
     selected_group_by_options: tuple[str, ...] = ()
@@ -152,7 +152,7 @@ class InvoiceLevelSelection(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class InvoiceLineLevelSelection(KeepsUnknown):
+class InvoiceLineLevelSelection(PreservesUnknownFields):
     """What else makes sales go to different lines of an invoice."""
 
     selected_group_by_options: tuple[str, ...] = ()
@@ -160,7 +160,7 @@ class InvoiceLineLevelSelection(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class GroupingLevels(KeepsUnknown):
+class GroupingLevels(PreservesUnknownFields):
     """How sales are grouped, by invoice and by line."""
 
     invoice_level: InvoiceLevelSelection | None = None
@@ -168,7 +168,7 @@ class GroupingLevels(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class Grouping(KeepsUnknown):
+class Grouping(PreservesUnknownFields):
     """How sales are grouped into invoices."""
 
     grouping_period: GroupingPeriod | None = None
@@ -176,7 +176,7 @@ class Grouping(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class SalesConfiguration(KeepsUnknown):
+class SalesConfiguration(PreservesUnknownFields):
     """Where sales go; `tax_rates` has percentages as keys, such as `17.5`."""
 
     sync_sales: bool | None = None
@@ -189,7 +189,7 @@ class SalesConfiguration(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class PaymentsConfiguration(KeepsUnknown):
+class PaymentsConfiguration(PreservesUnknownFields):
     """Where payments go, by the kind of payment."""
 
     sync_payments: bool | None = None
@@ -197,7 +197,7 @@ class PaymentsConfiguration(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class NewPaymentsConfiguration(KeepsUnknown):
+class NewPaymentsConfiguration(PreservesUnknownFields):
     """Where payments go, by the merchant's own payment methods."""
 
     sync_payments: bool | None = None
@@ -205,7 +205,7 @@ class NewPaymentsConfiguration(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class FeesSupplier(KeepsUnknown):
+class FeesSupplier(PreservesUnknownFields):
     """The supplier that fees are paid to; the id has to be one of the options'."""
 
     selected_supplier_id: str | None = None
@@ -213,7 +213,7 @@ class FeesSupplier(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class FeesConfiguration(KeepsUnknown):
+class FeesConfiguration(PreservesUnknownFields):
     """Where fees go, by their kind; they cannot be synced without payments."""
 
     fees_supplier: FeesSupplier | None = None
@@ -222,7 +222,7 @@ class FeesConfiguration(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class CommerceConfiguration(KeepsUnknown):
+class CommerceConfiguration(PreservesUnknownFields):
     """What is synced, and to where in the accounting software."""
 
     country_code: str | None = None
@@ -234,7 +234,7 @@ class CommerceConfiguration(KeepsUnknown):
 
 
 @frozen(kw_only=True)
-class Configuration(KeepsUnknown):
+class Configuration(PreservesUnknownFields):
     """How a company's sync is set up.
 
     `enable` switches the sync on, `configured` says that the merchant has set it up. Change it with

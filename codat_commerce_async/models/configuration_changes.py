@@ -56,7 +56,7 @@ class ConfigurationProblem:
         return f"{self.path}: {self.message}"
 
 
-class _Slot(NamedTuple):
+class _Selection(NamedTuple):
     """Something to select: where it is, and there the fields with what is selected and with what can be."""
 
     path: Path
@@ -68,14 +68,14 @@ _SALES = ("configuration", "sales")
 _LEVELS = (*_SALES, "grouping", "grouping_levels")
 _NEW_TAX_RATES = (*_SALES, "new_tax_rates")
 
-_FREQUENCY = _Slot(("schedule",), "selected_frequency", "frequency_options")
-_CUSTOMER = _Slot((*_SALES, "sales_customer"), "selected_customer_id", "customer_options")
-_SUPPLIER = _Slot(("configuration", "fees", "fees_supplier"), "selected_supplier_id", "supplier_options")
-_INVOICE_STATUS = _Slot((*_SALES, "invoice_status"), "selected_invoice_status", "invoice_status_options")
-_PERIOD = _Slot((*_SALES, "grouping", "grouping_period"), "selected_grouping_period", "grouping_period_options")
-_INVOICE_LEVEL = _Slot((*_LEVELS, "invoice_level"), "selected_group_by_options", "group_by_options")
-_LINE_LEVEL = _Slot((*_LEVELS, "invoice_line_level"), "selected_group_by_options", "group_by_options")
-_ZERO_TAX_RATE = _Slot(_NEW_TAX_RATES, "selected_default_zero_tax_rate_id", "default_zero_tax_rate_options")
+_FREQUENCY = _Selection(("schedule",), "selected_frequency", "frequency_options")
+_CUSTOMER = _Selection((*_SALES, "sales_customer"), "selected_customer_id", "customer_options")
+_SUPPLIER = _Selection(("configuration", "fees", "fees_supplier"), "selected_supplier_id", "supplier_options")
+_INVOICE_STATUS = _Selection((*_SALES, "invoice_status"), "selected_invoice_status", "invoice_status_options")
+_PERIOD = _Selection((*_SALES, "grouping", "grouping_period"), "selected_grouping_period", "grouping_period_options")
+_INVOICE_LEVEL = _Selection((*_LEVELS, "invoice_level"), "selected_group_by_options", "group_by_options")
+_LINE_LEVEL = _Selection((*_LEVELS, "invoice_line_level"), "selected_group_by_options", "group_by_options")
+_ZERO_TAX_RATE = _Selection(_NEW_TAX_RATES, "selected_default_zero_tax_rate_id", "default_zero_tax_rate_options")
 
 _SECTIONS: Mapping[AccountSection, str] = {
     "sales": "sync_sales",
@@ -86,12 +86,12 @@ _SECTIONS: Mapping[AccountSection, str] = {
 """The sections with accounts, and what switches each on."""
 
 
-def _account(section: str, account: str) -> _Slot:
-    return _Slot(("configuration", section, "accounts", account), "selected_account_id", "account_options")
+def _account(section: str, account: str) -> _Selection:
+    return _Selection(("configuration", section, "accounts", account), "selected_account_id", "account_options")
 
 
-def _tax_rate(percentage: str) -> _Slot:
-    return _Slot((*_SALES, "tax_rates", percentage), "selected_tax_rate_id", "tax_rate_options")
+def _tax_rate(percentage: str) -> _Selection:
+    return _Selection((*_SALES, "tax_rates", percentage), "selected_tax_rate_id", "tax_rate_options")
 
 
 def select_account(
@@ -161,13 +161,13 @@ def map_tax_rates(
 
     A component that was mapped elsewhere is so no more.
     """
-    rates = cast("NewTaxRates", _at(configuration, _NEW_TAX_RATES))
+    rates = cast("NewTaxRates", _get_path(configuration, _NEW_TAX_RATES))
     ids = tuple(dict.fromkeys(commerce_tax_rate_ids))
     _require_options(ids, rates.commerce_tax_rate_options, (*_NEW_TAX_RATES, "commerce_tax_rate_options"))
     accounting_options = (*_NEW_TAX_RATES, "accounting_tax_rate_options")
     _require_options((accounting_tax_rate_id,), rates.accounting_tax_rate_options, accounting_options)
-    mappings = tuple(_mapped(rates.tax_rate_mappings, ids, accounting_tax_rate_id))
-    return cast("Configuration", _with(configuration, (*_NEW_TAX_RATES, "tax_rate_mappings"), mappings))
+    mappings = tuple(_remap(rates.tax_rate_mappings, ids, accounting_tax_rate_id))
+    return cast("Configuration", _set_path(configuration, (*_NEW_TAX_RATES, "tax_rate_mappings"), mappings))
 
 
 def unselected_accounts(configuration: Configuration) -> tuple[tuple[AccountSection, str], ...]:
@@ -193,7 +193,7 @@ def configuration_problems(configuration: Configuration) -> tuple[ConfigurationP
     )
 
 
-def _slots(configuration: Configuration) -> Iterator[_Slot]:
+def _slots(configuration: Configuration) -> Iterator[_Selection]:
     yield _FREQUENCY
     for section, name, account in _accounts(configuration):
         if account.required or account.selected_account_id:
@@ -206,9 +206,9 @@ def _slots(configuration: Configuration) -> Iterator[_Slot]:
         yield _SUPPLIER
 
 
-def _slot_problems(configuration: Configuration, slot: _Slot) -> Iterator[ConfigurationProblem]:
+def _slot_problems(configuration: Configuration, slot: _Selection) -> Iterator[ConfigurationProblem]:
     try:
-        holder = _at(configuration, slot.path)
+        holder = _get_path(configuration, slot.path)
     except ValueError:
         return
     selected, path = getattr(holder, slot.selected), (*slot.path, slot.selected)
@@ -279,11 +279,11 @@ def _accounts(configuration: Configuration) -> Iterator[tuple[AccountSection, st
                 yield section, name, account
 
 
-def _select(configuration: Configuration, slot: _Slot, value: str | tuple[str, ...]) -> Configuration:
-    holder = _at(configuration, slot.path)
+def _select(configuration: Configuration, slot: _Selection, value: str | tuple[str, ...]) -> Configuration:
+    holder = _get_path(configuration, slot.path)
     values = (value,) if isinstance(value, str) else value
     _require_options(values, getattr(holder, slot.options), (*slot.path, slot.options))
-    changed = cast("Configuration", _with(configuration, (*slot.path, slot.selected), value))
+    changed = cast("Configuration", _set_path(configuration, (*slot.path, slot.selected), value))
     before = set(_conflicts(configuration))
     for problem in _conflicts(changed):
         if problem not in before:
@@ -302,7 +302,7 @@ def _ids(options: Collection[object]) -> set[object]:
     return {getattr(option, "id", option) for option in options}
 
 
-def _mapped(
+def _remap(
     mappings: Collection[TaxRateMapping], ids: tuple[str, ...], accounting_tax_rate_id: str
 ) -> Iterator[TaxRateMapping]:
     mapping = TaxRateMapping(selected_commerce_tax_rate_ids=ids, selected_accounting_tax_rate_id=accounting_tax_rate_id)
@@ -315,7 +315,7 @@ def _mapped(
     yield mapping
 
 
-def _at(holder: object, path: Path) -> object:
+def _get_path(holder: object, path: Path) -> object:
     """Follow the path; raises ValueError where it ends too early."""
     for number, step in enumerate(path):
         accounts = None if isinstance(holder, Model) else cast("Mapping[str, object]", holder)
@@ -327,14 +327,14 @@ def _at(holder: object, path: Path) -> object:
     return holder
 
 
-def _with(holder: object, path: Path, value: object) -> object:
+def _set_path(holder: object, path: Path, value: object) -> object:
     """Copy the holder and what is on the path, with the value at its end."""
     step, rest = path[0], path[1:]
     if isinstance(holder, Model):
         model: Any = holder
-        return evolve(model, **{step: _with(getattr(model, step), rest, value) if rest else value})
+        return evolve(model, **{step: _set_path(getattr(model, step), rest, value) if rest else value})
     accounts = cast("Mapping[str, object]", holder)
-    return {**accounts, step: _with(accounts[step], rest, value)}
+    return {**accounts, step: _set_path(accounts[step], rest, value)}
 
 
 def _in_json(path: Path) -> str:

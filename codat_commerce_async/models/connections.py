@@ -5,7 +5,7 @@ from datetime import datetime
 
 from attrs import field, frozen
 
-from codat_commerce_async.models.base import UNSET, KeepsUnreadable, Model, Unset
+from codat_commerce_async.models.base import UNSET, LenientModel, Model, Unset
 from codat_commerce_async.models.enums import ConnectionStatus, ErrorStatus, SourceType
 from codat_commerce_async.models.paging import Page
 
@@ -13,7 +13,7 @@ __all__ = ["Connection", "Connections", "CreateConnection", "DataConnectionError
 
 
 @frozen(kw_only=True)
-class DataConnectionError(KeepsUnreadable):
+class DataConnectionError(LenientModel):
     """Something that went wrong with a connection.
 
     `status_code` and `status_text` are the source platform's, `error_message` is Codat's. `status` is None
@@ -29,7 +29,7 @@ class DataConnectionError(KeepsUnreadable):
 
 
 @frozen(kw_only=True)
-class Connection(KeepsUnreadable):
+class Connection(LenientModel):
     """One company's connection to one platform.
 
     `integration_key` is the platform's four letters (`gbol` for Xero), `link_url` is where the company's

@@ -90,7 +90,7 @@ class SyncHandle:
         """Whether the request named no period, so that any sync that began after it covers the same."""
         return self.date_range is None and self.sync_to is None
 
-    def identified(self, sync_id: str, *, adopted: bool = False) -> Self:
+    def with_sync_id(self, sync_id: str, *, adopted: bool = False) -> Self:
         """The same handle, now with the id that the sync's status is found under, and how that was learned."""
         return evolve(self, sync_id=sync_id, adopted=self.adopted or adopted)
 

@@ -5,23 +5,23 @@ from enum import Enum
 
 from attrs import frozen
 
-from codat_commerce_async.models.base import UNSET, KeepsUnreadable, LooseInt, Model, Unset
+from codat_commerce_async.models.base import UNSET, LenientInt, LenientModel, Model, Unset
 from codat_commerce_async.models.connections import Connection
 
 __all__ = [
     "CompanySyncStatus",
     "DateRange",
-    "Outcome",
+    "SyncState",
     "SyncDateRange",
     "SyncRange",
-    "SyncState",
+    "BaseSyncStatus",
     "SyncStatus",
     "SyncSummary",
     "SyncToLatestArgs",
 ]
 
 
-class Outcome(Enum):
+class SyncState(Enum):
     """What a sync's status code means.
 
     Source: https://docs.codat.io/commerce/error-documentation#status-codes
@@ -42,47 +42,47 @@ class Outcome(Enum):
     UNKNOWN = "Codat does not say where the sync has got to; it counts as running"
 
 
-_RUNNING = frozenset({Outcome.IN_PROGRESS, Outcome.IN_PROGRESS_SLOW, Outcome.UNKNOWN})
-_SUCCEEDED = frozenset({Outcome.SUCCEEDED, Outcome.NOTHING_TO_WRITE})
+_RUNNING = frozenset({SyncState.IN_PROGRESS, SyncState.IN_PROGRESS_SLOW, SyncState.UNKNOWN})
+_SUCCEEDED = frozenset({SyncState.SUCCEEDED, SyncState.NOTHING_TO_WRITE})
 
 _BY_CODE = {
-    1000: Outcome.IN_PROGRESS,
-    1010: Outcome.IN_PROGRESS_SLOW,
-    2000: Outcome.SUCCEEDED,
-    2040: Outcome.NOTHING_TO_WRITE,
-    4000: Outcome.CONFIGURATION_ERROR,
-    4040: Outcome.COMPANY_UNAVAILABLE,
-    4220: Outcome.COMPANY_UNAVAILABLE,
-    4260: Outcome.SUBSCRIPTION_LAPSED,
-    5000: Outcome.SERVER_ERROR,
-    5080: Outcome.DUPLICATE,
-    5120: Outcome.DATA_PROCESSING_ERROR,
-    5130: Outcome.DATA_WRITE_ERROR,
+    1000: SyncState.IN_PROGRESS,
+    1010: SyncState.IN_PROGRESS_SLOW,
+    2000: SyncState.SUCCEEDED,
+    2040: SyncState.NOTHING_TO_WRITE,
+    4000: SyncState.CONFIGURATION_ERROR,
+    4040: SyncState.COMPANY_UNAVAILABLE,
+    4220: SyncState.COMPANY_UNAVAILABLE,
+    4260: SyncState.SUBSCRIPTION_LAPSED,
+    5000: SyncState.SERVER_ERROR,
+    5080: SyncState.DUPLICATE,
+    5120: SyncState.DATA_PROCESSING_ERROR,
+    5130: SyncState.DATA_WRITE_ERROR,
 }
 
 _BY_THOUSANDS = {
-    1: Outcome.IN_PROGRESS,
-    2: Outcome.SUCCEEDED,
-    4: Outcome.OTHER_FAILURE,
-    5: Outcome.OTHER_FAILURE,
+    1: SyncState.IN_PROGRESS,
+    2: SyncState.SUCCEEDED,
+    4: SyncState.OTHER_FAILURE,
+    5: SyncState.OTHER_FAILURE,
 }
 
 # Only texts that leave no doubt; `ValidateError, Pending` is not among them.
 _BY_TEXT = {
-    "notstarted": Outcome.IN_PROGRESS,
-    "started": Outcome.IN_PROGRESS,
-    "pushing": Outcome.IN_PROGRESS,
-    "complete": Outcome.SUCCEEDED,
-    "success": Outcome.SUCCEEDED,
-    "pusherror": Outcome.DATA_WRITE_ERROR,
-    "mapcoreerror": Outcome.OTHER_FAILURE,
+    "notstarted": SyncState.IN_PROGRESS,
+    "started": SyncState.IN_PROGRESS,
+    "pushing": SyncState.IN_PROGRESS,
+    "complete": SyncState.SUCCEEDED,
+    "success": SyncState.SUCCEEDED,
+    "pusherror": SyncState.DATA_WRITE_ERROR,
+    "mapcoreerror": SyncState.OTHER_FAILURE,
 }
 
 _OVERLAP = "date overlaps with a previous sync date range"
 
 
 @frozen(kw_only=True)
-class SyncState(KeepsUnreadable):
+class BaseSyncStatus(LenientModel):
     """Where a sync has got to, in the words that all of Codat's answers about syncs share.
 
     `sync_status_code` decides; `sync_status` is free text that goes with it. `sync_utc` is when the sync
@@ -90,7 +90,7 @@ class SyncState(KeepsUnreadable):
     """
 
     company_id: str | None = None
-    sync_status_code: LooseInt | None = None
+    sync_status_code: LenientInt | None = None
     sync_status: str | None = None
     error_message: str | None = None
     sync_exception_message: str | None = None
@@ -98,52 +98,52 @@ class SyncState(KeepsUnreadable):
     data_pushed: bool | None = None
 
     @property
-    def outcome(self) -> Outcome:
+    def state(self) -> SyncState:
         """What the status code means; an unknown one goes by its thousands, a missing one by the text."""
         code = self.sync_status_code
         if code is None:
-            return _BY_TEXT.get((self.sync_status or "").strip().lower(), Outcome.UNKNOWN)
-        outcome = _BY_CODE.get(code) or _BY_THOUSANDS.get(code // 1000, Outcome.UNKNOWN)
-        return Outcome.DUPLICATE if self._overlaps and _has_failed(outcome) else outcome
+            return _BY_TEXT.get((self.sync_status or "").strip().lower(), SyncState.UNKNOWN)
+        outcome = _BY_CODE.get(code) or _BY_THOUSANDS.get(code // 1000, SyncState.UNKNOWN)
+        return SyncState.DUPLICATE if self._overlaps and _has_failed(outcome) else outcome
 
     @property
     def is_terminal(self) -> bool:
         """Whether the sync has ended, well or not."""
-        return self.outcome not in _RUNNING
+        return self.state not in _RUNNING
 
     @property
     def is_running(self) -> bool:
         """Whether the sync goes on, as far as Codat says."""
-        return self.outcome in _RUNNING
+        return self.state in _RUNNING
 
     @property
     def succeeded(self) -> bool:
         """Whether the sync ended well."""
-        return self.outcome in _SUCCEEDED
+        return self.state in _SUCCEEDED
 
     @property
     def failed(self) -> bool:
         """Whether the sync ended badly; it did when any item could not be written."""
-        return _has_failed(self.outcome)
+        return _has_failed(self.state)
 
     @property
     def _overlaps(self) -> bool:
         return any(_OVERLAP in (text or "").lower() for text in (self.error_message, self.sync_exception_message))
 
 
-def _has_failed(outcome: Outcome) -> bool:
+def _has_failed(outcome: SyncState) -> bool:
     return outcome not in _RUNNING and outcome not in _SUCCEEDED
 
 
 @frozen(kw_only=True)
-class CompanySyncStatus(SyncState):
+class CompanySyncStatus(BaseSyncStatus):
     """Where one sync has got to."""
 
     sync_id: str | None = None
 
 
 @frozen(kw_only=True)
-class SyncStatus(SyncState):
+class SyncStatus(BaseSyncStatus):
     """Where a company's newest sync has got to, with the company's connections.
 
     The two ids name the same sync and differ; only this answer carries both.
@@ -155,7 +155,7 @@ class SyncStatus(SyncState):
 
 
 @frozen(kw_only=True)
-class SyncDateRange(KeepsUnreadable):
+class SyncDateRange(LenientModel):
     """The period that a sync covers, in UTC."""
 
     start: datetime | None = None
@@ -163,7 +163,7 @@ class SyncDateRange(KeepsUnreadable):
 
 
 @frozen(kw_only=True)
-class SyncSummary(SyncState):
+class SyncSummary(BaseSyncStatus):
     """Codat's answer to the request for a sync.
 
     `commerce_sync_id` is not the `sync_id` of the other answers, which this one does not carry.

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from attrs import field, frozen
 
-from codat_commerce_async.models.base import KeepsUnreadable, Model
+from codat_commerce_async.models.base import LenientModel, Model
 from codat_commerce_async.models.companies import Company, CompanyReference
 from codat_commerce_async.models.connections import Connection
 from codat_commerce_async.models.enums import DataType, ReadStatus, WebhookEventType, WriteStatus, WriteType
@@ -39,7 +39,7 @@ P_co = TypeVar("P_co", covariant=True)
 
 
 @frozen(kw_only=True)
-class WebhookEvent(KeepsUnreadable, Generic[P_co]):
+class WebhookEvent(LenientModel, Generic[P_co]):
     """Something that happened at Codat, at `generated_date` (UTC).
 
     `id` is the event's; deliveries of one event share it.
@@ -122,7 +122,7 @@ class DataTypeReadSummary(Model):
 
 
 @frozen(kw_only=True)
-class ReadCompletedPayload(KeepsUnreadable):
+class ReadCompletedPayload(LenientModel):
     """What was read, of which company; `modified_from_date` (UTC) is when it was last read before."""
 
     reference_company: CompanyReference | None = None
@@ -145,7 +145,7 @@ class WriteRecord(Model):
 
 
 @frozen(kw_only=True)
-class WritePayload(KeepsUnreadable):
+class WritePayload(LenientModel):
     """What became of a write request; `id` is the request's. Times are in UTC."""
 
     id: str | None = None
@@ -177,7 +177,7 @@ class WriteEvent(WebhookEvent[WritePayload]):
 
 
 @frozen(kw_only=True)
-class RateLimitPayload(KeepsUnreadable):
+class RateLimitPayload(LenientModel):
     """The day's requests, how many are left, and when there are new ones (UTC)."""
 
     daily_quota: int | None = None

@@ -3,11 +3,11 @@
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar, cast
 
-from codat_commerce_async._core.pipeline import Caller
 from codat_commerce_async._core.claims import Claims
 from codat_commerce_async._core.log import logger_of
-from codat_commerce_async._core.reconcile import Found, Lookups, once
 from codat_commerce_async._core.operation import Operation
+from codat_commerce_async._core.pipeline import Pipeline
+from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exactly_once
 from codat_commerce_async._core.request import check_options
 from codat_commerce_async.errors import TransportError
 from codat_commerce_async.policies import CallOptions
@@ -20,11 +20,11 @@ _logger = logger_of("calls")
 
 
 async def create_once(
-    caller: Caller,
+    caller: Pipeline,
     operation: Operation[T],
     *path: str,
     body: object,
-    look: Callable[[], Awaitable[Iterable[Found[T]]]],
+    look: Callable[[], Awaitable[Iterable[Candidate[T]]]],
     claims: Claims,
     group: str,
     identify: Callable[[T], str | None],
@@ -49,21 +49,21 @@ async def create_once(
     timeout = options.get("timeout")
     key = options.get("idempotency_key")
     claim = claims.claim(group, key)
-    outcome = await once(
+    outcome = await write_exactly_once(
         ask,
         look,
         key=key,
         new_key=new_key,
-        where=caller,
-        until=None if timeout is None else caller.time() + timeout,
+        clock=caller,
+        deadline=None if timeout is None else caller.time() + timeout,
         claims=claims,
         claim=claim,
         lookups=Lookups(max_visibility_delay=(options.get("retry") or caller.retry).max_visibility_delay),
     )
-    if isinstance(outcome, Found):
+    if isinstance(outcome, Candidate):
         _logger.warning("adopted %s, which was found after the response of %s was lost", outcome.name, operation.name)
         # A type checker cannot tell that no T is a Found.
-        return cast("Found[T]", outcome).value
+        return cast("Candidate[T]", outcome).value
     resource = identify(outcome)
     if resource is not None:
         claims.assign(claim, resource, proven=True)

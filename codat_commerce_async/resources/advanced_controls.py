@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from typing import Unpack
 
-from codat_commerce_async._core.pipeline import Caller
+from codat_commerce_async._core import validation as _arguments
 from codat_commerce_async._core.claims import Claims
-from codat_commerce_async._core.reconcile import Found
 from codat_commerce_async._core.operation import Operation
-from codat_commerce_async._core.pages import Pages
+from codat_commerce_async._core.pages import Paginator
+from codat_commerce_async._core.pipeline import Pipeline
+from codat_commerce_async._core.reconcile import Candidate
 from codat_commerce_async._core.request import Query
 from codat_commerce_async.models.base import UNSET
 from codat_commerce_async.models.companies import Companies, Company, CreateCompany
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async._core import validation as _arguments
 from codat_commerce_async.resources._create import create_once
 
 __all__ = ["AdvancedControlsResource"]
@@ -29,7 +29,7 @@ _NEWEST: Query = {"orderBy": "-created", "pageSize": 100}
 class AdvancedControlsResource:
     """Companies and their configuration. Every method takes the options of `CallOptions` too."""
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Pipeline) -> None:
         self._caller = caller
         self._call = caller.call
         self._claims = Claims()
@@ -42,7 +42,7 @@ class AdvancedControlsResource:
         query: str | None = None,
         order_by: str | None = None,
         **options: Unpack[CallOptions],
-    ) -> Pages[Companies, Company]:
+    ) -> Paginator[Companies, Company]:
         """Your companies: `await` one page of them, or `async for` over all.
 
         The arguments are those of `connections.list`.
@@ -50,7 +50,7 @@ class AdvancedControlsResource:
         GET /companies. Raises 400, 401, 402, 403, 404, 429, 500, 503 by their classes.
         """
         asked = _arguments.page_query(page, page_size, query, order_by)
-        return Pages(lambda query: self._call(LIST_COMPANIES, query=query, **options), asked)
+        return Paginator(lambda query: self._call(LIST_COMPANIES, query=query, **options), asked)
 
     async def create_company(
         self,
@@ -77,10 +77,10 @@ class AdvancedControlsResource:
             tags=UNSET if tags is None else _arguments.tags("tags", tags),
         )
 
-        async def look() -> list[Found[Company]]:
+        async def look() -> list[Candidate[Company]]:
             page = await self._call(LIST_COMPANIES, query=_NEWEST)
             return [
-                Found(
+                Candidate(
                     one,
                     one.id,
                     _arguments.in_utc(one.created),

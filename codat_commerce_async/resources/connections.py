@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Unpack
 
-from codat_commerce_async._core.pipeline import Caller
+from codat_commerce_async._core import validation as _arguments
 from codat_commerce_async._core.claims import Claims
-from codat_commerce_async._core.reconcile import Found
 from codat_commerce_async._core.operation import Operation
-from codat_commerce_async._core.pages import Pages
+from codat_commerce_async._core.pages import Paginator
+from codat_commerce_async._core.pipeline import Pipeline
+from codat_commerce_async._core.reconcile import Candidate
 from codat_commerce_async.models.connections import (
     Connection,
     Connections,
@@ -17,7 +18,6 @@ from codat_commerce_async.models.connections import (
 from codat_commerce_async.models.enums import ConnectionStatus
 from codat_commerce_async.models.sync_flow import SyncFlowUrl
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async._core import validation as _arguments
 from codat_commerce_async.resources._create import create_once
 
 __all__ = ["ConnectionsResource"]
@@ -41,7 +41,7 @@ UPDATE_CONNECTION = Operation(
 class ConnectionsResource:
     """A company's connections. Every method takes the options of `CallOptions` too."""
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Pipeline) -> None:
         self._caller = caller
         self._call = caller.call
         self._claims = Claims()
@@ -57,10 +57,12 @@ class ConnectionsResource:
         """
         key = _arguments.platform_key("platform_key", platform_key)
 
-        async def look() -> list[Found[Connection]]:
+        async def look() -> list[Candidate[Connection]]:
             page = await self._call(LIST, company_id, query={"pageSize": 5000})
             return [
-                Found(one, one.id, _arguments.in_utc(one.created)) for one in page.results if one.integration_key == key
+                Candidate(one, one.id, _arguments.in_utc(one.created))
+                for one in page.results
+                if one.integration_key == key
             ]
 
         body = CreateConnection(platform_key=key)
@@ -106,7 +108,7 @@ class ConnectionsResource:
         query: str | None = None,
         order_by: str | None = None,
         **options: Unpack[CallOptions],
-    ) -> Pages[Connections, Connection]:
+    ) -> Paginator[Connections, Connection]:
         """The company's connections: `await` one page of them, or `async for` over all.
 
         `page` counts from 1, `page_size` goes to 5000 (Codat's default is 100), `query` is in Codat's query language,
@@ -114,9 +116,9 @@ class ConnectionsResource:
 
         GET /companies/{companyId}/connections. Raises 400, 401, 402, 403, 404, 429, 500, 503 by their classes.
         """
-        LIST.fill((company_id,))
+        LIST.format_path((company_id,))
         asked = _arguments.page_query(page, page_size, query, order_by)
-        return Pages(lambda query: self._call(LIST, company_id, query=query, **options), asked)
+        return Paginator(lambda query: self._call(LIST, company_id, query=query, **options), asked)
 
     async def update_authorization(
         self,

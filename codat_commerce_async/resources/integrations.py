@@ -2,12 +2,12 @@
 
 from typing import Unpack
 
-from codat_commerce_async._core.pipeline import Caller
+from codat_commerce_async._core import validation as _arguments
 from codat_commerce_async._core.operation import Operation
-from codat_commerce_async._core.pages import Pages
+from codat_commerce_async._core.pages import Paginator
+from codat_commerce_async._core.pipeline import Pipeline
 from codat_commerce_async.models.integrations import Branding, Integration, Integrations
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async._core import validation as _arguments
 
 __all__ = ["IntegrationsResource"]
 
@@ -18,7 +18,7 @@ GET_BRANDING = Operation("get-integration-branding", "GET", "/config/integration
 class IntegrationsResource:
     """The platforms that Codat connects to. Every method takes the options of `CallOptions` too."""
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Pipeline) -> None:
         self._call = caller.call
 
     def list(
@@ -29,7 +29,7 @@ class IntegrationsResource:
         query: str | None = None,
         order_by: str | None = None,
         **options: Unpack[CallOptions],
-    ) -> Pages[Integrations, Integration]:
+    ) -> Paginator[Integrations, Integration]:
         """The platforms that Codat supports: `await` one page of them, or `async for` over all.
 
         The arguments are those of `connections.list`.
@@ -37,7 +37,7 @@ class IntegrationsResource:
         GET /config/integrations. Raises 400, 401, 402, 403, 429, 500, 503 by their classes.
         """
         asked = _arguments.page_query(page, page_size, query, order_by)
-        return Pages(lambda query: self._call(LIST, query=query, **options), asked)
+        return Paginator(lambda query: self._call(LIST, query=query, **options), asked)
 
     async def get_branding(self, platform_key: str, **options: Unpack[CallOptions]) -> Branding:
         """The logos and buttons of a platform, by its four letters.

@@ -8,12 +8,13 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Unpack
 
-from codat_commerce_async._core.pipeline import Caller
+from codat_commerce_async._core import validation as _arguments
 from codat_commerce_async._core.claims import Claims
 from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async._core.operation import Operation
+from codat_commerce_async._core.pipeline import Pipeline
 from codat_commerce_async._core.request import check_options
-from codat_commerce_async.models.call import Answer
+from codat_commerce_async.models.call import ApiResponse
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import (
     CompanySyncStatus,
@@ -23,16 +24,15 @@ from codat_commerce_async.models.sync import (
     SyncSummary,
     SyncToLatestArgs,
 )
-from codat_commerce_async.policies import CallOptions, LookOptions, PollPolicy, RetryPolicy
-from codat_commerce_async._core import validation as _arguments
-from codat_commerce_async.syncing._notifications import Hints, Subscription
-from codat_commerce_async.syncing.request import SyncRequest
-from codat_commerce_async.syncing._start import start
+from codat_commerce_async.policies import CallOptions, PollOptions, PollPolicy, RetryPolicy
+from codat_commerce_async.syncing._notifications import Notifier, Subscription
 from codat_commerce_async.syncing._poller import raise_if_failed, wait, watch
+from codat_commerce_async.syncing._start import start
+from codat_commerce_async.syncing.request import SyncRequest
 
 if TYPE_CHECKING:
-    from codat_commerce_async.syncing import run as _fanout
     from codat_commerce_async.syncing import outcome as _outcome
+    from codat_commerce_async.syncing import run as _fanout
 else:
     # With SQLite behind it, this is loaded by whoever fans out.
     _fanout = LazyModule("codat_commerce_async.syncing.run")
@@ -71,7 +71,7 @@ _WAIT = 3600.0
 class SyncResource:
     """A company's syncs. Every method takes the options of `CallOptions` too."""
 
-    def __init__(self, caller: Caller, poll: PollPolicy, hints: Hints) -> None:
+    def __init__(self, caller: Pipeline, poll: PollPolicy, hints: Notifier) -> None:
         self._call = caller.call
         self._api = _Api(caller, hints)
         self._poll = poll
@@ -88,7 +88,7 @@ class SyncResource:
         OutcomeUnknownError when the answer was lost for good or is a 5xx.
         """
         asked = SyncRequest(company_id=company_id, sync_to=sync_to)
-        return (await self._api.ask(asked, options)).value
+        return (await self._api.request(asked, options)).value
 
     async def request_for_date_range(
         self, company_id: str, *, start: datetime, finish: datetime, **options: Unpack[CallOptions]
@@ -99,7 +99,7 @@ class SyncResource:
         and OutcomeUnknownError when the answer was lost for good or is a 5xx.
         """
         asked = SyncRequest(company_id=company_id, start=start, finish=finish)
-        return (await self._api.ask(asked, options)).value
+        return (await self._api.request(asked, options)).value
 
     async def get_status(self, company_id: str, **options: Unpack[CallOptions]) -> SyncStatus:
         """Where the company's newest sync has got to, with both of its ids and the company's connections.
@@ -173,7 +173,7 @@ class SyncResource:
         timeout: float | None = _WAIT,
         poll: PollPolicy | None = None,
         raise_on_failure: bool = True,
-        **options: Unpack[LookOptions],
+        **options: Unpack[PollOptions],
     ) -> SyncStatus:
         """The terminal status of a sync, given by its handle, or by company id and sync id.
 
@@ -195,7 +195,7 @@ class SyncResource:
         *,
         timeout: float | None = _WAIT,
         poll: PollPolicy | None = None,
-        **options: Unpack[LookOptions],
+        **options: Unpack[PollOptions],
     ) -> AsyncGenerator[SyncStatus, None]:
         """Every change of a sync's status, up to the terminal one, which is given like any other.
 
@@ -214,7 +214,7 @@ class SyncResource:
         poll: PollPolicy | None = None,
         raise_on_failure: bool = True,
         adopt: bool = True,
-        **options: Unpack[LookOptions],
+        **options: Unpack[PollOptions],
     ) -> SyncStatus:
         """The terminal status of a sync that is started now: `start` and `wait` in one.
 
@@ -232,23 +232,23 @@ class SyncResource:
         self,
         companies: "_fanout.Companies",
         *,
-        order: "_fanout.Order" = "makespan",
+        order: "_fanout.Objective" = "throughput",
         journal: str | Path | None = None,
         timeout: float | None = _WAIT,
-        most_running: int | None = None,
+        max_running: int | None = None,
         stop_when: "_outcome.StopWhen | None" = None,
         on_progress: "_outcome.OnProgress | None" = None,
         poll: PollPolicy | None = None,
         adopt: bool = True,
-        **options: Unpack[LookOptions],
+        **options: Unpack[PollOptions],
     ) -> "_fanout.SyncRun":
         """A fan-out that starts a sync of every company once, and follows them all to their ends.
 
         Use it with `async with`, and iterate over it for a `SyncOutcome` per company as it comes. `companies` are ids,
         or `SyncRequest`s with their own period, from any iterable or async iterable, which is read as it is needed.
         `order` says what counts when requests are short: to know early of each end (`latency`), or to be done early
-        with all (`makespan`). `journal` names a file from which the same call continues after a crash. `timeout`
-        (seconds) bounds the wait for each sync, `most_running` how many run at once. `stop_when` ends the run early,
+        with all (`throughput`). `journal` names a file from which the same call continues after a crash. `timeout`
+        (seconds) bounds the wait for each sync, `max_running` how many run at once. `stop_when` ends the run early,
         by its report; like `on_progress`, it may be a coroutine function, which is awaited. Of `poll` only `interval`
         counts here: the least time between two looks at one sync. `adopt` is that of `start`; outcomes whose sync was
         adopted say so.
@@ -265,21 +265,21 @@ class SyncResource:
             journal=journal,
             timeout=timeout,
             poll=poll or self._poll,
-            most_running=most_running,
+            max_running=max_running,
             stop_when=stop_when,
             on_progress=on_progress,
             adopt=adopt,
             options=options,
         )
 
-    def hint(self, company_id: str) -> int:
+    def poll_now(self, company_id: str) -> int:
         """Make whoever waits for a sync of the company poll soon; return how many were not about to.
 
         For webhooks: no event announces the end of a sync, but a `read.completed` or a `*.write.*` of the company makes
         it worth a poll. However many notifications there are, two polls of one sync are `PollPolicy.interval` apart,
         and the last notification is followed by a poll.
         """
-        return self._hints.give(company_id)
+        return self._hints.notify(company_id)
 
 
 def _handle(handle: SyncHandle | str, sync_id: str | None) -> SyncHandle:
@@ -289,14 +289,14 @@ def _handle(handle: SyncHandle | str, sync_id: str | None) -> SyncHandle:
         return handle
     if sync_id is None:
         raise TypeError("give the sync id too; it says which of the company's syncs is meant")
-    GET.fill((handle, sync_id))
+    GET.format_path((handle, sync_id))
     return SyncHandle(company_id=handle, sync_id=sync_id)
 
 
 class _Api:
     """The work with syncs sees the client through this."""
 
-    def __init__(self, caller: Caller, hints: Hints) -> None:
+    def __init__(self, caller: Pipeline, hints: Notifier) -> None:
         self._caller = caller
         self._hints = hints
         self._claims = Claims()
@@ -336,26 +336,26 @@ class _Api:
     def hints_of(self, company_id: str) -> AbstractContextManager[Subscription]:
         return self._hints.subscribed(company_id)
 
-    async def sleep_unless_hinted(self, hints: Subscription, seconds: float) -> None:
+    async def sleep_until_notified(self, hints: Subscription, seconds: float) -> None:
         async with self._caller.lifetime.scope():
             await hints.sleep(seconds)
 
     @property
-    def spacing(self) -> float:
+    def min_interval(self) -> float:
         return self._caller.rate_limiter.min_interval
 
-    def follow_hints(self, told: Callable[[str], None]) -> None:
-        self._hints.follow(told)
+    def subscribe(self, told: Callable[[str], None]) -> None:
+        self._hints.subscribe(told)
 
-    def unfollow_hints(self, told: Callable[[str], None]) -> None:
-        self._hints.unfollow(told)
+    def unsubscribe(self, told: Callable[[str], None]) -> None:
+        self._hints.unsubscribe(told)
 
     def reserve(self, requests: int) -> None:
         self._caller.rate_limiter.reserve(requests)
 
-    async def ask(
+    async def request(
         self, request: SyncRequest, options: CallOptions, *, key_left: float | None = None
-    ) -> Answer[SyncSummary]:
+    ) -> ApiResponse[SyncSummary]:
         if request.start is not None and request.finish is not None:
             operation = REQUEST_FOR_DATE_RANGE
             body: object = SyncRange(date_range=DateRange(start=request.start, finish=request.finish))
@@ -363,14 +363,14 @@ class _Api:
             operation = REQUEST
             body = SyncToLatestArgs(sync_to=request.sync_to) if request.sync_to else SyncToLatestArgs()
         return await self._caller.send(
-            operation, request.company_id, body=body, new_work=True, key_left=key_left, **options
+            operation, request.company_id, body=body, starts_work=True, key_left=key_left, **options
         )
 
-    async def look_at(self, company_id: str, sync_id: str, options: CallOptions) -> CompanySyncStatus:
+    async def get(self, company_id: str, sync_id: str, options: CallOptions) -> CompanySyncStatus:
         return await self._caller.call(GET, company_id, sync_id, **options)
 
-    async def look_at_newest(self, company_id: str, options: CallOptions) -> SyncStatus:
+    async def get_status(self, company_id: str, options: CallOptions) -> SyncStatus:
         return await self._caller.call(GET_STATUS, company_id, **options)
 
-    async def look_at_all(self, company_id: str, options: CallOptions) -> tuple[CompanySyncStatus, ...]:
+    async def list(self, company_id: str, options: CallOptions) -> tuple[CompanySyncStatus, ...]:
         return await self._caller.call(LIST, company_id, **options)

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Unpack
 
-from codat_commerce_async._core.pipeline import Caller
+from codat_commerce_async._core import validation as _arguments
 from codat_commerce_async._core.operation import Operation
+from codat_commerce_async._core.pipeline import Pipeline
 from codat_commerce_async.models.enums import Locale
 from codat_commerce_async.models.sync_flow import Localization, LocalizationInfo, VisibleAccounts
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async._core import validation as _arguments
 
 __all__ = ["SyncFlowSettingsResource"]
 
@@ -32,7 +32,7 @@ UPDATE_VISIBLE_ACCOUNTS_SYNC_FLOW = Operation(
 class SyncFlowSettingsResource:
     """What the Sync flow shows. Every method takes the options of `CallOptions` too."""
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Pipeline) -> None:
         self._call = caller.call
 
     async def get_config_text_sync_flow(

@@ -42,7 +42,7 @@ class InMemoryTransport:
         self._api_key = api_key
         self._closed = False
 
-    async def send(self, request: wire.Request, timeouts: Timeouts) -> wire.Reply:
+    async def send(self, request: wire.Request, timeouts: Timeouts) -> wire.Response:
         """Exchange one request for one reply; raises TransportError as the real transport does."""
         if self._closed:
             raise ClientClosedError("the client is closed")
@@ -73,12 +73,12 @@ async def _transit(seconds: float, longest: float) -> float:
     return longest - seconds
 
 
-def _to_response(response: Response) -> wire.Reply:
+def _to_response(response: Response) -> wire.Response:
     broken = None if response.fault is None else FAULTS[response.fault].connection
     if broken is not None:
         message, repeatable = _BREAKS[broken]
         raise TransportError(message, None, sent=True, repeatable=repeatable)
-    return wire.Reply(response.status, _Headers(response.headers), response.body)
+    return wire.Response(response.status, _Headers(response.headers), response.body)
 
 
 class _Headers(Mapping[str, str]):

@@ -3,12 +3,12 @@
 import asyncio
 from typing import TypeVar
 
-__all__ = ["undisturbed"]
+__all__ = ["wait_uncancelled"]
 
 T = TypeVar("T")
 
 
-async def undisturbed(future: "asyncio.Future[T]") -> T:
+async def wait_uncancelled(future: "asyncio.Future[T]") -> T:
     """What comes of the future, which is waited for to its end; a cancellation goes on only then."""
     cancelled = None
     while not future.done():

@@ -7,16 +7,16 @@ from random import Random
 from typing import Protocol
 
 from codat_commerce_async._core.claims import Claims
-from codat_commerce_async.models.call import Answer
+from codat_commerce_async.models.call import ApiResponse
 from codat_commerce_async.models.sync import CompanySyncStatus, SyncStatus, SyncSummary
 from codat_commerce_async.policies import CallOptions, RetryPolicy
 from codat_commerce_async.syncing._notifications import Subscription
 from codat_commerce_async.syncing.request import SyncRequest
 
-__all__ = ["SyncApi"]
+__all__ = ["SyncCalls"]
 
 
-class SyncApi(Protocol):
+class SyncCalls(Protocol):
     """The calls that start and look at syncs, and what they happen in."""
 
     @property
@@ -63,20 +63,20 @@ class SyncApi(Protocol):
         """Return a context manager that subscribes to the company's notifications."""
         ...
 
-    async def sleep_unless_hinted(self, hints: Subscription, seconds: float) -> None:
+    async def sleep_until_notified(self, hints: Subscription, seconds: float) -> None:
         """Let time pass, less of it when a notification is pending."""
         ...
 
     @property
-    def spacing(self) -> float:
+    def min_interval(self) -> float:
         """Seconds from one request to the next at the quota's full rate; 0 without a quota."""
         ...
 
-    def follow_hints(self, told: Callable[[str], None]) -> None:
+    def subscribe(self, told: Callable[[str], None]) -> None:
         """Call `told` with the company of every hint."""
         ...
 
-    def unfollow_hints(self, told: Callable[[str], None]) -> None:
+    def unsubscribe(self, told: Callable[[str], None]) -> None:
         """Call it no longer."""
         ...
 
@@ -84,20 +84,20 @@ class SyncApi(Protocol):
         """Keep so many of the day's requests; negative numbers give them back."""
         ...
 
-    async def ask(
+    async def request(
         self, request: SyncRequest, options: CallOptions, *, key_left: float | None = None
-    ) -> Answer[SyncSummary]:
+    ) -> ApiResponse[SyncSummary]:
         """Request a sync; `key_left` seconds from now, by either clock, its key must not be sent any more."""
         ...
 
-    async def look_at(self, company_id: str, sync_id: str, options: CallOptions) -> CompanySyncStatus:
+    async def get(self, company_id: str, sync_id: str, options: CallOptions) -> CompanySyncStatus:
         """One sync's status."""
         ...
 
-    async def look_at_newest(self, company_id: str, options: CallOptions) -> SyncStatus:
+    async def get_status(self, company_id: str, options: CallOptions) -> SyncStatus:
         """The newest sync's status, with both of its ids."""
         ...
 
-    async def look_at_all(self, company_id: str, options: CallOptions) -> tuple[CompanySyncStatus, ...]:
+    async def list(self, company_id: str, options: CallOptions) -> tuple[CompanySyncStatus, ...]:
         """The statuses of all syncs of a company."""
         ...

@@ -2,14 +2,14 @@
 
 from datetime import UTC, datetime
 
-from codat_commerce_async.syncing._calls import SyncApi
+from codat_commerce_async.syncing._calls import SyncCalls
 from codat_commerce_async.syncing._queue import OPEN_ERRORS
 from codat_commerce_async.syncing.journal import Entry
 
 __all__ = ["record_entry"]
 
 
-def record_entry(api: SyncApi, entry: Entry) -> None:
+def record_entry(api: SyncCalls, entry: Entry) -> None:
     """Record which sync belongs to the entry's request, or that it may have started one."""
     claims, handle, key = api.claims, entry.handle, entry.idempotency_key
     sync_id = handle.sync_id if handle is not None else None
@@ -30,7 +30,7 @@ def record_entry(api: SyncApi, entry: Entry) -> None:
         claims.left_open(claim, sent_at)
 
 
-def _server_time(api: SyncApi, entry: Entry) -> datetime:
+def _server_time(api: SyncCalls, entry: Entry) -> datetime:
     asked_at = api.now() if entry.asked_at is None else entry.asked_at
     if entry.server_offset is None:
         return api.server_time(asked_at)

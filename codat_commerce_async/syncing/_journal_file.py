@@ -16,11 +16,11 @@ from uuid import uuid4
 from codat_commerce_async._core.log import logger_of
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.syncing import _journal_rows as entries
-from codat_commerce_async.syncing._journal_rows import Entry, Summary
 from codat_commerce_async.syncing._journal_lock import Ownership, file_system, is_at
+from codat_commerce_async.syncing._journal_rows import Entry, Summary
 from codat_commerce_async.syncing.request import SyncRequest
 
-__all__ = ["JournalFile", "opening_failed", "snapshot"]
+__all__ = ["JournalFile", "describe_open_error", "snapshot"]
 
 _logger = logger_of("sync")
 
@@ -80,7 +80,7 @@ class JournalFile:
                 ownership.release()
                 raise
         except (*_DAMAGES, OSError) as error:
-            raise JournalError(opening_failed(path, error)) from None
+            raise JournalError(describe_open_error(path, error)) from None
 
     @classmethod
     def _opened(cls, path: Path, ownership: Ownership) -> Self:
@@ -167,7 +167,7 @@ def snapshot(path: Path) -> sqlite3.Connection:
         except (*_DAMAGES, OSError) as error:
             # While it is being written, a program that does not know of the locks may have released them.
             if attempt == _SNAPSHOTS:
-                raise JournalError(opening_failed(path, error)) from None
+                raise JournalError(describe_open_error(path, error)) from None
         attempt += 1
         time.sleep(_PAUSE)
 
@@ -399,7 +399,7 @@ def _patiently(work: Callable[[], T]) -> T:
     return work()
 
 
-def opening_failed(path: Path, error: Exception) -> str:
+def describe_open_error(path: Path, error: Exception) -> str:
     """Return what is wrong with a file that cannot be used, and what to do about it."""
     if _is_dir(path):
         return f"{path} is a directory; give the name of a file"

@@ -125,7 +125,7 @@ class Summary:
 def read_summary(file: sqlite3.Connection) -> Summary:
     """Return the summary as it was written last. Raises ValueError if it is damaged."""
     rows = file.execute("SELECT journal, writer, commits, entries, total, checksum FROM summary").fetchall()
-    if len(rows) != 1 or not _is_sound(rows[0]):
+    if len(rows) != 1 or not _checksum_ok(rows[0]):
         raise ValueError("the summary is not as it was written")
     return Summary(*rows[0][:-1])
 
@@ -142,7 +142,7 @@ def summed_up(file: sqlite3.Connection) -> tuple[int, int]:
     count, total, last = 0, 0, (b"", b"")
     for row in file.execute(f"SELECT {_COLUMNS} FROM syncs"):  # noqa: S608
         key = (str(row[0]).encode(), str(row[1]).encode())
-        if not _is_sound(row) or (count and key <= last):
+        if not _checksum_ok(row) or (count and key <= last):
             raise ValueError("an entry is not as it was written")
         count, total, last = count + 1, total + row[-1], key
     return count, _in_64_bits(total)
@@ -193,7 +193,7 @@ def find(file: sqlite3.Connection, key: SyncRequest | tuple[str, str]) -> Entry 
 
 def _find(file: sqlite3.Connection, key: tuple[str, str]) -> Row | None:
     row: Row | None = file.execute(f"SELECT {_COLUMNS} FROM syncs {_ONE}", key).fetchone()  # noqa: S608
-    if row is not None and not _is_sound(row):
+    if row is not None and not _checksum_ok(row):
         raise ValueError("an entry is not as it was written")
     return row
 
@@ -201,7 +201,7 @@ def _find(file: sqlite3.Connection, key: tuple[str, str]) -> Row | None:
 def of_company(file: sqlite3.Connection, company_id: str) -> list[Entry]:
     """Return the entries of one company."""
     rows = file.execute(f"SELECT {_COLUMNS} FROM syncs WHERE company_id = ?", (company_id,)).fetchall()  # noqa: S608
-    if not all(_is_sound(row) for row in rows):
+    if not all(_checksum_ok(row) for row in rows):
         raise ValueError("an entry is not as it was written")
     return [_entry(row) for row in rows]
 
@@ -255,16 +255,16 @@ def ended(entry: Entry, outcome: SyncOutcome, now: float) -> Entry:
         state="error" if status is None else "failed" if status.failed else "succeeded",
         handle=outcome.handle or entry.handle,
         ended_at=now,
-        looks=outcome.looks,
+        looks=outcome.polls,
         elapsed=outcome.elapsed,
-        code=_storable(status.sync_status_code) if status is not None else None,
-        outcome=status.outcome.name if status is not None else type(error).__name__,
+        code=_clamp_int64(status.sync_status_code) if status is not None else None,
+        outcome=status.state.name if status is not None else type(error).__name__,
         # Whatever Codat says can be kept, also what is no text.
         message=one_line(said) if said else None,
     )
 
 
-def _storable(code: int | None) -> int | None:
+def _clamp_int64(code: int | None) -> int | None:
     """A code that no sync can have need not be kept."""
     return code if code is not None and abs(code) < _HALF else None
 
@@ -280,7 +280,7 @@ def _checksum(row: Row) -> int:
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 
-def _is_sound(row: Row) -> bool:
+def _checksum_ok(row: Row) -> bool:
     return bool(_checksum(row[:-1]) == row[-1])
 
 

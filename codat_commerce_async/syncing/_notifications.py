@@ -4,26 +4,26 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["Hints", "Subscription"]
+__all__ = ["Notifier", "Subscription"]
 
 
-class Hints:
+class Notifier:
     """Who waits for notifications of which company."""
 
     def __init__(self) -> None:
         self._subscriptions: dict[str, set[Subscription]] = {}
         self._followers: list[Callable[[str], None]] = []
 
-    def follow(self, told: Callable[[str], None]) -> None:
+    def subscribe(self, told: Callable[[str], None]) -> None:
         """Call `told` with the company of every hint from here on."""
         self._followers.append(told)
 
-    def unfollow(self, told: Callable[[str], None]) -> None:
+    def unsubscribe(self, told: Callable[[str], None]) -> None:
         """Call it no longer."""
         if told in self._followers:
             self._followers.remove(told)
 
-    def give(self, company_id: str) -> int:
+    def notify(self, company_id: str) -> int:
         """Notify whoever waits for the company; return how many had no notification pending before."""
         notified = sum(each.notify() for each in self._subscriptions.get(company_id, ()))
         for told in self._followers:

@@ -21,32 +21,32 @@ from codat_commerce_async.errors import (
     is_transient,
 )
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.models.sync import Outcome, SyncStatus
-from codat_commerce_async.policies import CallOptions, LookOptions, PollPolicy, RetryPolicy
-from codat_commerce_async.syncing._calls import SyncApi
+from codat_commerce_async.models.sync import SyncState, SyncStatus
+from codat_commerce_async.policies import CallOptions, PollOptions, PollPolicy, RetryPolicy
+from codat_commerce_async.syncing._calls import SyncCalls
 from codat_commerce_async.syncing._notifications import Subscription
-from codat_commerce_async.syncing._resolver import Tracker
+from codat_commerce_async.syncing._resolver import SyncResolver
 
-__all__ = ["Watcher", "raise_if_failed", "wait", "watch"]
+__all__ = ["SyncPoller", "raise_if_failed", "wait", "watch"]
 
 _logger = logger_of("sync")
 
 # What a look may run into without the wait being over; the next look is the retry.
-_SURVIVED = (TransportError, StatusError, QuotaExhaustedError, DecodeError)
+_TRANSIENT = (TransportError, StatusError, QuotaExhaustedError, DecodeError)
 # How long a sync may stay out of sight before its 404 is believed.
-_GRACE = 60.0
+_NOT_FOUND_GRACE = 60.0
 # How long the last look, which begins when the time is up, may take.
-_LAST_LOOK = 15.0
+_FINAL_POLL_TIMEOUT = 15.0
 # What a wait keeps of the day's requests, so that new work does not take its last looks.
-_RESERVED = 2
+_RESERVED_REQUESTS = 2
 
 
 async def watch(
-    api: SyncApi,
+    api: SyncCalls,
     handle: SyncHandle,
     poll: PollPolicy,
     timeout: float | None,
-    options: LookOptions,
+    options: PollOptions,
     *,
     adopt: bool = True,
 ) -> AsyncGenerator[SyncStatus, None]:
@@ -54,17 +54,17 @@ async def watch(
 
     Raises SyncWaitTimeoutError when `timeout` seconds are over; the sync goes on.
     """
-    watcher = Watcher(api, handle, timeout, options, adopt=adopt)
-    api.reserve(_RESERVED)
+    watcher = SyncPoller(api, handle, timeout, options, adopt=adopt)
+    api.reserve(_RESERVED_REQUESTS)
     try:
         with api.hints_of(handle.company_id) as hints:
-            for pause in _pauses(poll, api.random, watcher.age()):
+            for pause in _delays(poll, api.random, watcher.age()):
                 await watcher.pause(pause, poll.interval, hints)
-                watcher.check_floor()
+                watcher.check_not_before()
                 last, is_notified = watcher.last, hints.take()
                 status = await watcher.look()
                 if status is not None:
-                    if last is None or _differ(last, status):
+                    if last is None or _has_changed(last, status):
                         yield status
                     if status.is_terminal:
                         return
@@ -73,15 +73,15 @@ async def watch(
                     hints.notify()
                 watcher.check_time()
     finally:
-        api.reserve(-_RESERVED)
+        api.reserve(-_RESERVED_REQUESTS)
 
 
 async def wait(
-    api: SyncApi,
+    api: SyncCalls,
     handle: SyncHandle,
     poll: PollPolicy,
     timeout: float | None,
-    options: LookOptions,
+    options: PollOptions,
     *,
     adopt: bool = True,
 ) -> SyncStatus:
@@ -100,22 +100,22 @@ def raise_if_failed(handle: SyncHandle, status: SyncStatus) -> None:
         return
     said = f": {excerpt(status.error_message)}" if status.error_message else ""
     if handle.sync_id is None and is_id(status.sync_id):
-        handle = handle.identified(status.sync_id)
+        handle = handle.with_sync_id(status.sync_id)
     raise SyncFailedError(
-        f"the sync of company {handle.company_id} failed with {status.sync_status_code}, {status.outcome.value}{said}",
+        f"the sync of company {handle.company_id} failed with {status.sync_status_code}, {status.state.value}{said}",
         handle,
         status,
     )
 
 
-class Watcher:
+class SyncPoller:
     """One wait: what it looks at, and how much time it has."""
 
     def __init__(
-        self, api: SyncApi, handle: SyncHandle, timeout: float | None, options: LookOptions, *, adopt: bool = True
+        self, api: SyncCalls, handle: SyncHandle, timeout: float | None, options: PollOptions, *, adopt: bool = True
     ) -> None:
         self._api = api
-        self._tracker = Tracker(api, handle, adopt=adopt)
+        self._tracker = SyncResolver(api, handle, adopt=adopt)
         self._options = CallOptions(
             retry=options.get("retry", RetryPolicy.none()),
             headers=options.get("headers", {}),
@@ -123,7 +123,7 @@ class Watcher:
         )
         self._began = api.time()
         # A 404 counts from when Codat accepted the request, which a start may have taken long to achieve.
-        self._in_sight = self._began - self._age(handle.accepted_at or handle.requested_at)
+        self._last_seen = self._began - self._age(handle.accepted_at or handle.requested_at)
         self._timeout = timeout
         self.not_before = 0.0
         self._looked_at = -math.inf
@@ -153,9 +153,9 @@ class Watcher:
             await self._api.sleep(shortest)
         rest = now + regular - self._api.time()
         if rest > 0:
-            await self._api.sleep_unless_hinted(hints, rest)
+            await self._api.sleep_until_notified(hints, rest)
 
-    def check_floor(self) -> None:
+    def check_not_before(self) -> None:
         """Raise SyncWaitTimeoutError when the time is up before the server wants to be asked again."""
         if self._api.time() < self.not_before:
             self.check_time()
@@ -165,18 +165,18 @@ class Watcher:
         self.looks += 1
         self.not_before = 0.0
         try:
-            status = await self._tracker.look(self._look_options())
+            status = await self._tracker.look(self._poll_options())
         except NotFoundError:
-            if self._api.time() - self._in_sight > _GRACE:
+            if self._api.time() - self._last_seen > _NOT_FOUND_GRACE:
                 raise
             return None
-        except _SURVIVED as error:
-            self._survive(error)
+        except _TRANSIENT as error:
+            self._handle_transient(error)
             return None
         finally:
             self._looked_at = self._api.time()
         if status is not None:
-            self._in_sight = self._api.time()
+            self._last_seen = self._api.time()
             self._warn_of_unknown(status)
             self.last = status
         return status
@@ -200,17 +200,17 @@ class Watcher:
         """What is known of the sync's ids by now."""
         return self._tracker.handle
 
-    def _look_options(self) -> CallOptions:
+    def _poll_options(self) -> CallOptions:
         left = self._left()
         if left is None:
             return self._options
-        return {**self._options, "timeout": max(left, 0.0) + _LAST_LOOK}
+        return {**self._options, "timeout": max(left, 0.0) + _FINAL_POLL_TIMEOUT}
 
     def _left(self) -> float | None:
         return None if self._timeout is None else self._began + self._timeout - self._api.time()
 
     def _warn_of_unknown(self, status: SyncStatus) -> None:
-        if status.outcome is not Outcome.UNKNOWN:
+        if status.state is not SyncState.UNKNOWN:
             return
         if self.last is None or self.last.sync_status_code != status.sync_status_code:
             _logger.warning(
@@ -219,8 +219,8 @@ class Watcher:
                 extra={"company_id": self.handle.company_id},
             )
 
-    def _survive(self, error: CodatError) -> None:
-        if isinstance(error, TransportError) and not (error.sent or error.repeatable):
+    def _handle_transient(self, error: CodatError) -> None:
+        if isinstance(error, TransportError) and not (error.sent or error.retryable):
             raise error
         if isinstance(error, StatusError) and not (isinstance(error, ConflictError) or is_transient(error.status)):
             raise error
@@ -238,7 +238,7 @@ class Watcher:
         )
 
 
-def _pauses(poll: PollPolicy, random: Random, age: float) -> Iterator[float]:
+def _delays(poll: PollPolicy, random: Random, age: float) -> Iterator[float]:
     """The pauses before each look: the first soon after the start, then growing, each spread by chance."""
     first = poll.initial_delay - age
     # A sync from before a restart is looked at soon, but not in step with all the others.
@@ -249,7 +249,7 @@ def _pauses(poll: PollPolicy, random: Random, age: float) -> Iterator[float]:
         pause = min(pause * poll.factor, poll.max_interval)
 
 
-def _differ(before: SyncStatus, now: SyncStatus) -> bool:
+def _has_changed(before: SyncStatus, now: SyncStatus) -> bool:
     """Whether anything changed that Codat says of the sync itself."""
     return (
         before.sync_status_code != now.sync_status_code

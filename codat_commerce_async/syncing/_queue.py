@@ -13,7 +13,7 @@ from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing.journal import Entry, Journal
 from codat_commerce_async.syncing.request import SyncRequest
 
-__all__ = ["OPEN_ERRORS", "Ask", "Companies", "Intake"]
+__all__ = ["OPEN_ERRORS", "SyncJob", "Companies", "WorkQueue"]
 
 _logger = logger_of("sync")
 
@@ -28,7 +28,7 @@ _LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class SyncJob:
     """A sync to ask for; `key` was used for it since `first_asked` (epoch seconds), `handle` is what came of it.
 
     `server_offset` is the server's time minus the local time at `first_asked`, in seconds, if it was known. `flaw` says
@@ -43,7 +43,7 @@ class Ask:
     server_offset: float | None = None
 
     @classmethod
-    def after(cls, entry: Entry) -> "Ask":
+    def after(cls, entry: Entry) -> "SyncJob":
         """What is left to do for a sync that a journal knows."""
         handle = entry.handle
         if handle is not None and (entry.state == "running" or handle.commerce_sync_id or handle.sync_id):
@@ -54,7 +54,7 @@ class Ask:
         return cls(entry.request)
 
 
-class Intake:
+class WorkQueue:
     """The input of a fan-out, and what of it has been read and not been started.
 
     `active` tells what of a company is being asked for or running, `changed` is called when there is something new.
@@ -67,9 +67,9 @@ class Intake:
         self._active = active
         self._changed = changed
         # By company, of which one sync at a time may be started.
-        self._next: OrderedDict[str, Ask] = OrderedDict()
+        self._next: OrderedDict[str, SyncJob] = OrderedDict()
         # Further ones of each company, and of all companies to search in: a resume may add any number.
-        self._held: dict[str, deque[Ask]] = {}
+        self._held: dict[str, deque[SyncJob]] = {}
         self._held_requests: set[SyncRequest] = set()
         self._held_count = 0
         self._resumed: set[SyncRequest] = set()
@@ -78,7 +78,7 @@ class Intake:
         self._read = 0
         self.total = len(companies) if isinstance(companies, Sized) else None
         self.duplicates = 0
-        self.finished_before = 0
+        self.already_finished = 0
 
     @property
     def is_done(self) -> bool:
@@ -91,7 +91,7 @@ class Intake:
         return bool(self._next)
 
     @property
-    def is_read(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether the input is at its end, and all but what is held has been taken."""
         return self._is_read and not self._next
 
@@ -104,7 +104,7 @@ class Intake:
         return None if self.total is None else max(0, self.total - self._read) + waiting
 
     @property
-    def waiting(self) -> Iterator[Ask]:
+    def waiting(self) -> Iterator[SyncJob]:
         """What has been read, or taken up, and not been started."""
         return chain(self._next.values(), *self._held.values())
 
@@ -115,7 +115,7 @@ class Intake:
                 self._read += 1
                 ask = _as_ask(item)
                 if ask.flaw is not None:
-                    await self._offer(ask)
+                    await self._enqueue(ask)
                     continue
                 request = ask.request
                 if request in self._resumed:
@@ -125,8 +125,8 @@ class Intake:
                 entry = await journal.find(request) if journal is not None else None
                 ended_now = journal is not None and entry is not None and entry.run == journal.run
                 if entry is not None and entry.is_finished and not ended_now:
-                    self.finished_before += 1
-                elif ended_now or self._is_known(request):
+                    self.already_finished += 1
+                elif ended_now or self._is_duplicate(request):
                     self.duplicates += 1
                     _logger.warning(
                         "company %s was given twice; it is synced once",
@@ -136,16 +136,16 @@ class Intake:
                     # However many there are, others have their turn.
                     await asyncio.sleep(0)
                 else:
-                    await self._offer(ask if entry is None else Ask.after(entry))
+                    await self._enqueue(ask if entry is None else SyncJob.after(entry))
         self._is_read = True
         self._changed()
 
-    def take(self) -> Ask:
+    def take(self) -> SyncJob:
         """What to start now."""
         self._room.set()
         return self._next.popitem(last=False)[1]
 
-    def put_back(self, ask: Ask) -> None:
+    def requeue(self, ask: SyncJob) -> None:
         """Start it, or what is left to do for it, before all others after all."""
         self._append(ask)
         self._next.move_to_end(ask.request.company_id, last=False)
@@ -153,9 +153,9 @@ class Intake:
 
     def resume(self, entry: Entry) -> None:
         """Go on with what a journal says was under way."""
-        ask = Ask.after(entry)
+        ask = SyncJob.after(entry)
         self._resumed.add(entry.request)
-        if self._under_way(entry.request.company_id) is None:
+        if self._active_request(entry.request.company_id) is None:
             self._append(ask)
         else:
             self._hold(ask)
@@ -172,31 +172,31 @@ class Intake:
         if not held:
             del self._held[company_id]
 
-    async def _offer(self, ask: Ask) -> None:
+    async def _enqueue(self, ask: SyncJob) -> None:
         # Room for one that can be started, and for some that cannot: they are let go by what runs.
         while self._next or self._held_count >= _MOST_HELD:
             self._room.clear()
             await self._room.wait()
-        if self._under_way(ask.request.company_id) is None:
+        if self._active_request(ask.request.company_id) is None:
             self._append(ask)
             self._changed()
         else:
             # One sync of a company at a time: Codat refuses overlapping periods.
             self._hold(ask)
 
-    def _append(self, ask: Ask) -> None:
+    def _append(self, ask: SyncJob) -> None:
         self._next[ask.request.company_id] = ask
 
-    def _hold(self, ask: Ask) -> None:
+    def _hold(self, ask: SyncJob) -> None:
         self._held.setdefault(ask.request.company_id, deque()).append(ask)
         self._held_requests.add(ask.request)
         self._held_count += 1
 
-    def _is_known(self, request: SyncRequest) -> bool:
+    def _is_duplicate(self, request: SyncRequest) -> bool:
         """Whether exactly this is under way, or waits for its turn."""
-        return request == self._under_way(request.company_id) or request in self._held_requests
+        return request == self._active_request(request.company_id) or request in self._held_requests
 
-    def _under_way(self, company_id: str) -> SyncRequest | None:
+    def _active_request(self, company_id: str) -> SyncRequest | None:
         """What of the company is being asked for, or running, or next."""
         active = self._active(company_id)
         if active is not None:
@@ -205,10 +205,10 @@ class Intake:
         return ask.request if ask is not None else None
 
 
-def _as_ask(item: object) -> Ask:
+def _as_ask(item: object) -> SyncJob:
     """Return the item of the input as a sync to start; one that is no company has a flaw, and so an outcome."""
     if not isinstance(item, SyncRequest | str):
-        return Ask(
+        return SyncJob(
             SyncRequest(company_id=_shown(item)),
             flaw=f"companies takes company ids or SyncRequests, not {type(item).__name__}",
         )
@@ -216,10 +216,10 @@ def _as_ask(item: object) -> Ask:
     try:
         check_id("company_id", request.company_id)
     except TypeError as error:
-        return Ask(replace(request, company_id=_shown(request.company_id)), flaw=str(error))
+        return SyncJob(replace(request, company_id=_shown(request.company_id)), flaw=str(error))
     except ValueError as error:
-        return Ask(request, flaw=str(error))
-    return Ask(request)
+        return SyncJob(request, flaw=str(error))
+    return SyncJob(request)
 
 
 def _shown(value: object) -> str:

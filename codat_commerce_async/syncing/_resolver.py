@@ -6,11 +6,11 @@ from codat_commerce_async._core.log import logger_of
 from codat_commerce_async._core.operation import is_id
 from codat_commerce_async.errors import NotFoundError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.models.sync import CompanySyncStatus, SyncState, SyncStatus
+from codat_commerce_async.models.sync import BaseSyncStatus, CompanySyncStatus, SyncStatus
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async.syncing._calls import SyncApi
+from codat_commerce_async.syncing._calls import SyncCalls
 
-__all__ = ["Tracker", "as_utc"]
+__all__ = ["SyncResolver", "as_utc"]
 
 _logger = logger_of("sync")
 
@@ -23,7 +23,7 @@ def as_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.utcoffset() is None else moment
 
 
-class Tracker:
+class SyncResolver:
     """Finds one sync, look by look, and learns its `syncId` on the way.
 
     The answer to a request names a sync by its `commerceSyncId`, the statuses by its `syncId`. While ours is the
@@ -34,7 +34,7 @@ class Tracker:
     given as ours.
     """
 
-    def __init__(self, api: SyncApi, handle: SyncHandle, *, adopt: bool = True) -> None:
+    def __init__(self, api: SyncCalls, handle: SyncHandle, *, adopt: bool = True) -> None:
         self._api = api
         self._adopt = adopt
         self.handle = handle
@@ -45,10 +45,10 @@ class Tracker:
     async def look(self, options: CallOptions) -> SyncStatus | None:
         """Where the sync has got to; None when it cannot be seen yet."""
         if self.handle.sync_id is not None:
-            return self._ours(await self._api.look_at(self.handle.company_id, self.handle.sync_id, options))
-        newest = await self._api.look_at_newest(self.handle.company_id, options)
-        if self._is_named(newest):
-            self._learn(newest.sync_id, proven=True)
+            return self._to_sync_status(await self._api.get(self.handle.company_id, self.handle.sync_id, options))
+        newest = await self._api.get_status(self.handle.company_id, options)
+        if self._matches(newest):
+            self._set_sync_id(newest.sync_id, proven=True)
             return newest
         if self._began_before(newest):
             return None
@@ -57,36 +57,36 @@ class Tracker:
             self.handle.company_id,
             extra={"company_id": self.handle.company_id},
         )
-        return await self._overtaken(newest, options)
+        return await self._resolve_superseded(newest, options)
 
-    def _is_named(self, status: SyncStatus) -> bool:
+    def _matches(self, status: SyncStatus) -> bool:
         ours = self.handle.commerce_sync_id
         return ours is not None and status.commerce_sync_id == ours
 
-    async def _overtaken(self, newest: SyncStatus, options: CallOptions) -> SyncStatus | None:
+    async def _resolve_superseded(self, newest: SyncStatus, options: CallOptions) -> SyncStatus | None:
         handle = self.handle
         if handle.commerce_sync_id is not None:
             try:
-                status = await self._api.look_at(handle.company_id, handle.commerce_sync_id, options)
+                status = await self._api.get(handle.company_id, handle.commerce_sync_id, options)
             except NotFoundError:
                 pass
             else:
-                self._learn(status.sync_id, proven=True)
-                return self._ours(status)
-        everything = await self._api.look_at_all(handle.company_id, options)
+                self._set_sync_id(status.sync_id, proven=True)
+                return self._to_sync_status(status)
+        everything = await self._api.list(handle.company_id, options)
         rest = self._not_others(everything, newest)
         exact = self._began_with_ours(rest)
         if exact is not None and exact.sync_utc is not None:
             # Of a whole second, there may be another that began in the same one.
-            self._learn(exact.sync_id, adopted=exact.sync_utc.microsecond == 0)
-            return self._ours(exact)
+            self._set_sync_id(exact.sync_id, adopted=exact.sync_utc.microsecond == 0)
+            return self._to_sync_status(exact)
         possible = [status for status in rest if not self._began_before(status)]
         if not possible:
             return None
         if len(possible) > 1 or not self._may_adopt(possible[0]):
             raise self._unknown(possible)
-        self._learn(possible[0].sync_id, adopted=True)
-        return self._ours(possible[0])
+        self._set_sync_id(possible[0].sync_id, adopted=True)
+        return self._to_sync_status(possible[0])
 
     def _not_others(self, everything: tuple[CompanySyncStatus, ...], newest: SyncStatus) -> list[CompanySyncStatus]:
         """What belongs to no other request, as far as is known."""
@@ -130,14 +130,14 @@ class Tracker:
             tuple(status.sync_id or "?" for status in possible),
         )
 
-    def _began_before(self, status: SyncState) -> bool:
+    def _began_before(self, status: BaseSyncStatus) -> bool:
         """Whether the sync began before ours was asked for; one that does not say when may not have."""
         asked, began = self.handle.requested_at, status.sync_utc
         if asked is None or began is None:
             return False
         return as_utc(began) < asked - _SKEW
 
-    def _learn(self, sync_id: str | None, *, proven: bool = False, adopted: bool = False) -> None:
+    def _set_sync_id(self, sync_id: str | None, *, proven: bool = False, adopted: bool = False) -> None:
         # An id that no path can hold would fail every later poll; without it, the newest status identifies the sync.
         if not is_id(sync_id):
             return
@@ -149,10 +149,10 @@ class Tracker:
                 self.handle.idempotency_key,
                 extra={"company_id": self.handle.company_id},
             )
-        self.handle = self.handle.identified(sync_id, adopted=adopted)
+        self.handle = self.handle.with_sync_id(sync_id, adopted=adopted)
         self._api.claims.assign(self._claim, sync_id, proven=proven)
 
-    def _ours(self, status: CompanySyncStatus) -> SyncStatus:
+    def _to_sync_status(self, status: CompanySyncStatus) -> SyncStatus:
         """The status in the form that carries both ids."""
         return SyncStatus(
             company_id=status.company_id or self.handle.company_id,
@@ -164,5 +164,5 @@ class Tracker:
             sync_exception_message=status.sync_exception_message,
             sync_utc=status.sync_utc,
             data_pushed=status.data_pushed,
-            unreadable=status.unreadable,
+            unparsed=status.unparsed,
         )

@@ -13,35 +13,35 @@ from codat_commerce_async._core.log import logger_of
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.policies import CallOptions, LookOptions, RetryPolicy
-from codat_commerce_async.syncing._calls import SyncApi
-from codat_commerce_async.syncing._scheduler import Cadence
-from codat_commerce_async.syncing._queue import Ask, Companies, Intake
+from codat_commerce_async.policies import CallOptions, PollOptions, RetryPolicy
+from codat_commerce_async.syncing._calls import SyncCalls
+from codat_commerce_async.syncing._journal_claims import record_entry
+from codat_commerce_async.syncing._poll_cost import Objective, poll_cost_when_idle, poll_cost_while_starting
+from codat_commerce_async.syncing._poller import SyncPoller
+from codat_commerce_async.syncing._queue import Companies, SyncJob, WorkQueue
+from codat_commerce_async.syncing._scheduler import PollScheduler
+from codat_commerce_async.syncing._start import start
 from codat_commerce_async.syncing.journal import Journal
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
-from codat_commerce_async.syncing._poll_cost import Order, price_beside_starts, price_without_starts
-from codat_commerce_async.syncing._journal_claims import record_entry
 from codat_commerce_async.syncing.request import SyncRequest
-from codat_commerce_async.syncing._start import start
-from codat_commerce_async.syncing._poller import Watcher
 
-__all__ = ["Conductor"]
+__all__ = ["SyncRunner"]
 
 _logger = logger_of("sync")
 
 # How many requests of a run are under way, or wait at the gate, at once. More would choose too early what comes next.
-_HANDS = 32
+_MAX_TASKS = 32
 # How many of them may be starts. One that has to be settled, or kept for tomorrow's quota, takes its time, and looks
 # must go on meanwhile.
-_STARTING_HANDS = 24
+_MAX_START_TASKS = 24
 # What is kept of the day's requests for every sync that runs, so that starts do not take its last looks.
-_RESERVED = 2
+_RESERVED_REQUESTS = 2
 # How long nothing is sent when the day's quota is spent and nobody says until when.
 _UNSAID_PAUSE = 60.0
 # How long the server's clock is waited for before the first key is recorded.
 _LEARNING = 15.0
 # The share of the places that may be taken before they are what starts wait for.
-_CROWDED = 0.9
+_CAPACITY_THRESHOLD = 0.9
 
 
 @dataclass(slots=True)
@@ -72,13 +72,13 @@ class _Running:
 
     __slots__ = ("asked_at", "request", "watcher")
 
-    def __init__(self, request: SyncRequest, watcher: Watcher, asked_at: float) -> None:
+    def __init__(self, request: SyncRequest, watcher: SyncPoller, asked_at: float) -> None:
         self.request = request
         self.watcher = watcher
         self.asked_at = asked_at
 
 
-class Conductor:
+class SyncRunner:
     """Starts what the input asks for, follows what runs, and tells of each outcome.
 
     `tell` is awaited with every outcome, after it was noted in the journal; while it waits, less goes on.
@@ -86,32 +86,32 @@ class Conductor:
 
     def __init__(
         self,
-        api: SyncApi,
+        api: SyncCalls,
         companies: Companies,
         *,
-        order: Order,
+        order: Objective,
         timeout: float | None,
         gap: float,
-        most_running: int | None,
+        max_running: int | None,
         adopt: bool,
-        options: LookOptions,
+        options: PollOptions,
         tell: Callable[[SyncOutcome], Awaitable[None]],
     ) -> None:
-        self.intake = Intake(companies, self._active, self._ring)
-        self.cadence: Cadence[_Running] = Cadence(gap=gap, random=api.random)
+        self.intake = WorkQueue(companies, self._active, self._wake)
+        self.cadence: PollScheduler[_Running] = PollScheduler(gap=gap, random=api.random)
         self._api = api
-        self._order: Order = order
+        self._order: Objective = order
         self._timeout = timeout
-        self._most_running = most_running
+        self._most_running = max_running
         self._adopt = adopt
         self._options = options
         self._tell = tell
         self._journal: Journal | None = None
         self._running: dict[str, _Running] = {}
-        self._starting: dict[str, Ask] = {}
+        self._starting: dict[str, SyncJob] = {}
         self._hinted_starts: set[str] = set()
-        self._hands = asyncio.Semaphore(_HANDS)
-        self._bell = asyncio.Event()
+        self._task_slots = asyncio.Semaphore(_MAX_TASKS)
+        self._wakeup = asyncio.Event()
         self._learning = asyncio.Lock()
         self._knows_server_time = False
         self._stopped = False
@@ -121,25 +121,25 @@ class Conductor:
     async def run(self, journal: Journal | None) -> None:
         """Do all of it; what a journal tells of was done, or begun, before."""
         self._journal = journal
-        self._api.follow_hints(self._hinted)
+        self._api.subscribe(self._on_notification)
         try:
             async with self._api.while_open():
                 await self._resume()
                 async with asyncio.TaskGroup() as tasks:
                     reader = tasks.create_task(self.intake.read(journal))
                     while (action := await self._next_action()) is not None:
-                        tasks.create_task(self._carry_out(action))
+                        tasks.create_task(self._run_action(action))
                     reader.cancel()
         except BaseExceptionGroup as group:
             raise _first_of(group) from None
         finally:
-            self._api.unfollow_hints(self._hinted)
-            self._api.reserve(-_RESERVED * len(self._running))
+            self._api.unsubscribe(self._on_notification)
+            self._api.reserve(-_RESERVED_REQUESTS * len(self._running))
 
     def stop(self) -> None:
         """Begin nothing more; what is being asked for is seen through."""
         self._stopped = True
-        self._ring()
+        self._wake()
 
     def report(self, elapsed: float) -> RunReport:
         """The counts at this moment."""
@@ -147,7 +147,7 @@ class Conductor:
             **asdict(self._counts),
             running=len(self._running),
             duplicates=self.intake.duplicates,
-            finished_before=self.intake.finished_before,
+            already_finished=self.intake.already_finished,
             elapsed=elapsed,
         )
 
@@ -158,12 +158,12 @@ class Conductor:
         return (*followed, *(ask.handle for ask in self._not_followed() if ask.handle is not None))
 
     @property
-    def unsettled(self) -> tuple[tuple[str, str], ...]:
+    def unconfirmed(self) -> tuple[tuple[str, str], ...]:
         """What was being asked for, as far as it is not known to run: company ids and idempotency keys."""
         asks = [ask for ask in self._not_followed() if ask.handle is None]
         return tuple((ask.request.company_id, ask.key) for ask in asks if ask.key is not None)
 
-    def _not_followed(self) -> Iterator[Ask]:
+    def _not_followed(self) -> Iterator[SyncJob]:
         """What is being started, and what an earlier try or process has left to be."""
         return chain(self._starting.values(), self.intake.waiting)
 
@@ -172,47 +172,47 @@ class Conductor:
         left = self.intake.left
         if left is None:
             return None
-        looks = report.looks / report.ended if report.ended else 2.0
+        looks = report.polls / report.completed if report.completed else 2.0
         requests = left * (1 + looks) + report.running * looks
         last = self.cadence.durations.seconds_left(0.0, 0.5 / left) if left else 0.0
-        starting = left * (1 + looks) * self._api.spacing
-        return max(requests * self._api.spacing, starting + last, self.cadence.seconds_left(self._api.time()))
+        starting = left * (1 + looks) * self._api.min_interval
+        return max(requests * self._api.min_interval, starting + last, self.cadence.seconds_left(self._api.time()))
 
     async def _next_action(self) -> Callable[[], Awaitable[None]] | None:
         """What to do next, once a hand is free for it; None when nothing is left to do."""
-        await self._hands.acquire()
+        await self._task_slots.acquire()
         while not self._stopped:
-            self._bell.clear()
+            self._wakeup.clear()
             now = self._api.time()
             if now >= self._sends_from:
-                self.cadence.set_price(self._price(), now)
-                running = self.cadence.take_due(now)
+                self.cadence.set_poll_cost(self._poll_cost(), now)
+                running = self.cadence.pop_due(now)
                 if running is not None:
-                    return partial(self._look, running)
+                    return partial(self._poll, running)
                 if self.intake.has_next and self._may_start():
                     ask = self.intake.take()
                     self._starting[ask.request.company_id] = ask
                     return partial(self._start, ask)
             if self.intake.is_done and not (self._running or self._starting):
                 return None
-            await self._rest(self._sends_from if now < self._sends_from else self.cadence.next_time())
+            await self._wait_for_work(self._sends_from if now < self._sends_from else self.cadence.next_time())
         return None
 
-    async def _rest(self, until: float) -> None:
+    async def _wait_for_work(self, until: float) -> None:
         """Wait until then, or until something changed."""
         with suppress(TimeoutError):
             async with asyncio.timeout_at(None if math.isinf(until) else until):
-                await self._bell.wait()
+                await self._wakeup.wait()
 
-    async def _carry_out(self, action: Callable[[], Awaitable[None]]) -> None:
+    async def _run_action(self, action: Callable[[], Awaitable[None]]) -> None:
         try:
             await action()
         finally:
-            self._hands.release()
-            self._ring()
+            self._task_slots.release()
+            self._wake()
 
     def _may_start(self) -> bool:
-        if len(self._starting) >= _STARTING_HANDS:
+        if len(self._starting) >= _MAX_START_TASKS:
             return False
         return self._most_running is None or len(self._running) + len(self._starting) < self._most_running
 
@@ -221,52 +221,52 @@ class Conductor:
         if self._journal is None:
             return
         for seconds in await self._journal.durations():
-            self.cadence.durations.took(seconds)
+            self.cadence.durations.observe_duration(seconds)
         async for entries in self._journal.unfinished():
             for entry in entries:
                 self.intake.resume(entry)
 
-    async def _start(self, ask: Ask) -> None:
+    async def _start(self, ask: SyncJob) -> None:
         request, began = ask.request, self._api.time()
         if ask.flaw is not None:
             # A company like any other that cannot be synced, and no reason to stop with the others.
-            await self._conclude(_not_begun(request, CodatError(ask.flaw), 0.0))
+            await self._emit(_failed_outcome(request, CodatError(ask.flaw), 0.0))
             return
         if ask.handle is not None:
             self._counts.resumed += 1
             age = max(0.0, self._api.now() - ask.first_asked) if ask.first_asked is not None else 0.0
-            self._follow(request, ask.handle, began - age, age)
+            self._track(request, ask.handle, began - age, age)
             return
         try:
-            handle = await self._started(ask)
+            handle = await self._send_start(ask)
         except Exception as error:  # noqa: BLE001 - whatever one company causes is that company's outcome
-            await self._not_started(request, _as_codat_error(request, error), began)
+            await self._start_failed(request, _as_codat_error(request, error), began)
         else:
             self._counts.started += 1
             # Noted or not, it runs.
-            self._follow(request, handle, began, 0.0)
+            self._track(request, handle, began, 0.0)
             await self._note_running(request, handle)
 
-    async def _started(self, ask: Ask) -> SyncHandle:
+    async def _send_start(self, ask: SyncJob) -> SyncHandle:
         options = cast("CallOptions", self._options.copy())
         if ask.key is not None:
             options["idempotency_key"] = ask.key
-        note_key = partial(self._note_key, ask.request)
+        persist_key = partial(self._persist_key, ask.request)
         return await start(
             self._api,
             ask.request,
             options,
-            note_key=note_key,
-            first_asked=ask.first_asked,
+            persist_key=persist_key,
+            first_sent_at=ask.first_asked,
             server_offset=ask.server_offset,
             adopt=self._adopt,
             recall=partial(self._recall, ask.request),
         )
 
-    async def _note_key(self, request: SyncRequest, key: str) -> None:
+    async def _persist_key(self, request: SyncRequest, key: str) -> None:
         await self._learn_server_time(request.company_id)
         now, offset = self._api.now(), self._api.server_offset
-        self._starting[request.company_id] = Ask(request, key, now, server_offset=offset)
+        self._starting[request.company_id] = SyncJob(request, key, now, server_offset=offset)
         if self._journal is not None:
             await self._journal.asking(request, key, now, offset)
 
@@ -278,7 +278,7 @@ class Conductor:
             if self._knows_server_time:
                 return
             with suppress(CodatError):
-                await self._api.look_at_newest(company_id, CallOptions(retry=RetryPolicy.none(), timeout=_LEARNING))
+                await self._api.get_status(company_id, CallOptions(retry=RetryPolicy.none(), timeout=_LEARNING))
             # Only now: whoever comes meanwhile has to wait for it too.
             self._knows_server_time = True
 
@@ -293,37 +293,37 @@ class Conductor:
         if self._journal is not None:
             await self._journal.running(request, handle)
 
-    async def _not_started(self, request: SyncRequest, error: CodatError, began: float) -> None:
+    async def _start_failed(self, request: SyncRequest, error: CodatError, began: float) -> None:
         cause = _raise_if_fatal(error)
         if isinstance(cause, QuotaExhaustedError):
-            self._hold_back(cause)
+            self._pause_sending(cause)
             ask = self._starting.pop(request.company_id)
             # What was refused for the quota was not done, unless it had been sent before.
-            self.intake.put_back(self._with_server_time(ask) if cause is not error else Ask(request))
+            self.intake.requeue(self._with_server_time(ask) if cause is not error else SyncJob(request))
             return
-        await self._end(_not_begun(request, error, self._api.time() - began))
+        await self._record_and_emit(_failed_outcome(request, error, self._api.time() - began))
 
-    def _with_server_time(self, ask: Ask) -> Ask:
+    def _with_server_time(self, ask: SyncJob) -> SyncJob:
         """What was sent by this process, with the server's time of it even if that was learned only since."""
         return ask if ask.server_offset is not None else replace(ask, server_offset=self._api.server_offset)
 
-    def _follow(self, request: SyncRequest, handle: SyncHandle, asked_at: float, age: float) -> None:
+    def _track(self, request: SyncRequest, handle: SyncHandle, asked_at: float, age: float) -> None:
         """Follow a sync from here on; what was asked for before a restart has run for some time, its `age`."""
         now = self._api.time()
         running = _Running(
-            request, Watcher(self._api, handle, self._timeout, self._options, adopt=self._adopt), asked_at
+            request, SyncPoller(self._api, handle, self._timeout, self._options, adopt=self._adopt), asked_at
         )
         self._running[request.company_id] = running
         del self._starting[request.company_id]
-        self._api.reserve(_RESERVED)
+        self._api.reserve(_RESERVED_REQUESTS)
         deadline = math.inf if self._timeout is None else now + self._timeout
         self.cadence.add(running, now - age, now, deadline=deadline)
         if request.company_id in self._hinted_starts:
             self._hinted_starts.remove(request.company_id)
             self.cadence.hint(running, now)
-        self._ring()
+        self._wake()
 
-    async def _look(self, running: _Running) -> None:
+    async def _poll(self, running: _Running) -> None:
         watcher = running.watcher
         known_as = watcher.handle.sync_id
         self._counts.looks += 1
@@ -332,8 +332,8 @@ class Conductor:
             if status is None or not status.is_terminal:
                 watcher.check_time()
         except QuotaExhaustedError as error:
-            self._hold_back(error)
-            self.cadence.unseen(running, self._api.time(), not_before=self._sends_from)
+            self._pause_sending(error)
+            self.cadence.defer(running, self._api.time(), not_before=self._sends_from)
         except Exception as error:  # noqa: BLE001 - whatever one company causes is that company's outcome
             failure = _as_codat_error(running.request, error)
             _raise_if_fatal(failure)
@@ -342,14 +342,14 @@ class Conductor:
             if status is not None and status.is_terminal:
                 await self._end_running(running, status, None)
                 return
-            self._note_look(running, status)
+            self._reschedule(running, status)
             if watcher.handle.sync_id != known_as:
                 await self._note_running(running.request, watcher.handle)
 
-    def _note_look(self, running: _Running, status: SyncStatus | None) -> None:
+    def _reschedule(self, running: _Running, status: SyncStatus | None) -> None:
         now, not_before = self._api.time(), running.watcher.not_before
         if status is None:
-            self.cadence.unseen(running, now, not_before=not_before)
+            self.cadence.defer(running, now, not_before=not_before)
         else:
             self.cadence.still_running(running, now, not_before=not_before)
 
@@ -364,36 +364,36 @@ class Conductor:
             handle=running.watcher.handle,
             status=status,
             error=error,
-            looks=running.watcher.looks,
+            polls=running.watcher.looks,
             elapsed=now - running.asked_at,
         )
-        await self._end(outcome)
+        await self._record_and_emit(outcome)
 
-    async def _end(self, outcome: SyncOutcome) -> None:
+    async def _record_and_emit(self, outcome: SyncOutcome) -> None:
         """Note an outcome, and hand it over; until it is noted it has none."""
         if self._journal is not None:
             await self._journal.ended(outcome, self._api.now())
-        await self._conclude(outcome)
+        await self._emit(outcome)
 
-    async def _conclude(self, outcome: SyncOutcome) -> None:
+    async def _emit(self, outcome: SyncOutcome) -> None:
         company_id = outcome.company_id
         self._starting.pop(company_id, None)
         self._hinted_starts.discard(company_id)
         if self._running.pop(company_id, None) is not None:
-            self._api.reserve(-_RESERVED)
+            self._api.reserve(-_RESERVED_REQUESTS)
         self.intake.release(company_id)
         self._counts.end(outcome)
         await self._tell(outcome)
 
-    def _hold_back(self, error: QuotaExhaustedError) -> None:
+    def _pause_sending(self, error: QuotaExhaustedError) -> None:
         """Send nothing until there are new requests for the day; nothing is lost by it."""
         self._sends_from = max(self._sends_from, self._api.time() + (error.retry_after or _UNSAID_PAUSE))
 
-    def _hinted(self, company_id: str) -> None:
+    def _on_notification(self, company_id: str) -> None:
         running = self._running.get(company_id)
         if running is not None:
             self.cadence.hint(running, self._api.time())
-            self._ring()
+            self._wake()
         elif company_id in self._starting:
             self._hinted_starts.add(company_id)
 
@@ -404,27 +404,27 @@ class Conductor:
         running = self._running.get(company_id)
         return running.request if running is not None else None
 
-    def _ring(self) -> None:
-        self._bell.set()
+    def _wake(self) -> None:
+        self._wakeup.set()
 
-    def _price(self) -> float:
+    def _poll_cost(self) -> float:
         """What a look has to be worth now, in seconds of delay."""
         started = self._counts.started + self._counts.resumed
-        if self.intake.is_read or self._is_crowded():
-            return price_without_starts(started)
-        return price_beside_starts(self._order, started, self.intake.left, self._api.spacing)
+        if self.intake.is_exhausted or self._is_near_capacity():
+            return poll_cost_when_idle(started)
+        return poll_cost_while_starting(self._order, started, self.intake.left, self._api.min_interval)
 
-    def _is_crowded(self) -> bool:
+    def _is_near_capacity(self) -> bool:
         """Whether starts wait for places rather than for requests."""
         if self._most_running is None:
             return False
-        return len(self._running) + len(self._starting) >= _CROWDED * self._most_running
+        return len(self._running) + len(self._starting) >= _CAPACITY_THRESHOLD * self._most_running
 
 
-def _not_begun(request: SyncRequest, error: CodatError, elapsed: float) -> SyncOutcome:
+def _failed_outcome(request: SyncRequest, error: CodatError, elapsed: float) -> SyncOutcome:
     """The outcome of a company that was not started, or not for sure."""
     handle = error.handle if isinstance(error, OutcomeUnknownError) else None
-    return SyncOutcome(request=request, handle=handle, status=None, error=error, looks=0, elapsed=elapsed)
+    return SyncOutcome(request=request, handle=handle, status=None, error=error, polls=0, elapsed=elapsed)
 
 
 def _as_codat_error(request: SyncRequest, error: Exception) -> CodatError:

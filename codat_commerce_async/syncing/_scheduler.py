@@ -24,7 +24,7 @@ from itertools import count
 from random import Random
 from typing import Generic, TypeVar
 
-__all__ = ["Cadence", "Durations"]
+__all__ = ["PollScheduler", "DurationModel"]
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ _REORDER = 1.5
 _REORDER_PAUSE = 1e-3
 
 
-class Durations:
+class DurationModel:
     """How likely a sync that still runs at some age is to end then: the hazard, learned from looks.
 
     Looks say that a sync ran at one age and had ended at another, or still ran. What still runs counts as exposure
@@ -64,13 +64,13 @@ class Durations:
 
     def still_running(self, before: float, now: float) -> None:
         """Note that a sync that ran at one age still runs at a later one."""
-        for index, seconds in _spans(before, now):
+        for index, seconds in _age_buckets(before, now):
             self._exposure[index] += seconds
             self._rates[index] = self._ends[index] / self._exposure[index]
 
     def ended(self, before: float, now: float) -> None:
         """Note that a sync that ran at one age has ended by a later one: somewhere between, where ends are likely."""
-        spans = list(_spans(before, now))
+        spans = list(_age_buckets(before, now))
         total = sum(self._rates[index] * seconds for index, seconds in spans) or 1.0
         left = 1.0
         for index, seconds in spans:
@@ -81,7 +81,7 @@ class Durations:
             left -= share
             self._rates[index] = self._ends[index] / self._exposure[index]
 
-    def took(self, seconds: float) -> None:
+    def observe_duration(self, seconds: float) -> None:
         """Note that the end of a sync was known after so long; of when it was looked at before nothing is known.
 
         It is taken to have been noticed after no longer than it took.
@@ -89,20 +89,20 @@ class Durations:
         self.still_running(0.0, seconds / 2)
         self.ended(seconds / 2, seconds)
 
-    def age_of_worth(self, last: float, worth: float) -> float:
+    def next_poll_age(self, last: float, worth: float) -> float:
         """The age at which a look is worth so many seconds, if the last one was at age `last`."""
         hazard = 0.0
         age = last
         for index in range(bisect_right(_EDGES, last), len(_EDGES)):
             upper, rate = _EDGES[index], self._rates[index]
             later = hazard + rate * (upper - age)
-            if _worth(upper - last, later) >= worth:
-                return _crossing(last, age, upper - age, hazard, rate, worth)
+            if _poll_value(upper - last, later) >= worth:
+                return _bisect(last, age, upper - age, hazard, rate, worth)
             hazard, age = later, upper
         rate, ahead = self._rates[-1], 1.0
-        while _worth(age + ahead - last, hazard + rate * ahead) < worth:
+        while _poll_value(age + ahead - last, hazard + rate * ahead) < worth:
             ahead *= 2
-        return _crossing(last, age, ahead, hazard, rate, worth)
+        return _bisect(last, age, ahead, hazard, rate, worth)
 
     def seconds_left(self, age: float, share: float) -> float:
         """After how many more seconds only this share of the syncs of this age still runs."""
@@ -136,7 +136,7 @@ def _prior(index: int) -> float:
     return _PRIOR_RATE * min(1.0, _PRIOR_AGE / max(lower, 1.0))
 
 
-def _spans(before: float, now: float) -> list[tuple[int, float]]:
+def _age_buckets(before: float, now: float) -> list[tuple[int, float]]:
     """The classes of age that lie between two ages, each with the seconds spent in it."""
     spans = []
     index = bisect_right(_EDGES, before)
@@ -148,18 +148,18 @@ def _spans(before: float, now: float) -> list[tuple[int, float]]:
     return spans
 
 
-def _worth(tau: float, hazard: float) -> float:
+def _poll_value(tau: float, hazard: float) -> float:
     if hazard < 1e-4:  # noqa: PLR2004 - below it the series is exact and the formula is not
         return tau * hazard / 2
     return tau * (math.exp(min(hazard, 50.0)) - 1 - hazard) / hazard
 
 
-def _crossing(last: float, age: float, ahead: float, hazard: float, rate: float, worth: float) -> float:
+def _bisect(last: float, age: float, ahead: float, hazard: float, rate: float, worth: float) -> float:
     """The age, no more than so many seconds ahead, at which a look is worth that much; by bisection."""
     low, high = 0.0, ahead
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if _worth(age + middle - last, hazard + rate * middle) < worth:
+        if _poll_value(age + middle - last, hazard + rate * middle) < worth:
             low = middle
         else:
             high = middle
@@ -197,14 +197,14 @@ class _Entry(Generic[T]):
         self.ticket = 0  # 0 while it is being looked at
 
 
-class Cadence(Generic[T]):
+class PollScheduler(Generic[T]):
     """The order in which running syncs are looked at.
 
     All times are of one clock, in seconds. `gap` is the least time between two looks at the same sync.
     """
 
     def __init__(self, *, gap: float, random: Random) -> None:
-        self.durations = Durations()
+        self.durations = DurationModel()
         self._gap = gap
         self._random = random
         self._price = 1.0
@@ -233,7 +233,7 @@ class Cadence(Generic[T]):
             entry.age = age
         self._again(entry, now, not_before)
 
-    def unseen(self, item: T, now: float, *, not_before: float = 0.0) -> None:
+    def defer(self, item: T, now: float, *, not_before: float = 0.0) -> None:
         """Note that a look found out nothing; if it was for a hint, the next one is too."""
         entry = self._entries[item]
         entry.hinted |= entry.was_hinted
@@ -261,7 +261,7 @@ class Cadence(Generic[T]):
         if entry.ticket:
             self._place_hinted(entry, now)
 
-    def set_price(self, price: float, now: float) -> None:
+    def set_poll_cost(self, price: float, now: float) -> None:
         """What a look has to be worth, in seconds, to be due; those that wait are put into their new order.
 
         It may be too soon for that; then `next_time` says when to give the price again.
@@ -282,7 +282,7 @@ class Cadence(Generic[T]):
         self._heap = [(entry.due, entry.ticket, entry) for entry in waiting]
         heapq.heapify(self._heap)
 
-    def take_due(self, now: float) -> T | None:
+    def pop_due(self, now: float) -> T | None:
         """The sync whose look is due first, if one is by now; its place is given back by saying what was found."""
         if self._first_due() > now:
             return None
@@ -331,7 +331,7 @@ class Cadence(Generic[T]):
         heapq.heappush(self._heap, (entry.due, entry.ticket, entry))
 
     def _due(self, entry: _Entry[T]) -> float:
-        age = min(self.durations.age_of_worth(entry.age, self._price), max(2 * entry.age, _LONGEST))
+        age = min(self.durations.next_poll_age(entry.age, self._price), max(2 * entry.age, _LONGEST))
         worth_it = max(entry.started + age, entry.rest_until)
         return max(min(worth_it, entry.deadline), entry.floor)
 

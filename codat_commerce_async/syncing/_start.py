@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
 from codat_commerce_async._core.log import logger_of
-from codat_commerce_async._core.reconcile import Found, Lookups, once
 from codat_commerce_async._core.operation import is_id
+from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exactly_once
 from codat_commerce_async.errors import CodatError, NotFoundError, OutcomeUnknownError, TransportError
-from codat_commerce_async.models.call import Answer
+from codat_commerce_async.models.call import ApiResponse
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import CompanySyncStatus, SyncSummary
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async.syncing._calls import SyncApi
+from codat_commerce_async.syncing._calls import SyncCalls
 from codat_commerce_async.syncing._resolver import as_utc
 from codat_commerce_async.syncing.request import SyncRequest
 
@@ -26,51 +26,51 @@ _logger = logger_of("sync")
 
 # A replayed answer speaks of a sync that began as long ago as Codat remembers keys, and no longer.
 _KEY_MEMORY = timedelta(minutes=90)
-_SOON = 0.001
+_MIN_TIMEOUT = 0.001
 
 
 async def start(
-    api: SyncApi,
+    api: SyncCalls,
     request: SyncRequest,
     options: CallOptions,
     *,
-    note_key: NoteKey | None = None,
-    first_asked: float | None = None,
+    persist_key: NoteKey | None = None,
+    first_sent_at: float | None = None,
     server_offset: float | None = None,
     adopt: bool = True,
     recall: Recall | None = None,
 ) -> SyncHandle:
     """The handle of exactly one sync that was started, or found to have been by our request.
 
-    `note_key` is awaited with every idempotency key before it is used, so that it can be kept safe. Whoever starts
+    `persist_key` is awaited with every idempotency key before it is used, so that it can be kept safe. Whoever starts
     again what a process that did not live to see the answer may have started gives its key in the options, and as
-    `first_asked` (epoch seconds) when that key may first have been used, if it is known, with the `server_offset` of
+    `first_sent_at` (epoch seconds) when that key may first have been used, if it is known, with the `server_offset` of
     that time: the seconds by which the server's clock was ahead. Without it, a wall clock that was set since would go
     unnoticed, so the key is not sent again. With `adopt` False no sync is adopted that was found rather than answered.
     `recall` is awaited before the first lookup, to record what is known elsewhere of the company's other syncs.
 
     Raises OutcomeUnknownError when it cannot be told whether a sync was started, or which.
     """
-    start_ = _Start(api, request, options, note_key, recall)
+    start_ = _Start(api, request, options, persist_key, recall)
     retry = options.get("retry") or api.retry
-    began = api.now() if first_asked is None else first_asked
+    began = api.now() if first_sent_at is None else first_sent_at
     try:
-        outcome = await once(
+        outcome = await write_exactly_once(
             start_.ask,
             start_.look,
             key=start_.key,
-            first_asked=first_asked,
+            first_sent_at=first_sent_at,
             server_offset=server_offset,
             new_key=start_.new_key,
-            where=api,
-            until=start_.until,
+            clock=api,
+            deadline=start_.deadline,
             claims=api.claims,
             claim=start_.claim,
             lookups=Lookups(adopt, retry.max_visibility_delay),
         )
     except OutcomeUnknownError as error:
-        raise start_.unknown(error) from error.__cause__
-    if isinstance(outcome, Found):
+        raise start_.with_handle(error) from error.__cause__
+    if isinstance(outcome, Candidate):
         return start_.adopted(outcome, api.server_time(began))
     return start_.answered(outcome, api.server_time(began))
 
@@ -79,16 +79,21 @@ class _Start:
     """One sync that is being started: its calls, and what they make of it."""
 
     def __init__(
-        self, api: SyncApi, request: SyncRequest, options: CallOptions, note_key: NoteKey | None, recall: Recall | None
+        self,
+        api: SyncCalls,
+        request: SyncRequest,
+        options: CallOptions,
+        persist_key: NoteKey | None,
+        recall: Recall | None,
     ) -> None:
         timeout = options.get("timeout")
-        self.until = None if timeout is None else api.time() + timeout
+        self.deadline = None if timeout is None else api.time() + timeout
         self.key = options.get("idempotency_key")
         self.claim = api.claims.claim(request.company_id, self.key)
         self._accepted_at: datetime | None = None
         self._api = api
         self._request = request
-        self._note_key = note_key
+        self._note_key = persist_key
         self._recall = recall
         self._options = options.copy()
         self._options.pop("idempotency_key", None)
@@ -100,23 +105,23 @@ class _Start:
             await self._note_key(str(key))
         return str(key)
 
-    async def ask(self, key: str, within: float | None) -> Answer[SyncSummary]:
+    async def ask(self, key: str, within: float | None) -> ApiResponse[SyncSummary]:
         self.key = key
         if within is not None and within <= 0:
             raise TransportError("Codat may have forgotten the idempotency key by now")
         options: CallOptions = {**self._in_time(within), "idempotency_key": key}
         try:
-            return await self._api.ask(self._request, options, key_left=within)
+            return await self._api.request(self._request, options, key_left=within)
         finally:
             # When Codat accepted the request, or may have at the latest.
             self._accepted_at = self._api.server_time(self._api.now())
 
-    async def look(self) -> list[Found[CompanySyncStatus]]:
+    async def look(self) -> list[Candidate[CompanySyncStatus]]:
         if self._recall is not None:
             await self._recall()
             self._recall = None
         try:
-            statuses = await self._api.look_at_all(self._request.company_id, self._in_time())
+            statuses = await self._api.list(self._request.company_id, self._in_time())
         except NotFoundError:
             return []
         await self._identify_others([status.sync_id for status in statuses])
@@ -124,7 +129,9 @@ class _Start:
         # that began after the request covers what a request up to now does.
         matches = self._request.date_range is None and self._request.sync_to is None
         return [
-            Found(status, status.sync_id or "?", as_utc(status.sync_utc) if status.sync_utc else None, matches=matches)
+            Candidate(
+                status, status.sync_id or "?", as_utc(status.sync_utc) if status.sync_utc else None, matches=matches
+            )
             for status in statuses
         ]
 
@@ -135,14 +142,14 @@ class _Start:
         if not answered or all(one is not None and claims.is_others(self.claim, one) for one in listed):
             return
         try:
-            newest = await self._api.look_at_newest(company_id, self._in_time())
+            newest = await self._api.get_status(company_id, self._in_time())
         except CodatError:
             return
         for other in answered:
             if newest.sync_id is not None and newest.commerce_sync_id == other.alias:
                 claims.assign(other, newest.sync_id, proven=True)
 
-    def answered(self, answer: Answer[SyncSummary], asked_at: datetime) -> SyncHandle:
+    def answered(self, answer: ApiResponse[SyncSummary], asked_at: datetime) -> SyncHandle:
         """The handle of the sync that Codat says it has started, now or when the key was first used."""
         began = as_utc(answer.value.sync_utc) if answer.value.sync_utc else None
         commerce_sync_id, now = answer.value.commerce_sync_id, self._api.server_time(self._api.now())
@@ -158,7 +165,7 @@ class _Start:
             sent = began
         return self._handle(requested_at=sent, sync_utc=answer.value.sync_utc, commerce_sync_id=commerce_sync_id)
 
-    def adopted(self, found: Found[CompanySyncStatus], asked_at: datetime) -> SyncHandle:
+    def adopted(self, found: Candidate[CompanySyncStatus], asked_at: datetime) -> SyncHandle:
         """The handle of the sync that was found to have begun since it was asked for."""
         _logger.warning(
             "adopted sync %s of company %s for request %s: no response named it, but it began after the request",
@@ -168,7 +175,7 @@ class _Start:
         )
         return self._handle(requested_at=asked_at, sync_utc=found.began, sync_id=found.value.sync_id, adopted=True)
 
-    def unknown(self, error: OutcomeUnknownError) -> OutcomeUnknownError:
+    def with_handle(self, error: OutcomeUnknownError) -> OutcomeUnknownError:
         """The same error with what one needs to look again later."""
         handle = self._handle(requested_at=error.requested_at)
         return OutcomeUnknownError(
@@ -201,8 +208,8 @@ class _Start:
     def _in_time(self, within: float | None = None) -> CallOptions:
         """The options of one call, which ends when its time is up, or everybody's."""
         left = within
-        if self.until is not None:
-            left = min(self.until - self._api.time(), math.inf if within is None else within)
+        if self.deadline is not None:
+            left = min(self.deadline - self._api.time(), math.inf if within is None else within)
         if left is None:
             return self._options
-        return {**self._options, "timeout": max(left, _SOON)}
+        return {**self._options, "timeout": max(left, _MIN_TIMEOUT)}

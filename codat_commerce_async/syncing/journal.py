@@ -12,9 +12,9 @@ from typing import Any, Self, TypeVar
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing import _journal_rows as entries
-from codat_commerce_async.syncing._aio import undisturbed
+from codat_commerce_async.syncing._aio import wait_uncancelled
+from codat_commerce_async.syncing._journal_file import JournalFile, describe_open_error, snapshot
 from codat_commerce_async.syncing._journal_rows import Entry
-from codat_commerce_async.syncing._journal_file import JournalFile, opening_failed, snapshot
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 
@@ -41,7 +41,7 @@ class Journal:
         self.run = 1
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="codat-journal")
         self._file: JournalFile | None = None
-        self._orders: list[_Order] = []
+        self._pending: list[_Write] = []
         self._commit: asyncio.Future[None] | None = None
 
     @classmethod
@@ -49,7 +49,7 @@ class Journal:
         """The journal in this file, which is made if there is none."""
         journal = cls(Path(path))
         try:
-            await undisturbed(journal._run(journal._open))
+            await wait_uncancelled(journal._run(journal._open))
         except BaseException:
             await journal.close()
             raise
@@ -57,26 +57,26 @@ class Journal:
 
     async def close(self) -> None:
         """Write what is left and let go of the file."""
-        await undisturbed(asyncio.ensure_future(self._close()))
+        await wait_uncancelled(asyncio.ensure_future(self._close()))
 
     async def find(self, request: SyncRequest) -> Entry | None:
         """Return what is known of this sync, or None."""
-        return await self._order(lambda file: file.find(request))
+        return await self._submit(lambda file: file.find(request))
 
     async def of_company(self, company_id: str) -> list[Entry]:
         """Return what is known of all syncs of a company."""
-        return await self._order(lambda file: file.read(lambda rows: entries.of_company(rows, company_id)))
+        return await self._submit(lambda file: file.read(lambda rows: entries.of_company(rows, company_id)))
 
     async def unfinished(self) -> AsyncIterator[list[Entry]]:
         """Yield the syncs that had not ended when the journal was opened, the first one first, some at a time."""
-        keys = await self._order(lambda file: file.read(entries.unfinished))
+        keys = await self._submit(lambda file: file.read(entries.unfinished))
         for start in range(0, len(keys), _SLICE):
-            found = await self._order(partial(_found, keys[start : start + _SLICE]))
+            found = await self._submit(partial(_found, keys[start : start + _SLICE]))
             yield [entry for entry in found if entry is not None]
 
     async def durations(self) -> list[float]:
         """How long the syncs took that ended, in seconds, the latest thousand."""
-        return await self._order(lambda file: file.read(entries.durations))
+        return await self._submit(lambda file: file.read(entries.durations))
 
     async def asking(self, request: SyncRequest, key: str, asked_at: float, server_offset: float | None = None) -> None:
         """Write that the sync is about to be requested with this key, at this time of the local clock.
@@ -84,7 +84,7 @@ class Journal:
         `server_offset` is the server's time minus the local time in seconds, or None if it is not known.
         """
         entry = Entry(request, "asking", idempotency_key=key, asked_at=asked_at, server_offset=server_offset)
-        await self._order(lambda file: file.write(entry))
+        await self._submit(lambda file: file.write(entry))
 
     async def running(self, request: SyncRequest, handle: SyncHandle) -> None:
         """Note that the sync was started, or that more is known of its ids."""
@@ -93,7 +93,7 @@ class Journal:
             entry = file.find(request) or Entry(request, "running")
             file.write(replace(entry, state="running", handle=handle, outcome=None, message=None))
 
-        await self._order(work)
+        await self._submit(work)
 
     async def ended(self, outcome: SyncOutcome, now: float) -> None:
         """Note how the sync ended."""
@@ -102,26 +102,26 @@ class Journal:
             entry = file.find(outcome.request) or Entry(outcome.request, "error")
             file.write(replace(entries.ended(entry, outcome, now), run=self.run))
 
-        await self._order(work)
+        await self._submit(work)
 
-    async def _order(self, work: Work[T]) -> T:
+    async def _submit(self, work: Work[T]) -> T:
         """What the thread makes of this piece of work, once it is on the disk."""
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._orders.append(_Order(work, done))
+        self._pending.append(_Write(work, done))
         if self._commit is None:
-            self._commit_next()
+            self._commit_batch()
         return await done
 
-    def _commit_next(self) -> None:
-        orders, self._orders = self._orders[:_LARGEST_BATCH], self._orders[_LARGEST_BATCH:]
+    def _commit_batch(self) -> None:
+        orders, self._pending = self._pending[:_LARGEST_BATCH], self._pending[_LARGEST_BATCH:]
         self._commit = self._run(partial(self._carry_out, orders))
         self._commit.add_done_callback(partial(self._committed, orders))
 
-    def _committed(self, orders: "list[_Order]", commit: asyncio.Future[None]) -> None:
+    def _committed(self, orders: "list[_Write]", commit: asyncio.Future[None]) -> None:
         """Tell everybody what came of it, and go on with what has come together meanwhile."""
         self._commit = None
-        if self._orders:
-            self._commit_next()
+        if self._pending:
+            self._commit_batch()
         error = commit.exception()
         for order in orders:
             order.settle(error)
@@ -140,7 +140,7 @@ class Journal:
         self._file = JournalFile.open(self._path)
         self.run = self._file.read(entries.last_run) + 1
 
-    def _carry_out(self, orders: "list[_Order]") -> None:
+    def _carry_out(self, orders: "list[_Write]") -> None:
         """Do all of it and commit it together; when that fails nothing of it is done. Runs in the thread."""
         file = self._file
         if file is None:
@@ -153,7 +153,7 @@ class Journal:
             raise JournalError(f"the journal {self._path} could not be written: {error}") from None
 
 
-class _Order:
+class _Write:
     """A piece of work for the thread, and who waits for it."""
 
     __slots__ = ("_done", "result", "work")
@@ -186,6 +186,6 @@ def read_journal(path: str | Path) -> Iterator[Entry]:
     try:
         yield from entries.entries(file)
     except (sqlite3.Error, ValueError) as error:
-        raise JournalError(opening_failed(path, error)) from None
+        raise JournalError(describe_open_error(path, error)) from None
     finally:
         file.close()

@@ -24,7 +24,7 @@ __all__ = [
 class SyncOutcome:
     """How one company's sync ended: with a `status`, or an `error` that kept it from being started or followed.
 
-    `looks` is how often it was looked at, `elapsed` the seconds from asking for it to knowing its end. `handle` is None
+    `polls` is how often it was looked at, `elapsed` the seconds from asking for it to knowing its end. `handle` is None
     when no sync was started, as far as that is known.
     """
 
@@ -32,7 +32,7 @@ class SyncOutcome:
     handle: SyncHandle | None
     status: SyncStatus | None
     error: CodatError | None
-    looks: int
+    polls: int
     elapsed: float
 
     @property
@@ -56,9 +56,9 @@ class RunReport:
     """Counts of a fan-out at one moment.
 
     Of those `started` some are still `running`; `succeeded` and `failed` ended by a status, `errors` by an error.
-    `duplicates` were asked for while the same was running, and dropped. `resumed` were running, and `finished_before`
+    `duplicates` were asked for while the same was running, and dropped. `resumed` were running, and `already_finished`
     had ended, when the journal was opened. `adopted` ended with a sync that was found at Codat rather than named in a
-    response. `looks` counts requests for statuses, `elapsed` seconds.
+    response. `polls` counts requests for statuses, `elapsed` seconds.
     """
 
     started: int = 0
@@ -68,22 +68,22 @@ class RunReport:
     errors: int = 0
     duplicates: int = 0
     resumed: int = 0
-    finished_before: int = 0
+    already_finished: int = 0
     adopted: int = 0
-    looks: int = 0
+    polls: int = 0
     elapsed: float = 0.0
 
     @property
-    def ended(self) -> int:
+    def completed(self) -> int:
         """How many have an outcome."""
         return self.succeeded + self.failed + self.errors
 
     def __str__(self) -> str:
         adopted = f"{self.adopted} adopted, " if self.adopted else ""
         return (
-            f"{self.ended} ended ({self.succeeded} succeeded, {self.failed} failed, {self.errors} errors), "
-            f"{adopted}{self.running} running, {self.duplicates} duplicates, {self.finished_before} finished before, "
-            f"{self.looks} looks in {self.elapsed:.0f} s"
+            f"{self.completed} ended ({self.succeeded} succeeded, {self.failed} failed, {self.errors} errors), "
+            f"{adopted}{self.running} running, {self.duplicates} duplicates, {self.already_finished} finished before, "
+            f"{self.polls} polls in {self.elapsed:.0f} s"
         )
 
 
@@ -118,6 +118,6 @@ def stop_at_failure_rate(share: float, *, after: int = 20) -> Callable[[RunRepor
         raise ValueError("share takes a share from 0 to 1")
 
     def stop(report: RunReport) -> bool:
-        return report.ended >= after and report.failed + report.errors > share * report.ended
+        return report.completed >= after and report.failed + report.errors > share * report.completed
 
     return stop

@@ -9,26 +9,26 @@ from typing import Self
 from codat_commerce_async._core.callbacks import call, check_callback
 from codat_commerce_async._core.numbers import check_count
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.policies import LookOptions, PollPolicy
-from codat_commerce_async.syncing._calls import SyncApi
-from codat_commerce_async.syncing._runner import Conductor
-from codat_commerce_async.syncing._aio import undisturbed
+from codat_commerce_async.policies import PollOptions, PollPolicy
+from codat_commerce_async.syncing._aio import wait_uncancelled
+from codat_commerce_async.syncing._calls import SyncCalls
+from codat_commerce_async.syncing._poll_cost import OBJECTIVES, Objective
 from codat_commerce_async.syncing._queue import Companies
+from codat_commerce_async.syncing._runner import SyncRunner
 from codat_commerce_async.syncing.journal import Journal
 from codat_commerce_async.syncing.outcome import OnProgress, RunProgress, RunReport, StopWhen, SyncOutcome
-from codat_commerce_async.syncing._poll_cost import ORDERS, Order
 
-__all__ = ["Companies", "Order", "SyncRun"]
+__all__ = ["Companies", "Objective", "SyncRun"]
 
 # How many outcomes may wait to be taken before the run does.
-_UNTAKEN = 1000
+_MAX_BUFFERED = 1000
 
 
 class SyncRun:
     """A fan-out of syncs, to be used with `async with`; iterate over it for the outcomes, as they come.
 
     Leaving the block early stops it: what runs at Codat goes on, and stands in `running`; what was being asked for
-    stands in `unsettled`, by company and idempotency key. With a journal, the same call continues from there. Outcomes
+    stands in `unconfirmed`, by company and idempotency key. With a journal, the same call continues from there. Outcomes
     that nobody took can still be taken then.
 
     Of a company one sync is active at a time: what is asked for twice is synced once, and another period waits for its
@@ -37,46 +37,46 @@ class SyncRun:
 
     def __init__(
         self,
-        api: SyncApi,
+        api: SyncCalls,
         companies: Companies,
         *,
-        order: Order,
+        order: Objective,
         journal: str | Path | None,
         timeout: float | None,
         poll: PollPolicy,
-        most_running: int | None,
+        max_running: int | None,
         stop_when: StopWhen | None,
         on_progress: OnProgress | None,
         adopt: bool = True,
-        options: LookOptions,
+        options: PollOptions,
     ) -> None:
-        if order not in ORDERS:
+        if order not in OBJECTIVES:
             raise ValueError("order takes 'latency' or 'makespan'")
         if isinstance(companies, str | bytes):
             raise TypeError("companies takes several company ids, not one string")
         if not isinstance(companies, Iterable | AsyncIterable):
             raise TypeError(f"companies must be iterable, not {type(companies).__name__}")
-        check_count("most_running", most_running)
+        check_count("max_running", max_running)
         for name, callback in (("stop_when", stop_when), ("on_progress", on_progress)):
             if callback is not None:
                 check_callback(name, callback)
-        self._work = Conductor(
+        self._work = SyncRunner(
             api,
             companies,
             order=order,
             timeout=timeout,
             gap=poll.interval,
-            most_running=most_running,
+            max_running=max_running,
             adopt=adopt,
             options=options,
-            tell=self._tell,
+            tell=self._emit,
         )
         self._journal_path = journal
         self._journal: Journal | None = None
         self._stop_when = stop_when
         self._on_progress = on_progress
         self._outcomes: asyncio.Queue[SyncOutcome | None] = asyncio.Queue()
-        self._room = asyncio.Semaphore(_UNTAKEN)
+        self._buffer_slots = asyncio.Semaphore(_MAX_BUFFERED)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._began = 0.0
         self._elapsed: float | None = None
@@ -90,7 +90,7 @@ class SyncRun:
         self._began = self._loop.time()
         if self._journal_path is not None:
             self._journal = await Journal.open(self._journal_path)
-        self._task = asyncio.create_task(self._conduct(), name="codat-sync-run")
+        self._task = asyncio.create_task(self._run(), name="codat-sync-run")
         return self
 
     async def __aexit__(
@@ -102,7 +102,7 @@ class SyncRun:
         task = self._task
         assert task is not None  # noqa: S101 - it was entered
         task.cancel()
-        await undisturbed(asyncio.ensure_future(self._wind_up(task)))
+        await wait_uncancelled(asyncio.ensure_future(self._shut_down(task)))
         if error is None and not self._failure_told and not task.cancelled():
             task.result()
 
@@ -115,7 +115,7 @@ class SyncRun:
             raise RuntimeError("a run is used with `async with`")
         outcome = await self._outcomes.get()
         if outcome is not None:
-            self._room.release()
+            self._buffer_slots.release()
             return outcome
         self._outcomes.put_nowait(None)
         await asyncio.wait((task,))
@@ -141,7 +141,7 @@ class SyncRun:
         return RunProgress(
             report=report,
             total=self._work.intake.total,
-            per_minute=report.ended / minutes if minutes > 0 else 0.0,
+            per_minute=report.completed / minutes if minutes > 0 else 0.0,
             seconds_left=self._work.seconds_left(report),
         )
 
@@ -151,39 +151,39 @@ class SyncRun:
         return self._work.running
 
     @property
-    def unsettled(self) -> tuple[tuple[str, str], ...]:
+    def unconfirmed(self) -> tuple[tuple[str, str], ...]:
         """What was being asked for, as far as it is not known to run: company ids and idempotency keys."""
-        return self._work.unsettled
+        return self._work.unconfirmed
 
     def stop(self) -> None:
         """Begin nothing more, and end the iteration; what runs at Codat stands in `running`."""
         self._work.stop()
 
-    async def _conduct(self) -> None:
+    async def _run(self) -> None:
         try:
             await self._work.run(self._journal)
         finally:
-            self._end()
+            self._mark_done()
 
-    def _end(self) -> None:
+    def _mark_done(self) -> None:
         self._elapsed = self._seconds()
         self._outcomes.put_nowait(None)
 
-    async def _wind_up(self, task: asyncio.Task[None]) -> None:
+    async def _shut_down(self, task: asyncio.Task[None]) -> None:
         """Leave nothing behind: no task, no thread, no open file."""
         await asyncio.wait((task,))
         # A task that was cancelled before its first step has not even done that.
-        self._end()
+        self._mark_done()
         if self._journal is not None:
             await self._journal.close()
 
-    async def _tell(self, outcome: SyncOutcome) -> None:
+    async def _emit(self, outcome: SyncOutcome) -> None:
         self._outcomes.put_nowait(outcome)
         if self._on_progress is not None:
             await call(self._on_progress, self.progress)
         if self._stop_when is not None and await call(self._stop_when, self.report):
             self.stop()
-        await self._room.acquire()
+        await self._buffer_slots.acquire()
 
     def _seconds(self) -> float:
         """How long it goes on, or went on until it ended."""

@@ -11,10 +11,18 @@
 It needs no extra.
 """
 
+from codat_commerce_async.webhooks._deliveries import DeliveryProcessor, DeliveryStatus
 from codat_commerce_async.webhooks._dispatch import Webhooks
 from codat_commerce_async.webhooks._events import company_id_of, parse_event
-from codat_commerce_async.webhooks._deliveries import Fate, Inbox
 from codat_commerce_async.webhooks._receiver import WebhookReceiver
 from codat_commerce_async.webhooks._verification import WebhookVerifier
 
-__all__ = ["Fate", "Inbox", "WebhookReceiver", "WebhookVerifier", "Webhooks", "company_id_of", "parse_event"]
+__all__ = [
+    "DeliveryStatus",
+    "DeliveryProcessor",
+    "WebhookReceiver",
+    "WebhookVerifier",
+    "Webhooks",
+    "company_id_of",
+    "parse_event",
+]

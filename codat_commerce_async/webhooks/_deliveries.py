@@ -11,7 +11,7 @@ from codat_commerce_async._core.numbers import check_number
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks._dispatch import Webhooks
 
-__all__ = ["Fate", "Inbox"]
+__all__ = ["DeliveryStatus", "DeliveryProcessor"]
 
 _logger = logger_of("webhooks")
 
@@ -19,7 +19,7 @@ _logger = logger_of("webhooks")
 _LAST_WORDS = 1.0
 
 
-class Fate(enum.Enum):
+class DeliveryStatus(enum.Enum):
     """What became of a delivery: only what is `FAILED` or `REFUSED` has to be delivered again."""
 
     HANDLED = "handled"
@@ -28,7 +28,7 @@ class Fate(enum.Enum):
     REFUSED = "refused"
 
 
-class Inbox:
+class DeliveryProcessor:
     """Takes deliveries in and hands each event to its handlers once.
 
     Up to `capacity` events are in work at the same time; further ones are refused. The ids of the last `remembered`
@@ -60,7 +60,9 @@ class Inbox:
         """
         return MappingProxyType(self._accepted)
 
-    async def take(self, webhook_id: str, event: WebhookEvent[object], *, within: float, for_good: bool = True) -> Fate:
+    async def take(
+        self, webhook_id: str, event: WebhookEvent[object], *, within: float, for_good: bool = True
+    ) -> DeliveryStatus:
         """What became of a delivery within so many seconds; its handlers go on after that.
 
         A second delivery of an event shares the fate of the first, unless that one failed: then it is a new try. An
@@ -68,20 +70,20 @@ class Inbox:
         and stays in `unhandled`.
         """
         if webhook_id in self._handled:
-            return Fate.HANDLED
+            return DeliveryStatus.HANDLED
         task = self._in_work.get(webhook_id)
         if task is None:
             if self._closing or len(self._in_work) >= self._capacity:
-                return Fate.REFUSED
+                return DeliveryStatus.REFUSED
             task = self._begin(webhook_id, event)
         await asyncio.wait({task}, timeout=max(within, 0.0))
         if task.done():
             return _fate(task)
         if self._closed:
-            return Fate.REFUSED
+            return DeliveryStatus.REFUSED
         if for_good:
             self._accepted[webhook_id] = event
-        return Fate.IN_WORK
+        return DeliveryStatus.IN_WORK
 
     async def drain(self, within: float) -> None:
         """Refuse what is new, and wait so many seconds for what is in work; handlers that are not done are cancelled.
@@ -108,7 +110,7 @@ class Inbox:
 
     def _ended(self, webhook_id: str, task: asyncio.Task[bool]) -> None:
         del self._in_work[webhook_id]
-        if _fate(task) is Fate.HANDLED:
+        if _fate(task) is DeliveryStatus.HANDLED:
             self._accepted.pop(webhook_id, None)
             self._handled[webhook_id] = None
             if len(self._handled) > self._remembered:
@@ -126,7 +128,7 @@ class Inbox:
             _logger.error("the webhook %s is dropped: more than %d are unhandled", oldest, self._remembered)
 
 
-def _fate(task: asyncio.Task[bool]) -> Fate:
+def _fate(task: asyncio.Task[bool]) -> DeliveryStatus:
     if task.cancelled():
-        return Fate.REFUSED
-    return Fate.HANDLED if task.exception() is None and task.result() else Fate.FAILED
+        return DeliveryStatus.REFUSED
+    return DeliveryStatus.HANDLED if task.exception() is None and task.result() else DeliveryStatus.FAILED

@@ -17,7 +17,7 @@ from codat_commerce_async.models.webhook_events import (
     WebhookEvent,
     event_class,
 )
-from codat_commerce_async.webhooks._events import company_id_of, quota_told
+from codat_commerce_async.webhooks._events import company_id_of, rate_limit_from_event
 
 __all__ = ["Webhooks"]
 
@@ -126,9 +126,9 @@ async def _called(handler: Handler[WebhookEvent[object]], event: WebhookEvent[ob
 def _notify(client: CodatCommerce, event: WebhookEvent[object]) -> None:
     company_id = company_id_of(event)
     if company_id is not None:
-        client.sync.hint(company_id)
-    if isinstance(event, RateLimitEvent) and (limit := quota_told(event)):
+        client.sync.poll_now(company_id)
+    if isinstance(event, RateLimitEvent) and (limit := rate_limit_from_event(event)):
         try:
-            client.note_rate_limit(limit)
+            client.update_rate_limit(limit)
         except WrongEventLoopError:
             _logger.exception("a client was not told of %s", event.event_type)

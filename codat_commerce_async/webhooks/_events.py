@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from codat_commerce_async._core.codec import decode, structure
 from codat_commerce_async._core.log import logger_of
 from codat_commerce_async.errors import DecodeError
-from codat_commerce_async.models.companies import Company
 from codat_commerce_async.models.call import RateLimit
+from codat_commerce_async.models.companies import Company
 from codat_commerce_async.models.webhook_events import (
     CompanyProductPayload,
     ConnectionPayload,
@@ -19,7 +19,7 @@ from codat_commerce_async.models.webhook_events import (
     event_class,
 )
 
-__all__ = ["company_id_of", "parse_event", "quota_told"]
+__all__ = ["company_id_of", "parse_event", "rate_limit_from_event"]
 
 _logger = logger_of("webhooks")
 
@@ -78,7 +78,7 @@ def company_id_of(event: WebhookEvent[object]) -> str | None:
     return None
 
 
-def quota_told(event: RateLimitEvent) -> RateLimit | None:
+def rate_limit_from_event(event: RateLimitEvent) -> RateLimit | None:
     """The day's quota as an event tells of it; None for an event that does not say when it was.
 
     Codat's own example has a reset that is no time; it is at midnight then.

@@ -9,9 +9,9 @@ from codat_commerce_async._core.log import logger_of
 from codat_commerce_async._core.numbers import check_number, check_seconds
 from codat_commerce_async.errors import WebhookVerificationError
 from codat_commerce_async.models.webhook_events import WebhookEvent
+from codat_commerce_async.webhooks._deliveries import DeliveryProcessor, DeliveryStatus
 from codat_commerce_async.webhooks._dispatch import Webhooks
 from codat_commerce_async.webhooks._events import parse_event
-from codat_commerce_async.webhooks._deliveries import Fate, Inbox
 from codat_commerce_async.webhooks._verification import WebhookVerifier
 
 __all__ = ["WebhookReceiver"]
@@ -33,16 +33,16 @@ class WebhookReceiver:
 
     - 204 once the handlers have done their work, now or at an earlier delivery of the same event;
     - 500 when one of them failed: all of them are called again at the next delivery;
-    - 202 when they are still at it after `answer_within` seconds. They go on, and shutting down waits for them, but
+    - 202 when they are still at it after `respond_within` seconds. They go on, and shutting down waits for them, but
       Codat does not deliver the event again: if they fail after that, it is logged and stays in `unhandled`. With
-      `accept_unfinished=False` the answer is 503, so that a failure or a crash loses nothing, at the price of more
+      `acknowledge_unfinished=False` the answer is 503, so that a failure or a crash loses nothing, at the price of more
       deliveries;
     - 503 when `capacity` events are in work already, or while shutting down;
     - 401 for what is not genuine, 400 for a request that breaks off, 413 for a body beyond the application's
       `client_max_size`. A genuine delivery is never refused for its shape: see `parse_event`.
 
     Handlers should stand being called twice for one event, and expect no order. On shutdown nothing new is accepted,
-    and what is in work has `drain_within` seconds to end; then handlers are cancelled, deliveries that wait are
+    and what is in work has `drain_timeout` seconds to end; then handlers are cancelled, deliveries that wait are
     answered with 503, and what was answered with 202 before stands in `unhandled`, for you to keep, and in the log.
     """
 
@@ -51,21 +51,21 @@ class WebhookReceiver:
         verifier: WebhookVerifier,
         hooks: Webhooks,
         *,
-        answer_within: float = 10.0,
-        accept_unfinished: bool = True,
-        drain_within: float = 30.0,
+        respond_within: float = 10.0,
+        acknowledge_unfinished: bool = True,
+        drain_timeout: float = 30.0,
         capacity: int = 1000,
         remembered: int = 20_000,
     ) -> None:
-        check_number("answer_within", answer_within)
-        if not 0 < answer_within < _CODATS_PATIENCE:
+        check_number("respond_within", respond_within)
+        if not 0 < respond_within < _CODATS_PATIENCE:
             raise ValueError("answer_within takes seconds, more than 0 and below the 15 that Codat waits")
-        check_seconds("drain_within", drain_within)
+        check_seconds("drain_timeout", drain_timeout)
         self._verifier = verifier
-        self._inbox = Inbox(hooks, capacity=capacity, remembered=remembered)
-        self._answer_within = answer_within
-        self._accept_unfinished = accept_unfinished
-        self._drain_within = drain_within
+        self._inbox = DeliveryProcessor(hooks, capacity=capacity, remembered=remembered)
+        self._answer_within = respond_within
+        self._accept_unfinished = acknowledge_unfinished
+        self._drain_within = drain_timeout
 
     @property
     def unhandled(self) -> Mapping[str, WebhookEvent[object]]:
@@ -103,13 +103,13 @@ class WebhookReceiver:
         fate = await self._inbox.take(webhook_id, event, within=until - clock.time(), for_good=self._accept_unfinished)
         return web.Response(status=self._status(fate))
 
-    def _status(self, fate: Fate) -> int:
+    def _status(self, fate: DeliveryStatus) -> int:
         match fate:
-            case Fate.HANDLED:
+            case DeliveryStatus.HANDLED:
                 return _HANDLED
-            case Fate.IN_WORK:
+            case DeliveryStatus.IN_WORK:
                 return _ACCEPTED if self._accept_unfinished else _NOT_NOW
-            case Fate.FAILED:
+            case DeliveryStatus.FAILED:
                 return _FAILED
-            case Fate.REFUSED:
+            case DeliveryStatus.REFUSED:
                 return _NOT_NOW

@@ -7,22 +7,22 @@ python -m tests.benchmarks.cadence    microseconds per poll; some 15 on an idle 
 import time
 from random import Random
 
-from codat_commerce_async.syncing._scheduler import Cadence
+from codat_commerce_async.syncing._scheduler import PollScheduler
 
 __all__ = ["measure"]
 
 
 def measure(syncs: int = 10_000, polls: int = 5000) -> float:
     """Return the processor time for one poll, in seconds."""
-    order: Cadence[int] = Cadence(gap=2.0, random=Random(1))
+    order: PollScheduler[int] = PollScheduler(gap=2.0, random=Random(1))
     chance = Random(2)
-    order.set_price(10.0, 0.0)
+    order.set_poll_cost(10.0, 0.0)
     for item in range(syncs):
         order.add(item, -chance.uniform(0.0, 1000.0), 0.0)
     now, began = 0.0, time.process_time()
     for _ in range(polls):
         now = max(now, order.next_time())
-        taken = order.take_due(now)
+        taken = order.pop_due(now)
         if taken is not None:
             order.still_running(taken, now)
     return (time.process_time() - began) / polls

@@ -27,13 +27,13 @@ from resource import RUSAGE_SELF, getrusage
 from multidict import CIMultiDict
 
 from codat_commerce_async import CodatCommerce, Quota
-from codat_commerce_async._core.transport import Reply, Request
+from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.policies import Timeouts
 from codat_commerce_async.simulator import RequestQuota, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
 from codat_commerce_async.syncing import _poll_cost as pricing
-from codat_commerce_async.syncing._poll_cost import Order
+from codat_commerce_async.syncing._poll_cost import Objective
 
 __all__ = ["MIXES", "Figures", "measure"]
 
@@ -180,7 +180,7 @@ def every_five_seconds(at_once: int | None) -> Strategy:
     return run
 
 
-def run_many(order: Order) -> Strategy:
+def run_many(order: Objective) -> Strategy:
     """What this is about."""
 
     async def run(codat: Field) -> None:
@@ -197,7 +197,7 @@ STRATEGIES: dict[str, Strategy] = {
     "oracle, starts first": oracle(looks_first=False),
     "semaphore of 100, each 5 s": every_five_seconds(AT_ONCE),
     "no bound, each 5 s": every_five_seconds(None),
-    "run_many, makespan": run_many("makespan"),
+    "run_many, makespan": run_many("throughput"),
     "run_many, latency": run_many("latency"),
 }
 
@@ -262,7 +262,7 @@ class Forgetful:
         self._random = Random(seed)
         self._ends: dict[str, float] = {}
 
-    async def send(self, request: Request, timeouts: Timeouts) -> Reply:
+    async def send(self, request: Request, timeouts: Timeouts) -> Response:
         """Exchange one request for one reply."""
         await asyncio.sleep(self._random.uniform(0.1, 0.3))
         company_id = next(part for part in request.target.split("/") if part.count("-") == 4)
@@ -276,7 +276,7 @@ class Forgetful:
         status = {"companyId": company_id, "commerceSyncId": f"c-{company_id}", "syncStatusCode": code}
         if request.method != "POST":
             status["syncId"] = f"s-{company_id}"
-        return Reply(200, CIMultiDict(), json.dumps(status).encode())
+        return Response(200, CIMultiDict(), json.dumps(status).encode())
 
     async def aclose(self) -> None:
         """Nothing is open."""
@@ -336,7 +336,7 @@ def show_curve(mixes: Sequence[str], sizes: Sequence[int], seeds: Sequence[int])
 def constant(name: str, value: float) -> Iterator[None]:
     """Another value for one of the constants of the price."""
     before = getattr(pricing, name)
-    setattr(pricing, name, {**before, "makespan": value} if isinstance(before, dict) else value)
+    setattr(pricing, name, {**before, "throughput": value} if isinstance(before, dict) else value)
     try:
         yield
     finally:

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.syncing._queue import Intake
-from codat_commerce_async.syncing.journal import Entry, Journal
 from codat_commerce_async.syncing._journal_file import JournalFile
+from codat_commerce_async.syncing._queue import WorkQueue
+from codat_commerce_async.syncing.journal import Entry, Journal
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["commits_per_second", "resume"]
@@ -54,7 +54,7 @@ async def resume(path: Path) -> tuple[float, float, float]:
     began = time.perf_counter()
     journal = await Journal.open(path)
     opened = time.perf_counter()
-    intake, longest = Intake([], lambda company_id: None, lambda: None), 0.0
+    intake, longest = WorkQueue([], lambda company_id: None, lambda: None), 0.0
 
     async def beat() -> None:
         nonlocal longest

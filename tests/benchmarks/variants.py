@@ -57,7 +57,14 @@ def ours(*, watched: bool) -> Variant:
         def see(event: object) -> None:
             seen[:] = (event,)
 
-        hooks = Hooks(on_call=see, on_request=see, on_response=see, on_retry=see, on_pause=see, on_done=see)
+        hooks = Hooks(
+            on_call_started=see,
+            on_request_started=see,
+            on_request_ended=see,
+            on_retry=see,
+            on_pause=see,
+            on_call_ended=see,
+        )
         # So many a minute that the gate counts, and never has to wait.
         quota = Quota(per_minute=10**7, concurrent=10**4, per_company=10**4)
         client = (
@@ -161,11 +168,11 @@ def _decoder(name: str, what: str) -> Callable[[bytes], object]:
         unmarshal = import_module("codat_sync_for_commerce.utils").unmarshal_json
         answer = {"status": shared.CompanySyncStatus, "page": shared.Connections}[what]
         return lambda body: unmarshal(body.decode(), answer)
-    from codat_commerce_async import _codec  # noqa: PLC0415 - not for the others
+    from codat_commerce_async._core import codec  # noqa: PLC0415 - not for the others
     from codat_commerce_async.models import CompanySyncStatus, Connections  # noqa: PLC0415 - likewise
 
     model: type[object] = {"status": CompanySyncStatus, "page": Connections}[what]
-    return lambda body: _codec.decode(body, model)
+    return lambda body: codec.decode(body, model)
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ from codat_commerce_async import CodatCommerce
 from codat_commerce_async.errors import CodatError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
-from codat_commerce_async.syncing.request import SyncRequest
 from codat_commerce_async.syncing._start import start
+from codat_commerce_async.syncing.request import SyncRequest
 from tests.support.independent import IndependentServer
 
 __all__ = ["Toll", "killed_and_set", "suspended"]
@@ -133,8 +133,8 @@ async def _start(client: CodatCommerce, entry: _Entry, *, warm: bool) -> SyncHan
         api,
         SyncRequest(company_id=_COMPANY),
         {"idempotency_key": entry.key} if entry.key else {},
-        note_key=note_key,
-        first_asked=entry.asked_at,
+        persist_key=note_key,
+        first_sent_at=entry.asked_at,
         server_offset=entry.server_offset,
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async._core.transport import Reply, Request
+from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.errors import CodatError
 from codat_commerce_async.hooks import Hooks, RequestStarted
 from codat_commerce_async.policies import Quota, Timeouts
@@ -58,7 +58,7 @@ class _Counting(InMemoryTransport):
         self.under_way: Counter[str] = Counter()
         self.most = self.most_per_company = 0
 
-    async def send(self, request: Request, timeouts: Timeouts) -> Reply:
+    async def send(self, request: Request, timeouts: Timeouts) -> Response:
         self.sent.append(asyncio.get_running_loop().time())
         company_id = request.target.split("/")[2]
         self.under_way[company_id] += 1
@@ -103,12 +103,17 @@ async def _rush(
     waits: list[float] = []
 
     def started(event: RequestStarted) -> None:
-        waits.append(event.waited)
+        waits.append(event.quota_wait)
         usage.repeats += event.attempt > 1
 
     end = loop.time() + 60.0 * minutes
     async with CodatCommerce(
-        "key", transport=transport, wall_clock=wall_clock, random=random, quota=quota, hooks=Hooks(on_request=started)
+        "key",
+        transport=transport,
+        wall_clock=wall_clock,
+        random=random,
+        quota=quota,
+        hooks=Hooks(on_request_started=started),
     ) as codat:
 
         async def ask(company_id: str) -> None:

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async._core.transport import Reply, Request
+from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.errors import QuotaExhaustedError, RateLimitError
 from codat_commerce_async.policies import Quota, Timeouts
 from codat_commerce_async.simulator import Fault, FaultKind, RequestQuota, ScriptedSync, Simulator
@@ -99,12 +99,12 @@ class _OneIsThrottled(InMemoryTransport):
         self.company_id = company_id
         self.refused = 0
 
-    async def send(self, request: Request, timeouts: Timeouts) -> Reply:
+    async def send(self, request: Request, timeouts: Timeouts) -> Response:
         response = await super().send(request, timeouts)
         if self.company_id not in request.target:
             return response
         self.refused += 1
-        return Reply(429, {**response.headers, "Retry-After": "60"}, b"{}")
+        return Response(429, {**response.headers, "Retry-After": "60"}, b"{}")
 
 
 @pytest.mark.virtual_time

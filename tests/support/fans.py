@@ -10,8 +10,8 @@ from codat_commerce_async.policies import Quota
 from codat_commerce_async.simulator import FaultPlan, RequestQuota, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
-from codat_commerce_async.syncing.run import SyncRun
 from codat_commerce_async.syncing.outcome import SyncOutcome
+from codat_commerce_async.syncing.run import SyncRun
 
 __all__ = ["Codat", "own_tasks", "own_threads"]
 
@@ -72,7 +72,7 @@ class Codat:
     def unaccounted(self, run: SyncRun, outcomes: Sequence[SyncOutcome]) -> set[str]:
         """The companies that were started and that a run says nothing of, or says two things."""
         told = [outcome.company_id for outcome in outcomes]
-        told += [handle.company_id for handle in run.running] + [company_id for company_id, _ in run.unsettled]
+        told += [handle.company_id for handle in run.running] + [company_id for company_id, _ in run.unconfirmed]
         return (self.started - set(told)) | {one for one in told if told.count(one) > 1}
 
 

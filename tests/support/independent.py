@@ -12,7 +12,7 @@ from uuid import UUID
 
 from multidict import CIMultiDict
 
-from codat_commerce_async._core.transport import Reply, Request
+from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.errors import TransportError
 from codat_commerce_async.policies import Timeouts
 
@@ -64,7 +64,7 @@ class IndependentServer:
         self._date_error = date_error
         self._memory: dict[str, tuple[float, int, Any]] = {}
 
-    async def send(self, request: Request, timeouts: Timeouts) -> Reply:
+    async def send(self, request: Request, timeouts: Timeouts) -> Response:
         self.requests += 1
         await asyncio.sleep(self._random.uniform(0.02, 0.3))
         if request.before_send is not None:
@@ -79,7 +79,7 @@ class IndependentServer:
         headers = CIMultiDict[str]()
         if self._date_error is not None:
             headers["Date"] = formatdate(answered + self._date_error, usegmt=True)
-        return Reply(status, headers, json.dumps(value).encode())
+        return Response(status, headers, json.dumps(value).encode())
 
     async def aclose(self) -> None:
         pass

@@ -9,7 +9,7 @@ from typing import Unpack
 from multidict import CIMultiDict
 
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async._core.transport import Reply, Request
+from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.client import Settings
 from codat_commerce_async.policies import Quota, Timeouts
 
@@ -18,8 +18,8 @@ __all__ = ["KEY", "ScriptedTransport", "Sent", "Step", "client_of", "failing", "
 # It opens nothing, and is long enough to be found wherever it leaks to.
 KEY = "a-raw-api-key+of/the?tests"
 
-Act = Callable[[Request], Awaitable[Reply]]
-Step = Reply | Act
+Act = Callable[[Request], Awaitable[Response]]
+Step = Response | Act
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Sent:
         return self.headers.get("Idempotency-Key")
 
 
-def reply(status: int = 200, value: object = None, headers: Mapping[str, str] | None = None) -> Reply:
+def reply(status: int = 200, value: object = None, headers: Mapping[str, str] | None = None) -> Response:
     """An answer whose body is the value as JSON, or the value itself when it is bytes; `{}` for none."""
     body = value if isinstance(value, bytes) else json.dumps({} if value is None else value).encode()
-    return Reply(status, CIMultiDict(headers or {}), body)
+    return Response(status, CIMultiDict(headers or {}), body)
 
 
-async def forever(request: Request) -> Reply:
+async def forever(request: Request) -> Response:
     """Never answer."""
     await asyncio.get_running_loop().create_future()
     raise AssertionError("nobody sets that future")
@@ -52,7 +52,7 @@ async def forever(request: Request) -> Reply:
 def failing(make: Callable[[], Exception]) -> Act:
     """Raise what is made anew for each request, as no two tries raise the same exception."""
 
-    async def fail(request: Request) -> Reply:
+    async def fail(request: Request) -> Response:
         raise make()
 
     return fail
@@ -67,11 +67,11 @@ class ScriptedTransport:
         self.closed = 0
         self._script = script
 
-    async def send(self, request: Request, timeouts: Timeouts) -> Reply:
+    async def send(self, request: Request, timeouts: Timeouts) -> Response:
         now = asyncio.get_running_loop().time()
         self.sent.append(Sent(request.method, request.target, dict(request.headers), request.body, now))
         step = self._script[min(len(self.sent), len(self._script)) - 1]
-        if isinstance(step, Reply):
+        if isinstance(step, Response):
             return step
         self.in_flight += 1
         try:
