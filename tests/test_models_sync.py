@@ -40,7 +40,7 @@ KINDS: list[Any] = [CompanySyncStatus, SyncStatus, SyncSummary]
 )
 def test_a_code_says_how_the_sync_stands(kind: Any, code: int, outcome: SyncState, state: str) -> None:
     status = kind(sync_status_code=code)
-    assert status.outcome is outcome
+    assert status.state is outcome
     assert status.is_running == (state == "running")
     assert status.succeeded == (state == "succeeded")
     assert status.failed == (state == "failed")

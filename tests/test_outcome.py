@@ -40,7 +40,7 @@ def test_a_report_is_one_line() -> None:
         running=3, succeeded=3, failed=2, errors=1, duplicates=5, already_finished=7, polls=9, elapsed=61
     )
     assert str(report) == (
-        "6 ended (3 succeeded, 2 failed, 1 errors), 3 running, 5 duplicates, 7 finished before, 9 looks in 61 s"
+        "6 ended (3 succeeded, 2 failed, 1 errors), 3 running, 5 duplicates, 7 finished before, 9 polls in 61 s"
     )
 
 

@@ -231,5 +231,5 @@ def test_every_operation_is_here() -> None:
         for method in dir(getattr(CodatCommerce(KEY), resource))
         if not method.startswith("_")
     }
-    of_many_requests = {f"sync.{method}" for method in ("start", "wait", "watch", "run", "run_many", "hint")}
+    of_many_requests = {f"sync.{method}" for method in ("start", "wait", "watch", "run", "run_many", "poll_now")}
     assert public - of_many_requests == {name.partition(",")[0] for name in REQUESTS} - {"call"}

@@ -140,12 +140,12 @@ def test_wrong_settings_are_refused_at_once(options: dict[str, object], message:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 2.5, True, "3"])
 def test_a_bound_that_is_no_whole_number_is_refused_at_once(value: object) -> None:
-    with pytest.raises(TypeError, match="most_running takes a whole number, not "):
+    with pytest.raises(TypeError, match="max_running takes a whole number, not "):
         CodatCommerce("key").sync.run_many(["a"], max_running=value)  # type: ignore[arg-type]
 
 
 def test_a_bound_beyond_all_counts_is_refused_at_once() -> None:
-    with pytest.raises(ValueError, match="most_running takes a whole number of at least 1 and at most"):
+    with pytest.raises(ValueError, match="max_running takes a whole number of at least 1 and at most"):
         CodatCommerce("key").sync.run_many(["a"], max_running=10**20)
 
 
@@ -418,7 +418,7 @@ async def test_an_async_generator_is_closed_on_leaving() -> None:
     [
         (stop_at_first_failure, 1, 8),
         (stop_at_failure_rate(0.2, after=20), 4, 14),
-        (lambda report: report.ended >= 30, 0, 60),
+        (lambda report: report.completed >= 30, 0, 60),
     ],
 )
 async def test_a_run_stops_when_it_is_told_to(stop_when: object, least: int, most: int) -> None:

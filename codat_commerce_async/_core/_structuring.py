@@ -4,13 +4,13 @@ It is what `cattrs.gen` would write, without a call per field, which is most of 
 hundred connections takes:
 
     def read(data, _):
-        if data.__class__ is not dict: raise Misfit(dict, data)
+        if data.__class__ is not dict: raise ShapeError(dict, data)
         get, unread, at = data.get, (), ''
         try:
             v0 = get('id')
-            if v0.__class__ is not str: at = '.id'; raise Misfit(str, v0)
+            if v0.__class__ is not str: at = '.id'; raise ShapeError(str, v0)
             ...
-        except Misfit as misfit: raise misfit.below(at)
+        except ShapeError as misfit: raise misfit.below(at)
         made = new(thawed)
         made.id = v0
         ...
@@ -30,8 +30,8 @@ from codat_commerce_async.models.base import UNSET, LenientInt, LenientModel, Pr
 from codat_commerce_async.models.enums import OpenEnum
 
 __all__ = [
-    "ShapeError",
     "Read",
+    "ShapeError",
     "alone_type",
     "model_reader",
     "read_loose_int",
@@ -99,7 +99,7 @@ def model_reader(cls: type, reader_for: Callable[[object], Read]) -> Read:
     source.lines.append("try:")
     for field in source.fields:
         source.lines += (f" {line}" for line in source.reading(field))
-    source.lines.append("except Misfit as misfit: raise misfit.below(at)")
+    source.lines.append("except ShapeError as misfit: raise misfit.below(at)")
     source.lines += source.keeping()
     source.lines += source.making()
     # Made of the words of this module and of quoted names, of nothing that was answered.
@@ -137,7 +137,7 @@ class _Source:
         for field in self.fields:
             if field.alone:
                 yield f"if data is None or data.__class__ is str: data = {{{field.key!r}: data}}"
-        yield "if data.__class__ is not dict: raise Misfit(dict, data)"
+        yield "if data.__class__ is not dict: raise ShapeError(dict, data)"
         yield "get, unread, at = data.get, (), ''"
 
     def reading(self, field: Field) -> Iterator[str]:
@@ -167,7 +167,7 @@ class _Source:
             yield "pass"
         elif kind in {str, bool, int}:
             word = cast("type", kind).__name__
-            yield f"if {value}.__class__ is not {word}: {at}; raise Misfit({word}, {value})"
+            yield f"if {value}.__class__ is not {word}: {at}; raise ShapeError({word}, {value})"
         elif kind is Genuine.datetime:
             yield from self.conversion_of_time(value, field, at)
         elif kind == LenientInt:
@@ -178,7 +178,7 @@ class _Source:
         elif isinstance(kind, type) and issubclass(kind, OpenEnum):
             known = self.name("known", {member.value: member for member in kind})
             enum = self.name("enum", kind)
-            yield f"if {value}.__class__ is not str: {at}; raise Misfit(str, {value})"
+            yield f"if {value}.__class__ is not str: {at}; raise ShapeError(str, {value})"
             yield f"{value} = {known}.get({value}) or {enum}({value})"
         else:
             read, inner = self.name("read", self.reader_for(kind)), self.name("kind", kind)
@@ -186,7 +186,7 @@ class _Source:
 
     def conversion_of_time(self, value: str, field: Field, at: str) -> Iterator[str]:
         """Write how a time is read: never is None, and so is what is no time, in a model that can keep its text."""
-        refuse = f"{at}; raise Misfit(datetime, text)"
+        refuse = f"{at}; raise ShapeError(datetime, text)"
         yield f"text = {value}"
         yield f"try: {value} = time(text)"
         if field.kind is Genuine.datetime:

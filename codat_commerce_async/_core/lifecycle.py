@@ -5,7 +5,7 @@ from types import TracebackType
 
 from codat_commerce_async.errors import ClientClosedError, WrongEventLoopError
 
-__all__ = ["Lifecycle", "CancelScope"]
+__all__ = ["CancelScope", "Lifecycle"]
 
 
 class Lifecycle:

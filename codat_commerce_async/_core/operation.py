@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Generic, TypeGuard, TypeVar
 from urllib.parse import quote, unquote
 
-__all__ = ["Operation", "Idempotency", "check_id", "is_id"]
+__all__ = ["Idempotency", "Operation", "check_id", "is_id"]
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -23,7 +23,7 @@ from codat_commerce_async.errors import (
     TransportError,
 )
 
-__all__ = ["Ambiguity", "Candidate", "Lookups", "Clock", "write_exactly_once"]
+__all__ = ["Ambiguity", "Candidate", "Clock", "Lookups", "write_exactly_once"]
 
 AnswerT = TypeVar("AnswerT")
 FoundT = TypeVar("FoundT")

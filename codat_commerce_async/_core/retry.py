@@ -22,7 +22,7 @@ from codat_commerce_async.errors import (
 )
 from codat_commerce_async.policies import RetryPolicy
 
-__all__ = ["KEY_LIFETIME", "FailureKind", "CallState", "call_with_retries"]
+__all__ = ["KEY_LIFETIME", "CallState", "FailureKind", "call_with_retries"]
 
 T = TypeVar("T")
 

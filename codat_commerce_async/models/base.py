@@ -23,7 +23,7 @@ else:
     _codec = LazyModule("codat_commerce_async._core.codec")
     _pydantic = LazyModule("codat_commerce_async.models._pydantic")
 
-__all__ = ["UNSET", "PreservesUnknownFields", "LenientModel", "LenientInt", "Model", "Unset"]
+__all__ = ["UNSET", "LenientInt", "LenientModel", "Model", "PreservesUnknownFields", "Unset"]
 
 
 class _Unset(Enum):

@@ -9,12 +9,12 @@ from codat_commerce_async.models.base import UNSET, LenientInt, LenientModel, Mo
 from codat_commerce_async.models.connections import Connection
 
 __all__ = [
+    "BaseSyncStatus",
     "CompanySyncStatus",
     "DateRange",
-    "SyncState",
     "SyncDateRange",
     "SyncRange",
-    "BaseSyncStatus",
+    "SyncState",
     "SyncStatus",
     "SyncSummary",
     "SyncToLatestArgs",

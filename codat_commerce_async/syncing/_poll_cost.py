@@ -12,7 +12,7 @@ shows what other values of both constants would give.
 
 from typing import Literal
 
-__all__ = ["OBJECTIVES", "Objective", "poll_cost_while_starting", "poll_cost_when_idle"]
+__all__ = ["OBJECTIVES", "Objective", "poll_cost_when_idle", "poll_cost_while_starting"]
 
 Objective = Literal["latency", "throughput"]
 

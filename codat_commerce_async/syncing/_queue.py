@@ -13,7 +13,7 @@ from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing.journal import Entry, Journal
 from codat_commerce_async.syncing.request import SyncRequest
 
-__all__ = ["OPEN_ERRORS", "SyncJob", "Companies", "WorkQueue"]
+__all__ = ["OPEN_ERRORS", "Companies", "SyncJob", "WorkQueue"]
 
 _logger = logger_of("sync")
 

@@ -54,7 +54,7 @@ class _Counts:
     errors: int = 0
     resumed: int = 0
     adopted: int = 0
-    looks: int = 0
+    polls: int = 0
 
     def end(self, outcome: SyncOutcome) -> None:
         """Count one outcome."""
@@ -326,7 +326,7 @@ class SyncRunner:
     async def _poll(self, running: _Running) -> None:
         watcher = running.watcher
         known_as = watcher.handle.sync_id
-        self._counts.looks += 1
+        self._counts.polls += 1
         try:
             status = await watcher.look()
             if status is None or not status.is_terminal:

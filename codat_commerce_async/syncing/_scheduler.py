@@ -24,7 +24,7 @@ from itertools import count
 from random import Random
 from typing import Generic, TypeVar
 
-__all__ = ["PollScheduler", "DurationModel"]
+__all__ = ["DurationModel", "PollScheduler"]
 
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ from codat_commerce_async.webhooks._receiver import WebhookReceiver
 from codat_commerce_async.webhooks._verification import WebhookVerifier
 
 __all__ = [
-    "DeliveryStatus",
     "DeliveryProcessor",
+    "DeliveryStatus",
     "WebhookReceiver",
     "WebhookVerifier",
     "Webhooks",

@@ -11,7 +11,7 @@ from codat_commerce_async._core.numbers import check_number
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks._dispatch import Webhooks
 
-__all__ = ["DeliveryStatus", "DeliveryProcessor"]
+__all__ = ["DeliveryProcessor", "DeliveryStatus"]
 
 _logger = logger_of("webhooks")
 

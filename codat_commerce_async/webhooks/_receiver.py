@@ -59,7 +59,7 @@ class WebhookReceiver:
     ) -> None:
         check_number("respond_within", respond_within)
         if not 0 < respond_within < _CODATS_PATIENCE:
-            raise ValueError("answer_within takes seconds, more than 0 and below the 15 that Codat waits")
+            raise ValueError("respond_within takes seconds, more than 0 and below the 15 that Codat waits")
         check_seconds("drain_timeout", drain_timeout)
         self._verifier = verifier
         self._inbox = DeliveryProcessor(hooks, capacity=capacity, remembered=remembered)
