@@ -1,0 +1,105 @@
+"""Names and texts use the field's standard terms; `forbidden_terms.txt` lists what replaces what."""
+
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LIST = Path(__file__).with_name("forbidden_terms.txt")
+WORD = re.compile(r"[A-Za-z]+")
+PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+
+class Terms(NamedTuple):
+    """What the list says."""
+
+    instead: dict[str, str]
+    exceptions: list[tuple[str, str]]
+
+
+def read_terms(text: str) -> Terms:
+    instead: dict[str, str] = {}
+    exceptions: list[tuple[str, str]] = []
+    for line in text.splitlines():
+        if line.startswith("!"):
+            pattern, _, rest = line[1:].partition(":")
+            word, dash, reason = rest.partition(" - ")
+            assert dash, f"an exception needs its reason: {line}"
+            assert reason.strip(), f"an exception needs its reason: {line}"
+            exceptions.append((pattern.strip(), word.strip()))
+        elif line.strip() and not line.startswith("#"):
+            words, arrow, replacement = line.partition(" -> ")
+            assert arrow, f"no replacement: {line}"
+            instead.update(dict.fromkeys(map(str.strip, words.split(",")), replacement))
+    return Terms(instead, exceptions)
+
+
+def words_of_python(text: str) -> Iterator[tuple[int, str]]:
+    """Yield each word of names, strings and comments with its line."""
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type in {tokenize.NAME, tokenize.STRING, tokenize.COMMENT, getattr(tokenize, "FSTRING_MIDDLE", -1)}:
+            for offset, line in enumerate(token.string.split("\n")):
+                yield from ((token.start[0] + offset, part.lower()) for part in PART.findall(line))
+
+
+def words_of_text(text: str) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        yield from ((number, part.lower()) for word in WORD.findall(line) for part in PART.findall(word))
+
+
+def violations(path: str, text: str, terms: Terms) -> list[str]:
+    words = words_of_python(text) if path.endswith(".py") else words_of_text(text)
+    allowed = {word for pattern, word in terms.exceptions if fnmatch(path, pattern)}
+    return [
+        f"{path}:{line}: {word} -> {terms.instead[word]}"
+        for line, word in words
+        if word in terms.instead and word not in allowed
+    ]
+
+
+def files() -> list[str]:
+    patterns = ("codat_commerce_async/**/*.py", "examples/**/*.py", "docs/**/*.md", "README.md", "CHANGELOG.md")
+    return sorted(str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern))
+
+
+@pytest.mark.parametrize("path", files())
+def test_a_file_uses_the_standard_terms(path: str) -> None:
+    found = violations(path, (ROOT / path).read_text(encoding="utf-8"), read_terms(LIST.read_text(encoding="utf-8")))
+    assert not found, "\n".join(found)
+
+
+def test_every_exception_is_needed() -> None:
+    terms = read_terms(LIST.read_text(encoding="utf-8"))
+    strict = terms._replace(exceptions=[])
+    for pattern, word in terms.exceptions:
+        texts = ((path, (ROOT / path).read_text(encoding="utf-8")) for path in files() if fnmatch(path, pattern))
+        assert any(f": {word} -> " in one for path, text in texts for one in violations(path, text, strict)), (
+            f"{pattern} has no {word}"
+        )
+
+
+TERMS = Terms({"look": "poll", "gate": "rate limiter"}, [("b.py", "gate")])
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "found"),
+    [
+        ("a.py", "def look_at(): ...\n", 1),
+        ("a.py", "class LookOptions: ...\n", 1),
+        ("a.py", "x = 'Look here'\n", 1),
+        ("a.py", "x = f'a {1} look'\n", 1),
+        ("a.py", '"""A\n\nlook\n"""\n', 1),
+        ("a.py", "x = 1  # the gate\n", 1),
+        ("b.py", "x = 1  # the gate\n", 0),
+        ("a.py", "gateway = lookup = outlook = 1\n", 0),
+        ("a.md", "Take a look at `LookOptions`.\n", 2),
+    ],
+)
+def test_a_forbidden_word_is_found_wherever_it_stands(path: str, text: str, found: int) -> None:
+    assert len(violations(path, text, TERMS)) == found
