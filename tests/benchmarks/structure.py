@@ -6,6 +6,8 @@ prints, for one warm GET and one `sync.start` on a fake transport, how many fram
 it enters, then the package's lines of code, its imports between packages, and what importing it costs.
 """
 
+# ruff: noqa: T201 - it prints for people
+
 import ast
 import asyncio
 import subprocess
@@ -13,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import CodeType, FrameType, SimpleNamespace
 from typing import Any
@@ -98,7 +101,11 @@ def import_milliseconds(statement: str) -> float:
     def once(text: str) -> float:
         code = f"import time; t = time.perf_counter(); {text}; print(time.perf_counter() - t)"
         return min(
-            float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT).stdout)
+            float(
+                subprocess.run(  # noqa: S603 - this interpreter
+                    [sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT
+                ).stdout
+            )
             for _ in range(7)
         )
 
@@ -112,18 +119,14 @@ def main() -> None:
     def client() -> Any:
         return CodatCommerce("key", transport=FakeTransport())
 
-    codat = client()
     started = time.perf_counter()
-    for name, run in (
-        ("sync.get_status", lambda: codat.sync.get_status(COMPANY)),
-        ("sync.start", lambda: codat.sync.start(COMPANY)),
-    ):
-        codat = client()
-        entered = traced(run)
+    for name in ("get_status", "start"):
+        method = getattr(client().sync, name)
+        entered = traced(lambda: method(COMPANY))  # noqa: B023 - called before the next one
         files = [Path(code.co_filename).relative_to(PACKAGE) for code in entered]
-        changes = sum(one != other for one, other in zip(files, files[1:], strict=False))
+        changes = sum(one != other for one, other in pairwise(files))
         print(
-            f"{name}: {len(entered)} frames, {len(set(entered))} functions, {len(set(files))} files, "
+            f"sync.{name}: {len(entered)} frames, {len(set(entered))} functions, {len(set(files))} files, "
             f"{changes} changes of file: {' '.join(dict.fromkeys(map(str, files)))}"
         )
     edges = package_imports()
