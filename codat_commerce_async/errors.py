@@ -136,14 +136,14 @@ class TransportError(CodatError):
         message: str,
         call: "_exchange.Call | None" = None,
         sent: bool = True,  # noqa: FBT001, FBT002 - exceptions pickle by positional arguments
-        repeatable: bool = True,  # noqa: FBT001, FBT002 - likewise
+        retryable: bool = True,  # noqa: FBT001, FBT002 - likewise
         host: str | None = None,
         errno: int | None = None,
         reason: str | None = None,
     ) -> None:
-        super().__init__(message, call, sent, repeatable, host, errno, reason)
+        super().__init__(message, call, sent, retryable, host, errno, reason)
         self.sent = sent
-        self.retryable = repeatable
+        self.retryable = retryable
         self.host = host
         self.errno = errno
         self.reason = reason
@@ -309,14 +309,14 @@ class SyncWaitTimeoutError(CodatError, TimeoutError):
         handle: "_handle.SyncHandle",
         last_status: "_sync.SyncStatus | None",
         elapsed: float,
-        looks: int,
+        polls: int,
     ) -> None:
         super().__init__(message)
-        self.args = (self.message, handle, last_status, elapsed, looks)
+        self.args = (self.message, handle, last_status, elapsed, polls)
         self.handle = handle
         self.last_status = last_status
         self.elapsed = elapsed
-        self.polls = looks
+        self.polls = polls
 
 
 class JournalError(CodatError):

@@ -245,7 +245,7 @@ LASTING: dict[str, tuple[Step, type[CodatError]]] = {
     "401": (reply(401), AuthenticationError),
     "403": (reply(403), PermissionDeniedError),
     "bad certificate": (
-        failing(lambda: TransportError("the certificate is not valid", None, sent=False, repeatable=False)),
+        failing(lambda: TransportError("the certificate is not valid", None, sent=False, retryable=False)),
         TransportError,
     ),
 }

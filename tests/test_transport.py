@@ -485,7 +485,7 @@ async def test_nothing_is_sent_over_a_connection_that_is_there_too_late(body: by
 
     def refuse() -> None:
         assert sockets.count == 1
-        raise TransportError("too late", None, sent=False, repeatable=False)
+        raise TransportError("too late", None, sent=False, retryable=False)
 
     async with wire.WireServer([wire.Reply()]) as server:
         connector = aiohttp.TCPConnector(socket_factory=sockets)

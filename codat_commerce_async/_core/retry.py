@@ -157,7 +157,7 @@ class CallState:
         """Raise TransportError if the request must not be sent, because Codat may have forgotten its key."""
         if self.key_is_stale:
             raise TransportError(
-                "Codat may have forgotten the idempotency key by now", None, sent=False, repeatable=False
+                "Codat may have forgotten the idempotency key by now", None, sent=False, retryable=False
             )
 
     def began(self) -> float:

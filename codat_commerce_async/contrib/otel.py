@@ -115,7 +115,7 @@ class _Endpoint(NamedTuple):
 
 def _endpoint(known_methods: frozenset[str], server: str, method: str, path: str) -> _Endpoint:
     url = urlsplit(server)
-    template = url.path + path.partition("?")[0]
+    template = url.path + path
     name, original = (method, {}) if method in known_methods else ("_OTHER", {"http.request.method_original": method})
     of_metric: Attributes = {
         "http.request.method": name,

@@ -76,8 +76,8 @@ async def _transit(seconds: float, longest: float) -> float:
 def _to_response(response: Response) -> wire.Response:
     broken = None if response.fault is None else FAULTS[response.fault].connection
     if broken is not None:
-        message, repeatable = _BREAKS[broken]
-        raise TransportError(message, None, sent=True, repeatable=repeatable)
+        message, retryable = _BREAKS[broken]
+        raise TransportError(message, None, sent=True, retryable=retryable)
     return wire.Response(response.status, _Headers(response.headers), response.body)
 
 
