@@ -115,7 +115,7 @@ async def at_ten(least: int, report: RunReport) -> bool:
         AtTen().stop,
         partial(at_ten, 10),
         lambda report: at_ten(10, report),
-        lambda report: report.ended >= 10,
+        lambda report: report.completed >= 10,
     ],
     ids=["object", "method", "partial", "function that returns a coroutine", "plain function"],
 )
