@@ -1,8 +1,9 @@
-"""The house rule: imports run downward or sideways, never in a circle; foreign libraries have rooms."""
+"""Imports follow the layers of the architecture: none upward, none in a cycle, each external library in its modules."""
 
 import ast
 import sys
 from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from graphlib import CycleError, TopologicalSorter
 from importlib.util import resolve_name
 from pathlib import Path
@@ -11,96 +12,91 @@ from typing import NamedTuple
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "codat_commerce_async"
+ANYWHERE = "*"
 
-# A package's line speaks for all of its modules. The empty name is the package's own face, which repeats
-# names of every floor up to the client.
-FLOORS = {
-    "_core.callbacks": 0,
-    "_core.moments": 0,
-    "_core.numbers": 0,
-    "_core.lazy": 0,
-    "_core.log": 1,
-    "_core.operation": 0,
-    "_core.secrecy": 0,
-    "_core.text": 0,
-    "_version": 0,
-    "errors": 0,
-    "hooks": 0,
-    "models": 0,
-    "policies": 0,
-    "_core.claims": 1,
-    "_core.codec": 1,
-    "_core": 1,
-    "_core.headers": 1,
-    "_core.lifecycle": 1,
-    "_core.instrumentation": 1,
-    "_core._structuring": 1,
-    "_core.retry": 1,
-    "_core._unstructuring": 1,
-    "_core.transport": 2,
-    "_core.pipeline": 3,
-    "_core.responses": 3,
-    "_core.request": 3,
-    "_core.reconcile": 3,
-    "_core.pages": 3,
-    "syncing": 3,
-    "resources": 4,
-    "client": 5,
-    "": 5,
-    "__main__": 6,
-    "cli": 6,
-    "contrib": 6,
-    "pytest_plugin": 6,
-    "simulator": 6,
-    "webhooks": 6,
-}
 
-ROOMS = {
-    "attrs": {"models"},
-    "cattrs": {"_core.codec"},
-    "opentelemetry": {"contrib.otel"},
-    "orjson": {"_core.codec"},
-    "rich": {"cli._view"},
-    "tenacity": {"_core.retry"},
-    "pydantic": {"models._pydantic"},
-    "pydantic_core": {"models._pydantic"},
-    "pytest": {"pytest_plugin"},
-    "pytest_asyncio": {"pytest_plugin"},
-    "aiohttp": {"_core.transport", "simulator._server", "webhooks", "contrib", "cli"},
-    "yarl": {"_core.transport"},  # the URLs of aiohttp
-}
+class Rules(NamedTuple):
+    """The tables that a package is checked against; an entry that matches nothing is a fault too.
 
-# A library that is an extra's own, which the list above leaves out, may be imported here.
-EXTRAS = {"contrib"}
+    A row of a package covers all of its modules, and the most specific row counts. The empty name is the package
+    itself, whose `__init__` re-exports names of lower layers. An import under `if TYPE_CHECKING` happens in type
+    checkers only: the pairs of `types_only` (importer, target; a library has a colon before its name) are exempt, all
+    others are checked like real imports.
+    """
 
-# An import under `if TYPE_CHECKING` happens only in type checkers. These pairs may point where a real one
-# must not, all others are held to the rule like real ones.
-TYPES_ONLY = {
-    ("errors", "models"),
-    ("models", "_core.codec"),  # what the methods of models need is loaded by their first call
-    ("models", ":pydantic"),
-    ("models", ":pydantic_core"),
-    ("simulator", ":_typeshed"),  # the standard library's own stubs
-}
+    layers: Mapping[str, int]
+    libraries: Mapping[str, Collection[str]]
+    types_only: AbstractSet[tuple[str, str]]
+
+
+RULES = Rules(
+    layers={
+        "_version": 0,
+        "errors": 0,
+        "hooks": 0,
+        "models": 0,
+        "policies": 0,
+        # What layer 0 needs itself.
+        "_core.callbacks": 0,
+        "_core.lazy": 0,
+        "_core.moments": 0,
+        "_core.numbers": 0,
+        "_core.operation": 0,
+        "_core.secrecy": 0,
+        "_core.text": 0,
+        "_core": 1,
+        "syncing": 2,
+        "resources": 3,
+        "client": 4,
+        "": 4,
+        "webhooks": 5,
+        "contrib": 6,
+        "simulator": 6,
+        "cli": 7,
+        "pytest_plugin": 7,
+        "__main__": 7,
+    },
+    libraries={
+        "aiohttp": {"_core.transport", "simulator._server", "webhooks"},
+        "attrs": {ANYWHERE},
+        "cattrs": {"_core.codec"},
+        "opentelemetry": {"contrib.otel"},
+        "orjson": {"_core.codec"},
+        "pydantic": {"models._pydantic"},
+        "pydantic_core": {"models._pydantic"},
+        "pytest": {"pytest_plugin"},
+        "pytest_asyncio": {"pytest_plugin"},
+        "rich": {"cli._view"},
+        "tenacity": {"_core.retry"},
+        "yarl": {"_core.transport"},  # the URLs of aiohttp
+    },
+    types_only={
+        ("errors", "models"),
+        ("models", "_core.codec"),  # what the methods of models need is loaded by their first call
+        ("models", ":pydantic"),
+        ("models", ":pydantic_core"),
+    },
+)
 
 
 class Module(NamedTuple):
-    """A module by its dotted name inside the package; `home` is where its relative imports start from."""
+    """A module by its dotted name inside the package; relative imports are resolved from `home`."""
 
     name: str
     home: str
     tree: ast.Module
 
 
-class Arrow(NamedTuple):
-    """One module imports another; a foreign library has a colon before its name."""
+class Import(NamedTuple):
+    """One module imports another; an external library has a colon before its name."""
 
     importer: str
     target: str
+    types_only: bool = False
 
 
 def load(package: Path) -> list[Module]:
-    """Every module of the package."""
+    """Return all modules of the package."""
     modules = []
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package).with_suffix("").parts
@@ -110,18 +106,16 @@ def load(package: Path) -> list[Module]:
     return modules
 
 
-def arrows(module: Module, package: str, names: Collection[str]) -> Iterator[Arrow]:
-    """All that one module imports, wherever in it that stands."""
+def imports(module: Module, package: str, names: Collection[str]) -> Iterator[Import]:
+    """Yield all imports of one module, inside of functions too."""
     for_checkers = set(guarded(module.tree))
     for node in ast.walk(module.tree):
         for full_name in imported(node, module.home):
-            target = inside(full_name, package, names)
-            if node not in for_checkers or not allowed_for_types(module.name, target):
-                yield Arrow(module.name, target)
+            yield Import(module.name, inside(full_name, package, names), node in for_checkers)
 
 
 def guarded(tree: ast.Module) -> Iterator[ast.AST]:
-    """What stands under `if TYPE_CHECKING`."""
+    """Yield the nodes under `if TYPE_CHECKING`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
             for statement in node.body:
@@ -129,7 +123,7 @@ def guarded(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 def imported(node: ast.AST, home: str) -> Iterator[str]:
-    """The full names that one statement imports."""
+    """Yield the full names that one statement imports."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
@@ -138,7 +132,7 @@ def imported(node: ast.AST, home: str) -> Iterator[str]:
 
 
 def inside(full_name: str, package: str, names: Collection[str]) -> str:
-    """The module of the package that a full name leads to, or the foreign library with its colon."""
+    """Return the module of the package that a full name belongs to, or the external library with its colon."""
     top, _, rest = full_name.partition(".")
     if top != package:
         return f":{top}"
@@ -147,134 +141,176 @@ def inside(full_name: str, package: str, names: Collection[str]) -> str:
     return rest
 
 
-def allowed_for_types(importer: str, target: str) -> bool:
-    return any(is_in(importer, user) and is_in(target, used) for user, used in TYPES_ONLY)
-
-
 def is_in(module: str, place: str) -> bool:
-    return module == place or (place != "" and module.startswith(f"{place}."))
+    return place in {module, ANYWHERE} or (place != "" and module.startswith(f"{place}."))
 
 
-def floor(module: str) -> int | None:
-    """The floor that the table gives a module, if it does."""
-    return next((number for place, number in FLOORS.items() if is_in(module, place)), None)
+def row_of(module: str, rules: Rules) -> str | None:
+    """Return the most specific row for a module."""
+    return max((row for row in rules.layers if is_in(module, row)), key=len, default=None)
 
 
-def faults(package: Path) -> list[str]:
-    """What breaks the house rule, in words."""
+def exemption(one: Import, rules: Rules) -> tuple[str, str] | None:
+    """Return the pair that allows an import for types only."""
+    pairs = (pair for pair in rules.types_only if is_in(one.importer, pair[0]) and is_in(one.target, pair[1]))
+    return next(pairs, None) if one.types_only else None
+
+
+def faults(package: Path, rules: Rules) -> list[str]:
+    """Return a message for each violation of the rules."""
     modules = load(package)
     names = {module.name for module in modules}
-    all_arrows = [arrow for module in modules for arrow in arrows(module, package.name, names)]
-    homeless = [f"{name} has no floor" for name in sorted(names) if floor(name) is None]
-    return homeless + [fault for arrow in all_arrows if (fault := wrong(arrow))] + circles(all_arrows)
+    every = [one for module in modules for one in imports(module, package.name, names)]
+    real = [one for one in every if exemption(one, rules) is None]
+    return [
+        *(f"{name} has no layer" for name in sorted(names) if row_of(name, rules) is None),
+        *(fault for one in real if (fault := violation(one, rules))),
+        *cycles(real),
+        *unused(names, every, rules),
+    ]
 
 
-def wrong(arrow: Arrow) -> str | None:
-    """What is wrong with one import by itself."""
-    if arrow.target.startswith(":"):
-        return strayed(arrow.importer, arrow.target[1:])
-    here, there = floor(arrow.importer), floor(arrow.target)
-    if here is None or there is None or there <= here:
+def violation(one: Import, rules: Rules) -> str | None:
+    """Return what is wrong with one import by itself."""
+    if one.target.startswith(":"):
+        return misplaced(one.importer, one.target[1:], rules)
+    here, there = row_of(one.importer, rules), row_of(one.target, rules)
+    if here is None or there is None or rules.layers[there] <= rules.layers[here]:
         return None
-    return f"{arrow.importer} (floor {here}) imports {arrow.target or 'the face'} (floor {there})"
+    target = one.target or "the package"
+    return f"{one.importer} (layer {rules.layers[here]}) imports {target} (layer {rules.layers[there]})"
 
 
-def strayed(importer: str, library: str) -> str | None:
-    """What is wrong with the import of a foreign library there, if anything."""
-    rooms = ROOMS.get(library, EXTRAS)
-    if library in sys.stdlib_module_names or any(is_in(importer, place) for place in rooms):
+def misplaced(importer: str, library: str, rules: Rules) -> str | None:
+    """Return what is wrong with the import of an external library there."""
+    places = rules.libraries.get(library, ())
+    if library in sys.stdlib_module_names or any(is_in(importer, place) for place in places):
         return None
-    return f"{importer} imports {library}, whose rooms are {', '.join(sorted(rooms))}"
+    return f"{importer} imports {library}, which is allowed in: {', '.join(sorted(places)) or 'nothing'}"
 
 
-def circles(all_arrows: list[Arrow]) -> list[str]:
-    """The first circle of the imports, if there is one."""
+def cycles(every: list[Import]) -> list[str]:
+    """Return the first cycle of the imports, if there is one."""
     graph: TopologicalSorter[str] = TopologicalSorter()
-    for importer, target in all_arrows:
-        graph.add(importer, target)
+    for one in every:
+        graph.add(one.importer, one.target)
     try:
         graph.prepare()
     except CycleError as error:
-        return [f"circle: {' <- '.join(error.args[1])}"]
+        return [f"cycle: {' <- '.join(error.args[1])}"]
     return []
 
 
-def test_the_house_stands() -> None:
-    assert faults(PACKAGE) == []
+def unused(names: Collection[str], every: Collection[Import], rules: Rules) -> Iterator[str]:
+    """Yield the entries of the tables that match nothing."""
+    used_rows = {row_of(name, rules) for name in names}
+    yield from (
+        f"the layer of {row or 'the package'} matches no module" for row in rules.layers if row not in used_rows
+    )
+    for library, places in rules.libraries.items():
+        importers = {one.importer for one in every if one.target == f":{library}"}
+        for place in sorted(places):
+            if not any(is_in(importer, place) for importer in importers):
+                yield f"{library} is not imported in {place}"
+    used_pairs = {exemption(one, rules) for one in every}
+    yield from (f"{user} imports nothing of {used} for types only" for user, used in rules.types_only - used_pairs)
 
 
-FOR_CHECKERS = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
-EMPTY = ("__init__", "errors", "models/__init__", "models/sync", "_core.codec", "_core.transport", "client")
+def test_the_package_follows_the_rules() -> None:
+    assert faults(PACKAGE, RULES) == []
+
+
+SMALL = Rules(
+    layers={"errors": 0, "models": 0, "_core.text": 0, "_core": 1, "client": 4, "": 4},
+    libraries={"orjson": {"_core.codec"}, "aiohttp": {"_core.transport", "client"}, "attrs": {ANYWHERE}},
+    types_only={("errors", "models"), ("models", ":pydantic")},
+)
+FOR_TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
+# Sound, and uses each entry of the tables.
+SOUND = {
+    "__init__": "from package.client import Client",
+    "errors": f"import re\n{FOR_TYPES}from package.models.sync import Status",
+    "models/__init__": "from package.models.sync import Status",
+    "models/sync": f"from attrs import frozen\nfrom package.errors import Error\n{FOR_TYPES}import pydantic",
+    "_core/__init__": "",
+    "_core/text": "",
+    "_core/codec": "import orjson\nfrom package.models import Status",
+    "_core/transport": "import aiohttp\nfrom . import codec",
+    "client": "import aiohttp.web\nfrom package._core.transport import send",
+}
 
 
 def build(root: Path, files: Mapping[str, str]) -> Path:
-    """A small house of the given modules, beside the empty ones that they import."""
-    package = root / "house"
-    for name in {*EMPTY, *files}:
+    """Write a small package: the sound one, with some of its modules replaced."""
+    package = root / "package"
+    for name, text in {**SOUND, **files}.items():
         path = package / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(files.get(name, ""), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     return package
 
 
+def test_a_sound_package_has_no_faults(tmp_path: Path) -> None:
+    assert faults(build(tmp_path, {}), SMALL) == []
+
+
 @pytest.mark.parametrize(
-    ("files", "fault"),
+    ("name", "extra", "fault"),
     [
-        ({"errors": "import house.client"}, "errors (floor 0) imports client (floor 5)"),
-        ({"errors": "from house import client"}, "errors (floor 0) imports client (floor 5)"),
-        ({"errors": "from house.client import Client"}, "errors (floor 0) imports client (floor 5)"),
-        ({"_core.codec": "from house import Client"}, "_codec (floor 1) imports the face (floor 5)"),
-        ({"_core.codec": "from . import client"}, "_codec (floor 1) imports client (floor 5)"),
-        ({"models/sync": "from .._codec import a"}, "models.sync (floor 0) imports _codec (floor 1)"),
+        ("_core/text", "import package.client", "_core.text (layer 0) imports client (layer 4)"),
+        ("_core/text", "from package import client", "_core.text (layer 0) imports client (layer 4)"),
+        ("_core/text", "from package.client import Client", "_core.text (layer 0) imports client (layer 4)"),
+        ("_core/text", "from package import Client", "_core.text (layer 0) imports the package (layer 4)"),
+        ("_core/text", "from .. import client", "_core.text (layer 0) imports client (layer 4)"),
+        ("_core/text", "from .transport import send", "_core.text (layer 0) imports _core.transport (layer 1)"),
+        ("_core/text", "def late():\n    import package.client", "_core.text (layer 0) imports client (layer 4)"),
+        ("models/later", f"{FOR_TYPES}import package.client", "models.later (layer 0) imports client (layer 4)"),
+        ("_core/transport", "import orjson", "_core.transport imports orjson, which is allowed in: _core.codec"),
         (
-            {"models/__init__": "from ._codec import a", "models/_codec": "import house.client"},
-            "models._codec (floor 0) imports client (floor 5)",
+            "_core/text",
+            f"{FOR_TYPES}import aiohttp.web",
+            "_core.text imports aiohttp, which is allowed in: _core.transport, client",
         ),
-        ({"_core.codec": "def late():\n    import house.client"}, "_codec (floor 1) imports client (floor 5)"),
+        ("_core/codec", "import requests", "_core.codec imports requests, which is allowed in: nothing"),
+        ("_core/codec", "import pydantic", "_core.codec imports pydantic, which is allowed in: nothing"),
+        ("_core/codecs", "import orjson", "_core.codecs imports orjson, which is allowed in: _core.codec"),
+        ("_helpers", "", "_helpers has no layer"),
+        ("clients", "", "clients has no layer"),
+        ("errors", "import package.models.sync", "cycle: errors <- models.sync <- errors"),
+        ("models/sync", "from package.models import B", "cycle: models <- models.sync <- models"),
+    ],
+)
+def test_a_fault_is_found(tmp_path: Path, name: str, extra: str, fault: str) -> None:
+    assert faults(build(tmp_path, {name: f"{SOUND.get(name, '')}\n{extra}"}), SMALL) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("rules", "fault"),
+    [
+        (SMALL._replace(layers={**SMALL.layers, "syncing": 2}), "the layer of syncing matches no module"),
+        (SMALL._replace(layers={**SMALL.layers, "_core.texts": 0}), "the layer of _core.texts matches no module"),
+        (SMALL._replace(libraries={**SMALL.libraries, "yarl": {ANYWHERE}}), "yarl is not imported in *"),
         (
-            {"models/sync": f"{FOR_CHECKERS}import house.client"},
-            "models.sync (floor 0) imports client (floor 5)",
+            SMALL._replace(libraries={**SMALL.libraries, "orjson": {"_core.codec", "models"}}),
+            "orjson is not imported in models",
         ),
-        ({"errors": f"{FOR_CHECKERS}import house.client"}, "errors (floor 0) imports client (floor 5)"),
-        ({"_core.transport": "import orjson"}, "_transport imports orjson, whose rooms are _codec"),
-        ({"client": "from attrs import frozen"}, "client imports attrs, whose rooms are models"),
         (
-            {"resources/sync": f"{FOR_CHECKERS}import aiohttp.web"},
-            "resources.sync imports aiohttp, whose rooms are _transport, cli, contrib, simulator._server, webhooks",
+            SMALL._replace(types_only={*SMALL.types_only, ("client", "errors")}),
+            "client imports nothing of errors for types only",
         ),
-        ({"simulator/clock": "import yarl"}, "simulator.clock imports yarl, whose rooms are _transport"),
-        ({"cli/sync": "from rich.table import Table"}, "cli.sync imports rich, whose rooms are cli._view"),
-        ({"_core.codec": "import requests"}, "_codec imports requests, whose rooms are contrib"),
-        ({"_helpers": ""}, "_helpers has no floor"),
-        ({"clients": ""}, "clients has no floor"),
+        # A real import needs no exemption.
         (
-            {"errors": "import house.models.sync", "models/sync": "import house.errors"},
-            "circle: errors <- models.sync <- errors",
-        ),
-        (
-            {
-                "models/__init__": "from house.models.sync import A",
-                "models/sync": "from house.models import B",
-            },
-            "circle: models <- models.sync <- models",
+            SMALL._replace(types_only={*SMALL.types_only, ("_core", ":orjson")}),
+            "_core imports nothing of :orjson for types only",
         ),
     ],
 )
-def test_a_fault_is_found(tmp_path: Path, files: dict[str, str], fault: str) -> None:
-    assert faults(build(tmp_path, files)) == [fault]
+def test_an_entry_that_matches_nothing_is_a_fault(tmp_path: Path, rules: Rules, fault: str) -> None:
+    assert faults(build(tmp_path, {}), rules) == [fault]
 
 
-def test_a_sound_house_has_no_faults(tmp_path: Path) -> None:
-    files = {
-        "__init__": "from house.client import Client",
-        "errors": f"import re\n{FOR_CHECKERS}from house.models.sync import Status",
-        "models/__init__": "from house.models.sync import Status",
-        "models/sync": "from attrs import frozen\nfrom house.errors import Error",
-        "_core.codec": "import orjson, cattrs.gen\nfrom house.models import Status",
-        "_core.transport": "import aiohttp\nfrom house import _codec",
-        "client": "from house._transport import send",
-        "simulator/__init__": "from house import Client",
-        "simulator/_server": "from aiohttp import web",
-        "contrib/metrics": "import prometheus_client",
-    }
-    assert faults(build(tmp_path, files)) == []
+def test_a_row_whose_modules_all_have_rows_of_their_own_is_a_fault(tmp_path: Path) -> None:
+    layers = {**SMALL.layers, "models.sync": 0, "_core.codec": 1, "_core.transport": 1}
+    package = build(tmp_path, {})
+    (package / "_core" / "__init__.py").unlink()
+    assert faults(package, SMALL._replace(layers=layers)) == ["the layer of _core matches no module"]
