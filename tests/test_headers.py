@@ -110,6 +110,18 @@ def test_a_reset_days_away_is_no_daily_reset(off: timedelta) -> None:
     assert limit.reset is None
 
 
+@pytest.mark.parametrize("off", [timedelta(days=-900), timedelta(hours=-60), timedelta(days=900)])
+def test_a_reset_is_judged_by_the_time_of_the_server_where_it_is_known(off: timedelta) -> None:
+    headers = CIMultiDict({"X-Rate-Limit-Reset": NOON.isoformat(), "Date": format_datetime(NOON - timedelta(hours=3))})
+    limit = _headers.rate_limit(headers, (NOON + off).timestamp())
+    assert limit is not None
+    assert (limit.reset, limit.observed_at) == (NOON, NOON + off)
+    headers["Date"] = format_datetime(NOON + off)
+    limit = _headers.rate_limit(headers, NOW)
+    assert limit is not None
+    assert limit.reset is None
+
+
 def test_counts_are_read_or_unknown() -> None:
     limit = _headers.rate_limit(CIMultiDict({"x-rate-limit-limit": "5000", "x-rate-limit-remaining": "lots"}), NOW)
     assert limit is not None

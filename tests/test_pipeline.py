@@ -1,6 +1,7 @@
 import asyncio
 import math
 from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
 from random import Random
 from uuid import UUID
 
@@ -415,6 +416,26 @@ async def test_a_spent_day_says_when_there_are_new_requests() -> None:
         await codat.call(GET, "c")
     assert caught.value.operation == "a-read"
     assert len(transport.sent) == 1
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("ahead", [-900 * 86_400, 1800, 900 * 86_400])
+async def test_the_reset_is_reached_in_time_whatever_the_local_clock_is(ahead: int) -> None:
+    server = loop_wall_clock()
+    reset = datetime.fromtimestamp(server() + 7200, UTC)
+    headers = {"Date": formatdate(server(), usegmt=True), "X-Rate-Limit-Reset": reset.isoformat()}
+    gate = KeptGate()
+    codat, _ = client_of(
+        reply(200, 1, {**headers, "X-Rate-Limit-Remaining": "41"}),
+        reply(429, None, {**SPENT, **headers}),
+        rate_limiter=gate,
+        wall_clock=loop_wall_clock(server() + ahead),
+    )
+    await codat.call(GET, "c")
+    assert gate.told == [("observe 41", 7200.0)]
+    with pytest.raises(QuotaExhaustedError) as caught:
+        await codat.call(POST, "c")
+    assert (caught.value.reset_at, caught.value.retry_after) == (reset, 7200.0)
 
 
 @pytest.mark.virtual_time

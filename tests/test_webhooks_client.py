@@ -10,6 +10,7 @@ from codat_commerce_async import CodatCommerce, PollPolicy, QuotaExhaustedError,
 from codat_commerce_async.hooks import Hooks, Paused
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.simulator import RequestQuota, ScriptedSync, Simulator
+from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 from codat_commerce_async.webhooks import Webhooks, parse_event
 from tests.support.deliveries import body_of, payload_of
@@ -170,6 +171,21 @@ async def test_a_reached_limit_stops_requests_until_the_reset(
     assert simulator.requests == ()
     await asyncio.sleep(16 * 3600)
     assert (await codat.connections.list(company_id)).results
+
+
+async def test_an_event_is_judged_by_the_time_of_the_server(simulator: Simulator, hooks: Webhooks) -> None:
+    company_id = simulator.add_linked_company()
+    transport = InMemoryTransport(simulator)
+    ahead = loop_wall_clock(simulator.now() + 900 * 86_400)
+    async with CodatCommerce(simulator.api_key, transport=transport, wall_clock=ahead) as codat:
+        hooks.attach(codat)
+        await codat.connections.list(company_id)
+        await asyncio.sleep(60)
+        await hooks.dispatch(parse_event(reached("2024-01-15T08:01:00Z")))
+        with pytest.raises(QuotaExhaustedError) as refusal:
+            await codat.connections.list(company_id)
+        assert refusal.value.reset_at == MIDNIGHT
+        assert refusal.value.retry_after == pytest.approx(16 * 3600 - 60, abs=1)
 
 
 async def test_a_reset_lets_requests_go_again(simulator: Simulator, codat: CodatCommerce, hooks: Webhooks) -> None:

@@ -54,7 +54,7 @@ def rate_limit(headers: Mapping[str, str], now: float) -> RateLimit | None:
     return RateLimit(
         limit=_count(limit),
         remaining=_count(left),
-        reset=_reset(reset, observed_at),
+        reset=None if reset is None else _reset(reset, server_time(headers) or observed_at),
         observed_at=observed_at,
     )
 
@@ -75,12 +75,13 @@ def _count(text: str | None) -> int | None:
     return int(digits) if _COUNT.fullmatch(digits) else None
 
 
-def _reset(text: str | None, observed_at: datetime) -> datetime | None:
-    """Codat calls it "the date" and gives no format; seconds, milliseconds, HTTP and ISO dates have all been seen."""
-    if text is None:
-        return None
+def _reset(text: str, now: datetime) -> datetime | None:
+    """Return when the quota is reset; None for a time that is not near `now`, in the server's time if known.
+
+    Codat calls it "the date" and gives no format; seconds, milliseconds, HTTP and ISO dates have all been seen.
+    """
     moment = _epoch(text.strip()) or _http_date(text) or _iso_date(text.strip())
-    return moment if moment is not None and abs(moment - observed_at) <= SANE else None
+    return moment if moment is not None and abs(moment - now) <= SANE else None
 
 
 def _epoch(text: str) -> datetime | None:

@@ -124,6 +124,10 @@ class Pipeline:
         except OverflowError:  # a date at the very end of the calendar
             return here
 
+    def _seconds_until(self, moment: datetime) -> float:
+        """Return the seconds until a moment of the server's time."""
+        return (moment - self.server_time(self.now())).total_seconds()
+
     def time(self) -> float:
         """Seconds on the event loop's clock."""
         return self.lifetime.enter().time()
@@ -153,7 +157,7 @@ class Pipeline:
         text = headers.get("X-Rate-Limit-Reset")
         if text != self._reset[0]:
             limit = _headers.rate_limit(headers, now)
-            self._reset = text, limit.reset.timestamp() if limit and limit.reset else 0.0
+            self._reset = text, self.now() + self._seconds_until(limit.reset) if limit and limit.reset else 0.0
         seconds = self._reset[1] - self.now()
         if seconds > 0:
             self.rate_limiter.update_remaining(remaining, seconds)
@@ -161,11 +165,15 @@ class Pipeline:
     def update_rate_limit(self, limit: RateLimit) -> None:
         """Note what was learned of the day's quota from elsewhere, unless an answer has told more since."""
         known = self.rate_limit
-        if known is not None and known.remaining is not None and known.observed_at >= limit.observed_at:
+        if (
+            known is not None
+            and known.remaining is not None
+            and (self.server_time(known.observed_at.timestamp()) >= limit.observed_at)
+        ):
             return
-        if limit.reset is None or limit.remaining is None or limit.reset.timestamp() <= self.now():
+        seconds = 0.0 if limit.reset is None else self._seconds_until(limit.reset)
+        if limit.reset is None or limit.remaining is None or seconds <= 0:
             return
-        seconds = limit.reset.timestamp() - self.now()
         if limit.remaining > 0:
             self.rate_limiter.update_remaining(limit.remaining, seconds)
         else:
@@ -187,7 +195,7 @@ class Pipeline:
             pause = _DEFAULT_429_PAUSE if asked is None else min(asked, longest)
             self.rate_limiter.pause(pause, None if several else company_id)
             return False
-        to_reset = limit.reset.timestamp() - self.now() if limit.reset else None
+        to_reset = self._seconds_until(limit.reset) if limit.reset else None
         seconds = asked if asked is not None else to_reset
         if seconds is None or seconds <= 0:
             self.rate_limiter.pause(_DEFAULT_429_PAUSE)
