@@ -221,7 +221,7 @@ async def test_a_finished_sync_of_a_journal_is_no_candidate(tmp_path: Path) -> N
     journal = await Journal.open(path)
     async with server.client() as client:
         handle = await client.sync.start(COMPANY, date_range=JANUARY)
-        await journal.running(SyncRequest(company_id=COMPANY, start=JANUARY[0], finish=JANUARY[1]), handle)
+        await journal.record_running(SyncRequest(company_id=COMPANY, start=JANUARY[0], finish=JANUARY[1]), handle)
         await journal.close()
     server.syncs[0].ends = 0.0
     async with server.client() as client, client.sync.run_many([], journal=path) as run:

@@ -39,12 +39,12 @@ def write(path: Path, ended: Sequence[Ended], running: Sequence[str] = ()) -> No
 async def _write(path: Path, ended: Sequence[Ended], running: Sequence[str]) -> None:
     journal = await Journal.open(path)
     for number, (request, code, elapsed) in enumerate(ended):
-        await journal.asking(request, f"key {number}", NOON + number)
-        await journal.ended(outcome(request, code, elapsed), NOON + number + elapsed)
+        await journal.record_start(request, f"key {number}", NOON + number)
+        await journal.record_outcome(outcome(request, code, elapsed), NOON + number + elapsed)
     for company_id in running:
         request = SyncRequest(company_id=company_id)
-        await journal.asking(request, "key", NOON + 100)
-        await journal.running(request, SyncHandle(company_id=company_id))
+        await journal.record_start(request, "key", NOON + 100)
+        await journal.record_running(request, SyncHandle(company_id=company_id))
     await journal.close()
 
 
@@ -168,7 +168,7 @@ async def test_a_journal_that_is_in_use_is_reported(tmp_path: Path, capsys: pyte
     path = tmp_path / "night.db"
     journal = await Journal.open(path)
     try:
-        await journal.asking(SyncRequest(company_id="a"), "a key", NOON)
+        await journal.record_start(SyncRequest(company_id="a"), "a key", NOON)
         assert await asyncio.to_thread(main, ["report", str(path)]) == 0
     finally:
         await journal.close()
@@ -207,8 +207,8 @@ async def _write_failure(path: Path, text: str) -> None:
     journal = await Journal.open(path)
     request = SyncRequest(company_id="=c")
     status = SyncStatus(sync_status_code=5130, error_message=text)
-    await journal.asking(request, "key", NOON)
-    await journal.ended(
+    await journal.record_start(request, "key", NOON)
+    await journal.record_outcome(
         SyncOutcome(request=request, handle=None, status=status, error=None, polls=1, elapsed=1.0), NOON + 1
     )
     await journal.close()

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from codat_commerce_async.errors import JournalError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.syncing.journal import Entry, Journal, read_journal
+from codat_commerce_async.syncing.journal import Journal, JournalEntry, NullJournal, RunJournal, read_journal
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 from tests.support.fans import own_tasks, own_threads
@@ -49,11 +49,11 @@ async def keep(path: Path, companies: int) -> None:
     journal = await Journal.open(path)
     for number in range(companies):
         request = SyncRequest(company_id=f"company {number}")
-        await journal.asking(request, KEY, 1000.0 + number)
+        await journal.record_start(request, KEY, 1000.0 + number)
         if number % 4:
-            await journal.running(request, SyncHandle(company_id=request.company_id, sync_id=f"sync {number}"))
+            await journal.record_running(request, SyncHandle(company_id=request.company_id, sync_id=f"sync {number}"))
         if number % 4 > 1:
-            await journal.ended(outcome(request, 2000 if number % 4 > 2 else 5000), 2000.0 + number)
+            await journal.record_outcome(outcome(request, 2000 if number % 4 > 2 else 5000), 2000.0 + number)
     await journal.close()
 
 
@@ -96,20 +96,20 @@ async def opening(path: Path) -> str:
 async def test_a_sync_is_known_in_each_of_its_states(request_: SyncRequest, tmp_path: Path) -> None:
     handle = SyncHandle(company_id=request_.company_id, commerce_sync_id="c", requested_at=datetime.now(UTC))
     journal = await Journal.open(tmp_path / "journal")
-    assert await journal.find(request_) is None
-    await journal.asking(request_, KEY, 1000)
-    assert await journal.find(request_) == Entry(request_, "asking", KEY, 1000.0)
-    await journal.running(request_, handle)
-    assert await journal.find(request_) == Entry(request_, "running", KEY, 1000.0, handle)
+    assert await journal.get(request_) is None
+    await journal.record_start(request_, KEY, 1000)
+    assert await journal.get(request_) == JournalEntry(request_, "starting", KEY, 1000.0)
+    await journal.record_running(request_, handle)
+    assert await journal.get(request_) == JournalEntry(request_, "running", KEY, 1000.0, handle)
     assert [entry async for some in journal.unfinished() for entry in some] == [
-        Entry(request_, "running", KEY, 1000.0, handle)
+        JournalEntry(request_, "running", KEY, 1000.0, handle)
     ]
-    await journal.ended(outcome(request_), 2000)
-    entry = await journal.find(request_)
+    await journal.record_outcome(outcome(request_), 2000)
+    entry = await journal.get(request_)
     assert entry is not None
     assert entry.is_finished
-    assert (entry.state, entry.ended_at, entry.looks, entry.elapsed, entry.code) == ("succeeded", 2000.0, 3, 45.5, 2000)
-    assert (entry.idempotency_key, entry.asked_at, entry.outcome, entry.run) == (KEY, 1000.0, "SUCCEEDED", 1)
+    assert (entry.state, entry.ended_at, entry.polls, entry.elapsed, entry.code) == ("succeeded", 2000.0, 3, 45.5, 2000)
+    assert (entry.idempotency_key, entry.sent_at, entry.outcome, entry.run) == (KEY, 1000.0, "SUCCEEDED", 1)
     assert [entry async for some in journal.unfinished() for entry in some] == []
     assert await journal.durations() == [45.5]
     await journal.close()
@@ -121,21 +121,38 @@ async def test_an_error_says_what_it_was_and_keeps_the_handle(tmp_path: Path) ->
     error = OutcomeUnknownError("the answer was lost")
     ended = SyncOutcome(request=LATEST, handle=None, status=None, error=error, polls=0, elapsed=1.0)
     journal = await Journal.open(tmp_path / "journal")
-    await journal.asking(LATEST, KEY, 1000.0)
-    await journal.running(LATEST, handle)
-    await journal.ended(ended, 2000.0)
-    entry = await journal.find(LATEST)
+    await journal.record_start(LATEST, KEY, 1000.0)
+    await journal.record_running(LATEST, handle)
+    await journal.record_outcome(ended, 2000.0)
+    entry = await journal.get(LATEST)
     await journal.close()
     assert entry is not None
     assert (entry.state, entry.outcome, entry.message) == ("error", "OutcomeUnknownError", "the answer was lost")
     assert (entry.handle, entry.is_finished) == (handle, False)
 
 
+async def test_a_run_without_a_file_uses_a_journal_that_keeps_nothing() -> None:
+    journal: RunJournal = NullJournal()
+    await journal.record_start(LATEST, KEY, 1000.0, 0.5)
+    await journal.record_running(LATEST, SyncHandle(company_id="latest", sync_id="an id"))
+    await journal.record_outcome(outcome(LATEST), 2000.0)
+    assert (await journal.get(LATEST), await journal.of_company("latest"), await journal.durations()) == (None, [], [])
+    assert [entries async for entries in journal.unfinished()] == []
+    assert (journal.run, journal.is_persistent) == (1, False)
+    await journal.close()
+
+
+async def test_a_journal_in_a_file_has_the_same_interface(tmp_path: Path) -> None:
+    journal: RunJournal = await Journal.open(tmp_path / "journal")
+    assert (journal.run, journal.is_persistent) == (1, True)
+    await journal.close()
+
+
 async def test_each_opening_is_another_run(tmp_path: Path) -> None:
     for number in (1, 2, 3):
         journal = await Journal.open(tmp_path / "journal")
         assert journal.run == number
-        await journal.ended(outcome(SyncRequest(company_id=f"company {number}")), 2000.0)
+        await journal.record_outcome(outcome(SyncRequest(company_id=f"company {number}")), 2000.0)
         await journal.close()
     assert [entry.run for entry in read_journal(tmp_path / "journal")] == [1, 2, 3]
 
@@ -143,12 +160,12 @@ async def test_each_opening_is_another_run(tmp_path: Path) -> None:
 @given(text=st.text(st.characters(codec=None), max_size=20), code=st.integers())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_codat_says_can_be_kept(text: str, code: int, tmp_path: Path) -> None:
-    async def work() -> Entry | None:
+    async def work() -> JournalEntry | None:
         path = tmp_path / "journal"
         path.unlink(missing_ok=True)
         journal = await Journal.open(path)
-        await journal.ended(outcome(LATEST, code, text), 1.0)
-        entry = await journal.find(LATEST)
+        await journal.record_outcome(outcome(LATEST, code, text), 1.0)
+        entry = await journal.get(LATEST)
         await journal.close()
         return entry
 
@@ -169,7 +186,7 @@ async def test_many_writers_share_their_commits(tmp_path: Path) -> None:
         commit_next()
 
     journal._commit_batch = counted  # type: ignore[method-assign]
-    await asyncio.gather(*(journal.asking(request, KEY, 1.0) for request in requests))
+    await asyncio.gather(*(journal.record_start(request, KEY, 1.0) for request in requests))
     await journal.close()
     assert commits <= 6
     assert len(list(read_journal(tmp_path / "journal"))) == 2000
@@ -177,7 +194,7 @@ async def test_many_writers_share_their_commits(tmp_path: Path) -> None:
 
 async def test_the_loop_goes_on_while_the_disk_works(tmp_path: Path) -> None:
     journal, turns = await Journal.open(tmp_path / "journal"), 0
-    writing = asyncio.ensure_future(journal.asking(LATEST, KEY, 1.0))
+    writing = asyncio.ensure_future(journal.record_start(LATEST, KEY, 1.0))
     while not writing.done():
         turns += 1
         await asyncio.sleep(0)
@@ -188,20 +205,20 @@ async def test_the_loop_goes_on_while_the_disk_works(tmp_path: Path) -> None:
 async def test_a_writer_that_is_cancelled_has_written_all_the_same(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "journal")
     # The first is being committed, the others wait for the next commit.
-    writing = [asyncio.ensure_future(journal.asking(request, KEY, 1.0)) for request in (LATEST, UP_TO, RANGE)]
+    writing = [asyncio.ensure_future(journal.record_start(request, KEY, 1.0)) for request in (LATEST, UP_TO, RANGE)]
     await asyncio.sleep(0)
     for task in writing:
         task.cancel()
     await journal.close()
-    assert [entry.state for entry in read_journal(tmp_path / "journal")] == ["asking"] * 3
+    assert [entry.state for entry in read_journal(tmp_path / "journal")] == ["starting"] * 3
 
 
 async def test_what_cannot_be_written_leaves_the_rest_as_it_was(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "journal")
-    await journal.asking(LATEST, KEY, 1.0)
+    await journal.record_start(LATEST, KEY, 1.0)
     with pytest.raises(JournalError, match="could not be written"):
-        await journal.asking(SyncRequest(company_id="\ud800"), KEY, 1.0)
-    await journal.asking(UP_TO, KEY, 1.0)
+        await journal.record_start(SyncRequest(company_id="\ud800"), KEY, 1.0)
+    await journal.record_start(UP_TO, KEY, 1.0)
     await journal.close()
     assert {entry.request for entry in read_journal(tmp_path / "journal")} == {LATEST, UP_TO}
 
@@ -211,7 +228,7 @@ async def test_opening_and_closing_can_be_cancelled_at_any_turn(turns: int, tmp_
     async def work() -> None:
         journal = await Journal.open(tmp_path / "journal")
         try:
-            await journal.asking(LATEST, KEY, 1.0)
+            await journal.record_start(LATEST, KEY, 1.0)
         finally:
             await journal.close()
 
@@ -232,7 +249,7 @@ async def test_opening_and_closing_can_be_cancelled_at_any_turn(turns: int, tmp_
 @pytest.mark.parametrize("turns", [1, 2, 3, 5])
 async def test_closing_goes_to_its_end_whoever_is_cancelled(turns: int, tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "journal")
-    writing = asyncio.ensure_future(journal.asking(LATEST, KEY, 1.0))
+    writing = asyncio.ensure_future(journal.record_start(LATEST, KEY, 1.0))
     closing = asyncio.create_task(journal.close())
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -240,7 +257,7 @@ async def test_closing_goes_to_its_end_whoever_is_cancelled(turns: int, tmp_path
     await asyncio.wait((closing, writing))
     assert closing.cancelled()
     assert (own_tasks(), own_threads()) == (set(), [])
-    assert [entry.state for entry in read_journal(tmp_path / "journal")] == ["asking"]
+    assert [entry.state for entry in read_journal(tmp_path / "journal")] == ["starting"]
 
 
 async def test_a_closed_journal_is_one_file_beside_its_lock(tmp_path: Path) -> None:
@@ -273,9 +290,9 @@ async def test_a_second_process_is_told_so() -> None:
 
 async def test_a_journal_in_use_is_read_as_of_its_last_commit(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "journal")
-    await journal.asking(LATEST, KEY, 1.0)
+    await journal.record_start(LATEST, KEY, 1.0)
     assert [entry.request for entry in read_journal(tmp_path / "journal")] == [LATEST]
-    await journal.asking(UP_TO, KEY, 1.0)
+    await journal.record_start(UP_TO, KEY, 1.0)
     assert len(list(read_journal(tmp_path / "journal"))) == 2
     await journal.close()
 
@@ -339,14 +356,14 @@ async def test_a_journal_of_another_version_is_not_touched(tmp_path: Path) -> No
     path = tmp_path / "journal"
     await keep(path, 4)
     file = sqlite3.connect(path)
-    file.execute("PRAGMA user_version = 3")
+    file.execute("PRAGMA user_version = 4")
     file.close()
     before = path.read_bytes()
     assert await opening(path) == (
-        f"the journal {path} is of version 3, this library reads version 2; "
+        f"the journal {path} is of version 4, this library reads version 3; "
         "finish it with the library that wrote it, or give the name of a new file"
     )
-    with pytest.raises(JournalError, match="version 3"):
+    with pytest.raises(JournalError, match="version 4"):
         list(read_journal(path))
     assert path.read_bytes() == before
 
@@ -355,7 +372,7 @@ def test_a_changed_row_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     asyncio.run(keep(path, 4))
     file = sqlite3.connect(path)
-    file.execute("UPDATE syncs SET state = 'asking' WHERE state = 'running'")
+    file.execute("UPDATE syncs SET state = 'starting' WHERE state = 'running'")
     file.commit()
     file.close()
     assert "is damaged or incomplete" in asyncio.run(opening(path))
@@ -386,14 +403,14 @@ def test_rows_that_are_sound_but_not_those_of_the_last_commit_are_noticed(how: s
 
 async def note_asking(path: Path, request: SyncRequest) -> None:
     journal = await Journal.open(path)
-    await journal.asking(request, KEY, 1.0)
+    await journal.record_start(request, KEY, 1.0)
     await journal.close()
 
 
 async def test_unfinished_syncs_come_in_slices_and_the_first_one_first(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "journal")
     requests = [SyncRequest(company_id=f"company {number}") for number in range(1001)]
-    await asyncio.gather(*(journal.asking(each, KEY, float(-number)) for number, each in enumerate(requests)))
+    await asyncio.gather(*(journal.record_start(each, KEY, float(-number)) for number, each in enumerate(requests)))
     slices = [[entry.request for entry in some] async for some in journal.unfinished()]
     await journal.close()
     assert [request for some in slices for request in some] == requests[::-1]
@@ -402,9 +419,9 @@ async def test_unfinished_syncs_come_in_slices_and_the_first_one_first(tmp_path:
 
 async def test_a_journal_is_told_by_its_entries_which_offset_the_server_had(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "journal")
-    await journal.asking(LATEST, KEY, 1000.0, -3600.25)
-    await journal.running(LATEST, SyncHandle(company_id=LATEST.company_id))
-    await journal.asking(UP_TO, KEY, 1000.0)
+    await journal.record_start(LATEST, KEY, 1000.0, -3600.25)
+    await journal.record_running(LATEST, SyncHandle(company_id=LATEST.company_id))
+    await journal.record_start(UP_TO, KEY, 1000.0)
     await journal.close()
     offsets = {entry.request: entry.server_offset for entry in read_journal(tmp_path / "journal")}
     assert offsets == {LATEST: -3600.25, UP_TO: None}

@@ -20,7 +20,7 @@ from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing import _journal_rows as entries
 from codat_commerce_async.syncing._journal_file import JournalFile
 from codat_commerce_async.syncing._journal_lock import file_system
-from codat_commerce_async.syncing._journal_rows import Entry
+from codat_commerce_async.syncing._journal_rows import JournalEntry
 from codat_commerce_async.syncing.journal import Journal, read_journal
 from codat_commerce_async.syncing.request import SyncRequest
 
@@ -29,10 +29,10 @@ PAGE = 4096
 ONE = SyncRequest(company_id="company 1")
 
 
-def entry(number: int, state: str = "running") -> Entry:
+def entry(number: int, state: str = "running") -> JournalEntry:
     request = SyncRequest(company_id=f"company {number}")
     handle = SyncHandle(company_id=request.company_id, commerce_sync_id=f"{number:036}")
-    return Entry(request, state, f"key {number}", 1000.0 + number, handle, server_offset=-0.5)
+    return JournalEntry(request, state, f"key {number}", 1000.0 + number, handle, server_offset=-0.5)
 
 
 def write(path: Path, numbers: range, state: str = "running") -> None:
@@ -43,7 +43,7 @@ def write(path: Path, numbers: range, state: str = "running") -> None:
     file.close()
 
 
-def known(path: Path) -> dict[str, Entry]:
+def known(path: Path) -> dict[str, JournalEntry]:
     """The entries of the journal, once it was opened to be written and one was added."""
     file = JournalFile.open(path)
     try:
@@ -56,7 +56,7 @@ def known(path: Path) -> dict[str, Entry]:
     return found
 
 
-def known_or_refused(path: Path) -> dict[str, Entry] | None:
+def known_or_refused(path: Path) -> dict[str, JournalEntry] | None:
     """The same, or None where opening says in one line that it cannot be."""
     try:
         return known(path)
@@ -197,7 +197,7 @@ def test_a_journal_that_was_emptied_is_refused_until_it_is_deleted(tmp_path: Pat
     assert known(path).keys() == {"company 0", "company 1"}
 
 
-def flips(whole: bytes, bits: Iterator[int], directory: Path, expected: dict[str, Entry]) -> int:
+def flips(whole: bytes, bits: Iterator[int], directory: Path, expected: dict[str, JournalEntry]) -> int:
     """How many of the flipped bits are refused; all others change nothing."""
     refused = 0
     for bit in bits:
@@ -247,7 +247,7 @@ async def test_a_commit_waits_for_a_reader(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM syncs").fetchall()
-        writing = asyncio.ensure_future(journal.asking(ONE, "a key", 1.0, 0.25))
+        writing = asyncio.ensure_future(journal.record_start(ONE, "a key", 1.0, 0.25))
         for _ in range(200):
             await asyncio.sleep(0)
         assert not writing.done()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from codat_commerce_async.syncing._queue import WorkQueue
-from codat_commerce_async.syncing.journal import Entry
+from codat_commerce_async.syncing.journal import JournalEntry
 from codat_commerce_async.syncing.request import SyncRequest
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
@@ -30,10 +30,10 @@ def intake(ids: list[str] | None = None) -> WorkQueue:
     return WorkQueue(ids or [], lambda company_id: None, lambda: None)
 
 
-def unfinished(companies: int, periods: int) -> list[Entry]:
+def unfinished(companies: int, periods: int) -> list[JournalEntry]:
     moments = [NOON + timedelta(days=number) for number in range(periods)]
     return [
-        Entry(SyncRequest(company_id=Counted(number), sync_to=moment), "asking", "a key", 1.0)
+        JournalEntry(SyncRequest(company_id=Counted(number), sync_to=moment), "starting", "a key", 1.0)
         for moment in moments
         for number in range(companies)
     ]
@@ -73,12 +73,12 @@ def test_what_is_put_back_starts_before_all_others() -> None:
     assert [resumed.take().request.company_id for _ in range(3)] == ["0", "1", "2"]
 
 
-@pytest.mark.parametrize(("state", "outcome"), [("asking", None), ("error", "OutcomeUnknownError")])
+@pytest.mark.parametrize(("state", "outcome"), [("starting", None), ("error", "OutcomeUnknownError")])
 def test_a_request_that_may_have_been_sent_is_resumed_with_its_key_its_time_and_the_servers(
     state: str, outcome: str | None
 ) -> None:
     resumed = intake()
-    resumed.resume(Entry(SyncRequest(company_id="a"), state, "key", 5.0, outcome=outcome, server_offset=0.5))
+    resumed.resume(JournalEntry(SyncRequest(company_id="a"), state, "key", 5.0, outcome=outcome, server_offset=0.5))
     ask = resumed.take()
     assert (ask.key, ask.first_asked, ask.server_offset) == ("key", 5.0, 0.5)
 

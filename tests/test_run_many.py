@@ -789,7 +789,7 @@ async def test_what_was_being_asked_for_is_settled_by_its_key(tmp_path: Path) ->
         await client.sync.start(codat.ids[0], idempotency_key=keys[0])
     journal = await Journal.open(path)
     for company_id, key in zip(codat.ids, keys, strict=True):
-        await journal.asking(SyncRequest(company_id=company_id), key, codat.clock() - 0.5, 0.0)
+        await journal.record_start(SyncRequest(company_id=company_id), key, codat.clock() - 0.5, 0.0)
     await journal.close()
     async with codat.client() as client, client.sync.run_many(codat.ids, journal=path) as run:
         outcomes = await run.results()
@@ -802,7 +802,7 @@ async def test_a_key_that_is_too_old_is_not_used_again(tmp_path: Path) -> None:
     key = "6d3f4b0e-5a3c-4a52-8f0c-0b1f3a1c0001"
     async with codat.client() as client:
         journal = await Journal.open(path)
-        await journal.asking(SyncRequest(company_id=codat.ids[0]), key, codat.clock(), 0.0)
+        await journal.record_start(SyncRequest(company_id=codat.ids[0]), key, codat.clock(), 0.0)
         await journal.close()
         await client.sync.start(codat.ids[0], idempotency_key=key)
         await asyncio.sleep(2 * 3600.0)
@@ -951,10 +951,10 @@ async def test_every_unfinished_period_of_a_company_is_resumed_one_after_the_oth
         journal = await Journal.open(path)
         for request, state in zip(requests, states.split(), strict=True):
             key = str(UUID(int=codat.random.getrandbits(128), version=4))
-            await journal.asking(request, key, codat.clock())
+            await journal.record_start(request, key, codat.clock())
             if state == "running":
                 handle = await client.sync.start(codat.ids[0], date_range=request.date_range, idempotency_key=key)
-                await journal.running(request, handle)
+                await journal.record_running(request, handle)
         await journal.close()
         asked = [*requests, SyncRequest(company_id=codat.ids[1])]
         async with client.sync.run_many(asked, journal=path) as run:

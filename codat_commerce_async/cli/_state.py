@@ -15,7 +15,7 @@ from codat_commerce_async.hooks import Hooks, RequestEnded, RequestStarted
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import BaseSyncStatus, SyncState
 from codat_commerce_async.policies import Quota
-from codat_commerce_async.syncing.journal import Entry
+from codat_commerce_async.syncing.journal import JournalEntry
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.run import SyncRun
 
@@ -80,7 +80,7 @@ class Result:
         return cls._of_error(type(error).__name__, str(error))
 
     @classmethod
-    def of_entry(cls, entry: Entry) -> Self | None:
+    def of_entry(cls, entry: JournalEntry) -> Self | None:
         """Return the result of a journal entry, or None if its sync has not ended."""
         if entry.state == "error":
             return cls._of_error(entry.outcome or "", entry.message or "")
@@ -258,12 +258,12 @@ class RunState:
             self._set_handle(row, handle)
         self.end(row, Result.of_outcome(outcome), elapsed=outcome.elapsed, looks=outcome.polls)
 
-    def restore(self, entry: Entry) -> None:
+    def restore(self, entry: JournalEntry) -> None:
         """Record what a journal holds of a company that is not synced again, if it has a row."""
         row, result = self._row_of.get(entry.request.company_id), Result.of_entry(entry)
         if row is None or row.result is not None or result is None:
             return
-        row.elapsed, row.looks = entry.elapsed, entry.looks
+        row.elapsed, row.looks = entry.elapsed, entry.polls
         self.ended_before += 1
         self._set_result(row, result)
 

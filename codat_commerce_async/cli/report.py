@@ -14,7 +14,7 @@ from codat_commerce_async.cli._exit import EXIT_OK, CommandError
 from codat_commerce_async.cli._state import Result, Status
 from codat_commerce_async.cli._text import format_count
 from codat_commerce_async.errors import JournalError
-from codat_commerce_async.syncing.journal import Entry, read_journal
+from codat_commerce_async.syncing.journal import JournalEntry, read_journal
 
 __all__ = ["report"]
 
@@ -41,20 +41,20 @@ async def report(options: ReportOptions) -> int:
     return EXIT_OK
 
 
-def _read(journal: str) -> list[Entry]:
+def _read(journal: str) -> list[JournalEntry]:
     try:
         return list(read_journal(journal))
     except JournalError as error:
         raise CommandError(error.message) from None
 
 
-def _write_json(entries: Sequence[Entry], chosen: Sequence[Entry], journal: str | None) -> None:
+def _write_json(entries: Sequence[JournalEntry], chosen: Sequence[JournalEntry], journal: str | None) -> None:
     whole = {"journal": journal, "summary": _summary(entries), "syncs": [_record(entry) for entry in chosen]}
     json.dump(whole, sys.stdout, indent=1)
     print()
 
 
-def _write_csv(chosen: Sequence[Entry]) -> None:
+def _write_csv(chosen: Sequence[JournalEntry]) -> None:
     writer = csv.DictWriter(sys.stdout, _FIELDS, lineterminator="\n")
     writer.writeheader()
     for entry in chosen:
@@ -62,7 +62,7 @@ def _write_csv(chosen: Sequence[Entry]) -> None:
         writer.writerow({name: for_spreadsheet(value) if isinstance(value, str) else value for name, value in record})
 
 
-def _print_table(entries: Sequence[Entry], chosen: Sequence[Entry]) -> None:
+def _print_table(entries: Sequence[JournalEntry], chosen: Sequence[JournalEntry]) -> None:
     # JSON and CSV need neither of these, nor rich.
     from codat_commerce_async.cli._summary import print_failures  # noqa: PLC0415
     from codat_commerce_async.cli._view import Output  # noqa: PLC0415
@@ -86,12 +86,12 @@ def _print_table(entries: Sequence[Entry], chosen: Sequence[Entry]) -> None:
         output.print(f"from {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC")
 
 
-def _line(entry: Entry) -> tuple[tuple[str, ...], Status]:
+def _line(entry: JournalEntry) -> tuple[tuple[str, ...], Status]:
     result = Result.of_entry(entry)
     status = Status.RUNNING if result is None else Status.SUCCEEDED if result.succeeded else Status.FAILED
     duration = "" if entry.elapsed is None else _took(entry.elapsed)
     ended = "" if entry.ended_at is None else f"{_moment(entry.ended_at):%H:%M:%S}"
-    looks = "" if entry.looks is None else str(entry.looks)
+    looks = "" if entry.polls is None else str(entry.polls)
     return (one_line(entry.request.company_id), _label(entry), duration, looks, ended), status
 
 
@@ -99,27 +99,27 @@ def _took(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
-def _label(entry: Entry) -> str:
+def _label(entry: JournalEntry) -> str:
     result = Result.of_entry(entry)
     if result is not None:
         return result.label
     return "running" if entry.state == "running" else "being asked for"
 
 
-def _record(entry: Entry) -> Mapping[str, Value]:
+def _record(entry: JournalEntry) -> Mapping[str, Value]:
     request, handle = entry.request, entry.handle
     values: tuple[Value, ...] = (
         request.company_id,
         *(moment.isoformat() if moment else None for moment in (request.sync_to, request.start, request.finish)),
-        *(entry.state, entry.outcome, entry.code, entry.message, entry.elapsed, entry.looks),
-        *(_moment(time).isoformat() if time is not None else None for time in (entry.asked_at, entry.ended_at)),
+        *(entry.state, entry.outcome, entry.code, entry.message, entry.elapsed, entry.polls),
+        *(_moment(time).isoformat() if time is not None else None for time in (entry.sent_at, entry.ended_at)),
         *((handle.sync_id, handle.commerce_sync_id) if handle is not None else (None, None)),
         entry.idempotency_key,
     )
     return dict(zip(_FIELDS, values, strict=True))
 
 
-def _summary(entries: Sequence[Entry]) -> Mapping[str, object]:
+def _summary(entries: Sequence[JournalEntry]) -> Mapping[str, object]:
     first, last = _times(entries)
     return {
         "total": len(entries),
@@ -131,7 +131,7 @@ def _summary(entries: Sequence[Entry]) -> Mapping[str, object]:
     }
 
 
-def _seconds(entries: Sequence[Entry]) -> Mapping[str, float] | None:
+def _seconds(entries: Sequence[JournalEntry]) -> Mapping[str, float] | None:
     """How long the syncs took that were seen to their end."""
     took = sorted(entry.elapsed for entry in entries if entry.is_finished and entry.elapsed is not None)
     if not took:
@@ -140,8 +140,8 @@ def _seconds(entries: Sequence[Entry]) -> Mapping[str, float] | None:
     return {"median": median(took), "p95": took[-(-len(took) * _HIGH // 100) - 1], "max": took[-1]}
 
 
-def _times(entries: Sequence[Entry]) -> tuple[datetime | None, datetime | None]:
-    asked = [entry.asked_at for entry in entries if entry.asked_at is not None]
+def _times(entries: Sequence[JournalEntry]) -> tuple[datetime | None, datetime | None]:
+    asked = [entry.sent_at for entry in entries if entry.sent_at is not None]
     ended = [entry.ended_at for entry in entries if entry.ended_at is not None]
     return _moment(min(asked)) if asked else None, _moment(max(ended)) if ended else None
 

@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 
 from codat_commerce_async.syncing._calls import SyncCalls
 from codat_commerce_async.syncing._queue import OPEN_ERRORS
-from codat_commerce_async.syncing.journal import Entry
+from codat_commerce_async.syncing.journal import JournalEntry
 
 __all__ = ["record_entry"]
 
 
-def record_entry(api: SyncCalls, entry: Entry) -> None:
+def record_entry(api: SyncCalls, entry: JournalEntry) -> None:
     """Record which sync belongs to the entry's request, or that it may have started one."""
     claims, handle, key = api.claims, entry.handle, entry.idempotency_key
     sync_id = handle.sync_id if handle is not None else None
@@ -25,13 +25,13 @@ def record_entry(api: SyncCalls, entry: Entry) -> None:
     if handle is not None and commerce_sync_id is not None:
         claims.sent(claim, key, sent_at)
         claims.answered(claim, commerce_sync_id, handle.sync_utc, handle.accepted_at or sent_at)
-    elif entry.state == "asking" or entry.outcome in OPEN_ERRORS:
+    elif entry.state == "starting" or entry.outcome in OPEN_ERRORS:
         claims.sent(claim, key, sent_at)
         claims.left_open(claim, sent_at)
 
 
-def _server_time(api: SyncCalls, entry: Entry) -> datetime:
-    asked_at = api.now() if entry.asked_at is None else entry.asked_at
+def _server_time(api: SyncCalls, entry: JournalEntry) -> datetime:
+    asked_at = api.now() if entry.sent_at is None else entry.sent_at
     if entry.server_offset is None:
         return api.server_time(asked_at)
     return datetime.fromtimestamp(asked_at + entry.server_offset, UTC)

@@ -15,9 +15,9 @@ from uuid import uuid4
 
 from codat_commerce_async._core.log import logger_of
 from codat_commerce_async.errors import JournalError
-from codat_commerce_async.syncing import _journal_rows as entries
+from codat_commerce_async.syncing import _journal_rows as rows
 from codat_commerce_async.syncing._journal_lock import Ownership, file_system, is_at
-from codat_commerce_async.syncing._journal_rows import Entry, Summary
+from codat_commerce_async.syncing._journal_rows import JournalEntry, Summary
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["JournalFile", "describe_open_error", "snapshot"]
@@ -26,7 +26,7 @@ _logger = logger_of("sync")
 
 T = TypeVar("T")
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 _APPLICATION_ID: Final = 0x434F4441  # "CODA", so that no other program's database is taken for a journal
 _CACHE_KIB = 256
 # A shorter file is as good as empty to SQLite, which would begin it anew.
@@ -94,7 +94,7 @@ class JournalFile:
             _begin(file)
             summary = _laid_out(file) if _is_empty(file) else _verified(file, path)
             summary = replace(summary, writer=uuid4().hex, commits=summary.commits + 1)
-            entries.write_summary(file, summary)
+            rows.write_summary(file, summary)
             _commit(file)
             ownership.leave(summary.journal.encode())
             return cls(path, file, ownership, summary)
@@ -119,7 +119,7 @@ class JournalFile:
             yield
             if self._summary != before:
                 self._summary = replace(self._summary, commits=before.commits + 1)
-                entries.write_summary(file, self._summary)
+                rows.write_summary(file, self._summary)
             _commit(file)
         except BaseException as error:
             self._summary = before
@@ -131,7 +131,7 @@ class JournalFile:
         self._check_in_place()
 
     def _check_unchanged(self) -> None:
-        if entries.read_summary(self._file) != self._summary:
+        if rows.read_summary(self._file) != self._summary:
             raise JournalError(f"the journal {self._path} was changed by another process while it was in use")
 
     def _check_in_place(self) -> None:
@@ -141,13 +141,13 @@ class JournalFile:
         if not self._ownership.is_held:
             raise JournalError(f"the lock file of the journal {self._path} was deleted while it was in use")
 
-    def find(self, key: SyncRequest | tuple[str, str]) -> Entry | None:
+    def get(self, key: SyncRequest | tuple[str, str]) -> JournalEntry | None:
         """Return the entry of this sync, or None."""
-        return entries.find(self._file, key)
+        return rows.get(self._file, key)
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: JournalEntry) -> None:
         """Write the entry, in place of an older one of the same sync."""
-        self._summary = entries.write(self._file, entry, self._summary)
+        self._summary = rows.write(self._file, entry, self._summary)
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Return the result of a query."""
@@ -279,7 +279,7 @@ def _summary_unrecovered(path: Path) -> Summary | None:
     """Return the summary in the file itself, which may be of the commit that was under way."""
     try:
         with contextlib.closing(_connect(path, "ro&immutable=1")) as file:
-            return entries.read_summary(file)
+            return rows.read_summary(file)
     except _DAMAGES:
         return None
 
@@ -327,7 +327,7 @@ def _is_empty(file: sqlite3.Connection) -> bool:
 
 def _laid_out(file: sqlite3.Connection) -> Summary:
     """Make the tables, and return the summary of no entries."""
-    for table in entries.SCHEMA:
+    for table in rows.SCHEMA:
         file.execute(table)
     file.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
     file.execute(f"PRAGMA user_version = {_VERSION}")
@@ -337,12 +337,12 @@ def _laid_out(file: sqlite3.Connection) -> Summary:
 def _verified(file: sqlite3.Connection, path: Path) -> Summary:
     """Return the summary of a file that is as it was written. Raises JournalError or ValueError for any other."""
     _check_settings(file, path)
-    if tuple(sql for (sql,) in file.execute("SELECT sql FROM sqlite_master ORDER BY rowid")) != entries.SCHEMA:
+    if tuple(sql for (sql,) in file.execute("SELECT sql FROM sqlite_master ORDER BY rowid")) != rows.SCHEMA:
         raise ValueError("its tables are not those of a journal")
     if file.execute("PRAGMA quick_check").fetchall() != [("ok",)]:
         raise ValueError("its pages are not as they were written")
-    summary = entries.read_summary(file)
-    if entries.summed_up(file) != (summary.entries, summary.total):
+    summary = rows.read_summary(file)
+    if rows.summed_up(file) != (summary.entries, summary.total):
         raise ValueError("its entries are not of one moment")
     return summary
 

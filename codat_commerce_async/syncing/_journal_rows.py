@@ -15,17 +15,17 @@ from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = [
     "SCHEMA",
-    "Entry",
+    "JournalEntry",
     "Summary",
     "durations",
-    "ended",
     "entries",
-    "find",
+    "get",
     "last_run",
     "of_company",
     "read_summary",
     "summed_up",
     "unfinished",
+    "with_outcome",
     "write",
     "write_summary",
 ]
@@ -40,10 +40,10 @@ SCHEMA: Final = (
     period TEXT NOT NULL,
     state TEXT NOT NULL,
     idempotency_key TEXT,
-    asked_at REAL,
+    sent_at REAL,
     handle TEXT,
     ended_at REAL,
-    looks INTEGER,
+    polls INTEGER,
     elapsed REAL,
     code INTEGER,
     outcome TEXT,
@@ -63,11 +63,11 @@ SCHEMA: Final = (
 )""",
 )
 _COLUMNS = (
-    "company_id, period, state, idempotency_key, asked_at, handle, "
-    "ended_at, looks, elapsed, code, outcome, message, run, server_offset, checksum"
+    "company_id, period, state, idempotency_key, sent_at, handle, "
+    "ended_at, polls, elapsed, code, outcome, message, run, server_offset, checksum"
 )
 _WRITE = f"INSERT OR REPLACE INTO syncs ({_COLUMNS}) VALUES ({', '.join('?' * len(_COLUMNS.split(', ')))})"  # noqa: S608
-_ONE = "WHERE company_id = ? AND period = ?"
+_BY_KEY = "WHERE company_id = ? AND period = ?"
 # SQLite's integers have 64 bits, one of them for the sign.
 _HALF = 1 << 63
 
@@ -75,21 +75,21 @@ Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """The journal's entry for one sync; `state` is `asking`, `running`, `succeeded`, `failed` or `error`.
+class JournalEntry:
+    """The journal's entry for one sync; `state` is `starting`, `running`, `succeeded`, `failed` or `error`.
 
     Times are epoch seconds of the local clock, `elapsed` is seconds. `server_offset` is the server's time minus the
-    local time in seconds at `asked_at`, or None where it was not known. `code`, `outcome` and `message` say how the
+    local time in seconds at `sent_at`, or None where it was not known. `code`, `outcome` and `message` say how the
     sync ended, and `run` in which of the journal's runs, from 1.
     """
 
     request: SyncRequest
     state: str
     idempotency_key: str | None = None
-    asked_at: float | None = None
+    sent_at: float | None = None
     handle: SyncHandle | None = None
     ended_at: float | None = None
-    looks: int | None = None
+    polls: int | None = None
     elapsed: float | None = None
     code: int | None = None
     outcome: str | None = None
@@ -181,24 +181,24 @@ def last_run(file: sqlite3.Connection) -> int:
 def unfinished(file: sqlite3.Connection) -> list[tuple[str, str]]:
     """Return the keys of all syncs that have not ended, for `find`; the one that was requested first comes first."""
     return file.execute(
-        "SELECT company_id, period FROM syncs WHERE state IN ('asking', 'running') ORDER BY asked_at"
+        "SELECT company_id, period FROM syncs WHERE state IN ('starting', 'running') ORDER BY sent_at"
     ).fetchall()
 
 
-def find(file: sqlite3.Connection, key: SyncRequest | tuple[str, str]) -> Entry | None:
+def get(file: sqlite3.Connection, key: SyncRequest | tuple[str, str]) -> JournalEntry | None:
     """Return the entry of this sync, or None."""
-    row = _find(file, (key.company_id, _period(key)) if isinstance(key, SyncRequest) else key)
+    row = _get_row(file, (key.company_id, _period(key)) if isinstance(key, SyncRequest) else key)
     return _entry(row) if row is not None else None
 
 
-def _find(file: sqlite3.Connection, key: tuple[str, str]) -> Row | None:
-    row: Row | None = file.execute(f"SELECT {_COLUMNS} FROM syncs {_ONE}", key).fetchone()  # noqa: S608
+def _get_row(file: sqlite3.Connection, key: tuple[str, str]) -> Row | None:
+    row: Row | None = file.execute(f"SELECT {_COLUMNS} FROM syncs {_BY_KEY}", key).fetchone()  # noqa: S608
     if row is not None and not _checksum_ok(row):
         raise ValueError("an entry is not as it was written")
     return row
 
 
-def of_company(file: sqlite3.Connection, company_id: str) -> list[Entry]:
+def of_company(file: sqlite3.Connection, company_id: str) -> list[JournalEntry]:
     """Return the entries of one company."""
     rows = file.execute(f"SELECT {_COLUMNS} FROM syncs WHERE company_id = ?", (company_id,)).fetchall()  # noqa: S608
     if not all(_checksum_ok(row) for row in rows):
@@ -206,36 +206,36 @@ def of_company(file: sqlite3.Connection, company_id: str) -> list[Entry]:
     return [_entry(row) for row in rows]
 
 
-def entries(file: sqlite3.Connection) -> Iterator[Entry]:
+def entries(file: sqlite3.Connection) -> Iterator[JournalEntry]:
     """All entries, by company and period."""
     return (_entry(row) for row in file.execute(f"SELECT {_COLUMNS} FROM syncs ORDER BY company_id, period"))  # noqa: S608
 
 
-def _entry(row: Row) -> Entry:
-    company_id, period, state, key, asked_at, handle, *how = row[:-1]
+def _entry(row: Row) -> JournalEntry:
+    company_id, period, state, key, sent_at, handle, *how = row[:-1]
     request = _request(company_id, period)
-    return Entry(request, state, key, asked_at, SyncHandle.from_json(handle) if handle else None, *how)
+    return JournalEntry(request, state, key, sent_at, SyncHandle.from_json(handle) if handle else None, *how)
 
 
-def write(file: sqlite3.Connection, entry: Entry, summary: Summary) -> Summary:
+def write(file: sqlite3.Connection, entry: JournalEntry, summary: Summary) -> Summary:
     """Write the entry, in place of an older one of the same sync, and return the summary of all entries with it."""
     row = _row(entry)
-    old = _find(file, row[:2])
+    old = _get_row(file, row[:2])
     file.execute(_WRITE, row)
     return summary.replaced(old[-1] if old is not None else None, row[-1])
 
 
-def _row(entry: Entry) -> Row:
+def _row(entry: JournalEntry) -> Row:
     request, handle = entry.request, entry.handle
     row = (
         request.company_id,
         _period(request),
         entry.state,
         entry.idempotency_key,
-        _seconds(entry.asked_at),
+        _seconds(entry.sent_at),
         handle.to_json() if handle else None,
         _seconds(entry.ended_at),
-        entry.looks,
+        entry.polls,
         _seconds(entry.elapsed),
         entry.code,
         entry.outcome,
@@ -246,7 +246,7 @@ def _row(entry: Entry) -> Row:
     return (*row, _checksum(row))
 
 
-def ended(entry: Entry, outcome: SyncOutcome, now: float) -> Entry:
+def with_outcome(entry: JournalEntry, outcome: SyncOutcome, now: float) -> JournalEntry:
     """The entry of a sync that has this outcome now."""
     status, error = outcome.status, outcome.error
     said = (status.error_message or None) if status is not None else str(error)
@@ -255,7 +255,7 @@ def ended(entry: Entry, outcome: SyncOutcome, now: float) -> Entry:
         state="error" if status is None else "failed" if status.failed else "succeeded",
         handle=outcome.handle or entry.handle,
         ended_at=now,
-        looks=outcome.polls,
+        polls=outcome.polls,
         elapsed=outcome.elapsed,
         code=_clamp_int64(status.sync_status_code) if status is not None else None,
         outcome=status.state.name if status is not None else type(error).__name__,

@@ -10,7 +10,7 @@ from itertools import chain
 from codat_commerce_async._core.log import logger_of
 from codat_commerce_async._core.operation import check_id
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.syncing.journal import Entry, Journal
+from codat_commerce_async.syncing.journal import Journal, JournalEntry
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["OPEN_ERRORS", "Companies", "SyncJob", "WorkQueue"]
@@ -43,13 +43,13 @@ class SyncJob:
     server_offset: float | None = None
 
     @classmethod
-    def after(cls, entry: Entry) -> "SyncJob":
+    def after(cls, entry: JournalEntry) -> "SyncJob":
         """What is left to do for a sync that a journal knows."""
         handle = entry.handle
         if handle is not None and (entry.state == "running" or handle.commerce_sync_id or handle.sync_id):
-            return cls(entry.request, entry.idempotency_key, entry.asked_at, handle)
-        if entry.state == "asking" or entry.outcome in OPEN_ERRORS:
-            return cls(entry.request, entry.idempotency_key, entry.asked_at, server_offset=entry.server_offset)
+            return cls(entry.request, entry.idempotency_key, entry.sent_at, handle)
+        if entry.state == "starting" or entry.outcome in OPEN_ERRORS:
+            return cls(entry.request, entry.idempotency_key, entry.sent_at, server_offset=entry.server_offset)
         # Codat would only repeat its refusal under the same key.
         return cls(entry.request)
 
@@ -122,7 +122,7 @@ class WorkQueue:
                     # Taken up before the input came to it.
                     self._resumed.discard(request)
                     continue
-                entry = await journal.find(request) if journal is not None else None
+                entry = await journal.get(request) if journal is not None else None
                 ended_now = journal is not None and entry is not None and entry.run == journal.run
                 if entry is not None and entry.is_finished and not ended_now:
                     self.already_finished += 1
@@ -151,7 +151,7 @@ class WorkQueue:
         self._next.move_to_end(ask.request.company_id, last=False)
         self._changed()
 
-    def resume(self, entry: Entry) -> None:
+    def resume(self, entry: JournalEntry) -> None:
         """Go on with what a journal says was under way."""
         ask = SyncJob.after(entry)
         self._resumed.add(entry.request)

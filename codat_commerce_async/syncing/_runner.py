@@ -268,7 +268,7 @@ class SyncRunner:
         now, offset = self._api.now(), self._api.server_offset
         self._starting[request.company_id] = SyncJob(request, key, now, server_offset=offset)
         if self._journal is not None:
-            await self._journal.asking(request, key, now, offset)
+            await self._journal.record_start(request, key, now, offset)
 
     async def _learn_server_time(self, company_id: str) -> None:
         """Poll once before the first key is recorded, so that its age can be told even if the local clock is set."""
@@ -291,7 +291,7 @@ class SyncRunner:
 
     async def _note_running(self, request: SyncRequest, handle: SyncHandle) -> None:
         if self._journal is not None:
-            await self._journal.running(request, handle)
+            await self._journal.record_running(request, handle)
 
     async def _start_failed(self, request: SyncRequest, error: CodatError, began: float) -> None:
         cause = _raise_if_fatal(error)
@@ -372,7 +372,7 @@ class SyncRunner:
     async def _record_and_emit(self, outcome: SyncOutcome) -> None:
         """Note an outcome, and hand it over; until it is noted it has none."""
         if self._journal is not None:
-            await self._journal.ended(outcome, self._api.now())
+            await self._journal.record_outcome(outcome, self._api.now())
         await self._emit(outcome)
 
     async def _emit(self, outcome: SyncOutcome) -> None:

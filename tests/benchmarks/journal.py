@@ -14,7 +14,7 @@ from pathlib import Path
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing._journal_file import JournalFile
 from codat_commerce_async.syncing._queue import WorkQueue
-from codat_commerce_async.syncing.journal import Entry, Journal
+from codat_commerce_async.syncing.journal import Journal, JournalEntry
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["commits_per_second", "resume"]
@@ -28,7 +28,7 @@ async def commits_per_second(path: Path, at_once: int, entries: int) -> float:
 
     async def write() -> None:
         for number in numbers:
-            await journal.asking(SyncRequest(company_id=f"company {number:08}"), KEY, float(number))
+            await journal.record_start(SyncRequest(company_id=f"company {number:08}"), KEY, float(number))
 
     began = time.perf_counter()
     await asyncio.gather(*(write() for _ in range(at_once)))
@@ -45,7 +45,7 @@ def fill(path: Path, rows: int) -> None:
             for number in range(start, min(start + 1000, rows)):
                 request = SyncRequest(company_id=f"company {number:08}")
                 handle = SyncHandle(company_id=request.company_id, commerce_sync_id=f"{number:036}")
-                file.write(Entry(request, "running", KEY, float(number), handle))
+                file.write(JournalEntry(request, "running", KEY, float(number), handle))
     file.close()
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 
 from codat_commerce_async.simulator import TRANSIENT, FaultPlan, RequestQuota, Simulator
-from codat_commerce_async.syncing.journal import Entry, read_journal
+from codat_commerce_async.syncing.journal import JournalEntry, read_journal
 from tests.benchmarks.fanout import log_normal
 
 __all__ = ["Toll", "fanout_killed"]
@@ -85,7 +85,7 @@ async def fanout_killed(
                 toll.kills += 1
                 states = Counter(entry.state for entry in await asyncio.to_thread(_entries, journal))
                 toll.resumed += states["running"]
-                toll.asking += states["asking"]
+                toll.asking += states["starting"]
             process = await _worker(arguments)
             if await process.wait() != 0:
                 toll.wrong.append(f"the last process ended with {process.returncode}")
@@ -95,7 +95,7 @@ async def fanout_killed(
     return toll
 
 
-def _entries(journal: Path) -> list[Entry]:
+def _entries(journal: Path) -> list[JournalEntry]:
     return list(read_journal(journal))
 
 
@@ -109,7 +109,7 @@ async def _worker(arguments: tuple[str, ...]) -> Process:
     return process
 
 
-def _judge(simulator: Simulator, ids: list[str], entries: list[Entry], told: list[str], toll: Toll) -> None:
+def _judge(simulator: Simulator, ids: list[str], entries: list[JournalEntry], told: list[str], toll: Toll) -> None:
     """Count at the simulator, in the journal, and what the workers were told."""
     by_company = {entry.request.company_id: entry for entry in entries}
     times_told = Counter(line.split()[0] for line in told)

@@ -25,8 +25,8 @@ async def write_and_die(path: str) -> None:
     """Write fifty entries, and die while a further one is being written."""
     journal = await Journal.open(path)
     for number in range(50):
-        await journal.asking(SyncRequest(company_id=str(number)), "a key", 1.0)
-    writing = asyncio.ensure_future(journal.asking(SyncRequest(company_id="the last"), "a key", 1.0))
+        await journal.record_start(SyncRequest(company_id=str(number)), "a key", 1.0)
+    writing = asyncio.ensure_future(journal.record_start(SyncRequest(company_id="the last"), "a key", 1.0))
     os.kill(os.getpid(), signal.SIGKILL)
     await writing
 

@@ -16,8 +16,8 @@ async def write(path: str, first: int) -> None:
 
     async def one(number: int) -> None:
         request = SyncRequest(company_id=f"company {number}")
-        await journal.asking(request, f"key {number}", 1.0)
-        await journal.running(request, SyncHandle(company_id=request.company_id, sync_id=f"sync {number}"))
+        await journal.record_start(request, f"key {number}", 1.0)
+        await journal.record_running(request, SyncHandle(company_id=request.company_id, sync_id=f"sync {number}"))
         sys.stdout.write(f"{number}\n")
         sys.stdout.flush()
 
