@@ -162,7 +162,7 @@ def test_the_handles_are_left_on_stderr_when_the_reader_of_stdout_goes_away(tmp_
         (["sync", "company", "--timeout", "nan"], "nan is not a number above 0"),
         (["sync", "company", "--timeout", "soon"], "soon is not a number above 0"),
         (["sync", "company", "--max-running", "0"], "0 is not a whole number above 0"),
-        (["sync", "company", "--order", "chaos"], "chaos"),
+        (["sync", "company", "--objective", "chaos"], "chaos"),
         (["sync", "company", "--column", "id"], "--column is for the file that --from names"),
         (["report"], "JOURNAL"),
         (["report", "night.db", "--json", "--csv"], "not allowed with argument"),

@@ -269,7 +269,7 @@ async def test_of_many_companies_the_failures_are_told_and_the_sums(
     for number, company_id in enumerate(company_ids):
         simulator.script_sync(company_id, ScriptedSync(2000 if number >= 10 else 5130, duration=30))
     journal = tmp_path / "night.db"
-    assert await run("sync", *company_ids, "--journal", str(journal), "--order", "latency") == 1
+    assert await run("sync", *company_ids, "--journal", str(journal), "--objective", "latency") == 1
     output = capsys.readouterr().out
     assert "succeeded\n" not in output, "no line for each that went well"
     assert len(re.findall(r"s  \S+: data write error$", output, re.MULTILINE)) == 10

@@ -131,7 +131,11 @@ async def test_ids_that_cannot_be_do_not_stop_a_journal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"order": "fast"}, "order takes"), ({"max_running": 0}, "max_running takes"), ({"timeout": -1}, "timeout")],
+    [
+        ({"objective": "fast"}, "objective must be"),
+        ({"max_running": 0}, "max_running takes"),
+        ({"timeout": -1}, "timeout"),
+    ],
 )
 def test_wrong_settings_are_refused_at_once(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -747,7 +751,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
 
 @pytest.mark.parametrize(("companies", "delay"), [(50, 2.0), (150, 15.0)])
 def test_ends_are_known_as_early_as_is_promised(companies: int, delay: float) -> None:
-    figures = measure("run_many, makespan", "log-normal", companies, seed=11)
+    figures = measure("run_many, throughput", "log-normal", companies, seed=11)
     assert figures.mean_delay < delay
 
 

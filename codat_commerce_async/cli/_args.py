@@ -57,7 +57,7 @@ class SyncOptions(Options):
     source: str | None
     column: str | None
     journal: str | None
-    order: Literal["latency", "throughput"]
+    objective: Literal["latency", "throughput"]
     timeout: float
     max_running: int | None
 
@@ -150,10 +150,10 @@ def _add_sync(add_parser: _AddParser) -> None:
     command.add_argument("--column", metavar="NAME", help="the file is CSV, and this column has the company ids")
     command.add_argument("--journal", metavar="FILE", help="keep what was done in this file, and go on from there")
     command.add_argument(
-        "--order",
+        "--objective",
         choices=("latency", "throughput"),
         default="throughput",
-        help="when requests are short: know early of each end, or be done early with all (default: %(default)s)",
+        help="when requests are short: know each end early, or finish the run early (default: %(default)s)",
     )
     _add_waiting(command)
 

@@ -40,7 +40,7 @@ async def sync(options: SyncOptions, **settings: Unpack[Settings]) -> int:
     async def work(codat: CodatCommerce) -> None:
         run = codat.sync.run_many(
             company_ids,
-            order=options.order,
+            objective=options.objective,
             journal=options.journal,
             timeout=options.timeout,
             max_running=options.max_running,

@@ -232,7 +232,7 @@ class SyncResource:
         self,
         companies: "_fanout.Companies",
         *,
-        order: "_fanout.Objective" = "throughput",
+        objective: "_fanout.Objective" = "throughput",
         journal: str | Path | None = None,
         timeout: float | None = _WAIT,
         max_running: int | None = None,
@@ -246,8 +246,8 @@ class SyncResource:
 
         Use it with `async with`, and iterate over it for a `SyncOutcome` per company as it comes. `companies` are ids,
         or `SyncRequest`s with their own period, from any iterable or async iterable, which is read as it is needed.
-        `order` says what counts when requests are short: to know early of each end (`latency`), or to be done early
-        with all (`throughput`). `journal` names a file from which the same call continues after a crash. `timeout`
+        `objective` says what counts when requests are short: to know each end early (`latency`), or to finish the run
+        early (`throughput`). `journal` names a file from which the same call continues after a crash. `timeout`
         (seconds) bounds the wait for each sync, `max_running` how many run at once. `stop_when` ends the run early,
         by its report; like `on_progress`, it may be a coroutine function, which is awaited. Of `poll` only `interval`
         counts here: the least time between two looks at one sync. `adopt` is that of `start`; outcomes whose sync was
@@ -261,7 +261,7 @@ class SyncResource:
         return _fanout.SyncRun(
             self._api,
             companies,
-            order=order,
+            objective=objective,
             journal=journal,
             timeout=timeout,
             poll=poll or self._poll,

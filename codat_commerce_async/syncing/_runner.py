@@ -89,7 +89,7 @@ class SyncRunner:
         api: SyncCalls,
         companies: Companies,
         *,
-        order: Objective,
+        objective: Objective,
         timeout: float | None,
         gap: float,
         max_running: int | None,
@@ -100,7 +100,7 @@ class SyncRunner:
         self.intake = WorkQueue(companies, self._active, self._wake)
         self.cadence: PollScheduler[_Running] = PollScheduler(gap=gap, random=api.random)
         self._api = api
-        self._order: Objective = order
+        self._objective: Objective = objective
         self._timeout = timeout
         self._most_running = max_running
         self._adopt = adopt
@@ -412,7 +412,7 @@ class SyncRunner:
         started = self._counts.started + self._counts.resumed
         if self.intake.is_exhausted or self._is_near_capacity():
             return poll_cost_when_idle(started)
-        return poll_cost_while_starting(self._order, started, self.intake.left, self._api.min_interval)
+        return poll_cost_while_starting(self._objective, started, self.intake.left, self._api.min_interval)
 
     def _is_near_capacity(self) -> bool:
         """Whether starts wait for places rather than for requests."""

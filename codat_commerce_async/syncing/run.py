@@ -40,7 +40,7 @@ class SyncRun:
         api: SyncCalls,
         companies: Companies,
         *,
-        order: Objective,
+        objective: Objective,
         journal: str | Path | None,
         timeout: float | None,
         poll: PollPolicy,
@@ -50,8 +50,8 @@ class SyncRun:
         adopt: bool = True,
         options: PollOptions,
     ) -> None:
-        if order not in OBJECTIVES:
-            raise ValueError("order takes 'latency' or 'makespan'")
+        if objective not in OBJECTIVES:
+            raise ValueError(f"objective must be 'latency' or 'throughput' (got {objective!r})")
         if isinstance(companies, str | bytes):
             raise TypeError("companies takes several company ids, not one string")
         if not isinstance(companies, Iterable | AsyncIterable):
@@ -63,7 +63,7 @@ class SyncRun:
         self._work = SyncRunner(
             api,
             companies,
-            order=order,
+            objective=objective,
             timeout=timeout,
             gap=poll.interval,
             max_running=max_running,

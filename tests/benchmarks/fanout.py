@@ -180,11 +180,11 @@ def every_five_seconds(at_once: int | None) -> Strategy:
     return run
 
 
-def run_many(order: Objective) -> Strategy:
+def run_many(objective: Objective) -> Strategy:
     """What this is about."""
 
     async def run(codat: Field) -> None:
-        async with codat.codat.sync.run_many(codat.companies, order=order) as outcomes:
+        async with codat.codat.sync.run_many(codat.companies, objective=objective) as outcomes:
             async for outcome in outcomes:
                 assert outcome.error is None, outcome
                 codat.known(outcome.company_id)
@@ -197,7 +197,7 @@ STRATEGIES: dict[str, Strategy] = {
     "oracle, starts first": oracle(looks_first=False),
     "semaphore of 100, each 5 s": every_five_seconds(AT_ONCE),
     "no bound, each 5 s": every_five_seconds(None),
-    "run_many, makespan": run_many("throughput"),
+    "run_many, throughput": run_many("throughput"),
     "run_many, latency": run_many("latency"),
 }
 
@@ -327,7 +327,7 @@ def show_curve(mixes: Sequence[str], sizes: Sequence[int], seeds: Sequence[int])
         for name, values in (("_SHARE_OF_STARTS", SHARES), ("_LEAST_GAIN", GAINS)):
             for value in values:
                 with constant(name, value):
-                    figures = measure("run_many, makespan", mix, companies, seed)
+                    figures = measure("run_many, throughput", mix, companies, seed)
                 figures.name = f"{name[1:].lower()} {value:g}"
                 print(figures, flush=True)
 

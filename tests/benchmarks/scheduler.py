@@ -1,6 +1,6 @@
 """What it takes to choose and reschedule one poll among ten thousand running syncs.
 
-python -m tests.benchmarks.cadence    microseconds per poll; some 15 on an idle machine
+python -m tests.benchmarks.scheduler    microseconds per poll; some 15 on an idle machine
 """
 
 # ruff: noqa: T201 - it prints for people
