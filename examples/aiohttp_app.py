@@ -1,9 +1,9 @@
-"""Start and follow syncs from a web application; one client lives as long as the application.
+"""Start and watch syncs from a web application that has one client.
 
 CODAT_API_KEY=... python examples/aiohttp_app.py
 
-POST /companies/{company_id}/syncs          starts a sync, answers 202 with its handle
-GET  /companies/{company_id}/syncs/{key}    says where it has got to; the key is in the handle
+POST /companies/{company_id}/syncs          starts a sync, responds with 202 and its handle
+GET  /companies/{company_id}/syncs/{key}    returns the sync's state; the key is in the handle
 """
 
 import asyncio
@@ -16,50 +16,50 @@ from codat_commerce_async import CodatCommerce, CodatError, NotFoundError, SyncH
 
 
 class Syncs:
-    """The syncs that this process started, each followed by a task of its own."""
+    """The syncs that this process started, each watched by its own task."""
 
     def __init__(self, codat: CodatCommerce) -> None:
         self._codat = codat
         self._handles: dict[str, SyncHandle] = {}
         self._statuses: dict[str, SyncStatus] = {}
-        self._followers: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, company_id: str) -> SyncHandle:
-        """Start a sync, and follow it in the background."""
+        """Start a sync and watch it in the background."""
         handle = await self._codat.sync.start(company_id)
         key = handle.idempotency_key or ""
         self._handles[key] = handle
-        follower = self._followers[key] = asyncio.create_task(self._follow(key, handle))
-        follower.add_done_callback(lambda _: self._followers.pop(key, None))
+        task = self._tasks[key] = asyncio.create_task(self._watch(key, handle))
+        task.add_done_callback(lambda _: self._tasks.pop(key, None))
         return handle
 
-    def look(self, key: str) -> tuple[SyncHandle, SyncStatus | None] | None:
-        """Return a sync's handle and what was last seen of it."""
+    def get(self, key: str) -> tuple[SyncHandle, SyncStatus | None] | None:
+        """Return a sync's handle and its last known status."""
         handle = self._handles.get(key)
         return None if handle is None else (handle, self._statuses.get(key))
 
     async def aclose(self) -> None:
-        """Stop following; the syncs go on at Codat, so their handles are what to keep."""
-        followers = dict(self._followers)
-        for follower in followers.values():
-            follower.cancel()
-        await asyncio.gather(*followers.values(), return_exceptions=True)
-        for key in followers:
-            print(f"not seen to its end: {self._handles[key].to_json()}")
+        """Stop watching. The syncs continue at Codat; keep their handles to wait for them later."""
+        tasks = dict(self._tasks)
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        for key in tasks:
+            print(f"still running: {self._handles[key].to_json()}")
 
-    async def _follow(self, key: str, handle: SyncHandle) -> None:
+    async def _watch(self, key: str, handle: SyncHandle) -> None:
         try:
             async for status in self._codat.sync.watch(handle):
                 self._statuses[key] = status
         except CodatError as error:
-            print(f"no longer followed: {error}")
+            print(f"no longer watched: {error}")
 
 
 SYNCS = web.AppKey("syncs", Syncs)
 
 
-async def live_with_codat(app: web.Application) -> AsyncIterator[None]:
-    """Open the client when the application starts, and close it when it ends."""
+async def open_client(app: web.Application) -> AsyncIterator[None]:
+    """Open the client when the application starts, and close it when it stops."""
     async with CodatCommerce.from_env() as codat:
         syncs = app[SYNCS] = Syncs(codat)
         yield
@@ -67,15 +67,15 @@ async def live_with_codat(app: web.Application) -> AsyncIterator[None]:
 
 
 async def start_sync(request: web.Request) -> web.Response:
-    """Start a sync."""
+    """Start a sync and respond with its handle."""
     handle = await request.app[SYNCS].start(request.match_info["company_id"])
-    where = request.path + f"/{handle.idempotency_key}"
-    return web.Response(status=202, text=handle.to_json(), content_type="application/json", headers={"Location": where})
+    url = f"{request.path}/{handle.idempotency_key}"
+    return web.Response(status=202, text=handle.to_json(), content_type="application/json", headers={"Location": url})
 
 
 async def report_sync(request: web.Request) -> web.Response:
-    """Say where a sync has got to."""
-    found = request.app[SYNCS].look(request.match_info["key"])
+    """Respond with the last known state of a sync."""
+    found = request.app[SYNCS].get(request.match_info["key"])
     if found is None or found[0].company_id != request.match_info["company_id"]:
         raise web.HTTPNotFound
     _, status = found
@@ -85,20 +85,20 @@ async def report_sync(request: web.Request) -> web.Response:
 
 
 @web.middleware
-async def answer_for_codat(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn what Codat would not do into an answer of our own."""
+async def convert_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Convert an error of Codat into a response."""
     try:
         return await handler(request)
     except NotFoundError:
-        return web.json_response({"error": "Codat knows no such company"}, status=404)
+        return web.json_response({"error": "company not found"}, status=404)
     except CodatError as error:
         return web.json_response({"error": str(error)}, status=502)
 
 
 def make_app() -> web.Application:
-    """Put the application together."""
-    app = web.Application(middlewares=[answer_for_codat])
-    app.cleanup_ctx.append(live_with_codat)
+    """Return the application."""
+    app = web.Application(middlewares=[convert_errors])
+    app.cleanup_ctx.append(open_client)
     app.router.add_post("/companies/{company_id}/syncs", start_sync)
     app.router.add_get("/companies/{company_id}/syncs/{key}", report_sync)
     return app

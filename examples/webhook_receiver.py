@@ -1,6 +1,6 @@
-"""Receive Codat's webhooks, and let a client that waits for syncs learn from them.
+"""Receive Codat's webhooks, and poll a company's running syncs when an event about it arrives.
 
-CODAT_WEBHOOK_SECRET holds the endpoint's secret, or several with spaces between them while it is rotated.
+CODAT_WEBHOOK_SECRET holds the endpoint's secret, or several separated by spaces while it is rotated.
 """
 
 import os
@@ -16,27 +16,27 @@ hooks = Webhooks()
 
 
 @hooks.on("connection.disconnected")
-async def tell_the_merchant(event: ConnectionEvent) -> None:
-    """Say that somebody has to connect again."""
+async def notify_the_merchant(event: ConnectionEvent) -> None:
+    """Print which company has to connect again."""
     company = event.payload.reference_company
-    print(f"{company.name if company else 'a company'} has to connect again")
+    print(f"{company.name if company else 'A company'} has to connect again")
 
 
 @hooks.on(WriteEvent)
-async def note_the_write(event: WriteEvent) -> None:
-    """Say what was written."""
+async def report_write(event: WriteEvent) -> None:
+    """Print whether the data was written."""
     print(f"{event.data_type}: {'written' if event.succeeded else 'not written'}")
 
 
 async def client(_app: web.Application) -> AsyncIterator[None]:
-    """Open a client with the application, and close it with it."""
+    """Open a client when the application starts, and close it when it stops."""
     async with CodatCommerce.from_env() as codat:
         hooks.attach(codat)
         yield
 
 
 def application() -> web.Application:
-    """The application, ready to run."""
+    """Return the application."""
     app = web.Application()
     app.cleanup_ctx.append(client)
     receiver = WebhookReceiver(WebhookVerifier(*os.environ["CODAT_WEBHOOK_SECRET"].split()), hooks)

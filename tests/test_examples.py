@@ -151,7 +151,7 @@ async def test_the_application_ends_in_order_and_leaves_the_handles(
     simulator.script_sync(company_id, ScriptedSync.never_ends())
     started = SyncHandle.from_json(await (await web.post(f"/companies/{company_id}/syncs")).text())
     await web.close()
-    left = capsys.readouterr().out.removeprefix("not seen to its end: ")
+    left = capsys.readouterr().out.removeprefix("still running: ")
     assert json.loads(left) == json.loads(started.to_json())
 
 

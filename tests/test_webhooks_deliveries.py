@@ -1,4 +1,4 @@
-"""That an event is handled once, and that nothing which was accepted is let go of."""
+"""Each event is handled once, and no acknowledged event is lost."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ import pytest
 
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks import DeliveryProcessor, DeliveryStatus, Webhooks, parse_event
-from tests.support.deliveries import body_of
+from tests.support.deliveries import COMPANY, body_of
 
 pytestmark = pytest.mark.virtual_time
 
@@ -44,18 +44,18 @@ class Work:
 async def test_a_handled_event_is_not_handled_again() -> None:
     work = Work()
     work.be_quick()
-    inbox = DeliveryProcessor(work.hooks)
-    assert await inbox.take("a", EVENT, within=SOON) is DeliveryStatus.HANDLED
-    assert await inbox.take("a", EVENT, within=SOON) is DeliveryStatus.HANDLED
-    assert await inbox.take("b", EVENT, within=SOON) is DeliveryStatus.HANDLED
+    processor = DeliveryProcessor(work.hooks)
+    assert await processor.process("a", EVENT, within=SOON) is DeliveryStatus.HANDLED
+    assert await processor.process("a", EVENT, within=SOON) is DeliveryStatus.HANDLED
+    assert await processor.process("b", EVENT, within=SOON) is DeliveryStatus.HANDLED
     assert work.calls == 2
-    assert inbox.unhandled == {}
+    assert processor.unhandled == {}
 
 
 async def test_a_second_delivery_shares_the_first_ones_fate() -> None:
     work = Work()
-    inbox = DeliveryProcessor(work.hooks)
-    both = [asyncio.create_task(inbox.take("a", EVENT, within=SOON)) for _ in range(2)]
+    processor = DeliveryProcessor(work.hooks)
+    both = [asyncio.create_task(processor.process("a", EVENT, within=SOON)) for _ in range(2)]
     await asyncio.sleep(1)
     work.be_quick()
     assert [await one for one in both] == [DeliveryStatus.HANDLED, DeliveryStatus.HANDLED]
@@ -64,153 +64,154 @@ async def test_a_second_delivery_shares_the_first_ones_fate() -> None:
 
 async def test_a_failed_event_is_tried_again_at_its_next_delivery() -> None:
     work = Work()
-    inbox = DeliveryProcessor(work.hooks)
+    processor = DeliveryProcessor(work.hooks)
     work.fail(RuntimeError())
-    assert await inbox.take("a", EVENT, within=SOON) is DeliveryStatus.FAILED
+    assert await processor.process("a", EVENT, within=SOON) is DeliveryStatus.FAILED
     work.fail(None)
-    assert await inbox.take("a", EVENT, within=SOON) is DeliveryStatus.HANDLED
+    assert await processor.process("a", EVENT, within=SOON) is DeliveryStatus.HANDLED
     assert work.calls == 2
 
 
 async def test_a_handler_that_is_cancelled_from_inside_has_not_handled_its_event() -> None:
     work = Work()
-    inbox = DeliveryProcessor(work.hooks)
+    processor = DeliveryProcessor(work.hooks)
     work.fail(asyncio.CancelledError())
-    assert await inbox.take("a", EVENT, within=SOON) is DeliveryStatus.REFUSED
+    assert await processor.process("a", EVENT, within=SOON) is DeliveryStatus.REFUSED
     work.fail(None)
-    assert await inbox.take("a", EVENT, within=SOON) is DeliveryStatus.HANDLED
+    assert await processor.process("a", EVENT, within=SOON) is DeliveryStatus.HANDLED
 
 
-async def test_slow_work_goes_on_after_the_answer() -> None:
+async def test_slow_handlers_continue_after_the_response() -> None:
     work, clock = Work(), asyncio.get_running_loop()
-    inbox, began = DeliveryProcessor(work.hooks), asyncio.get_running_loop().time()
-    assert await inbox.take("a", EVENT, within=SOON) is DeliveryStatus.IN_WORK
+    processor, began = DeliveryProcessor(work.hooks), asyncio.get_running_loop().time()
+    assert await processor.process("a", EVENT, within=SOON) is DeliveryStatus.IN_PROGRESS
     assert clock.time() - began == SOON
-    assert dict(inbox.unhandled) == {"a": EVENT}
-    assert await inbox.take("a", EVENT, within=SOON) is DeliveryStatus.IN_WORK
+    assert dict(processor.unhandled) == {"a": EVENT}
+    assert await processor.process("a", EVENT, within=SOON) is DeliveryStatus.IN_PROGRESS
     work.be_quick()
-    assert await inbox.take("a", EVENT, within=SOON) is DeliveryStatus.HANDLED
-    assert (work.calls, work.ended, inbox.unhandled) == (1, 1, {})
+    assert await processor.process("a", EVENT, within=SOON) is DeliveryStatus.HANDLED
+    assert (work.calls, work.ended, processor.unhandled) == (1, 1, {})
 
 
-async def test_what_is_not_accepted_for_good_is_not_promised() -> None:
+async def test_an_event_that_is_not_acknowledged_is_not_unhandled() -> None:
     work = Work()
-    inbox = DeliveryProcessor(work.hooks)
-    assert await inbox.take("a", EVENT, within=SOON, for_good=False) is DeliveryStatus.IN_WORK
-    assert inbox.unhandled == {}
+    processor = DeliveryProcessor(work.hooks)
+    assert await processor.process("a", EVENT, within=SOON, acknowledge=False) is DeliveryStatus.IN_PROGRESS
+    assert processor.unhandled == {}
 
 
 @pytest.mark.parametrize("error", [RuntimeError("spilled"), asyncio.CancelledError()])
-async def test_an_event_whose_handler_fails_after_it_was_accepted_stays_unhandled(
+async def test_an_event_whose_handler_fails_after_it_was_acknowledged_stays_unhandled(
     caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     work = Work()
-    inbox = DeliveryProcessor(work.hooks)
-    await inbox.take("msg-1", EVENT, within=SOON)
+    processor = DeliveryProcessor(work.hooks)
+    await processor.process("msg-1", EVENT, within=SOON)
     with caplog.at_level(logging.ERROR, "codat_commerce_async"):
         work.fail(error)
         await asyncio.sleep(1)
-    assert "msg-1 failed after it was accepted" in caplog.text
-    assert inbox.unhandled == {"msg-1": EVENT}
-    await inbox.drain(30)
-    assert inbox.unhandled == {"msg-1": EVENT}
+    assert "webhook msg-1 (tea.brewed) failed after it was acknowledged" in caplog.text
+    assert {vars(record)["company_id"] for record in caplog.records} == {COMPANY}
+    assert processor.unhandled == {"msg-1": EVENT}
+    await processor.drain(30)
+    assert processor.unhandled == {"msg-1": EVENT}
 
 
-async def test_an_unhandled_event_is_handled_by_taking_it_again() -> None:
+async def test_an_unhandled_event_is_handled_by_processing_it_again() -> None:
     work = Work()
-    inbox = DeliveryProcessor(work.hooks)
-    await inbox.take("msg-1", EVENT, within=SOON)
+    processor = DeliveryProcessor(work.hooks)
+    await processor.process("msg-1", EVENT, within=SOON)
     work.fail(RuntimeError("spilled"))
     await asyncio.sleep(1)
-    assert await inbox.take("msg-1", EVENT, within=SOON) is DeliveryStatus.FAILED
-    assert inbox.unhandled == {"msg-1": EVENT}
+    assert await processor.process("msg-1", EVENT, within=SOON) is DeliveryStatus.FAILED
+    assert processor.unhandled == {"msg-1": EVENT}
     work.fail(None)
-    assert await inbox.take("msg-1", EVENT, within=SOON) is DeliveryStatus.HANDLED
-    assert inbox.unhandled == {}
+    assert await processor.process("msg-1", EVENT, within=SOON) is DeliveryStatus.HANDLED
+    assert processor.unhandled == {}
 
 
 async def test_only_so_many_failures_are_kept(caplog: pytest.LogCaptureFixture) -> None:
     work = Work()
-    inbox = DeliveryProcessor(work.hooks, remembered=2)
+    processor = DeliveryProcessor(work.hooks, dedup_size=2)
     for webhook_id in "abc":
-        await inbox.take(webhook_id, EVENT, within=0)
-    assert len(inbox.unhandled) == 3
+        await processor.process(webhook_id, EVENT, within=0)
+    assert len(processor.unhandled) == 3
     with caplog.at_level(logging.ERROR, "codat_commerce_async"):
         work.fail(RuntimeError("spilled"))
         await asyncio.sleep(1)
-    assert list(inbox.unhandled) == ["b", "c"]
-    assert "the webhook a is dropped" in caplog.text
+    assert list(processor.unhandled) == ["b", "c"]
+    assert "webhook a (tea.brewed) is dropped" in caplog.text
 
 
 async def test_a_delivery_that_hangs_up_does_not_stop_the_work() -> None:
     work = Work()
-    inbox = DeliveryProcessor(work.hooks)
-    delivery = asyncio.create_task(inbox.take("a", EVENT, within=SOON))
+    processor = DeliveryProcessor(work.hooks)
+    delivery = asyncio.create_task(processor.process("a", EVENT, within=SOON))
     await asyncio.sleep(1)
     delivery.cancel()
     await asyncio.wait([delivery])
     work.be_quick()
-    assert await inbox.take("a", EVENT, within=SOON) is DeliveryStatus.HANDLED
+    assert await processor.process("a", EVENT, within=SOON) is DeliveryStatus.HANDLED
     assert (work.calls, work.ended) == (1, 1)
 
 
-async def test_a_full_inbox_refuses_new_events_only() -> None:
+async def test_a_full_processor_refuses_new_events_only() -> None:
     work = Work()
-    inbox = DeliveryProcessor(work.hooks, capacity=2)
+    processor = DeliveryProcessor(work.hooks, capacity=2)
     for webhook_id in ("a", "b"):
-        assert await inbox.take(webhook_id, EVENT, within=0) is DeliveryStatus.IN_WORK
-    assert await inbox.take("c", EVENT, within=SOON) is DeliveryStatus.REFUSED
-    assert await inbox.take("a", EVENT, within=0) is DeliveryStatus.IN_WORK
+        assert await processor.process(webhook_id, EVENT, within=0) is DeliveryStatus.IN_PROGRESS
+    assert await processor.process("c", EVENT, within=SOON) is DeliveryStatus.REFUSED
+    assert await processor.process("a", EVENT, within=0) is DeliveryStatus.IN_PROGRESS
     work.be_quick()
-    assert await inbox.take("a", EVENT, within=SOON) is DeliveryStatus.HANDLED
-    assert await inbox.take("c", EVENT, within=SOON) is DeliveryStatus.HANDLED
+    assert await processor.process("a", EVENT, within=SOON) is DeliveryStatus.HANDLED
+    assert await processor.process("c", EVENT, within=SOON) is DeliveryStatus.HANDLED
 
 
 async def test_only_so_many_ids_are_remembered() -> None:
     work = Work()
     work.be_quick()
-    inbox = DeliveryProcessor(work.hooks, remembered=3)
+    processor = DeliveryProcessor(work.hooks, dedup_size=3)
     for webhook_id in "abcd":
-        await inbox.take(webhook_id, EVENT, within=SOON)
-    assert list(inbox._handled) == ["b", "c", "d"]
-    await inbox.take("b", EVENT, within=SOON)
+        await processor.process(webhook_id, EVENT, within=SOON)
+    assert list(processor._handled) == ["b", "c", "d"]
+    await processor.process("b", EVENT, within=SOON)
     assert work.calls == 4
-    await inbox.take("a", EVENT, within=SOON)
+    await processor.process("a", EVENT, within=SOON)
     assert work.calls == 5
 
 
 async def test_draining_waits_for_what_is_in_work_and_refuses_what_is_new() -> None:
     work, clock = Work(), asyncio.get_running_loop()
-    inbox = DeliveryProcessor(work.hooks)
-    await inbox.take("accepted", EVENT, within=0)
-    waiting = asyncio.create_task(inbox.take("waiting", EVENT, within=SOON))
+    processor = DeliveryProcessor(work.hooks)
+    await processor.process("accepted", EVENT, within=0)
+    waiting = asyncio.create_task(processor.process("waiting", EVENT, within=SOON))
     await asyncio.sleep(0)
-    draining = asyncio.create_task(inbox.drain(30))
+    draining = asyncio.create_task(processor.drain(30))
     await asyncio.sleep(5)
     assert not draining.done()
-    assert await inbox.take("new", EVENT, within=SOON) is DeliveryStatus.REFUSED
-    again = asyncio.create_task(inbox.take("accepted", EVENT, within=SOON))
+    assert await processor.process("new", EVENT, within=SOON) is DeliveryStatus.REFUSED
+    again = asyncio.create_task(processor.process("accepted", EVENT, within=SOON))
     await asyncio.sleep(0)
     work.be_quick()
     await draining
     assert clock.time() < 6
     assert (await waiting, await again) == (DeliveryStatus.HANDLED, DeliveryStatus.HANDLED)
-    assert (work.ended, inbox.unhandled) == (2, {})
+    assert (work.ended, processor.unhandled) == (2, {})
 
 
 async def test_draining_gives_up_in_time_and_says_what_was_accepted(caplog: pytest.LogCaptureFixture) -> None:
     work, clock = Work(), asyncio.get_running_loop()
-    inbox = DeliveryProcessor(work.hooks)
-    await inbox.take("msg-accepted", EVENT, within=0)
-    waiting = asyncio.create_task(inbox.take("msg-waiting", EVENT, within=60))
+    processor = DeliveryProcessor(work.hooks)
+    await processor.process("msg-accepted", EVENT, within=0)
+    waiting = asyncio.create_task(processor.process("msg-waiting", EVENT, within=60))
     await asyncio.sleep(0)
     with caplog.at_level(logging.ERROR, "codat_commerce_async"):
-        await inbox.drain(30)
+        await processor.drain(30)
     assert clock.time() == pytest.approx(30)
     assert await waiting is DeliveryStatus.REFUSED
-    assert dict(inbox.unhandled) == {"msg-accepted": EVENT}
+    assert dict(processor.unhandled) == {"msg-accepted": EVENT}
     assert [record.getMessage() for record in caplog.records] == [
-        "the webhook msg-accepted (tea.brewed) was accepted and is not handled"
+        "webhook msg-accepted (tea.brewed) was acknowledged but is not handled"
     ]
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -226,21 +227,21 @@ async def test_a_handler_that_will_not_be_cancelled_does_not_hold_up_the_end() -
             except asyncio.CancelledError:
                 continue
 
-    inbox = DeliveryProcessor(hooks)
-    waiting = asyncio.create_task(inbox.take("a", EVENT, within=34))
+    processor = DeliveryProcessor(hooks)
+    waiting = asyncio.create_task(processor.process("a", EVENT, within=34))
     await asyncio.sleep(0)
-    await inbox.drain(30)
+    await processor.drain(30)
     assert clock.time() == pytest.approx(31)
     assert await waiting is DeliveryStatus.REFUSED
     free.set()
 
 
-async def test_draining_an_idle_inbox_is_over_at_once_and_may_be_repeated() -> None:
-    inbox, clock = DeliveryProcessor(Webhooks()), asyncio.get_running_loop()
-    await inbox.drain(30)
-    await inbox.drain(30)
+async def test_draining_an_idle_processor_is_over_at_once_and_may_be_repeated() -> None:
+    processor, clock = DeliveryProcessor(Webhooks()), asyncio.get_running_loop()
+    await processor.drain(30)
+    await processor.drain(30)
     assert clock.time() == 0
-    assert await inbox.take("a", EVENT, within=SOON) is DeliveryStatus.REFUSED
+    assert await processor.process("a", EVENT, within=SOON) is DeliveryStatus.REFUSED
 
 
 async def test_a_burst_is_handled_whole_and_once_each() -> None:
@@ -251,16 +252,18 @@ async def test_a_burst_is_handled_whole_and_once_each() -> None:
         await asyncio.sleep(20)
         seen.append(str(event.payload))
 
-    inbox = DeliveryProcessor(hooks)
+    processor = DeliveryProcessor(hooks)
     events = {f"msg-{number}": parse_event(body_of("tea.brewed", number)) for number in range(500)}
-    fates = await asyncio.gather(*(inbox.take(each, events[each], within=SOON) for each in [*events, *events]))
-    assert set(fates) == {DeliveryStatus.IN_WORK}
-    await inbox.drain(30)
+    statuses = await asyncio.gather(
+        *(processor.process(each, events[each], within=SOON) for each in [*events, *events])
+    )
+    assert set(statuses) == {DeliveryStatus.IN_PROGRESS}
+    await processor.drain(30)
     assert sorted(map(int, seen)) == list(range(500))
-    assert inbox.unhandled == {}
+    assert processor.unhandled == {}
 
 
-@pytest.mark.parametrize("bound", ["capacity", "remembered"])
+@pytest.mark.parametrize("bound", ["capacity", "dedup_size"])
 async def test_bounds_are_at_least_one(bound: str) -> None:
     with pytest.raises(ValueError, match=bound):
         DeliveryProcessor(Webhooks(), **{bound: 0})

@@ -93,6 +93,7 @@ def test_a_known_type_with_a_strange_payload_is_not_lost(caplog: pytest.LogCaptu
     assert (event.event_type, event.payload) == ("read.completed", payload)
     assert company_id_of(event) == COMPANY
     assert "$.payload.dataTypes" in caplog.text
+    assert [vars(record)["company_id"] for record in caplog.records] == [COMPANY]
     assert "private" not in caplog.text
 
 

@@ -117,7 +117,7 @@ async def test_a_bad_signature_is_answered_with_401_and_reaches_nobody(
         async with client.post(PATH, data=b"") as answer:
             assert answer.status == 401
     assert tea.begun == 0
-    assert "no signature of the webhook is by a known secret" in caplog.text
+    assert "the webhook has no signature by a known secret" in caplog.text
     assert SECRET[6:] not in caplog.text
     assert forged.signature not in caplog.text
 

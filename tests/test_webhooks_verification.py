@@ -217,7 +217,7 @@ def test_huge_headers_and_bodies_are_one_error() -> None:
     "secret", ["", "whsec_", "whsec_not base64", "whsec_AAAA!AAAA", "whsec_é", "whsec_====", "whsec_A", "   "]
 )
 def test_a_secret_that_is_none_is_refused_without_being_shown(secret: str) -> None:
-    with pytest.raises(ValueError, match="a secret is whsec_") as refusal:
+    with pytest.raises(ValueError, match="secret must be `whsec_`") as refusal:
         WebhookVerifier(secret)
     assert "not base64" not in str(refusal.value)
 
@@ -243,7 +243,7 @@ def test_the_verifier_does_not_show_or_give_away_its_secrets() -> None:
     assert SECRET[6:] not in repr(one)
     assert key.decode() not in repr(one)
     for journey in (pickle.dumps, copy.copy, copy.deepcopy):
-        with pytest.raises(TypeError, match="secrets are not pickled"):
+        with pytest.raises(TypeError, match="cannot be pickled"):
             journey(one)
 
 

@@ -1,14 +1,14 @@
-"""Codat's webhooks: verified, read, and handed to your handlers.
+"""Codat's webhooks: verify them, parse them, and call your handlers.
 
     hooks = Webhooks()
 
     @hooks.on("read.completed")
-    async def look(event: ReadCompletedEvent) -> None: ...
+    async def refresh(event: ReadCompletedEvent) -> None: ...
 
     receiver = WebhookReceiver(WebhookVerifier(secret), hooks)
     receiver.add_to(app, "/codat/webhooks")
 
-It needs no extra.
+No extra is needed.
 """
 
 from codat_commerce_async.webhooks._deliveries import DeliveryProcessor, DeliveryStatus

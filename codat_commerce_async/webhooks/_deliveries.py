@@ -1,4 +1,4 @@
-"""What has come in: each event once, so many at a time, and none let go of before its handlers are done."""
+"""Process deliveries: each event once, a bounded number at a time, and wait for the handlers at shutdown."""
 
 import asyncio
 import enum
@@ -10,125 +10,132 @@ from codat_commerce_async._core.log import logger_of
 from codat_commerce_async._core.numbers import check_number
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks._dispatch import Webhooks
+from codat_commerce_async.webhooks._events import log_fields
 
 __all__ = ["DeliveryProcessor", "DeliveryStatus"]
 
 _logger = logger_of("webhooks")
 
-# How long handlers that are cancelled at the end may take to notice.
-_LAST_WORDS = 1.0
+# Seconds that handlers have to react to their cancellation.
+_CANCEL_GRACE = 1.0
 
 
 class DeliveryStatus(enum.Enum):
-    """What became of a delivery: only what is `FAILED` or `REFUSED` has to be delivered again."""
+    """The result of processing a delivery. Codat has to deliver again only what is `FAILED` or `REFUSED`."""
 
     HANDLED = "handled"
-    IN_WORK = "in work"
+    IN_PROGRESS = "in_progress"
     FAILED = "failed"
     REFUSED = "refused"
 
 
 class DeliveryProcessor:
-    """Takes deliveries in and hands each event to its handlers once.
+    """Calls the handlers of each event once, however often it is delivered.
 
-    Up to `capacity` events are in work at the same time; further ones are refused. The ids of the last `remembered`
-    handled ones are kept, to know a second delivery by. For web frameworks other than aiohttp, which has
+    Up to `capacity` events are in progress at the same time; further ones are refused. The ids of the last `dedup_size`
+    handled events are kept to recognize repeated deliveries. Use it with web frameworks other than aiohttp, which has
     `WebhookReceiver`.
     """
 
-    def __init__(self, hooks: Webhooks, *, capacity: int = 1000, remembered: int = 20_000) -> None:
-        check_number("capacity", capacity, whole=True)
-        check_number("remembered", remembered, whole=True)
-        if capacity < 1 or remembered < 1:
-            raise ValueError("capacity and remembered take whole numbers of at least 1")
+    def __init__(self, hooks: Webhooks, *, capacity: int = 1000, dedup_size: int = 20_000) -> None:
+        for name, value in (("capacity", capacity), ("dedup_size", dedup_size)):
+            check_number(name, value, whole=True)
+            if value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1 (got {value})")
         self._hooks = hooks
         self._capacity = capacity
-        self._remembered = remembered
+        self._dedup_size = dedup_size
         self._handled: OrderedDict[str, None] = OrderedDict()
-        self._in_work: dict[str, asyncio.Task[bool]] = {}
-        self._accepted: dict[str, WebhookEvent[object]] = {}
+        self._in_progress: dict[str, asyncio.Task[bool]] = {}
+        self._acknowledged: dict[str, WebhookEvent[object]] = {}
         self._closing = False
         self._closed = False
 
     @property
     def unhandled(self) -> Mapping[str, WebhookEvent[object]]:
-        """Return the events that were accepted for good and are not handled, by `webhook-id`.
+        """Return the events that were acknowledged and are not handled, by `webhook-id`.
 
-        That is what is still in work, and what failed, or was cancelled, after it was accepted: Codat does not deliver
-        it again. Pass a failed event to `take` again, or store it; `take` removes it once it is handled. Of the failed
-        events the last `remembered` ones are kept.
+        These are in progress, or failed or were cancelled after they were acknowledged: Codat does not deliver them
+        again. Pass a failed event to `process` again, or store it; `process` removes it once it is handled. Of the
+        failed events the last `dedup_size` ones are kept.
         """
-        return MappingProxyType(self._accepted)
+        return MappingProxyType(self._acknowledged)
 
-    async def take(
-        self, webhook_id: str, event: WebhookEvent[object], *, within: float, for_good: bool = True
+    async def process(
+        self, webhook_id: str, event: WebhookEvent[object], *, within: float, acknowledge: bool = True
     ) -> DeliveryStatus:
-        """What became of a delivery within so many seconds; its handlers go on after that.
+        """Call the event's handlers and return the status after at most `within` seconds; the handlers continue.
 
-        A second delivery of an event shares the fate of the first, unless that one failed: then it is a new try. An
-        event that is still in work when the time is over is accepted `for_good`: if it fails after that, it is logged
-        and stays in `unhandled`.
+        A repeated delivery of an event gets the status of the first, unless that one failed: then the handlers are
+        called again. With `acknowledge`, an event that is still in progress after `within` seconds counts as accepted:
+        if it fails later, the failure is logged and the event stays in `unhandled`.
         """
         if webhook_id in self._handled:
             return DeliveryStatus.HANDLED
-        task = self._in_work.get(webhook_id)
+        task = self._in_progress.get(webhook_id)
         if task is None:
-            if self._closing or len(self._in_work) >= self._capacity:
+            if self._closing or len(self._in_progress) >= self._capacity:
                 return DeliveryStatus.REFUSED
-            task = self._begin(webhook_id, event)
+            task = self._start(webhook_id, event)
         await asyncio.wait({task}, timeout=max(within, 0.0))
         if task.done():
-            return _fate(task)
+            return _status(task)
         if self._closed:
             return DeliveryStatus.REFUSED
-        if for_good:
-            self._accepted[webhook_id] = event
-        return DeliveryStatus.IN_WORK
+        if acknowledge:
+            self._acknowledged[webhook_id] = event
+        return DeliveryStatus.IN_PROGRESS
 
     async def drain(self, within: float) -> None:
-        """Refuse what is new, and wait so many seconds for what is in work; handlers that are not done are cancelled.
+        """Refuse new events and wait up to `within` seconds for those in progress; then cancel their handlers.
 
-        What stays `unhandled` is logged.
+        Events that stay `unhandled` are logged.
         """
         self._closing = True
-        if self._in_work:
-            await asyncio.wait(self._in_work.values(), timeout=within)
+        if self._in_progress:
+            await asyncio.wait(self._in_progress.values(), timeout=within)
         self._closed = True
-        stuck = tuple(self._in_work.values())
-        for task in stuck:
+        unfinished = tuple(self._in_progress.values())
+        for task in unfinished:
             task.cancel()
-        if stuck:
-            await asyncio.wait(stuck, timeout=_LAST_WORDS)
-        for webhook_id, event in self._accepted.items():
-            _logger.error("the webhook %s (%s) was accepted and is not handled", webhook_id, event.event_type)
+        if unfinished:
+            await asyncio.wait(unfinished, timeout=_CANCEL_GRACE)
+        for webhook_id, event in self._acknowledged.items():
+            _log_error("webhook %s (%s) was acknowledged but is not handled", webhook_id, event)
 
-    def _begin(self, webhook_id: str, event: WebhookEvent[object]) -> asyncio.Task[bool]:
+    def _start(self, webhook_id: str, event: WebhookEvent[object]) -> asyncio.Task[bool]:
         task = asyncio.create_task(self._hooks.dispatch(event), name=f"webhook {webhook_id}")
-        self._in_work[webhook_id] = task
-        task.add_done_callback(lambda done: self._ended(webhook_id, done))
+        self._in_progress[webhook_id] = task
+        task.add_done_callback(lambda done: self._finish(webhook_id, event, done))
         return task
 
-    def _ended(self, webhook_id: str, task: asyncio.Task[bool]) -> None:
-        del self._in_work[webhook_id]
-        if _fate(task) is DeliveryStatus.HANDLED:
-            self._accepted.pop(webhook_id, None)
+    def _finish(self, webhook_id: str, event: WebhookEvent[object], task: asyncio.Task[bool]) -> None:
+        del self._in_progress[webhook_id]
+        if _status(task) is DeliveryStatus.HANDLED:
+            self._acknowledged.pop(webhook_id, None)
             self._handled[webhook_id] = None
-            if len(self._handled) > self._remembered:
+            if len(self._handled) > self._dedup_size:
                 self._handled.popitem(last=False)
-        elif webhook_id in self._accepted and not self._closed:
-            _logger.error("the webhook %s failed after it was accepted; Codat does not deliver it again", webhook_id)
+        elif webhook_id in self._acknowledged and not self._closed:
+            _log_error(
+                "webhook %s (%s) failed after it was acknowledged; Codat does not deliver it again", webhook_id, event
+            )
             self._drop_oldest_failure()
 
     def _drop_oldest_failure(self) -> None:
-        if len(self._accepted) <= self._remembered:
+        if len(self._acknowledged) <= self._dedup_size:
             return
-        oldest = next((webhook_id for webhook_id in self._accepted if webhook_id not in self._in_work), None)
+        oldest = next((webhook_id for webhook_id in self._acknowledged if webhook_id not in self._in_progress), None)
         if oldest is not None:
-            del self._accepted[oldest]
-            _logger.error("the webhook %s is dropped: more than %d are unhandled", oldest, self._remembered)
+            event = self._acknowledged.pop(oldest)
+            _log_error("webhook %s (%s) is dropped because too many are unhandled", oldest, event)
 
 
-def _fate(task: asyncio.Task[bool]) -> DeliveryStatus:
+def _log_error(message: str, webhook_id: str, event: WebhookEvent[object]) -> None:
+    _logger.error(message, webhook_id, event.event_type, extra=log_fields(event))
+
+
+def _status(task: asyncio.Task[bool]) -> DeliveryStatus:
     if task.cancelled():
         return DeliveryStatus.REFUSED
     return DeliveryStatus.HANDLED if task.exception() is None and task.result() else DeliveryStatus.FAILED

@@ -1,4 +1,4 @@
-"""Which handlers an event goes to, and what the client learns from it."""
+"""Pass an event to its handlers and to the attached clients."""
 
 from collections.abc import Awaitable, Callable
 from typing import Literal, TypeAlias, TypeVar, overload
@@ -17,7 +17,7 @@ from codat_commerce_async.models.webhook_events import (
     WebhookEvent,
     event_class,
 )
-from codat_commerce_async.webhooks._events import company_id_of, rate_limit_from_event
+from codat_commerce_async.webhooks._events import company_id_of, log_fields, rate_limit_from_event
 
 __all__ = ["Webhooks"]
 
@@ -42,7 +42,7 @@ _RateLimit = Literal["client.rateLimit.reached", "client.rateLimit.reset"]
 
 
 class Webhooks:
-    """Your handlers of Codat's events. Events that nobody asked for are fine."""
+    """Your handlers of Codat's events. An event without a handler is ignored."""
 
     def __init__(self) -> None:
         self._handlers: list[tuple[str | type[WebhookEvent[object]], Handler[WebhookEvent[object]]]] = []
@@ -64,23 +64,23 @@ class Webhooks:
     def on(self, kind: type[E]) -> Subscribe[E]: ...
 
     def on(self, kind: str | type[E]) -> Callable[..., object]:
-        """A decorator that subscribes a coroutine function to the events of a type, or of a class.
+        """Return a decorator that subscribes a coroutine function to the events of a type, or of a class.
 
-        The type is Codat's name, such as `read.completed` or `invoices.write.successful`; a class has all of its
-        types: `WriteEvent` every write, `WebhookEvent` every event. A known type whose payload was not what it should
-        be comes as `UnknownEvent`, and only to those who ask for that class or for all.
+        The type is Codat's name, such as `read.completed` or `invoices.write.successful`. A class stands for all of its
+        types: `WriteEvent` for every write, `WebhookEvent` for every event. An event of a known type whose payload does
+        not fit its model is an `UnknownEvent`, and is passed only to handlers of that class or of all events.
         """
 
         def subscribe(handler: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
             if not is_coroutine_function(handler):
-                raise TypeError("a handler is a coroutine function: define it with `async def`")
+                raise TypeError(f"handler must be a coroutine function (`async def`) (got {handler!r:.100})")
             self._handlers.append((kind, handler))
             return handler
 
         return subscribe
 
     def attach(self, client: CodatCommerce) -> None:
-        """Let a client of the same event loop learn from every event, before any handler runs.
+        """Pass every event to a client of the same event loop, before any handler runs.
 
         An event about a company makes the client poll the running syncs of that company; the daily quota that an event
         reports updates the client's. The client is referenced weakly, and dropped once it is closed.
@@ -98,14 +98,14 @@ class Webhooks:
         return open_clients
 
     async def dispatch(self, event: WebhookEvent[object]) -> bool:
-        """Give an event to its handlers, one after the other; tell whether all of them did their work.
+        """Call the handlers of an event, one after the other, and return True if all of them succeeded.
 
-        What a handler raises is logged, and the next one has its turn.
+        An exception of a handler is logged; the next handler is called all the same.
         """
         for client in self._attached():
             _notify(client, event)
-        outcomes = [await _called(handler, event) for kind, handler in self._handlers if _is_of(event, kind)]
-        return all(outcomes)
+        results = [await _run_handler(handler, event) for kind, handler in self._handlers if _is_of(event, kind)]
+        return all(results)
 
 
 def _is_of(event: WebhookEvent[object], kind: str | type[WebhookEvent[object]]) -> bool:
@@ -114,11 +114,11 @@ def _is_of(event: WebhookEvent[object], kind: str | type[WebhookEvent[object]]) 
     return isinstance(event, kind)
 
 
-async def _called(handler: Handler[WebhookEvent[object]], event: WebhookEvent[object]) -> bool:
+async def _run_handler(handler: Handler[WebhookEvent[object]], event: WebhookEvent[object]) -> bool:
     try:
         await handler(event)
     except Exception:
-        _logger.exception("a handler of the webhook %s %s failed", event.event_type, event.id)
+        _logger.exception("a handler of %s %s failed", event.event_type, event.id, extra=log_fields(event))
         return False
     return True
 
@@ -131,4 +131,4 @@ def _notify(client: CodatCommerce, event: WebhookEvent[object]) -> None:
         try:
             client.update_rate_limit(limit)
         except WrongEventLoopError:
-            _logger.exception("a client was not told of %s", event.event_type)
+            _logger.exception("a client could not be notified of %s", event.event_type, extra=log_fields(event))

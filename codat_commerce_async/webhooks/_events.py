@@ -1,4 +1,4 @@
-"""The body of a delivery as a typed event, and what the event is about."""
+"""Parse the body of a delivery into a typed event, and read the company and the quota from it."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -19,13 +19,13 @@ from codat_commerce_async.models.webhook_events import (
     event_class,
 )
 
-__all__ = ["company_id_of", "parse_event", "rate_limit_from_event"]
+__all__ = ["company_id_of", "log_fields", "parse_event", "rate_limit_from_event"]
 
 _logger = logger_of("webhooks")
 
 _REACHED = "client.rateLimit.reached"
-# The daily quota starts anew within a day; leave room for skewed clocks.
-_SANE = timedelta(hours=48)
+# The daily quota is reset within a day; this leaves room for skewed clocks.
+_MAX_RESET_DISTANCE = timedelta(hours=48)
 
 
 def parse_event(body: bytes) -> WebhookEvent[object]:
@@ -41,8 +41,15 @@ def parse_event(body: bytes) -> WebhookEvent[object]:
     try:
         return structure(envelope, kind)
     except DecodeError as error:
-        _logger.warning("the webhook %r does not fit %s at %s", envelope["eventType"], kind.__name__, error.path)
-    return structure(envelope, UnknownEvent)
+        event = structure(envelope, UnknownEvent)
+        _logger.warning(
+            "webhook %r does not fit %s at %s",
+            envelope["eventType"],
+            kind.__name__,
+            error.path,
+            extra=log_fields(event),
+        )
+        return event
 
 
 def _parsed(body: bytes) -> object:
@@ -67,7 +74,7 @@ def _first_text(fields: Mapping[str, object], *keys: str) -> str | None:
 
 
 def company_id_of(event: WebhookEvent[object]) -> str | None:
-    """The id of the company that an event is about, if it is about one."""
+    """Return the id of the company that an event is about; None if it is about no company."""
     match event.payload:
         case Company(id=company_id) | CompanyProductPayload(id=company_id):
             return company_id
@@ -78,21 +85,26 @@ def company_id_of(event: WebhookEvent[object]) -> str | None:
     return None
 
 
-def rate_limit_from_event(event: RateLimitEvent) -> RateLimit | None:
-    """The day's quota as an event tells of it; None for an event that does not say when it was.
+def log_fields(event: WebhookEvent[object]) -> dict[str, object]:
+    """Return the `extra` fields of a log record about an event."""
+    return {"company_id": company_id_of(event)}
 
-    Codat's own example has a reset that is no time; it is at midnight then.
+
+def rate_limit_from_event(event: RateLimitEvent) -> RateLimit | None:
+    """Return the daily quota that an event reports; None for an event without a date.
+
+    Codat's own example has a reset that is not a time; midnight (UTC) is assumed then.
     """
     if event.generated_date is None:
         return None
-    told_at, reset = _in_utc(event.generated_date), event.payload.expiry_date
-    if reset is None or not told_at < _in_utc(reset) <= told_at + _SANE:
-        reset = told_at.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    observed_at, reset = _in_utc(event.generated_date), event.payload.expiry_date
+    if reset is None or not observed_at < _in_utc(reset) <= observed_at + _MAX_RESET_DISTANCE:
+        reset = observed_at.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     return RateLimit(
         limit=event.payload.daily_quota,
         remaining=0 if event.event_type == _REACHED else event.payload.quota_remaining,
         reset=_in_utc(reset),
-        observed_at=told_at,
+        observed_at=observed_at,
     )
 
 

@@ -1,7 +1,8 @@
-"""The aiohttp.web side: a delivery in, an answer out, in the time that Codat allows."""
+"""Receive deliveries with aiohttp.web and respond within the time that Codat allows."""
 
 import asyncio
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from aiohttp import web
 
@@ -18,32 +19,28 @@ __all__ = ["WebhookReceiver"]
 
 _logger = logger_of("webhooks")
 
-# https://docs.codat.io/using-the-api/webhooks/overview
-_CODATS_PATIENCE = 15.0
-
-_HANDLED, _ACCEPTED = 204, 202
-_UNREADABLE, _NOT_GENUINE, _TOO_SLOW = 400, 401, 408
-_FAILED, _NOT_NOW = 500, 503
+# Seconds: https://docs.codat.io/using-the-api/webhooks/overview
+_CODAT_TIMEOUT = 15.0
 
 
 class WebhookReceiver:
     """Receives Codat's deliveries in an aiohttp.web application.
 
-    Codat delivers again, for up to 28 hours, what is not answered with 2xx. The answer is
+    Codat delivers an event again, for up to 28 hours, unless the response is 2xx. The response is
 
-    - 204 once the handlers have done their work, now or at an earlier delivery of the same event;
-    - 500 when one of them failed: all of them are called again at the next delivery;
-    - 202 when they are still at it after `respond_within` seconds. They go on, and shutting down waits for them, but
-      Codat does not deliver the event again: if they fail after that, it is logged and stays in `unhandled`. With
-      `acknowledge_unfinished=False` the answer is 503, so that a failure or a crash loses nothing, at the price of more
-      deliveries;
-    - 503 when `capacity` events are in work already, or while shutting down;
-    - 401 for what is not genuine, 400 for a request that breaks off, 413 for a body beyond the application's
-      `client_max_size`. A genuine delivery is never refused for its shape: see `parse_event`.
+    - 204 once the handlers have succeeded, for this delivery or an earlier one of the same event;
+    - 500 if one of them failed: all of them are called again for the next delivery;
+    - 202 if they are still running after `respond_within` seconds. They continue, and shutting down waits for them, but
+      Codat does not deliver the event again: if they fail later, the failure is logged and the event stays in
+      `unhandled`. With `acknowledge_unfinished=False` the response is 503 instead, so that a failure or a crash loses
+      no event, at the price of more deliveries;
+    - 503 if `capacity` events are in progress, or while shutting down;
+    - 401 if the signature is not valid, 400 if the request breaks off, 413 if the body is larger than the application's
+      `client_max_size`. A delivery with a valid signature is never refused for its content: see `parse_event`.
 
-    Handlers should stand being called twice for one event, and expect no order. On shutdown nothing new is accepted,
-    and what is in work has `drain_timeout` seconds to end; then handlers are cancelled, deliveries that wait are
-    answered with 503, and what was answered with 202 before stands in `unhandled`, for you to keep, and in the log.
+    A handler may be called twice for one event, and events may arrive in any order. On shutdown new events are refused,
+    and those in progress have `drain_timeout` seconds to finish. Then their handlers are cancelled, deliveries that
+    still wait get 503, and the events that got 202 before are in `unhandled`, for you to store, and in the log.
     """
 
     def __init__(
@@ -55,25 +52,28 @@ class WebhookReceiver:
         acknowledge_unfinished: bool = True,
         drain_timeout: float = 30.0,
         capacity: int = 1000,
-        remembered: int = 20_000,
+        dedup_size: int = 20_000,
     ) -> None:
         check_number("respond_within", respond_within)
-        if not 0 < respond_within < _CODATS_PATIENCE:
-            raise ValueError("respond_within takes seconds, more than 0 and below the 15 that Codat waits")
+        if not 0 < respond_within < _CODAT_TIMEOUT:
+            raise ValueError(
+                f"respond_within must be more than 0 and less than the {_CODAT_TIMEOUT:g} seconds that Codat waits "
+                f"(got {respond_within:g})"
+            )
         check_seconds("drain_timeout", drain_timeout)
         self._verifier = verifier
-        self._inbox = DeliveryProcessor(hooks, capacity=capacity, remembered=remembered)
-        self._answer_within = respond_within
-        self._accept_unfinished = acknowledge_unfinished
-        self._drain_within = drain_timeout
+        self._processor = DeliveryProcessor(hooks, capacity=capacity, dedup_size=dedup_size)
+        self._respond_within = respond_within
+        self._acknowledge_unfinished = acknowledge_unfinished
+        self._drain_timeout = drain_timeout
 
     @property
     def unhandled(self) -> Mapping[str, WebhookEvent[object]]:
-        """Return the events that were answered with 202 and are not handled, by `webhook-id`.
+        """Return the events that got a 202 and are not handled, by `webhook-id`.
 
-        That is what is still in work, and what failed after the 202.
+        These are in progress, or failed after the 202.
         """
-        return self._inbox.unhandled
+        return self._processor.unhandled
 
     def add_to(self, app: web.Application, path: str) -> None:
         """Receive deliveries at a path of an application, and drain when it shuts down."""
@@ -81,35 +81,36 @@ class WebhookReceiver:
         app.on_shutdown.append(self.drain)
 
     async def drain(self, _app: web.Application | None = None) -> None:
-        """Refuse what is new and see through what was accepted; for `on_shutdown`, where `add_to` is not used."""
-        await self._inbox.drain(self._drain_within)
+        """Refuse new events and wait for those in progress; add it to `on_shutdown` if you do not use `add_to`."""
+        await self._processor.drain(self._drain_timeout)
 
     async def handle(self, request: web.Request) -> web.Response:
-        """The answer to one delivery; a handler for a route."""
+        """Respond to one delivery; a handler for a route."""
         clock = asyncio.get_running_loop()
-        until = clock.time() + self._answer_within
+        deadline = clock.time() + self._respond_within
         try:
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(deadline):
                 body = await request.read()
             webhook_id = self._verifier.verify(request.headers, body)
         except TimeoutError:
-            return web.Response(status=_TOO_SLOW)
+            return web.Response(status=HTTPStatus.REQUEST_TIMEOUT)
         except web.RequestPayloadError:
-            return web.Response(status=_UNREADABLE)
+            return web.Response(status=HTTPStatus.BAD_REQUEST)
         except WebhookVerificationError as error:
             _logger.warning("a delivery was refused: %s", error)
-            return web.Response(status=_NOT_GENUINE)
-        event = parse_event(body)
-        fate = await self._inbox.take(webhook_id, event, within=until - clock.time(), for_good=self._accept_unfinished)
-        return web.Response(status=self._status(fate))
+            return web.Response(status=HTTPStatus.UNAUTHORIZED)
+        status = await self._processor.process(
+            webhook_id, parse_event(body), within=deadline - clock.time(), acknowledge=self._acknowledge_unfinished
+        )
+        return web.Response(status=self._http_status(status))
 
-    def _status(self, fate: DeliveryStatus) -> int:
-        match fate:
+    def _http_status(self, status: DeliveryStatus) -> HTTPStatus:
+        match status:
             case DeliveryStatus.HANDLED:
-                return _HANDLED
-            case DeliveryStatus.IN_WORK:
-                return _ACCEPTED if self._accept_unfinished else _NOT_NOW
+                return HTTPStatus.NO_CONTENT
+            case DeliveryStatus.IN_PROGRESS if self._acknowledge_unfinished:
+                return HTTPStatus.ACCEPTED
             case DeliveryStatus.FAILED:
-                return _FAILED
-            case DeliveryStatus.REFUSED:
-                return _NOT_NOW
+                return HTTPStatus.INTERNAL_SERVER_ERROR
+            case _:
+                return HTTPStatus.SERVICE_UNAVAILABLE

@@ -1,4 +1,4 @@
-"""Whether a delivery was signed with one of the endpoint's secrets, and just now.
+"""Verify the signature and the timestamp of a delivery.
 
 The scheme: https://www.standardwebhooks.com
 """
@@ -17,17 +17,17 @@ from codat_commerce_async.errors import WebhookVerificationError
 __all__ = ["WebhookVerifier"]
 
 _PREFIX = "whsec_"
-# Other spellings of the same moment are not what was signed.
+# Other spellings of the same number are not what was signed.
 _SECONDS = re.compile(r"[1-9][0-9]{0,10}", re.ASCII)
 _ID = re.compile(r"[!-~]{1,256}", re.ASCII)
 
 
 class WebhookVerifier:
-    """Tells genuine deliveries from others.
+    """Verifies that a delivery is from Codat.
 
-    Takes the endpoint's secret (`whsec_...`), and more than one while a secret is rotated: a signature by any of them
-    will do. `tolerance` is how many seconds a delivery's timestamp may lie before or after now by `wall_clock` (epoch
-    seconds). Raises ValueError for a secret that is none.
+    Pass the endpoint's secret (`whsec_...`), and several while a secret is rotated: a signature by any of them is
+    valid. `tolerance` is the number of seconds by which a delivery's timestamp may differ from `wall_clock` (epoch
+    seconds). Raises ValueError for an invalid secret.
     """
 
     __slots__ = ("_keys", "_tolerance", "_wall_clock")
@@ -44,26 +44,26 @@ class WebhookVerifier:
         self._wall_clock = wall_clock
         self._keys = tuple(_key(one) for one in (secret, *more_secrets))
         if not all(self._keys):
-            raise ValueError("a secret is whsec_ and base64, as Codat's portal shows it")
+            raise ValueError("secret must be `whsec_` and base64, as Codat's portal shows it")
         check_seconds("tolerance", tolerance, finite=True)
 
     def verify(self, headers: Mapping[str, str], body: bytes) -> str:
-        """The `webhook-id` of a genuine delivery, the same over all deliveries of one event.
+        """Return the `webhook-id` of a delivery from Codat; it is the same for all deliveries of one event.
 
-        `body` is the raw one, as it came. Raises WebhookVerificationError, and nothing else, for what is not genuine.
+        `body` is the raw body. Raises WebhookVerificationError, and nothing else, if the delivery is not valid.
         """
         webhook_id = _header(headers, "webhook-id", _ID)
         sent_at = int(_header(headers, "webhook-timestamp", _SECONDS))
         signatures = _header(headers, "webhook-signature").encode(errors="replace").split(b" ")
         if not abs(self._wall_clock() - sent_at) <= self._tolerance:
-            raise WebhookVerificationError("the webhook was signed too long ago, or in the future")
-        # Texts are compared, not what they decode to: several texts decode to the same bytes.
+            raise WebhookVerificationError("the webhook's timestamp is too far from the current time")
+        # Compare the text: several texts decode to the same bytes.
         signed = b".".join((webhook_id.encode(), str(sent_at).encode(), body))
         expected = [_signature(key, signed) for key in self._keys]
-        # Every pair is compared, so that the time does not depend on which one matches.
+        # Compare every pair, so that the time does not depend on which one matches.
         matches = [hmac.compare_digest(one, given) for one in expected for given in signatures]
         if not any(matches):
-            raise WebhookVerificationError("no signature of the webhook is by a known secret")
+            raise WebhookVerificationError("the webhook has no signature by a known secret")
         return webhook_id
 
     def __repr__(self) -> str:
@@ -71,7 +71,7 @@ class WebhookVerifier:
         return f"<WebhookVerifier of {len(keys)} secrets, {tolerance:g} s of tolerance>"
 
     def __reduce__(self) -> str:
-        raise TypeError("secrets are not pickled; make the verifier anew where you need it")
+        raise TypeError("a WebhookVerifier cannot be pickled, because it holds secrets; create it where you need it")
 
 
 def _signature(key: bytes, signed: bytes) -> bytes:
@@ -79,7 +79,7 @@ def _signature(key: bytes, signed: bytes) -> bytes:
 
 
 def _key(secret: str) -> bytes:
-    """Return the key in a secret; empty bytes for a secret that has none."""
+    """Return the key in a secret; empty bytes if the secret is not valid."""
     if not isinstance(secret, str):
         raise TypeError(f"a secret must be a string (got {type(secret).__name__})")
     encoded = secret.strip().removeprefix(_PREFIX).rstrip("=")
@@ -94,5 +94,5 @@ def _header(headers: Mapping[str, str], name: str, form: re.Pattern[str] | None 
     if len(values) != 1:
         raise WebhookVerificationError(f"the webhook has {'no' if not values else 'more than one'} {name}")
     if form and not form.fullmatch(values[0]):
-        raise WebhookVerificationError(f"the webhook's {name} is none")
+        raise WebhookVerificationError(f"the webhook's {name} is not valid")
     return values[0]
