@@ -15,7 +15,7 @@ from codat_commerce_async._core.address import note_client
 from codat_commerce_async._core.callbacks import check_function
 from codat_commerce_async._core.instrumentation import Instrumentation
 from codat_commerce_async._core.lazy import LazyModule
-from codat_commerce_async._core.lifecycle import Lifecycle
+from codat_commerce_async._core.lifecycle import Clock, Lifecycle
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.pipeline import Pipeline
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter, RateLimiter
@@ -172,7 +172,7 @@ class CodatCommerce:
             credentials=credentials,
             retry=retry or RetryPolicy(),
             timeouts=timeouts or Timeouts(),
-            now=wall_clock,
+            clock=Clock(self._lifetime, wall_clock),
             random=random or SystemRandom(),
         )
         self._poll = poll or PollPolicy()
@@ -226,7 +226,7 @@ class CodatCommerce:
     @property
     def rate_limit(self) -> RateLimit | None:
         """The day's request quota as the last answer reported it; None before there was one."""
-        return self._caller.rate_limit
+        return self._caller.quota.rate_limit
 
     def update_rate_limit(self, limit: RateLimit) -> None:
         """Take in what was learned elsewhere of the day's request quota, from a webhook say.
@@ -235,7 +235,7 @@ class CodatCommerce:
         has told more since.
         """
         self._lifetime.enter()
-        self._caller.update_rate_limit(limit)
+        self._caller.quota.update(limit)
 
     @property
     def closed(self) -> bool:

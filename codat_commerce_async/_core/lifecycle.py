@@ -1,11 +1,14 @@
 """The span in which a client may be used: one event loop, from the first call until it is closed."""
 
 import asyncio
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
+from codat_commerce_async._core import headers as _headers
 from codat_commerce_async.errors import ClientClosedError, WrongEventLoopError
 
-__all__ = ["CancelScope", "Lifecycle"]
+__all__ = ["CancelScope", "Clock", "Lifecycle"]
 
 
 class Lifecycle:
@@ -107,3 +110,45 @@ class CancelScope:
         self._ended = True
         self._timer = None
         self._task.cancel()
+
+
+class Clock:
+    """Tell the time of the event loop, of this machine and of the server, and sleep while the client is open."""
+
+    __slots__ = ("_lifecycle", "now", "observed")
+
+    def __init__(self, lifecycle: Lifecycle, wall_clock: Callable[[], float]) -> None:
+        self._lifecycle = lifecycle
+        self.now = wall_clock
+        """Return the local wall-clock time, in epoch seconds."""
+        self.observed: tuple[Mapping[str, str], float] | None = None
+        """The headers of the last response, and the local time at which it was received."""
+
+    def time(self) -> float:
+        """Return the event loop's monotonic time, in seconds; also after the client was closed."""
+        return asyncio.get_running_loop().time()
+
+    def observe(self, headers: Mapping[str, str]) -> None:
+        """Record a response's headers and the time at which it was received."""
+        self.observed = headers, self.now()
+
+    @property
+    def server_offset(self) -> float | None:
+        """Seconds by which the server's clock is ahead of the local one; None if the last response had no `Date`."""
+        if self.observed is None:
+            return None
+        headers, observed_at = self.observed
+        date = _headers.server_time(headers)
+        return None if date is None else date.timestamp() - observed_at
+
+    def server_time(self, local: float) -> datetime:
+        """Return the server's time at a moment of the local clock (epoch seconds), from the last response's `Date`."""
+        moment = datetime.fromtimestamp(local, UTC)
+        try:
+            return moment + timedelta(seconds=self.server_offset or 0.0)
+        except OverflowError:  # a date at the very end of the calendar
+            return moment
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep; raise ClientClosedError at once when the client is closed meanwhile."""
+        await self._lifecycle.sleep(seconds)

@@ -1,7 +1,7 @@
 """The pipeline of every call: fill the path, encode, then admit, send and judge until it is settled, and decode."""
 
-from collections.abc import Callable, Coroutine, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Coroutine
+from datetime import UTC, datetime
 from http import HTTPStatus
 from random import Random
 from typing import Generic, TypeVar, Unpack, cast
@@ -10,26 +10,25 @@ from uuid import UUID
 from codat_commerce_async._core import codec as _codec
 from codat_commerce_async._core import headers as _headers
 from codat_commerce_async._core.instrumentation import Instrumentation
-from codat_commerce_async._core.lifecycle import Lifecycle
+from codat_commerce_async._core.lifecycle import Clock, Lifecycle
 from codat_commerce_async._core.operation import Idempotency, Operation
+from codat_commerce_async._core.quota_monitor import QuotaMonitor
 from codat_commerce_async._core.rate_limiter import RateLimiter
 from codat_commerce_async._core.request import Query, check_options, make_request, merge_headers
 from codat_commerce_async._core.responses import error_from_response
 from codat_commerce_async._core.retry import CallState, call_with_retries
-from codat_commerce_async._core.throttling import ThrottledCompanies
 from codat_commerce_async._core.transport import Credentials, Request, Response, Transport
 from codat_commerce_async.errors import (
     ClientClosedError,
     CodatError,
     DecodeError,
     OutcomeUnknownError,
-    QuotaExhaustedError,
     RateLimitError,
     RequestTimeoutError,
     StatusError,
 )
 from codat_commerce_async.hooks import RequestEnded
-from codat_commerce_async.models.call import ApiResponse, Attempt, Call, RateLimit
+from codat_commerce_async.models.call import ApiResponse, Attempt, Call
 from codat_commerce_async.policies import CallOptions, RetryPolicy, Timeouts
 
 __all__ = ["Pipeline", "Query", "check_options"]
@@ -37,8 +36,6 @@ __all__ = ["Pipeline", "Query", "check_options"]
 T = TypeVar("T")
 _GOOD = range(200, 300)
 AttemptRecord = tuple[int, float, float, float, int | None, str]
-# How long everybody holds back after a 429 that does not say.
-_DEFAULT_429_PAUSE = 1.0
 
 
 class Pipeline:
@@ -54,7 +51,7 @@ class Pipeline:
         credentials: Credentials,
         retry: RetryPolicy,
         timeouts: Timeouts,
-        now: Callable[[], float],
+        clock: Clock,
         random: Random,
     ) -> None:
         self.transport = transport
@@ -64,11 +61,9 @@ class Pipeline:
         self.credentials = credentials
         self.retry = retry
         self.timeouts = timeouts
-        self.now = now
+        self.clock = clock
         self.random = random
-        self.throttled = ThrottledCompanies()
-        self._observed: tuple[Mapping[str, str], float] | None = None
-        self._reset: tuple[str | None, float] = (None, 0.0)
+        self.quota = QuotaMonitor(rate_limiter, clock)
 
     def call(
         self,
@@ -102,122 +97,16 @@ class Pipeline:
         exchange = _Call(self, operation, path, query, body, options, starts_work=starts_work, key_left=key_left)
         return exchange.answer(await exchange.run())
 
-    @property
-    def rate_limit(self) -> RateLimit | None:
-        """The day's quota as the last answer reported it."""
-        return _headers.rate_limit(*self._observed) if self._observed is not None else None
-
-    @property
-    def server_offset(self) -> float | None:
-        """Seconds by which the server's clock is ahead of the local one; None if the last answer had no `Date`."""
-        if self._observed is None:
-            return None
-        headers, observed_at = self._observed
-        date = _headers.server_time(headers)
-        return None if date is None else date.timestamp() - observed_at
-
-    def server_time(self, local: float) -> datetime:
-        """The server's time at a moment of the local clock (epoch seconds), judged by the last answer's `Date`."""
-        here = datetime.fromtimestamp(local, UTC)
-        try:
-            return here + timedelta(seconds=self.server_offset or 0.0)
-        except OverflowError:  # a date at the very end of the calendar
-            return here
-
-    def _seconds_until(self, moment: datetime) -> float:
-        """Return the seconds until a moment of the server's time."""
-        return (moment - self.server_time(self.now())).total_seconds()
-
-    def time(self) -> float:
-        """Seconds on the event loop's clock."""
-        return self.lifetime.enter().time()
-
-    async def sleep(self, seconds: float) -> None:
-        """Sleep; raises ClientClosedError when the client is closed meanwhile."""
-        await self.lifetime.sleep(seconds)
-
     def new_key(self) -> str:
         """A new idempotency key."""
         return str(UUID(int=self.random.getrandbits(128), version=4))
-
-    def observe(self, headers: Mapping[str, str]) -> None:
-        """Note what an answer's headers say of the time and of the day's quota."""
-        self._observed = headers, self.now()
-        if self.rate_limiter.needs_quota_update:
-            self.sync_limiter()
-
-    def sync_limiter(self) -> None:
-        """Tell the gate what the last answer said of the day's quota, which few requests depend on."""
-        if self._observed is None:
-            return
-        headers, now = self._observed
-        remaining = _headers.remaining(headers)
-        if remaining is None:
-            return
-        text = headers.get("X-Rate-Limit-Reset")
-        if text != self._reset[0]:
-            limit = _headers.rate_limit(headers, now)
-            self._reset = text, self.now() + self._seconds_until(limit.reset) if limit and limit.reset else 0.0
-        seconds = self._reset[1] - self.now()
-        if seconds > 0:
-            self.rate_limiter.update_remaining(remaining, seconds)
-
-    def update_rate_limit(self, limit: RateLimit) -> None:
-        """Note what was learned of the day's quota from elsewhere, unless an answer has told more since."""
-        known = self.rate_limit
-        if (
-            known is not None
-            and known.remaining is not None
-            and (self.server_time(known.observed_at.timestamp()) >= limit.observed_at)
-        ):
-            return
-        seconds = 0.0 if limit.reset is None else self._seconds_until(limit.reset)
-        if limit.reset is None or limit.remaining is None or seconds <= 0:
-            return
-        if limit.remaining > 0:
-            self.rate_limiter.update_remaining(limit.remaining, seconds)
-        else:
-            self.rate_limiter.mark_exhausted(seconds, limit.reset)
-
-    def on_rate_limited(self, error: RateLimitError, longest: float, company_id: str | None) -> bool:
-        """Pause requests after a 429; return whether the rate limiter delays the next request long enough.
-
-        A 429 while the daily quota is not used up may come from the platform behind one company: only that company is
-        paused, unless several companies receive one at about the same time.
-        Raises QuotaExhaustedError when the daily quota is exhausted, and its reset is not to be waited for.
-        """
-        limit, asked = error.rate_limit, error.retry_after
-        # Longer than a day is no wait for the day's quota, and past the calendar's end when it is long enough.
-        not_the_day = asked is not None and (asked <= longest or asked > _headers.SANE.total_seconds())
-        used_up = limit is not None and limit.remaining == 0
-        if limit is None or not used_up or not_the_day:
-            several = used_up or company_id is None or self.throttled.add(company_id, self.time())
-            pause = _DEFAULT_429_PAUSE if asked is None else min(asked, longest)
-            self.rate_limiter.pause(pause, None if several else company_id)
-            return False
-        to_reset = self._seconds_until(limit.reset) if limit.reset else None
-        seconds = asked if asked is not None else to_reset
-        if seconds is None or seconds <= 0:
-            self.rate_limiter.pause(_DEFAULT_429_PAUSE)
-            return False
-        if seconds <= longest:
-            self.rate_limiter.pause(seconds)
-            return True
-        reset_at = limit.reset or datetime.fromtimestamp(self.now() + seconds, UTC)
-        if self.rate_limiter.mark_exhausted(seconds, reset_at):
-            return True
-        raise QuotaExhaustedError(
-            f"the day's requests are spent; there are new ones at {reset_at.isoformat()}",
-            None,
-            reset_at,
-            seconds,
-        )
 
 
 class _Call(Generic[T]):
     """One call on its way."""
 
     __slots__ = (
+        "_attempts",
         "_background",
         "_began",
         "_caller",
@@ -228,7 +117,6 @@ class _Call(Generic[T]):
         "_id",
         "_key",
         "_key_left",
-        "_starts_work",
         "_operation",
         "_policy",
         "_reply",
@@ -236,8 +124,8 @@ class _Call(Generic[T]):
         "_requested_at",
         "_sent_at",
         "_started_at",
+        "_starts_work",
         "_timeout",
-        "_attempts",
         "_waited",
     )
 
@@ -285,7 +173,7 @@ class _Call(Generic[T]):
             clock,
             caller.random,
             deadline,
-            wall_clock=caller.now,
+            wall_clock=caller.clock.now,
             key_left=self._key_left,
         )
         self._id = caller.observer.call_started(self._operation, self._company_id)
@@ -340,7 +228,7 @@ class _Call(Generic[T]):
             value=value,
             status=reply.status,
             headers={name.lower(): credentials.redact_text(value) for name, value in reply.headers.items()},
-            rate_limit=_headers.rate_limit(reply.headers, self._caller.now()),
+            rate_limit=_headers.rate_limit(reply.headers, self._caller.clock.now()),
             server_time=_headers.server_time(reply.headers),
             correlation_id=credentials.redact_text(correlation_id) if correlation_id else None,
             idempotency_key=self._key,
@@ -351,18 +239,18 @@ class _Call(Generic[T]):
         """One request, admitted, sent and judged; the place at the gate is held no longer than that."""
         caller, arrived = self._caller, self._clock.time()
         if self._starts_work:
-            caller.sync_limiter()
+            caller.quota.sync_limiter()
         await caller.rate_limiter.acquire(self._company_id, background=self._background, starts_work=self._starts_work)
         reply: Response | None = None
         try:
             request = self._start_attempt(arrived)
             try:
                 reply = await caller.transport.send(request, caller.timeouts)
-                caller.observe(reply.headers)
+                caller.quota.observe(reply.headers)
                 if reply.status not in _GOOD:
                     self._raise_for_status(reply)
-                elif caller.throttled:
-                    caller.throttled.note_success(self._sent_at)
+                else:
+                    caller.quota.on_success(self._sent_at)
             except BaseException as error:
                 self._finish_attempt(reply, error, sent=request.started is not False)
                 raise
@@ -377,7 +265,7 @@ class _Call(Generic[T]):
         if caller.lifetime.closed:
             raise ClientClosedError("the client was closed during the call")
         course.check_key()
-        began, started_at = course.began(), caller.now()
+        began, started_at = course.began(), caller.clock.now()
         self._requested_at = self._requested_at or started_at
         self._started_at, self._waited, self._sent_at = started_at, began - arrived, began
         self._gate_waits = False
@@ -390,9 +278,9 @@ class _Call(Generic[T]):
     def _raise_for_status(self, reply: Response) -> None:
         """Raise the error that the reply is, if it is one; after a 429, everybody holds back."""
         caller = self._caller
-        error = error_from_response(reply, caller.credentials, caller.now())
+        error = error_from_response(reply, caller.credentials, caller.clock.now())
         if isinstance(error, RateLimitError):
-            self._gate_waits = caller.on_rate_limited(error, self._policy.max_retry_after, self._company_id)
+            self._gate_waits = caller.quota.on_rate_limited(error, self._policy.max_retry_after, self._company_id)
         if error is not None:
             raise error
 
@@ -448,7 +336,7 @@ class _Call(Generic[T]):
         unknown = OutcomeUnknownError(
             f"it may or may not have happened: {error.message}",
             call,
-            self._caller.server_time(self._requested_at),
+            self._caller.clock.server_time(self._requested_at),
             error.correlation_id if isinstance(error, StatusError) else None,
         )
         unknown.__cause__ = error

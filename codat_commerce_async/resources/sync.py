@@ -1,6 +1,5 @@
 """Sync: ask for syncs, look at them, and see them through to their end."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
@@ -311,27 +310,26 @@ class _Api:
 
     @property
     def server_offset(self) -> float | None:
-        return self._caller.server_offset
+        return self._caller.clock.server_offset
 
     @property
     def random(self) -> Random:
         return self._caller.random
 
     def time(self) -> float:
-        # Also of a closed client: what was in flight then has to be reported with its times.
-        return asyncio.get_running_loop().time()
+        return self._caller.clock.time()
 
     def now(self) -> float:
-        return self._caller.now()
+        return self._caller.clock.now()
 
     def server_time(self, local: float) -> datetime:
-        return self._caller.server_time(local)
+        return self._caller.clock.server_time(local)
 
     def while_open(self) -> AbstractAsyncContextManager[None]:
         return self._caller.lifetime.scope()
 
     async def sleep(self, seconds: float) -> None:
-        await self._caller.lifetime.sleep(seconds)
+        await self._caller.clock.sleep(seconds)
 
     def hints_of(self, company_id: str) -> AbstractContextManager[Subscription]:
         return self._hints.subscribed(company_id)
