@@ -24,7 +24,10 @@ CodatError
 └── WebhookVerificationError       a webhook does not come from Codat, or not just now
 
 Bad arguments raise ValueError or TypeError before anything is sent. Every error pickles, keeps its message through
-JSON, and holds no credentials, headers or bodies.
+JSON, and holds no credentials, no header and no unparsed body.
+
+Each class declares what follows from it, and retries, reconciliation, polling, fan-outs and the command line ask the
+error instead of keeping lists of classes: `retryable`, `ambiguous` and `fatal_for_run`. See `CodatError`.
 """
 
 from datetime import datetime
@@ -80,6 +83,13 @@ class CodatError(Exception):
     `args` are the arguments of the class, so an error can be rebuilt from them: also by a task queue that has made JSON
     of them, whatever types they then are. The message survives that, the rest as far as JSON can hold it.
     """
+
+    # Not all of them are ClassVars: where it depends on facts, the instance has a value of its own.
+    retryable: bool = False
+    """Whether the same request may succeed if it is sent again later. Whether that is safe is another question."""
+
+    ambiguous: bool = False
+    """Whether the request may have been processed, so that a write may have happened."""
 
     fatal_for_run: ClassVar[bool] = False
     """Whether the error concerns every company: it ends a fan-out. Any other error is one company's outcome."""
@@ -142,7 +152,7 @@ class TransportError(CodatError):
         reason: str | None = None,
     ) -> None:
         super().__init__(message, call, sent, retryable, host, errno, reason)
-        self.sent = sent
+        self.sent = self.ambiguous = sent
         self.retryable = retryable
         self.host = host
         self.errno = errno
@@ -160,6 +170,8 @@ class StatusError(CodatError):
     `retry_after` the seconds that the server asks to wait.
     """
 
+    _follows_key: ClassVar[bool] = False
+
     def __init__(
         self,
         message: str,
@@ -170,10 +182,20 @@ class StatusError(CodatError):
         rate_limit: "_exchange.RateLimit | None" = None,
     ) -> None:
         super().__init__(message, call, status, error, retry_after, rate_limit)
+        if status in NOT_PROCESSED:
+            self.retryable = True
         self.status = status
         self.error = error
         self.retry_after = retry_after
         self.rate_limit = rate_limit
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether no write has happened under the same idempotency key, by an earlier attempt either.
+
+        Had it happened, Codat would have replayed its response. Gateways and the check of credentials know no keys.
+        """
+        return self._follows_key and self.error is not None
 
     @property
     def correlation_id(self) -> str | None:
@@ -188,6 +210,8 @@ class StatusError(CodatError):
 
 class BadRequestError(StatusError):
     """400: the request is not valid."""
+
+    _follows_key = True
 
 
 class AuthenticationError(StatusError):
@@ -207,21 +231,35 @@ class PermissionDeniedError(StatusError):
 class NotFoundError(StatusError):
     """404: unknown, already deleted, or a data type that is not supported."""
 
+    _follows_key = True
+
 
 class ConflictError(StatusError):
     """409: not ready yet, or the first request with this idempotency key is still being worked on."""
+
+    retryable = True
 
 
 class IdempotencyMismatchError(StatusError):
     """422: the idempotency key was used before with another body."""
 
+    _follows_key = True
+
 
 class RateLimitError(StatusError):
-    """429: too many requests, and the wait that was asked for is longer than allowed."""
+    """429: too many requests.
+
+    Raised when the wait that the server requests is longer than `RetryPolicy` allows, or its attempts or time run out.
+    """
+
+    retryable = True
 
 
 class ServerError(StatusError):
     """5xx: something is broken at the server, or under maintenance."""
+
+    retryable = True
+    ambiguous = True
 
 
 class DecodeError(CodatError):
@@ -230,6 +268,8 @@ class DecodeError(CodatError):
     `path` leads to the bad value (`$.results[3].status`), `status` is the answer's HTTP status. The value itself is
     kept out, it may be private.
     """
+
+    ambiguous = True
 
     def __init__(
         self, message: str, call: "_exchange.Call | None" = None, path: str | None = None, status: int | None = None
@@ -246,6 +286,8 @@ class OutcomeUnknownError(CodatError):
     `correlation_id` is Codat's, if it answered. `handle` and `candidates` (sync ids) are there to look again later
     when the write was a sync.
     """
+
+    ambiguous = True
 
     def __init__(
         self,
@@ -270,6 +312,8 @@ class OutcomeUnknownError(CodatError):
 
 class QuotaExhaustedError(CodatError):
     """The day's requests are spent; `reset_at` (UTC) is when there are new ones, `retry_after` that in seconds."""
+
+    retryable = True
 
     def __init__(
         self,
@@ -356,14 +400,20 @@ _CLASSES: dict[int, type[StatusError]] = {
 # The request was not processed, and may be sent again: 408 closes a connection that was idle for too long, 421 came
 # over a connection that is not for this host, 425 must wait for a TLS handshake.
 # https://www.rfc-editor.org/rfc/rfc9110#section-15.5.9, -15.5.20, https://www.rfc-editor.org/rfc/rfc8470#section-5.2
-NOT_PROCESSED = frozenset({408, 421, 425})
+NOT_PROCESSED = (408, 421, 425)
 
 
-def is_transient(status: int) -> bool:
-    """Whether the same request may well be answered another way a little later."""
-    return status >= 500 or status == 429 or status in NOT_PROCESSED  # noqa: PLR2004 - HTTP's own lines
+def is_retryable_status(status: int) -> bool:
+    """Return whether the same request may receive another status if it is sent again later."""
+    return status in NOT_PROCESSED or status_error_class(status).retryable
 
 
 def status_error_class(status: int) -> type[StatusError]:
-    """The class for an HTTP status; plain `StatusError` for one that Codat does not document."""
+    """Return the class for an HTTP status; plain `StatusError` for one that Codat does not document."""
     return _CLASSES.get(status, ServerError if status >= 500 else StatusError)  # noqa: PLR2004 - HTTP's own line
+
+
+def error_class(name: str) -> type[CodatError]:
+    """Return the error class of that name; CodatError if there is none."""
+    named = globals().get(name)
+    return named if isinstance(named, type) and issubclass(named, CodatError) else CodatError

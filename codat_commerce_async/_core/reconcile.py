@@ -11,12 +11,9 @@ from typing import Generic, Protocol, TypeVar
 from codat_commerce_async._core.claims import DRIFT, KEY_MEMORY, Claim, Claims, FirstUse
 from codat_commerce_async._core.retry import KEY_LIFETIME
 from codat_commerce_async.errors import (
-    BadRequestError,
     CodatError,
     ConflictError,
     DecodeError,
-    IdempotencyMismatchError,
-    NotFoundError,
     OutcomeUnknownError,
     ServerError,
     StatusError,
@@ -414,8 +411,7 @@ def _doubt(error: CodatError, *, used: bool, surely: bool) -> Ambiguity | None:
             return Ambiguity.UNREADABLE_RESPONSE
         case ConflictError() if used:
             return Ambiguity.NO_RESPONSE
-        case BadRequestError() | NotFoundError() | IdempotencyMismatchError() if error.error is not None:
-            # Had the write happened under this key, its answer would have been replayed.
+        case StatusError(conclusive=True):
             return None
         case _:
             # What could not be sent, or was turned away before its key was looked at, says nothing of what was sent

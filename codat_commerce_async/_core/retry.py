@@ -9,11 +9,9 @@ from typing import Protocol, TypeVar
 from codat_commerce_async._core.operation import Idempotency, Operation
 from codat_commerce_async.errors import (
     NOT_PROCESSED,
-    AuthenticationError,
     ClientClosedError,
     CodatError,
     ConflictError,
-    PermissionDeniedError,
     QuotaExhaustedError,
     RateLimitError,
     ServerError,
@@ -263,7 +261,7 @@ def _answered(error: StatusError, *, lost_before: bool) -> FailureKind:
             return FailureKind.IN_PROGRESS
         case ServerError():
             return FailureKind.SERVER_ERROR
-        case StatusError() if lost_before and _is_from_before_codat(error):
+        case StatusError() if lost_before and not error.conclusive:
             return FailureKind.REJECTED_UPSTREAM
         case _:
             return FailureKind.FINAL
@@ -273,11 +271,6 @@ def _unanswered(error: TransportError | ClientClosedError) -> FailureKind:
     if isinstance(error, ClientClosedError) or not error.sent:
         return FailureKind.NOT_SENT
     return FailureKind.NO_RESPONSE if error.retryable else FailureKind.INVALID_RESPONSE
-
-
-def _is_from_before_codat(error: StatusError) -> bool:
-    """Whether a gateway or the check of credentials gave the answer, which know of no keys."""
-    return error.error is None or isinstance(error, AuthenticationError | PermissionDeniedError)
 
 
 async def call_with_retries(

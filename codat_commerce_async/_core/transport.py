@@ -25,7 +25,7 @@ from codat_commerce_async.errors import (
     CodatError,
     RequestTimeoutError,
     TransportError,
-    is_transient,
+    is_retryable_status,
 )
 from codat_commerce_async.policies import Timeouts
 
@@ -405,7 +405,7 @@ def _map_exception(error: Exception, host: str | None, *, sent: bool) -> Transpo
     if isinstance(error, TimeoutError) and not sent:
         message = "connecting took too long"
     elif isinstance(error, aiohttp.ClientHttpProxyError):
-        message, repeatable = f"{message} with {error.status}", is_transient(error.status)
+        message, repeatable = f"{message} with {error.status}", is_retryable_status(error.status)
     reason, address = _reason(error), getattr(error, "host", host)
     return ours(f"{message}: {reason}" if reason else message, None, sent, repeatable, address, _errno(error), reason)
 

@@ -10,7 +10,7 @@ from codat_commerce_async.cli._state import RunState, Status
 from codat_commerce_async.cli._summary import print_summary
 from codat_commerce_async.cli._view import Output, run_with_view, view_for
 from codat_commerce_async.client import BASE_URL, CodatCommerce, Settings
-from codat_commerce_async.errors import AuthenticationError, CodatError, JournalError, TransportError
+from codat_commerce_async.errors import AuthenticationError, CodatError, TransportError
 
 __all__ = ["ResumeHint", "raise_if_fatal", "run_session"]
 
@@ -57,7 +57,7 @@ def raise_if_fatal(state: RunState, error: CodatError | None) -> None:
         raise CommandError(f"{_server()} does not accept the API key in CODAT_API_KEY") from None
     if isinstance(error, TransportError) and not error.sent and not state.answered:
         raise CommandError(f"{_server()}: {error.message}") from None
-    if isinstance(error, JournalError):
+    if error is not None and error.fatal_for_run:
         raise CommandError(error.message) from None
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from codat_commerce_async.syncing._calls import SyncCalls
-from codat_commerce_async.syncing._queue import OPEN_ERRORS
+from codat_commerce_async.syncing._queue import may_have_started
 from codat_commerce_async.syncing.journal import JournalEntry
 
 __all__ = ["record_entry"]
@@ -25,7 +25,7 @@ def record_entry(api: SyncCalls, entry: JournalEntry) -> None:
     if handle is not None and commerce_sync_id is not None:
         claims.sent(claim, key, sent_at)
         claims.answered(claim, commerce_sync_id, handle.sync_utc, handle.accepted_at or sent_at)
-    elif entry.state == "starting" or entry.outcome in OPEN_ERRORS:
+    elif may_have_started(entry):
         claims.sent(claim, key, sent_at)
         claims.left_open(claim, sent_at)
 

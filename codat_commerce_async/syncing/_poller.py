@@ -10,15 +10,12 @@ from codat_commerce_async._core.operation import is_id
 from codat_commerce_async._core.text import excerpt
 from codat_commerce_async.errors import (
     CodatError,
-    ConflictError,
-    DecodeError,
     NotFoundError,
+    OutcomeUnknownError,
     QuotaExhaustedError,
     StatusError,
     SyncFailedError,
     SyncWaitTimeoutError,
-    TransportError,
-    is_transient,
 )
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncState, SyncStatus
@@ -31,8 +28,6 @@ __all__ = ["SyncPoller", "raise_if_failed", "wait", "watch"]
 
 _logger = logger_of("sync")
 
-# What a look may run into without the wait being over; the next look is the retry.
-_TRANSIENT = (TransportError, StatusError, QuotaExhaustedError, DecodeError)
 # How long a sync may stay out of sight before its 404 is believed.
 _NOT_FOUND_GRACE = 60.0
 # How long the last look, which begins when the time is up, may take.
@@ -170,7 +165,13 @@ class SyncPoller:
             if self._api.time() - self._last_seen > _NOT_FOUND_GRACE:
                 raise
             return None
-        except _TRANSIENT as error:
+        except OutcomeUnknownError:
+            # No poll will tell which of several syncs is ours.
+            raise
+        except CodatError as error:
+            # After an error with `ambiguous` alone, the next response may be complete and readable.
+            if not (error.retryable or error.ambiguous):
+                raise
             self._handle_transient(error)
             return None
         finally:
@@ -220,10 +221,6 @@ class SyncPoller:
             )
 
     def _handle_transient(self, error: CodatError) -> None:
-        if isinstance(error, TransportError) and not (error.sent or error.retryable):
-            raise error
-        if isinstance(error, StatusError) and not (isinstance(error, ConflictError) or is_transient(error.status)):
-            raise error
         asked = error.retry_after if isinstance(error, StatusError | QuotaExhaustedError) else None
         left = self._left()
         if isinstance(error, QuotaExhaustedError) and asked is not None and left is not None and asked > left:

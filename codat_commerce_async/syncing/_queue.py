@@ -9,11 +9,12 @@ from itertools import chain
 
 from codat_commerce_async._core.log import logger_of
 from codat_commerce_async._core.operation import check_id
+from codat_commerce_async.errors import error_class
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing.journal import Journal, JournalEntry
 from codat_commerce_async.syncing.request import SyncRequest
 
-__all__ = ["OPEN_ERRORS", "Companies", "SyncJob", "WorkQueue"]
+__all__ = ["Companies", "SyncJob", "WorkQueue", "may_have_started"]
 
 _logger = logger_of("sync")
 
@@ -21,8 +22,6 @@ Companies = Iterable[str | SyncRequest] | AsyncIterable[str | SyncRequest]
 
 # How many further syncs of companies whose last has not ended are read ahead.
 _MOST_HELD = 1000
-# What an error that a journal names leaves open; every other one settles that no sync was started.
-OPEN_ERRORS = frozenset({"OutcomeUnknownError", "DecodeError", "ClientClosedError"})
 # How much of an invalid id is shown as the company of its outcome.
 _LONGEST_SHOWN = 100
 
@@ -48,10 +47,17 @@ class SyncJob:
         handle = entry.handle
         if handle is not None and (entry.state == "running" or handle.commerce_sync_id or handle.sync_id):
             return cls(entry.request, entry.idempotency_key, entry.sent_at, handle)
-        if entry.state == "starting" or entry.outcome in OPEN_ERRORS:
+        if may_have_started(entry):
             return cls(entry.request, entry.idempotency_key, entry.sent_at, server_offset=entry.server_offset)
         # Codat would only repeat its refusal under the same key.
         return cls(entry.request)
+
+
+def may_have_started(entry: JournalEntry) -> bool:
+    """Return whether the start of a sync without a known handle may have happened, as far as its journal tells."""
+    error = error_class(entry.outcome or "")
+    # An error that ended the run says nothing of the company.
+    return entry.state == "starting" or error.ambiguous or error.fatal_for_run
 
 
 class WorkQueue:
