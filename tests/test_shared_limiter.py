@@ -31,7 +31,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [
         record.getMessage()
         for record in caplog.records
-        if record.name == "codat_commerce_async" and record.levelno == logging.WARNING
+        if record.name == "codat_commerce_async.quota" and record.levelno == logging.WARNING
     ]
 
 
