@@ -47,7 +47,7 @@ class Codat:
         self.client = CodatCommerce("key", transport=transport, wall_clock=lambda: self.wall)
 
     def tracker(self, handle: SyncHandle) -> SyncResolver:
-        return SyncResolver(self.client.sync._api, handle)
+        return SyncResolver(self.client.sync.context, handle)
 
     @property
     def operations(self) -> list[str]:

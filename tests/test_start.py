@@ -245,7 +245,7 @@ async def test_a_key_that_is_known_to_be_too_old_is_not_sent_again() -> None:
         found = world.simulator.start_external_sync(world.company_id)
         await asyncio.sleep(60.0)
         handle = await start(
-            world.client.sync._api,
+            world.client.sync.context,
             SyncRequest(company_id=world.company_id),
             {"idempotency_key": str(uuid4())},
             first_sent_at=now,
@@ -263,7 +263,9 @@ async def test_a_key_that_was_too_old_to_be_sent_is_named_all_the_same() -> None
             world.simulator.start_external_sync(world.company_id)
         request = SyncRequest(company_id=world.company_id)
         with pytest.raises(OutcomeUnknownError) as raised:
-            await start(world.client.sync._api, request, {"idempotency_key": key}, first_sent_at=now, server_offset=0.0)
+            await start(
+                world.client.sync.context, request, {"idempotency_key": key}, first_sent_at=now, server_offset=0.0
+            )
         assert (raised.value.idempotency_key, len(raised.value.candidates)) == (key, 2)
 
 

@@ -53,12 +53,12 @@ class FirstUse:
 class Claim:
     """One request, and the resource it created as far as that is known.
 
-    `since` and `deadline` are server times: when it was first sent, and after which it was not sent any more (None: it is
-    still in flight). `alias` is the id that the response named, where the list shows another; `created_at` is what the
+    `since` and `deadline` are server times: when it was first sent, and after which it was not sent any more (None: it
+    is still in flight). `alias` is the id that the response named, where the list shows another; `created_at` is what the
     response said of the creation. `first_use` are the readings of all clocks when this process first sent it.
     """
 
-    __slots__ = ("alias", "created_at", "first_use", "group", "id", "since", "deadline")
+    __slots__ = ("alias", "created_at", "deadline", "first_use", "group", "id", "since")
 
     def __init__(self, group: str) -> None:
         self.group = group

@@ -29,9 +29,8 @@ _NEWEST: Query = {"orderBy": "-created", "pageSize": 100}
 class AdvancedControlsResource:
     """Companies and their configuration. Every method takes the options of `CallOptions` too."""
 
-    def __init__(self, caller: Pipeline) -> None:
-        self._caller = caller
-        self._call = caller.call
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
         self._claims = Claims()
 
     def list_companies(
@@ -50,7 +49,7 @@ class AdvancedControlsResource:
         GET /companies. Raises 400, 401, 402, 403, 404, 429, 500, 503 by their classes.
         """
         asked = _arguments.page_query(page, page_size, query, order_by)
-        return Paginator(lambda query: self._call(LIST_COMPANIES, query=query, **options), asked)
+        return Paginator(lambda query: self._pipeline.call(LIST_COMPANIES, query=query, **options), asked)
 
     async def create_company(
         self,
@@ -78,7 +77,7 @@ class AdvancedControlsResource:
         )
 
         async def look() -> list[Candidate[Company]]:
-            page = await self._call(LIST_COMPANIES, query=_NEWEST)
+            page = await self._pipeline.call(LIST_COMPANIES, query=_NEWEST)
             return [
                 Candidate(
                     one,
@@ -91,7 +90,7 @@ class AdvancedControlsResource:
             ]
 
         return await create_once(
-            self._caller,
+            self._pipeline,
             CREATE_COMPANY,
             body=body,
             look=look,
@@ -106,7 +105,7 @@ class AdvancedControlsResource:
 
         GET /config/companies/{companyId}/sync/commerce. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
         """
-        return await self._call(GET_CONFIGURATION, company_id, **options)
+        return await self._pipeline.call(GET_CONFIGURATION, company_id, **options)
 
     async def set_configuration(
         self, company_id: str, configuration: Configuration, **options: Unpack[CallOptions]
@@ -126,4 +125,4 @@ class AdvancedControlsResource:
             raise ValueError(
                 "configuration takes the one of the same company; to copy it, evolve it with the other's company_id"
             )
-        return await self._call(SET_CONFIGURATION, company_id, body=configuration, **options)
+        return await self._pipeline.call(SET_CONFIGURATION, company_id, body=configuration, **options)

@@ -41,9 +41,8 @@ UPDATE_CONNECTION = Operation(
 class ConnectionsResource:
     """A company's connections. Every method takes the options of `CallOptions` too."""
 
-    def __init__(self, caller: Pipeline) -> None:
-        self._caller = caller
-        self._call = caller.call
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
         self._claims = Claims()
 
     async def create(self, company_id: str, *, platform_key: str, **options: Unpack[CallOptions]) -> Connection:
@@ -58,7 +57,7 @@ class ConnectionsResource:
         key = _arguments.platform_key("platform_key", platform_key)
 
         async def look() -> list[Candidate[Connection]]:
-            page = await self._call(LIST, company_id, query={"pageSize": 5000})
+            page = await self._pipeline.call(LIST, company_id, query={"pageSize": 5000})
             return [
                 Candidate(one, one.id, _arguments.in_utc(one.created))
                 for one in page.results
@@ -67,7 +66,7 @@ class ConnectionsResource:
 
         body = CreateConnection(platform_key=key)
         return await create_once(
-            self._caller,
+            self._pipeline,
             CREATE,
             company_id,
             body=body,
@@ -97,7 +96,7 @@ class ConnectionsResource:
         commerce = _arguments.platform_key("commerce_key", commerce_key)
         accounting = _arguments.platform_key("accounting_key", accounting_key)
         query = {"merchantIdentifier": _arguments.query_text("merchant_identifier", merchant_identifier)}
-        return await self._call(GET_SYNC_FLOW_URL, commerce, accounting, query=query, **options)
+        return await self._pipeline.call(GET_SYNC_FLOW_URL, commerce, accounting, query=query, **options)
 
     def list(
         self,
@@ -118,7 +117,7 @@ class ConnectionsResource:
         """
         LIST.format_path((company_id,))
         asked = _arguments.page_query(page, page_size, query, order_by)
-        return Paginator(lambda query: self._call(LIST, company_id, query=query, **options), asked)
+        return Paginator(lambda query: self._pipeline.call(LIST, company_id, query=query, **options), asked)
 
     async def update_authorization(
         self,
@@ -133,7 +132,7 @@ class ConnectionsResource:
         by their classes.
         """
         body = _arguments.texts("authorization", authorization)
-        return await self._call(UPDATE_AUTHORIZATION, company_id, connection_id, body=body, **options)
+        return await self._pipeline.call(UPDATE_AUTHORIZATION, company_id, connection_id, body=body, **options)
 
     async def update_connection(
         self,
@@ -149,4 +148,4 @@ class ConnectionsResource:
         OutcomeUnknownError when the answer was lost for good or is a 5xx.
         """
         body = UpdateConnection(status=_arguments.connection_status("status", status))
-        return await self._call(UPDATE_CONNECTION, company_id, connection_id, body=body, **options)
+        return await self._pipeline.call(UPDATE_CONNECTION, company_id, connection_id, body=body, **options)

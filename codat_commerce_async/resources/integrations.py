@@ -18,8 +18,8 @@ GET_BRANDING = Operation("get-integration-branding", "GET", "/config/integration
 class IntegrationsResource:
     """The platforms that Codat connects to. Every method takes the options of `CallOptions` too."""
 
-    def __init__(self, caller: Pipeline) -> None:
-        self._call = caller.call
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
 
     def list(
         self,
@@ -37,7 +37,7 @@ class IntegrationsResource:
         GET /config/integrations. Raises 400, 401, 402, 403, 429, 500, 503 by their classes.
         """
         asked = _arguments.page_query(page, page_size, query, order_by)
-        return Paginator(lambda query: self._call(LIST, query=query, **options), asked)
+        return Paginator(lambda query: self._pipeline.call(LIST, query=query, **options), asked)
 
     async def get_branding(self, platform_key: str, **options: Unpack[CallOptions]) -> Branding:
         """The logos and buttons of a platform, by its four letters.
@@ -45,4 +45,4 @@ class IntegrationsResource:
         GET /config/integrations/{platformKey}/branding. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
         """
         key = _arguments.platform_key("platform_key", platform_key)
-        return await self._call(GET_BRANDING, key, **options)
+        return await self._pipeline.call(GET_BRANDING, key, **options)

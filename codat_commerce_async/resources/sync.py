@@ -1,10 +1,8 @@
 """Sync: ask for syncs, look at them, and see them through to their end."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING, Unpack
 
 from codat_commerce_async._core import validation as _arguments
@@ -23,8 +21,9 @@ from codat_commerce_async.models.sync import (
     SyncSummary,
     SyncToLatestArgs,
 )
-from codat_commerce_async.policies import CallOptions, PollOptions, PollPolicy, RetryPolicy
-from codat_commerce_async.syncing._notifications import Notifier, Subscription
+from codat_commerce_async.policies import CallOptions, PollOptions, PollPolicy
+from codat_commerce_async.syncing._calls import SyncContext
+from codat_commerce_async.syncing._notifications import Notifier
 from codat_commerce_async.syncing._poller import raise_if_failed, wait, watch
 from codat_commerce_async.syncing._start import start
 from codat_commerce_async.syncing.request import SyncRequest
@@ -70,11 +69,20 @@ _WAIT = 3600.0
 class SyncResource:
     """A company's syncs. Every method takes the options of `CallOptions` too."""
 
-    def __init__(self, caller: Pipeline, poll: PollPolicy, hints: Notifier) -> None:
-        self._call = caller.call
-        self._api = _Api(caller, hints)
+    def __init__(self, pipeline: Pipeline, poll: PollPolicy, notifier: Notifier) -> None:
+        self._pipeline = pipeline
         self._poll = poll
-        self._hints = hints
+        self.context = SyncContext(
+            calls=_SyncCalls(pipeline),
+            clock=pipeline.clock,
+            lifecycle=pipeline.lifetime,
+            rate_limiter=pipeline.rate_limiter,
+            notifier=notifier,
+            claims=Claims(),
+            retry=pipeline.retry,
+            random=pipeline.random,
+        )
+        """The parts of the client that its syncs share; the functions of `syncing` take it."""
 
     async def request(
         self, company_id: str, *, sync_to: datetime | None = None, **options: Unpack[CallOptions]
@@ -87,7 +95,7 @@ class SyncResource:
         OutcomeUnknownError when the answer was lost for good or is a 5xx.
         """
         asked = SyncRequest(company_id=company_id, sync_to=sync_to)
-        return (await self._api.request(asked, options)).value
+        return (await self.context.calls.request(asked, **options)).value
 
     async def request_for_date_range(
         self, company_id: str, *, start: datetime, finish: datetime, **options: Unpack[CallOptions]
@@ -98,7 +106,7 @@ class SyncResource:
         and OutcomeUnknownError when the answer was lost for good or is a 5xx.
         """
         asked = SyncRequest(company_id=company_id, start=start, finish=finish)
-        return (await self._api.request(asked, options)).value
+        return (await self.context.calls.request(asked, **options)).value
 
     async def get_status(self, company_id: str, **options: Unpack[CallOptions]) -> SyncStatus:
         """Where the company's newest sync has got to, with both of its ids and the company's connections.
@@ -106,7 +114,7 @@ class SyncResource:
         GET /meta/companies/{companyId}/sync/commerce/status. Raises 401, 402, 403, 404, 429, 500, 503 by their
         classes.
         """
-        return await self._call(GET_STATUS, company_id, **options)
+        return await self._pipeline.call(GET_STATUS, company_id, **options)
 
     async def get_last_successful_sync(self, company_id: str, **options: Unpack[CallOptions]) -> CompanySyncStatus:
         """The status of the company's last sync that ended well.
@@ -114,7 +122,7 @@ class SyncResource:
         GET /companies/{companyId}/sync/commerce/syncs/lastSuccessful/status. Raises 401, 402, 403, 404, 429, 500, 503
         by their classes.
         """
-        return await self._call(GET_LAST_SUCCESSFUL_SYNC, company_id, **options)
+        return await self._pipeline.call(GET_LAST_SUCCESSFUL_SYNC, company_id, **options)
 
     async def get_latest_sync(self, company_id: str, **options: Unpack[CallOptions]) -> CompanySyncStatus:
         """The status of the company's newest sync.
@@ -122,7 +130,7 @@ class SyncResource:
         GET /companies/{companyId}/sync/commerce/syncs/latest/status. Raises 401, 402, 403, 404, 429, 500, 503 by
         their classes.
         """
-        return await self._call(GET_LATEST_SYNC, company_id, **options)
+        return await self._pipeline.call(GET_LATEST_SYNC, company_id, **options)
 
     async def get(self, company_id: str, sync_id: str, **options: Unpack[CallOptions]) -> CompanySyncStatus:
         """Where one sync has got to; `sync_id` is a status's `sync_id`, not a summary's `commerce_sync_id`.
@@ -130,7 +138,7 @@ class SyncResource:
         GET /companies/{companyId}/sync/commerce/syncs/{syncId}/status. Raises 401, 402, 403, 404, 429, 500, 503 by
         their classes.
         """
-        return await self._call(GET, company_id, sync_id, **options)
+        return await self._pipeline.call(GET, company_id, sync_id, **options)
 
     async def list(self, company_id: str, **options: Unpack[CallOptions]) -> tuple[CompanySyncStatus, ...]:
         """The statuses of all of the company's syncs; this list is not paged.
@@ -138,7 +146,7 @@ class SyncResource:
         GET /companies/{companyId}/sync/commerce/syncs/list/status. Raises 401, 402, 403, 404, 429, 500, 503 by their
         classes.
         """
-        return await self._call(LIST, company_id, **options)
+        return await self._pipeline.call(LIST, company_id, **options)
 
     async def start(
         self,
@@ -162,7 +170,7 @@ class SyncResource:
         check_options(REQUEST, options)
         start_, finish = _arguments.period("date_range", date_range)
         request = SyncRequest(company_id=company_id, sync_to=sync_to, start=start_, finish=finish)
-        return await start(self._api, request, options, adopt=adopt)
+        return await start(self.context, request, options, adopt=adopt)
 
     async def wait(
         self,
@@ -182,7 +190,7 @@ class SyncResource:
         """
         meant = _handle(handle, sync_id)
         _arguments.check_wait("wait", timeout, poll, options)
-        status = await wait(self._api, meant, poll or self._poll, timeout, options)
+        status = await wait(self.context, meant, poll or self._poll, timeout, options)
         if raise_on_failure:
             raise_if_failed(meant, status)
         return status
@@ -201,7 +209,7 @@ class SyncResource:
         Raises SyncWaitTimeoutError after `timeout` seconds (None: never).
         """
         _arguments.check_wait("watch", timeout, poll, options)
-        return watch(self._api, _handle(handle, sync_id), poll or self._poll, timeout, options)
+        return watch(self.context, _handle(handle, sync_id), poll or self._poll, timeout, options)
 
     async def run(
         self,
@@ -222,7 +230,7 @@ class SyncResource:
         """
         _arguments.check_wait("run", timeout, poll, options)
         handle = await self.start(company_id, sync_to=sync_to, date_range=date_range, adopt=adopt, **options)
-        status = await wait(self._api, handle, poll or self._poll, timeout, options, adopt=adopt)
+        status = await wait(self.context, handle, poll or self._poll, timeout, options, adopt=adopt)
         if raise_on_failure:
             raise_if_failed(handle, status)
         return status
@@ -258,7 +266,7 @@ class SyncResource:
         """
         _arguments.check_wait("run_many", timeout, poll, options)
         return _fanout.SyncRun(
-            self._api,
+            self.context,
             companies,
             objective=objective,
             journal=journal,
@@ -278,7 +286,7 @@ class SyncResource:
         it worth a poll. However many notifications there are, two polls of one sync are `PollPolicy.interval` apart,
         and the last notification is followed by a poll.
         """
-        return self._hints.notify(company_id)
+        return self.context.notifier.notify(company_id)
 
 
 def _handle(handle: SyncHandle | str, sync_id: str | None) -> SyncHandle:
@@ -292,67 +300,14 @@ def _handle(handle: SyncHandle | str, sync_id: str | None) -> SyncHandle:
     return SyncHandle(company_id=handle, sync_id=sync_id)
 
 
-class _Api:
-    """The work with syncs sees the client through this."""
+class _SyncCalls:
+    """The calls of `SyncResource` that starting and polling syncs uses; a request returns its whole response."""
 
-    def __init__(self, caller: Pipeline, hints: Notifier) -> None:
-        self._caller = caller
-        self._hints = hints
-        self._claims = Claims()
-
-    @property
-    def claims(self) -> Claims:
-        return self._claims
-
-    @property
-    def retry(self) -> RetryPolicy:
-        return self._caller.retry
-
-    @property
-    def server_offset(self) -> float | None:
-        return self._caller.clock.server_offset
-
-    @property
-    def random(self) -> Random:
-        return self._caller.random
-
-    def time(self) -> float:
-        return self._caller.clock.time()
-
-    def now(self) -> float:
-        return self._caller.clock.now()
-
-    def server_time(self, local: float) -> datetime:
-        return self._caller.clock.server_time(local)
-
-    def while_open(self) -> AbstractAsyncContextManager[None]:
-        return self._caller.lifetime.scope()
-
-    async def sleep(self, seconds: float) -> None:
-        await self._caller.clock.sleep(seconds)
-
-    def hints_of(self, company_id: str) -> AbstractContextManager[Subscription]:
-        return self._hints.subscribed(company_id)
-
-    async def sleep_until_notified(self, hints: Subscription, seconds: float) -> None:
-        async with self._caller.lifetime.scope():
-            await hints.sleep(seconds)
-
-    @property
-    def min_interval(self) -> float:
-        return self._caller.rate_limiter.min_interval
-
-    def subscribe(self, told: Callable[[str], None]) -> None:
-        self._hints.subscribe(told)
-
-    def unsubscribe(self, told: Callable[[str], None]) -> None:
-        self._hints.unsubscribe(told)
-
-    def reserve(self, requests: int) -> None:
-        self._caller.rate_limiter.reserve(requests)
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
 
     async def request(
-        self, request: SyncRequest, options: CallOptions, *, key_left: float | None = None
+        self, request: SyncRequest, *, key_left: float | None = None, **options: Unpack[CallOptions]
     ) -> ApiResponse[SyncSummary]:
         if request.start is not None and request.finish is not None:
             operation = REQUEST_FOR_DATE_RANGE
@@ -360,15 +315,15 @@ class _Api:
         else:
             operation = REQUEST
             body = SyncToLatestArgs(sync_to=request.sync_to) if request.sync_to else SyncToLatestArgs()
-        return await self._caller.send(
+        return await self._pipeline.send(
             operation, request.company_id, body=body, starts_work=True, key_left=key_left, **options
         )
 
-    async def get(self, company_id: str, sync_id: str, options: CallOptions) -> CompanySyncStatus:
-        return await self._caller.call(GET, company_id, sync_id, **options)
+    async def get(self, company_id: str, sync_id: str, **options: Unpack[CallOptions]) -> CompanySyncStatus:
+        return await self._pipeline.call(GET, company_id, sync_id, **options)
 
-    async def get_status(self, company_id: str, options: CallOptions) -> SyncStatus:
-        return await self._caller.call(GET_STATUS, company_id, **options)
+    async def get_status(self, company_id: str, **options: Unpack[CallOptions]) -> SyncStatus:
+        return await self._pipeline.call(GET_STATUS, company_id, **options)
 
-    async def list(self, company_id: str, options: CallOptions) -> tuple[CompanySyncStatus, ...]:
-        return await self._caller.call(LIST, company_id, **options)
+    async def list(self, company_id: str, **options: Unpack[CallOptions]) -> tuple[CompanySyncStatus, ...]:
+        return await self._pipeline.call(LIST, company_id, **options)

@@ -32,8 +32,8 @@ UPDATE_VISIBLE_ACCOUNTS_SYNC_FLOW = Operation(
 class SyncFlowSettingsResource:
     """What the Sync flow shows. Every method takes the options of `CallOptions` too."""
 
-    def __init__(self, caller: Pipeline) -> None:
-        self._call = caller.call
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
 
     async def get_config_text_sync_flow(
         self, *, locale: Locale | str, **options: Unpack[CallOptions]
@@ -43,7 +43,7 @@ class SyncFlowSettingsResource:
         GET /sync/commerce/config/ui/text. Raises 401, 402, 403, 429, 500, 503 by their classes.
         """
         query = {"locale": _arguments.locale("locale", locale)}
-        return await self._call(GET_CONFIG_TEXT_SYNC_FLOW, query=query, **options)
+        return await self._pipeline.call(GET_CONFIG_TEXT_SYNC_FLOW, query=query, **options)
 
     async def update_config_text_sync_flow(
         self,
@@ -59,7 +59,7 @@ class SyncFlowSettingsResource:
         """
         query = {"locale": _arguments.locale("locale", locale)}
         body = _arguments.localizations("texts", texts)
-        return await self._call(UPDATE_CONFIG_TEXT_SYNC_FLOW, query=query, body=body, **options)
+        return await self._pipeline.call(UPDATE_CONFIG_TEXT_SYNC_FLOW, query=query, body=body, **options)
 
     async def get_visible_accounts(
         self, client_id: str, platform_key: str, **options: Unpack[CallOptions]
@@ -70,7 +70,7 @@ class SyncFlowSettingsResource:
         their classes.
         """
         key = _arguments.platform_key("platform_key", platform_key)
-        return await self._call(GET_VISIBLE_ACCOUNTS, client_id, key, **options)
+        return await self._pipeline.call(GET_VISIBLE_ACCOUNTS, client_id, key, **options)
 
     async def update_visible_accounts_sync_flow(
         self, platform_key: str, visible_accounts: Iterable[str] | None, **options: Unpack[CallOptions]
@@ -83,4 +83,4 @@ class SyncFlowSettingsResource:
         key = _arguments.platform_key("platform_key", platform_key)
         accounts = None if visible_accounts is None else _arguments.strings("visible_accounts", visible_accounts)
         body = {"visibleAccounts": accounts}
-        return await self._call(UPDATE_VISIBLE_ACCOUNTS_SYNC_FLOW, key, body=body, **options)
+        return await self._pipeline.call(UPDATE_VISIBLE_ACCOUNTS_SYNC_FLOW, key, body=body, **options)

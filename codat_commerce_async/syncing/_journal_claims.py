@@ -2,16 +2,16 @@
 
 from datetime import UTC, datetime
 
-from codat_commerce_async.syncing._calls import SyncCalls
+from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._queue import may_have_started
 from codat_commerce_async.syncing.journal import JournalEntry
 
 __all__ = ["record_entry"]
 
 
-def record_entry(api: SyncCalls, entry: JournalEntry) -> None:
+def record_entry(context: SyncContext, entry: JournalEntry) -> None:
     """Record which sync belongs to the entry's request, or that it may have started one."""
-    claims, handle, key = api.claims, entry.handle, entry.idempotency_key
+    claims, handle, key = context.claims, entry.handle, entry.idempotency_key
     sync_id = handle.sync_id if handle is not None else None
     commerce_sync_id = handle.commerce_sync_id if handle is not None else None
     claim = claims.claim(entry.request.company_id, sync_id, commerce_sync_id, key)
@@ -21,7 +21,7 @@ def record_entry(api: SyncCalls, entry: JournalEntry) -> None:
     claims.record(claim, sync_id, commerce_sync_id, key)
     if sync_id is not None or key is None:
         return
-    sent_at = _server_time(api, entry)
+    sent_at = _server_time(context, entry)
     if handle is not None and commerce_sync_id is not None:
         claims.sent(claim, key, sent_at)
         claims.answered(claim, commerce_sync_id, handle.sync_utc, handle.accepted_at or sent_at)
@@ -30,8 +30,8 @@ def record_entry(api: SyncCalls, entry: JournalEntry) -> None:
         claims.left_open(claim, sent_at)
 
 
-def _server_time(api: SyncCalls, entry: JournalEntry) -> datetime:
-    asked_at = api.now() if entry.sent_at is None else entry.sent_at
+def _server_time(context: SyncContext, entry: JournalEntry) -> datetime:
+    asked_at = context.clock.now() if entry.sent_at is None else entry.sent_at
     if entry.server_offset is None:
-        return api.server_time(asked_at)
+        return context.clock.server_time(asked_at)
     return datetime.fromtimestamp(asked_at + entry.server_offset, UTC)

@@ -20,7 +20,7 @@ from codat_commerce_async.errors import (
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncState, SyncStatus
 from codat_commerce_async.policies import CallOptions, PollOptions, PollPolicy, RetryPolicy
-from codat_commerce_async.syncing._calls import SyncCalls
+from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._notifications import Subscription
 from codat_commerce_async.syncing._resolver import SyncResolver
 
@@ -37,7 +37,7 @@ _RESERVED_REQUESTS = 2
 
 
 async def watch(
-    api: SyncCalls,
+    context: SyncContext,
     handle: SyncHandle,
     poll: PollPolicy,
     timeout: float | None,
@@ -49,11 +49,11 @@ async def watch(
 
     Raises SyncWaitTimeoutError when `timeout` seconds are over; the sync goes on.
     """
-    watcher = SyncPoller(api, handle, timeout, options, adopt=adopt)
-    api.reserve(_RESERVED_REQUESTS)
+    watcher = SyncPoller(context, handle, timeout, options, adopt=adopt)
+    context.rate_limiter.reserve(_RESERVED_REQUESTS)
     try:
-        with api.hints_of(handle.company_id) as hints:
-            for pause in _delays(poll, api.random, watcher.age()):
+        with context.notifier.subscribed(handle.company_id) as hints:
+            for pause in _delays(poll, context.random, watcher.age()):
                 await watcher.pause(pause, poll.interval, hints)
                 watcher.check_not_before()
                 last, is_notified = watcher.last, hints.take()
@@ -68,11 +68,11 @@ async def watch(
                     hints.notify()
                 watcher.check_time()
     finally:
-        api.reserve(-_RESERVED_REQUESTS)
+        context.rate_limiter.reserve(-_RESERVED_REQUESTS)
 
 
 async def wait(
-    api: SyncCalls,
+    context: SyncContext,
     handle: SyncHandle,
     poll: PollPolicy,
     timeout: float | None,
@@ -83,7 +83,7 @@ async def wait(
     """The terminal status of the sync, whether it ended well or not."""
     last = None
     # To its end, so that the watch is not left half done for the garbage collector to finish.
-    async for status in watch(api, handle, poll, timeout, options, adopt=adopt):
+    async for status in watch(context, handle, poll, timeout, options, adopt=adopt):
         last = status
     assert last is not None  # noqa: S101 - for the type checker: a watch ends with a terminal status or raises
     return last
@@ -107,16 +107,23 @@ class SyncPoller:
     """One wait: what it looks at, and how much time it has."""
 
     def __init__(
-        self, api: SyncCalls, handle: SyncHandle, timeout: float | None, options: PollOptions, *, adopt: bool = True
+        self,
+        context: SyncContext,
+        handle: SyncHandle,
+        timeout: float | None,
+        options: PollOptions,
+        *,
+        adopt: bool = True,
     ) -> None:
-        self._api = api
-        self._tracker = SyncResolver(api, handle, adopt=adopt)
+        self._context = context
+        self._clock = context.clock
+        self._tracker = SyncResolver(context, handle, adopt=adopt)
         self._options = CallOptions(
             retry=options.get("retry", RetryPolicy.none()),
             headers=options.get("headers", {}),
             background=options.get("background", False),
         )
-        self._began = api.time()
+        self._began = context.clock.time()
         # A 404 counts from when Codat accepted the request, which a start may have taken long to achieve.
         self._last_seen = self._began - self._age(handle.accepted_at or handle.requested_at)
         self._timeout = timeout
@@ -132,27 +139,28 @@ class SyncPoller:
     def _age(self, moment: datetime | None) -> float:
         if moment is None:
             return math.inf
-        return max(0.0, (self._api.server_time(self._api.now()) - moment).total_seconds())
+        return max(0.0, (self._clock.server_time(self._clock.now()) - moment).total_seconds())
 
     async def pause(self, seconds: float, interval: float, hints: Subscription) -> None:
         """Sleep until the next poll: as long as the server asks at least, and not past the time that there is.
 
         A notification ends the sleep, but not before `interval` after the last poll.
         """
-        now, left = self._api.time(), self._left()
+        now, left = self._clock.time(), self._left()
         latest = math.inf if left is None else left
         asked = min(self.not_before - now, latest)
         regular = max(min(seconds, latest), asked)
         shortest = min(max(self._looked_at + interval - now, asked), regular)
         if shortest > 0:
-            await self._api.sleep(shortest)
-        rest = now + regular - self._api.time()
+            await self._clock.sleep(shortest)
+        rest = now + regular - self._clock.time()
         if rest > 0:
-            await self._api.sleep_until_notified(hints, rest)
+            async with self._context.lifecycle.scope():
+                await hints.sleep(rest)
 
     def check_not_before(self) -> None:
         """Raise SyncWaitTimeoutError when the time is up before the server wants to be asked again."""
-        if self._api.time() < self.not_before:
+        if self._clock.time() < self.not_before:
             self.check_time()
 
     async def look(self) -> SyncStatus | None:
@@ -162,7 +170,7 @@ class SyncPoller:
         try:
             status = await self._tracker.look(self._poll_options())
         except NotFoundError:
-            if self._api.time() - self._last_seen > _NOT_FOUND_GRACE:
+            if self._clock.time() - self._last_seen > _NOT_FOUND_GRACE:
                 raise
             return None
         except OutcomeUnknownError:
@@ -175,9 +183,9 @@ class SyncPoller:
             self._handle_transient(error)
             return None
         finally:
-            self._looked_at = self._api.time()
+            self._looked_at = self._clock.time()
         if status is not None:
-            self._last_seen = self._api.time()
+            self._last_seen = self._clock.time()
             self._warn_of_unknown(status)
             self.last = status
         return status
@@ -186,7 +194,7 @@ class SyncPoller:
         """Raise SyncWaitTimeoutError when the time is up."""
         left = self._left()
         if left is not None and left <= 0:
-            elapsed = self._api.time() - self._began
+            elapsed = self._clock.time() - self._began
             raise SyncWaitTimeoutError(
                 f"the sync of company {self._tracker.handle.company_id} had not ended after {elapsed:.3g} s; "
                 "it goes on at Codat, and its handle can be waited for again",
@@ -208,7 +216,7 @@ class SyncPoller:
         return {**self._options, "timeout": max(left, 0.0) + _FINAL_POLL_TIMEOUT}
 
     def _left(self) -> float | None:
-        return None if self._timeout is None else self._began + self._timeout - self._api.time()
+        return None if self._timeout is None else self._began + self._timeout - self._clock.time()
 
     def _warn_of_unknown(self, status: SyncStatus) -> None:
         if status.state is not SyncState.UNKNOWN:
@@ -225,7 +233,7 @@ class SyncPoller:
         left = self._left()
         if isinstance(error, QuotaExhaustedError) and asked is not None and left is not None and asked > left:
             raise error
-        self.not_before = self._api.time() + (asked or 0.0)
+        self.not_before = self._clock.time() + (asked or 0.0)
         # The next poll is its retry.
         _logger.info(
             "could not poll the sync of company %s: %s",

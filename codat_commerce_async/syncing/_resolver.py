@@ -8,7 +8,7 @@ from codat_commerce_async.errors import NotFoundError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import BaseSyncStatus, CompanySyncStatus, SyncStatus
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async.syncing._calls import SyncCalls
+from codat_commerce_async.syncing._calls import SyncContext
 
 __all__ = ["SyncResolver", "as_utc"]
 
@@ -34,19 +34,21 @@ class SyncResolver:
     given as ours.
     """
 
-    def __init__(self, api: SyncCalls, handle: SyncHandle, *, adopt: bool = True) -> None:
-        self._api = api
+    def __init__(self, context: SyncContext, handle: SyncHandle, *, adopt: bool = True) -> None:
+        self._context = context
         self._adopt = adopt
         self.handle = handle
         names = handle.commerce_sync_id, handle.idempotency_key
-        self._claim = api.claims.claim(handle.company_id, handle.sync_id, *names)
-        api.claims.record(self._claim, handle.sync_id, *names)
+        self._claim = context.claims.claim(handle.company_id, handle.sync_id, *names)
+        context.claims.record(self._claim, handle.sync_id, *names)
 
     async def look(self, options: CallOptions) -> SyncStatus | None:
         """Where the sync has got to; None when it cannot be seen yet."""
         if self.handle.sync_id is not None:
-            return self._to_sync_status(await self._api.get(self.handle.company_id, self.handle.sync_id, options))
-        newest = await self._api.get_status(self.handle.company_id, options)
+            return self._to_sync_status(
+                await self._context.calls.get(self.handle.company_id, self.handle.sync_id, **options)
+            )
+        newest = await self._context.calls.get_status(self.handle.company_id, **options)
         if self._matches(newest):
             self._set_sync_id(newest.sync_id, proven=True)
             return newest
@@ -67,13 +69,13 @@ class SyncResolver:
         handle = self.handle
         if handle.commerce_sync_id is not None:
             try:
-                status = await self._api.get(handle.company_id, handle.commerce_sync_id, options)
+                status = await self._context.calls.get(handle.company_id, handle.commerce_sync_id, **options)
             except NotFoundError:
                 pass
             else:
                 self._set_sync_id(status.sync_id, proven=True)
                 return self._to_sync_status(status)
-        everything = await self._api.list(handle.company_id, options)
+        everything = await self._context.calls.list(handle.company_id, **options)
         rest = self._not_others(everything, newest)
         exact = self._began_with_ours(rest)
         if exact is not None and exact.sync_utc is not None:
@@ -98,7 +100,7 @@ class SyncResolver:
             for status in everything
             if status.sync_id is not None
             and status.sync_id not in others
-            and not self._api.claims.is_others(self._claim, status.sync_id)
+            and not self._context.claims.is_others(self._claim, status.sync_id)
         ]
 
     def _began_with_ours(self, rest: list[CompanySyncStatus]) -> CompanySyncStatus | None:
@@ -111,7 +113,7 @@ class SyncResolver:
 
     def _may_adopt(self, status: CompanySyncStatus) -> bool:
         """Whether it covers what was requested, and no other request of the client may have started it."""
-        handle, claims = self.handle, self._api.claims
+        handle, claims = self.handle, self._context.claims
         if not (self._adopt and handle.is_up_to_now) or status.sync_utc is None or handle.requested_at is None:
             return False
         began = as_utc(status.sync_utc)
@@ -150,7 +152,7 @@ class SyncResolver:
                 extra={"company_id": self.handle.company_id},
             )
         self.handle = self.handle.with_sync_id(sync_id, adopted=adopted)
-        self._api.claims.assign(self._claim, sync_id, proven=proven)
+        self._context.claims.assign(self._claim, sync_id, proven=proven)
 
     def _to_sync_status(self, status: CompanySyncStatus) -> SyncStatus:
         """The status in the form that carries both ids."""

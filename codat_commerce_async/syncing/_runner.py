@@ -14,7 +14,7 @@ from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaEx
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.policies import CallOptions, PollOptions, RetryPolicy
-from codat_commerce_async.syncing._calls import SyncCalls
+from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._journal_claims import record_entry
 from codat_commerce_async.syncing._poll_cost import Objective, poll_cost_when_idle, poll_cost_while_starting
 from codat_commerce_async.syncing._poller import SyncPoller
@@ -86,7 +86,7 @@ class SyncRunner:
 
     def __init__(
         self,
-        api: SyncCalls,
+        context: SyncContext,
         companies: Companies,
         *,
         objective: Objective,
@@ -98,8 +98,9 @@ class SyncRunner:
         tell: Callable[[SyncOutcome], Awaitable[None]],
     ) -> None:
         self.intake = WorkQueue(companies, self._active, self._wake)
-        self.cadence: PollScheduler[_Running] = PollScheduler(gap=gap, random=api.random)
-        self._api = api
+        self.cadence: PollScheduler[_Running] = PollScheduler(gap=gap, random=context.random)
+        self._context = context
+        self._clock = context.clock
         self._objective: Objective = objective
         self._timeout = timeout
         self._most_running = max_running
@@ -121,9 +122,9 @@ class SyncRunner:
     async def run(self, journal: Journal | None) -> None:
         """Do all of it; what a journal tells of was done, or begun, before."""
         self._journal = journal
-        self._api.subscribe(self._on_notification)
+        self._context.notifier.subscribe(self._on_notification)
         try:
-            async with self._api.while_open():
+            async with self._context.lifecycle.scope():
                 await self._resume()
                 async with asyncio.TaskGroup() as tasks:
                     reader = tasks.create_task(self.intake.read(journal))
@@ -133,8 +134,8 @@ class SyncRunner:
         except BaseExceptionGroup as group:
             raise _first_of(group) from None
         finally:
-            self._api.unsubscribe(self._on_notification)
-            self._api.reserve(-_RESERVED_REQUESTS * len(self._running))
+            self._context.notifier.unsubscribe(self._on_notification)
+            self._context.rate_limiter.reserve(-_RESERVED_REQUESTS * len(self._running))
 
     def stop(self) -> None:
         """Begin nothing more; what is being asked for is seen through."""
@@ -175,15 +176,19 @@ class SyncRunner:
         looks = report.polls / report.completed if report.completed else 2.0
         requests = left * (1 + looks) + report.running * looks
         last = self.cadence.durations.seconds_left(0.0, 0.5 / left) if left else 0.0
-        starting = left * (1 + looks) * self._api.min_interval
-        return max(requests * self._api.min_interval, starting + last, self.cadence.seconds_left(self._api.time()))
+        starting = left * (1 + looks) * self._context.rate_limiter.min_interval
+        return max(
+            requests * self._context.rate_limiter.min_interval,
+            starting + last,
+            self.cadence.seconds_left(self._clock.time()),
+        )
 
     async def _next_action(self) -> Callable[[], Awaitable[None]] | None:
         """What to do next, once a hand is free for it; None when nothing is left to do."""
         await self._task_slots.acquire()
         while not self._stopped:
             self._wakeup.clear()
-            now = self._api.time()
+            now = self._clock.time()
             if now >= self._sends_from:
                 self.cadence.set_poll_cost(self._poll_cost(), now)
                 running = self.cadence.pop_due(now)
@@ -227,14 +232,14 @@ class SyncRunner:
                 self.intake.resume(entry)
 
     async def _start(self, ask: SyncJob) -> None:
-        request, began = ask.request, self._api.time()
+        request, began = ask.request, self._clock.time()
         if ask.flaw is not None:
             # A company like any other that cannot be synced, and no reason to stop with the others.
             await self._emit(_failed_outcome(request, CodatError(ask.flaw), 0.0))
             return
         if ask.handle is not None:
             self._counts.resumed += 1
-            age = max(0.0, self._api.now() - ask.first_asked) if ask.first_asked is not None else 0.0
+            age = max(0.0, self._clock.now() - ask.first_asked) if ask.first_asked is not None else 0.0
             self._track(request, ask.handle, began - age, age)
             return
         try:
@@ -253,7 +258,7 @@ class SyncRunner:
             options["idempotency_key"] = ask.key
         persist_key = partial(self._persist_key, ask.request)
         return await start(
-            self._api,
+            self._context,
             ask.request,
             options,
             persist_key=persist_key,
@@ -265,20 +270,20 @@ class SyncRunner:
 
     async def _persist_key(self, request: SyncRequest, key: str) -> None:
         await self._learn_server_time(request.company_id)
-        now, offset = self._api.now(), self._api.server_offset
+        now, offset = self._clock.now(), self._clock.server_offset
         self._starting[request.company_id] = SyncJob(request, key, now, server_offset=offset)
         if self._journal is not None:
             await self._journal.record_start(request, key, now, offset)
 
     async def _learn_server_time(self, company_id: str) -> None:
         """Poll once before the first key is recorded, so that its age can be told even if the local clock is set."""
-        if self._journal is None or self._api.server_offset is not None or self._knows_server_time:
+        if self._journal is None or self._clock.server_offset is not None or self._knows_server_time:
             return
         async with self._learning:
             if self._knows_server_time:
                 return
             with suppress(CodatError):
-                await self._api.get_status(company_id, CallOptions(retry=RetryPolicy.none(), timeout=_LEARNING))
+                await self._context.calls.get_status(company_id, retry=RetryPolicy.none(), timeout=_LEARNING)
             # Only now: whoever comes meanwhile has to wait for it too.
             self._knows_server_time = True
 
@@ -287,7 +292,7 @@ class SyncRunner:
         if self._journal is not None:
             for entry in await self._journal.of_company(request.company_id):
                 if entry.request != request:
-                    record_entry(self._api, entry)
+                    record_entry(self._context, entry)
 
     async def _note_running(self, request: SyncRequest, handle: SyncHandle) -> None:
         if self._journal is not None:
@@ -301,21 +306,21 @@ class SyncRunner:
             # What was refused for the quota was not done, unless it had been sent before.
             self.intake.requeue(self._with_server_time(ask) if cause is not error else SyncJob(request))
             return
-        await self._record_and_emit(_failed_outcome(request, error, self._api.time() - began))
+        await self._record_and_emit(_failed_outcome(request, error, self._clock.time() - began))
 
     def _with_server_time(self, ask: SyncJob) -> SyncJob:
         """What was sent by this process, with the server's time of it even if that was learned only since."""
-        return ask if ask.server_offset is not None else replace(ask, server_offset=self._api.server_offset)
+        return ask if ask.server_offset is not None else replace(ask, server_offset=self._clock.server_offset)
 
     def _track(self, request: SyncRequest, handle: SyncHandle, asked_at: float, age: float) -> None:
         """Follow a sync from here on; what was asked for before a restart has run for some time, its `age`."""
-        now = self._api.time()
+        now = self._clock.time()
         running = _Running(
-            request, SyncPoller(self._api, handle, self._timeout, self._options, adopt=self._adopt), asked_at
+            request, SyncPoller(self._context, handle, self._timeout, self._options, adopt=self._adopt), asked_at
         )
         self._running[request.company_id] = running
         del self._starting[request.company_id]
-        self._api.reserve(_RESERVED_REQUESTS)
+        self._context.rate_limiter.reserve(_RESERVED_REQUESTS)
         deadline = math.inf if self._timeout is None else now + self._timeout
         self.cadence.add(running, now - age, now, deadline=deadline)
         if request.company_id in self._hinted_starts:
@@ -333,7 +338,7 @@ class SyncRunner:
                 watcher.check_time()
         except QuotaExhaustedError as error:
             self._pause_sending(error)
-            self.cadence.defer(running, self._api.time(), not_before=self._sends_from)
+            self.cadence.defer(running, self._clock.time(), not_before=self._sends_from)
         except Exception as error:  # noqa: BLE001 - whatever one company causes is that company's outcome
             failure = _as_codat_error(running.request, error)
             _raise_if_fatal(failure)
@@ -347,14 +352,14 @@ class SyncRunner:
                 await self._note_running(running.request, watcher.handle)
 
     def _reschedule(self, running: _Running, status: SyncStatus | None) -> None:
-        now, not_before = self._api.time(), running.watcher.not_before
+        now, not_before = self._clock.time(), running.watcher.not_before
         if status is None:
             self.cadence.defer(running, now, not_before=not_before)
         else:
             self.cadence.still_running(running, now, not_before=not_before)
 
     async def _end_running(self, running: _Running, status: SyncStatus | None, error: CodatError | None) -> None:
-        now = self._api.time()
+        now = self._clock.time()
         if status is not None:
             self.cadence.ended(running, now)
         else:
@@ -372,7 +377,7 @@ class SyncRunner:
     async def _record_and_emit(self, outcome: SyncOutcome) -> None:
         """Note an outcome, and hand it over; until it is noted it has none."""
         if self._journal is not None:
-            await self._journal.record_outcome(outcome, self._api.now())
+            await self._journal.record_outcome(outcome, self._clock.now())
         await self._emit(outcome)
 
     async def _emit(self, outcome: SyncOutcome) -> None:
@@ -380,19 +385,19 @@ class SyncRunner:
         self._starting.pop(company_id, None)
         self._hinted_starts.discard(company_id)
         if self._running.pop(company_id, None) is not None:
-            self._api.reserve(-_RESERVED_REQUESTS)
+            self._context.rate_limiter.reserve(-_RESERVED_REQUESTS)
         self.intake.release(company_id)
         self._counts.end(outcome)
         await self._tell(outcome)
 
     def _pause_sending(self, error: QuotaExhaustedError) -> None:
         """Send nothing until there are new requests for the day; nothing is lost by it."""
-        self._sends_from = max(self._sends_from, self._api.time() + (error.retry_after or _UNSAID_PAUSE))
+        self._sends_from = max(self._sends_from, self._clock.time() + (error.retry_after or _UNSAID_PAUSE))
 
     def _on_notification(self, company_id: str) -> None:
         running = self._running.get(company_id)
         if running is not None:
-            self.cadence.hint(running, self._api.time())
+            self.cadence.hint(running, self._clock.time())
             self._wake()
         elif company_id in self._starting:
             self._hinted_starts.add(company_id)
@@ -412,7 +417,9 @@ class SyncRunner:
         started = self._counts.started + self._counts.resumed
         if self.intake.is_exhausted or self._is_near_capacity():
             return poll_cost_when_idle(started)
-        return poll_cost_while_starting(self._objective, started, self.intake.left, self._api.min_interval)
+        return poll_cost_while_starting(
+            self._objective, started, self.intake.left, self._context.rate_limiter.min_interval
+        )
 
     def _is_near_capacity(self) -> bool:
         """Whether starts wait for places rather than for requests."""

@@ -13,7 +13,7 @@ from codat_commerce_async.models.call import ApiResponse
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import CompanySyncStatus, SyncSummary
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async.syncing._calls import SyncCalls
+from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._resolver import as_utc
 from codat_commerce_async.syncing.request import SyncRequest
 
@@ -30,7 +30,7 @@ _MIN_TIMEOUT = 0.001
 
 
 async def start(
-    api: SyncCalls,
+    context: SyncContext,
     request: SyncRequest,
     options: CallOptions,
     *,
@@ -51,9 +51,9 @@ async def start(
 
     Raises OutcomeUnknownError when it cannot be told whether a sync was started, or which.
     """
-    start_ = _Start(api, request, options, persist_key, recall)
-    retry = options.get("retry") or api.retry
-    began = api.now() if first_sent_at is None else first_sent_at
+    start_ = _Start(context, request, options, persist_key, recall)
+    retry = options.get("retry") or context.retry
+    began = context.clock.now() if first_sent_at is None else first_sent_at
     try:
         outcome = await write_exactly_once(
             start_.ask,
@@ -62,17 +62,17 @@ async def start(
             first_sent_at=first_sent_at,
             server_offset=server_offset,
             new_key=start_.new_key,
-            clock=api,
+            clock=context.clock,
             deadline=start_.deadline,
-            claims=api.claims,
+            claims=context.claims,
             claim=start_.claim,
             lookups=Lookups(adopt, retry.max_visibility_delay),
         )
     except OutcomeUnknownError as error:
         raise start_.with_handle(error) from error.__cause__
     if isinstance(outcome, Candidate):
-        return start_.adopted(outcome, api.server_time(began))
-    return start_.answered(outcome, api.server_time(began))
+        return start_.adopted(outcome, context.clock.server_time(began))
+    return start_.answered(outcome, context.clock.server_time(began))
 
 
 class _Start:
@@ -80,18 +80,19 @@ class _Start:
 
     def __init__(
         self,
-        api: SyncCalls,
+        context: SyncContext,
         request: SyncRequest,
         options: CallOptions,
         persist_key: NoteKey | None,
         recall: Recall | None,
     ) -> None:
         timeout = options.get("timeout")
-        self.deadline = None if timeout is None else api.time() + timeout
+        self.deadline = None if timeout is None else context.clock.time() + timeout
         self.key = options.get("idempotency_key")
-        self.claim = api.claims.claim(request.company_id, self.key)
+        self.claim = context.claims.claim(request.company_id, self.key)
         self._accepted_at: datetime | None = None
-        self._api = api
+        self._context = context
+        self._clock = context.clock
         self._request = request
         self._note_key = persist_key
         self._recall = recall
@@ -100,7 +101,7 @@ class _Start:
 
     async def new_key(self, last: str | None) -> str:
         """The next key. Made from the last one, it is the same again after a restart that knows only the first."""
-        key = uuid5(UUID(last), "again") if last else UUID(int=self._api.random.getrandbits(128), version=4)
+        key = uuid5(UUID(last), "again") if last else UUID(int=self._context.random.getrandbits(128), version=4)
         if self._note_key is not None:
             await self._note_key(str(key))
         return str(key)
@@ -111,17 +112,17 @@ class _Start:
             raise TransportError("Codat may have forgotten the idempotency key by now")
         options: CallOptions = {**self._in_time(within), "idempotency_key": key}
         try:
-            return await self._api.request(self._request, options, key_left=within)
+            return await self._context.calls.request(self._request, key_left=within, **options)
         finally:
             # When Codat accepted the request, or may have at the latest.
-            self._accepted_at = self._api.server_time(self._api.now())
+            self._accepted_at = self._clock.server_time(self._clock.now())
 
     async def look(self) -> list[Candidate[CompanySyncStatus]]:
         if self._recall is not None:
             await self._recall()
             self._recall = None
         try:
-            statuses = await self._api.list(self._request.company_id, self._in_time())
+            statuses = await self._context.calls.list(self._request.company_id, **self._in_time())
         except NotFoundError:
             return []
         await self._identify_others([status.sync_id for status in statuses])
@@ -137,12 +138,12 @@ class _Start:
 
     async def _identify_others(self, listed: list[str | None]) -> None:
         """Learn which sync is that of another request of ours, if only the other of its two ids is known yet."""
-        claims, company_id = self._api.claims, self._request.company_id
+        claims, company_id = self._context.claims, self._request.company_id
         answered = [other for other in claims.others(self.claim) if other.alias is not None]
         if not answered or all(one is not None and claims.is_others(self.claim, one) for one in listed):
             return
         try:
-            newest = await self._api.get_status(company_id, self._in_time())
+            newest = await self._context.calls.get_status(company_id, **self._in_time())
         except CodatError:
             return
         for other in answered:
@@ -152,13 +153,13 @@ class _Start:
     def answered(self, answer: ApiResponse[SyncSummary], asked_at: datetime) -> SyncHandle:
         """The handle of the sync that Codat says it has started, now or when the key was first used."""
         began = as_utc(answer.value.sync_utc) if answer.value.sync_utc else None
-        commerce_sync_id, now = answer.value.commerce_sync_id, self._api.server_time(self._api.now())
+        commerce_sync_id, now = answer.value.commerce_sync_id, self._clock.server_time(self._clock.now())
         # A replayed response names a sync that has its claim already.
-        claim = self._api.claims.claim(self._request.company_id, commerce_sync_id, self.key)
+        claim = self._context.claims.claim(self._request.company_id, commerce_sync_id, self.key)
         if claim is not self.claim:
-            self._api.claims.withdraw(self.claim)
-        self._api.claims.answered(claim, commerce_sync_id, began, now)
-        sent = self._api.server_time(answer.attempts[0].started_at.timestamp()) if answer.attempts else asked_at
+            self._context.claims.withdraw(self.claim)
+        self._context.claims.answered(claim, commerce_sync_id, began, now)
+        sent = self._clock.server_time(answer.attempts[0].started_at.timestamp()) if answer.attempts else asked_at
         if began is None:
             sent = asked_at
         elif sent - _KEY_MEMORY <= began < sent:
@@ -209,7 +210,7 @@ class _Start:
         """The options of one call, which ends when its time is up, or everybody's."""
         left = within
         if self.deadline is not None:
-            left = min(self.deadline - self._api.time(), math.inf if within is None else within)
+            left = min(self.deadline - self._clock.time(), math.inf if within is None else within)
         if left is None:
             return self._options
         return {**self._options, "timeout": max(left, _MIN_TIMEOUT)}

@@ -11,7 +11,7 @@ from codat_commerce_async._core.numbers import check_count
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.policies import PollOptions, PollPolicy
 from codat_commerce_async.syncing._aio import wait_uncancelled
-from codat_commerce_async.syncing._calls import SyncCalls
+from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._poll_cost import OBJECTIVES, Objective
 from codat_commerce_async.syncing._queue import Companies
 from codat_commerce_async.syncing._runner import SyncRunner
@@ -37,7 +37,7 @@ class SyncRun:
 
     def __init__(
         self,
-        api: SyncCalls,
+        context: SyncContext,
         companies: Companies,
         *,
         objective: Objective,
@@ -61,7 +61,7 @@ class SyncRun:
             if callback is not None:
                 check_callback(name, callback)
         self._work = SyncRunner(
-            api,
+            context,
             companies,
             objective=objective,
             timeout=timeout,

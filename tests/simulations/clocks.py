@@ -119,18 +119,18 @@ class _Entry:
 
 
 async def _start(client: CodatCommerce, entry: _Entry, *, warm: bool) -> SyncHandle:
-    api = client.sync._api
+    context = client.sync.context
 
     async def note_key(key: str) -> None:
         await asyncio.sleep(0.01)
-        entry.key, entry.asked_at, entry.server_offset = key, api.now(), api.server_offset
+        entry.key, entry.asked_at, entry.server_offset = key, context.clock.now(), context.clock.server_offset
         await asyncio.sleep(0.01)
 
-    if warm and api.server_offset is None:
+    if warm and context.clock.server_offset is None:
         with contextlib.suppress(CodatError):
             await client.sync.list(_COMPANY)
     return await start(
-        api,
+        context,
         SyncRequest(company_id=_COMPANY),
         {"idempotency_key": entry.key} if entry.key else {},
         persist_key=note_key,
