@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self, TypedDict
 
-from codat_commerce_async._core.numbers import check_count, check_number, check_seconds, require
+from codat_commerce_async._core.validation import check_count, check_int, check_number, check_seconds, require
 
 __all__ = ["CallOptions", "PollOptions", "PollPolicy", "Quota", "RetryPolicy", "Timeouts"]
 
@@ -41,8 +41,7 @@ class RetryPolicy:
     max_visibility_delay: float = 60.0
 
     def __post_init__(self) -> None:
-        check_number("attempts", self.attempts, whole=True)
-        require(self.attempts >= 1, "attempts", "a whole number of at least 1")
+        check_int("attempts", self.attempts, at_least=1)
         _check_durations(self, "initial_backoff", "max_backoff", "max_retry_after")
         check_seconds("deadline", self.deadline)
         check_seconds("max_visibility_delay", self.max_visibility_delay)
@@ -72,10 +71,10 @@ class PollPolicy:
         _check_durations(self, "initial_delay", "interval")
         for name in ("factor", "max_interval", "jitter"):
             check_number(name, getattr(self, name))
-        require(self.interval > 0, "interval", "seconds, more than 0")
-        require(math.isfinite(self.factor) and self.factor >= 1, "factor", "a number of at least 1")
-        require(self.max_interval >= self.interval, "max_interval", "seconds, no less than interval")
-        require(0 <= self.jitter < 1, "jitter", "a share from 0 to below 1")
+        check_seconds("interval", self.interval, positive=True)
+        require(math.isfinite(self.factor) and self.factor >= 1, "factor", "finite and at least 1", self.factor)
+        require(self.max_interval >= self.interval, "max_interval", "at least interval", self.max_interval)
+        require(0 <= self.jitter < 1, "jitter", "at least 0 and below 1", self.jitter)
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,7 @@ def test_the_handles_are_left_on_stderr_when_the_reader_of_stdout_goes_away(tmp_
         ([], "COMMAND"),
         (["frobnicate"], "frobnicate"),
         (["sync"], "COMPANY_ID"),
-        (["sync", ".."], "company_id takes an id"),
+        (["sync", ".."], "company_id must be an id"),
         (["sync", "company", "--timeout", "nan"], "nan is not a number above 0"),
         (["sync", "company", "--timeout", "soon"], "soon is not a number above 0"),
         (["sync", "company", "--max-running", "0"], "0 is not a whole number above 0"),

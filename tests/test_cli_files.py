@@ -45,12 +45,12 @@ def test_a_row_that_is_too_short_has_no_id(file: Path) -> None:
     [
         ("a.txt", "", None, "there is no company id in a.txt"),
         ("a.txt", "# none\n", None, "there is no company id in a.txt"),
-        ("a.txt", "first\n..\n", None, "a.txt, line 2: company_id takes an id"),
+        ("a.txt", "first\n..\n", None, "a.txt, line 2: company_id must be an id"),
         ("a.csv", "name,id\nAlder,first\n", None, "say with --column which column of a.csv .* there are: name, id"),
         ("a.csv", "name,id\nAlder,first\n", "ID", "a.csv has no column 'ID'; there are: name, id"),
         ("a.csv", "", "id", "a.csv has no column 'id'"),
         ("a.csv", "id\n", "id", "there is no company id in a.csv"),
-        ("a.csv", "name,id\nAlder,.\n", "id", "a.csv, line 2: company_id takes an id"),
+        ("a.csv", "name,id\nAlder,.\n", "id", "a.csv, line 2: company_id must be an id"),
         ("a.csv", f"id\n{'x' * 200_000}\n", "id", "a.csv, line 2: field larger than"),
     ],
 )

@@ -93,11 +93,11 @@ BEYOND = [
 
 @pytest.mark.parametrize("moment", BEYOND)
 def test_a_moment_beyond_the_calendar_in_utc_is_refused_by_name(moment: datetime) -> None:
-    with pytest.raises(ValueError, match=r"sync_to takes .* calendar"):
+    with pytest.raises(ValueError, match=r"sync_to must be .* calendar"):
         SyncRequest(company_id="c", sync_to=moment)
     with pytest.raises(ValueError, match="calendar"):
         SyncRequest(company_id="c", start=moment, finish=moment)
-    with pytest.raises(ValueError, match=r"date_range takes .* calendar"):
+    with pytest.raises(ValueError, match=r"date_range.* must be .* calendar"):
         SyncHandle(company_id="c", date_range=(moment, moment))
 
 

@@ -37,21 +37,21 @@ def test_a_value_is_one_segment_whatever_it_holds(value: str, segment: str) -> N
 
 @pytest.mark.parametrize("value", ["", " ", "\t\n", ".", "..", "\u2003"])
 def test_a_value_that_leads_elsewhere_is_refused_by_name(value: str) -> None:
-    with pytest.raises(ValueError, match=r"^company_id takes an id"):
+    with pytest.raises(ValueError, match=r"^company_id must be an id"):
         GET.format_path((value, "s"))
-    with pytest.raises(ValueError, match=r"^sync_id takes an id"):
+    with pytest.raises(ValueError, match=r"^sync_id must be an id"):
         GET.format_path(("c", value))
 
 
 def test_a_lone_surrogate_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"^sync_id takes an id without lone surrogates") as caught:
+    with pytest.raises(ValueError, match=r"^sync_id must be an id without lone surrogates") as caught:
         GET.format_path(("c", "\ud800"))
     assert type(caught.value) is ValueError
 
 
 @pytest.mark.parametrize("value", [None, 7, b"c", ["c"]])
 def test_a_value_that_is_no_string_is_refused_by_name(value: object) -> None:
-    with pytest.raises(TypeError, match=r"^company_id takes a string, not "):
+    with pytest.raises(TypeError, match=r"^company_id must be a string "):
         GET.format_path((value, "s"))  # type: ignore[arg-type]  # that is what is tested
 
 
@@ -66,7 +66,7 @@ def test_any_text_is_refused_or_comes_back_whole_from_its_own_segment(company: s
     try:
         path = GET.format_path((company, sync))
     except ValueError as error:
-        assert str(error).startswith(("company_id takes", "sync_id takes"))  # noqa: PT017 - either is right
+        assert str(error).startswith(("company_id must be", "sync_id must be"))  # noqa: PT017 - either is right
         return
     assert path.isascii()
     # As it goes on the wire, and as a client that normalizes would send it.

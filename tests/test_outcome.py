@@ -65,5 +65,5 @@ def test_a_rate_stops_when_it_is_exceeded_by_enough_of_them(
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_a_rate_is_a_share(share: float) -> None:
-    with pytest.raises(ValueError, match="share takes a share from 0 to 1"):
+    with pytest.raises(ValueError, match="share must be between 0 and 1"):
         stop_at_failure_rate(share)

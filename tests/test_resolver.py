@@ -7,12 +7,13 @@ import pytest
 from attrs import evolve
 
 from codat_commerce_async import CodatCommerce
+from codat_commerce_async._core.validation import as_utc
 from codat_commerce_async.errors import NotFoundError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.simulator import ScriptedSync, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
-from codat_commerce_async.syncing._resolver import SyncResolver, as_utc
+from codat_commerce_async.syncing._resolver import SyncResolver
 
 MONDAY = 1_705_305_600.0
 

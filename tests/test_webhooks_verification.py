@@ -112,7 +112,7 @@ def test_a_recorded_delivery_is_refused_once_it_is_old() -> None:
     [(True, TypeError), ("300", TypeError), (10**400, ValueError), (float("nan"), ValueError), (-1, ValueError)],
 )
 def test_a_tolerance_that_cannot_work_is_refused_by_name(tolerance: float, error: type[Exception]) -> None:
-    with pytest.raises(error, match=r"^tolerance takes "):
+    with pytest.raises(error, match=r"^tolerance must be "):
         verifier(tolerance=tolerance)
 
 
@@ -232,7 +232,7 @@ def test_a_secret_is_taken_as_people_paste_it(spelling: str) -> None:
 
 @pytest.mark.parametrize("tolerance", [-1.0, float("nan"), float("inf")])
 def test_a_tolerance_that_is_none_is_refused(tolerance: float) -> None:
-    with pytest.raises(ValueError, match="tolerance takes"):
+    with pytest.raises(ValueError, match="tolerance must be"):
         WebhookVerifier(SECRET, tolerance=tolerance)
 
 

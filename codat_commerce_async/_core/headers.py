@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+from codat_commerce_async._core.validation import as_utc
 from codat_commerce_async.models.call import RateLimit
 
 __all__ = ["SANE", "correlation_id", "rate_limit", "remaining", "retry_after", "server_time"]
@@ -101,7 +102,7 @@ def _iso_date(text: str) -> datetime | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return _in_utc(moment)
+    return as_utc(moment)
 
 
 def _http_date(text: str) -> datetime | None:
@@ -109,12 +110,4 @@ def _http_date(text: str) -> datetime | None:
         moment = parsedate_to_datetime(text)
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    return _in_utc(moment)
-
-
-def _in_utc(moment: datetime) -> datetime | None:
-    """HTTP's asctime form names no zone and means UTC."""
-    try:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError:
-        return None
+    return as_utc(moment)

@@ -6,6 +6,8 @@ from enum import Enum
 from typing import Generic, TypeGuard, TypeVar
 from urllib.parse import quote, unquote
 
+from codat_commerce_async._core.validation import check_str
+
 __all__ = ["Idempotency", "Operation", "check_id", "is_id"]
 
 T_co = TypeVar("T_co", covariant=True)
@@ -128,12 +130,11 @@ def check_id(name: str, value: object) -> str:
     """Return the value quoted as one segment of a path; raise TypeError or ValueError if it cannot be one."""
     if type(value) is str and _is_plain(value):
         return value
-    if not isinstance(value, str):
-        raise TypeError(f"{name} takes a string, not {type(value).__name__}")
+    text = check_str(name, value)
     # A dotted segment is normalized into another endpoint by URL libraries and servers alike, even when quoted.
-    if not value.strip() or value in {".", ".."}:
-        raise ValueError(f"{name} takes an id: not empty, not '.' and not '..'")
+    if not text.strip() or text in {".", ".."}:
+        raise ValueError(f"{name} must be an id: not empty, not '.' and not '..' (got {text!r})")
     try:
-        return quote(value, safe="")
+        return quote(text, safe="")
     except UnicodeEncodeError:
-        raise ValueError(f"{name} takes an id without lone surrogates") from None
+        raise ValueError(f"{name} must be an id without lone surrogates") from None

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from codat_commerce_async._core import codec as _codec
-from codat_commerce_async._core.numbers import check_number, require
 from codat_commerce_async._core.operation import Idempotency, Operation
 from codat_commerce_async._core.transport import Request
-from codat_commerce_async.policies import CallOptions, RetryPolicy
+from codat_commerce_async._core.validation import check_instance, check_seconds, check_str, check_str_mapping, require
+from codat_commerce_async.policies import CallOptions, PollOptions, PollPolicy, RetryPolicy
 
-__all__ = ["Query", "check_options", "make_request", "merge_headers"]
+__all__ = ["Query", "check_options", "check_wait_options", "make_request", "merge_headers"]
 
 Query = Mapping[str, str | int | None]
 
@@ -42,10 +42,10 @@ def check_options(operation: Operation[object], options: CallOptions) -> None:
     if unknown:
         raise TypeError(f"{operation.name} takes no {', '.join(sorted(unknown))}")
     retry, timeout = options.get("retry"), options.get("timeout")
-    if retry is not None and not isinstance(retry, RetryPolicy):
-        raise TypeError(f"retry takes a RetryPolicy, not {type(retry).__name__}")
+    if retry is not None:
+        check_instance("retry", retry, RetryPolicy)
     if timeout is not None:
-        _check_timeout(timeout)
+        check_seconds("timeout", timeout, positive=True)
     _check_headers(options.get("headers", {}))
     key = options.get("idempotency_key")
     if key is not None:
@@ -54,27 +54,29 @@ def check_options(operation: Operation[object], options: CallOptions) -> None:
         _check_key(key)
 
 
-def _check_timeout(timeout: float) -> None:
-    check_number("timeout", timeout)
-    require(timeout > 0, "timeout", "seconds, more than 0, or None")
+def check_wait_options(method: str, timeout: float | None, poll: PollPolicy | None, options: PollOptions) -> None:
+    """Raise TypeError or ValueError for options that a wait does not take."""
+    unknown = options.keys() - PollOptions.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"{method} takes no {', '.join(sorted(unknown))}")
+    if timeout is not None:
+        check_seconds("timeout", timeout)
+    if poll is not None:
+        check_instance("poll", poll, PollPolicy)
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:
-    if not isinstance(headers, Mapping):
-        raise TypeError(f"headers takes a mapping, not {type(headers).__name__}")
-    for name, value in headers.items():
-        if not (isinstance(name, str) and isinstance(value, str)):
-            raise TypeError("headers takes a mapping of strings to strings")
+    for name, value in check_str_mapping("headers", headers).items():
         problem = _header_problem(name, value)
         if problem is not None:
-            raise ValueError(f"headers takes {problem}")
+            raise ValueError(f"headers must be {problem}")
 
 
 def _header_problem(name: str, value: str) -> str | None:
     if not _HEADER_NAME.fullmatch(name) or not value.isprintable():
-        return "names as HTTP has them, and printable values"
+        return "valid header names with printable values"
     if name.lower() in _RESERVED_HEADERS:
-        return f"headers of your own; {name} is the client's"
+        return f"other headers than {name}, which the client sets"
     return None
 
 
@@ -92,9 +94,9 @@ def merge_headers(
         if name in merged and merged[name] == value:
             continue
         if not (isinstance(name, str) and isinstance(value, str)):
-            refused(name, "headers are strings")
+            refused(name, "headers must be strings")
         elif (problem := _header_problem(name, value)) is not None:
-            refused(name, f"headers are {problem}")
+            refused(name, f"headers must be {problem}")
         else:
             merged.pop(names.get(name.lower(), ""), None)
             names[name.lower()] = name
@@ -103,10 +105,8 @@ def merge_headers(
 
 
 def _check_key(key: str) -> None:
-    if not isinstance(key, str):
-        raise TypeError(f"idempotency_key takes a string, not {type(key).__name__}")
-    if not _GUID.fullmatch(key):
-        raise ValueError("idempotency_key takes a GUID, such as str(uuid.uuid4())")
+    text = check_str("idempotency_key", key)
+    require(_GUID.fullmatch(text) is not None, "idempotency_key", "a GUID such as str(uuid.uuid4())", text)
 
 
 def make_request(
@@ -140,18 +140,18 @@ def _query_string(query: Query) -> str:
 
 def _quoted_name(name: str) -> str:
     if not isinstance(name, str):
-        raise TypeError(f"query takes names that are strings, not {type(name).__name__}")
+        raise TypeError(f"query must have names that are strings (got {type(name).__name__})")
     try:
         return quote(name, safe="$")
     except UnicodeEncodeError:
-        raise ValueError("query takes names without lone surrogates") from None
+        raise ValueError("query must have names without lone surrogates") from None
 
 
 def _quoted(name: str, value: str | int) -> str:
     if not isinstance(value, str | int):
-        raise TypeError(f"{name} takes a string or a whole number, not {type(value).__name__}")
+        raise TypeError(f"{name} must be a string or an integer (got {type(value).__name__})")
     text = str(value).lower() if isinstance(value, bool) else str(value)
     try:
         return quote(text, safe="")
     except UnicodeEncodeError:
-        raise ValueError(f"{name} takes text without lone surrogates") from None
+        raise ValueError(f"{name} must be text without lone surrogates") from None

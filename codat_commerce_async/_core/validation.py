@@ -1,174 +1,186 @@
-"""What arguments must look like; anything else is refused, by name, before a request is sent."""
+"""Checks of arguments: each raises TypeError or ValueError with a message "<name> must be <expected> (got <value>)"."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-
-from codat_commerce_async._core.numbers import check_number, require
-from codat_commerce_async._core.request import Query
-from codat_commerce_async.models.enums import ConnectionStatus, Locale
-from codat_commerce_async.models.sync_flow import Localization
-from codat_commerce_async.policies import PollOptions, PollPolicy
+from typing import TypeVar
 
 __all__ = [
-    "check_wait",
-    "company_name",
-    "connection_status",
-    "in_utc",
-    "locale",
-    "localizations",
+    "as_utc",
+    "check_aware_datetime",
+    "check_count",
+    "check_instance",
+    "check_int",
+    "check_mapping",
+    "check_number",
+    "check_platform_key",
+    "check_seconds",
+    "check_str",
+    "check_str_list",
+    "check_str_mapping",
+    "check_url_text",
     "page_query",
-    "period",
-    "platform_key",
-    "query_text",
-    "strings",
-    "tags",
-    "text",
-    "texts",
+    "require",
+    "split_date_range",
 ]
 
+T = TypeVar("T")
+
+# Far beyond any use; a bound keeps every container and product of counts within what the machine can hold.
+_MAX_COUNT = 10**9
+_MAX_PAGE_SIZE = 5000
 _PLATFORM_KEY = re.compile(r"[a-z]{4}", re.ASCII)
-_LARGEST_PAGE = 5000
-# As the specification of create-company has it.
-_COMPANY_NAME = re.compile(r"[A-Za-z0-9\s\-',&@.?!]+", re.ASCII)
-_MOST_TAGS = 10
-_LONGEST_TAG_NAME = 27
-_LONGEST_TAG_VALUE = 100
+_MAX_SHOWN = 60
 
 
-def platform_key(name: str, value: str) -> str:
-    """The value, if it is a platform key."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name} takes a string, not {type(value).__name__}")
-    if not _PLATFORM_KEY.fullmatch(value):
-        raise ValueError(f"{name} takes a platform's key, four lower-case letters such as 'gbol'")
+def require(condition: bool, name: str, expected: str, value: object) -> None:  # noqa: FBT001 - it is the subject
+    """Raise ValueError unless the condition holds. The message contains the value, so it must not be a secret."""
+    if not condition:
+        raise ValueError(f"{name} must be {expected} (got {_shown(value)})")
+
+
+def check_instance(name: str, value: object, kind: type[T], expected: str | None = None) -> T:
+    """Return the value if it is an instance of `kind`, else raise TypeError with `expected` or the name of `kind`."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {expected or kind.__name__} (got {type(value).__name__})")
     return value
 
 
-def text(name: str, value: str) -> str:
-    """The value, if it is a string."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name} takes a string, not {type(value).__name__}")
+def check_str(name: str, value: object) -> str:
+    """Return the value if it is a string, else raise TypeError."""
+    return check_instance(name, value, str, "string")
+
+
+def check_url_text(name: str, value: object) -> str:
+    """Return the value if it is a string that can be encoded in a URL, else raise TypeError or ValueError."""
+    text = check_str(name, value)
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"{name} must be text without lone surrogates")
+    return text
+
+
+def check_platform_key(name: str, value: object) -> str:
+    """Return the value if it is the key of a platform, else raise TypeError or ValueError."""
+    key = check_str(name, value)
+    require(_PLATFORM_KEY.fullmatch(key) is not None, name, "four lower-case letters such as 'gbol'", key)
+    return key
+
+
+def check_str_list(name: str, value: Iterable[str]) -> list[str]:
+    """Return the strings of an iterable as a list, else raise TypeError; a single string is a mistake."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be an iterable of strings (got {type(value).__name__})")
+    return [check_str(f"{name}[{index}]", one) for index, one in enumerate(value)]
+
+
+def check_mapping(name: str, value: object) -> Mapping[object, object]:
+    """Return the value if it is a mapping, else raise TypeError."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a mapping (got {type(value).__name__})")
     return value
 
 
-def query_text(name: str, value: str | None) -> str | None:
-    """The value, if it is None or a string that a URL can hold."""
-    if value is not None and any("\ud800" <= character <= "\udfff" for character in text(name, value)):
-        raise ValueError(f"{name} takes text without lone surrogates")
-    return value
-
-
-def check_wait(method: str, timeout: float | None, poll: PollPolicy | None, options: PollOptions) -> None:
-    """Raise for what a wait cannot go by."""
-    unknown = options.keys() - PollOptions.__annotations__.keys()
-    if unknown:
-        raise TypeError(f"{method} takes no {', '.join(sorted(unknown))}")
-    if timeout is not None:
-        check_number("timeout", timeout)
-        require(timeout >= 0, "timeout", "seconds, 0 or more, or None")
-    if poll is not None and not isinstance(poll, PollPolicy):
-        raise TypeError(f"poll takes a PollPolicy, not {type(poll).__name__}")
-
-
-def period(name: str, value: tuple[datetime, datetime] | None) -> tuple[datetime | None, datetime | None]:
-    """The value's start and finish, both None for no period; whether they are moments is seen later."""
-    if value is None:
-        return None, None
-    if not isinstance(value, tuple | list) or len(value) != 2:  # noqa: PLR2004 - a start and a finish
-        raise TypeError(f"{name} takes a pair of datetimes, the start and the finish")
-    return value[0], value[1]
-
-
-def company_name(name: str, value: str) -> str:
-    """The value, if Codat takes it as a company's name."""
-    if not _COMPANY_NAME.fullmatch(text(name, value)) or not value.strip():
-        raise ValueError(f"{name} takes letters A to Z, digits, spaces and - ' , & @ . ? !, and at least one of them")
-    return value
-
-
-def tags(name: str, value: Mapping[str, str]) -> dict[str, str]:
-    """A copy of the value, if Codat takes it as a company's tags."""
-    copy = texts(name, value)
-    if len(copy) > _MOST_TAGS:
-        raise ValueError(f"{name} takes up to {_MOST_TAGS} tags, not {len(copy)}")
-    for tag, content in copy.items():
-        if not 1 <= len(tag) <= _LONGEST_TAG_NAME:
-            raise ValueError(f"{name} takes names of 1 to {_LONGEST_TAG_NAME} characters")
-        if len(content) > _LONGEST_TAG_VALUE:
-            raise ValueError(f"{name} takes values of up to {_LONGEST_TAG_VALUE} characters")
+def check_str_mapping(name: str, value: object) -> dict[str, str]:
+    """Return a copy of a mapping of strings to strings, else raise TypeError. No value is shown: it may be secret."""
+    mapping = check_mapping(name, value)
+    copy = {key: text for key, text in mapping.items() if isinstance(key, str) and isinstance(text, str)}
+    if len(copy) != len(mapping):
+        raise TypeError(f"{name} must be a mapping of strings to strings")
     return copy
 
 
-def locale(name: str, value: Locale | str) -> str:
-    """The value, if the Sync flow has texts in that language."""
-    if not Locale(text(name, value)).is_known:
-        raise ValueError(f"{name} takes one of {', '.join(Locale)}")
-    return str(value)
+def check_number(name: str, value: object) -> float:
+    """Return the value if it is an int or a float within the range of floats; a bool is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number (got {type(value).__name__})")
+    try:
+        float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be a number that a float can hold") from None
+    return value
 
 
-def localizations(name: str, value: Mapping[str, str | Localization | None]) -> dict[str, object]:
-    """The value as Codat takes texts, null among them."""
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise TypeError(f"{name} takes a mapping from the texts' keys")
-    return {key: _localization(f"{name}[{key!r}]", one) for key, one in value.items()}
+def check_int(name: str, value: object, at_least: int | None = None, at_most: int | None = None) -> int:
+    """Return the value if it is an int within the bounds; a bool is no number."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer (got {type(value).__name__})")
+    check_number(name, value)
+    in_range = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
+    require(in_range, name, _int_range(at_least, at_most), value)
+    return value
 
 
-def _localization(name: str, value: str | Localization | None) -> object:
-    if isinstance(value, Localization):
-        return value
-    if value is not None and not isinstance(value, str):
-        raise TypeError(f"{name} takes a string, or None for Codat's own text, not {type(value).__name__}")
-    return {"text": value}
+def _int_range(at_least: int | None, at_most: int | None) -> str:
+    if at_least is None or at_most is None:
+        return f"an integer of at least {at_least}" if at_most is None else f"an integer of at most {at_most:,}"
+    return f"an integer between {at_least} and {at_most:,}"
 
 
-def strings(name: str, value: Iterable[str]) -> list[str]:
-    """The value as a list, if it holds strings; a string alone is taken for a mistake."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(f"{name} takes several strings, not {type(value).__name__}")
-    return [text(name, one) for one in value]
+def check_count(name: str, value: object) -> int | None:
+    """Return the value if it is a count of at least 1, or None for "no limit"."""
+    return None if value is None else check_int(name, value, at_least=1, at_most=_MAX_COUNT)
 
 
-def in_utc(moment: datetime | None) -> datetime | None:
-    """The moment, taken for UTC where it does not say."""
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.utcoffset() is None else moment
+def check_seconds(name: str, value: object, *, positive: bool = False, finite: bool = False) -> float:
+    """Return the value if it is a duration in seconds: not negative, or with `positive` more than 0."""
+    number = check_number(name, value)
+    in_range = (number > 0 if positive else number >= 0) and (math.isfinite(number) or not finite)
+    expected = f"{'more than' if positive else 'at least'} 0 seconds{' and finite' if finite else ''}"
+    require(in_range, name, expected, value)
+    return number
 
 
-def connection_status(name: str, value: ConnectionStatus | str) -> ConnectionStatus:
-    """The value as a status that a connection can have."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name} takes a ConnectionStatus, not {type(value).__name__}")
-    status = ConnectionStatus(value)
-    if not status.is_known:
-        raise ValueError(f"{name} takes one of {', '.join(ConnectionStatus)}")
-    return status
+def check_aware_datetime(name: str, value: object) -> datetime:
+    """Return the aware datetime in UTC.
+
+    Datetimes of one zone compare by its wall clock, which a clock change repeats, so they are converted:
+    https://peps.python.org/pep-0495/#aware-datetime-comparison
+    """
+    moment = check_instance(name, value, datetime)
+    require(moment.utcoffset() is not None, name, "a datetime with a time zone, such as datetime.now(UTC)", moment)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{name} must be within the calendar in UTC too (got {moment})") from None
 
 
-def texts(name: str, value: Mapping[str, str]) -> dict[str, str]:
-    """A copy of the value, if it maps strings to strings."""
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{name} takes a mapping, not {type(value).__name__}")
-    if not all(isinstance(key, str) and isinstance(text, str) for key, text in value.items()):
-        raise TypeError(f"{name} takes a mapping of strings to strings")
-    return dict(value)
+def as_utc(moment: datetime) -> datetime:
+    """Return a time from Codat in UTC, which Codat means where it names no zone.
+
+    At the ends of the calendar, where UTC has no such date, the time is returned as it is.
+    """
+    if moment.utcoffset() is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return moment
 
 
-def page_query(page: int | None, page_size: int | None, query: str | None, order_by: str | None) -> Query:
-    """What a paged operation is asked with, as Codat names it."""
-    _number("page", page, at_least=1)
-    _number("page_size", page_size, at_least=1, at_most=_LARGEST_PAGE)
+def split_date_range(
+    name: str, value: tuple[datetime, datetime] | None
+) -> tuple[datetime, datetime] | tuple[None, None]:
+    """Return the start and the finish of a period in UTC, both None for no period."""
+    if value is None:
+        return None, None
+    if not isinstance(value, tuple | list) or len(value) != 2:  # noqa: PLR2004 - a start and a finish
+        raise TypeError(f"{name} must be a pair of datetimes: the start and the finish")
+    return check_aware_datetime(f"{name}[0]", value[0]), check_aware_datetime(f"{name}[1]", value[1])
+
+
+def page_query(
+    page: int | None, page_size: int | None, query: str | None, order_by: str | None
+) -> dict[str, str | int | None]:
+    """Return the query of a paged operation, with Codat's names."""
     return {
-        "page": page,
-        "pageSize": page_size,
-        "query": query_text("query", query),
-        "orderBy": query_text("order_by", order_by),
+        "page": None if page is None else check_int("page", page, at_least=1),
+        "pageSize": None if page_size is None else check_int("page_size", page_size, 1, _MAX_PAGE_SIZE),
+        "query": None if query is None else check_url_text("query", query),
+        "orderBy": None if order_by is None else check_url_text("order_by", order_by),
     }
 
 
-def _number(name: str, value: int | None, *, at_least: int, at_most: int | None = None) -> None:
-    if value is None:
-        return
-    check_number(name, value, whole=True)
-    if value < at_least or (at_most is not None and value > at_most):
-        bounds = f"from {at_least} to {at_most}" if at_most else f"of at least {at_least}"
-        raise ValueError(f"{name} takes a whole number {bounds}")
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

@@ -6,8 +6,8 @@ from typing import Self, TypeVar
 
 from attrs import Attribute, evolve, field, frozen
 
-from codat_commerce_async._core.moments import to_utc
 from codat_commerce_async._core.operation import check_id
+from codat_commerce_async._core.validation import as_utc, check_aware_datetime, check_str, split_date_range
 
 __all__ = ["SyncHandle"]
 
@@ -26,38 +26,30 @@ def _check_id(_handle: object, attribute: "Attribute[str | None]", value: str | 
 
 
 def _check_key(_handle: object, attribute: "Attribute[str | None]", value: str | None) -> None:
-    if value is not None and not isinstance(value, str):
-        raise TypeError(f"{attribute.name} must be a string, not {type(value).__name__}")
+    if value is not None:
+        check_str(attribute.name, value)
 
 
 def _requested_at_in_utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else to_utc("requested_at", moment)
+    return None if moment is None else check_aware_datetime("requested_at", moment)
 
 
 def _sync_to_in_utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else to_utc("sync_to", moment)
+    return None if moment is None else check_aware_datetime("sync_to", moment)
 
 
 def _accepted_at_in_utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else to_utc("accepted_at", moment)
+    return None if moment is None else check_aware_datetime("accepted_at", moment)
 
 
 def _sync_utc_in_utc(moment: datetime | None) -> datetime | None:
     """Return Codat's own time in UTC; one without a zone, or at the end of the calendar, stays as it was sent."""
-    if moment is None or moment.utcoffset() is None:
-        return moment
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        return moment
+    return moment if moment is None or moment.utcoffset() is None else as_utc(moment)
 
 
 def _date_range_in_utc(period: tuple[datetime, datetime] | None) -> tuple[datetime, datetime] | None:
-    if period is None:
-        return None
-    if not isinstance(period, tuple | list) or len(period) != 2:  # noqa: PLR2004 - a start and a finish
-        raise TypeError("date_range must be a pair of datetimes, the start and the finish")
-    return to_utc("date_range", period[0]), to_utc("date_range", period[1])
+    start, finish = split_date_range("date_range", period)
+    return None if start is None or finish is None else (start, finish)
 
 
 @frozen(kw_only=True)

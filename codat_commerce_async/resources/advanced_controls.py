@@ -1,28 +1,41 @@
 """Advanced controls: companies, and how their syncs are configured."""
 
+import re
 from collections.abc import Mapping
 from typing import Unpack
 
-from codat_commerce_async._core import validation as _arguments
 from codat_commerce_async._core.claims import Claims
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.pages import Paginator
 from codat_commerce_async._core.pipeline import Pipeline
 from codat_commerce_async._core.reconcile import Candidate
 from codat_commerce_async._core.request import Query
+from codat_commerce_async._core.validation import (
+    as_utc,
+    check_instance,
+    check_str,
+    check_str_mapping,
+    page_query,
+    require,
+)
 from codat_commerce_async.models.base import UNSET
 from codat_commerce_async.models.companies import Companies, Company, CreateCompany
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.policies import CallOptions
 from codat_commerce_async.resources._create import create_once
 
-__all__ = ["AdvancedControlsResource"]
+__all__ = ["AdvancedControlsResource", "check_company_name"]
 
 LIST_COMPANIES = Operation("list-companies", "GET", "/companies", Companies)
 CREATE_COMPANY = Operation("create-company", "POST", "/companies", Company)
 GET_CONFIGURATION = Operation("get-configuration", "GET", "/config/companies/{companyId}/sync/commerce", Configuration)
 SET_CONFIGURATION = Operation("set-configuration", "POST", "/config/companies/{companyId}/sync/commerce", Configuration)
 
+# The pattern of create-company in the specification.
+_COMPANY_NAME = re.compile(r"[A-Za-z0-9\s\-',&@.?!]+", re.ASCII)
+_MAX_TAGS = 10
+_MAX_TAG_NAME = 27
+_MAX_TAG_VALUE = 100
 _NEWEST: Query = {"orderBy": "-created", "pageSize": 100}
 
 
@@ -48,7 +61,7 @@ class AdvancedControlsResource:
 
         GET /companies. Raises 400, 401, 402, 403, 404, 429, 500, 503 by their classes.
         """
-        asked = _arguments.page_query(page, page_size, query, order_by)
+        asked = page_query(page, page_size, query, order_by)
         return Paginator(lambda query: self._pipeline.call(LIST_COMPANIES, query=query, **options), asked)
 
     async def create_company(
@@ -71,9 +84,9 @@ class AdvancedControlsResource:
         OutcomeUnknownError when it cannot be told whether the company was created.
         """
         body = CreateCompany(
-            name=_arguments.company_name("name", name),
-            description=UNSET if description is None else _arguments.text("description", description),
-            tags=UNSET if tags is None else _arguments.tags("tags", tags),
+            name=check_company_name("name", name),
+            description=UNSET if description is None else check_str("description", description),
+            tags=UNSET if tags is None else _check_tags("tags", tags),
         )
 
         async def look() -> list[Candidate[Company]]:
@@ -82,7 +95,7 @@ class AdvancedControlsResource:
                 Candidate(
                     one,
                     one.id,
-                    _arguments.in_utc(one.created),
+                    one.created and as_utc(one.created),
                     matches=(one.description or "") == (description or ""),
                 )
                 for one in page.results
@@ -119,10 +132,27 @@ class AdvancedControlsResource:
         ValueError for the configuration of another company, and OutcomeUnknownError when the answer was lost for good
         or is a 5xx.
         """
-        if not isinstance(configuration, Configuration):
-            raise TypeError(f"configuration takes a Configuration, not {type(configuration).__name__}")
+        check_instance("configuration", configuration, Configuration)
         if configuration.company_id not in {None, company_id}:
             raise ValueError(
-                "configuration takes the one of the same company; to copy it, evolve it with the other's company_id"
+                "configuration must be the one of the same company; to copy it, evolve it with the other's company_id"
             )
         return await self._pipeline.call(SET_CONFIGURATION, company_id, body=configuration, **options)
+
+
+def check_company_name(name: str, value: str) -> str:
+    """Return the value if Codat accepts it as a company's name, else raise TypeError or ValueError."""
+    valid = _COMPANY_NAME.fullmatch(check_str(name, value)) and value.strip()
+    expected = "one or more letters A to Z, digits, spaces and - ' , & @ . ? !, and not only spaces"
+    require(bool(valid), name, expected, value)
+    return value
+
+
+def _check_tags(name: str, value: Mapping[str, str]) -> dict[str, str]:
+    """Return a copy of the value if Codat accepts it as a company's tags, else raise TypeError or ValueError."""
+    tags = check_str_mapping(name, value)
+    require(len(tags) <= _MAX_TAGS, name, f"at most {_MAX_TAGS} tags", len(tags))
+    for tag, content in tags.items():
+        require(1 <= len(tag) <= _MAX_TAG_NAME, name, f"tags with names of 1 to {_MAX_TAG_NAME} characters", tag)
+        require(len(content) <= _MAX_TAG_VALUE, name, f"tags with values of up to {_MAX_TAG_VALUE} characters", content)
+    return tags

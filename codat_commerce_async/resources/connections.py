@@ -3,12 +3,19 @@
 from collections.abc import Mapping
 from typing import Unpack
 
-from codat_commerce_async._core import validation as _arguments
 from codat_commerce_async._core.claims import Claims
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.pages import Paginator
 from codat_commerce_async._core.pipeline import Pipeline
 from codat_commerce_async._core.reconcile import Candidate
+from codat_commerce_async._core.validation import (
+    as_utc,
+    check_platform_key,
+    check_str,
+    check_str_mapping,
+    check_url_text,
+    page_query,
+)
 from codat_commerce_async.models.connections import (
     Connection,
     Connections,
@@ -54,12 +61,12 @@ class ConnectionsResource:
         POST /companies/{companyId}/connections. Raises 401, 402, 403, 404, 429 by their classes, and
         OutcomeUnknownError when it cannot be told whether the connection was created.
         """
-        key = _arguments.platform_key("platform_key", platform_key)
+        key = check_platform_key("platform_key", platform_key)
 
         async def look() -> list[Candidate[Connection]]:
             page = await self._pipeline.call(LIST, company_id, query={"pageSize": 5000})
             return [
-                Candidate(one, one.id, _arguments.in_utc(one.created))
+                Candidate(one, one.id, one.created and as_utc(one.created))
                 for one in page.results
                 if one.integration_key == key
             ]
@@ -93,9 +100,10 @@ class ConnectionsResource:
         GET /config/sync/commerce/{commerceKey}/{accountingKey}/start. Raises 400, 401, 402, 403, 404, 429, 500, 503
         by their classes.
         """
-        commerce = _arguments.platform_key("commerce_key", commerce_key)
-        accounting = _arguments.platform_key("accounting_key", accounting_key)
-        query = {"merchantIdentifier": _arguments.query_text("merchant_identifier", merchant_identifier)}
+        commerce = check_platform_key("commerce_key", commerce_key)
+        accounting = check_platform_key("accounting_key", accounting_key)
+        merchant = None if merchant_identifier is None else check_url_text("merchant_identifier", merchant_identifier)
+        query = {"merchantIdentifier": merchant}
         return await self._pipeline.call(GET_SYNC_FLOW_URL, commerce, accounting, query=query, **options)
 
     def list(
@@ -116,7 +124,7 @@ class ConnectionsResource:
         GET /companies/{companyId}/connections. Raises 400, 401, 402, 403, 404, 429, 500, 503 by their classes.
         """
         LIST.format_path((company_id,))
-        asked = _arguments.page_query(page, page_size, query, order_by)
+        asked = page_query(page, page_size, query, order_by)
         return Paginator(lambda query: self._pipeline.call(LIST, company_id, query=query, **options), asked)
 
     async def update_authorization(
@@ -131,7 +139,7 @@ class ConnectionsResource:
         PUT /companies/{companyId}/connections/{connectionId}/authorization. Raises 401, 402, 403, 404, 429, 500, 503
         by their classes.
         """
-        body = _arguments.texts("authorization", authorization)
+        body = check_str_mapping("authorization", authorization)
         return await self._pipeline.call(UPDATE_AUTHORIZATION, company_id, connection_id, body=body, **options)
 
     async def update_connection(
@@ -147,5 +155,12 @@ class ConnectionsResource:
         PATCH /companies/{companyId}/connections/{connectionId}. Raises 401, 402, 403, 404, 429 by their classes, and
         OutcomeUnknownError when the answer was lost for good or is a 5xx.
         """
-        body = UpdateConnection(status=_arguments.connection_status("status", status))
+        body = UpdateConnection(status=_check_status("status", status))
         return await self._pipeline.call(UPDATE_CONNECTION, company_id, connection_id, body=body, **options)
+
+
+def _check_status(name: str, value: ConnectionStatus | str) -> ConnectionStatus:
+    status = ConnectionStatus(check_str(name, value))
+    if not status.is_known:
+        raise ValueError(f"{name} must be one of {', '.join(ConnectionStatus)} (got {value!r})")
+    return status

@@ -2,10 +2,10 @@
 
 from typing import Unpack
 
-from codat_commerce_async._core import validation as _arguments
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.pages import Paginator
 from codat_commerce_async._core.pipeline import Pipeline
+from codat_commerce_async._core.validation import check_platform_key, page_query
 from codat_commerce_async.models.integrations import Branding, Integration, Integrations
 from codat_commerce_async.policies import CallOptions
 
@@ -36,7 +36,7 @@ class IntegrationsResource:
 
         GET /config/integrations. Raises 400, 401, 402, 403, 429, 500, 503 by their classes.
         """
-        asked = _arguments.page_query(page, page_size, query, order_by)
+        asked = page_query(page, page_size, query, order_by)
         return Paginator(lambda query: self._pipeline.call(LIST, query=query, **options), asked)
 
     async def get_branding(self, platform_key: str, **options: Unpack[CallOptions]) -> Branding:
@@ -44,5 +44,5 @@ class IntegrationsResource:
 
         GET /config/integrations/{platformKey}/branding. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
         """
-        key = _arguments.platform_key("platform_key", platform_key)
+        key = check_platform_key("platform_key", platform_key)
         return await self._pipeline.call(GET_BRANDING, key, **options)

@@ -5,12 +5,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from codat_commerce_async._core import validation as _arguments
 from codat_commerce_async._core.claims import Claims
 from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.pipeline import Pipeline
-from codat_commerce_async._core.request import check_options
+from codat_commerce_async._core.request import check_options, check_wait_options
+from codat_commerce_async._core.validation import split_date_range
 from codat_commerce_async.models.call import ApiResponse
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import (
@@ -168,7 +168,7 @@ class SyncResource:
         raises.
         """
         check_options(REQUEST, options)
-        start_, finish = _arguments.period("date_range", date_range)
+        start_, finish = split_date_range("date_range", date_range)
         request = SyncRequest(company_id=company_id, sync_to=sync_to, start=start_, finish=finish)
         return await start(self.context, request, options, adopt=adopt)
 
@@ -189,7 +189,7 @@ class SyncResource:
         a look runs into is survived as long as there is time; 401, 403 and a lasting 404 end the wait.
         """
         meant = _handle(handle, sync_id)
-        _arguments.check_wait("wait", timeout, poll, options)
+        check_wait_options("wait", timeout, poll, options)
         status = await wait(self.context, meant, poll or self._poll, timeout, options)
         if raise_on_failure:
             raise_if_failed(meant, status)
@@ -208,7 +208,7 @@ class SyncResource:
 
         Raises SyncWaitTimeoutError after `timeout` seconds (None: never).
         """
-        _arguments.check_wait("watch", timeout, poll, options)
+        check_wait_options("watch", timeout, poll, options)
         return watch(self.context, _handle(handle, sync_id), poll or self._poll, timeout, options)
 
     async def run(
@@ -228,7 +228,7 @@ class SyncResource:
         Raises what both raise. `timeout` is for the wait. An adopted sync (see `start`) is only logged here: call
         `start` and `wait` in turn to see it on the handle, or to be able to go on after a crash.
         """
-        _arguments.check_wait("run", timeout, poll, options)
+        check_wait_options("run", timeout, poll, options)
         handle = await self.start(company_id, sync_to=sync_to, date_range=date_range, adopt=adopt, **options)
         status = await wait(self.context, handle, poll or self._poll, timeout, options, adopt=adopt)
         if raise_on_failure:
@@ -264,7 +264,7 @@ class SyncResource:
         any type. Errors with `fatal_for_run` end the run, and are raised by the iteration: a wrong key (401), a closed
         client, and a journal that cannot be written.
         """
-        _arguments.check_wait("run_many", timeout, poll, options)
+        check_wait_options("run_many", timeout, poll, options)
         return _fanout.SyncRun(
             self.context,
             companies,

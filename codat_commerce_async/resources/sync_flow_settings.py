@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Unpack
 
-from codat_commerce_async._core import validation as _arguments
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.pipeline import Pipeline
+from codat_commerce_async._core.validation import check_mapping, check_platform_key, check_str, check_str_list
 from codat_commerce_async.models.enums import Locale
 from codat_commerce_async.models.sync_flow import Localization, LocalizationInfo, VisibleAccounts
 from codat_commerce_async.policies import CallOptions
@@ -42,7 +42,7 @@ class SyncFlowSettingsResource:
 
         GET /sync/commerce/config/ui/text. Raises 401, 402, 403, 429, 500, 503 by their classes.
         """
-        query = {"locale": _arguments.locale("locale", locale)}
+        query = {"locale": _check_locale("locale", locale)}
         return await self._pipeline.call(GET_CONFIG_TEXT_SYNC_FLOW, query=query, **options)
 
     async def update_config_text_sync_flow(
@@ -57,8 +57,8 @@ class SyncFlowSettingsResource:
         PATCH /sync/commerce/config/ui/text. Raises 400, 401, 402, 403, 429 by their classes, and OutcomeUnknownError
         when the answer was lost for good or is a 5xx.
         """
-        query = {"locale": _arguments.locale("locale", locale)}
-        body = _arguments.localizations("texts", texts)
+        query = {"locale": _check_locale("locale", locale)}
+        body = _localizations("texts", texts)
         return await self._pipeline.call(UPDATE_CONFIG_TEXT_SYNC_FLOW, query=query, body=body, **options)
 
     async def get_visible_accounts(
@@ -69,7 +69,7 @@ class SyncFlowSettingsResource:
         GET /clients/{clientId}/config/ui/accounts/platform/{platformKey}. Raises 401, 402, 403, 404, 429, 500, 503 by
         their classes.
         """
-        key = _arguments.platform_key("platform_key", platform_key)
+        key = check_platform_key("platform_key", platform_key)
         return await self._pipeline.call(GET_VISIBLE_ACCOUNTS, client_id, key, **options)
 
     async def update_visible_accounts_sync_flow(
@@ -80,7 +80,23 @@ class SyncFlowSettingsResource:
         POST /sync/commerce/config/ui/accounts/platform/{platformKey}. Raises 400, 401, 402, 403, 404, 429 by their
         classes, and OutcomeUnknownError when the answer was lost for good or is a 5xx.
         """
-        key = _arguments.platform_key("platform_key", platform_key)
-        accounts = None if visible_accounts is None else _arguments.strings("visible_accounts", visible_accounts)
+        key = check_platform_key("platform_key", platform_key)
+        accounts = None if visible_accounts is None else check_str_list("visible_accounts", visible_accounts)
         body = {"visibleAccounts": accounts}
         return await self._pipeline.call(UPDATE_VISIBLE_ACCOUNTS_SYNC_FLOW, key, body=body, **options)
+
+
+def _check_locale(name: str, value: Locale | str) -> str:
+    if not Locale(check_str(name, value)).is_known:
+        raise ValueError(f"{name} must be one of {', '.join(Locale)} (got {str(value)!r})")
+    return str(value)
+
+
+def _localizations(name: str, texts: Mapping[str, str | Localization | None]) -> dict[str, object]:
+    """Return the texts as Codat accepts them, None as null."""
+    check_mapping(name, texts)
+    return {check_str(f"a key of {name}", key): _localization(f"{name}[{key!r}]", text) for key, text in texts.items()}
+
+
+def _localization(name: str, text: str | Localization | None) -> object:
+    return text if isinstance(text, Localization) else {"text": None if text is None else check_str(name, text)}

@@ -1,26 +1,22 @@
 """Which of a company's syncs is the one that was asked for, though its answers carry two different ids."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from codat_commerce_async._core.log import logger_of
 from codat_commerce_async._core.operation import is_id
+from codat_commerce_async._core.validation import as_utc
 from codat_commerce_async.errors import NotFoundError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import BaseSyncStatus, CompanySyncStatus, SyncStatus
 from codat_commerce_async.policies import CallOptions
 from codat_commerce_async.syncing._calls import SyncContext
 
-__all__ = ["SyncResolver", "as_utc"]
+__all__ = ["SyncResolver"]
 
 _logger = logger_of("sync")
 
 # `Date` counts whole seconds, and Codat's machines need not agree to the millisecond.
 _SKEW = timedelta(seconds=2)
-
-
-def as_utc(moment: datetime) -> datetime:
-    """`syncUtc` is in UTC by its name, also where it does not say so."""
-    return moment.replace(tzinfo=UTC) if moment.utcoffset() is None else moment
 
 
 class SyncResolver:

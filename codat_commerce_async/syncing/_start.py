@@ -8,13 +8,13 @@ from uuid import UUID, uuid5
 from codat_commerce_async._core.log import logger_of
 from codat_commerce_async._core.operation import is_id
 from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exactly_once
+from codat_commerce_async._core.validation import as_utc
 from codat_commerce_async.errors import CodatError, NotFoundError, OutcomeUnknownError, TransportError
 from codat_commerce_async.models.call import ApiResponse
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import CompanySyncStatus, SyncSummary
 from codat_commerce_async.policies import CallOptions
 from codat_commerce_async.syncing._calls import SyncContext
-from codat_commerce_async.syncing._resolver import as_utc
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["start"]

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from codat_commerce_async._core.numbers import check_number
+from codat_commerce_async._core.validation import check_int, check_number, require
 from codat_commerce_async.errors import CodatError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
@@ -113,9 +113,8 @@ def stop_at_first_failure(report: RunReport) -> bool:
 def stop_at_failure_rate(share: float, *, after: int = 20) -> Callable[[RunReport], bool]:
     """Stop a fan-out when more than this share (0 to 1) of at least `after` outcomes were failures."""
     check_number("share", share)
-    check_number("after", after, whole=True)
-    if not 0 <= share <= 1:
-        raise ValueError("share takes a share from 0 to 1")
+    check_int("after", after)
+    require(0 <= share <= 1, "share", "between 0 and 1", share)
 
     def stop(report: RunReport) -> bool:
         return report.completed >= after and report.failed + report.errors > share * report.completed

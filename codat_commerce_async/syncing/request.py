@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from codat_commerce_async._core.moments import to_utc
+from codat_commerce_async._core.validation import check_aware_datetime, require
 
 __all__ = ["SyncRequest"]
 
@@ -25,14 +25,13 @@ class SyncRequest:
         for name in ("sync_to", "start", "finish"):
             moment = getattr(self, name)
             if moment is not None:
-                object.__setattr__(self, name, to_utc(name, moment))
+                object.__setattr__(self, name, check_aware_datetime(name, moment))
         if (self.start is None) != (self.finish is None):
             raise ValueError("start and finish belong together; give both or neither")
         if self.start is not None and self.finish is not None:
             if self.sync_to is not None:
                 raise ValueError("give sync_to, or start and finish, not both")
-            if self.finish < self.start:
-                raise ValueError("finish takes a moment that is not before start")
+            require(self.finish >= self.start, "finish", "not before start", self.finish)
 
     @property
     def date_range(self) -> tuple[datetime, datetime] | None:

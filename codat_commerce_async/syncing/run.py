@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from codat_commerce_async._core.callbacks import call, check_callback
-from codat_commerce_async._core.numbers import check_count
+from codat_commerce_async._core.validation import check_count
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.policies import PollOptions, PollPolicy
 from codat_commerce_async.syncing._aio import wait_uncancelled

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from codat_commerce_async._core.log import logger_of
-from codat_commerce_async._core.numbers import check_number
+from codat_commerce_async._core.validation import check_int
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks._dispatch import Webhooks
 from codat_commerce_async.webhooks._events import log_fields
@@ -38,10 +38,8 @@ class DeliveryProcessor:
     """
 
     def __init__(self, hooks: Webhooks, *, capacity: int = 1000, dedup_size: int = 20_000) -> None:
-        for name, value in (("capacity", capacity), ("dedup_size", dedup_size)):
-            check_number(name, value, whole=True)
-            if value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1 (got {value})")
+        check_int("capacity", capacity, at_least=1)
+        check_int("dedup_size", dedup_size, at_least=1)
         self._hooks = hooks
         self._capacity = capacity
         self._dedup_size = dedup_size

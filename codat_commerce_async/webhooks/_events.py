@@ -1,10 +1,11 @@
 """Parse the body of a delivery into a typed event, and read the company and the quota from it."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from codat_commerce_async._core.codec import decode, structure
 from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.validation import as_utc
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models.call import RateLimit
 from codat_commerce_async.models.companies import Company
@@ -97,16 +98,12 @@ def rate_limit_from_event(event: RateLimitEvent) -> RateLimit | None:
     """
     if event.generated_date is None:
         return None
-    observed_at, reset = _in_utc(event.generated_date), event.payload.expiry_date
-    if reset is None or not observed_at < _in_utc(reset) <= observed_at + _MAX_RESET_DISTANCE:
+    observed_at, reset = as_utc(event.generated_date), event.payload.expiry_date
+    if reset is None or not observed_at < as_utc(reset) <= observed_at + _MAX_RESET_DISTANCE:
         reset = observed_at.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     return RateLimit(
         limit=event.payload.daily_quota,
         remaining=0 if event.event_type == _REACHED else event.payload.quota_remaining,
-        reset=_in_utc(reset),
+        reset=as_utc(reset),
         observed_at=observed_at,
     )
-
-
-def _in_utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

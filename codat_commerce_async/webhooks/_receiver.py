@@ -7,7 +7,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from codat_commerce_async._core.log import logger_of
-from codat_commerce_async._core.numbers import check_number, check_seconds
+from codat_commerce_async._core.validation import check_number, check_seconds, require
 from codat_commerce_async.errors import WebhookVerificationError
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks._deliveries import DeliveryProcessor, DeliveryStatus
@@ -55,11 +55,9 @@ class WebhookReceiver:
         dedup_size: int = 20_000,
     ) -> None:
         check_number("respond_within", respond_within)
-        if not 0 < respond_within < _CODAT_TIMEOUT:
-            raise ValueError(
-                f"respond_within must be more than 0 and less than the {_CODAT_TIMEOUT:g} seconds that Codat waits "
-                f"(got {respond_within:g})"
-            )
+        in_time = 0 < respond_within < _CODAT_TIMEOUT
+        expected = f"more than 0 and less than the {_CODAT_TIMEOUT:g} seconds that Codat waits"
+        require(in_time, "respond_within", expected, respond_within)
         check_seconds("drain_timeout", drain_timeout)
         self._verifier = verifier
         self._processor = DeliveryProcessor(hooks, capacity=capacity, dedup_size=dedup_size)

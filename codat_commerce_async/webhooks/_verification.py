@@ -10,8 +10,8 @@ import re
 import time
 from collections.abc import Callable, Mapping
 
-from codat_commerce_async._core.numbers import check_seconds
 from codat_commerce_async._core.secrecy import hides_arguments
+from codat_commerce_async._core.validation import check_seconds
 from codat_commerce_async.errors import WebhookVerificationError
 
 __all__ = ["WebhookVerifier"]
