@@ -157,7 +157,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureF
     with sqlite3.connect(other) as file:
         file.execute("CREATE TABLE other (x)")
     file.close()
-    for path, complaint in ((nothing, "there is no journal"), (text, "is no journal"), (other, "but no journal")):
+    for path, complaint in ((nothing, "there is no journal"), (text, "is not a journal"), (other, "but not a journal")):
         assert main(["report", str(path)]) == 2
         output = capsys.readouterr()
         assert (output.out, output.err.count("\n")) == ("", 1)

@@ -258,7 +258,7 @@ async def test_a_journal_in_which_all_has_ended_is_not_synced_again(
 async def test_a_file_that_is_no_journal_is_one_line(run: Command, tmp_path: Path) -> None:
     file = tmp_path / "companies.txt"
     file.write_text("company\n" * 1000, encoding="utf-8")
-    with pytest.raises(CommandError, match=r"^.*companies.txt is no journal"):
+    with pytest.raises(CommandError, match=r"^.*companies.txt is not a journal"):
         await run("sync", "company", "--journal", str(file))
 
 

@@ -1,4 +1,4 @@
-"""The journal: what is written is there after a crash, and whatever is wrong with its file is one clear line."""
+"""The journal: committed entries survive a crash, and any fault of the file is reported in one line."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -44,8 +44,8 @@ def outcome(request: SyncRequest, code: int = 2000, message: str | None = None) 
     )
 
 
-async def keep(path: Path, companies: int) -> None:
-    """A journal with so many companies, in every state."""
+async def fill(path: Path, companies: int) -> None:
+    """Write a journal with so many companies, in every state."""
     journal = await Journal.open(path)
     for number in range(companies):
         request = SyncRequest(company_id=f"company {number}")
@@ -59,7 +59,7 @@ async def keep(path: Path, companies: int) -> None:
 
 @contextmanager
 def reachable() -> Iterator[Path]:
-    """A directory that others may enter."""
+    """Yield a directory that other users may enter."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         directory.chmod(0o777)
@@ -68,15 +68,15 @@ def reachable() -> Iterator[Path]:
 
 
 def python(*arguments: object, status: int = 0) -> str:
-    """What a process says that runs beside this one."""
+    """Run another process and return what it prints."""
     command = [sys.executable, *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - our own
     assert done.returncode == status, done.stderr
     return done.stdout.strip()
 
 
-def beside(action: str, path: Path) -> str:
-    """What another process of anybody else's is told."""
+def other_user(action: str, path: Path) -> str:
+    """Use the journal in a process of another user and return what it prints."""
     return python("-m", "tests.support.journaling", action, path)
 
 
@@ -84,8 +84,8 @@ def files(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()}
 
 
-async def opening(path: Path) -> str:
-    """What is said when the journal cannot be opened."""
+async def open_error(path: Path) -> str:
+    """Return the message of the error that opening raises."""
     with pytest.raises(JournalError) as caught:
         await Journal.open(path)
     assert own_threads() == []
@@ -116,9 +116,9 @@ async def test_a_sync_is_known_in_each_of_its_states(request_: SyncRequest, tmp_
     assert list(read_journal(tmp_path / "journal")) == [entry]
 
 
-async def test_an_error_says_what_it_was_and_keeps_the_handle(tmp_path: Path) -> None:
+async def test_an_entry_of_an_error_names_it_and_keeps_the_handle(tmp_path: Path) -> None:
     handle = SyncHandle(company_id="latest", sync_id="an id")
-    error = OutcomeUnknownError("the answer was lost")
+    error = OutcomeUnknownError("the response was lost")
     ended = SyncOutcome(request=LATEST, handle=None, status=None, error=error, polls=0, elapsed=1.0)
     journal = await Journal.open(tmp_path / "journal")
     await journal.record_start(LATEST, KEY, 1000.0)
@@ -127,7 +127,7 @@ async def test_an_error_says_what_it_was_and_keeps_the_handle(tmp_path: Path) ->
     entry = await journal.get(LATEST)
     await journal.close()
     assert entry is not None
-    assert (entry.state, entry.outcome, entry.message) == ("error", "OutcomeUnknownError", "the answer was lost")
+    assert (entry.state, entry.outcome, entry.message) == ("error", "OutcomeUnknownError", "the response was lost")
     assert (entry.handle, entry.is_finished) == (handle, False)
 
 
@@ -159,7 +159,7 @@ async def test_each_opening_is_another_run(tmp_path: Path) -> None:
 
 @given(text=st.text(st.characters(codec=None), max_size=20), code=st.integers())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_codat_says_can_be_kept(text: str, code: int, tmp_path: Path) -> None:
+def test_any_message_and_code_can_be_recorded(text: str, code: int, tmp_path: Path) -> None:
     async def work() -> JournalEntry | None:
         path = tmp_path / "journal"
         path.unlink(missing_ok=True)
@@ -174,25 +174,23 @@ def test_whatever_codat_says_can_be_kept(text: str, code: int, tmp_path: Path) -
     assert entry.code == (code if abs(code) < 2**63 else None)
 
 
+def commits(path: Path) -> int:
+    """Return the number of commits that the file has counted."""
+    with closing(sqlite3.connect(path)) as file:
+        return int(file.execute("SELECT commits FROM summary").fetchone()[0])
+
+
 async def test_many_writers_share_their_commits(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "journal")
     requests = [SyncRequest(company_id=f"company {number}") for number in range(2000)]
-    commits = 0
-    commit_next = journal._commit_batch
-
-    def counted() -> None:
-        nonlocal commits
-        commits += 1
-        commit_next()
-
-    journal._commit_batch = counted  # type: ignore[method-assign]
+    before = commits(tmp_path / "journal")
     await asyncio.gather(*(journal.record_start(request, KEY, 1.0) for request in requests))
     await journal.close()
-    assert commits <= 6
+    assert commits(tmp_path / "journal") - before <= 6
     assert len(list(read_journal(tmp_path / "journal"))) == 2000
 
 
-async def test_the_loop_goes_on_while_the_disk_works(tmp_path: Path) -> None:
+async def test_the_event_loop_is_not_blocked_by_the_disk(tmp_path: Path) -> None:
     journal, turns = await Journal.open(tmp_path / "journal"), 0
     writing = asyncio.ensure_future(journal.record_start(LATEST, KEY, 1.0))
     while not writing.done():
@@ -202,7 +200,7 @@ async def test_the_loop_goes_on_while_the_disk_works(tmp_path: Path) -> None:
     assert turns > 2
 
 
-async def test_a_writer_that_is_cancelled_has_written_all_the_same(tmp_path: Path) -> None:
+async def test_a_cancelled_write_is_committed_all_the_same(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "journal")
     # The first is being committed, the others wait for the next commit.
     writing = [asyncio.ensure_future(journal.record_start(request, KEY, 1.0)) for request in (LATEST, UP_TO, RANGE)]
@@ -213,7 +211,7 @@ async def test_a_writer_that_is_cancelled_has_written_all_the_same(tmp_path: Pat
     assert [entry.state for entry in read_journal(tmp_path / "journal")] == ["starting"] * 3
 
 
-async def test_what_cannot_be_written_leaves_the_rest_as_it_was(tmp_path: Path) -> None:
+async def test_a_failed_write_leaves_the_other_entries_as_they_were(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "journal")
     await journal.record_start(LATEST, KEY, 1.0)
     with pytest.raises(JournalError, match="could not be written"):
@@ -224,7 +222,7 @@ async def test_what_cannot_be_written_leaves_the_rest_as_it_was(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("turns", range(8))
-async def test_opening_and_closing_can_be_cancelled_at_any_turn(turns: int, tmp_path: Path) -> None:
+async def test_opening_and_closing_can_be_cancelled_at_any_step(turns: int, tmp_path: Path) -> None:
     async def work() -> None:
         journal = await Journal.open(tmp_path / "journal")
         try:
@@ -235,19 +233,19 @@ async def test_opening_and_closing_can_be_cancelled_at_any_turn(turns: int, tmp_
     task = asyncio.create_task(work())
     for _ in range(turns):
         await asyncio.sleep(0)
-    # Whoever is impatient cancels again, while it is being closed.
+    # A caller may cancel again during the closing.
     for _ in range(4):
         task.cancel()
         await asyncio.sleep(0)
     await asyncio.wait((task,))
     assert task.cancelled()
     assert (own_tasks(), own_threads()) == (set(), [])
-    # And so nobody holds the file any more.
+    # The file is unlocked.
     await (await Journal.open(tmp_path / "journal")).close()
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3, 5])
-async def test_closing_goes_to_its_end_whoever_is_cancelled(turns: int, tmp_path: Path) -> None:
+async def test_a_cancelled_close_still_closes_the_file(turns: int, tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "journal")
     writing = asyncio.ensure_future(journal.record_start(LATEST, KEY, 1.0))
     closing = asyncio.create_task(journal.close())
@@ -260,31 +258,31 @@ async def test_closing_goes_to_its_end_whoever_is_cancelled(turns: int, tmp_path
     assert [entry.state for entry in read_journal(tmp_path / "journal")] == ["starting"]
 
 
-async def test_a_closed_journal_is_one_file_beside_its_lock(tmp_path: Path) -> None:
-    await keep(tmp_path / "journal", 20)
+async def test_a_closed_journal_is_one_file_and_its_lock_file(tmp_path: Path) -> None:
+    await fill(tmp_path / "journal", 20)
     assert files(tmp_path) == {"journal", "journal.lock"}
     assert len(list(read_journal(tmp_path / "journal"))) == 20
     assert files(tmp_path) == {"journal", "journal.lock"}
 
 
-def test_a_killed_process_leaves_what_it_had_written(tmp_path: Path) -> None:
+def test_a_killed_process_leaves_all_committed_entries(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     python("-m", "tests.support.journaling", "DIE", path, status=-9)
     assert len(list(read_journal(path))) == 50
-    asyncio.run(keep(path, 1))
+    asyncio.run(fill(path, 1))
     assert len(list(read_journal(path))) == 51
 
 
-async def test_a_second_process_is_told_so() -> None:
+async def test_a_second_process_is_refused() -> None:
     with reachable() as directory:
         path = directory / "journal"
         journal = await Journal.open(path)
         path.chmod(0o666)
         (directory / "journal.lock").chmod(0o666)
-        said = await asyncio.to_thread(beside, "OPEN", path)
+        message = await asyncio.to_thread(other_user, "OPEN", path)
         await journal.close()
-    assert said == (
-        f"the journal {path} is in use by another process; wait for it to end, or give the name of another file"
+    assert message == (
+        f"the journal {path} is in use by another process; wait for that process to end, or use another file"
     )
 
 
@@ -300,23 +298,23 @@ async def test_a_journal_in_use_is_read_as_of_its_last_commit(tmp_path: Path) ->
 async def test_an_empty_file_becomes_a_journal(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     path.touch()
-    await keep(path, 4)
+    await fill(path, 4)
     assert len(list(read_journal(path))) == 4
 
 
-async def test_a_directory_is_no_journal(tmp_path: Path) -> None:
-    assert await opening(tmp_path) == f"{tmp_path} is a directory; give the name of a file"
-    with pytest.raises(JournalError, match="is a directory"):
+async def test_a_directory_is_refused(tmp_path: Path) -> None:
+    assert await open_error(tmp_path) == f"the journal must be a file (got the directory {tmp_path})"
+    with pytest.raises(JournalError, match="must be a file"):
         list(read_journal(tmp_path))
 
 
-async def test_a_directory_that_is_missing_is_named(tmp_path: Path) -> None:
-    assert await opening(tmp_path / "no" / "journal") == (
-        f"there is no directory {tmp_path / 'no'} for the journal journal"
+async def test_the_error_names_a_missing_directory(tmp_path: Path) -> None:
+    assert await open_error(tmp_path / "no" / "journal") == (
+        f"the directory {tmp_path / 'no'} of the journal journal does not exist"
     )
 
 
-def test_reading_makes_no_journal(tmp_path: Path) -> None:
+def test_reading_creates_no_journal(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="there is no journal"):
         list(read_journal(tmp_path / "journal"))
     assert list(tmp_path.iterdir()) == []
@@ -325,66 +323,66 @@ def test_reading_makes_no_journal(tmp_path: Path) -> None:
 async def test_special_names_are_names_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in (":memory:", "file:x?mode=memory", "a b%20c#d?e"):
-        await keep(Path(name), 1)
+        await fill(Path(name), 1)
     assert files(tmp_path) == {
         name + ending for name in (":memory:", "file:x?mode=memory", "a b%20c#d?e") for ending in ("", ".lock")
     }
 
 
-async def test_another_file_is_not_touched(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_journal_is_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("remember the milk\n" * 100)
-    assert "is no journal, or a damaged one" in await opening(path)
-    with pytest.raises(JournalError, match="is no journal"):
+    assert "is not a journal, or it is damaged" in await open_error(path)
+    with pytest.raises(JournalError, match="is not a journal"):
         list(read_journal(path))
     assert path.read_text() == "remember the milk\n" * 100
 
 
-async def test_another_database_is_not_touched(tmp_path: Path) -> None:
+async def test_another_database_is_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     other = sqlite3.connect(path)
     other.execute("CREATE TABLE milk (litres REAL)")
     other.close()
     before = path.read_bytes()
-    assert await opening(path) == f"{path} is a database, but no journal; give the name of another file"
-    with pytest.raises(JournalError, match="but no journal"):
+    assert await open_error(path) == f"{path} is a database, but not a journal; use another file"
+    with pytest.raises(JournalError, match="but not a journal"):
         list(read_journal(path))
     assert path.read_bytes() == before
 
 
-async def test_a_journal_of_another_version_is_not_touched(tmp_path: Path) -> None:
+async def test_a_journal_of_another_version_is_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    await keep(path, 4)
+    await fill(path, 4)
     file = sqlite3.connect(path)
     file.execute("PRAGMA user_version = 4")
     file.close()
     before = path.read_bytes()
-    assert await opening(path) == (
-        f"the journal {path} is of version 4, this library reads version 3; "
-        "finish it with the library that wrote it, or give the name of a new file"
+    assert await open_error(path) == (
+        f"the journal {path} must be of version 3 (got 4); "
+        "finish the run with the version of this library that wrote it, or use a new file"
     )
-    with pytest.raises(JournalError, match="version 4"):
+    with pytest.raises(JournalError, match="got 4"):
         list(read_journal(path))
     assert path.read_bytes() == before
 
 
-def test_a_changed_row_is_noticed(tmp_path: Path) -> None:
+def test_a_changed_row_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    asyncio.run(keep(path, 4))
+    asyncio.run(fill(path, 4))
     file = sqlite3.connect(path)
     file.execute("UPDATE syncs SET state = 'starting' WHERE state = 'running'")
     file.commit()
     file.close()
-    assert "is damaged or incomplete" in asyncio.run(opening(path))
+    assert "is damaged or incomplete" in asyncio.run(open_error(path))
     with pytest.raises(JournalError, match="damaged"):
         list(read_journal(path))
 
 
 @pytest.mark.parametrize("how", ["missing", "older", "added"])
-def test_rows_that_are_sound_but_not_those_of_the_last_commit_are_noticed(how: str, tmp_path: Path) -> None:
+def test_valid_rows_that_are_not_those_of_the_last_commit_are_detected(how: str, tmp_path: Path) -> None:
     path, other = tmp_path / "journal", tmp_path / "other"
-    asyncio.run(keep(path, 4))
-    asyncio.run(keep(other, 5))
+    asyncio.run(fill(path, 4))
+    asyncio.run(fill(other, 5))
     file = sqlite3.connect(path)
     file.execute("ATTACH ? AS other", (str(other),))
     if how == "missing":
@@ -392,22 +390,22 @@ def test_rows_that_are_sound_but_not_those_of_the_last_commit_are_noticed(how: s
     else:
         name = "company 4" if how == "added" else "company 3"
         file.execute("DELETE FROM syncs WHERE company_id = ?", (name,))
-        asyncio.run(note_asking(other, SyncRequest(company_id=name)))
+        asyncio.run(add_start(other, SyncRequest(company_id=name)))
         file.execute("INSERT INTO syncs SELECT * FROM other.syncs WHERE company_id = ?", (name,))
     file.commit()
     file.close()
-    assert "is damaged or incomplete (its entries are not of one moment)" in asyncio.run(opening(path))
-    with pytest.raises(JournalError, match="not of one moment"):
+    assert "is damaged or incomplete (its entries are not those of one commit)" in asyncio.run(open_error(path))
+    with pytest.raises(JournalError, match="not those of one commit"):
         list(read_journal(path))
 
 
-async def note_asking(path: Path, request: SyncRequest) -> None:
+async def add_start(path: Path, request: SyncRequest) -> None:
     journal = await Journal.open(path)
     await journal.record_start(request, KEY, 1.0)
     await journal.close()
 
 
-async def test_unfinished_syncs_come_in_slices_and_the_first_one_first(tmp_path: Path) -> None:
+async def test_unfinished_syncs_come_in_slices_and_the_earliest_start_first(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "journal")
     requests = [SyncRequest(company_id=f"company {number}") for number in range(1001)]
     await asyncio.gather(*(journal.record_start(each, KEY, float(-number)) for number, each in enumerate(requests)))
@@ -417,7 +415,7 @@ async def test_unfinished_syncs_come_in_slices_and_the_first_one_first(tmp_path:
     assert max(map(len, slices)) <= 200
 
 
-async def test_a_journal_is_told_by_its_entries_which_offset_the_server_had(tmp_path: Path) -> None:
+async def test_an_entry_has_the_offset_of_the_server_at_its_start(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "journal")
     await journal.record_start(LATEST, KEY, 1000.0, -3600.25)
     await journal.record_running(LATEST, SyncHandle(company_id=LATEST.company_id))
@@ -430,12 +428,12 @@ async def test_a_journal_is_told_by_its_entries_which_offset_the_server_had(tmp_
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sound") / "journal"
-    asyncio.run(keep(path, 60))
+    asyncio.run(fill(path, 60))
     return path
 
 
 def damaged(sound: Path, damage: Callable[[bytearray], None]) -> None:
-    """Either the damage is told in one line, or nothing of what the journal says has changed."""
+    """Check that the damage is reported in one line, or that no entry has changed."""
     before = list(read_journal(sound))
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "journal"
@@ -455,9 +453,9 @@ async def open_and_close(path: Path) -> None:
 
 @given(st.data())
 @settings(max_examples=40, deadline=None)
-def test_a_flipped_bit_is_told_or_harmless(sound: Path, data: st.DataObject) -> None:
+def test_a_flipped_bit_is_reported_or_harmless(sound: Path, data: st.DataObject) -> None:
     def damage(content: bytearray) -> None:
-        # The first page says what is where; it deserves more of the tries.
+        # The first page describes the others, so it gets more of the attempts.
         last = data.draw(st.sampled_from([99, 4095, len(content) - 1]))
         at = data.draw(st.integers(0, last))
         content[at] ^= data.draw(st.sampled_from([1 << bit for bit in range(8)]))
@@ -467,7 +465,7 @@ def test_a_flipped_bit_is_told_or_harmless(sound: Path, data: st.DataObject) -> 
 
 @given(st.floats(0.0, 1.0, exclude_min=True, exclude_max=True))
 @settings(max_examples=20, deadline=None)
-def test_a_file_that_was_cut_off_is_told(sound: Path, share: float) -> None:
+def test_a_truncated_file_is_reported(sound: Path, share: float) -> None:
     def damage(content: bytearray) -> None:
         del content[max(1, int(len(content) * share)) :]
 
@@ -476,39 +474,41 @@ def test_a_file_that_was_cut_off_is_told(sound: Path, share: float) -> None:
 
 @given(start=st.integers(0, 20_000), length=st.integers(1, 8192), filling=st.integers(0, 255))
 @settings(max_examples=20, deadline=None)
-def test_overwritten_blocks_are_told_or_harmless(sound: Path, start: int, length: int, filling: int) -> None:
+def test_overwritten_blocks_are_reported_or_harmless(sound: Path, start: int, length: int, filling: int) -> None:
     def damage(content: bytearray) -> None:
         content[start : start + length] = bytes([filling]) * len(content[start : start + length])
 
     damaged(sound, damage)
 
 
-def test_no_permission_to_write_is_told() -> None:
+def test_a_file_without_write_permission_is_reported() -> None:
     with reachable() as directory:
-        asyncio.run(keep(directory / "journal", 4))
+        asyncio.run(fill(directory / "journal", 4))
         (directory / "journal").chmod(0o444)
         directory.chmod(0o555)
-        assert beside("OPEN", directory / "journal") == (
+        assert other_user("OPEN", directory / "journal") == (
             f"the journal {directory / 'journal'} cannot be opened for writing: Permission denied; "
-            "see to its permissions and its directory's"
+            "check its permissions and those of its directory"
         )
-        assert beside("READ", directory / "journal") == "4 entries"
+        assert other_user("READ", directory / "journal") == "4 entries"
 
 
-def test_no_permission_for_the_file_or_its_directory_is_told() -> None:
+def test_a_file_or_directory_without_permission_is_reported() -> None:
     with reachable() as directory:
         directory.chmod(0o555)
-        assert "see to its permissions" in beside("OPEN", directory / "new")
-        asyncio.run(keep(directory / "journal", 4))
+        assert "check its permissions" in other_user("OPEN", directory / "new")
+        asyncio.run(fill(directory / "journal", 4))
         (directory / "journal").chmod(0o600 if os.geteuid() == 0 else 0o000)
         for action in ("OPEN", "READ"):
-            assert "see to its permissions" in beside(action, directory / "journal")
+            assert "check its permissions" in other_user(action, directory / "journal")
 
 
 @pytest.mark.parametrize("limit", [8_192, 30_000])
 def test_a_full_disk_loses_nothing(limit: int, tmp_path: Path) -> None:
-    said = json.loads(python("-m", "tests.simulations.fanout_full_disk", tmp_path, "--companies", 60, "--limit", limit))
-    assert said.pop("error").startswith(f"the journal {tmp_path / 'journal'} c")
-    assert said.pop("started") < 60
-    assert said.pop("ended") < 60
-    assert said == {"unaccounted": 0, "started_twice": 0, "told_twice": 0, "unfinished": 0}
+    result = json.loads(
+        python("-m", "tests.simulations.fanout_full_disk", tmp_path, "--companies", 60, "--limit", limit)
+    )
+    assert result.pop("error").startswith(f"the journal {tmp_path / 'journal'} c")
+    assert result.pop("started") < 60
+    assert result.pop("ended") < 60
+    assert result == {"unaccounted": 0, "started_twice": 0, "reported_twice": 0, "unfinished": 0}

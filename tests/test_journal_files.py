@@ -1,4 +1,4 @@
-"""A journal's file, moved, copied, cut, damaged and left by a killed writer: opened complete, or not at all."""
+"""The file of a journal after moves, copies, truncation, damage and kills: it opens complete, or not at all."""
 
 import asyncio
 import os
@@ -44,7 +44,7 @@ def write(path: Path, numbers: range, state: str = "running") -> None:
 
 
 def known(path: Path) -> dict[str, JournalEntry]:
-    """The entries of the journal, once it was opened to be written and one was added."""
+    """Open the journal for writing, add an entry, and return the entries before it."""
     file = JournalFile.open(path)
     try:
         found = {each.request.company_id: each for each in file.read(lambda rows: list(entries.entries(rows)))}
@@ -57,7 +57,7 @@ def known(path: Path) -> dict[str, JournalEntry]:
 
 
 def known_or_refused(path: Path) -> dict[str, JournalEntry] | None:
-    """The same, or None where opening says in one line that it cannot be."""
+    """Return the same, or None if opening raises JournalError with a message of one line."""
     try:
         return known(path)
     except JournalError as error:
@@ -66,7 +66,7 @@ def known_or_refused(path: Path) -> dict[str, JournalEntry] | None:
 
 
 def content(main: bytes, rollback: bytes | None, directory: Path) -> Path:
-    """A journal of this content in a place of its own."""
+    """Write a journal with this content into a directory of its own."""
     directory.mkdir(exist_ok=True)
     for old in directory.iterdir():
         old.unlink()
@@ -77,7 +77,7 @@ def content(main: bytes, rollback: bytes | None, directory: Path) -> Path:
 
 
 def interrupted(path: Path, numbers: range, state: str) -> tuple[bytes, bytes]:
-    """The journal and its rollback journal, as they are when its writer is killed in the middle of a commit."""
+    """Return the journal and its rollback journal as a writer leaves them that is killed during a commit."""
     with closing(sqlite3.connect(path, isolation_level=None)) as file:
         for setting in ("journal_mode = TRUNCATE", "cache_size = 1", "cache_spill = 1"):
             file.execute(f"PRAGMA {setting}")
@@ -86,7 +86,7 @@ def interrupted(path: Path, numbers: range, state: str) -> tuple[bytes, bytes]:
         for number in numbers:
             summary = entries.write(file, entry(number, state), summary)
         entries.write_summary(file, replace(summary, commits=summary.commits + 1))
-        # Makes it write pages although nothing is committed.
+        # This makes SQLite write pages before the commit.
         file.execute("CREATE TABLE further AS SELECT * FROM syncs")
         file.execute("DROP TABLE further")
         return path.read_bytes(), path.with_name(f"{path.name}-journal").read_bytes()
@@ -112,7 +112,7 @@ BEFORE = {f"company {number}": entry(number) for number in range(60)}
 def test_a_killed_commit_is_rolled_back(torn: tuple[bytes, bytes], tmp_path: Path) -> None:
     path = content(*torn, tmp_path / "there")
     assert {each.request.company_id: each for each in read_journal(path)} == BEFORE
-    # Reading has recovered a copy only.
+    # Reading recovers only a copy.
     assert (path.read_bytes(), path.with_name("journal-journal").read_bytes()) == torn
     assert known(path) == BEFORE
 
@@ -121,7 +121,7 @@ def test_a_killed_commit_without_its_rollback_journal_is_refused(torn: tuple[byt
     path = content(torn[0], None, tmp_path / "moved")
     assert known_or_refused(path) is None
     assert path.read_bytes() == torn[0]
-    with pytest.raises(JournalError, match=r"damaged or incomplete|no journal, or a damaged one"):
+    with pytest.raises(JournalError, match=r"damaged or incomplete|not a journal, or it is damaged"):
         list(read_journal(path))
 
 
@@ -151,13 +151,13 @@ def test_a_damaged_rollback_journal_is_refused_or_harmless(torn: tuple[bytes, by
         assert known_or_refused(content(main, bytes(damaged), tmp_path / "damaged")) in (None, BEFORE)
 
 
-def test_a_rollback_journal_that_was_cut_is_refused_or_harmless(torn: tuple[bytes, bytes], tmp_path: Path) -> None:
+def test_a_truncated_rollback_journal_is_refused_or_harmless(torn: tuple[bytes, bytes], tmp_path: Path) -> None:
     chance, (main, rollback) = Random(3), torn
     for length in (0, 1, 8, 28, 511, 512, 513, *(chance.randrange(len(rollback)) for _ in range(20))):
         assert known_or_refused(content(main, rollback[:length], tmp_path / "cut")) in (None, BEFORE)
 
 
-def test_a_rollback_journal_of_another_time_is_refused_and_kept(
+def test_a_rollback_journal_of_another_commit_is_refused_and_kept(
     night: Path, torn: tuple[bytes, bytes], tmp_path: Path
 ) -> None:
     later = tmp_path / "later"
@@ -173,13 +173,13 @@ def test_a_rollback_journal_whose_journal_was_moved_away_is_kept(torn: tuple[byt
     path = content(*torn, tmp_path / "there")
     moved = tmp_path / "moved"
     path.rename(moved)
-    with pytest.raises(JournalError, match="which belongs to a journal that was deleted or moved"):
+    with pytest.raises(JournalError, match="its journal was deleted or moved without it"):
         JournalFile.open(path)
     path.with_name("journal-journal").rename(tmp_path / "moved-journal")
     assert known(moved) == BEFORE
 
 
-def test_a_file_that_was_cut_is_refused(night: Path, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(night: Path, tmp_path: Path) -> None:
     whole, chance = night.read_bytes(), Random(4)
     lengths = {1, 99, 100, 511, 512, 513, *range(PAGE, len(whole), PAGE), len(whole) - 1}
     for length in lengths | {chance.randrange(1, len(whole)) for _ in range(40)}:
@@ -198,7 +198,7 @@ def test_a_journal_that_was_emptied_is_refused_until_it_is_deleted(tmp_path: Pat
 
 
 def flips(whole: bytes, bits: Iterator[int], directory: Path, expected: dict[str, JournalEntry]) -> int:
-    """How many of the flipped bits are refused; all others change nothing."""
+    """Return how many flipped bits are refused; check that all others change nothing."""
     refused = 0
     for bit in bits:
         damaged = bytearray(whole)
@@ -216,7 +216,7 @@ def test_no_flipped_bit_loses_or_changes_an_entry(night: Path, tmp_path: Path) -
 
 
 def small_pages(path: Path) -> None:
-    """An empty database whose pages are as small as SQLite has them."""
+    """Create an empty database with the smallest page size of SQLite."""
     with closing(sqlite3.connect(path)) as file:
         file.execute("PRAGMA page_size = 512")
         file.execute("CREATE TABLE first (number INTEGER)")
@@ -226,14 +226,14 @@ def small_pages(path: Path) -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("part", range(4))
-def test_no_bit_of_a_small_journal_can_be_flipped_unnoticed(part: int, tmp_path: Path) -> None:
+def test_no_flipped_bit_of_a_small_journal_is_missed(part: int, tmp_path: Path) -> None:
     path = tmp_path / "journal"
     small_pages(path)
     write(path, range(3))
     whole, expected = path.read_bytes(), {f"company {number}": entry(number) for number in range(3)}
     assert len(whole) <= PAGE
     bits = range(part, 8 * len(whole), 4)
-    memory = Path("/dev/shm")  # noqa: S108 - need not last, and is faster than a disk
+    memory = Path("/dev/shm")  # noqa: S108 - temporary, and faster than a disk
     directory = (memory if memory.is_dir() else tmp_path) / f"codat-flips-{os.getpid()}-{part}"
     try:
         assert flips(whole, iter(bits), directory, expected) > len(bits) // 4
@@ -257,8 +257,8 @@ async def test_a_commit_waits_for_a_reader(tmp_path: Path) -> None:
     assert [each.server_offset for each in read_journal(path)] == [0.25]
 
 
-def beside(code: str, *arguments: object) -> str:
-    """What another process prints."""
+def run_process(code: str, *arguments: object) -> str:
+    """Run code in another process and return what it prints."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
 
@@ -292,10 +292,10 @@ def test_a_second_process_is_refused_after_a_backup_in_this_one(name: str, tmp_p
         file.write(entry(1))
         shutil.copy(path, tmp_path / "backup")
     shutil.copy(path, tmp_path / "backup")
-    assert "in use by another process" in beside(OPEN, tmp_path / name)
+    assert "in use by another process" in run_process(OPEN, tmp_path / name)
     assert len(known(tmp_path / "backup")) == 1
     file.close()
-    assert beside(OPEN, path) == ""
+    assert run_process(OPEN, path) == ""
 
 
 def test_a_second_writer_in_this_process_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
@@ -303,19 +303,19 @@ def test_a_second_writer_in_this_process_is_refused_and_the_first_goes_on(tmp_pa
     file = JournalFile.open(path)
     with pytest.raises(JournalError, match="in use"):
         JournalFile.open(path)
-    assert "in use" in beside(OPEN, path)
+    assert "in use" in run_process(OPEN, path)
     with file.transaction():
         file.write(entry(1))
     file.close()
 
 
-def test_a_reader_of_this_process_leaves_the_locks_of_a_commit(tmp_path: Path) -> None:
+def test_a_reader_in_this_process_does_not_release_the_locks_of_a_commit(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     file = JournalFile.open(path)
     with file.transaction():
         file.write(entry(1))
         assert list(read_journal(path)) == []
-        assert beside(LOCK, path) == "database is locked"
+        assert run_process(LOCK, path) == "database is locked"
     file.close()
     assert len(list(read_journal(path))) == 1
 
@@ -326,7 +326,7 @@ def commit(file: JournalFile) -> None:
 
 
 @pytest.mark.parametrize("how", ["deleted", "moved", "replaced", "unlocked", "written"])
-def test_a_journal_that_is_taken_away_during_a_run_is_told_at_the_next_commit(how: str, tmp_path: Path) -> None:
+def test_a_journal_taken_away_during_a_run_is_reported_at_the_next_commit(how: str, tmp_path: Path) -> None:
     path = tmp_path / "journal"
     write(path, range(2))
     shutil.copy(path, tmp_path / "copy")
@@ -342,7 +342,7 @@ def test_a_journal_that_is_taken_away_during_a_run_is_told_at_the_next_commit(ho
         (tmp_path / "journal.lock").unlink()
     else:
         (tmp_path / "journal.lock").unlink()
-        assert beside(OPEN, path) == ""
+        assert run_process(OPEN, path) == ""
     with pytest.raises(JournalError, match="while it was in use"):
         commit(file)
     file.close()
@@ -373,14 +373,14 @@ def test_a_journal_of_version_1_is_refused_and_kept(*, with_log: bool, tmp_path:
             (tmp_path / name).write_bytes(whole)
     before = path.read_bytes()
     for work in (JournalFile.open, lambda path: list(read_journal(path))):
-        with pytest.raises(JournalError, match="journal-wal, of an older version" if with_log else "of version 1"):
+        with pytest.raises(JournalError, match="journal-wal, written by an older" if with_log else "got 1"):
             work(path)
     assert path.read_bytes() == before
     if with_log:
         assert (tmp_path / "journal-wal").read_bytes() == left["journal-wal"]
 
 
-def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
         file = JournalFile.open(tmp_path / "journal")
@@ -393,7 +393,7 @@ def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
     assert modes == dict.fromkeys(("journal", "journal-journal", "journal.lock"), 0o600)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the types of its file systems")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists the types of file systems")
 def test_the_type_of_a_file_system_is_known() -> None:
     assert file_system(Path("/proc").stat().st_dev) == "proc"
     assert file_system(0xFFFFFF) is None
@@ -405,7 +405,7 @@ def writer(path: Path, first: int) -> "subprocess.Popen[str]":
 
 
 def committed(process: "subprocess.Popen[str]", lines: int) -> int:
-    """The number that was committed last, after so many lines."""
+    """Read so many lines and return the highest number, which is committed."""
     assert process.stdout is not None
     return max(int(process.stdout.readline()) for _ in range(lines))
 
@@ -449,7 +449,7 @@ def test_a_copy_of_a_journal_in_use_has_all_that_was_committed_before(
             found = known_or_refused(copy)
             if found is not None:
                 opened += 1
-                # Seven are written beside each other, and the next seven once all of these are.
+                # Seven are written concurrently, and the next seven after all of these.
                 assert {f"company {each}" for each in range(last - last % 7)} <= found.keys()
         assert opened > 0
     finally:

@@ -761,7 +761,7 @@ def test_a_process_that_is_killed_and_started_again_syncs_each_company_once() ->
     )
     assert toll.wrong == [], toll
     assert toll.kills >= 1, toll
-    assert toll.resumed + toll.asking > 0, toll
+    assert toll.resumed + toll.starting > 0, toll
 
 
 async def test_a_finished_journal_asks_nothing_again(tmp_path: Path) -> None:

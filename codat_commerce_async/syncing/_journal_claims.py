@@ -1,4 +1,4 @@
-"""What a journal says of a company's other syncs, so that none of them is adopted by a second request."""
+"""Claims from a journal: the other syncs of a company, so that no second request adopts one of them."""
 
 from datetime import UTC, datetime
 
@@ -10,13 +10,13 @@ __all__ = ["record_entry"]
 
 
 def record_entry(context: SyncContext, entry: JournalEntry) -> None:
-    """Record which sync belongs to the entry's request, or that it may have started one."""
+    """Record which sync belongs to the request of the entry, or that the request may have started one."""
     claims, handle, key = context.claims, entry.handle, entry.idempotency_key
     sync_id = handle.sync_id if handle is not None else None
     commerce_sync_id = handle.commerce_sync_id if handle is not None else None
     claim = claims.claim(entry.request.company_id, sync_id, commerce_sync_id, key)
     if claim.id is not None or claim.since is not None:
-        # This process knows more of it.
+        # This process has newer information than the journal.
         return
     claims.record(claim, sync_id, commerce_sync_id, key)
     if sync_id is not None or key is None:
@@ -31,7 +31,7 @@ def record_entry(context: SyncContext, entry: JournalEntry) -> None:
 
 
 def _server_time(context: SyncContext, entry: JournalEntry) -> datetime:
-    asked_at = context.clock.now() if entry.sent_at is None else entry.sent_at
+    sent_at = context.clock.now() if entry.sent_at is None else entry.sent_at
     if entry.server_offset is None:
-        return context.clock.server_time(asked_at)
-    return datetime.fromtimestamp(asked_at + entry.server_offset, UTC)
+        return context.clock.server_time(sent_at)
+    return datetime.fromtimestamp(sent_at + entry.server_offset, UTC)

@@ -1,4 +1,4 @@
-"""A journal's SQLite file: opened only if it is complete, owned by one process, committed whoever reads it."""
+"""The SQLite file of a journal: opened only if it is complete, written by one process, readable by others."""
 
 import contextlib
 import os
@@ -29,36 +29,37 @@ T = TypeVar("T")
 _VERSION: Final = 3
 _APPLICATION_ID: Final = 0x434F4441  # "CODA", so that no other program's database is taken for a journal
 _CACHE_KIB = 256
-# A shorter file is as good as empty to SQLite, which would begin it anew.
+# SQLite treats a shorter file as empty and would overwrite it.
 _SHORTEST_FILE = 512
 _PRIVATE = 0o600
-# For how long a reader may keep the file locked before a commit, or an opening, fails; and the pauses meanwhile.
-_PATIENCE = 30.0
-_PAUSE = 0.002
-# How often a reader takes a snapshot until one is of one moment.
-_SNAPSHOTS = 3
-_FAILURES = {
-    "busy": "the journal {path} is in use by another process; wait for it to end, or give the name of another file",
+# A commit or an opening waits so many seconds for a reader to unlock the file, and tries again at this interval.
+_LOCK_TIMEOUT = 30.0
+_LOCK_POLL_INTERVAL = 0.002
+# A snapshot is taken so many times until one is complete.
+_SNAPSHOT_ATTEMPTS = 3
+_MESSAGES = {
+    "busy": "the journal {path} is in use by another process; wait for that process to end, or use another file",
     "forbidden": (
-        "the journal {path} cannot be opened for writing: {text}; see to its permissions and its directory's"
+        "the journal {path} cannot be opened for writing: {text}; check its permissions and those of its directory"
     ),
     "disk": "the journal {path} cannot be opened: {text}",
-    "alien": "{path} is no journal, or a damaged one ({text}); keep it, and give the name of a new file",
+    "foreign": "{path} is not a journal, or it is damaged ({text}); keep it, and use a new file",
     "damaged": (
-        "the journal {path} is damaged or incomplete ({text}); keep it, with the files beside it, and give the name of "
-        "a new file"
+        "the journal {path} is damaged or incomplete ({text}); keep it and the files next to it, and use a new file"
     ),
 }
-_DAMAGES = (sqlite3.Error, ValueError, TypeError, LookupError, OverflowError, RecursionError)
-# Their locks may be released early, or be unknown to other machines.
-_REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs", "fuse.s3fs", "virtiofs"})
+_DAMAGE_ERRORS = (sqlite3.Error, ValueError, TypeError, LookupError, OverflowError, RecursionError)
+# On these, a lock may be released early or be invisible to other machines.
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs", "fuse.s3fs", "virtiofs"}
+)
 
 
 class JournalFile:
-    """A journal's file that this process writes, used by one thread.
+    """The file of a journal that this process writes. Use it from one thread.
 
-    A commit leaves everything in the file itself and on the disk: between commits there is no companion file that
-    holds entries. Raises JournalError, and sqlite3.Error or ValueError for what fails within a transaction.
+    A commit puts everything into the file itself and onto the disk: between commits no other file holds entries.
+    Raises JournalError; a transaction also raises sqlite3.Error or ValueError.
     """
 
     def __init__(self, path: Path, file: sqlite3.Connection, ownership: Ownership, summary: Summary) -> None:
@@ -71,39 +72,39 @@ class JournalFile:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open the file, or create it, with this process as its only writer. Raises JournalError."""
-        path = _real(path)
+        path = _resolve(path)
         try:
-            ownership = _own(path)
+            ownership = _acquire(path)
             try:
-                return cls._opened(path, ownership)
+                return cls._open_owned(path, ownership)
             except BaseException:
                 ownership.release()
                 raise
-        except (*_DAMAGES, OSError) as error:
+        except (*_DAMAGE_ERRORS, OSError) as error:
             raise JournalError(describe_open_error(path, error)) from None
 
     @classmethod
-    def _opened(cls, path: Path, ownership: Ownership) -> Self:
+    def _open_owned(cls, path: Path, ownership: Ownership) -> Self:
         _check_recovery(path)
         file = _connect(path, "rw")
         try:
-            _patiently(lambda: _check_settings(file, path))
-            _patiently(lambda: file.execute("PRAGMA journal_mode = TRUNCATE").fetchone())
+            _retry_while_locked(lambda: _check_settings(file, path))
+            _retry_while_locked(lambda: file.execute("PRAGMA journal_mode = TRUNCATE").fetchone())
             for setting in ("synchronous = FULL", f"cache_size = -{_CACHE_KIB}", "cache_spill = OFF"):
                 file.execute(f"PRAGMA {setting}")
             _begin(file)
-            summary = _laid_out(file) if _is_empty(file) else _verified(file, path)
+            summary = _create_schema(file) if _is_empty(file) else _verify(file, path)
             summary = replace(summary, writer=uuid4().hex, commits=summary.commits + 1)
             rows.write_summary(file, summary)
             _commit(file)
-            ownership.leave(summary.journal.encode())
+            ownership.write_note(summary.journal.encode())
             return cls(path, file, ownership, summary)
         except BaseException:
             file.close()
             raise
 
     def close(self) -> None:
-        """Close the file, without a companion but for its lock file, and let others write it."""
+        """Close the file and release the lock; only the lock file is left next to it."""
         with contextlib.suppress(sqlite3.Error):
             self._file.execute("PRAGMA journal_mode = DELETE")
         self._file.close()
@@ -111,7 +112,7 @@ class JournalFile:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit together, when the block ends, what it writes; if it fails, nothing of it is written."""
+        """Commit all writes of the block at its end; if the block fails, write nothing."""
         file, before = self._file, self._summary
         _begin(file)
         try:
@@ -125,7 +126,7 @@ class JournalFile:
             self._summary = before
             _roll_back(file)
             if isinstance(error, sqlite3.Error):
-                # It may have failed for that.
+                # This may be the cause of the error.
                 self._check_in_place()
             raise
         self._check_in_place()
@@ -135,7 +136,7 @@ class JournalFile:
             raise JournalError(f"the journal {self._path} was changed by another process while it was in use")
 
     def _check_in_place(self) -> None:
-        """Raise JournalError unless what was committed is in the file of the journal's name, and only we write it."""
+        """Raise JournalError if the file was moved or replaced, or the lock file deleted."""
         if not is_at(self._path, self._identity):
             raise JournalError(f"the journal {self._path} was deleted, moved or replaced while it was in use")
         if not self._ownership.is_held:
@@ -146,7 +147,7 @@ class JournalFile:
         return rows.get(self._file, key)
 
     def write(self, entry: JournalEntry) -> None:
-        """Write the entry, in place of an older one of the same sync."""
+        """Write the entry, replacing an older entry of the same sync."""
         self._summary = rows.write(self._file, entry, self._summary)
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -155,29 +156,29 @@ class JournalFile:
 
 
 def snapshot(path: Path) -> sqlite3.Connection:
-    """Return a copy of the journal in memory, as of one moment, and found to be complete; the file may be in use.
+    """Return a verified copy of the journal in memory, as of one moment; the file may be in use.
 
     The file is locked only while it is copied. Raises JournalError.
     """
-    path = _real(path)
+    path = _resolve(path)
     attempt = 1
     while True:
         try:
-            return _copied(path)
-        except (*_DAMAGES, OSError) as error:
-            # While it is being written, a program that does not know of the locks may have released them.
-            if attempt == _SNAPSHOTS:
+            return _copy_to_memory(path)
+        except (*_DAMAGE_ERRORS, OSError) as error:
+            # Another program in this process may have released the locks during a commit by closing the file.
+            if attempt == _SNAPSHOT_ATTEMPTS:
                 raise JournalError(describe_open_error(path, error)) from None
         attempt += 1
-        time.sleep(_PAUSE)
+        time.sleep(_LOCK_POLL_INTERVAL)
 
 
-def _copied(path: Path) -> sqlite3.Connection:
+def _copy_to_memory(path: Path) -> sqlite3.Connection:
     _check_companions(path)
     memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     try:
-        _patiently(lambda: _copy(path, memory))
-        _verified(memory, path)
+        _retry_while_locked(lambda: _copy(path, memory))
+        _verify(memory, path)
     except BaseException:
         memory.close()
         raise
@@ -187,7 +188,7 @@ def _copied(path: Path) -> sqlite3.Connection:
 def _copy(path: Path, memory: sqlite3.Connection) -> None:
     with contextlib.closing(_connect(path, "ro")) as file:
         try:
-            # Holds a lock for the copy, which would not fail but repeat itself without end when there is none.
+            # Lock the file for the copy: without a lock, `backup` restarts without end while the file is written.
             file.execute("BEGIN")
             _check_kind(file, path)
         except sqlite3.OperationalError as error:
@@ -196,13 +197,13 @@ def _copy(path: Path, memory: sqlite3.Connection) -> None:
         else:
             file.backup(memory)
             return
-    # Its writer was killed while it committed.
-    with _recovered(path) as file:
+    # The writer was killed during a commit.
+    with _recovered_copy(path) as file:
         file.backup(memory)
 
 
-def _own(path: Path) -> Ownership:
-    """Lock the file's lock file, and create the file if there is none."""
+def _acquire(path: Path) -> Ownership:
+    """Lock the lock file of the journal, and create the journal if it does not exist."""
     if path.is_dir():
         raise IsADirectoryError
     exists = path.exists()
@@ -222,28 +223,28 @@ def _own(path: Path) -> Ownership:
 def _create(path: Path, ownership: Ownership) -> None:
     if _size(_rollback_journal(path)):
         raise JournalError(
-            f"there is no {path}, but {_rollback_journal(path)}, which belongs to a journal that was deleted or moved "
-            "without it; move or delete it too"
+            f"{path} does not exist, but {_rollback_journal(path)} does; its journal was deleted or "
+            "moved without it; move or delete it too"
         )
-    # What the note speaks of was deleted.
-    ownership.leave(b"")
+    # The journal that the note names was deleted.
+    ownership.write_note(b"")
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _PRIVATE))
 
 
 def _check_place(path: Path, ownership: Ownership) -> None:
-    """Raise JournalError for a file that SQLite would open, but not as the one complete journal that was meant."""
+    """Raise JournalError or ValueError for a file that SQLite would open but that is not one complete journal."""
     status = path.stat()
     if status.st_size == 0 and ownership.note:
-        raise JournalError(f"{path} is empty, but was a journal before; delete it if it is to be begun anew")
+        raise JournalError(f"{path} is empty, but was a journal before; delete it to start a new journal")
     if 0 < status.st_size < _SHORTEST_FILE:
-        raise ValueError("it was cut off")
+        raise ValueError("the file is truncated")
     if status.st_nlink > 1:
-        raise JournalError(f"the journal {path} has a further name (a hard link); give it only one")
+        raise JournalError(f"the journal {path} has a second name (a hard link); delete one of the names")
     system = file_system(status.st_dev)
-    if system in _REMOTE:
+    if system in _NETWORK_FILE_SYSTEMS:
         _logger.warning(
-            "the journal %s is on a network file system (%s), whose locks may not keep a second process away; "
-            "keep journals on a local disk",
+            "the journal %s is on a network file system (%s), whose locks may not exclude a second process; "
+            "use a local disk",
             path,
             system,
         )
@@ -253,40 +254,40 @@ def _check_companions(path: Path) -> None:
     log = path.with_name(f"{path.name}-wal")
     if _size(log):
         raise JournalError(
-            f"beside the journal {path} is {log}, of an older version of this library or of another program; finish it "
-            "with the one that wrote it, or give the name of a new file"
+            f"next to the journal {path} is {log}, written by an older version of this library or by another program; "
+            "finish the run with the program that wrote it, or use a new file"
         )
 
 
 def _check_recovery(path: Path) -> None:
-    """Raise JournalError unless the rollback journal of a killed writer leads to the last state that was committed.
+    """Raise JournalError or ValueError unless the rollback journal of a killed writer restores the last commit.
 
-    Only a copy is recovered: SQLite would delete a rollback journal that is damaged, or of another time.
+    This recovers a copy, because SQLite deletes a rollback journal even if it is damaged or belongs to another commit.
     """
     if not _size(_rollback_journal(path)):
         return
     before = _summary_unrecovered(path)
-    with _recovered(path) as file:
+    with _recovered_copy(path) as file:
         if before is None and _is_empty(file):
-            # Killed while the tables were made.
+            # The writer was killed while it created the tables.
             return
-        after = _verified(file, path)
+        after = _verify(file, path)
     if before is not None and (after.journal != before.journal or before.commits - after.commits not in {0, 1}):
-        raise ValueError("the rollback journal beside it is of another time")
+        raise ValueError("the rollback journal next to it belongs to another commit")
 
 
 def _summary_unrecovered(path: Path) -> Summary | None:
-    """Return the summary in the file itself, which may be of the commit that was under way."""
+    """Return the summary in the file itself, possibly that of an unfinished commit, or None if it is unusable."""
     try:
         with contextlib.closing(_connect(path, "ro&immutable=1")) as file:
             return rows.read_summary(file)
-    except _DAMAGES:
+    except _DAMAGE_ERRORS:
         return None
 
 
 @contextmanager
-def _recovered(path: Path) -> Iterator[sqlite3.Connection]:
-    """A copy of the file, with its rollback journal applied."""
+def _recovered_copy(path: Path) -> Iterator[sqlite3.Connection]:
+    """Yield a copy of the file to which its rollback journal was applied."""
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory) / "journal"
         shutil.copyfile(path, copy)
@@ -307,8 +308,8 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _real(path: Path) -> Path:
-    """The path that SQLite names the companion of the file by."""
+def _resolve(path: Path) -> Path:
+    """Return the path without symbolic links: SQLite derives the name of the rollback journal from it."""
     return Path(os.path.realpath(path))
 
 
@@ -325,8 +326,8 @@ def _is_empty(file: sqlite3.Connection) -> bool:
     )
 
 
-def _laid_out(file: sqlite3.Connection) -> Summary:
-    """Make the tables, and return the summary of no entries."""
+def _create_schema(file: sqlite3.Connection) -> Summary:
+    """Create the tables, and return the summary of an empty journal."""
     for table in rows.SCHEMA:
         file.execute(table)
     file.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
@@ -334,21 +335,21 @@ def _laid_out(file: sqlite3.Connection) -> Summary:
     return Summary(journal=uuid4().hex, writer="")
 
 
-def _verified(file: sqlite3.Connection, path: Path) -> Summary:
-    """Return the summary of a file that is as it was written. Raises JournalError or ValueError for any other."""
+def _verify(file: sqlite3.Connection, path: Path) -> Summary:
+    """Return the summary after checking the whole file. Raises JournalError or ValueError if anything has changed."""
     _check_settings(file, path)
     if tuple(sql for (sql,) in file.execute("SELECT sql FROM sqlite_master ORDER BY rowid")) != rows.SCHEMA:
         raise ValueError("its tables are not those of a journal")
     if file.execute("PRAGMA quick_check").fetchall() != [("ok",)]:
-        raise ValueError("its pages are not as they were written")
+        raise ValueError("its pages have changed")
     summary = rows.read_summary(file)
-    if rows.summed_up(file) != (summary.entries, summary.total):
-        raise ValueError("its entries are not of one moment")
+    if rows.compute_totals(file) != (summary.entries, summary.total):
+        raise ValueError("its entries are not those of one commit")
     return summary
 
 
 def _check_settings(file: sqlite3.Connection, path: Path) -> None:
-    """Raise JournalError or ValueError for a file that is no journal of this version, but let an empty one pass."""
+    """Raise JournalError or ValueError for a file that is neither empty nor a journal of this version."""
     if _is_empty(file):
         return
     _check_kind(file, path)
@@ -359,11 +360,11 @@ def _check_settings(file: sqlite3.Connection, path: Path) -> None:
 def _check_kind(file: sqlite3.Connection, path: Path) -> None:
     application, version = _number(file, "PRAGMA application_id"), _number(file, "PRAGMA user_version")
     if application != _APPLICATION_ID:
-        raise JournalError(f"{path} is a database, but no journal; give the name of another file")
+        raise JournalError(f"{path} is a database, but not a journal; use another file")
     if version != _VERSION:
         raise JournalError(
-            f"the journal {path} is of version {version}, this library reads version {_VERSION}; "
-            "finish it with the library that wrote it, or give the name of a new file"
+            f"the journal {path} must be of version {_VERSION} (got {version}); "
+            "finish the run with the version of this library that wrote it, or use a new file"
         )
 
 
@@ -372,45 +373,45 @@ def _number(file: sqlite3.Connection, query: str) -> int:
 
 
 def _begin(file: sqlite3.Connection) -> None:
-    _patiently(lambda: file.execute("BEGIN IMMEDIATE"))
+    _retry_while_locked(lambda: file.execute("BEGIN IMMEDIATE"))
 
 
 def _commit(file: sqlite3.Connection) -> None:
-    # While it waits for the readers that are there, SQLite admits no new ones.
-    _patiently(lambda: file.execute("COMMIT"))
+    # While a commit waits for readers, SQLite admits no new ones.
+    _retry_while_locked(lambda: file.execute("COMMIT"))
 
 
 def _roll_back(file: sqlite3.Connection) -> None:
-    """Undo what was begun and not committed; what cannot even be undone never reaches the disk."""
+    """Roll back an open transaction; if even that fails, its writes never reach the file."""
     if file.in_transaction:
         with contextlib.suppress(sqlite3.Error):
             file.execute("ROLLBACK")
 
 
-def _patiently(work: Callable[[], T]) -> T:
-    """Return what comes of the work, which is repeated while another connection has the file locked."""
-    for _ in range(round(_PATIENCE / _PAUSE)):
+def _retry_while_locked(work: Callable[[], T]) -> T:
+    """Return the result of the work, repeating it while another connection has locked the file."""
+    for _ in range(round(_LOCK_TIMEOUT / _LOCK_POLL_INTERVAL)):
         try:
             return work()
         except sqlite3.OperationalError as error:
             if _code(error) & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
                 raise
-        time.sleep(_PAUSE)
+        time.sleep(_LOCK_POLL_INTERVAL)
     return work()
 
 
 def describe_open_error(path: Path, error: Exception) -> str:
-    """Return what is wrong with a file that cannot be used, and what to do about it."""
+    """Return a message that states why the file cannot be used and what to do."""
     if _is_dir(path):
-        return f"{path} is a directory; give the name of a file"
+        return f"the journal must be a file (got the directory {path})"
     if not _is_dir(path.parent):
-        return f"there is no directory {path.parent} for the journal {path.name}"
-    # Of a schema that it cannot read, SQLite shows all lines.
+        return f"the directory {path.parent} of the journal {path.name} does not exist"
+    # SQLite appends the whole schema if it cannot read it.
     text = (error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0]) or type(error).__name__
-    return _FAILURES[_kind_of_failure(error)].format(path=path, text=text)
+    return _MESSAGES[_failure_kind(error)].format(path=path, text=text)
 
 
-def _kind_of_failure(error: Exception) -> str:
+def _failure_kind(error: Exception) -> str:
     code = _code(error) & 0xFF
     if isinstance(error, BlockingIOError) or code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return "busy"
@@ -418,11 +419,11 @@ def _kind_of_failure(error: Exception) -> str:
         return "forbidden"
     if isinstance(error, OSError) or code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}:
         return "disk"
-    return "alien" if isinstance(error, sqlite3.DatabaseError) else "damaged"
+    return "foreign" if isinstance(error, sqlite3.DatabaseError) else "damaged"
 
 
 def _code(error: Exception) -> int:
-    """Return SQLite's code of the error; those that the `sqlite3` module raises itself have none."""
+    """Return the SQLite error code, or 0 if the `sqlite3` module raised the error itself."""
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code
 

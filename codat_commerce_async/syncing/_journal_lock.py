@@ -1,4 +1,4 @@
-"""Ownership of a journal file: one writer at a time, by a lock on a separate file that is never deleted."""
+"""Ownership of a journal file: one writer at a time, enforced by a lock on a separate file that is never deleted."""
 
 import errno
 import os
@@ -9,12 +9,12 @@ from typing import Final, Self
 __all__ = ["Ownership", "file_system", "is_at"]
 
 _PRIVATE: Final = 0o600
-_LONGEST_NOTE = 64
+_MAX_NOTE_LENGTH = 64
 
 if sys.platform == "win32":
     import msvcrt
 
-    # Locked bytes cannot be read, so the lock is beyond the note.
+    # Locked bytes cannot be read, so lock a byte behind the note.
     _LOCKED_BYTE = 1 << 20
 
     def _lock(descriptor: int) -> None:
@@ -28,21 +28,21 @@ else:
     import fcntl
 
     def _lock(descriptor: int) -> None:
-        # Unlike a POSIX lock, it is not released when this process closes another descriptor of the same file.
+        # Unlike a POSIX lock, flock is not released when this process closes another descriptor of the same file.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class Ownership:
-    """The exclusive lock of a journal's writer, held until `release`.
+    """The exclusive lock of the process that writes a journal, until `release`.
 
-    `note` is the text that an owner left in the lock file.
+    `note` is the text that an owner wrote into the lock file.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
         os.lseek(descriptor, 0, os.SEEK_SET)
-        self.note = os.read(descriptor, _LONGEST_NOTE)
+        self.note = os.read(descriptor, _MAX_NOTE_LENGTH)
 
     @classmethod
     def acquire(cls, path: Path, mode: int = _PRIVATE) -> Self:
@@ -56,15 +56,15 @@ class Ownership:
             except BaseException:
                 os.close(descriptor)
                 raise
-            # It was deleted before it was locked.
+            # Another process deleted it before it was locked.
             os.close(descriptor)
 
     @property
     def is_held(self) -> bool:
-        """Whether the lock file is still the one at its path, so that nobody else can lock another one."""
+        """Return whether the locked file is still at its path; otherwise another process could lock a second file."""
         return is_at(self._path, os.fstat(self._descriptor))
 
-    def leave(self, note: bytes) -> None:
+    def write_note(self, note: bytes) -> None:
         """Replace the note in the lock file."""
         if note != self.note:
             os.ftruncate(self._descriptor, 0)
@@ -74,12 +74,12 @@ class Ownership:
             self.note = note
 
     def release(self) -> None:
-        """Unlock the file and leave it where it is: deleting it would let two processes lock two files."""
+        """Unlock the file without deleting it: after a deletion two processes could lock two files."""
         os.close(self._descriptor)
 
 
 def is_at(path: Path, file: os.stat_result) -> bool:
-    """Whether the path leads to this very file."""
+    """Return whether the path leads to this file."""
     try:
         return os.path.samestat(path.stat(), file)
     except OSError:
@@ -92,7 +92,7 @@ def _open(path: Path, mode: int) -> int:
     except FileExistsError:
         return os.open(path, os.O_RDWR)
     except OSError as error:
-        # Windows and some file systems name the directory's permissions before the file's existence.
+        # Windows and some file systems report the permissions of the directory even if the file exists.
         if error.errno in {errno.EACCES, errno.EROFS} and path.exists():
             return os.open(path, os.O_RDWR)
         raise
@@ -102,7 +102,7 @@ def _open(path: Path, mode: int) -> int:
 
 
 def file_system(device: int) -> str | None:
-    """Return the type of the file system with this device number, where Linux tells it."""
+    """Return the type of the file system with this device number, or None if the platform does not report it."""
     number = f"{os.major(device)}:{os.minor(device)}" if hasattr(os, "major") else ""
     try:
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")

@@ -1,9 +1,9 @@
-"""A journal's speed: entries committed per second, and how long it takes to resume unfinished ones.
+"""The speed of the journal: entries committed per second, and the time to resume unfinished ones.
 
 python tests/benchmarks/journal.py [--rows 40000] [--directory DIRECTORY]
 """
 
-# ruff: noqa: T201 - it prints for people
+# ruff: noqa: T201 - a command that prints
 import argparse
 import asyncio
 import sys
@@ -23,7 +23,7 @@ KEY = "6d3f4b0e-5a3c-4a52-8f0c-0b1f3a1c0001"
 
 
 async def commits_per_second(path: Path, at_once: int, entries: int) -> float:
-    """Commit so many entries, each awaited before the next by one of so many tasks."""
+    """Commit so many entries with so many tasks, each of which awaits one before the next."""
     journal, numbers = await Journal.open(path), iter(range(entries))
 
     async def write() -> None:
@@ -38,7 +38,7 @@ async def commits_per_second(path: Path, at_once: int, entries: int) -> float:
 
 
 def fill(path: Path, rows: int) -> None:
-    """Write so many entries of syncs that run."""
+    """Write so many entries of running syncs."""
     file = JournalFile.open(path)
     for start in range(0, rows, 1000):
         with file.transaction():
@@ -50,11 +50,11 @@ def fill(path: Path, rows: int) -> None:
 
 
 async def resume(path: Path) -> tuple[float, float, float]:
-    """Return the seconds to open the journal, to resume all of it, and for which the event loop was busy at most."""
+    """Return the seconds to open the journal, to resume all entries, and the longest block of the event loop."""
     began = time.perf_counter()
     journal = await Journal.open(path)
     opened = time.perf_counter()
-    intake, longest = WorkQueue([], lambda company_id: None, lambda: None), 0.0
+    queue, longest = WorkQueue([], lambda company_id: None, lambda: None), 0.0
 
     async def beat() -> None:
         nonlocal longest
@@ -67,7 +67,7 @@ async def resume(path: Path) -> tuple[float, float, float]:
     await asyncio.sleep(0)
     async for entries in journal.unfinished():
         for entry in entries:
-            intake.resume(entry)
+            queue.resume(entry)
     seconds = time.perf_counter() - opened
     await asyncio.sleep(0)
     beating.cancel()
@@ -78,9 +78,7 @@ async def resume(path: Path) -> tuple[float, float, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rows", type=int, default=40_000)
-    parser.add_argument(
-        "--directory", type=Path, help="where the journals are written; else in the temporary directory"
-    )
+    parser.add_argument("--directory", type=Path, help="directory of the journals (default: the temporary directory)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
         for at_once, entries in ((1, 300), (16, 1000), (300, 6000)):

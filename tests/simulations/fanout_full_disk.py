@@ -1,4 +1,4 @@
-"""A fan-out whose disk is full in the middle, and which goes on when there is room again; nothing must be lost.
+"""A fan-out whose disk fills up during the run, and which resumes when there is room again; nothing must be lost.
 
 By hand, as root, on a disk that is really full:
 mount -t tmpfs -o size=256k none DIRECTORY && python -m tests.simulations.fanout_full_disk DIRECTORY --grow
@@ -18,7 +18,7 @@ from tests.support.fans import Codat
 
 
 async def fan_out(directory: Path, companies: int, limit: int | None, *, grow: bool) -> dict[str, object]:
-    """What came of it: the error, what was known of the syncs then, and what was wrong in the end."""
+    """Return the error, the counts at that time, and the faults after the resumed run."""
     codat, journal = Codat(companies), directory / "journal"
     error = ""
     if limit is not None:
@@ -29,7 +29,7 @@ async def fan_out(directory: Path, companies: int, limit: int | None, *, grow: b
         try:
             async with run:
                 async for outcome in run:
-                    outcomes.append(outcome)  # noqa: PERF401 - what came before the error counts
+                    outcomes.append(outcome)  # noqa: PERF401 - the outcomes before the error count
         except JournalError as raised:
             error = str(raised)
         unaccounted = codat.unaccounted(run, outcomes)
@@ -41,14 +41,14 @@ async def fan_out(directory: Path, companies: int, limit: int | None, *, grow: b
         async with client.sync.run_many(codat.ids, journal=journal) as run:
             outcomes += await run.results()
     finished = {entry.request.company_id for entry in read_journal(journal) if entry.is_finished}
-    told = [outcome.company_id for outcome in outcomes]
+    reported = [outcome.company_id for outcome in outcomes]
     return {
         "error": error,
         "started": started,
         "ended": ended,
         "unaccounted": len(unaccounted),
         "started_twice": len(codat.started_twice),
-        "told_twice": len(told) - len(set(told)),
+        "reported_twice": len(reported) - len(set(reported)),
         "unfinished": len(set(codat.ids) - finished),
     }
 

@@ -1,6 +1,6 @@
-"""A fan-out is killed at random moments and continued from its journal; each company must be synced exactly once.
+"""A fan-out is killed at random moments and resumed from its journal; each company must be synced exactly once.
 
-The simulator stands on a loopback socket, the fan-out is a process of its own. By hand, in its full size:
+The simulator listens on a loopback socket; the fan-out runs in another process. The full size, by hand:
 python -m tests.simulations.fanout_killed --companies 2000 --kills 20
 """
 
@@ -28,22 +28,22 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass
 class Toll:
-    """What came of it; `wrong` says in words what must not have happened."""
+    """The counts of one simulation; `wrong` lists the violations."""
 
     seed: int
     companies: int
     kills: int = 0
     requests: int = 0
     resumed: int = 0
-    asking: int = 0
-    told: int = 0
+    starting: int = 0
+    reported: int = 0
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return (
             f"seed {self.seed}: {self.companies} companies, killed {self.kills} times with {self.resumed} syncs "
-            f"running and {self.asking} being asked for, {self.told} outcomes told, {self.requests} requests, "
+            f"running and {self.starting} starting, {self.reported} outcomes reported, {self.requests} requests, "
             f"{self.seconds:.0f} s, {len(self.wrong)} wrong" + "".join(f"\n  {each}" for each in self.wrong)
         )
 
@@ -57,7 +57,7 @@ async def fanout_killed(
     longest: float = 3.0,
     durations: Callable[[Random], float] = log_normal,
 ) -> Toll:
-    """Fan out over so many companies with processes of which so many are killed, each within `longest` real seconds."""
+    """Fan out over so many companies; kill so many processes, each within `longest` real seconds."""
     random, toll, began = Random(seed), Toll(seed, companies), time.monotonic()
     simulator = Simulator(
         seed=seed,
@@ -85,12 +85,12 @@ async def fanout_killed(
                 toll.kills += 1
                 states = Counter(entry.state for entry in await asyncio.to_thread(_entries, journal))
                 toll.resumed += states["running"]
-                toll.asking += states["starting"]
+                toll.starting += states["starting"]
             process = await _worker(arguments)
             if await process.wait() != 0:
                 toll.wrong.append(f"the last process ended with {process.returncode}")
-        told = outcomes.read_text().splitlines()  # noqa: ASYNC240 - likewise
-        _judge(simulator, ids, _entries(journal), told, toll)
+        reported = outcomes.read_text().splitlines()  # noqa: ASYNC240 - likewise
+        _check(simulator, ids, _entries(journal), reported, toll)
     toll.requests, toll.seconds = len(simulator.requests), time.monotonic() - began
     return toll
 
@@ -100,7 +100,7 @@ def _entries(journal: Path) -> list[JournalEntry]:
 
 
 async def _worker(arguments: tuple[str, ...]) -> Process:
-    """A worker that has just become ready."""
+    """Start a worker and wait until it is ready."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.simulations.fanout_worker", *arguments, stdout=PIPE, cwd=ROOT
     )
@@ -109,12 +109,12 @@ async def _worker(arguments: tuple[str, ...]) -> Process:
     return process
 
 
-def _judge(simulator: Simulator, ids: list[str], entries: list[JournalEntry], told: list[str], toll: Toll) -> None:
-    """Count at the simulator, in the journal, and what the workers were told."""
+def _check(simulator: Simulator, ids: list[str], entries: list[JournalEntry], reported: list[str], toll: Toll) -> None:
+    """Compare the simulator, the journal, and the outcomes that the workers wrote."""
     by_company = {entry.request.company_id: entry for entry in entries}
-    times_told = Counter(line.split()[0] for line in told)
-    toll.told = len(told)
-    toll.wrong += [f"told of {line}" for line in told if not line.endswith(" ended")]
+    times_reported = Counter(line.split()[0] for line in reported)
+    toll.reported = len(reported)
+    toll.wrong += [f"reported {line}" for line in reported if not line.endswith(" ended")]
     for company_id in ids:
         syncs, entry = simulator.syncs(company_id), by_company.get(company_id)
         if len(syncs) != 1:
@@ -124,8 +124,8 @@ def _judge(simulator: Simulator, ids: list[str], entries: list[JournalEntry], to
         elif entry.handle is None or entry.handle.sync_id != syncs[0].sync_id:
             toll.wrong.append(f"{company_id} names another sync: {entry}")
         # None when the process was killed between the journal and the line.
-        if times_told[company_id] > 1:
-            toll.wrong.append(f"{company_id} was told {times_told[company_id]} times")
+        if times_reported[company_id] > 1:
+            toll.wrong.append(f"{company_id} was reported {times_reported[company_id]} times")
 
 
 def main() -> int:
@@ -133,7 +133,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--companies", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--rate", type=float, default=0.0, help="the share of exchanges that go wrong")
+    parser.add_argument("--rate", type=float, default=0.0, help="the share of requests that fail")
     arguments = parser.parse_args()
     wrong = 0
     for seed in arguments.seeds:

@@ -1,4 +1,4 @@
-"""A process that fans syncs out with a journal, writes each outcome down, and may be killed at any moment.
+"""A process that runs a fan-out with a journal, writes each outcome to a file, and may be killed at any moment.
 
 `python -m tests.simulations.fanout_worker URL SPEED ORIGIN JOURNAL OUTCOMES COMPANIES`; the clock runs SPEED times as
 fast as the real one since ORIGIN, COMPANIES is a file of ids.
@@ -17,10 +17,10 @@ from tests.simulations.worker import HastyLoop
 async def main(url: str, speed: float, origin: float, journal: str, outcomes: TextIO, ids: list[str]) -> None:
     codat = CodatCommerce("simulator-key", base_url=url, wall_clock=lambda: origin + (time.time() - origin) * speed)
     async with codat, codat.sync.run_many(ids, journal=journal, timeout=None) as run:
-        print("ready", flush=True)  # noqa: T201 - whoever started it waits for this line
+        print("ready", flush=True)  # noqa: T201 - the parent process waits for this line
         async for outcome in run:
-            said = type(outcome.error).__name__ if outcome.error else "ended"
-            outcomes.write(f"{outcome.company_id} {said}\n")
+            result = type(outcome.error).__name__ if outcome.error else "ended"
+            outcomes.write(f"{outcome.company_id} {result}\n")
             outcomes.flush()
 
 

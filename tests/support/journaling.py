@@ -1,6 +1,6 @@
-"""A process of its own that opens a journal (OPEN), reads it (READ), or is killed while it writes (DIE).
+"""A process that opens a journal (OPEN), reads it (READ), or is killed during a write (DIE).
 
-`python -m tests.support.journaling ACTION PATH` prints what it is told.
+`python -m tests.support.journaling ACTION PATH` prints the result or the error.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from codat_commerce_async.errors import JournalError
 from codat_commerce_async.syncing.journal import Journal, read_journal
 from codat_commerce_async.syncing.request import SyncRequest
 
-NOBODY = 65534
+OTHER_USER = 65534
 
 
 async def open_and_close(path: str) -> None:
@@ -22,7 +22,7 @@ async def open_and_close(path: str) -> None:
 
 
 async def write_and_die(path: str) -> None:
-    """Write fifty entries, and die while a further one is being written."""
+    """Write fifty entries, and kill this process during the next write."""
     journal = await Journal.open(path)
     for number in range(50):
         await journal.record_start(SyncRequest(company_id=str(number)), "a key", 1.0)
@@ -32,13 +32,13 @@ async def write_and_die(path: str) -> None:
 
 
 def main(action: str, path: str) -> None:
-    # Loads what it needs, which may be where only root may read.
+    # Load the module now: only root may be able to read it.
     Path("/").as_uri()
-    # Nothing is forbidden to root.
+    # Root has all permissions.
     if action != "DIE" and os.geteuid() == 0:
         os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+        os.setgid(OTHER_USER)
+        os.setuid(OTHER_USER)
     try:
         if action == "OPEN":
             asyncio.run(open_and_close(path))

@@ -1,4 +1,4 @@
-"""A process that writes a journal until it is killed, and prints the number of each entry that is committed.
+"""A process that writes a journal until it is killed, and prints the number of each committed entry.
 
 `python -m tests.support.killed_writer PATH FIRST`
 """
