@@ -22,6 +22,11 @@ if TYPE_CHECKING:
         LocalRateLimiter,
         RateLimiter,
     )
+    from codat_commerce_async._core.transport import (
+        Request,
+        Response,
+        Transport,
+    )
     from codat_commerce_async.client import (
         CodatCommerce,
     )
@@ -120,7 +125,9 @@ __all__ = [
     "RateLimit",
     "RateLimitError",
     "RateLimiter",
+    "Request",
     "RequestTimeoutError",
+    "Response",
     "RetryPolicy",
     "RunProgress",
     "RunReport",
@@ -137,6 +144,7 @@ __all__ = [
     "SyncSummary",
     "SyncWaitTimeoutError",
     "Timeouts",
+    "Transport",
     "TransportError",
     "WebhookVerificationError",
     "WrongEventLoopError",
@@ -152,6 +160,11 @@ _HOMES = {
     ),
     "_core.operation": ("Operation",),
     "_core.pages": ("Paginator",),
+    "_core.transport": (
+        "Request",
+        "Response",
+        "Transport",
+    ),
     "client": ("CodatCommerce",),
     "errors": (
         "AuthenticationError",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypedDict, TypeVar, Unpack, get
 
 from codat_commerce_async._core.address import note_client
 from codat_commerce_async._core.callbacks import check_function
+from codat_commerce_async._core.credentials import Credentials
 from codat_commerce_async._core.instrumentation import Instrumentation
 from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async._core.lifecycle import Clock, Lifecycle
@@ -24,7 +25,6 @@ from codat_commerce_async._core.secrecy import hides_arguments
 from codat_commerce_async._core.transport import (
     AiohttpTransport,
     Connector,
-    Credentials,
     Session,
     Transport,
     parse_base_url,

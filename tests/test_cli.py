@@ -76,7 +76,7 @@ def test_the_demo_syncs_a_dozen_companies_and_shows_how_each_ended(demo: str) ->
 
 
 def test_the_demo_shows_what_goes_wrong_on_the_way(demo: str) -> None:
-    assert "the connection was lost before the answer; sending it again" in demo
+    assert "the connection was lost before the response; sending it again" in demo
     assert re.search(r"s  [A-Z][A-Za-z &]+: no good answer .* taken over, not asked for again$", demo, re.MULTILINE)
     assert re.search(r"no requests of company \S+ for 1\.0 s: 429", demo)
 

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async._core.transport import AiohttpTransport, Credentials, Request, Response, Transport
+from codat_commerce_async._core.credentials import Credentials
+from codat_commerce_async._core.transport import AiohttpTransport, Request, Response, Transport
 from codat_commerce_async.errors import (
     AuthenticationError,
     ClientClosedError,

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codat_commerce_async._core.credentials import Credentials
 from codat_commerce_async._core.responses import error_from_response
-from codat_commerce_async._core.transport import Credentials, Response
+from codat_commerce_async._core.transport import Response
 from codat_commerce_async.errors import BadRequestError, ServerError, StatusError
 
 KEY = "aB3+dEfGhIjKlMnOpQrStUvWxYz0123456789"

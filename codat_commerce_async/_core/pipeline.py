@@ -9,6 +9,7 @@ from uuid import UUID
 
 from codat_commerce_async._core import codec as _codec
 from codat_commerce_async._core import headers as _headers
+from codat_commerce_async._core.credentials import Credentials
 from codat_commerce_async._core.instrumentation import Instrumentation
 from codat_commerce_async._core.lifecycle import Clock, Lifecycle
 from codat_commerce_async._core.operation import Idempotency, Operation
@@ -17,7 +18,7 @@ from codat_commerce_async._core.rate_limiter import RateLimiter
 from codat_commerce_async._core.request import Query, check_options, make_request, merge_headers
 from codat_commerce_async._core.responses import error_from_response
 from codat_commerce_async._core.retry import CallState, call_with_retries
-from codat_commerce_async._core.transport import Credentials, Request, Response, Transport
+from codat_commerce_async._core.transport import Request, Response, Transport
 from codat_commerce_async.errors import (
     ClientClosedError,
     CodatError,

@@ -1,10 +1,8 @@
-"""One HTTP exchange, and the only place that knows how it is done."""
+"""Send one HTTP request and return its response. The only module that uses aiohttp."""
 
-import base64
 import math
 import os
 import platform
-import re
 import socket
 import ssl
 import traceback
@@ -19,6 +17,7 @@ import aiohttp
 from aiohttp.connector import Connection
 from yarl import URL
 
+from codat_commerce_async._core.credentials import Credentials
 from codat_commerce_async._version import __version__
 from codat_commerce_async.errors import (
     ClientClosedError,
@@ -32,7 +31,6 @@ from codat_commerce_async.policies import Timeouts
 __all__ = [
     "AiohttpTransport",
     "Connector",
-    "Credentials",
     "Request",
     "Response",
     "Session",
@@ -43,12 +41,9 @@ __all__ = [
 Connector: TypeAlias = aiohttp.BaseConnector
 Session: TypeAlias = aiohttp.ClientSession
 
-# An answer of the API is a few megabytes at the very most; an endless one must not fill the memory.
+# Responses of the API have a few megabytes at the very most; an endless one must not fill the memory.
 MAX_BODY = 64 * 2**20
 _LONGEST_LABEL = 63
-# The search for every spelling of the key takes a millisecond for every 4 KB.
-_LONGEST_SEARCHED = 64 * 1024
-_SHORTEST_KEY = 16
 _LONGEST_REASON = 300
 _GZIP = b"\x1f\x8b"
 _DEFAULT_HEADERS = {
@@ -58,11 +53,14 @@ _DEFAULT_HEADERS = {
 
 
 class Request:
-    """What is sent: `target` is the path and query, quoted; `body` goes out byte for byte.
+    """A request that a transport sends.
 
-    `headers` are those of this request; what all requests have in common is the transport's to add. `before_send`,
-    if there is one, is called once a connection is there, right before the first byte is written; when it raises,
-    nothing is sent. A transport that knows sets `started`: False before it connects, True when it begins to write.
+    `target` is the quoted path and query, relative to the base URL. `headers` are those of this request; the transport
+    adds the Authorization header and those that all requests have in common. `body` is sent byte for byte.
+
+    `before_send`, if set, must be called when a connection is available, right before the first byte is written. If it
+    raises, nothing may be sent. A transport that knows sets `started`: False before it connects, True when it starts
+    to write.
     """
 
     __slots__ = ("before_send", "body", "headers", "method", "started", "target")
@@ -77,7 +75,7 @@ class Request:
 
 
 class Response:
-    """What came back, whole; `headers` can be asked in any case."""
+    """A whole response. `headers` must find a header whatever the case of its name."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -88,106 +86,31 @@ class Response:
 
 
 class Transport(Protocol):
-    """What sends a request once and gives the whole reply, or raises a TransportError."""
+    """The interface of a transport. Pass your own as `CodatCommerce(key, transport=...)`, for example in tests."""
 
     async def send(self, request: Request, timeouts: Timeouts) -> Response:
-        """Exchange one request for one reply."""
+        """Send the request once and return its response, whatever its status.
+
+        Raises TransportError when there is no whole response, and ClientClosedError when the connections are closed.
+        """
         ...
 
     async def aclose(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         ...
-
-
-class Credentials:
-    """The value of the Authorization header, out of sight.
-
-    Takes the raw API key, or the value ready to send (`Basic ...`), which is what Codat's portal shows.
-    """
-
-    __slots__ = ("_anchors", "_header", "_traces")
-
-    def __init__(self, api_key: str | None, auth_header: str | None) -> None:
-        if (api_key is None) == (auth_header is None):
-            raise ValueError("give either api_key or auth_header")
-        name, given = ("api_key", api_key) if auth_header is None else ("auth_header", auth_header)
-        if not isinstance(given, str):
-            raise TypeError(f"{name} takes a string, not {type(given).__name__}")
-        given = given.strip()
-        if not given or not given.isprintable():
-            raise ValueError(f"{name} takes the key as Codat shows it: not empty, no control characters")
-        scheme, _, rest = given.partition(" ")
-        if scheme.lower() == "basic" and rest:
-            self._header = f"Basic {rest.strip()}"
-        elif auth_header is not None:
-            raise ValueError("auth_header takes the value ready to send: 'Basic ' and the encoded key")
-        else:
-            self._header = "Basic " + base64.b64encode(given.encode()).decode()
-        encoded = self._header.removeprefix("Basic ").encode()
-        secrets = (encoded.rstrip(b"=") or encoded, _decoded(encoded))
-        self._traces = _spellings(*secrets)
-        self._anchors = tuple(map(_anchor, (secret for secret in secrets if len(secret) >= _SHORTEST_KEY)))
-
-    def header(self) -> str:
-        """The header's value, for the wire only."""
-        return self._header
-
-    def redact(self, body: bytes) -> bytes:
-        """Return the body of an error without the key in it, should a server or gateway have sent it back."""
-        return self._traces.sub(b"***", body) if len(body) <= _LONGEST_SEARCHED else self.redact_echo(body)
-
-    def redact_echo(self, body: bytes) -> bytes:
-        """Return any body without the key in it, at the cost of a substring search.
-
-        A key that is too short to be one of Codat's is left, as it may be part of any text.
-        """
-        return self._traces.sub(b"***", body) if any(anchor in body for anchor in self._anchors) else body
-
-    def redact_text(self, text: str) -> str:
-        """Return a header's value without the key in it."""
-        return self.redact_echo(text.encode(errors="surrogateescape")).decode(errors="surrogateescape")
-
-    def __repr__(self) -> str:
-        return "Credentials(***)"
-
-    def __reduce__(self) -> str:
-        raise TypeError("credentials are not pickled; make the client anew where you need it")
-
-
-def _decoded(encoded: bytes) -> bytes:
-    try:
-        return base64.b64decode(encoded, validate=True)
-    except ValueError:
-        return b""
-
-
-def _anchor(secret: bytes) -> bytes:
-    """The longest part of a secret that nobody escapes."""
-    parts: list[bytes] = re.findall(rb"[A-Za-z0-9]+", secret)
-    return max(parts, key=len, default=secret)
-
-
-def _spellings(*secrets: bytes) -> re.Pattern[bytes]:
-    r"""What finds the secrets in a body, plain or as JSON and URLs escape them (.NET writes `+` as `\u002B`)."""
-    return re.compile(b"|".join(b"".join(map(_spelling, secret)) for secret in secrets if secret))
-
-
-def _spelling(byte: int) -> bytes:
-    plain = re.escape(bytes((byte,)))
-    return rb"(?:\\?%b|(?i:\\u00%02x|%%%02x))" % (plain, byte, byte)
 
 
 def _split_url(name: str, text: str) -> SplitResult:
     if not isinstance(text, str):
-        raise TypeError(f"{name} takes a string, not {type(text).__name__}")
+        raise TypeError(f"{name} must be a string, not {type(text).__name__}")
     parts = _parts(text)
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{name} takes an http or https URL with a host")
+        raise ValueError(f"{name} must be an http or https URL with a host")
     return parts
 
 
 def _parts(text: str) -> SplitResult | None:
-    """None for what is no URL: the standard library's error would quote it, with the password that may be in it."""
+    """Return the parts of a URL, or None: the standard library's error would quote a password in an invalid one."""
     try:
         parts = urlsplit(text)
         _ = parts.port
@@ -197,28 +120,23 @@ def _parts(text: str) -> SplitResult | None:
 
 
 def _is_host(name: str) -> bool:
-    """Whether the name could be looked up at all."""
+    """Return whether the name is a valid host name or IP address."""
     # https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4
     return ":" in name or all(1 <= len(label) <= _LONGEST_LABEL for label in name.removesuffix(".").split("."))
 
 
-def _proxy_url_of(text: str) -> str:
-    _split_url("proxy", text)
-    return text
-
-
 def parse_base_url(text: str) -> str:
-    """The base URL without a slash at its end; raises ValueError for what is none."""
+    """Return the base URL without a slash at its end; raise ValueError if it is invalid."""
     parts = _split_url("base_url", text)
     if parts.query or parts.fragment:
-        raise ValueError("base_url takes a URL with neither query nor fragment")
+        raise ValueError("base_url must be a URL without query and fragment")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("base_url takes no user or password; give the key as api_key")
+        raise ValueError("base_url must not contain a user or password; pass the key as api_key")
     return text.rstrip("/")
 
 
 def _check_kinds(session: object, connector: object, ssl_context: object) -> None:
-    """Raise TypeError for what only looks like one of aiohttp's, such as a wrapper around a session."""
+    """Raise TypeError for objects that only resemble aiohttp's, such as a wrapper around a session."""
     for name, value, kind in (
         ("session", session, aiohttp.ClientSession),
         ("connector", connector, aiohttp.BaseConnector),
@@ -230,14 +148,14 @@ def _check_kinds(session: object, connector: object, ssl_context: object) -> Non
 
 
 class _ConnectionLost(aiohttp.ClientError):
-    """A connection broke while a request was under way."""
+    """A connection broke during a request."""
 
 
-class _Sending:
-    """A client middleware for one attempt: it sends the request once at most, and notes when it does.
+class _NoReplay:
+    """Send one attempt's request at most once, and record when that happens: a client middleware.
 
-    It also sets the Authorization header, as late as that is possible: so the client's key replaces what a session,
-    `.netrc` or a middleware brings along.
+    It also sets the Authorization header, as late as possible, so that the client's key replaces what a session,
+    `.netrc` or another middleware has set.
     """
 
     __slots__ = ("_authorization", "_request")
@@ -251,7 +169,7 @@ class _Sending:
     ) -> aiohttp.ClientResponse:
         """Keep aiohttp from sending GET and PUT again by itself when a kept connection breaks.
 
-        It does so, uncounted, on two exceptions; told by another that the connection broke, it lets the error through.
+        It does so, uncounted, on two exceptions; an exception of another type passes through.
         https://github.com/aio-libs/aiohttp/discussions/10790
         """
         request.headers[aiohttp.hdrs.AUTHORIZATION] = self._authorization
@@ -264,7 +182,7 @@ class _Sending:
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             raise _ConnectionLost from error
         finally:
-            # The request refers to itself by way of it, and would be left to the garbage collector.
+            # It makes a reference cycle, which would keep the request until the next garbage collection.
             vars(request).pop("send", None)
 
     def _send(
@@ -277,7 +195,7 @@ class _Sending:
 
 
 class AiohttpTransport:
-    """Sends over an aiohttp session: its own, made on first use, or a borrowed one, left as it is."""
+    """Send requests with an aiohttp session: its own, created on first use, or a borrowed one, which is not altered."""
 
     def __init__(
         self,
@@ -292,7 +210,7 @@ class AiohttpTransport:
     ) -> None:
         _check_kinds(session, connector, ssl_context)
         if session is not None and (connector is not None or trust_env):
-            raise ValueError("a borrowed session brings its own connector and trust_env; give one or the other")
+            raise ValueError("session must not be combined with connector or trust_env: a borrowed session has its own")
         self._base_url = base_url
         self._host = urlsplit(base_url).hostname
         self._credentials = credentials
@@ -303,32 +221,34 @@ class AiohttpTransport:
         self._closed = False
         self._timeouts: dict[Timeouts, aiohttp.ClientTimeout] = {}
         # A borrowed session may be set up to raise for a status or to leave bodies compressed.
-        self._routing: dict[str, Any] = {
+        self._request_options: dict[str, Any] = {
             "allow_redirects": False,
             "raise_for_status": False,
             "auto_decompress": True,
         }
         if proxy is not None:
-            self._routing["proxy"] = _proxy_url_of(proxy)
+            _split_url("proxy", proxy)
+            self._request_options["proxy"] = proxy
         if ssl_context is not None:
-            self._routing["ssl"] = ssl_context
-        # Given per request, middlewares replace a borrowed session's own, which are to run as ever.
+            self._request_options["ssl"] = ssl_context
+        # Middlewares passed with a request replace those of a borrowed session, so they are passed again.
         self._middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = getattr(session, "_middlewares", ())
 
     async def send(self, request: Request, timeouts: Timeouts) -> Response:
-        """Exchange one request for one reply; raises TransportError, and nothing of aiohttp's.
+        """Send the request and return its response.
 
-        Raises ClientClosedError when nothing was sent because the session is closed.
+        Raises TransportError for every error of aiohttp, and ClientClosedError when nothing was sent because the
+        session is closed.
         """
         session = self._session if self._session is not None or self._closed else self._open()
         if session is None or session.closed or self._closed:
             raise ClientClosedError("the client is closed" if self._closed else "the session is closed")
         request.started = False
         try:
-            return await self._exchange(session, request, timeouts)
+            return await self._request(session, request, timeouts)
         except CodatError as error:
             failure: BaseException = error
-        except Exception as error:  # noqa: BLE001 - it is raised below, as one of ours
+        except Exception as error:  # noqa: BLE001 - it is mapped and raised below
             closed = session.closed and not request.started
             failure = (
                 ClientClosedError("the session is closed")
@@ -337,40 +257,40 @@ class AiohttpTransport:
             )
         except BaseException as error:  # noqa: BLE001 - it is raised below
             failure = error
-        # Outside of the handlers and without its past, as aiohttp's exceptions and the frames below hold the headers.
+        # Raised outside the handlers, without context and traceback: both would expose the Authorization header.
         failure.__context__ = None
         raise failure.with_traceback(None)
 
     async def aclose(self) -> None:
-        """Close the session, if it is ours."""
+        """Close the session, unless it is borrowed."""
         self._closed = True
         if self._owned and self._session is not None:
             await self._session.close()
 
     @property
     def is_open(self) -> bool:
-        """Whether a session of ours is still open."""
+        """Whether the transport has a session of its own that is open."""
         return self._owned and self._session is not None and not self._session.closed
 
-    async def _exchange(self, session: aiohttp.ClientSession, request: Request, timeouts: Timeouts) -> Response:
+    async def _request(self, session: aiohttp.ClientSession, request: Request, timeouts: Timeouts) -> Response:
         response = await session.request(
             request.method,
             URL(self._base_url + request.target, encoded=True),
-            # A session of ours has the common ones from the start, a borrowed one is not altered.
+            # Its own session has the default headers; a borrowed one is not altered.
             headers=request.headers if self._owned else {**_DEFAULT_HEADERS, **request.headers},
             data=request.body,
             timeout=self._timeout(timeouts),
-            middlewares=(*self._middlewares, _Sending(request, self._credentials.header())),
-            **self._routing,
+            middlewares=(*self._middlewares, _NoReplay(request, self._credentials.header())),
+            **self._request_options,
         )
         try:
             body = await _read(response)
-            return Response(response.status, response.headers, _plain(response, body) if body else body)
+            return Response(response.status, response.headers, _decompress(response, body) if body else body)
         finally:
             response.release()
 
     def _open(self) -> aiohttp.ClientSession:
-        # The gate bounds what is in flight; a bound here would only hide the wait for a connection in the timeouts.
+        # The rate limiter bounds what is in flight; with a bound here, waiting for a connection counted as connecting.
         connector = self._connector or aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -387,19 +307,19 @@ class AiohttpTransport:
             known = self._timeouts[timeouts] = aiohttp.ClientTimeout(
                 total=_finite(timeouts.total),
                 sock_connect=_finite(timeouts.connect),
-                # A timer for every piece that is read costs more than all the rest of it; the total's will do.
+                # A timer for every chunk is expensive, and adds nothing to that of `total`.
                 sock_read=_finite(timeouts.read) if timeouts.read < timeouts.total else None,
             )
         return known
 
 
 def _finite(seconds: float) -> float | None:
-    """The seconds as aiohttp takes them, which counts None for no bound and cannot round infinity."""
+    """Return the seconds as aiohttp expects them: it cannot round infinity, and takes None for no bound."""
     return seconds if math.isfinite(seconds) else None
 
 
 def _map_exception(error: Exception, host: str | None, *, sent: bool) -> TransportError:
-    """The error as one of ours; whatever a host application's tracing or middleware raises becomes one too."""
+    """Return the error as a TransportError, also one that an application's tracing or middleware has raised."""
     row = next((row for row in _EXCEPTION_MAP if isinstance(error, row[0])), None)
     _, ours, message, repeatable = row or (Exception, TransportError, f"the HTTP client raised {_raised(error)}", False)
     if isinstance(error, TimeoutError) and not sent:
@@ -411,14 +331,14 @@ def _map_exception(error: Exception, host: str | None, *, sent: bool) -> Transpo
 
 
 def _raised(error: Exception) -> str:
-    """The type of an exception and where it was raised. Its text is left out, as it may contain anything."""
+    """Return the type of an exception and where it was raised; not its text, as that may contain a secret."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{where}"
 
 
 def _reason(error: Exception) -> str | None:
-    """Why no connection was made, in the words of OpenSSL or the operating system, which know no credentials."""
+    """Return why no connection was made, from OpenSSL or the operating system, which know no credentials."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         text = getattr(error.certificate_error, "verify_message", None)
     elif isinstance(error, aiohttp.ClientConnectorError):
@@ -441,7 +361,7 @@ def _printable(text: str) -> str:
 
 
 def _errno(error: BaseException) -> int | None:
-    """The number that the operating system gave, also when another exception stands before its."""
+    """Return the `errno` of the error, or of its cause."""
     number = getattr(error, "errno", None)
     if number is None and error.__cause__ is not None:
         number = getattr(error.__cause__, "errno", None)
@@ -449,15 +369,15 @@ def _errno(error: BaseException) -> int | None:
 
 
 class _EndlessBodyError(aiohttp.ClientError):
-    """The body is larger than any answer of the API."""
+    """The body is larger than any response of the API."""
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The whole body, as long as it ends within reason."""
+    """Return the whole body; raise _EndlessBodyError above MAX_BODY."""
     content = response.content
     body = await content.readany()
     if content.at_eof():
-        # Empty also when a host application's tracing or middleware has read it: then the response has kept it.
+        # Empty also when an application's tracing or middleware has read it; the response has kept it then.
         return body or await response.read()
     pieces = [body]
     size = len(body)
@@ -470,8 +390,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return b"".join(pieces)
 
 
-def _plain(response: aiohttp.ClientResponse, body: bytes) -> bytes:
-    """The body without the one compression that aiohttp does not undo, gzip under its older name.
+def _decompress(response: aiohttp.ClientResponse, body: bytes) -> bytes:
+    """Return the body without `x-gzip`, the one compression that aiohttp does not undo.
 
     Source: https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1.3
     """
@@ -492,8 +412,8 @@ def _plain(response: aiohttp.ClientResponse, body: bytes) -> bytes:
     return plain
 
 
-# In order of precedence, as some are kinds of others: aiohttp's exception, ours, what it means, whether trying again
-# can help.
+# In order of precedence, as some are subclasses of others: aiohttp's exception, the class to raise, its message, and
+# whether a retry can help.
 _EXCEPTION_MAP: tuple[tuple[type[Exception], type[TransportError], str, bool], ...] = (
     (aiohttp.InvalidURL, TransportError, "the URL is not valid", False),
     (aiohttp.ClientConnectorCertificateError, TransportError, "the server's certificate is not valid", False),
@@ -505,11 +425,11 @@ _EXCEPTION_MAP: tuple[tuple[type[Exception], type[TransportError], str, bool], .
     (aiohttp.ClientHttpProxyError, TransportError, "the proxy refused the connection", False),
     (aiohttp.ClientConnectorDNSError, TransportError, "the server's name cannot be resolved", True),
     (aiohttp.ClientConnectorError, TransportError, "the server cannot be reached", True),
-    (aiohttp.ServerTimeoutError, RequestTimeoutError, "the answer took too long", True),
-    (TimeoutError, RequestTimeoutError, "the answer took too long", True),
-    (_EndlessBodyError, TransportError, "the answer is too large to be one", False),
-    (aiohttp.ClientPayloadError, TransportError, "the answer was cut off", True),
-    (aiohttp.ClientResponseError, TransportError, "the answer is not valid HTTP", False),
-    (aiohttp.ClientError, TransportError, "the connection was lost before the answer", True),
-    (OSError, TransportError, "the connection was lost before the answer", True),
+    (aiohttp.ServerTimeoutError, RequestTimeoutError, "the response took too long", True),
+    (TimeoutError, RequestTimeoutError, "the response took too long", True),
+    (_EndlessBodyError, TransportError, "the response is too large", False),
+    (aiohttp.ClientPayloadError, TransportError, "the response was cut off", True),
+    (aiohttp.ClientResponseError, TransportError, "the response is not valid HTTP", False),
+    (aiohttp.ClientError, TransportError, "the connection was lost before the response", True),
+    (OSError, TransportError, "the connection was lost before the response", True),
 )

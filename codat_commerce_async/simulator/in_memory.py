@@ -14,13 +14,13 @@ from codat_commerce_async.simulator._simulator import Simulator
 
 __all__ = ["InMemoryTransport"]
 
-_LOST = ("the connection was lost before the answer", True)
+_LOST = ("the connection was lost before the response", True)
 # What the real transport says of each, and whether it takes trying again for worth it.
 _BREAKS = {
     Break.CLOSE: _LOST,
     Break.RESET: _LOST,
-    Break.CUT_OFF: ("the answer was cut off", True),
-    Break.ENDLESS: ("the answer is too large to be one", False),
+    Break.CUT_OFF: ("the response was cut off", True),
+    Break.ENDLESS: ("the response is too large", False),
 }
 
 
@@ -69,7 +69,7 @@ async def _transit(seconds: float, longest: float) -> float:
     """Let time pass, and tell how much of the longest is left."""
     await asyncio.sleep(min(seconds, longest))
     if seconds >= longest:
-        raise RequestTimeoutError("the answer took too long")
+        raise RequestTimeoutError("the response took too long")
     return longest - seconds
 
 
