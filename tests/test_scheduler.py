@@ -1,4 +1,4 @@
-"""The order of looks: learned, never starving anybody, consistent, and cheap."""
+"""The order of polls: learned from durations, consistent, and without starvation; and what a poll costs."""
 
 import math
 from collections.abc import Callable
@@ -10,31 +10,55 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from codat_commerce_async.syncing._scheduler import DurationModel, PollScheduler
+from codat_commerce_async.syncing._durations import DurationModel
+from codat_commerce_async.syncing._scheduler import (
+    Objective,
+    PollScheduler,
+    Schedulable,
+    poll_cost_when_idle,
+    poll_cost_while_starting,
+)
 
-GAP = 2.0
+INTERVAL = 2.0
+# The time between two requests at 900 requests a minute.
+SPACING = 60.0 / 900
 
 
-def cadence(gap: float = GAP) -> PollScheduler[int]:
-    return PollScheduler(gap=gap, random=Random(1))
+def new_scheduler(min_interval: float = INTERVAL) -> PollScheduler[Schedulable]:
+    return PollScheduler(min_interval=min_interval, random=Random(1))
 
 
-def looks_until(end: float, cadence: PollScheduler[int], item: int = 0) -> list[float]:
-    """When a sync that starts now and ends then is looked at, by nobody being in the way."""
-    cadence.add(item, 0.0, 0.0)
-    looks = []
+def jobs(number: int) -> list[Schedulable]:
+    return [Schedulable() for _ in range(number)]
+
+
+def polls_until(end: float, scheduler: PollScheduler[Schedulable]) -> list[float]:
+    """Return when a sync that starts at 0 and ends at `end` is polled, if no other sync is in the way."""
+    job = Schedulable()
+    scheduler.add(job, 0.0, 0.0)
+    polls = []
     while True:
-        now = cadence.next_time()
-        assert cadence.pop_due(now) == item
-        looks.append(now)
+        now = scheduler.next_time()
+        assert scheduler.pop_due(now) is job
+        polls.append(now)
         if now >= end:
-            cadence.ended(item, now)
-            return looks
-        cadence.still_running(item, now)
+            scheduler.ended(job, now)
+            return polls
+        scheduler.still_running(job, now)
+
+
+def poll_times(scheduler: PollScheduler[Schedulable], until: float, step: float = 0.5) -> list[float]:
+    """Return when the waiting syncs are popped, each once, by a caller that comes every `step` seconds."""
+    times, now = [], 0.0
+    while now < until:
+        while scheduler.pop_due(now) is not None:
+            times.append(now)
+        now += step
+    return times
 
 
 def learned(duration: Callable[[Random], float], syncs: int = 2000) -> DurationModel:
-    """What is known after looking at that many, some five times each."""
+    """Return a model of this many syncs, polled about five times each."""
     durations, chance = DurationModel(), Random(3)
     for _ in range(syncs):
         end, age = duration(chance), 0.0
@@ -56,13 +80,13 @@ def learned(duration: Callable[[Random], float], syncs: int = 2000) -> DurationM
         (lambda chance: chance.lognormvariate(math.log(45.0), 0.9), 45.0, 197.0),
     ],
 )
-def test_it_learns_how_long_syncs_take(duration: Callable[[Random], float], median: float, most: float) -> None:
+def test_the_model_learns_how_long_syncs_take(duration: Callable[[Random], float], median: float, most: float) -> None:
     durations = learned(duration)
     assert durations.seconds_left(0.0, 0.5) == pytest.approx(median, rel=0.15)
     assert durations.seconds_left(0.0, 0.05) == pytest.approx(most, rel=0.2)
 
 
-def test_those_that_still_run_are_not_forgotten_in_what_it_learns() -> None:
+def test_running_syncs_count_in_the_estimate() -> None:
     durations = DurationModel()
     for _ in range(100):
         durations.ended(0.0, 10.0)
@@ -72,172 +96,182 @@ def test_those_that_still_run_are_not_forgotten_in_what_it_learns() -> None:
     assert durations.seconds_left(0.0, 0.4) > 10 * quick
 
 
-def test_looks_come_where_ends_are_likely() -> None:
+def test_polls_come_where_ends_are_likely() -> None:
     durations = learned(lambda chance: chance.gauss(100.0, 5.0))
     early = durations.next_poll_age(20.0, 1.0) - 20.0
     likely = durations.next_poll_age(95.0, 1.0) - 95.0
     assert likely < early / 3
 
 
-def test_a_look_is_worth_more_the_longer_one_waits() -> None:
+def test_a_poll_is_worth_more_the_longer_it_waits() -> None:
     durations = learned(lambda chance: chance.expovariate(1 / 60.0))
-    ages = [durations.next_poll_age(30.0, worth) for worth in (0.01, 0.1, 1.0, 10.0, 100.0)]
+    ages = [durations.next_poll_age(30.0, cost) for cost in (0.01, 0.1, 1.0, 10.0, 100.0)]
     assert ages == sorted(ages)
-    # The square root of twice the price by the hazard.
+    # The square root of twice the cost by the hazard.
     assert ages[2] - 30.0 == pytest.approx(math.sqrt(2 * 1.0 * 60.0), rel=0.2)
 
 
 @given(
     last=st.floats(0.0, 1e6),
-    worth=st.floats(0.01, 1e4),
-    looks=st.lists(st.tuples(st.floats(0.0, 1e4), st.floats(0.0, 1e4), st.booleans()), max_size=30),
+    cost=st.floats(0.01, 1e4),
+    polls=st.lists(st.tuples(st.floats(0.0, 1e4), st.floats(0.0, 1e4), st.booleans()), max_size=30),
 )
-def test_whatever_was_seen_every_look_is_worth_it_at_last(
-    last: float, worth: float, looks: list[tuple[float, float, bool]]
+def test_whatever_was_observed_every_poll_is_worth_its_cost_at_last(
+    last: float, cost: float, polls: list[tuple[float, float, bool]]
 ) -> None:
     durations = DurationModel()
-    for before, seconds, has_ended in looks:
+    for before, seconds, has_ended in polls:
         (durations.ended if has_ended else durations.still_running)(before, before + seconds)
-    age = durations.next_poll_age(last, worth)
+    age = durations.next_poll_age(last, cost)
     assert last <= age < math.inf
     assert 0.0 <= durations.seconds_left(last, 0.1) < math.inf
 
 
-@given(end=st.floats(0.0, 1e6), price=st.floats(0.0, 1e3) | st.floats(1e5, 1e9))
+@given(end=st.floats(0.0, 1e6), cost=st.floats(0.0, 1e3) | st.floats(1e5, 1e9))
 @settings(max_examples=50, deadline=None)
-def test_an_end_is_seen_before_the_age_has_doubled(end: float, price: float) -> None:
-    order = cadence()
-    order.set_poll_cost(price, 0.0)
-    looks = looks_until(end, order)
-    assert looks[-1] <= max(2 * end, 600.0) * 1.03 + 2 * GAP
-    assert all(later - sooner >= GAP for sooner, later in pairwise(looks))
+def test_an_end_is_seen_before_the_age_has_doubled(end: float, cost: float) -> None:
+    scheduler = new_scheduler()
+    scheduler.set_poll_cost(cost, 0.0)
+    polls = polls_until(end, scheduler)
+    assert polls[-1] <= max(2 * end, 600.0) * 1.03 + 2 * INTERVAL
+    assert all(later - sooner >= INTERVAL for sooner, later in pairwise(polls))
 
 
-def test_an_old_sync_is_looked_at_rarely() -> None:
-    order = cadence()
-    order.set_poll_cost(0.0, 0.0)
-    looks = looks_until(100_000.0, order)
-    assert sum(look > 600.0 for look in looks) < 1000
-    assert max(later - sooner for sooner, later in pairwise(looks)) > 400.0
+def test_an_old_sync_is_polled_rarely() -> None:
+    scheduler = new_scheduler()
+    scheduler.set_poll_cost(0.0, 0.0)
+    polls = polls_until(100_000.0, scheduler)
+    assert sum(poll > 600.0 for poll in polls) < 1000
+    assert max(later - sooner for sooner, later in pairwise(polls)) > 400.0
 
 
-def test_a_deadline_is_kept_whatever_a_look_costs() -> None:
-    order = cadence()
-    order.set_poll_cost(1e6, 0.0)
-    order.add(0, 0.0, 0.0, deadline=100.0)
-    assert order.next_time() == 100.0
+def test_a_sync_is_polled_at_its_deadline_whatever_a_poll_costs() -> None:
+    scheduler = new_scheduler()
+    scheduler.set_poll_cost(1e6, 0.0)
+    scheduler.add(Schedulable(), 0.0, 0.0, deadline=100.0)
+    assert poll_times(scheduler, 1000.0) == [100.0]
 
 
-def test_a_hint_puts_a_sync_first() -> None:
-    order = cadence()
-    for item in range(100):
-        order.add(item, 0.0, 0.0)
-    order.hint(77, 0.5)
-    order.hint(77, 0.6)
-    order.hint(1000, 0.6)
-    assert order.pop_due(0.5) == 77
-    order.still_running(77, 0.5)
-    assert order.pop_due(0.5) is None
+def test_a_notification_puts_a_sync_first() -> None:
+    scheduler, added = new_scheduler(), jobs(100)
+    for job in added:
+        scheduler.add(job, 0.0, 0.0)
+    scheduler.poll_now(added[77], 0.5)
+    scheduler.poll_now(added[77], 0.6)
+    scheduler.poll_now(Schedulable(), 0.6)
+    assert scheduler.pop_due(0.5) is added[77]
+    scheduler.still_running(added[77], 0.5)
+    assert scheduler.pop_due(0.5) is None
 
 
-def test_a_hint_during_a_look_makes_one_more_and_no_second_beside_it() -> None:
-    order = cadence()
-    order.add(0, 0.0, 0.0)
-    now = order.next_time()
-    assert order.pop_due(now) == 0
-    order.hint(0, now)
-    assert order.pop_due(now + 100.0) is None
-    order.still_running(0, now + 0.5)
-    assert order.pop_due(now + 0.5) is None
-    assert order.next_time() == now + 0.5 + GAP
-    assert order.pop_due(now + 0.5 + GAP) == 0
+def test_a_notification_during_a_poll_causes_one_more_after_it() -> None:
+    scheduler, job = new_scheduler(), Schedulable()
+    scheduler.add(job, 0.0, 0.0)
+    now = scheduler.next_time()
+    assert scheduler.pop_due(now) is job
+    scheduler.poll_now(job, now)
+    assert scheduler.pop_due(now + 100.0) is None
+    scheduler.still_running(job, now + 0.5)
+    assert scheduler.pop_due(now + 0.5 + 0.99 * INTERVAL) is None
+    assert scheduler.pop_due(now + 0.5 + INTERVAL) is job
 
 
-def test_hints_keep_the_gap_between_two_looks() -> None:
-    order = cadence()
-    order.set_poll_cost(1e6, 0.0)
-    order.add(0, 0.0, 0.0)
-    now, looks = 0.0, []
+def test_notifications_keep_the_interval_between_two_polls() -> None:
+    scheduler, job = new_scheduler(), Schedulable()
+    scheduler.set_poll_cost(1e6, 0.0)
+    scheduler.add(job, 0.0, 0.0)
+    now, polls = 0.0, []
     while now < 20.0:
-        order.hint(0, now)
-        if order.pop_due(now) == 0:
-            looks.append(now)
-            order.still_running(0, now)
+        scheduler.poll_now(job, now)
+        if scheduler.pop_due(now) is job:
+            polls.append(now)
+            scheduler.still_running(job, now)
         now += 0.02
-    assert 9 <= len(looks) <= 11
-    assert all(later - sooner >= GAP for sooner, later in pairwise(looks))
-    # The last hint of them all is followed by a look.
-    assert order.next_time() <= now + GAP
+    assert 9 <= len(polls) <= 11
+    assert all(later - sooner >= INTERVAL for sooner, later in pairwise(polls))
+    # The last notification is followed by a poll.
+    assert scheduler.pop_due(now + INTERVAL) is job
 
 
-def test_a_hinted_look_that_found_out_nothing_is_made_again() -> None:
-    order = cadence()
-    order.set_poll_cost(1e6, 0.0)
-    order.add(0, 0.0, 0.0)
-    order.hint(0, 0.0)
-    for now in (0.0, GAP, 2 * GAP):
-        assert order.next_time() == now
-        assert order.pop_due(now) == 0
-        order.defer(0, now)
-    assert order.pop_due(3 * GAP) == 0
-    order.still_running(0, 3 * GAP)
-    assert order.next_time() > 100.0
+def test_a_poll_for_a_notification_that_got_no_status_is_repeated() -> None:
+    scheduler, job = new_scheduler(), Schedulable()
+    scheduler.set_poll_cost(1e6, 0.0)
+    scheduler.add(job, 0.0, 0.0)
+    scheduler.poll_now(job, 0.0)
+    for now in (0.0, INTERVAL, 2 * INTERVAL):
+        assert scheduler.pop_due(now - 0.01) is None
+        assert scheduler.pop_due(now) is job
+        scheduler.defer(job, now)
+    assert scheduler.pop_due(3 * INTERVAL) is job
+    scheduler.still_running(job, 3 * INTERVAL)
+    assert scheduler.pop_due(100.0) is None
 
 
-def test_a_hint_is_no_reason_to_come_earlier_than_the_server_asked() -> None:
-    order = cadence()
-    order.add(0, 0.0, 0.0)
-    now = order.next_time()
-    assert order.pop_due(now) == 0
-    order.defer(0, now, not_before=now + 30.0)
-    order.hint(0, now + 1.0)
-    assert order.next_time() == now + 30.0
+def test_a_notification_causes_no_poll_before_the_time_that_the_server_requires() -> None:
+    scheduler, job = new_scheduler(), Schedulable()
+    scheduler.add(job, 0.0, 0.0)
+    now = scheduler.next_time()
+    assert scheduler.pop_due(now) is job
+    scheduler.defer(job, now, not_before=now + 30.0)
+    scheduler.poll_now(job, now + 1.0)
+    assert scheduler.pop_due(now + 29.9) is None
+    assert scheduler.pop_due(now + 30.0) is job
 
 
-def test_a_price_that_falls_brings_looks_forward() -> None:
-    order = cadence()
-    order.set_poll_cost(100.0, 0.0)
-    for item in range(50):
-        order.add(item, 0.0, 0.0)
-    before = order.next_time()
-    order.set_poll_cost(0.1, 1.0)
-    assert order.next_time() < before / 5
+def first_poll(change_at: float | None, costs: tuple[float, float], syncs: int) -> float:
+    """Return when the first of some syncs is polled, by a caller that sets the cost again as `next_time` requires."""
+    scheduler = new_scheduler()
+    scheduler.set_poll_cost(costs[0], 0.0)
+    for job in jobs(syncs):
+        scheduler.add(job, 0.0, 0.0)
+    now = 0.0
+    while scheduler.pop_due(now) is None:
+        has_changed = change_at is not None and now >= change_at
+        scheduler.set_poll_cost(costs[1] if has_changed else costs[0], now)
+        wake_at = scheduler.next_time()
+        now = wake_at if change_at is None or has_changed or wake_at < change_at else change_at
+    return now
 
 
-def test_a_price_that_comes_too_soon_is_asked_for_again() -> None:
-    order = cadence()
-    for item in range(1000):
-        order.add(item, 0.0, 0.0)
-    order.set_poll_cost(100.0, 10.0)
-    before = order._first_due()
-    order.set_poll_cost(0.1, 10.1)
-    assert order._first_due() == before
-    assert order.next_time() == pytest.approx(11.0)
-    order.set_poll_cost(0.1, 11.0)
-    assert order._first_due() < before
-    # Had it changed back by then, there would be nothing to come for.
-    order.set_poll_cost(100.0, 11.5)
-    order.set_poll_cost(0.1, 11.6)
-    assert order.next_time() == order._first_due()
+def test_a_cost_that_falls_brings_polls_forward() -> None:
+    assert first_poll(1.0, (100.0, 0.1), 50) < first_poll(None, (100.0, 0.1), 50) / 5
 
 
-class Looking(RuleBasedStateMachine):
-    """Anything that may happen, in any order, as time goes on."""
+def test_a_cost_that_changes_too_soon_takes_effect_later() -> None:
+    scheduler = new_scheduler()
+    for job in jobs(1000):
+        scheduler.add(job, 0.0, 0.0)
+    scheduler.set_poll_cost(100.0, 10.0)
+    scheduler.set_poll_cost(0.1, 10.1)
+    assert scheduler.pop_due(10.9) is None
+    assert scheduler.next_time() == pytest.approx(11.0)
+    scheduler.set_poll_cost(0.1, 11.0)
+    assert scheduler.pop_due(11.0) is not None
+    # A cost that has changed back by then needs no second change.
+    scheduler.set_poll_cost(100.0, 11.5)
+    scheduler.set_poll_cost(0.1, 11.6)
+    assert scheduler.pop_due(scheduler.next_time()) is not None
+
+
+class Polling(RuleBasedStateMachine):
+    """Every operation of the scheduler in any order, as time passes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.cadence = cadence()
+        self.scheduler = new_scheduler()
         self.now = 0.0
-        self.waiting: set[int] = set()
-        self.looked_at: set[int] = set()
-        self.numbers = 0
+        # In the order of their starts, so that the examples are reproducible.
+        self.added: list[Schedulable] = []
+        self.waiting: list[Schedulable] = []
+        self.polled: list[Schedulable] = []
 
     @rule(age=st.floats(0.0, 5000.0), left=st.none() | st.floats(0.0, 5000.0))
     def add(self, age: float, left: float | None) -> None:
+        job = Schedulable()
         deadline = math.inf if left is None else self.now + left
-        self.cadence.add(self.numbers, self.now - age, self.now, deadline=deadline)
-        self.waiting.add(self.numbers)
-        self.numbers += 1
+        self.scheduler.add(job, self.now - age, self.now, deadline=deadline)
+        self.added.append(job)
+        self.waiting.append(job)
 
     @rule(seconds=st.floats(0.0, 1000.0))
     def pass_time(self, seconds: float) -> None:
@@ -245,119 +279,167 @@ class Looking(RuleBasedStateMachine):
 
     @rule()
     def wait_for_the_next(self) -> None:
-        self.now = max(self.now, min(self.cadence.next_time(), self.now + 1e9))
+        self.now = max(self.now, min(self.scheduler.next_time(), self.now + 1e9))
 
     @rule()
-    def take(self) -> None:
-        is_due = self.cadence._first_due() <= self.now
-        item = self.cadence.pop_due(self.now)
-        assert (item is not None) == is_due
-        if item is not None:
-            self.waiting.remove(item)
-            self.looked_at.add(item)
+    def pop(self) -> None:
+        next_time = self.scheduler.next_time()
+        job = self.scheduler.pop_due(self.now)
+        if job is not None:
+            assert next_time <= self.now
+            self.waiting.remove(job)
+            self.polled.append(job)
 
-    @precondition(lambda self: self.looked_at)
+    @precondition(lambda self: self.polled)
     @rule(data=st.data(), found=st.sampled_from(["running", "nothing", "ended", "error"]), later=st.floats(0.0, 100.0))
-    def look(self, data: st.DataObject, found: str, later: float) -> None:
-        item = data.draw(st.sampled_from(sorted(self.looked_at)))
-        self.looked_at.remove(item)
+    def report(self, data: st.DataObject, found: str, later: float) -> None:
+        job = self.polled.pop(data.draw(st.integers(0, len(self.polled) - 1)))
         if found == "ended":
-            self.cadence.ended(item, self.now)
+            self.scheduler.ended(job, self.now)
         elif found == "error":
-            self.cadence.forget(item)
+            self.scheduler.forget(job)
         else:
-            note = self.cadence.still_running if found == "running" else self.cadence.defer
-            note(item, self.now, not_before=self.now + later - 50.0)
-            self.waiting.add(item)
+            report = self.scheduler.still_running if found == "running" else self.scheduler.defer
+            not_before = self.now + later - 50.0
+            report(job, self.now, not_before=not_before)
+            self.waiting.append(job)
 
-    @precondition(lambda self: self.numbers)
+    @precondition(lambda self: self.added)
     @rule(data=st.data())
-    def hint(self, data: st.DataObject) -> None:
-        self.cadence.hint(data.draw(st.integers(0, self.numbers)), self.now)
+    def notify(self, data: st.DataObject) -> None:
+        self.scheduler.poll_now(data.draw(st.sampled_from([*self.added, Schedulable()])), self.now)
 
-    @rule(price=st.floats(0.0, 1000.0))
-    def set_poll_cost(self, price: float) -> None:
-        self.cadence.set_poll_cost(price, self.now)
+    @rule(cost=st.floats(0.0, 1000.0))
+    def set_poll_cost(self, cost: float) -> None:
+        self.scheduler.set_poll_cost(cost, self.now)
 
     @invariant()
-    def nobody_is_lost(self) -> None:
-        assert len(self.cadence) == len(self.waiting) + len(self.looked_at)
-        assert math.isinf(self.cadence._first_due()) == (not self.waiting)
-        assert 0.0 <= self.cadence.seconds_left(self.now) < math.inf
+    def no_sync_is_lost(self) -> None:
+        assert len(self.scheduler) == len(self.waiting) + len(self.polled)
+        assert not (self.waiting and math.isinf(self.scheduler.next_time()))
+        assert 0.0 <= self.scheduler.seconds_left(self.now) < math.inf
 
     def teardown(self) -> None:
-        """Whatever happened, everybody who waits is looked at in the end."""
-        for _ in range(len(self.waiting)):
-            self.now = max(self.now, self.cadence._first_due())
-            item = self.cadence.pop_due(self.now)
-            assert item is not None
-            self.waiting.remove(item)
+        """Whatever happened, every waiting sync is polled in the end."""
+        for _ in range(2 * len(self.waiting) + 2):
+            self.now = max(self.now, min(self.scheduler.next_time(), self.now + 1e9))
+            job = self.scheduler.pop_due(self.now)
+            if job is not None:
+                self.waiting.remove(job)
+            elif self.waiting:
+                # It was time for another cost, and the present one is kept.
+                self.scheduler.set_poll_cost(1.0, self.now)
         assert not self.waiting
 
 
-Looking.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
-test_whatever_happens_nobody_is_lost = Looking.TestCase
+Polling.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+test_whatever_happens_no_sync_is_lost = Polling.TestCase
 
 
-def test_nobody_starves_where_there_are_more_looks_due_than_can_be_made() -> None:
-    # Two looks a second for a thousand syncs, one in ten of which never ends.
-    order, now, last_look, longest = cadence(), 0.0, {}, 0.0
-    order.set_poll_cost(1.0, 0.0)
-    for item in range(1000):
-        order.add(item, 0.0, 0.0)
-        last_look[item] = 0.0
+def test_no_sync_starves_if_more_polls_are_due_than_can_be_made() -> None:
+    # Two polls a second for a thousand syncs, one in ten of which never ends.
+    scheduler, now, longest = new_scheduler(), 0.0, 0.0
+    scheduler.set_poll_cost(1.0, 0.0)
+    added = jobs(1000)
+    never_end = set(added[::10])
+    last_poll = dict.fromkeys(added, 0.0)
+    for job in added:
+        scheduler.add(job, 0.0, 0.0)
     while now < 6000.0:
         now += 0.5
-        taken = order.pop_due(now)
-        if taken is None:
+        popped = scheduler.pop_due(now)
+        if popped is None:
             continue
-        longest = max(longest, now - last_look[taken])
-        last_look[taken] = now
-        if taken % 10 and now > 60.0:
-            order.ended(taken, now)
+        longest = max(longest, now - last_poll[popped])
+        last_poll[popped] = now
+        if popped not in never_end and now > 60.0:
+            scheduler.ended(popped, now)
         else:
-            order.still_running(taken, now)
-    assert len(order) == 100
+            scheduler.still_running(popped, now)
+    assert len(scheduler) == 100
     assert longest < 1000.0
 
 
 def test_polls_that_find_syncs_running_teach_that_syncs_take_long() -> None:
     def expected(polls: int) -> float:
-        """How long a sync that starts now is expected to take, after polls of syncs that all still run."""
-        order = cadence()
-        for item in range(100):
-            order.add(item, 0.0, 0.0)
+        """Return the expected duration of a sync after this many polls of syncs that all still run."""
+        scheduler = new_scheduler()
+        for job in jobs(100):
+            scheduler.add(job, 0.0, 0.0)
         for number in range(polls):
-            now = order.next_time()
-            taken = order.pop_due(now)
-            assert taken is not None, number
-            order.still_running(taken, now)
-        return order.durations.seconds_left(0.0, 0.5)
+            now = scheduler.next_time()
+            popped = scheduler.pop_due(now)
+            assert popped is not None, number
+            scheduler.still_running(popped, now)
+        return scheduler.durations.seconds_left(0.0, 0.5)
 
     assert expected(2000) > 10 * expected(0)
 
 
-@pytest.mark.parametrize("prices", [(100.0, 0.1), (0.1, 100.0)])
-def test_polls_come_in_the_order_of_their_times_after_the_price_has_changed(prices: tuple[float, float]) -> None:
-    order, chance, ends = cadence(), Random(7), 3000.0
-    order.set_poll_cost(prices[0], 0.0)
-    for item in range(500):
-        order.add(item, -chance.uniform(0.0, 2000.0), 0.0)
-    for item in range(200):
-        now = order.next_time()
-        assert order.pop_due(now) is not None, item
-    order.set_poll_cost(prices[1], 10.0)
+@pytest.mark.parametrize("costs", [(100.0, 0.1), (0.1, 100.0)])
+def test_polls_come_in_the_order_of_their_times_after_the_cost_has_changed(costs: tuple[float, float]) -> None:
+    scheduler, chance, ends = new_scheduler(), Random(7), 3000.0
+    scheduler.set_poll_cost(costs[0], 0.0)
+    for job in jobs(500):
+        scheduler.add(job, -chance.uniform(0.0, 2000.0), 0.0)
+    for number in range(200):
+        now = scheduler.next_time()
+        assert scheduler.pop_due(now) is not None, number
+    scheduler.set_poll_cost(costs[1], 10.0)
     times = []
-    while (now := order.next_time()) < ends:
-        assert order.pop_due(now) is not None
+    while (now := scheduler.next_time()) < ends:
+        assert scheduler.pop_due(now) is not None
         times.append(now)
     assert len(times) > 100
     assert times == sorted(times)
 
 
-def test_a_sync_that_is_followed_no_longer_is_not_expected_to_end() -> None:
-    order = cadence()
-    order.add(0, 0.0, 0.0)
-    assert order.seconds_left(10.0) > 0.0
-    order.forget(0)
-    assert (order.seconds_left(10.0), order.next_time()) == (0.0, math.inf)
+def test_a_removed_sync_is_not_in_the_estimate() -> None:
+    scheduler, job = new_scheduler(), Schedulable()
+    scheduler.add(job, 0.0, 0.0)
+    assert scheduler.seconds_left(10.0) > 0.0
+    scheduler.forget(job)
+    assert (scheduler.seconds_left(10.0), scheduler.next_time()) == (0.0, math.inf)
+
+
+def costs_of(objective: Objective) -> list[float]:
+    return [poll_cost_while_starting(objective, started, 1000 - started, SPACING) for started in (1, 300, 600, 999)]
+
+
+def test_for_throughput_a_poll_costs_the_same_whenever_it_is_made() -> None:
+    costs = costs_of("throughput")
+    assert costs == [pytest.approx(costs[0])] * 4
+
+
+def test_for_latency_a_poll_costs_less_the_fewer_starts_are_left() -> None:
+    costs = costs_of("latency")
+    assert costs == sorted(costs, reverse=True)
+    assert costs[0] > 3 * costs[-1]
+
+
+@pytest.mark.parametrize("left", [1, 100, 10_000])
+def test_a_poll_costs_less_for_latency_than_for_throughput(left: int) -> None:
+    latency = poll_cost_while_starting("latency", 0, left, SPACING)
+    assert latency < poll_cost_while_starting("throughput", 0, left, SPACING)
+    # It delays so many starts by one request each, and costs a few hundredths of that.
+    assert 0.01 * left * SPACING < latency < 0.1 * left * SPACING
+
+
+def test_a_poll_costs_more_where_requests_are_rarer() -> None:
+    rare = poll_cost_while_starting("throughput", 500, 500, 1.0)
+    assert rare == pytest.approx(poll_cost_while_starting("throughput", 500, 500, 0.1) * 10)
+    assert poll_cost_while_starting("throughput", 500, 500, 0.0) == poll_cost_when_idle(500)
+
+
+def test_an_input_of_unknown_length_is_assumed_to_be_at_its_half() -> None:
+    known = poll_cost_while_starting("throughput", 500, 500, SPACING)
+    assert poll_cost_while_starting("throughput", 500, None, SPACING) == known
+
+
+@given(st.sampled_from(["latency", "throughput"]), st.integers(0, 10**7), st.integers(0, 10**7), st.floats(0.0, 10.0))
+def test_a_cost_is_bounded_however_long_the_input(
+    objective: Objective, started: int, left: int, spacing: float
+) -> None:
+    cost = poll_cost_while_starting(objective, started, left, spacing)
+    least = poll_cost_when_idle(started)
+    assert least <= cost <= max(100.0, least)

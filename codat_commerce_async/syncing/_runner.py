@@ -16,10 +16,15 @@ from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.policies import CallOptions, PollOptions, RetryPolicy
 from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._journal_claims import record_entry
-from codat_commerce_async.syncing._poll_cost import Objective, poll_cost_when_idle, poll_cost_while_starting
 from codat_commerce_async.syncing._poller import SyncPoller
 from codat_commerce_async.syncing._queue import Companies, SyncJob, WorkQueue
-from codat_commerce_async.syncing._scheduler import PollScheduler
+from codat_commerce_async.syncing._scheduler import (
+    Objective,
+    PollScheduler,
+    Schedulable,
+    poll_cost_when_idle,
+    poll_cost_while_starting,
+)
 from codat_commerce_async.syncing._start import start
 from codat_commerce_async.syncing.journal import Journal
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
@@ -67,7 +72,7 @@ class _Counts:
             self.succeeded += 1
 
 
-class _Running:
+class _Running(Schedulable):
     """A sync that is followed."""
 
     __slots__ = ("asked_at", "request", "watcher")
@@ -98,7 +103,7 @@ class SyncRunner:
         tell: Callable[[SyncOutcome], Awaitable[None]],
     ) -> None:
         self.intake = WorkQueue(companies, self._active, self._wake)
-        self.cadence: PollScheduler[_Running] = PollScheduler(gap=gap, random=context.random)
+        self.cadence: PollScheduler[_Running] = PollScheduler(min_interval=gap, random=context.random)
         self._context = context
         self._clock = context.clock
         self._objective: Objective = objective
@@ -325,7 +330,7 @@ class SyncRunner:
         self.cadence.add(running, now - age, now, deadline=deadline)
         if request.company_id in self._hinted_starts:
             self._hinted_starts.remove(request.company_id)
-            self.cadence.hint(running, now)
+            self.cadence.poll_now(running, now)
         self._wake()
 
     async def _poll(self, running: _Running) -> None:
@@ -397,7 +402,7 @@ class SyncRunner:
     def _on_notification(self, company_id: str) -> None:
         running = self._running.get(company_id)
         if running is not None:
-            self.cadence.hint(running, self._clock.time())
+            self.cadence.poll_now(running, self._clock.time())
             self._wake()
         elif company_id in self._starting:
             self._hinted_starts.add(company_id)

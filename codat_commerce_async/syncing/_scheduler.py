@@ -1,339 +1,238 @@
-"""When to look at which of many running syncs: a rule that learns how long syncs take.
+"""The order of polls in a fan-out: a sync is polled when the delay that the poll saves exceeds the cost of a request.
 
-Looking at a sync costs one request, and saves the time that its end would have gone unnoticed. With `tau` seconds
-since the last look and `m` the chance (as accumulated hazard) that it has ended since, the look is worth about
-
-    tau * (e^m - 1 - m) / m        company-seconds of delay,
-
-which for a steady hazard h grows as h * tau^2 / 2, and is exact there: looks at that worth make price and delay least
-in sum. So whichever is worth most is looked at first, and where a look has a price, a sync is looked at every
-sqrt(2 * price / h) seconds: often while its end is likely, rarely where it is not, but never not at all. "Most likely
-ended first" would starve the long ones; fixed and exponential spacing leave requests unused or spend them where nothing
-can be found (compare https://arxiv.org/abs/1509.02487). Planning all looks ahead by dynamic programming over the
-learned hazard came to the same figures, as did finer classes of age: the limit is how little looks tell.
-
-The price is what else the request could do: while there are companies yet to start, every look puts all of them off by
-one request's turn. The hazard is learned, so the older a sync is the less is known of it; that is why one that runs
-for long is looked at whenever its age has doubled, whatever a look costs.
+So syncs are polled often when they are likely to end, and rarely otherwise. An old sync is polled at the latest when
+its age has doubled, whatever a poll costs. `docs/poll-scheduling.md` derives the rule and the constants.
 """
 
 import heapq
 import math
-from bisect import bisect_right
 from itertools import count
 from random import Random
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
-__all__ = ["DurationModel", "PollScheduler"]
+from codat_commerce_async.syncing._durations import DurationModel
 
-T = TypeVar("T")
+__all__ = [
+    "OBJECTIVES",
+    "Objective",
+    "PollScheduler",
+    "Schedulable",
+    "poll_cost_when_idle",
+    "poll_cost_while_starting",
+]
 
-# Ages in seconds at which one class of hazard ends and the next begins: log-spaced, as durations are.
-_EDGES = tuple(2.0 * 1.45**step for step in range(21))
-_WIDTHS = tuple(upper - lower for lower, upper in zip((0.0, *_EDGES), (*_EDGES, 2 * _EDGES[-1]), strict=True))
-# What is believed before anything was seen: an end about every minute while young, ever less likely later. It weighs
-# as much as this many ends that were seen.
-_PRIOR_RATE = 1 / 60.0
-_PRIOR_AGE = 60.0
-_PRIOR_WEIGHT = 1.0
-# A thousandth of a span is as exactly as a look needs to be placed.
-_HALVINGS = 10
-# An end is known to within such a share of what the sync took; more often is not worth it, however cheap a look is.
-_FINENESS = 0.005
-# The longest that a young sync goes without a look; an old one goes without for as long again as it has run.
-_LONGEST = 600.0
-# A price changed by less than this factor is not worth reordering for, ...
-_REORDER = 1.5
-# ... and reordering takes the event loop's time: a hundredth of it, at some ten microseconds for each sync.
-_REORDER_PAUSE = 1e-3
+Objective = Literal["latency", "throughput"]
+
+# The cost of a poll, as a share of the delay that it causes to the starts behind it.
+_COST_SHARE: dict[Objective, float] = {"latency": 0.03, "throughput": 0.1}
+OBJECTIVES = frozenset(_COST_SHARE)
+# A poll that saves this many seconds is made however long the input is.
+_MAX_COST = 100.0
+# A poll that would shorten the mean delay of the run by less than this many seconds is not made.
+_MIN_GAIN = 2e-4
+# The minimum interval between two polls of a sync, as a share of its age.
+_RESOLUTION = 0.005
+# The maximum age in seconds at which a sync is polled first. An older sync is polled when its age has doubled.
+_MAX_UNPOLLED_AGE = 600.0
+# The schedule is recomputed if the cost changes by this factor, ...
+_RESCHEDULE_FACTOR = 1.5
+# ... but not before this many seconds per running sync have passed, so that it takes 1 % of the event loop's time.
+_RESCHEDULE_INTERVAL = 1e-3
 
 
-class DurationModel:
-    """How likely a sync that still runs at some age is to end then: the hazard, learned from looks.
+def poll_cost_while_starting(objective: Objective, started: int, left: int | None, min_interval: float) -> float:
+    """Return the cost of a poll, in seconds of delay, while `left` companies are not started yet.
 
-    Looks say that a sync ran at one age and had ended at another, or still ran. What still runs counts as exposure
-    too, or the long ones would be forgotten.
+    `min_interval` is the time between two requests in seconds. If the input does not say how many companies are left
+    (None), as many as were started are assumed.
     """
-
-    __slots__ = ("_ends", "_exposure", "_rates")
-
-    def __init__(self) -> None:
-        self._ends = [_PRIOR_WEIGHT] * len(_WIDTHS)
-        self._exposure = [_PRIOR_WEIGHT / _prior(index) for index in range(len(_WIDTHS))]
-        self._rates = [_prior(index) for index in range(len(_WIDTHS))]
-
-    def still_running(self, before: float, now: float) -> None:
-        """Note that a sync that ran at one age still runs at a later one."""
-        for index, seconds in _age_buckets(before, now):
-            self._exposure[index] += seconds
-            self._rates[index] = self._ends[index] / self._exposure[index]
-
-    def ended(self, before: float, now: float) -> None:
-        """Note that a sync that ran at one age has ended by a later one: somewhere between, where ends are likely."""
-        spans = list(_age_buckets(before, now))
-        total = sum(self._rates[index] * seconds for index, seconds in spans) or 1.0
-        left = 1.0
-        for index, seconds in spans:
-            share = self._rates[index] * seconds / total
-            self._ends[index] += share
-            # Those that ended in this span ran, on average, for half of it.
-            self._exposure[index] += seconds * (left - share / 2)
-            left -= share
-            self._rates[index] = self._ends[index] / self._exposure[index]
-
-    def observe_duration(self, seconds: float) -> None:
-        """Note that the end of a sync was known after so long; of when it was looked at before nothing is known.
-
-        It is taken to have been noticed after no longer than it took.
-        """
-        self.still_running(0.0, seconds / 2)
-        self.ended(seconds / 2, seconds)
-
-    def next_poll_age(self, last: float, worth: float) -> float:
-        """The age at which a look is worth so many seconds, if the last one was at age `last`."""
-        hazard = 0.0
-        age = last
-        for index in range(bisect_right(_EDGES, last), len(_EDGES)):
-            upper, rate = _EDGES[index], self._rates[index]
-            later = hazard + rate * (upper - age)
-            if _poll_value(upper - last, later) >= worth:
-                return _bisect(last, age, upper - age, hazard, rate, worth)
-            hazard, age = later, upper
-        rate, ahead = self._rates[-1], 1.0
-        while _poll_value(age + ahead - last, hazard + rate * ahead) < worth:
-            ahead *= 2
-        return _bisect(last, age, ahead, hazard, rate, worth)
-
-    def seconds_left(self, age: float, share: float) -> float:
-        """After how many more seconds only this share of the syncs of this age still runs."""
-        hazard, reached = -math.log(share), age
-        rates = self._likely_rates()
-        for index in range(bisect_right(_EDGES, age), len(_EDGES)):
-            span = rates[index] * (_EDGES[index] - reached)
-            if span >= hazard:
-                return reached + hazard / rates[index] - age
-            hazard -= span
-            reached = _EDGES[index]
-        return reached + hazard / rates[-1] - age
-
-    def _likely_rates(self) -> list[float]:
-        """The hazards for a guess at the end: where little was seen, much as at the next younger age.
-
-        To go on looking one has to believe in long ones that were never seen; a guess need not.
-        """
-        rates = []
-        rate = _PRIOR_RATE
-        for index, (ends, exposure) in enumerate(zip(self._ends, self._exposure, strict=True)):
-            seen_ends, seen_exposure = ends - _PRIOR_WEIGHT, exposure - _PRIOR_WEIGHT / _prior(index)
-            rate = (seen_ends + _PRIOR_WEIGHT) / (seen_exposure + _PRIOR_WEIGHT / rate)
-            rates.append(rate)
-        return rates
+    left = started if left is None else left
+    delayed = left if objective == "latency" else left + started
+    cost = _COST_SHARE[objective] * max(delayed, 1) * min_interval
+    return max(poll_cost_when_idle(started), min(cost, _MAX_COST))
 
 
-def _prior(index: int) -> float:
-    """A hazard that is steady for young syncs and then falls with age, as those of long-tailed durations do."""
-    lower = _EDGES[index - 1] if index else 0.0
-    return _PRIOR_RATE * min(1.0, _PRIOR_AGE / max(lower, 1.0))
+def poll_cost_when_idle(started: int) -> float:
+    """Return the cost of a poll, in seconds of delay, while it delays no start."""
+    return started * _MIN_GAIN
 
 
-def _age_buckets(before: float, now: float) -> list[tuple[int, float]]:
-    """The classes of age that lie between two ages, each with the seconds spent in it."""
-    spans = []
-    index = bisect_right(_EDGES, before)
-    while before < now:
-        upper = min(now, _EDGES[index] if index < len(_EDGES) else math.inf)
-        spans.append((index, upper - before))
-        before = upper
-        index += 1
-    return spans
-
-
-def _poll_value(tau: float, hazard: float) -> float:
-    if hazard < 1e-4:  # noqa: PLR2004 - below it the series is exact and the formula is not
-        return tau * hazard / 2
-    return tau * (math.exp(min(hazard, 50.0)) - 1 - hazard) / hazard
-
-
-def _bisect(last: float, age: float, ahead: float, hazard: float, rate: float, worth: float) -> float:
-    """The age, no more than so many seconds ahead, at which a look is worth that much; by bisection."""
-    low, high = 0.0, ahead
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if _poll_value(age + middle - last, hazard + rate * middle) < worth:
-            low = middle
-        else:
-            high = middle
-    return age + high
-
-
-class _Entry(Generic[T]):
-    """One running sync, and its place in the order of looks."""
+class Schedulable:
+    """The schedule of one running sync; the base class of the jobs that a `PollScheduler` orders."""
 
     __slots__ = (
-        "age",
         "deadline",
         "due",
-        "floor",
-        "hinted",
-        "item",
-        "looked_at",
-        "rest_until",
-        "started",
-        "ticket",
-        "was_hinted",
+        "earliest",
+        "is_notified",
+        "last_age",
+        "not_before",
+        "polled_at",
+        "started_at",
+        "version",
+        "was_notified",
     )
 
-    def __init__(self, item: T, started: float, deadline: float, rest_until: float) -> None:
-        self.item = item
-        self.started = started
+    def schedule(self, started_at: float, deadline: float, earliest: float) -> None:
+        """Begin the schedule of a sync that started at this time."""
+        self.started_at = started_at
         self.deadline = deadline
-        self.rest_until = rest_until
-        self.floor = 0.0
-        self.age = 0.0  # at the last look
-        self.looked_at = -math.inf
-        self.hinted = False
-        self.was_hinted = False  # and is being looked at for it
+        self.earliest = earliest
+        self.not_before = 0.0
+        # The age at the last poll.
+        self.last_age = 0.0
+        self.polled_at = -math.inf
+        # A notification is pending, or the poll under way is made for one.
+        self.is_notified = False
+        self.was_notified = False
         self.due = 0.0
-        self.ticket = 0  # 0 while it is being looked at
+        # 0 while the sync is polled. A heap item of another version is void.
+        self.version = 0
 
 
-class PollScheduler(Generic[T]):
-    """The order in which running syncs are looked at.
+J = TypeVar("J", bound=Schedulable)
 
-    All times are of one clock, in seconds. `gap` is the least time between two looks at the same sync.
+
+class PollScheduler(Generic[J]):
+    """A priority queue of running syncs by the time of their next poll.
+
+    All times are in seconds of one monotonic clock. `min_interval` is the least time between two polls of one sync.
     """
 
-    def __init__(self, *, gap: float, random: Random) -> None:
+    def __init__(self, *, min_interval: float, random: Random) -> None:
         self.durations = DurationModel()
-        self._gap = gap
+        self._min_interval = min_interval
         self._random = random
-        self._price = 1.0
-        self._reordered_at = -math.inf
-        self._reorder_at = math.inf
-        self._entries: dict[T, _Entry[T]] = {}
-        # Tuples, as comparing them takes no Python code. A ticket that its entry no longer has is void.
-        self._heap: list[tuple[float, int, _Entry[T]]] = []
-        self._tickets = count(1)
+        self._cost = 1.0
+        self._rescheduled_at = -math.inf
+        self._reschedule_at = math.inf
+        # In the order of their starts.
+        self._jobs: dict[J, None] = {}
+        # Tuples, because comparing them runs no Python code.
+        self._heap: list[tuple[float, int, J]] = []
+        self._versions = count(1)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._jobs)
 
-    def add(self, item: T, started: float, now: float, *, deadline: float = math.inf) -> None:
-        """Follow a sync that started then; it is looked at by its deadline, whatever else is due."""
-        entry = _Entry(item, started, deadline, now + self._spread(min(self._gap, 1.0)))
-        self._entries[item] = entry
-        self._place(entry, self._due(entry))
+    def add(self, job: J, started_at: float, now: float, *, deadline: float = math.inf) -> None:
+        """Schedule a sync that started at this time; it is polled by its deadline, whatever a poll costs."""
+        job.schedule(started_at, deadline, now + self._jitter(min(self._min_interval, 1.0)))
+        self._jobs[job] = None
+        self._push(job, self._due_time(job))
 
-    def still_running(self, item: T, now: float, *, not_before: float = 0.0) -> None:
-        """Note that a look found the sync running; `not_before` puts the next look off, as a server may ask."""
-        entry = self._entries[item]
-        age = now - entry.started
-        if age > entry.age:
-            self.durations.still_running(entry.age, age)
-            entry.age = age
-        self._again(entry, now, not_before)
+    def still_running(self, job: J, now: float, *, not_before: float = 0.0) -> None:
+        """Report that a poll found the sync running; it is not polled again before `not_before`."""
+        age = now - job.started_at
+        if age > job.last_age:
+            self.durations.still_running(job.last_age, age)
+            job.last_age = age
+        self._reschedule(job, now, not_before)
 
-    def defer(self, item: T, now: float, *, not_before: float = 0.0) -> None:
-        """Note that a look found out nothing; if it was for a hint, the next one is too."""
-        entry = self._entries[item]
-        entry.hinted |= entry.was_hinted
-        self._again(entry, now, not_before)
+    def defer(self, job: J, now: float, *, not_before: float = 0.0) -> None:
+        """Report that a poll got no status; a notification that it was made for is pending again."""
+        job.is_notified |= job.was_notified
+        self._reschedule(job, now, not_before)
 
-    def ended(self, item: T, now: float) -> None:
-        """Note that a look found the sync ended, and follow it no longer."""
-        entry = self._entries[item]
-        self.durations.ended(entry.age, max(now - entry.started, entry.age))
-        self.forget(item)
+    def ended(self, job: J, now: float) -> None:
+        """Report that a poll found the sync ended, and remove it."""
+        self.durations.ended(job.last_age, max(now - job.started_at, job.last_age))
+        self.forget(job)
 
-    def forget(self, item: T) -> None:
-        """Follow the sync no longer."""
-        self._entries.pop(item).ticket = 0
+    def forget(self, job: J) -> None:
+        """Remove the sync."""
+        del self._jobs[job]
+        job.version = 0
 
-    def hint(self, item: T, now: float) -> None:
-        """Put the sync first, as something happened at its company; after the look at it that is under way, if any.
+    def poll_now(self, job: J, now: float) -> None:
+        """Poll the sync next because of a notification; if a poll is under way, then once more after it.
 
-        Two looks are `gap` apart all the same, and a server that asked not to be asked before some time is not.
+        `min_interval` and the server's `not_before` are respected.
         """
-        entry = self._entries.get(item)
-        if entry is None or entry.hinted:
+        if job not in self._jobs or job.is_notified:
             return
-        entry.hinted = True
-        if entry.ticket:
-            self._place_hinted(entry, now)
+        job.is_notified = True
+        if job.version:
+            self._push_notified(job, now)
 
-    def set_poll_cost(self, price: float, now: float) -> None:
-        """What a look has to be worth, in seconds, to be due; those that wait are put into their new order.
+    def set_poll_cost(self, cost: float, now: float) -> None:
+        """Set the delay in seconds that a poll must save to be due, and reschedule the waiting syncs.
 
-        It may be too soon for that; then `next_time` says when to give the price again.
+        Too soon after the last change the cost is ignored; `next_time` then returns when to set it again.
         """
-        price = max(price, 0.01)
-        self._reorder_at = math.inf
-        if self._price / _REORDER <= price <= self._price * _REORDER:
+        cost = max(cost, 0.01)
+        self._reschedule_at = math.inf
+        if self._cost / _RESCHEDULE_FACTOR <= cost <= self._cost * _RESCHEDULE_FACTOR:
             return
-        if now < self._reordered_at + _REORDER_PAUSE * len(self._entries):
-            self._reorder_at = self._reordered_at + _REORDER_PAUSE * len(self._entries)
+        earliest = self._rescheduled_at + _RESCHEDULE_INTERVAL * len(self._jobs)
+        if now < earliest:
+            self._reschedule_at = earliest
             return
-        self._price = price
-        self._reordered_at = now
-        waiting = [entry for entry in self._entries.values() if entry.ticket]
-        for entry in waiting:
-            if not entry.hinted:
-                entry.due = self._due(entry)
-        self._heap = [(entry.due, entry.ticket, entry) for entry in waiting]
+        self._cost = cost
+        self._rescheduled_at = now
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        waiting = [job for job in self._jobs if job.version]
+        for job in waiting:
+            if not job.is_notified:
+                job.due = self._due_time(job)
+        self._heap = [(job.due, job.version, job) for job in waiting]
         heapq.heapify(self._heap)
 
-    def pop_due(self, now: float) -> T | None:
-        """The sync whose look is due first, if one is by now; its place is given back by saying what was found."""
+    def pop_due(self, now: float) -> J | None:
+        """Pop the sync whose poll is due, if any; `still_running`, `ended` or `defer` must report the result."""
         if self._first_due() > now:
             return None
-        entry = heapq.heappop(self._heap)[2]
-        entry.ticket = 0
-        entry.was_hinted, entry.hinted = entry.hinted, False
-        return entry.item
+        job = heapq.heappop(self._heap)[2]
+        job.version = 0
+        job.was_notified, job.is_notified = job.is_notified, False
+        return job
 
     def next_time(self) -> float:
-        """When to come again: when a look is worth its price, or that can be changed; infinite if nothing waits."""
-        return min(self._first_due(), self._reorder_at)
+        """Return when a poll is due or the cost can change; infinity if no sync waits."""
+        return min(self._first_due(), self._reschedule_at)
 
     def seconds_left(self, now: float) -> float:
-        """After how many more seconds all that runs has ended, more likely than not."""
-        if not self._entries:
+        """Return after how many seconds all syncs have probably ended."""
+        if not self._jobs:
             return 0.0
-        # In the order of their starts: the young ones may take longest, and the old ones may.
-        oldest, youngest = next(iter(self._entries.values())), next(reversed(self._entries.values()))
+        # The last to end may be one of many young syncs, or the oldest.
+        oldest, youngest = next(iter(self._jobs)), next(reversed(self._jobs))
         return max(
-            self.durations.seconds_left(now - oldest.started, 0.5),
-            self.durations.seconds_left(now - youngest.started, 0.5 / len(self._entries)),
+            self.durations.seconds_left(now - oldest.started_at, 0.5),
+            self.durations.seconds_left(now - youngest.started_at, 0.5 / len(self._jobs)),
         )
 
     def _first_due(self) -> float:
-        while self._heap and self._heap[0][1] != self._heap[0][2].ticket:
+        while self._heap and self._heap[0][1] != self._heap[0][2].version:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else math.inf
 
-    def _again(self, entry: _Entry[T], now: float, not_before: float) -> None:
-        gap = max(self._gap, _FINENESS * entry.age)
-        entry.rest_until = now + gap + self._spread(gap / 4)
-        entry.floor = not_before
-        entry.looked_at = now
-        if entry.hinted:
-            self._place_hinted(entry, now)
+    def _reschedule(self, job: J, now: float, not_before: float) -> None:
+        interval = max(self._min_interval, _RESOLUTION * job.last_age)
+        job.earliest = now + interval + self._jitter(interval / 4)
+        job.not_before = not_before
+        job.polled_at = now
+        if job.is_notified:
+            self._push_notified(job, now)
         else:
-            self._place(entry, self._due(entry))
+            self._push(job, self._due_time(job))
 
-    def _place_hinted(self, entry: _Entry[T], now: float) -> None:
-        earliest = max(now, entry.looked_at + self._gap, entry.floor)
-        self._place(entry, min(earliest, self._due(entry)))
+    def _push_notified(self, job: J, now: float) -> None:
+        earliest = max(now, job.polled_at + self._min_interval, job.not_before)
+        self._push(job, min(earliest, self._due_time(job)))
 
-    def _place(self, entry: _Entry[T], due: float) -> None:
-        entry.due = due
-        entry.ticket = next(self._tickets)
-        heapq.heappush(self._heap, (entry.due, entry.ticket, entry))
+    def _push(self, job: J, due: float) -> None:
+        job.due = due
+        job.version = next(self._versions)
+        heapq.heappush(self._heap, (due, job.version, job))
 
-    def _due(self, entry: _Entry[T]) -> float:
-        age = min(self.durations.next_poll_age(entry.age, self._price), max(2 * entry.age, _LONGEST))
-        worth_it = max(entry.started + age, entry.rest_until)
-        return max(min(worth_it, entry.deadline), entry.floor)
+    def _due_time(self, job: J) -> float:
+        age = self.durations.next_poll_age(job.last_age, self._cost)
+        age = min(age, max(2 * job.last_age, _MAX_UNPOLLED_AGE))
+        due = max(job.started_at + age, job.earliest)
+        return max(min(due, job.deadline), job.not_before)
 
-    def _spread(self, seconds: float) -> float:
+    def _jitter(self, seconds: float) -> float:
         return self._random.uniform(0.0, seconds)

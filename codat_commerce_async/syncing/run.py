@@ -12,9 +12,9 @@ from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.policies import PollOptions, PollPolicy
 from codat_commerce_async.syncing._aio import wait_uncancelled
 from codat_commerce_async.syncing._calls import SyncContext
-from codat_commerce_async.syncing._poll_cost import OBJECTIVES, Objective
 from codat_commerce_async.syncing._queue import Companies
 from codat_commerce_async.syncing._runner import SyncRunner
+from codat_commerce_async.syncing._scheduler import OBJECTIVES, Objective
 from codat_commerce_async.syncing.journal import Journal
 from codat_commerce_async.syncing.outcome import OnProgress, RunProgress, RunReport, StopWhen, SyncOutcome
 

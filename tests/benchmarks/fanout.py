@@ -32,8 +32,8 @@ from codat_commerce_async.policies import Timeouts
 from codat_commerce_async.simulator import RequestQuota, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
-from codat_commerce_async.syncing import _poll_cost as pricing
-from codat_commerce_async.syncing._poll_cost import Objective
+from codat_commerce_async.syncing import _scheduler
+from codat_commerce_async.syncing._scheduler import Objective
 
 __all__ = ["MIXES", "Figures", "measure"]
 
@@ -324,7 +324,7 @@ def show_curve(mixes: Sequence[str], sizes: Sequence[int], seeds: Sequence[int])
     for mix, companies, seed in product(mixes, sizes, seeds):
         print(f"\n{mix}, {companies} companies, seed {seed}\n{HEAD}")
         print(measure("oracle, looks first", mix, companies, seed), flush=True)
-        for name, values in (("_SHARE_OF_STARTS", SHARES), ("_LEAST_GAIN", GAINS)):
+        for name, values in (("_COST_SHARE", SHARES), ("_MIN_GAIN", GAINS)):
             for value in values:
                 with constant(name, value):
                     figures = measure("run_many, throughput", mix, companies, seed)
@@ -335,12 +335,12 @@ def show_curve(mixes: Sequence[str], sizes: Sequence[int], seeds: Sequence[int])
 @contextmanager
 def constant(name: str, value: float) -> Iterator[None]:
     """Another value for one of the constants of the price."""
-    before = getattr(pricing, name)
-    setattr(pricing, name, {**before, "throughput": value} if isinstance(before, dict) else value)
+    before = getattr(_scheduler, name)
+    setattr(_scheduler, name, {**before, "throughput": value} if isinstance(before, dict) else value)
     try:
         yield
     finally:
-        setattr(pricing, name, before)
+        setattr(_scheduler, name, before)
 
 
 def show_figures(mixes: Sequence[str], sizes: Sequence[int], seeds: Sequence[int], only: str) -> None:
