@@ -1,4 +1,7 @@
-"""Bytes to models and back; a bad shape becomes a DecodeError that knows the path to it, and never the value."""
+"""Convert between JSON bytes and models, with cattrs.
+
+A value that does not fit raises a DecodeError with the path to it. The error never contains the value.
+"""
 
 import json
 import math
@@ -7,81 +10,89 @@ from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, get_args, get_origin
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, Union, cast, get_args, get_origin
 from uuid import UUID
 
 import orjson
 
-from codat_commerce_async._core._structuring import (
-    Read,
-    ShapeError,
-    alone_type,
-    model_reader,
-    read_loose_int,
-    read_time,
-)
-from codat_commerce_async._core._unstructuring import model_writer
+from codat_commerce_async._core.lazy import LazyModule
+from codat_commerce_async._core.preserving import Complete, keep_unparsed, merge_changes, preserve_received
 from codat_commerce_async.errors import DecodeError
-from codat_commerce_async.models._fields import is_model
+from codat_commerce_async.models._fields import Field, fields, is_model
 from codat_commerce_async.models._genuine import Genuine, genuine_type
-from codat_commerce_async.models.base import UNSET, LenientInt, PreservesUnknownFields
+from codat_commerce_async.models.base import (
+    UNSET,
+    LenientInt,
+    LenientModel,
+    PreservesUnknownFields,
+    Unset,
+)
 from codat_commerce_async.models.enums import OpenEnum
 from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidation, ErrorValidationItem
+from codat_commerce_async.models.integrations import DataTypeFeature
+from codat_commerce_async.models.sync_flow import Localization, LocalizationInfo, VisibleAccounts
 
 if TYPE_CHECKING:
-    from cattrs import Converter
+    import cattrs
+    from cattrs import cols, gen
+    from cattrs import errors as cattrs_errors
+else:  # loaded by the first call, not by the import of the library
+    cattrs = LazyModule("cattrs")
+    cattrs_errors = LazyModule("cattrs.errors")
+    cols = LazyModule("cattrs.cols")
+    gen = LazyModule("cattrs.gen")
 
-__all__ = ["decode", "decode_error_message", "encode", "structure"]
+__all__ = ["decode", "decode_error_message", "encode", "from_values", "parse", "structure", "to_values"]
 
 T = TypeVar("T")
+StructureHook = Callable[[Any, Any], Any]
 
 
-def decode(body: bytes, answer: type[T]) -> T:
-    """Return the body as what `answer` names: a model, a tuple of models, or the parsed JSON for `object`.
+def decode(body: bytes, response_type: type[T]) -> T:
+    """Return the body as `response_type`: a model, a tuple of models, or the parsed JSON for `object`.
 
-    Raises DecodeError for everything else that the bytes may hold, TypeError for an `answer` that is no
-    such type.
+    Raises DecodeError if the body is not JSON or does not fit, TypeError for a type that cannot be decoded.
     """
-    parse_body, read = _steps(cast("Hashable", answer))
+    parse_body, hook = _decoder_for(cast("Hashable", response_type))
     try:
-        value: T = read(parse_body(body), answer)
-    except Exception as error:  # noqa: BLE001 - what reads a type that is not of this library may raise anything
-        failure = _failure(error, body, parse_body)
+        value: T = hook(parse_body(body), response_type)
+    except Exception:  # noqa: BLE001 - validators of a caller's own class may raise anything
+        failure = _decode_error(body, cast("Hashable", response_type), parse_body)
     else:
         return value
-    # Raised here, so that neither the context nor a traceback that shows locals has a part of the answer.
+    # Raised outside the `except` block and without the body: neither the context nor a traceback that shows locals
+    # may contain a part of the response.
     del body
     raise failure
 
 
-def structure(data: object, answer: type[T]) -> T:
-    """Return parsed JSON as what `answer` names; raises DecodeError if it does not fit."""
+def structure(data: object, response_type: type[T]) -> T:
+    """Return parsed JSON as `response_type`; raises DecodeError if it does not fit."""
     try:
-        value: T = _reader(cast("Hashable", answer))(data, answer)
-    except ShapeError as misfit:
-        path = f"${misfit.path}"
-        failure = DecodeError(f"the answer does not fit at {path}: {misfit}", None, path)
+        value: T = _hook_for(cast("Hashable", response_type))(data, response_type)
+    except Exception:  # noqa: BLE001 - see `decode`
+        failure = _shape_error(data, cast("Hashable", response_type))
     else:
         return value
-    # As in `decode`: the error carries no part of the data.
-    del data
+    del data  # see `decode`
     raise failure
 
 
 def decode_error_message(body: bytes) -> ErrorMessage | None:
-    """Return Codat's words about an error, as far as they can be made out; None when the body holds none."""
+    """Return Codat's error message, without the fields that are of the wrong type; None if the body has none."""
     try:
-        data = _only(dict, parse(body)) or {}
+        data = _if_type(dict, parse(body)) or {}
     except (ValueError, RecursionError):
         return None
     message = ErrorMessage(
-        status_code=_only(int, data.get("statusCode")),
-        service=_only(str, data.get("service")),
-        error=_only(str, data.get("error")),
-        correlation_id=_only(str, data.get("correlationId")),
+        status_code=_if_type(int, data.get("statusCode")),
+        service=_if_type(str, data.get("service")),
+        error=_if_type(str, data.get("error")),
+        correlation_id=_if_type(str, data.get("correlationId")),
         validation=_error_validation(data.get("validation")),
-        can_be_retried=_only(str, data.get("canBeRetried")),
-        detailed_error_code=_only(int, data.get("detailedErrorCode")),
+        can_be_retried=_if_type(str, data.get("canBeRetried")),
+        detailed_error_code=_if_type(int, data.get("detailedErrorCode")),
     )
     return None if message == ErrorMessage() else message
 
@@ -89,8 +100,8 @@ def decode_error_message(body: bytes) -> ErrorMessage | None:
 def parse(body: bytes) -> Any:  # noqa: ANN401 - JSON is anything
     """Return the parsed JSON of a body, as leniently as the standard library reads it.
 
-    What has no place in a model is replaced: half a surrogate pair by U+FFFD, NaN and infinity by None. Raises
-    ValueError or RecursionError for a body that is no JSON.
+    Replaces values that a model cannot hold: an unpaired surrogate by U+FFFD, NaN and infinity by None. Raises
+    ValueError or RecursionError if the body is not JSON.
     """
     try:
         return orjson.loads(body)
@@ -101,7 +112,7 @@ def parse(body: bytes) -> Any:  # noqa: ANN401 - JSON is anything
 def encode(value: object) -> bytes:
     """Return the value as JSON, without the fields that are UNSET.
 
-    Raises TypeError for what JSON has no place for, ValueError for numbers that are none.
+    Raises TypeError for a value that JSON cannot represent, ValueError for NaN and infinity.
     """
     plain = _converter().unstructure(value)
     try:
@@ -111,75 +122,70 @@ def encode(value: object) -> bytes:
 
 
 def to_values(model: object) -> dict[str, Any]:
-    """Return the model as parsed JSON, which shares nothing with it."""
+    """Return the model as parsed JSON that shares no objects with it."""
     values: dict[str, Any] = json.loads(encode(model))
     return values
 
 
 def from_values(values: object, kind: type[T]) -> T:
-    """Return parsed JSON, or what can be made JSON, as the model; it shares nothing with the values.
+    """Return a model from parsed JSON, or from values that can be encoded; it shares no objects with them.
 
-    Raises DecodeError with the path for what does not fit, TypeError or ValueError for what is no JSON.
+    Raises DecodeError with the path if the values do not fit, TypeError or ValueError if they are not JSON.
     """
-    parse_body, read = _steps(cast("Hashable", kind))
+    body = encode(values)
+    parse_body, hook = _decoder_for(cast("Hashable", kind))
     try:
-        model: T = read(parse_body(encode(values)), kind)
-    except ShapeError as misfit:
-        failure = DecodeError(str(misfit), None, f"${misfit.path}")
+        model: T = hook(parse_body(body), kind)
+    except Exception:  # noqa: BLE001 - see `decode`
+        path, reason = _first_fault(parse_body(body), cast("Hashable", kind))
     else:
         return model
-    raise failure
+    raise DecodeError(reason, None, path)
 
 
-_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+# Parsing and encoding
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 _INTEGERS = range(-(2**63), 2**64)
 
 
 @cache
-def _steps(answer: Hashable) -> tuple[Callable[[bytes], object], Read]:
-    """How to decode an answer: what parses its bytes, and what reads what they hold."""
-    keeps_unknown = isinstance(answer, type) and issubclass(answer, PreservesUnknownFields)
-    return (_parse_exactly if keeps_unknown else parse), _reader(answer)
+def _decoder_for(kind: Hashable) -> tuple[Callable[[bytes], object], StructureHook]:
+    """Return the function that parses a body, and the hook that structures the result."""
+    preserves = isinstance(kind, type) and issubclass(kind, PreservesUnknownFields)
+    return (_parse_exactly if preserves else parse), _hook_for(kind)
 
 
 def _parse_exactly(body: bytes) -> object:
-    # orjson makes floats of integers beyond 64 bits; what is written back has to keep them.
+    # orjson turns integers beyond 64 bits into floats; a configuration has to be written back with the same digits.
     data: object = parse(body)
     return _representable(json.loads(body)) if _LONG_INTEGER.search(body) else data
 
 
 def _representable(data: object) -> object:
     if isinstance(data, str):
-        return _HALF_A_PAIR.sub("\ufffd", data)
+        return _SURROGATE.sub("\ufffd", data)
     if isinstance(data, float) and not math.isfinite(data):
         return None
     if isinstance(data, list):
         return [_representable(item) for item in data]
     if isinstance(data, dict):
-        return {_HALF_A_PAIR.sub("\ufffd", key): _representable(value) for key, value in data.items()}
+        return {_SURROGATE.sub("\ufffd", key): _representable(value) for key, value in data.items()}
     return data
 
 
-def _failure(error: Exception, body: bytes, parse_body: Callable[[bytes], object]) -> DecodeError:
-    if isinstance(error, ShapeError):
-        path = f"${error.path}"
-        return DecodeError(f"the answer does not fit at {path}: {error}", None, path)
-    try:
-        parse_body(body)
-    except (ValueError, RecursionError):
-        return DecodeError(_what_is_wrong_with(body))
-    return DecodeError("the answer does not fit", None, "$")
+def _with_long_integers(plain: object) -> object:
+    if isinstance(plain, dict):
+        return {key: _with_long_integers(value) for key, value in plain.items()}
+    if isinstance(plain, (list, tuple)):
+        return [_with_long_integers(value) for value in plain]
+    if type(plain) is int and plain not in _INTEGERS:
+        return orjson.Fragment(str(plain))
+    return plain
 
 
-def _what_is_wrong_with(body: bytes) -> str:
-    start = body.lstrip()[:1]
-    if not start:
-        return "the answer is empty"
-    return "the answer is no JSON, it looks like HTML" if start == b"<" else "the answer is no JSON, or cut off"
-
-
-def _only(kind: type[T], value: object) -> T | None:
+def _if_type(kind: type[T], value: object) -> T | None:
     return value if type(value) is kind else None
 
 
@@ -195,94 +201,142 @@ def _error_validation(data: object) -> ErrorValidation | None:
 def _error_validation_items(data: object) -> tuple[ErrorValidationItem, ...]:
     return tuple(
         ErrorValidationItem(
-            item_id=_only(str, item.get("itemId")),
-            message=_only(str, item.get("message")),
-            validator_name=_only(str, item.get("validatorName")),
+            item_id=_if_type(str, item.get("itemId")),
+            message=_if_type(str, item.get("message")),
+            validator_name=_if_type(str, item.get("validatorName")),
         )
-        for item in _only(list, data) or ()
+        for item in _if_type(list, data) or ()
         if isinstance(item, dict)
     )
 
 
-@cache
-def _reader(kind: Hashable) -> Read:
-    from cattrs.errors import StructureHandlerNotFoundError  # noqa: PLC0415 - loaded by the first call, not the import
+# Errors: the fast hooks only fail; structuring once more, with cattrs' detailed validation, finds the path.
 
+_JSON_TYPE_NAMES: Mapping[type, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    Genuine.datetime: "a time as text",
+    list: "a list",
+    dict: "an object",
+    NoneType: "nothing",
+}
+
+
+class ShapeError(Exception):
+    """A value of the wrong type; names both types and does not keep the value."""
+
+    def __init__(self, expected: type, found: object) -> None:
+        found_name = _JSON_TYPE_NAMES.get(type(found), "something else")
+        super().__init__(f"expected {_JSON_TYPE_NAMES[expected]}, found {found_name}")
+
+
+def _decode_error(body: bytes, kind: Hashable, parse_body: Callable[[bytes], object]) -> DecodeError:
     try:
-        return _converter().get_structure_hook(kind)
-    except StructureHandlerNotFoundError:
-        raise TypeError(f"{kind!r} is no type that an answer can be decoded to") from None
+        data = parse_body(body)
+    except (ValueError, RecursionError):
+        return DecodeError(_parse_failure(body))
+    return _shape_error(data, kind)
+
+
+def _parse_failure(body: bytes) -> str:
+    start = body.lstrip()[:1]
+    if not start:
+        return "the response is empty"
+    return "the response is HTML, not JSON" if start == b"<" else "the response is not JSON, or is truncated"
+
+
+def _shape_error(data: object, kind: Hashable) -> DecodeError:
+    path, reason = _first_fault(data, kind)
+    return DecodeError(f"the response does not fit at {path}: {reason}", None, path)
+
+
+def _first_fault(data: object, kind: Hashable) -> tuple[str, str]:
+    """Return the path to the first value that does not fit, and the reason."""
+    try:
+        _hook_for(kind, detailed=True)(data, kind)
+    except Exception as error:  # noqa: BLE001 - see `decode`
+        return _describe(error)
+    return "$", "the value is not valid"
+
+
+def _describe(error: Exception) -> tuple[str, str]:
+    path, note = "$", None
+    while isinstance(error, cattrs_errors.BaseValidationError):
+        cls, error = error.cl, error.exceptions[0]
+        note = next(iter(reversed(getattr(error, "__notes__", ()))), None)
+        path += _step(cls, note)
+    if isinstance(error, KeyError) and note is not None:
+        return path, _missing(note.type)
+    # The message of a caller's own validator may contain the value.
+    return path, str(error) if isinstance(error, ShapeError) else "the value is not valid"
+
+
+def _step(cls: type, note: Any) -> str:  # noqa: ANN401 - cattrs' notes share no base class
+    """Return the part of the path for one level; the keys of a mapping are data, so `*` stands for them."""
+    if isinstance(note, cattrs_errors.AttributeValidationNote):
+        return "".join(f".{field.key}" for field in fields(cls) if field.name == note.name and field.key)
+    if isinstance(note, cattrs_errors.IterableValidationNote):
+        return f"[{note.index}]" if isinstance(note.index, int) else ".*"
+    return ""
+
+
+def _missing(kind: Hashable) -> str:
+    """Return the reason for a required field that is missing: the same as for null."""
+    try:
+        _hook_for(kind, detailed=True)(None, kind)
+    except ShapeError as error:
+        return str(error)
+    return "the field is missing"
+
+
+# Structuring
 
 
 @cache
-def _converter() -> "Converter":
-    from cattrs import Converter  # noqa: PLC0415 - loaded by the first call, not the import
+def _hook_for(kind: Hashable, *, detailed: bool = False) -> StructureHook:
+    try:
+        return _converter(detailed=detailed).get_structure_hook(kind)
+    except cattrs_errors.StructureHandlerNotFoundError:
+        raise TypeError(f"a response cannot be decoded to {kind!r}") from None
 
-    converter = Converter()
-    # The last that is registered is asked first, but for types that cattrs has a direct hook for.
-    for is_meant, make in reversed(_READERS):
-        converter.register_structure_hook_factory(is_meant, make)
+
+@cache
+def _converter(*, detailed: bool = False) -> "cattrs.Converter":
+    converter = cattrs.Converter(detailed_validation=detailed)
+    # The factory that was registered last is tried first, so the most specific ones come last.
+    for is_meant, make_hook in _STRUCTURE_FACTORIES:
+        converter.register_structure_hook_factory(is_meant)(make_hook)
     for primitive in (str, int, float, bool):
-        converter.register_structure_hook(primitive, _read_primitive)
-    converter.register_structure_hook(OpenEnum, lambda value, kind: kind(_read_primitive(value, str)))
+        converter.register_structure_hook(primitive, _structure_primitive)
+    converter.register_structure_hook(OpenEnum, lambda value, kind: kind(_structure_primitive(value, str)))
+    converter.register_structure_hook(Localization, _localization_hook(converter))
+    converter.register_structure_hook(LocalizationInfo, _localization_info_hook(converter))
+    converter.register_structure_hook(DataTypeFeature, _data_type_feature_hook(converter))
 
-    converter.register_unstructure_hook_func(_is_mapping, _plain_mapping)
-    converter.register_unstructure_hook(float, _plain_float)
-    converter.register_unstructure_hook(Genuine.datetime, _plain_time)
-    converter.register_unstructure_hook(Genuine.date, Genuine.date.isoformat)
-    converter.register_unstructure_hook(UUID, str)
-    converter.register_unstructure_hook(Decimal, _plain_decimal)
-    converter.register_unstructure_hook_func(_is_open_enum, lambda member: member.value)
-    converter.register_unstructure_hook(type(UNSET), _plain_unset)
-    converter.register_unstructure_hook_factory(is_model, lambda cls: model_writer(cls, converter.unstructure))
+    converter.register_unstructure_hook_factory(is_model)(_unstructure_model_factory)
+    converter.register_unstructure_hook_func(_is_mapping, _unstructure_mapping)
+    for kind, hook in _UNSTRUCTURE_HOOKS.items():
+        converter.register_unstructure_hook(kind, hook)
+    converter.register_unstructure_hook(LocalizationInfo, lambda info: _unstructure_mapping(info.texts))
     return converter
 
 
-def _read_primitive(value: object, kind: type) -> object:
-    if type(value) is kind or (kind is float and type(value) is int):
-        return value
-    raise ShapeError(kind, value)
+def unwrap_optional(kind: object) -> object:
+    """Return the type without None and UNSET; None if more than one type is left."""
+    if get_origin(kind) not in {Union, UnionType}:
+        return kind
+    rest = [one for one in get_args(kind) if one not in {NoneType, Unset}]
+    return genuine_type(rest[0]) if len(rest) == 1 else None
 
 
-def _is_union(kind: object) -> bool:
-    return alone_type(kind) not in {None, kind}
-
-
-def _optional_reader(kind: object) -> Read:
-    alone = alone_type(kind)
-    read = _reader(alone)
-    return lambda value, _: None if value is None else read(value, alone)
+def _is_optional(kind: object) -> bool:
+    return unwrap_optional(kind) not in {None, kind}
 
 
 def _is_sequence(kind: object) -> bool:
     return kind is list or get_origin(kind) is list or (get_origin(kind) is tuple and get_args(kind)[1:] == (...,))
-
-
-def _sequence_reader(kind: object) -> Read:
-    make, item = cast("type", get_origin(kind) or kind), (get_args(kind) or (object,))[0]
-    read_item = _reader(item)
-
-    def read(values: object, _: object) -> object:
-        if values is None or values == []:
-            return make()
-        if not isinstance(values, list):
-            raise ShapeError(list, values)
-        try:
-            return make([read_item(value, item) for value in values])
-        except ShapeError:
-            _find_misfit(values, item, read_item)
-
-    return read
-
-
-def _find_misfit(values: list[object], item: object, read_item: Read) -> NoReturn:
-    """Read again, counting this time: on the way that nearly always succeeds, it would cost."""
-    for number, value in enumerate(values):
-        try:
-            read_item(value, item)
-        except ShapeError as misfit:
-            raise misfit.below(f"[{number}]") from None
-    raise AssertionError("what did not fit before fits now")
 
 
 def _is_mapping(kind: object) -> bool:
@@ -290,72 +344,264 @@ def _is_mapping(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, Mapping) and not is_model(kind)
 
 
-def _mapping_reader(kind: object) -> Read:
-    item = (get_args(kind) or (str, object))[1]
-    read_item = _reader(item)
-
-    def read(values: object, _: object) -> dict[str, object]:
-        if values is None:
-            return {}
-        if not isinstance(values, dict):
-            raise ShapeError(dict, values)
-        if item is object:
-            return values
-        try:
-            return {key: read_item(value, item) for key, value in values.items()}
-        except ShapeError as misfit:
-            raise misfit.below(".*") from None  # the keys are part of what was answered
-
-    return read
-
-
 def _is_open_enum(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, OpenEnum)
 
 
-# What reads a type, by what it is, the most specific first.
-_READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Read]], ...] = (
-    (is_model, lambda cls: model_reader(cls, _reader)),
-    (_is_mapping, _mapping_reader),
-    (_is_sequence, _sequence_reader),
-    (lambda kind: kind == LenientInt, lambda _: lambda value, _: read_loose_int(value)),
-    (_is_union, _optional_reader),
-    (lambda kind: genuine_type(kind) is Genuine.datetime, lambda _: lambda value, _: read_time(value)),
-    (lambda kind: kind in {object, Any}, lambda _: lambda value, _: value),
+def _structure_primitive(value: object, kind: type) -> object:
+    if type(value) is kind or (kind is float and type(value) is int):
+        return value
+    raise ShapeError(kind, value)
+
+
+def _optional_factory(kind: object, converter: "cattrs.Converter") -> StructureHook:
+    inner = unwrap_optional(kind)
+    if inner in {str, int, bool}:
+        return _optional_primitive(cast("type", inner))
+    if _is_open_enum(inner):
+        return _optional_enum(cast("type[OpenEnum]", inner))
+    if inner is Genuine.datetime:
+        return _structure_optional_time
+    hook = converter.get_structure_hook(inner)
+    return lambda value, _: None if value is None else hook(value, inner)
+
+
+# A page of connections consists of optional texts and enums. These two closures save a call for each of them.
+
+
+def _optional_primitive(kind: type) -> StructureHook:
+    def structure_optional(value: object, _: object) -> object:
+        if value is None or value.__class__ is kind:
+            return value
+        raise ShapeError(kind, value)
+
+    return structure_optional
+
+
+def _optional_enum(kind: type[OpenEnum]) -> StructureHook:
+    known = {member.value: member for member in kind}
+
+    def structure_optional(value: object, _: object) -> object:
+        if value.__class__ is str:
+            return known.get(value) or kind(value)
+        if value is None:
+            return None
+        raise ShapeError(str, value)
+
+    return structure_optional
+
+
+def _structure_time(value: object, _: object) -> datetime:
+    try:
+        return Genuine.datetime.fromisoformat(cast("str", value))
+    except (TypeError, ValueError):
+        raise ShapeError(Genuine.datetime, value) from None
+
+
+def _structure_optional_time(value: object, _: object) -> datetime | None:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    moment = _structure_time(value, _)
+    return None if moment.year == 1 else moment  # Codat's "never"
+
+
+def _structure_lenient_time(value: object, _: object) -> datetime | None:
+    """Return the time, or None for a text that cannot be parsed; `keep_unparsed` finds the text."""
+    try:
+        moment = Genuine.datetime.fromisoformat(cast("str", value))
+    except (TypeError, ValueError):
+        if value is None or isinstance(value, str):
+            return None
+        raise ShapeError(Genuine.datetime, value) from None
+    return None if moment.year == 1 else moment
+
+
+_LEADING_INTEGER = re.compile(r"\s*(-?[0-9]{1,9})(?![0-9.])")
+
+
+def _structure_lenient_int(value: object, _: object) -> int | None:
+    """Return the number, or the one that a text begins with; None for another text."""
+    if type(value) is int:
+        return value
+    if not isinstance(value, str):
+        raise ShapeError(int, value)
+    number = _LEADING_INTEGER.match(value)
+    return int(number[1]) if number else None
+
+
+def _sequence_factory(kind: object, converter: "cattrs.Converter") -> StructureHook:
+    make = cast("type", get_origin(kind) or kind)
+    structure_list = cols.list_structure_factory(cast("type", kind), converter)
+
+    def structure_sequence(values: object, _: object) -> object:
+        if values is None or values == []:
+            return make()
+        if values.__class__ is not list:
+            raise ShapeError(list, values)
+        return make(structure_list(values, kind))
+
+    return structure_sequence
+
+
+def _mapping_factory(kind: object, converter: "cattrs.Converter") -> StructureHook:
+    item = (get_args(kind) or (str, object))[1]
+    structure_items = cast(
+        "Any", dict if item is object else gen.make_mapping_structure_fn(cast("type", kind), converter)
+    )
+
+    def structure_mapping(values: object, _: object) -> object:
+        if values is None:
+            return {}
+        if values.__class__ is not dict:
+            raise ShapeError(dict, values)
+        return structure_items(values)
+
+    return structure_mapping
+
+
+def _model_factory(cls: type, converter: "cattrs.Converter") -> StructureHook:
+    described = fields(cls)
+    overrides: dict[str, Any] = {
+        field.name: gen.override(rename=field.key, struct_hook=_field_hook(field, cls, converter))
+        for field in described
+    }
+    bookkeeping: dict[str, Any] = {
+        name: gen.override(omit=True) for name in ("unparsed", "extra") if issubclass(cls, LenientModel)
+    }
+    from_dict: Callable[[Any], Any] = gen.make_dict_structure_fn(cls, converter, **(bookkeeping | overrides))
+    parsed = [field for field in described if unwrap_optional(field.kind) in {Genuine.datetime, LenientInt}]
+    if issubclass(cls, PreservesUnknownFields):
+        return _object_hook(from_dict, preserve_received(described, parsed))
+    return _object_hook(from_dict, keep_unparsed(parsed) if parsed and issubclass(cls, LenientModel) else None)
+
+
+def _object_hook(from_dict: Callable[[Any], Any], complete: Complete | None) -> StructureHook:
+    """Return a hook that accepts only objects; `complete` adds to the model what its fields do not hold."""
+
+    def structure_model(data: object, _: object) -> object:
+        if data.__class__ is not dict:
+            raise ShapeError(dict, data)
+        return from_dict(data)
+
+    if complete is None:
+        return structure_model
+
+    def structure_completely(data: Any, _: object) -> object:  # noqa: ANN401 - parsed JSON
+        if data.__class__ is not dict:
+            raise ShapeError(dict, data)
+        return complete(from_dict(data), data)
+
+    return structure_completely
+
+
+def _field_hook(field: Field, cls: type, converter: "cattrs.Converter") -> StructureHook | None:
+    """Return the hook of a field if it is not simply that of its type."""
+    if issubclass(cls, LenientModel) and _is_optional(field.kind) and unwrap_optional(field.kind) is Genuine.datetime:
+        return _structure_lenient_time
+    default = field.default() if field.default else None
+    if default is None or default is UNSET or default in ((), [], {}):
+        return None
+    hook = converter.get_structure_hook(field.kind)
+    return lambda value, kind: cast("Any", field.default)() if value is None else hook(value, kind)
+
+
+def _localization_hook(converter: "cattrs.Converter") -> StructureHook:
+    """Accept a plain text, or null, in place of the object."""
+    hook = _model_factory(Localization, converter)
+    return lambda data, kind: hook({"text": data} if data is None or isinstance(data, str) else data, kind)
+
+
+def _localization_info_hook(converter: "cattrs.Converter") -> StructureHook:
+    """Structure the whole object as a mapping of texts."""
+    hook = _mapping_factory(Mapping[str, Localization], converter)
+    return lambda data, kind: LocalizationInfo(texts=hook(data, kind))
+
+
+def _data_type_feature_hook(converter: "cattrs.Converter") -> StructureHook:
+    """Accept `dataType` too: the specification declares one spelling and shows the other."""
+    hook = _model_factory(DataTypeFeature, converter)
+
+    def structure_feature(data: Any, kind: object) -> object:  # noqa: ANN401 - parsed JSON
+        is_other = isinstance(data, dict) and data.get("datatype") is None
+        return hook({**data, "datatype": data.get("dataType")} if is_other else data, kind)
+
+    return structure_feature
+
+
+_STRUCTURE_FACTORIES: tuple[tuple[Callable[[Any], bool], Callable[[Any, "cattrs.Converter"], StructureHook]], ...] = (
+    (lambda kind: kind in {object, Any}, lambda *_: lambda value, _: value),
+    (lambda kind: genuine_type(kind) is Genuine.datetime, lambda *_: _structure_time),
+    (_is_optional, _optional_factory),
+    (lambda kind: kind == LenientInt, lambda *_: _structure_lenient_int),
+    (_is_sequence, _sequence_factory),
+    (_is_mapping, _mapping_factory),
+    (is_model, _model_factory),
 )
 
 
-def _plain_mapping(mapping: Mapping[object, object]) -> dict[object, object]:
-    convert = _converter().unstructure
-    return {key: convert(value) for key, value in mapping.items() if value is not UNSET}
+# Unstructuring
+
+# Fields that are left out when they are None; all others are sent as null.
+_OMITTED_IF_NONE = {(Localization, "required"), (VisibleAccounts, "visible_accounts")}
 
 
-def _plain_float(number: float) -> float:
+def _unstructure_model_factory(cls: type, converter: "cattrs.Converter") -> Callable[[Any], object]:
+    described = fields(cls)
+    if issubclass(cls, PreservesUnknownFields):
+        return lambda model: merge_changes(model, described, converter.unstructure)
+    overrides: dict[str, Any] = {
+        field.name: gen.override(
+            rename=field.key,
+            # By the value's own class: a plain text may stand where an enum is declared.
+            unstruct_hook=converter.unstructure,
+            omit_if_default=(cls, field.name) in _OMITTED_IF_NONE or bool(field.default and field.default() is UNSET),
+        )
+        for field in described
+    }
+    if not issubclass(cls, LenientModel):
+        return gen.make_dict_unstructure_fn(cls, converter, **overrides)
+    to_dict = gen.make_dict_unstructure_fn(cls, converter, unparsed=gen.override(omit=True), **overrides)
+    keys = {field.name: field.key for field in described}
+
+    def unstructure_lenient(model: LenientModel) -> object:
+        unparsed = {keys[name]: text for name, text in model.unparsed if getattr(model, name) is None}
+        return to_dict(model) | unparsed
+
+    return unstructure_lenient
+
+
+def _unstructure_mapping(mapping: Mapping[object, object]) -> dict[object, object]:
+    unstructure = _converter().unstructure
+    return {key: unstructure(value) for key, value in mapping.items() if value is not UNSET}
+
+
+def _unstructure_float(number: float) -> float:
     if not math.isfinite(number):
         raise ValueError("JSON has no NaN and no infinity")
     return number
 
 
-def _plain_decimal(number: Decimal) -> orjson.Fragment:
+def _unstructure_decimal(number: Decimal) -> orjson.Fragment:
     if not number.is_finite():
         raise ValueError("JSON has no NaN and no infinity")
     return orjson.Fragment(str(number))
 
 
-def _plain_time(moment: datetime) -> str:
+def _unstructure_time(moment: datetime) -> str:
     text = moment.isoformat()
     return f"{text[:-6]}Z" if text.endswith("+00:00") else text
 
 
-def _plain_unset(_: object) -> NoReturn:
-    raise TypeError("UNSET leaves out a field or a key; there is nothing here to leave out")
+def _unstructure_unset(_: object) -> NoReturn:
+    raise TypeError("UNSET is only valid as the value of a field or a key, which it leaves out")
 
 
-def _with_long_integers(plain: object) -> object:
-    if isinstance(plain, dict):
-        return {key: _with_long_integers(value) for key, value in plain.items()}
-    if isinstance(plain, (list, tuple)):
-        return [_with_long_integers(value) for value in plain]
-    if type(plain) is int and plain not in _INTEGERS:
-        return orjson.Fragment(str(plain))
-    return plain
+_UNSTRUCTURE_HOOKS: Mapping[type, Callable[[Any], object]] = {
+    float: _unstructure_float,
+    Genuine.datetime: _unstructure_time,
+    Genuine.date: Genuine.date.isoformat,
+    UUID: str,
+    Decimal: _unstructure_decimal,
+    OpenEnum: lambda member: member.value,
+    type(UNSET): _unstructure_unset,
+}

@@ -1,55 +1,43 @@
-"""What fields a model has, and what Codat calls them."""
+"""The fields of a model and their names in Codat's JSON."""
 
 import re
 from collections.abc import Callable
-from types import MemberDescriptorType
 from typing import Any, get_type_hints
 
 import attrs
 
 from codat_commerce_async.models._genuine import genuine_type
 
-__all__ = ["Field", "fields", "is_model", "keeps_unknown", "thawed"]
+__all__ = ["Field", "fields", "is_model", "preserves_unknown"]
 
-_HUMP = re.compile(r"_([a-z0-9])")
-
-_KEPT = {"unparsed", "extra"}
+_SNAKE_BOUNDARY = re.compile(r"_([a-z0-9])")
 
 
 @attrs.frozen(kw_only=True)
 class Field:
-    """A field as Codat knows it: `key` is its name in JSON, `also` a second one to look under.
-
-    `default` makes the default value, and is None for a field that has none. `alone` says that a plain text
-    may stand for the whole object, `whole` that the field is the whole object, `omit_none` that None is not
-    sent.
-    """
+    """One field of a model: `key` is its name in JSON, `default` returns its default, None if it is required."""
 
     name: str
-    argument: str
     kind: object
     key: str
-    also: str | None
     default: Callable[[], object] | None
-    alone: bool
-    whole: bool
-    omit_none: bool
 
 
-def is_model(cls: Any) -> bool:  # noqa: ANN401 - anything may be asked about
-    """Tell whether this is a class of fields."""
+def is_model(cls: Any) -> bool:  # noqa: ANN401 - any object
+    """Return True for an attrs class."""
     return attrs.has(cls)
 
 
-def keeps_unknown(cls: type) -> bool:
-    """Tell whether a model keeps the keys that it has no field for."""
+def preserves_unknown(cls: type) -> bool:
+    """Return True for a model that keeps the keys that it has no field for."""
     return any(attribute.name == "extra" for attribute in attrs.fields(cls))
 
 
 def fields(cls: type) -> tuple[Field, ...]:
-    """Return the fields that are Codat's, without those in which a model keeps more than it knows.
+    """Return the fields that Codat's JSON has.
 
-    Their names in JSON are their names in camelCase; those that differ say so in their metadata.
+    A field's name in JSON is its name in camelCase, or the `key` in its metadata; a `key` of None means that the field
+    is not in the JSON.
     """
     attributes = attrs.fields(cls)
     written_as_text = any(isinstance(attribute.type, str) for attribute in attributes)
@@ -57,17 +45,12 @@ def fields(cls: type) -> tuple[Field, ...]:
     return tuple(
         Field(
             name=attribute.name,
-            argument=attribute.alias or attribute.name,
             kind=genuine_type(kinds.get(attribute.name, attribute.type)),
-            key=attribute.metadata.get("key") or _HUMP.sub(lambda hump: hump[1].upper(), attribute.name),
-            also=attribute.metadata.get("also"),
+            key=attribute.metadata.get("key") or _SNAKE_BOUNDARY.sub(lambda hump: hump[1].upper(), attribute.name),
             default=_default(attribute.default),
-            alone=attribute.metadata.get("alone", False),
-            whole=attribute.metadata.get("whole", False),
-            omit_none=attribute.metadata.get("omit_none", False),
         )
         for attribute in attributes
-        if attribute.init and attribute.name not in _KEPT
+        if attribute.init and attribute.metadata.get("key", "") is not None
     )
 
 
@@ -76,20 +59,3 @@ def _default(default: object) -> Callable[[], object] | None:
         return None
     factory: Callable[[], object] | None = getattr(default, "factory", None)
     return factory or (lambda: default)
-
-
-def thawed(cls: type) -> type | None:
-    """Return a `cls` whose slots can be set, by way of which its objects are made faster than by `__init__`.
-
-    None for a class whose `__init__` does more than filling slots.
-    """
-    attributes = attrs.fields_dict(cls)
-    if hasattr(cls, "__attrs_post_init__") or any(
-        attribute.validator or attribute.converter or not attribute.init for attribute in attributes.values()
-    ):
-        return None
-    if not all(isinstance(getattr(cls, name, None), MemberDescriptorType) for name in attributes):
-        return None
-    # CPython goes straight to a slot only if neither setting nor deleting is anyone's own.
-    setting = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-    return type(cls.__name__, (cls,), {"__slots__": (), **setting})

@@ -18,7 +18,7 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, Val
 
 from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async.errors import DecodeError
-from codat_commerce_async.models._fields import fields, keeps_unknown
+from codat_commerce_async.models._fields import fields, preserves_unknown
 
 if TYPE_CHECKING:
     from codat_commerce_async._core import codec as _codec
@@ -110,15 +110,14 @@ def _location(path: str) -> tuple[str | int, ...]:
 
 def _shape_of(cls: type, handler: GetCoreSchemaHandler) -> CoreSchema:
     described = fields(cls)
-    whole = [field for field in described if field.whole]
-    if whole:
-        return _schema_of(whole[0].kind, handler)
+    if Mapping in cls.__mro__:  # LocalizationInfo: its only field is the whole object
+        return _schema_of(described[0].kind, handler)
     return core_schema.typed_dict_schema(
         {
             field.key: core_schema.typed_dict_field(_schema_of(field.kind, handler), required=field.default is None)
             for field in described
         },
-        extra_behavior="allow" if keeps_unknown(cls) else "ignore",
+        extra_behavior="allow" if preserves_unknown(cls) else "ignore",
     )
 
 

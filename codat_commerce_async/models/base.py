@@ -150,7 +150,7 @@ class LenientModel(Model):
     Source: https://docs.codat.io/using-the-api/queueing-data-syncs
     """
 
-    unparsed: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    unparsed: tuple[tuple[str, str], ...] = field(default=(), repr=False, metadata={"key": None})
 
 
 @frozen(kw_only=True)
@@ -162,4 +162,4 @@ class PreservesUnknownFields(LenientModel):
     null or missing, a time with all its digits. Only changed fields are written anew. (`unparsed` carries it.)
     """
 
-    extra: Mapping[str, object] = field(factory=dict[str, object], repr=False, hash=False)
+    extra: Mapping[str, object] = field(factory=dict[str, object], repr=False, hash=False, metadata={"key": None})

@@ -31,8 +31,7 @@ class SupportedFeature(Model):
 class DataTypeFeature(Model):
     """What an integration can do with one data type."""
 
-    # The specification declares one spelling and shows the other.
-    data_type: DataType | None = field(default=None, metadata={"key": "datatype", "also": "dataType"})
+    data_type: DataType | None = field(default=None, metadata={"key": "datatype"})
     supported_features: tuple[SupportedFeature, ...] = ()
 
 

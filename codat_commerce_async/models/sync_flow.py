@@ -23,15 +23,15 @@ class SyncFlowUrl(Model):
 class Localization(Model):
     """A text of the Sync flow, and whether it is required."""
 
-    text: str | None = field(default=None, metadata={"alone": True})
-    required: bool | None = field(default=None, metadata={"omit_none": True})
+    text: str | None = None
+    required: bool | None = None
 
 
 @frozen(kw_only=True)
 class LocalizationInfo(Mapping[str, Localization], Model):
     """The texts of the Sync flow by their keys, such as `configure-misc-nextButton`; a mapping itself."""
 
-    texts: Mapping[str, Localization] = field(factory=dict[str, Localization], hash=False, metadata={"whole": True})
+    texts: Mapping[str, Localization] = field(factory=dict[str, Localization], hash=False)
 
     def __getitem__(self, key: str) -> Localization:
         return self.texts[key]
@@ -53,4 +53,4 @@ class VisibleAccounts(Model):
     Source: https://docs.codat.io/commerce/build/customizing-the-sync-configuration-flow
     """
 
-    visible_accounts: tuple[str, ...] | None = field(default=None, metadata={"omit_none": True})
+    visible_accounts: tuple[str, ...] | None = None
