@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from codat_commerce_async._core.claims import Claims
+from codat_commerce_async._core.lifecycle import Clock, Lifecycle
 from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exactly_once
 from codat_commerce_async.errors import (
     AuthenticationError,
@@ -84,10 +85,11 @@ def begun(seconds: float | None, name: str = "ours") -> Candidate[str]:
     return Candidate(name, name, None if seconds is None else when(seconds))
 
 
-class World:
+class World(Clock):
     """A write that goes by a script, and what a look at it finds; all of them without a network."""
 
     def __init__(self, *script: Make | str, seen: Sequence[Candidate[str]] | Make = (), takes: float = 0.1) -> None:
+        super().__init__(Lifecycle(), lambda: EPOCH + time() + self.suspended)
         self.script = list(script)
         self.seen = seen
         self.takes = takes
@@ -97,15 +99,6 @@ class World:
         self.ahead: float | None = 0.0
         self.suspended = 0.0
         self.keys = 0
-
-    def time(self) -> float:
-        return time()
-
-    def now(self) -> float:
-        return EPOCH + time() + self.suspended
-
-    def server_time(self, local: float) -> datetime:
-        return datetime.fromtimestamp(local + (self.ahead or 0.0), UTC)
 
     @property
     def server_offset(self) -> float | None:

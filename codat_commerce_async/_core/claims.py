@@ -11,7 +11,7 @@ DRIFT = timedelta(seconds=120)
 # https://docs.codat.io/using-the-api/idempotency
 KEY_MEMORY = timedelta(minutes=90)
 # Three per request: at a start, a poll and a lookup each, 1,000 requests a minute need hours to reach it. What is
-# dropped then began long before any request whose outcome is in doubt.
+# dropped then started long before any request whose outcome is unknown.
 _MOST_NAMES = 100_000
 _MOST_OPEN_GROUPS = 20_000
 _MOST_OPEN_IN_GROUP = 1_000
@@ -69,21 +69,21 @@ class Claim:
         self.id: str | None = None
         self.created_at: datetime | None = None
 
-    def may_have_created(self, began: datetime | None) -> bool:
+    def may_have_created(self, created_at: datetime | None) -> bool:
         """Return True unless the request was certainly sent after that moment, or long before it."""
-        if began is None:
+        if created_at is None:
             return True
-        if self.since is not None and began < self.since - DRIFT:
+        if self.since is not None and created_at < self.since - DRIFT:
             return False
         # A resource that the response named existed when it was sent.
-        return self.deadline is None or began <= self.deadline + (KEY_MEMORY if self.alias is None else DRIFT)
+        return self.deadline is None or created_at <= self.deadline + (KEY_MEMORY if self.alias is None else DRIFT)
 
 
 class Claims:
     """The requests of one client by group: the company of a sync, or the name of a new company.
 
     A resource in a group has one owner. Requests without a known resource stay open: as long as one may have created a
-    candidate, nobody else adopts it.
+    candidate, no other request adopts it.
     """
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class Claims:
         """Record that the request created nothing."""
         self._close(claim)
 
-    def answered(self, claim: Claim, alias: str | None, created_at: datetime | None, at: datetime) -> None:
+    def record_response(self, claim: Claim, alias: str | None, created_at: datetime | None, at: datetime) -> None:
         """Record the response: the resource exists, under an id that the list may not show."""
         claim.alias, claim.created_at, claim.deadline = alias, created_at, at
         if alias is not None:

@@ -1,4 +1,4 @@
-"""A write that must happen exactly once: asked for under one key, looked for in doubt, asked anew if need be."""
+"""Perform a write exactly once: resend the same key, look the result up, use a new key, or report it as unknown."""
 
 import contextlib
 import math
@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from codat_commerce_async._core.claims import DRIFT, KEY_MEMORY, Claim, Claims, FirstUse
+from codat_commerce_async._core.lifecycle import Clock
 from codat_commerce_async._core.retry import KEY_LIFETIME
 from codat_commerce_async.errors import (
     CodatError,
@@ -20,63 +21,87 @@ from codat_commerce_async.errors import (
     TransportError,
 )
 
-__all__ = ["Ambiguity", "Candidate", "Clock", "Lookups", "write_exactly_once"]
+__all__ = ["Ambiguity", "Candidate", "Lookups", "key_expired", "write_exactly_once"]
 
-AnswerT = TypeVar("AnswerT")
+ResponseT = TypeVar("ResponseT")
 FoundT = TypeVar("FoundT")
 
-# Before each repetition under the same key.
+# The delay before each request that resends the same key.
 _RESEND_DELAYS = (1.0, 4.0, 10.0)
-# How often a new key is taken before the write is given up as unknown.
-_NEW_KEYS = 3
-# How long a 409 is taken for our own first request being worked on, and how often it is asked whether it still is.
+# How many new keys are used before the outcome is reported as unknown.
+_MAX_NEW_KEYS = 3
+# How long a 409 counts as our own earlier request in progress, and the delay between requests until it has finished.
 _MAX_IN_PROGRESS = 180.0
-_IN_PROGRESS_PAUSE = 5.0
-# Before each lookup; further ones double, up to the bound.
+_IN_PROGRESS_DELAY = 5.0
+# The delay before each lookup; further delays double, up to the bound.
 _LOOKUP_DELAYS = (1.0, 4.0, 10.0, 15.0)
 _UNBOUNDED_LOOKUPS = 60.0
-# By how much the server's `Date` and the local clock may differ before one of them is taken for wrong: `Date` counts
-# whole seconds, and a response takes its time.
+# If the server's `Date` and the local clock differ by more, one of them is wrong. Less is normal: `Date` counts whole
+# seconds, and a response takes time.
 _TOLERANCE = 5.0
 _ROUNDING = timedelta(milliseconds=1)
 
 
 class Ambiguity(Enum):
-    """Why it is not known whether a write happened, and so what to do: first this, then a look, and by what it finds.
+    """The reason why it is not known whether a write happened. It decides the next step, and a lookup the one after it.
 
-    | what came back                            | first              | one   | several | none      |
-    |-------------------------------------------|--------------------|-------|---------|-----------|
-    | REFUSED: 5xx in Codat's own words         | -                  | adopt | unknown | a new key |
-    | UNANSWERED: nothing, a gateway's error,   | the same key again | adopt | unknown | unknown   |
-    |   a 409 as the first is being worked on   |                    |       |         |           |
-    | STALE: likewise, but the key is too old   | -                  | adopt | unknown | a new key |
-    | ANSWERED: a 2xx that cannot be read       | the same key again | adopt | unknown | unknown   |
+    | result of the request                          | first           | then: one found | several | none      |
+    |------------------------------------------------|-----------------|-----------------|---------|-----------|
+    | SERVER_ERROR: a 5xx by Codat itself            | -               | adopt           | unknown | a new key |
+    | NO_RESPONSE: none, a gateway's error, or a 409 | resend the key  | adopt           | unknown | unknown   |
+    |   because the first request is in progress     |                 |                 |         |           |
+    | KEY_EXPIRED: likewise, but the key is too old  | -               | adopt           | unknown | a new key |
+    | UNREADABLE_RESPONSE: a 2xx that does not parse | resend the key  | adopt           | unknown | unknown   |
 
-    Codat remembers its own 5xx for the key, so the same key could only replay it. What never reached Codat, or is still
-    being worked on, or was done and only its answer lost, the same key settles best: it never does the work twice, and
-    its answer is surely ours. What a look finds is adopted only if it began after our request for sure, matches it, and
-    no other request of this client may have created it; what belongs to another request is no candidate.
+    Codat stores its own 5xx under the key, so resending the key would only replay it. A request that did not reach
+    Codat, is in progress, or lost its response, is settled best by the same key: it never performs the work twice, and
+    its response is ours. A lookup adopts a candidate only if it was created after our request, matches the request, and
+    cannot belong to another request of this client. A candidate that belongs to another request is ignored.
     Source: https://docs.codat.io/using-the-api/idempotency
     """
 
-    SERVER_ERROR = "refused"
-    NO_RESPONSE = "unanswered"
-    KEY_EXPIRED = "stale"
-    UNREADABLE_RESPONSE = "answered"
+    SERVER_ERROR = "server_error"
+    NO_RESPONSE = "no_response"
+    KEY_EXPIRED = "key_expired"
+    UNREADABLE_RESPONSE = "unreadable_response"
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What an ambiguity allows: `resend` the same key first, `rotate` to a new key if a lookup finds nothing."""
+
+    resend: bool
+    rotate: bool
+
+
+_NEXT = {
+    Ambiguity.SERVER_ERROR: _Step(resend=False, rotate=True),
+    Ambiguity.NO_RESPONSE: _Step(resend=True, rotate=False),
+    Ambiguity.KEY_EXPIRED: _Step(resend=False, rotate=True),
+    Ambiguity.UNREADABLE_RESPONSE: _Step(resend=True, rotate=False),
+}
+
+
+class _KeyHistory(Enum):
+    """Whether the current key was sent before."""
+
+    UNUSED = "unused"
+    MAYBE_SENT = "maybe_sent"  # the caller passed it, who may have sent it at any time
+    SENT = "sent"
 
 
 class Candidate(Generic[FoundT]):
-    """What a look found: `value`, by the name it goes by, and when it began as far as Codat says.
+    """A resource that a lookup found: `value`, its `id`, and when it was created as far as Codat reports that.
 
-    `matches` is False when Codat does not report what it would take to know that this is what was requested.
+    `matches` is False if Codat does not report enough to conclude that it is what was requested.
     """
 
-    __slots__ = ("began", "matches", "name", "value")
+    __slots__ = ("created_at", "id", "matches", "value")
 
-    def __init__(self, value: FoundT, name: str, began: datetime | None, *, matches: bool = True) -> None:
+    def __init__(self, value: FoundT, id: str, created_at: datetime | None, *, matches: bool = True) -> None:  # noqa: A002 - the resource's id
         self.value = value
-        self.name = name
-        self.began = began
+        self.id = id
+        self.created_at = created_at
         self.matches = matches
 
 
@@ -88,7 +113,7 @@ class Lookups:
     max_visibility_delay: float = 60.0
 
     def delays(self) -> Iterator[float]:
-        """Yield the pause before each lookup; the last lookup comes when the visibility delay is over."""
+        """Yield the delay before each lookup; the last lookup is made when the visibility delay has passed."""
         passed, delay = 0.0, 0.0
         schedule = iter(_LOOKUP_DELAYS)
         bound = _UNBOUNDED_LOOKUPS if math.isinf(self.max_visibility_delay) else self.max_visibility_delay
@@ -100,33 +125,13 @@ class Lookups:
                 return
 
 
-class Clock(Protocol):
-    """The time, here and at the server, and its passing."""
-
-    def time(self) -> float:
-        """Seconds on a clock that only goes forward."""
-        ...
-
-    def now(self) -> float:
-        """The local wall clock, in epoch seconds."""
-        ...
-
-    def server_time(self, local: float) -> datetime:
-        """What the server's clock showed at a moment of the local one."""
-        ...
-
-    @property
-    def server_offset(self) -> float | None:
-        """Seconds by which the server's clock is ahead of the local one; None while no response had a `Date`."""
-        ...
-
-    async def sleep(self, seconds: float) -> None:
-        """Let time pass; raises ClientClosedError when the client is closed meanwhile."""
-        ...
+def key_expired() -> TransportError:
+    """Return the error for a key that is too old to be sent again."""
+    return TransportError("Codat may have forgotten the idempotency key by now")
 
 
 async def write_exactly_once(
-    send: Callable[[str, float | None], Awaitable[AnswerT]],
+    send: Callable[[str, float | None], Awaitable[ResponseT]],
     find_candidates: Callable[[], Awaitable[Iterable[Candidate[FoundT]]]],
     *,
     key: str | None,
@@ -138,60 +143,160 @@ async def write_exactly_once(
     claims: Claims | None = None,
     claim: Claim | None = None,
     lookups: Lookups | None = None,
-) -> AnswerT | Candidate[FoundT]:
-    """The answer to `send`, or what `find_candidates` found to have come of it.
+) -> ResponseT | Candidate[FoundT]:
+    """Return the response to `send`, or the candidate that `find_candidates` identified as the result of the write.
 
-    `send` takes the key, and the seconds after which it must not be sent any more (None: any time). `key` may have been
-    used before, since `first_sent_at` (epoch seconds) if that is known, when the server's clock was `server_offset`
+    `send` takes the key, and the seconds after which it must not be sent any more (None: no limit). `key` may have been
+    used before: since `first_sent_at` (epoch seconds) if that is known, when the server's clock was `server_offset`
     seconds ahead of the local one (None: not known, so that no clock can confirm the key's age). `new_key` takes the
-    last key and gives the next, when that is safely noted. No pause is begun that would end after `deadline`, on the clock
-    of `clock`. `claim` is this request's among the `claims` of its client.
+    last key, and returns the next one when it is persisted. No delay is started that would end after `deadline`, in
+    seconds of `clock`. `claim` is the claim of this request among the `claims` of its client.
 
-    Raises what `send` raises when that says for sure that nothing was done, and else, when it cannot be settled, an
-    OutcomeUnknownError with the names of what it may be.
+    Raises the error of `send` if that is conclusive. Otherwise, raises OutcomeUnknownError with the ids of the
+    candidates.
     """
     claims = claims or Claims()
     claim = claim or claims.claim("", key)
-    write = _Write(find_candidates, clock, deadline, claims, claim, lookups or Lookups(), given=key is not None)
+    write = _Write(find_candidates, clock, deadline, claims, claim, lookups or Lookups(), is_key_given=key is not None)
     if first_sent_at is not None:
         await write.resume(first_sent_at, server_offset)
     try:
-        return await _settled(send, new_key, key, write)
+        return await _send_until_settled(send, new_key, key, write)
     finally:
-        write.leave()
+        write.close()
 
 
-async def _settled(
-    send: Callable[[str, float | None], Awaitable[AnswerT]],
+async def _send_until_settled(
+    send: Callable[[str, float | None], Awaitable[ResponseT]],
     new_key: Callable[[str | None], Awaitable[str]],
     key: str | None,
     write: "_Write[FoundT]",
-) -> AnswerT | Candidate[FoundT]:
-    new_keys_left = _NEW_KEYS
+) -> ResponseT | Candidate[FoundT]:
+    new_keys_left = _MAX_NEW_KEYS
     while True:
         key = key if key is not None else await new_key(None)
-        write.sends(key)
+        write.record_send(key)
         try:
-            return await send(key, write.key_remaining())
+            return await send(key, write.key_age.remaining)
         except CodatError as error:
-            doubt = write.doubt(error)
-            if doubt is None:
-                write.nothing_done()
+            ambiguity = write.record_failure(error)
+            if ambiguity is None:
+                write.withdraw()
                 raise
-        if await write.should_resend(doubt):
+        if await write.should_resend(ambiguity):
             continue
-        found = await write.reconcile(doubt)
-        if found is not None:
-            return found
+        candidate = await write.reconcile(ambiguity)
+        if candidate is not None:
+            return candidate
         if not new_keys_left:
-            raise write.unknown()
+            raise write.unknown_error()
         new_keys_left -= 1
         key = await new_key(key)
         write.rotate_key()
 
 
+class _KeyAge:
+    """The current key: whether it was sent before, and for how long Codat still remembers it."""
+
+    __slots__ = ("_clock", "_use", "history")
+
+    def __init__(self, clock: Clock, *, is_given: bool) -> None:
+        self._clock = clock
+        self._use: FirstUse | None = None
+        self.history = _KeyHistory.MAYBE_SENT if is_given else _KeyHistory.UNUSED
+
+    def mark_sent(self, use: FirstUse) -> None:
+        """Record that the key was sent; only the first use counts."""
+        self._use = self._use or use
+        self.history = _KeyHistory.SENT
+
+    def rotate(self) -> None:
+        """Record that a new key replaces this one."""
+        self._use = None
+        self.history = _KeyHistory.UNUSED
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds for which Codat remembers the key for sure; None if it is not known that it was sent."""
+        if self._use is None:
+            return None
+        clock = self._clock
+        return KEY_LIFETIME - self._use.age(clock.now(), clock.time(), clock.server_offset)
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether Codat may have forgotten the key."""
+        remaining = self.remaining
+        return remaining is not None and remaining <= 0
+
+
+class _RequestWindow:
+    """The server times between which the first request was sent, under whichever key.
+
+    `requested_at` is the estimate of the first error that had one.
+    """
+
+    __slots__ = ("_clock", "_margin", "first_use", "requested_at")
+
+    def __init__(self, clock: Clock, *, is_key_given: bool) -> None:
+        self._clock = clock
+        # The caller of a given key may have sent it long before us.
+        self._margin = KEY_MEMORY if is_key_given else DRIFT
+        self.first_use: FirstUse | None = None
+        self.requested_at: datetime | None = None
+
+    def mark_sent(self, use: FirstUse) -> None:
+        """Record that a request was sent; only the first one counts."""
+        self.first_use = self.first_use or use
+
+    def resume(self, use: FirstUse) -> None:
+        """Record that an earlier process sent the first request then."""
+        self.first_use = use
+        self._margin = DRIFT
+
+    @property
+    def first_sent_at(self) -> float:
+        """The local time of the first request, in epoch seconds; now if there was none."""
+        return self._clock.now() if self.first_use is None else self.first_use.local
+
+    def bounds(self) -> tuple[datetime, datetime] | None:
+        """Return the earliest and the latest time of the first request; None if no clock can be relied on.
+
+        All estimates agree unless a clock was set or a response had a wrong `Date`; then the truth is among them.
+        """
+        offset, first = self._clock.server_offset, self.first_use
+        if offset is None or first is None or first.is_unconfirmed:
+            return None
+        moments = [first.local + offset]
+        if first.server is not None:
+            moments.append(first.server)
+        if self.requested_at is not None:
+            moments.append(self.requested_at.timestamp())
+        if abs(offset) > _TOLERANCE:
+            moments.append(first.local)
+        try:
+            return datetime.fromtimestamp(min(moments), UTC), datetime.fromtimestamp(max(moments), UTC)
+        except (OverflowError, ValueError, OSError):  # a `Date` at the end of the calendar
+            return None
+
+    def earliest(self) -> datetime:
+        """Return the earliest server time at which the first request can have been sent."""
+        bounds = self.bounds()
+        return self._clock.server_time(self.first_sent_at) if bounds is None else bounds[0]
+
+    def may_follow(self, created_at: datetime | None) -> bool:
+        """Return False if something created then is certainly older than the first request."""
+        bounds = self.bounds()
+        return bounds is None or created_at is None or created_at >= bounds[0] - self._margin
+
+    def follows(self, created_at: datetime | None) -> bool:
+        """Return True if something created then is certainly not older than the first request."""
+        bounds = self.bounds()
+        return bounds is not None and created_at is not None and created_at >= bounds[1] - _ROUNDING
+
+
 class _Write(Generic[FoundT]):
-    """What is known of one write: since when it may have happened, and under which kind of key."""
+    """The state of one write, over all its requests and keys."""
 
     def __init__(
         self,
@@ -202,7 +307,7 @@ class _Write(Generic[FoundT]):
         claim: Claim,
         lookups: Lookups,
         *,
-        given: bool,
+        is_key_given: bool,
     ) -> None:
         self._find_candidates = find_candidates
         self._clock = clock
@@ -210,133 +315,122 @@ class _Write(Generic[FoundT]):
         self._claims = claims
         self._claim = claim
         self._lookups = lookups
-        self._given = given
-        self._first: FirstUse | None = None
-        self._key_use: FirstUse | None = None
-        self._requested_at: datetime | None = None
-        self._used = given
-        self._answered = False
-        self._settled = False
-        self._pauses = iter(_RESEND_DELAYS)
+        self.key_age = _KeyAge(clock, is_given=is_key_given)
+        self._window = _RequestWindow(clock, is_key_given=is_key_given)
+        self._has_response = False
+        self._resend_delays = iter(_RESEND_DELAYS)
         self._in_progress_since: float | None = None
-        self._failure: CodatError = TransportError("Codat may have forgotten the idempotency key by now")
+        self._failure: CodatError = key_expired()
 
     async def resume(self, local: float, offset: float | None) -> None:
-        """Record that an earlier process may have sent the key since then, and learn the server's time if need be."""
-        self._given = False
-        # In this process, all clocks were read at the first use.
-        self._first = self._key_use = self._claim.first_use or FirstUse(local, None, offset)
+        """Record that an earlier process sent the key at that local time; request the server's time if it is not known.
+
+        A key that this process sent itself has readings of all clocks.
+        """
+        use = self._claim.first_use or FirstUse(local, None, offset)
+        self._window.resume(use)
+        self.key_age.mark_sent(use)
         if self._clock.server_offset is None and offset is not None:
             with contextlib.suppress(CodatError):
                 await self._find_candidates()
 
-    def sends(self, key: str) -> None:
+    def record_send(self, key: str) -> None:
         """Record that the key is about to be sent."""
         clock, claim = self._clock, self._claim
-        if claim.first_use is None and self._first is None:
+        if claim.first_use is None and self._window.first_use is None:
             claim.first_use = FirstUse(clock.now(), clock.time(), clock.server_offset)
-        at = clock.now() if self._first is None else self._first.local
-        self._claims.sent(claim, key, clock.server_time(at))
+        self._claims.sent(claim, key, clock.server_time(self._window.first_sent_at))
 
-    def mark_sent(self, local: float) -> None:
-        """Note that the write may have happened since then; a later moment than one noted before changes nothing."""
+    def record_failure(self, error: CodatError) -> Ambiguity | None:
+        """Return why it is not known now whether the write happened; None if the error is conclusive."""
+        ambiguity = _ambiguity(error, self.key_age.history)
+        if ambiguity is None:
+            return None
+        self._failure = error
+        self._has_response = self._has_response or ambiguity is Ambiguity.UNREADABLE_RESPONSE
+        window = self._window
+        if window.requested_at is None and window.first_use is None and isinstance(error, OutcomeUnknownError):
+            window.requested_at = error.requested_at
+        self._mark_sent(error.attempts[0].started_at.timestamp() if error.attempts else self._clock.now())
+        is_expired = ambiguity is Ambiguity.NO_RESPONSE and self.key_age.is_expired
+        return Ambiguity.KEY_EXPIRED if is_expired else ambiguity
+
+    def _mark_sent(self, local: float) -> None:
         clock = self._clock
         use = FirstUse(local, clock.time() - max(0.0, clock.now() - local), clock.server_offset)
-        self._first = self._first or use
-        self._key_use = self._key_use or use
-        self._used = True
+        self._window.mark_sent(use)
+        self.key_age.mark_sent(use)
 
     def rotate_key(self) -> None:
-        """Note that nothing came of the last key, and that there is another."""
-        self._used = False
-        self._key_use = None
-        self._pauses = iter(_RESEND_DELAYS)
+        """Record that the last key created nothing, and that a new one replaces it."""
+        self.key_age.rotate()
+        self._resend_delays = iter(_RESEND_DELAYS)
         self._in_progress_since = None
 
-    def nothing_done(self) -> None:
-        """Note that nothing came of the write for sure."""
+    def withdraw(self) -> None:
+        """Record that the write certainly created nothing."""
         if self._claim.alias is None and self._claim.id is None:
             self._claims.withdraw(self._claim)
 
-    def leave(self) -> None:
-        """Note that it is not sent any more, whatever came of it."""
+    def close(self) -> None:
+        """Record that the write is not sent any more, whatever its outcome."""
         self._claims.left_open(self._claim, self._clock.server_time(self._clock.now()))
 
-    def key_remaining(self) -> float | None:
-        """Seconds for which the key is sure to be remembered; None for one that was not used yet, as far as known."""
-        return None if self._key_use is None else KEY_LIFETIME - self._age(self._key_use)
-
-    def _age(self, use: FirstUse) -> float:
-        return use.age(self._clock.now(), self._clock.time(), self._clock.server_offset)
-
-    def doubt(self, error: CodatError) -> Ambiguity | None:
-        """Why it is not known now whether the write happened; None when the error says that it did not."""
-        doubt = _doubt(error, used=self._used, surely=self._key_use is not None)
-        if doubt is None:
-            return None
-        self._failure = error
-        self._answered = self._answered or doubt is Ambiguity.UNREADABLE_RESPONSE
-        if self._requested_at is None and self._first is None and isinstance(error, OutcomeUnknownError):
-            self._requested_at = error.requested_at
-        self.mark_sent(error.attempts[0].started_at.timestamp() if error.attempts else self._clock.now())
-        left = self.key_remaining()
-        return Ambiguity.KEY_EXPIRED if doubt is Ambiguity.NO_RESPONSE and left is not None and left <= 0 else doubt
-
-    async def should_resend(self, doubt: Ambiguity) -> bool:
-        """Whether the same key is to be tried once more; returns when it is time to."""
-        if doubt not in {Ambiguity.NO_RESPONSE, Ambiguity.UNREADABLE_RESPONSE}:
+    async def should_resend(self, ambiguity: Ambiguity) -> bool:
+        """Sleep and return True if the request should be sent again under the same key; return False otherwise."""
+        if not _NEXT[ambiguity].resend:
             return False
-        pause = _IN_PROGRESS_PAUSE if self._is_in_progress() else next(self._pauses, None)
-        if pause is None:
+        delay = _IN_PROGRESS_DELAY if self._is_in_progress() else next(self._resend_delays, None)
+        if delay is None:
             return False
-        await self._sleep(pause)
+        await self._sleep(delay)
         return True
 
-    async def reconcile(self, doubt: Ambiguity) -> Candidate[FoundT] | None:
-        """What the write became; None when it is certain that nothing did, so that a new key does it once."""
-        seen, trouble = None, None
+    async def reconcile(self, ambiguity: Ambiguity) -> Candidate[FoundT] | None:
+        """Return the candidate that is the result of the write; None if a new key performs the write exactly once."""
+        seen, lookup_error = None, None
         possible: list[Candidate[FoundT]] = []
-        for pause in self._lookups.delays():
-            await self._sleep(pause)
+        for delay in self._lookups.delays():
+            await self._sleep(delay)
             try:
                 seen = tuple(await self._find_candidates())
             except CodatError as error:
-                seen, trouble = None, error
+                seen, lookup_error = None, error
                 continue
             possible, rivals = self._candidates(seen)
             if len(possible) == 1 and self._is_ours(possible[0], rivals):
-                self._claims.assign(self._claim, possible[0].name)
+                self._claims.assign(self._claim, possible[0].id)
                 return possible[0]
-            # What another request of ours may have created, that request may soon be known to own.
+            # If another request of this client may have created it, a later lookup may show that it did.
             if possible and not rivals:
                 break
         if seen is None:
-            raise self.unknown() from trouble
-        if possible or self._answered or doubt not in {Ambiguity.SERVER_ERROR, Ambiguity.KEY_EXPIRED}:
-            raise self.unknown(possible)
+            raise self.unknown_error() from lookup_error
+        if possible or self._has_response or not _NEXT[ambiguity].rotate:
+            raise self.unknown_error(possible)
         if math.isinf(self._lookups.max_visibility_delay):
-            raise self.unknown()
+            raise self.unknown_error()
         return None
 
-    def unknown(self, found: Sequence[Candidate[FoundT]] = ()) -> OutcomeUnknownError:
-        """The error that says that it cannot be told, with the names of what may have come of it."""
+    def unknown_error(self, possible: Sequence[Candidate[FoundT]] = ()) -> OutcomeUnknownError:
+        """Return the error for a write whose outcome stays unknown, with the ids of the candidates."""
         error = self._failure
         correlation_id = error.correlation_id if isinstance(error, OutcomeUnknownError | StatusError) else None
-        seen = f"; it may be one of {len(found)} begun since" if found else ""
-        names = tuple(one.name for one in found)
+        seen = f"; it may be one of {len(possible)} started since" if possible else ""
+        ids = tuple(candidate.id for candidate in possible)
         unknown = OutcomeUnknownError(
-            f"{error.message}{seen}", error.call, self._asked_at(), correlation_id, None, names
+            f"{error.message}{seen}", error.call, self._window.earliest(), correlation_id, None, ids
         )
         unknown.__cause__ = (error.__cause__ if isinstance(error, OutcomeUnknownError) else None) or error
         return unknown
 
     async def _sleep(self, seconds: float) -> None:
         if self._deadline is not None and self._clock.time() + seconds >= self._deadline:
-            raise self.unknown()
+            raise self.unknown_error()
         try:
             await self._clock.sleep(seconds)
         except CodatError as error:
-            raise self.unknown() from error
+            raise self.unknown_error() from error
 
     def _is_in_progress(self) -> bool:
         if not isinstance(self._failure, ConflictError):
@@ -346,79 +440,42 @@ class _Write(Generic[FoundT]):
             self._in_progress_since = now
         return now - self._in_progress_since < _MAX_IN_PROGRESS
 
-    def _asked_at(self) -> datetime:
-        """The server's time of the first request, the earliest that it can have been."""
-        window = self._window()
-        if window is not None:
-            return window[0]
-        return self._clock.server_time(self._clock.now() if self._first is None else self._first.local)
-
-    def _window(self) -> tuple[datetime, datetime] | None:
-        """Return the server times between which the first request was sent; None if no clock can be relied on.
-
-        All estimates agree unless a clock was set or a response had a wrong `Date`; then the truth is among them.
-        """
-        offset, first = self._clock.server_offset, self._first
-        if offset is None or first is None or first.is_unconfirmed:
-            return None
-        moments = [first.local + offset]
-        if first.server is not None:
-            moments.append(first.server)
-        if self._requested_at is not None:
-            moments.append(self._requested_at.timestamp())
-        if abs(offset) > _TOLERANCE:
-            moments.append(first.local)
-        try:
-            return datetime.fromtimestamp(min(moments), UTC), datetime.fromtimestamp(max(moments), UTC)
-        except (OverflowError, ValueError, OSError):  # a `Date` at the end of the calendar
-            return None
-
     def _candidates(self, seen: Sequence[Candidate[FoundT]]) -> tuple[list[Candidate[FoundT]], list[Claim]]:
-        """What may have come of the write, and the other requests of ours whose resource may be among it."""
+        """Return what the write may have created, and the client's other requests that may have created part of it."""
         rivals: list[Claim] = []
-        free = {id(one): one for one in seen if not self._claims.is_others(self._claim, one.name)}
+        free = {id(found): found for found in seen if not self._claims.is_others(self._claim, found.id)}
         for other in self._claims.others(self._claim):
-            theirs = [one for one in free.values() if one.began is not None and one.began == other.created_at]
+            theirs = [found for found in free.values() if found.created_at and found.created_at == other.created_at]
             if len(theirs) == 1:
                 del free[id(theirs[0])]
             else:
                 rivals.append(other)
-        possible = [one for one in free.values() if self._may_be_ours(one)]
-        if self._window() is not None:
-            rivals = [other for other in rivals if any(other.may_have_created(one.began) for one in possible)]
+        possible = [found for found in free.values() if self._window.may_follow(found.created_at)]
+        if self._window.bounds() is not None:
+            rivals = [rival for rival in rivals if any(rival.may_have_created(found.created_at) for found in possible)]
         return possible, rivals
 
-    def _may_be_ours(self, found: Candidate[FoundT]) -> bool:
-        """Whether it may have come of the write; what does not say when it began may have."""
-        window = self._window()
-        if window is None or found.began is None:
-            return True
-        return found.began >= window[0] - (KEY_MEMORY if self._given else DRIFT)
-
     def _is_ours(self, found: Candidate[FoundT], rivals: Sequence[Claim]) -> bool:
-        window = self._window()
-        if window is None or found.began is None or rivals or not (found.matches and self._lookups.adopt):
-            return False
-        return found.began >= window[1] - _ROUNDING
+        may_adopt = found.matches and self._lookups.adopt and not rivals
+        return may_adopt and self._window.follows(found.created_at)
 
 
-def _doubt(error: CodatError, *, used: bool, surely: bool) -> Ambiguity | None:
-    """Why it is not known whether the write happened; the key may have been `used` before, or `surely` was."""
+def _ambiguity(error: CodatError, history: _KeyHistory) -> Ambiguity | None:
+    """Return why it is not known whether the write happened; None if the error is conclusive."""
     match error:
         case OutcomeUnknownError():
-            return Ambiguity.SERVER_ERROR if _is_codats_own(error.__cause__) else Ambiguity.NO_RESPONSE
+            return Ambiguity.SERVER_ERROR if _is_stored(error.__cause__) else Ambiguity.NO_RESPONSE
         case DecodeError():
             return Ambiguity.UNREADABLE_RESPONSE
-        case ConflictError() if used:
+        case ConflictError() if history is not _KeyHistory.UNUSED:
             return Ambiguity.NO_RESPONSE
         case StatusError(conclusive=True):
             return None
         case _:
-            # What could not be sent, or was turned away before its key was looked at, says nothing of what was sent
-            # before it.
-            return Ambiguity.NO_RESPONSE if surely else None
+            # A request that was not sent, or was rejected before its key was checked, does not settle an earlier one.
+            return Ambiguity.NO_RESPONSE if history is _KeyHistory.SENT else None
 
 
-def _is_codats_own(cause: BaseException | None) -> bool:
-    """Whether it is a 5xx by Codat, which is remembered for the key, and not by a gateway, which may give up early."""
+def _is_stored(cause: BaseException | None) -> bool:
+    """Return True for a 5xx by Codat itself, which is stored under the key; False for one by a gateway."""
     return isinstance(cause, ServerError) and cause.error is not None and cause.error.correlation_id is not None

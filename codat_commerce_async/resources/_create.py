@@ -1,4 +1,4 @@
-"""How something is created exactly once, as far as the API lets one look."""
+"""Create a resource exactly once, as far as the API allows to look it up."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar, cast
@@ -7,62 +7,61 @@ from codat_commerce_async._core.claims import Claims
 from codat_commerce_async._core.log import logger_of
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.pipeline import Pipeline
-from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exactly_once
+from codat_commerce_async._core.reconcile import Candidate, Lookups, key_expired, write_exactly_once
 from codat_commerce_async._core.request import check_options
-from codat_commerce_async.errors import TransportError
 from codat_commerce_async.policies import CallOptions
 
-__all__ = ["create_once"]
+__all__ = ["create_exactly_once"]
 
 T = TypeVar("T")
 
 _logger = logger_of("calls")
 
 
-async def create_once(
-    caller: Pipeline,
+async def create_exactly_once(
+    pipeline: Pipeline,
     operation: Operation[T],
     *path: str,
     body: object,
-    look: Callable[[], Awaitable[Iterable[Candidate[T]]]],
+    find_candidates: Callable[[], Awaitable[Iterable[Candidate[T]]]],
     claims: Claims,
     group: str,
     identify: Callable[[T], str | None],
     options: CallOptions,
 ) -> T:
-    """What was created, answered or found; `look` gives whatever may be it, by when it was created.
+    """Create a resource and return it, from the response or from a lookup.
 
-    Among `claims`, what is created belongs to one call only; only those of the same `group` can create the same.
-    `identify` returns its id.
+    `find_candidates` returns the resources that the request may have created, and `identify` the id of one. Among
+    `claims`, a resource belongs to one call; only calls of the same `group` can create the same resource.
     """
 
-    async def ask(key: str, within: float | None) -> T:
-        if within is not None and within <= 0:
-            raise TransportError("Codat may have forgotten the idempotency key by now")
+    async def send(key: str, valid_for: float | None) -> T:
+        if valid_for is not None and valid_for <= 0:
+            raise key_expired()
         with_key: CallOptions = {**options, "idempotency_key": key}
-        return await caller.call(operation, *path, body=body, key_left=within, **with_key)
+        return await pipeline.call(operation, *path, body=body, key_left=valid_for, **with_key)
 
     async def new_key(_last: str | None) -> str:
-        return caller.new_key()
+        return pipeline.new_key()
 
     check_options(operation, options)
     timeout = options.get("timeout")
     key = options.get("idempotency_key")
     claim = claims.claim(group, key)
     outcome = await write_exactly_once(
-        ask,
-        look,
+        send,
+        find_candidates,
         key=key,
         new_key=new_key,
-        clock=caller.clock,
-        deadline=None if timeout is None else caller.clock.time() + timeout,
+        clock=pipeline.clock,
+        deadline=None if timeout is None else pipeline.clock.time() + timeout,
         claims=claims,
         claim=claim,
-        lookups=Lookups(max_visibility_delay=(options.get("retry") or caller.retry).max_visibility_delay),
+        lookups=Lookups(max_visibility_delay=(options.get("retry") or pipeline.retry).max_visibility_delay),
     )
     if isinstance(outcome, Candidate):
-        _logger.warning("adopted %s, which was found after the response of %s was lost", outcome.name, operation.name)
-        # A type checker cannot tell that no T is a Found.
+        _logger.warning("adopted %s, which was found after the response of %s was lost", outcome.id, operation.name)
+        # A type checker does not know that T is not a Candidate.
         return cast("Candidate[T]", outcome).value
     resource = identify(outcome)
     if resource is not None:

@@ -22,7 +22,7 @@ from codat_commerce_async.models.base import UNSET
 from codat_commerce_async.models.companies import Companies, Company, CreateCompany
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async.resources._create import create_once
+from codat_commerce_async.resources._create import create_exactly_once
 
 __all__ = ["AdvancedControlsResource", "check_company_name"]
 
@@ -89,7 +89,7 @@ class AdvancedControlsResource:
             tags=UNSET if tags is None else _check_tags("tags", tags),
         )
 
-        async def look() -> list[Candidate[Company]]:
+        async def find_candidates() -> list[Candidate[Company]]:
             page = await self._pipeline.call(LIST_COMPANIES, query=_NEWEST)
             return [
                 Candidate(
@@ -102,11 +102,11 @@ class AdvancedControlsResource:
                 if one.name == name
             ]
 
-        return await create_once(
+        return await create_exactly_once(
             self._pipeline,
             CREATE_COMPANY,
             body=body,
-            look=look,
+            find_candidates=find_candidates,
             claims=self._claims,
             group=name,
             identify=lambda company: company.id,

@@ -25,7 +25,7 @@ from codat_commerce_async.models.connections import (
 from codat_commerce_async.models.enums import ConnectionStatus
 from codat_commerce_async.models.sync_flow import SyncFlowUrl
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async.resources._create import create_once
+from codat_commerce_async.resources._create import create_exactly_once
 
 __all__ = ["ConnectionsResource"]
 
@@ -63,7 +63,7 @@ class ConnectionsResource:
         """
         key = check_platform_key("platform_key", platform_key)
 
-        async def look() -> list[Candidate[Connection]]:
+        async def find_candidates() -> list[Candidate[Connection]]:
             page = await self._pipeline.call(LIST, company_id, query={"pageSize": 5000})
             return [
                 Candidate(one, one.id, one.created and as_utc(one.created))
@@ -72,12 +72,12 @@ class ConnectionsResource:
             ]
 
         body = CreateConnection(platform_key=key)
-        return await create_once(
+        return await create_exactly_once(
             self._pipeline,
             CREATE,
             company_id,
             body=body,
-            look=look,
+            find_candidates=find_candidates,
             claims=self._claims,
             group=f"{company_id}/{key}",
             identify=lambda connection: connection.id,

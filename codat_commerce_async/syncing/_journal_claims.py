@@ -24,7 +24,7 @@ def record_entry(context: SyncContext, entry: JournalEntry) -> None:
     sent_at = _server_time(context, entry)
     if handle is not None and commerce_sync_id is not None:
         claims.sent(claim, key, sent_at)
-        claims.answered(claim, commerce_sync_id, handle.sync_utc, handle.accepted_at or sent_at)
+        claims.record_response(claim, commerce_sync_id, handle.sync_utc, handle.accepted_at or sent_at)
     elif may_have_started(entry):
         claims.sent(claim, key, sent_at)
         claims.left_open(claim, sent_at)

@@ -1,15 +1,16 @@
-"""How a sync is started exactly once, or said not to be known."""
+"""Start a sync exactly once, or report that it is not known whether it was started."""
 
 import math
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID, uuid5
 
+from codat_commerce_async._core.claims import KEY_MEMORY
 from codat_commerce_async._core.log import logger_of
 from codat_commerce_async._core.operation import is_id
-from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exactly_once
+from codat_commerce_async._core.reconcile import Candidate, Lookups, key_expired, write_exactly_once
 from codat_commerce_async._core.validation import as_utc
-from codat_commerce_async.errors import CodatError, NotFoundError, OutcomeUnknownError, TransportError
+from codat_commerce_async.errors import CodatError, NotFoundError, OutcomeUnknownError
 from codat_commerce_async.models.call import ApiResponse
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import CompanySyncStatus, SyncSummary
@@ -19,13 +20,11 @@ from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["start"]
 
-NoteKey = Callable[[str], Awaitable[None]]
+PersistKey = Callable[[str], Awaitable[None]]
 Recall = Callable[[], Awaitable[None]]
 
 _logger = logger_of("sync")
 
-# A replayed answer speaks of a sync that began as long ago as Codat remembers keys, and no longer.
-_KEY_MEMORY = timedelta(minutes=90)
 _MIN_TIMEOUT = 0.001
 
 
@@ -34,56 +33,56 @@ async def start(
     request: SyncRequest,
     options: CallOptions,
     *,
-    persist_key: NoteKey | None = None,
+    persist_key: PersistKey | None = None,
     first_sent_at: float | None = None,
     server_offset: float | None = None,
     adopt: bool = True,
     recall: Recall | None = None,
 ) -> SyncHandle:
-    """The handle of exactly one sync that was started, or found to have been by our request.
+    """Start exactly one sync and return its handle.
 
-    `persist_key` is awaited with every idempotency key before it is used, so that it can be kept safe. Whoever starts
-    again what a process that did not live to see the answer may have started gives its key in the options, and as
-    `first_sent_at` (epoch seconds) when that key may first have been used, if it is known, with the `server_offset` of
-    that time: the seconds by which the server's clock was ahead. Without it, a wall clock that was set since would go
-    unnoticed, so the key is not sent again. With `adopt` False no sync is adopted that was found rather than answered.
-    `recall` is awaited before the first lookup, to record what is known elsewhere of the company's other syncs.
+    `persist_key` is awaited with every idempotency key before it is sent. To resume a start that another process may
+    have made, pass its key in the options, as `first_sent_at` the epoch seconds at which the key may first have been
+    sent, and as `server_offset` the seconds by which the server's clock was ahead then. Without the offset, nothing
+    shows that the wall clock was set since, so the key is not sent again. With `adopt` False, a sync that a lookup
+    found is never adopted. `recall` is awaited before the first lookup, to record which other syncs of the company
+    belong to other requests.
 
-    Raises OutcomeUnknownError when it cannot be told whether a sync was started, or which.
+    Raises OutcomeUnknownError if it is not known whether a sync was started, or which one.
     """
-    start_ = _Start(context, request, options, persist_key, recall)
+    start_request = _StartRequest(context, request, options, persist_key, recall)
     retry = options.get("retry") or context.retry
     began = context.clock.now() if first_sent_at is None else first_sent_at
     try:
         outcome = await write_exactly_once(
-            start_.ask,
-            start_.look,
-            key=start_.key,
+            start_request.send,
+            start_request.find_candidates,
+            key=start_request.key,
             first_sent_at=first_sent_at,
             server_offset=server_offset,
-            new_key=start_.new_key,
+            new_key=start_request.new_key,
             clock=context.clock,
-            deadline=start_.deadline,
+            deadline=start_request.deadline,
             claims=context.claims,
-            claim=start_.claim,
+            claim=start_request.claim,
             lookups=Lookups(adopt, retry.max_visibility_delay),
         )
     except OutcomeUnknownError as error:
-        raise start_.with_handle(error) from error.__cause__
+        raise start_request.with_handle(error) from error.__cause__
     if isinstance(outcome, Candidate):
-        return start_.adopted(outcome, context.clock.server_time(began))
-    return start_.answered(outcome, context.clock.server_time(began))
+        return start_request.handle_from_candidate(outcome, context.clock.server_time(began))
+    return start_request.handle_from_response(outcome, context.clock.server_time(began))
 
 
-class _Start:
-    """One sync that is being started: its calls, and what they make of it."""
+class _StartRequest:
+    """One start of a sync: the requests it makes, and the handle that results."""
 
     def __init__(
         self,
         context: SyncContext,
         request: SyncRequest,
         options: CallOptions,
-        persist_key: NoteKey | None,
+        persist_key: PersistKey | None,
         recall: Recall | None,
     ) -> None:
         timeout = options.get("timeout")
@@ -94,40 +93,42 @@ class _Start:
         self._context = context
         self._clock = context.clock
         self._request = request
-        self._note_key = persist_key
+        self._persist_key = persist_key
         self._recall = recall
         self._options = options.copy()
         self._options.pop("idempotency_key", None)
 
     async def new_key(self, last: str | None) -> str:
-        """The next key. Made from the last one, it is the same again after a restart that knows only the first."""
+        """Return the next key, derived from the last one: a restart that knows only the first key derives it again."""
         key = uuid5(UUID(last), "again") if last else UUID(int=self._context.random.getrandbits(128), version=4)
-        if self._note_key is not None:
-            await self._note_key(str(key))
+        if self._persist_key is not None:
+            await self._persist_key(str(key))
         return str(key)
 
-    async def ask(self, key: str, within: float | None) -> ApiResponse[SyncSummary]:
+    async def send(self, key: str, valid_for: float | None) -> ApiResponse[SyncSummary]:
+        """Request the sync under this key, unless it has expired."""
         self.key = key
-        if within is not None and within <= 0:
-            raise TransportError("Codat may have forgotten the idempotency key by now")
-        options: CallOptions = {**self._in_time(within), "idempotency_key": key}
+        if valid_for is not None and valid_for <= 0:
+            raise key_expired()
+        options: CallOptions = {**self._options_within(valid_for), "idempotency_key": key}
         try:
-            return await self._context.calls.request(self._request, key_left=within, **options)
+            return await self._context.calls.request(self._request, key_left=valid_for, **options)
         finally:
-            # When Codat accepted the request, or may have at the latest.
+            # The latest time at which Codat may have accepted the request.
             self._accepted_at = self._clock.server_time(self._clock.now())
 
-    async def look(self) -> list[Candidate[CompanySyncStatus]]:
+    async def find_candidates(self) -> list[Candidate[CompanySyncStatus]]:
+        """Return the company's syncs, any of which the request may have started."""
         if self._recall is not None:
             await self._recall()
             self._recall = None
         try:
-            statuses = await self._context.calls.list(self._request.company_id, **self._in_time())
+            statuses = await self._context.calls.list(self._request.company_id, **self._options_within())
         except NotFoundError:
             return []
         await self._identify_others([status.sync_id for status in statuses])
-        # Codat's statuses report no period, so they never show that a sync covers the one that was requested. Any sync
-        # that began after the request covers what a request up to now does.
+        # A status does not report the period of its sync, so it never proves that the sync covers the requested one. A
+        # request up to now is covered by any sync that started after it.
         matches = self._request.date_range is None and self._request.sync_to is None
         return [
             Candidate(
@@ -137,47 +138,53 @@ class _Start:
         ]
 
     async def _identify_others(self, listed: list[str | None]) -> None:
-        """Learn which sync is that of another request of ours, if only the other of its two ids is known yet."""
+        """Assign the newest sync to another request of this client, if it has that request's `commerceSyncId`."""
         claims, company_id = self._context.claims, self._request.company_id
-        answered = [other for other in claims.others(self.claim) if other.alias is not None]
-        if not answered or all(one is not None and claims.is_others(self.claim, one) for one in listed):
+        with_response = [other for other in claims.others(self.claim) if other.alias is not None]
+        if not with_response or all(
+            sync_id is not None and claims.is_others(self.claim, sync_id) for sync_id in listed
+        ):
             return
         try:
-            newest = await self._context.calls.get_status(company_id, **self._in_time())
+            newest = await self._context.calls.get_status(company_id, **self._options_within())
         except CodatError:
             return
-        for other in answered:
+        for other in with_response:
             if newest.sync_id is not None and newest.commerce_sync_id == other.alias:
                 claims.assign(other, newest.sync_id, proven=True)
 
-    def answered(self, answer: ApiResponse[SyncSummary], asked_at: datetime) -> SyncHandle:
-        """The handle of the sync that Codat says it has started, now or when the key was first used."""
-        began = as_utc(answer.value.sync_utc) if answer.value.sync_utc else None
-        commerce_sync_id, now = answer.value.commerce_sync_id, self._clock.server_time(self._clock.now())
+    def handle_from_response(self, response: ApiResponse[SyncSummary], requested_at: datetime) -> SyncHandle:
+        """Return the handle of the sync that the response names; a replayed response names an earlier one."""
+        began = as_utc(response.value.sync_utc) if response.value.sync_utc else None
+        commerce_sync_id, now = response.value.commerce_sync_id, self._clock.server_time(self._clock.now())
         # A replayed response names a sync that has its claim already.
         claim = self._context.claims.claim(self._request.company_id, commerce_sync_id, self.key)
         if claim is not self.claim:
             self._context.claims.withdraw(self.claim)
-        self._context.claims.answered(claim, commerce_sync_id, began, now)
-        sent = self._clock.server_time(answer.attempts[0].started_at.timestamp()) if answer.attempts else asked_at
+        self._context.claims.record_response(claim, commerce_sync_id, began, now)
+        sent = (
+            self._clock.server_time(response.attempts[0].started_at.timestamp()) if response.attempts else requested_at
+        )
         if began is None:
-            sent = asked_at
-        elif sent - _KEY_MEMORY <= began < sent:
+            sent = requested_at
+        elif sent - KEY_MEMORY <= began < sent:
             sent = began
-        return self._handle(requested_at=sent, sync_utc=answer.value.sync_utc, commerce_sync_id=commerce_sync_id)
+        return self._handle(requested_at=sent, sync_utc=response.value.sync_utc, commerce_sync_id=commerce_sync_id)
 
-    def adopted(self, found: Candidate[CompanySyncStatus], asked_at: datetime) -> SyncHandle:
-        """The handle of the sync that was found to have begun since it was asked for."""
+    def handle_from_candidate(self, found: Candidate[CompanySyncStatus], requested_at: datetime) -> SyncHandle:
+        """Return the handle of the sync that a lookup found, and log a warning."""
         _logger.warning(
-            "adopted sync %s of company %s for request %s: no response named it, but it began after the request",
-            found.name,
+            "adopted sync %s of company %s for request %s: no response named it, but it started after the request",
+            found.id,
             self._request.company_id,
             self.key,
         )
-        return self._handle(requested_at=asked_at, sync_utc=found.began, sync_id=found.value.sync_id, adopted=True)
+        return self._handle(
+            requested_at=requested_at, sync_utc=found.created_at, sync_id=found.value.sync_id, adopted=True
+        )
 
     def with_handle(self, error: OutcomeUnknownError) -> OutcomeUnknownError:
-        """The same error with what one needs to look again later."""
+        """Return the error with a handle, with which the sync can be polled later."""
         handle = self._handle(requested_at=error.requested_at)
         return OutcomeUnknownError(
             error.message, error.call, error.requested_at, error.correlation_id, handle, error.candidates
@@ -194,7 +201,7 @@ class _Start:
     ) -> SyncHandle:
         return SyncHandle(
             company_id=self._request.company_id,
-            # The sync was started, whatever ids the server sends; one that no path can hold is of no use.
+            # An id that does not fit into a path is dropped; the sync was started all the same.
             commerce_sync_id=commerce_sync_id if is_id(commerce_sync_id) else None,
             sync_id=sync_id if is_id(sync_id) else None,
             requested_at=requested_at,
@@ -206,11 +213,11 @@ class _Start:
             adopted=adopted,
         )
 
-    def _in_time(self, within: float | None = None) -> CallOptions:
-        """The options of one call, which ends when its time is up, or everybody's."""
-        left = within
+    def _options_within(self, seconds: float | None = None) -> CallOptions:
+        """Return the options of one call, with the timeout that is left of `seconds` and of the whole start."""
+        left = seconds
         if self.deadline is not None:
-            left = min(self.deadline - self._clock.time(), math.inf if within is None else within)
+            left = min(self.deadline - self._clock.time(), math.inf if seconds is None else seconds)
         if left is None:
             return self._options
         return {**self._options, "timeout": max(left, _MIN_TIMEOUT)}
