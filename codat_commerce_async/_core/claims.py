@@ -53,9 +53,10 @@ class FirstUse:
 class Claim:
     """One request, and the resource it created as far as that is known.
 
-    `since` and `deadline` are server times: when it was first sent, and after which it was not sent any more (None: it
-    is still in flight). `alias` is the id that the response named, where the list shows another; `created_at` is what the
-    response said of the creation. `first_use` are the readings of all clocks when this process first sent it.
+    `since` and `deadline` are server times: when the request was first sent, and after which it was not sent any more
+    (None: it is still in flight). `alias` is the id that the response named, where the list shows another; `created_at`
+    is the time of creation in the response. `first_use` holds the readings of all clocks when this process first sent
+    the request.
     """
 
     __slots__ = ("alias", "created_at", "deadline", "first_use", "group", "id", "since")
