@@ -17,7 +17,7 @@ import pytest
 
 from codat_commerce_async import CodatCommerce, Hooks, RateLimitError, RetryPolicy
 from codat_commerce_async.cli import main
-from codat_commerce_async.cli.simulate import companies_to_type
+from codat_commerce_async.cli.simulate import sync_arguments
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
 
@@ -62,7 +62,7 @@ def table_of(output: str) -> dict[str, str]:
     """Each company's outcome in a table."""
     lines = output.splitlines()
     heading = next(line for line in lines if line.startswith("company "))
-    assert heading.split() == ["company", "outcome", "duration", "looks"]
+    assert heading.split() == ["company", "outcome", "duration", "polls"]
     rows = lines[lines.index(heading) + 1 :]
     matches = (re.fullmatch(r"(.+?)\s{2,}(.+?)\s{2,}\d+\.\d s\s+\d+", row) for row in rows[: rows.index("")])
     return {match[1]: match[2] for match in matches if match}
@@ -72,17 +72,17 @@ def test_the_demo_syncs_a_dozen_companies_and_shows_how_each_ended(demo: str) ->
     outcomes = table_of(demo)
     assert len(outcomes) == 12
     assert {"data write error", "configuration error"} < set(outcomes.values())
-    assert "12 syncs asked for, 12 begun: none lost and none twice" in demo
+    assert "12 syncs requested, 12 started: none was lost or started twice" in demo
 
 
 def test_the_demo_shows_what_goes_wrong_on_the_way(demo: str) -> None:
     assert "the connection was lost before the response; sending it again" in demo
-    assert re.search(r"s  [A-Z][A-Za-z &]+: no good answer .* taken over, not asked for again$", demo, re.MULTILINE)
+    assert re.search(r"s  [A-Z][A-Za-z &]+: the response was lost.*: adopted, not requested again$", demo, re.MULTILINE)
     assert re.search(r"no requests of company \S+ for 1\.0 s: 429", demo)
 
 
 def test_failures_on_purpose_are_no_bad_exit_status(demo: str) -> None:
-    assert "2 failed, as they were meant to." in demo
+    assert "2 failed, as planned." in demo
 
 
 def test_the_same_seed_shows_the_same_demo(demo: str) -> None:
@@ -93,7 +93,7 @@ def test_the_same_seed_shows_the_same_demo(demo: str) -> None:
 
 def test_without_a_key_one_line_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CODAT_API_KEY", raising=False)
-    assert main(["sync", "company"]) == 2
+    assert main(["sync", "company"]) == 3
     output = capsys.readouterr()
     assert output.out == ""
     assert re.fullmatch(r"codat-commerce-async: CODAT_API_KEY is not set; .*\n", output.err)
@@ -102,21 +102,21 @@ def test_without_a_key_one_line_says_so(capsys: pytest.CaptureFixture[str], monk
 def test_a_bad_url_is_one_line_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CODAT_API_KEY", "key")
     monkeypatch.setenv("CODAT_BASE_URL", "api.codat.io")
-    assert main(["sync", "company"]) == 2
+    assert main(["sync", "company"]) == 3
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert error.startswith("codat-commerce-async: CODAT_BASE_URL: ")
 
 
 def test_a_file_that_is_not_there_is_named_without_a_number_of_the_system(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["sync", "--from", "nowhere.txt"]) == 2
+    assert main(["sync", "--from", "nowhere.txt"]) == 3
     assert capsys.readouterr().err == "codat-commerce-async: nowhere.txt: No such file or directory\n"
 
 
 @pytest.mark.parametrize("arguments", [["demo"], ["sync", "company"], ["wait", "handles"]])
 def test_without_rich_one_line_says_what_to_install(arguments: list[str]) -> None:
     ended = without_rich(*arguments)
-    assert (ended.returncode, ended.stdout) == (2, "")
+    assert (ended.returncode, ended.stdout) == (3, "")
     assert ended.stderr == (
         "codat-commerce-async: this command needs an extra: pip install 'codat-commerce-async[cli]'\n"
     )
@@ -159,17 +159,17 @@ def test_the_handles_are_left_on_stderr_when_the_reader_of_stdout_goes_away(tmp_
         (["frobnicate"], "frobnicate"),
         (["sync"], "COMPANY_ID"),
         (["sync", ".."], "company_id must be an id"),
-        (["sync", "company", "--timeout", "nan"], "nan is not a number above 0"),
-        (["sync", "company", "--timeout", "soon"], "soon is not a number above 0"),
-        (["sync", "company", "--max-running", "0"], "0 is not a whole number above 0"),
+        (["sync", "company", "--timeout", "nan"], "must be a number greater than 0 (got nan)"),
+        (["sync", "company", "--timeout", "soon"], "must be a number greater than 0 (got soon)"),
+        (["sync", "company", "--max-running", "0"], "must be an integer of at least 1 (got 0)"),
         (["sync", "company", "--objective", "chaos"], "chaos"),
-        (["sync", "company", "--column", "id"], "--column is for the file that --from names"),
+        (["sync", "company", "--column", "id"], "--column requires --from"),
         (["report"], "JOURNAL"),
         (["report", "night.db", "--json", "--csv"], "not allowed with argument"),
-        (["simulate", "--faults", "1.5"], "1.5 is not a share from 0 to 1"),
-        (["demo", "--speed", "-1"], "-1 is not a number above 0"),
-        (["simulate", "--port", "65536"], "65536 is not a port"),
-        (["simulate", "--companies", "\u0663.5"], "is not a whole number above 0"),
+        (["simulate", "--faults", "1.5"], "must be a number between 0 and 1 (got 1.5)"),
+        (["demo", "--speed", "-1"], "must be a number greater than 0 (got -1)"),
+        (["simulate", "--port", "65536"], "must be a port between 0 and 65535 (got 65536)"),
+        (["simulate", "--companies", "\u0663.5"], "must be an integer of at least 1"),
     ],
 )
 def test_a_wrong_argument_is_refused_by_name(
@@ -195,7 +195,7 @@ class Signaling(io.StringIO):
     number = signal.SIGINT
 
     def write(self, text: str) -> int:
-        if "Go:" in text:
+        if "Syncing:" in text:
             signal.raise_signal(self.number)
         return super().write(text)
 
@@ -217,7 +217,7 @@ def test_a_signal_ends_the_demo_with_one_line(
 @on_posix
 def test_a_reader_that_goes_away_ends_the_demo_without_a_word() -> None:
     with running("demo") as process:
-        line_with("Go:", process)
+        line_with("Syncing:", process)
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
@@ -252,14 +252,14 @@ async def test_the_simulator_alone_can_be_called_and_ends_well_on_ctrl_c(tmp_pat
 
 def test_of_many_simulated_companies_a_few_are_named() -> None:
     company_ids = [f"company-{number}" for number in range(12)]
-    named = companies_to_type(company_ids, None)
-    assert named == f"{' '.join(company_ids[:10])}   # and 2 more: --list FILE writes all of them to a file"
-    assert companies_to_type(company_ids[:3], None) == "company-0 company-1 company-2"
+    named = sync_arguments(company_ids, None)
+    assert named == f"{' '.join(company_ids[:10])}   # and 2 more; --list FILE writes all ids to a file"
+    assert sync_arguments(company_ids[:3], None) == "company-0 company-1 company-2"
 
 
 def test_a_port_that_is_taken_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert main(["simulate", "--port", str(taken.getsockname()[1])]) == 2
+        assert main(["simulate", "--port", str(taken.getsockname()[1])]) == 3
     output = capsys.readouterr()
     assert output.out == ""
     assert re.fullmatch(r"codat-commerce-async: .*address already in use.*\n", output.err)

@@ -68,7 +68,7 @@ def report(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_people_get_a_table_reasons_and_sums(journal: str, capsys: pytest.CaptureFixture[str]) -> None:
     lines = report(capsys, journal).splitlines()
-    assert lines[0].split() == ["company", "outcome", "duration", "looks", "ended", "(UTC)"]
+    assert lines[0].split() == ["company", "outcome", "duration", "polls", "ended", "(UTC)"]
     assert [line.split("  ")[0] for line in lines[1:22]] == sorted(
         ["failed", *(f"good {number:02}" for number in range(1, 19)), "open", "unknown"]
     )
@@ -102,7 +102,7 @@ def test_json_is_one_object_with_the_sums_and_every_sync(journal: str, capsys: p
         "states": {"succeeded": 18, "failed": 1, "error": 1, "running": 1},
         "outcomes": {"SUCCEEDED": 18, "DATA_WRITE_ERROR": 1, "NotFoundError": 1},
         "seconds": {"median": 10.0, "p95": 60.0, "max": 60.0},
-        "first_asked_at": "2024-01-15T12:00:00+00:00",
+        "first_sent_at": "2024-01-15T12:00:00+00:00",
         "last_ended_at": "2024-01-15T12:01:18+00:00",
     }
     assert whole["syncs"][0] == {
@@ -115,8 +115,8 @@ def test_json_is_one_object_with_the_sums_and_every_sync(journal: str, capsys: p
         "code": 5130,
         "message": "No such tax rate.",
         "seconds": 60.0,
-        "looks": 3,
-        "asked_at": "2024-01-15T12:00:18+00:00",
+        "polls": 3,
+        "sent_at": "2024-01-15T12:00:18+00:00",
         "ended_at": "2024-01-15T12:01:18+00:00",
         "sync_id": "sync of failed",
         "commerce_sync_id": None,
@@ -158,7 +158,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureF
         file.execute("CREATE TABLE other (x)")
     file.close()
     for path, complaint in ((nothing, "there is no journal"), (text, "is not a journal"), (other, "but not a journal")):
-        assert main(["report", str(path)]) == 2
+        assert main(["report", str(path)]) == 3
         output = capsys.readouterr()
         assert (output.out, output.err.count("\n")) == ("", 1)
         assert complaint in output.err
@@ -172,7 +172,7 @@ async def test_a_journal_that_is_in_use_is_reported(tmp_path: Path, capsys: pyte
         assert await asyncio.to_thread(main, ["report", str(path)]) == 0
     finally:
         await journal.close()
-    assert "1 sync: 1 being asked for" in capsys.readouterr().out
+    assert "1 sync: 1 starting" in capsys.readouterr().out
 
 
 FORGED = "=cmd|' /C calc'!A0\r\n2024-01-15 forged \x1b[31m line"

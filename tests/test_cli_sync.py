@@ -13,7 +13,7 @@ import pytest
 
 from codat_commerce_async import SyncHandle
 from codat_commerce_async.cli._args import PROGRAM, SyncOptions, WaitOptions, parse
-from codat_commerce_async.cli._exit import CommandError
+from codat_commerce_async.cli._exit import EXIT_FAILED, EXIT_NOTHING_STARTED, CommandError
 from codat_commerce_async.cli._state import Result, Row, RunState
 from codat_commerce_async.cli._view import Output
 from codat_commerce_async.cli.demo import compare
@@ -91,8 +91,8 @@ async def test_syncs_that_go_well_make_a_table_and_a_good_status(
     assert [(row[0], row[1]) for row in rows] == list(
         zip(company_ids, ("succeeded", "nothing to write", "succeeded"), strict=True)
     )
-    looks = sum("status" in request.path for request in simulator.requests)
-    assert sum(int(row[2]) for row in rows) == looks
+    polls = sum("status" in request.path for request in simulator.requests)
+    assert sum(int(row[2]) for row in rows) == polls
     assert f"2 succeeded, 1 nothing to write; {len(simulator.requests)} requests in " in output
     assert handles_in(output) == []
 
@@ -135,7 +135,7 @@ async def test_a_sync_that_was_taken_over_is_remarked(
     simulator.script_sync(company_id, 2000)
     simulator.set_fault("request-sync", FaultKind.ERROR_AFTER)
     assert await run("sync", company_id) == 0
-    assert f"{company_id}: no good answer to the request, but the sync had begun" in capsys.readouterr().out
+    assert f"{company_id}: the response was lost, but the sync was found at Codat" in capsys.readouterr().out
     assert simulator.syncs_started(company_id) == 1
 
 
@@ -145,11 +145,24 @@ async def test_a_wrong_key_is_given_up_on_at_once(
 ) -> None:
     options = ["--journal", str(tmp_path / "night.db")] if journal else []
     company_ids = [simulator.add_linked_company() for _ in range(3)]
-    with pytest.raises(CommandError, match=rf"^{SERVER} does not accept the API key in CODAT_API_KEY$"):
+    with pytest.raises(CommandError, match=rf"^{SERVER} does not accept the API key in CODAT_API_KEY$") as ended:
         await run("sync", *company_ids, *options, api_key="wrong")
+    assert ended.value.exit_status == EXIT_NOTHING_STARTED
     output = capsys.readouterr().out
     assert "not known" not in output
     assert "goes on" not in output
+
+
+async def test_a_key_that_is_revoked_while_syncs_run_is_a_failure(
+    simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    company_id = simulator.add_linked_company()
+    simulator.script_sync(company_id, ScriptedSync(2000, duration=60))
+    asyncio.get_running_loop().call_later(8, simulator.rotate_api_key)
+    with pytest.raises(CommandError, match="does not accept the API key") as ended:
+        await run("sync", company_id, api_key=simulator.api_key)
+    assert ended.value.exit_status == EXIT_FAILED
+    assert [handle.company_id for handle in handles_in(capsys.readouterr().out)] == [company_id]
 
 
 async def test_a_server_that_cannot_be_reached_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +230,7 @@ async def test_ctrl_c_with_a_journal_says_the_command_that_goes_on_and_it_does(
     journal = tmp_path / "the night.db"
     await interrupt(run("sync", *company_ids, "--journal", str(journal)), after=12)
     *_, before, command = capsys.readouterr().out.splitlines()
-    assert before.startswith("Syncs not seen to their end: 2. ")
+    assert before.startswith("Syncs still running: 2. ")
     assert sorted(states(journal).values()) == ["running", "running", "succeeded"]
     assert command.startswith(f"{PROGRAM} sync ")
     assert await run(*shlex.split(command.removeprefix(PROGRAM))) == 0
@@ -282,11 +295,11 @@ async def test_of_many_companies_the_failures_are_told_and_the_sums(
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "there is no handle in it"),
-        ("company  succeeded\n", "there is no handle in it"),
+        ("", "the input contains no handle"),
+        ("company  succeeded\n", "the input contains no handle"),
         ("as printed:\n{}\n", "line 2: no sync handle of version 1"),
         ("{\n", "line 1: a sync handle is JSON"),
-        (b"\xff\xfe{".decode("latin-1"), "there is no handle in it"),
+        (b"\xff\xfe{".decode("latin-1"), "the input contains no handle"),
     ],
 )
 async def test_what_holds_no_handle_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
@@ -309,4 +322,4 @@ async def test_the_demo_does_not_pass_over_a_sync_that_went_another_way(
     state.add(Row(company_id, "Alder"))
     state.end(state.rows[0], Result.of_status(SyncStatus(sync_status_code=code)))
     assert compare(state, simulator, Output.to(stream)) == 1
-    assert "Not as it should be: Alder" in stream.getvalue()
+    assert "Unexpected results: Alder" in stream.getvalue()

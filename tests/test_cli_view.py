@@ -91,13 +91,13 @@ def test_the_picture_is_redrawn_in_place(terminal: Terminal) -> None:
     view = LiveView(state, terminal.output)
     view.draw()
     terminal.raw()
-    state.end(rows[0], GOOD, elapsed=2.0, looks=3)
+    state.end(rows[0], GOOD, elapsed=2.0, polls=3)
     state.begin(rows[1])
     view.draw()
     redrawn = terminal.raw()
     assert redrawn.count("\x1b[1A") == 5, "back to the first of the six lines, and all of them anew"
     heading, alder, birch, bar, progress, throughput = Text.from_ansi(redrawn).plain.splitlines()
-    assert heading.split() == ["company", "outcome", "duration", "looks"]
+    assert heading.split() == ["company", "outcome", "duration", "polls"]
     assert alder.split() == ["Alder", "succeeded", "2.0", "s", "3"]
     assert birch.split() == ["Birch", "starting", "0.0", "s"]
     assert bar.endswith("50 %")
@@ -216,7 +216,7 @@ def test_a_picture_fits_any_terminal(names: list[str], width: int, height: int) 
 def test_on_a_narrow_terminal_names_are_cut_and_numbers_are_not(width: int) -> None:
     rows, terminal = rows_of("a company with a rather long name indeed"), Terminal(width)
     state = state_of(rows)
-    state.end(rows[0], GOOD, elapsed=3600.0, looks=100)
+    state.end(rows[0], GOOD, elapsed=3600.0, polls=100)
     terminal.output.print_rows(state)
     assert re.fullmatch(r"a comp.*\u2026 +succe\S+ +3600\.0 s +100", terminal.lines()[1])
 

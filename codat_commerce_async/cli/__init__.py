@@ -1,4 +1,4 @@
-"""The command line."""
+"""Command line interface: parses the arguments, runs one command and returns its exit status."""
 
 import asyncio
 import contextlib
@@ -6,15 +6,14 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
-from importlib import import_module
+from collections.abc import Coroutine, Sequence
 
 from codat_commerce_async.cli._args import PROGRAM, Options, parse
 from codat_commerce_async.cli._exit import (
     EXIT_BROKEN_PIPE,
     EXIT_INTERRUPTED,
+    EXIT_NOTHING_STARTED,
     EXIT_TERMINATED,
-    EXIT_USAGE,
     CommandError,
 )
 
@@ -22,10 +21,10 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status; results go to stdout, and why it cannot go on to stderr."""
+    """Run one command and return its exit status; results are written to stdout, errors to stderr."""
     options = parse(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A company's name must not end the program on a terminal that cannot show it.
+        # A company name that the terminal's encoding lacks must not end the program.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _run(options)
@@ -37,24 +36,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _discard_output()
         return EXIT_BROKEN_PIPE
     except CommandError as error:
-        return _end(EXIT_USAGE, str(error))
+        return _end(error.exit_status, str(error))
     except OSError as error:
-        return _end(EXIT_USAGE, _without_errno(error))
+        return _end(EXIT_NOTHING_STARTED, _without_errno(error))
 
 
 def _run(options: Options) -> int:
-    # Only the command that runs is loaded: `sync` does not need the simulator.
-    module = import_module(f"{__name__}.{options.command}")
-    command: Callable[[Options], Coroutine[object, object, int]] = getattr(module, options.command)
-    with asyncio.Runner(loop_factory=getattr(module, "LOOP", None)) as runner:
-        return runner.run(_until_terminated(command(options)))
+    function, loop_factory = options.run.load()
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(_until_terminated(function(options)))
 
 
 async def _until_terminated(work: Coroutine[object, object, int]) -> int:
-    """Return what the work returns; SIGTERM cancels it, so that it ends in order."""
+    """Return what the coroutine returns. SIGTERM cancels it, so that it cleans up."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - for the type checker: a runner runs tasks
-    # Windows has no such handlers, and only a main thread may have them.
+    # Windows has no such handlers, and they can only be set in the main thread.
     with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await work
@@ -73,6 +70,6 @@ def _without_errno(error: OSError) -> str:
 
 
 def _discard_output() -> None:
-    """Let the flush at exit find an open file: https://docs.python.org/3/library/signal.html#note-on-sigpipe."""
-    with contextlib.suppress(OSError):  # a stdout that is no file has nothing to discard
+    """Redirect stdout to the null device, so that the flush at exit succeeds: https://docs.python.org/3/library/signal.html#note-on-sigpipe."""
+    with contextlib.suppress(OSError):  # a stdout that is not a file has nothing to discard
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

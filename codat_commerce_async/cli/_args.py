@@ -1,17 +1,21 @@
-"""What can be typed, and what it means."""
+"""Argument parsers of the commands, and the options they return."""
 
 import argparse
+import asyncio
 import math
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Coroutine, Sequence
+from importlib import import_module
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from codat_commerce_async._core.operation import Operation
+from attrs import fields, frozen
+
+from codat_commerce_async._core.operation import check_id
 from codat_commerce_async._version import __version__
 
 __all__ = [
     "PROGRAM",
+    "Command",
     "DemoOptions",
     "Options",
     "ReportOptions",
@@ -24,24 +28,40 @@ __all__ = [
 
 PROGRAM = "codat-commerce-async"
 
-_HIGHEST_PORT = 65_535
-_COMPANY = Operation("get-company", "GET", "/companies/{companyId}", object)
+_MAX_PORT = 65_535
 
 _EXIT_STATUS_HELP = """\
-exit status: 0 all is well; 1 a sync failed or was not seen to its end; 2 nothing could be done (no key, a wrong key,
-no server, a wrong argument); 130 ctrl-C.
+exit status: 0 every sync succeeded; 1 a sync failed, or its end was not observed; 2 invalid arguments; 3 nothing was
+started (no or wrong API key, no connection, a file that cannot be used); 130 ctrl-C.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+CommandFunction: TypeAlias = Callable[[Any], Coroutine[object, object, int]]
+LoopFactory: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
+
+
+class Command(NamedTuple):
+    """A command's coroutine function, whose module is imported only to run it: `sync` does not need the simulator."""
+
+    module: str
+    function: str
+
+    def load(self) -> tuple[CommandFunction, LoopFactory | None]:
+        """Import the module and return the function, and the loop factory if the module defines one (`LOOP`)."""
+        module = import_module(f"codat_commerce_async.cli.{self.module}")
+        return getattr(module, self.function), getattr(module, "LOOP", None)
+
+
+@frozen(kw_only=True)
 class Options:
-    """The options of one command; `command` is its name, `argv` everything that was typed."""
+    """The options of one command: its name, how to run it, and all arguments (`argv`)."""
 
     command: str
+    run: Command
     argv: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class DemoOptions(Options):
     """The options of `demo`."""
 
@@ -49,7 +69,7 @@ class DemoOptions(Options):
     speed: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SyncOptions(Options):
     """The options of `sync`."""
 
@@ -62,7 +82,7 @@ class SyncOptions(Options):
     max_running: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class WaitOptions(Options):
     """The options of `wait`."""
 
@@ -71,7 +91,7 @@ class WaitOptions(Options):
     max_running: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ReportOptions(Options):
     """The options of `report`."""
 
@@ -80,7 +100,7 @@ class ReportOptions(Options):
     failed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SimulateOptions(Options):
     """The options of `simulate`."""
 
@@ -97,7 +117,7 @@ _AddParser: TypeAlias = Callable[..., argparse.ArgumentParser]
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
-    """Return the options of one command; raise SystemExit after printing help, the version or what is wrong."""
+    """Return the options of one command; raise SystemExit after printing help, the version or an error."""
     argv = tuple(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         PROGRAM, description="Codat's Sync for Commerce API, from the command line.", epilog=_EXIT_STATUS_HELP
@@ -107,7 +127,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     for add in (_add_demo, _add_sync, _add_wait, _add_report, _add_simulate):
         add(commands.add_parser)
     namespace = parser.parse_args(argv)
-    kind: type[Options] = namespace.run
+    kind: type[Options] = namespace.options
     options = kind(
         **{each.name: getattr(namespace, each.name) for each in fields(kind) if each.name != "argv"}, argv=argv
     )
@@ -121,10 +141,10 @@ def _add_demo(add_parser: _AddParser) -> None:
         "demo",
         help="sync a dozen companies of a simulated Codat",
         description="Start a simulated Codat, set up a dozen companies through the client, and sync them all at once. "
-        "Two of them fail on purpose and some answers go wrong on the way. Needs no key and no network.",
-        epilog="exit status: 0 when every sync ended as the simulator had it in mind and none began twice, else 1.",
+        "Two syncs fail on purpose, and some responses are lost or are errors. Needs no key and no network.",
+        epilog="exit status: 0 if every sync ended as the simulator planned and none was started twice, else 1.",
     )
-    command.set_defaults(run=DemoOptions)
+    command.set_defaults(options=DemoOptions, run=Command("demo", "demo"))
     _add_seed(command, 7)
     _add_speed(command, 5.0)
 
@@ -133,22 +153,22 @@ def _add_sync(add_parser: _AddParser) -> None:
     command = add_parser(
         "sync",
         help="sync companies at Codat and wait for them",
-        description="Start a sync of each company and wait for their ends. Takes the API key from CODAT_API_KEY, and "
-        "the server from CODAT_BASE_URL if that is set. With a journal the same command goes on after a crash, ctrl-C "
-        "or a timeout; what had failed by then is not synced again. Without one, what is still running is printed as "
-        "handles, one line of JSON each, which the wait command takes.",
+        description="Start a sync of each company and wait until all have ended. Reads the API key from CODAT_API_KEY "
+        "and the base URL from CODAT_BASE_URL, if set. With a journal, the same command continues after a crash, "
+        "ctrl-C or a timeout; syncs that had failed by then are not repeated. Without one, the handles of running "
+        "syncs are printed, one line of JSON each, for the wait command.",
         epilog=_EXIT_STATUS_HELP,
     )
-    command.set_defaults(run=SyncOptions)
+    command.set_defaults(options=SyncOptions, run=Command("sync", "sync"))
     command.add_argument("company_ids", nargs="*", metavar="COMPANY_ID", type=_company_id)
     command.add_argument(
         "--from",
         dest="source",
         metavar="FILE",
-        help="take company ids from a file, '-' for standard input: one a line, blank lines and # comments aside",
+        help="read company ids from a file ('-': standard input), one per line; blank lines and # comments are skipped",
     )
-    command.add_argument("--column", metavar="NAME", help="the file is CSV, and this column has the company ids")
-    command.add_argument("--journal", metavar="FILE", help="keep what was done in this file, and go on from there")
+    command.add_argument("--column", metavar="NAME", help="read the company ids from this column of a CSV file")
+    command.add_argument("--journal", metavar="FILE", help="record the run in this file, and resume from it")
     command.add_argument(
         "--objective",
         choices=("latency", "throughput"),
@@ -160,69 +180,83 @@ def _add_sync(add_parser: _AddParser) -> None:
 
 def _check_sync(options: SyncOptions, command: argparse.ArgumentParser) -> None:
     if not options.company_ids and options.source is None:
-        command.error("which companies? Give COMPANY_IDs, or a file of them with --from")
+        command.error("give at least one COMPANY_ID, or a file of ids with --from")
     if options.column is not None and options.source is None:
-        command.error("--column is for the file that --from names")
+        command.error("--column requires --from")
 
 
 def _add_wait(add_parser: _AddParser) -> None:
     command = add_parser(
         "wait",
         help="wait for syncs that were started before",
-        description="Wait for the syncs whose handles stand in a file, one line of JSON each; lines that are not JSON "
-        "objects are skipped, so that the saved output of the sync command will do.",
+        description="Wait for the syncs whose handles are in a file, one line of JSON each. Other lines are skipped, "
+        "so that you can pass the saved output of the sync command.",
         epilog=_EXIT_STATUS_HELP,
     )
-    command.set_defaults(run=WaitOptions)
-    command.add_argument("file", nargs="?", default="-", metavar="FILE", help="'-' or nothing for standard input")
+    command.set_defaults(options=WaitOptions, run=Command("wait", "wait"))
+    command.add_argument("file", nargs="?", default="-", metavar="FILE", help="'-' (the default) for standard input")
     _add_waiting(command)
 
 
 def _add_report(add_parser: _AddParser) -> None:
     command = add_parser(
         "report",
-        help="say what a journal holds",
-        description="Write down what the journal of the sync command, or of run_many, holds: each sync, how long they "
-        "took, and how many ended in which way.",
-        epilog="exit status: 0 when the journal could be read, whatever it holds; 2 when it is not there, damaged or "
-        "no journal. A journal that is in use is reported as of this moment.",
+        help="report the contents of a journal",
+        description="Report a journal of the sync command or of run_many: each sync with its outcome and duration, and "
+        "the totals.",
+        epilog="exit status: 0 if the journal could be read; 3 if it is missing, damaged or not a journal. You can "
+        "report a journal while a run is writing it.",
     )
-    command.set_defaults(run=ReportOptions)
+    command.set_defaults(options=ReportOptions, run=Command("report", "report"))
     command.add_argument("journal", metavar="JOURNAL")
     formats = command.add_mutually_exclusive_group()
     formats.add_argument(
-        "--json", dest="format", action="store_const", const="json", help="one object: journal, summary, syncs"
+        "--json",
+        dest="format",
+        action="store_const",
+        const="json",
+        help="print one JSON object: journal, summary, syncs",
     )
     formats.add_argument(
-        "--csv", dest="format", action="store_const", const="csv", help="a line for each sync; `sync --from` takes it"
+        "--csv",
+        dest="format",
+        action="store_const",
+        const="csv",
+        help="print one line per sync; `sync --from` accepts it",
     )
-    command.add_argument("--failed", action="store_true", help="only the syncs that failed or could not be followed")
+    command.add_argument(
+        "--failed", action="store_true", help="only the syncs that failed, or whose end was not observed"
+    )
 
 
 def _add_simulate(add_parser: _AddParser) -> None:
     command = add_parser(
         "simulate",
         help="serve a simulated Codat until ctrl-C",
-        description="Serve a simulated Codat on this machine until ctrl-C, and print what to call it with.",
+        description="Serve a simulated Codat on this machine until ctrl-C, and print its URL and API key.",
     )
-    command.set_defaults(run=SimulateOptions)
-    command.add_argument("--port", type=_port, default=0, help="0 (the default) takes a free one")
-    command.add_argument("--companies", type=_count, default=3, help="companies to begin with (default: %(default)s)")
-    command.add_argument("--list", dest="list_to", metavar="FILE", help="write the companies' ids to a file")
+    command.set_defaults(options=SimulateOptions, run=Command("simulate", "simulate"))
+    command.add_argument("--port", type=_port, default=0, help="port to listen on; 0 (the default) chooses a free one")
+    command.add_argument("--companies", type=_count, default=3, help="number of companies (default: %(default)s)")
+    command.add_argument("--list", dest="list_to", metavar="FILE", help="write the company ids to a file")
     command.add_argument(
         "--faults",
         type=_probability,
         default=0.0,
         metavar="RATE",
-        help="the share of answers, 0 to 1, that get lost, cut off, or are no good in other ways that pass "
-        "(default: %(default)g)",
+        help="share of responses, 0 to 1, that are lost, truncated or temporary errors (default: %(default)g)",
     )
     _add_seed(command, 0)
     _add_speed(command, 1.0)
 
 
 def _add_seed(command: argparse.ArgumentParser, default: int) -> None:
-    command.add_argument("--seed", type=int, default=default, help="the same seed, the same run (default: %(default)s)")
+    command.add_argument(
+        "--seed",
+        type=int,
+        default=default,
+        help="seed of the random numbers; the same seed repeats the same run (default: %(default)s)",
+    )
 
 
 def _add_speed(command: argparse.ArgumentParser, default: float) -> None:
@@ -236,13 +270,13 @@ def _add_waiting(command: argparse.ArgumentParser) -> None:
         "--timeout", type=_positive, default=3600.0, help="seconds to wait for each sync (default: %(default)g)"
     )
     command.add_argument(
-        "--max-running", type=_count, metavar="N", help="how many syncs may run at once (default: no limit)"
+        "--max-running", type=_count, metavar="N", help="maximum number of syncs that run at once (default: no limit)"
     )
 
 
 def check_company_id(text: str) -> str:
-    """Return the text itself; raise ValueError if it would lead to another endpoint."""
-    _COMPANY.format_path((text,))
+    """Return the text if it can be an id, else raise ValueError."""
+    check_id("company_id", text)
     return text
 
 
@@ -256,14 +290,14 @@ def _company_id(text: str) -> str:
 def _positive(text: str) -> float:
     number = _number(text)
     if not (math.isfinite(number) and number > 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+        raise argparse.ArgumentTypeError(f"must be a number greater than 0 (got {text})")
     return number
 
 
 def _probability(text: str) -> float:
     number = _number(text)
     if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a share from 0 to 1")
+        raise argparse.ArgumentTypeError(f"must be a number between 0 and 1 (got {text})")
     return number
 
 
@@ -276,11 +310,11 @@ def _number(text: str) -> float:
 
 def _count(text: str) -> int:
     if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1 (got {text})")
     return int(text)
 
 
 def _port(text: str) -> int:
-    if not (text.isdecimal() and int(text) <= _HIGHEST_PORT):
-        raise argparse.ArgumentTypeError(f"{text} is not a port")
+    if not (text.isdecimal() and int(text) <= _MAX_PORT):
+        raise argparse.ArgumentTypeError(f"must be a port between 0 and {_MAX_PORT} (got {text})")
     return int(text)

@@ -1,9 +1,10 @@
-"""How a command ends: its exit status, and the one line that says why it cannot go on."""
+"""Exit statuses of the commands, and the error that ends a command with one line."""
 
 __all__ = [
     "EXIT_BROKEN_PIPE",
     "EXIT_FAILED",
     "EXIT_INTERRUPTED",
+    "EXIT_NOTHING_STARTED",
     "EXIT_OK",
     "EXIT_TERMINATED",
     "EXIT_USAGE",
@@ -12,12 +13,17 @@ __all__ = [
 
 EXIT_OK = 0
 EXIT_FAILED = 1
-EXIT_USAGE = 2
-# As shells have it for a process that a signal ended: 128 and the signal's number.
+EXIT_USAGE = 2  # what argparse uses
+EXIT_NOTHING_STARTED = 3
+# The convention of shells for a process that a signal ended: 128 and the signal's number.
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 EXIT_TERMINATED = 143
 
 
 class CommandError(Exception):
-    """The command cannot go on; its message is for the person who typed it."""
+    """A command cannot continue. The message is for the user; `exit_status` is the status of the process."""
+
+    def __init__(self, message: str, exit_status: int = EXIT_NOTHING_STARTED) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status

@@ -1,4 +1,4 @@
-"""Company ids and handles from a file, or from standard input."""
+"""Read company ids and handles from a file or from standard input."""
 
 import csv
 import sys
@@ -16,29 +16,29 @@ _DELIMITERS = ",;\t"
 
 
 def read_text(name: str) -> str:
-    """Return a file's text; raise CommandError if it is not text, and OSError if it cannot be read."""
+    """Return the text of a file; raise CommandError if it is not text, and OSError if it cannot be read."""
     try:
         if name == STANDARD_INPUT:
             return sys.stdin.read().removeprefix("\ufeff")
         return Path(name).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise CommandError(f"{_called(name)} is not a text file in UTF-8") from None
+        raise CommandError(f"{_display_name(name)} is not a text file in UTF-8") from None
 
 
 def read_company_ids(name: str, column: str | None) -> list[str]:
-    """Return the company ids of a file: one a line, or those in a column of a CSV file."""
+    """Return the company ids of a file: one per line, or those in a column of a CSV file."""
     text = read_text(name)
     found = _in_lines(name, text) if column is None else _in_column(name, text, column)
     ids = [_checked(company_id, name, line) for line, company_id in found if company_id]
     if not ids:
-        raise CommandError(f"there is no company id in {_called(name)}")
+        raise CommandError(f"{_display_name(name)} contains no company id")
     return ids
 
 
 def _in_lines(name: str, text: str) -> Iterator[tuple[int, str]]:
     if name.lower().endswith(".csv"):
         names = ", ".join(_columns(text.splitlines()))
-        raise CommandError(f"say with --column which column of {name} has the company ids; there are: {names}")
+        raise CommandError(f"--column must name the column of {name} that contains the company ids (one of: {names})")
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.split()
         comment = next((at for at, word in enumerate(words) if word.startswith("#")), len(words))
@@ -49,7 +49,7 @@ def _in_column(name: str, text: str, column: str) -> Iterator[tuple[int, str]]:
     lines = text.splitlines()
     names = _columns(lines)
     if column not in names:
-        raise CommandError(f"{_called(name)} has no column {column!r}; there are: {', '.join(names)}")
+        raise CommandError(f"--column must be a column of {_display_name(name)}: {', '.join(names)} (got {column!r})")
     at = names.index(column)
     rows = csv.reader(text.splitlines(keepends=True), delimiter=_delimiter(lines))
     try:
@@ -57,7 +57,7 @@ def _in_column(name: str, text: str, column: str) -> Iterator[tuple[int, str]]:
         for row in rows:
             yield rows.line_num, row[at].strip() if at < len(row) else ""
     except csv.Error as error:
-        raise CommandError(f"{_called(name)}, line {rows.line_num}: {error}") from None
+        raise CommandError(f"{_display_name(name)}, line {rows.line_num}: {error}") from None
 
 
 def _columns(lines: list[str]) -> list[str]:
@@ -75,8 +75,8 @@ def _checked(company_id: str, name: str, line: int) -> str:
     try:
         return check_company_id(company_id)
     except ValueError as error:
-        raise CommandError(f"{_called(name)}, line {line}: {error}") from None
+        raise CommandError(f"{_display_name(name)}, line {line}: {error}") from None
 
 
-def _called(name: str) -> str:
+def _display_name(name: str) -> str:
     return "standard input" if name == STANDARD_INPUT else name

@@ -1,13 +1,14 @@
-"""The state of a run: each company's sync, how it ended, and messages on the way."""
+"""The state of a run: the sync of each company, its result, and the messages to show."""
 
 import logging
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
 from typing import Self
+
+from attrs import define, frozen
 
 from codat_commerce_async._core.text import one_line
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError
@@ -21,26 +22,26 @@ from codat_commerce_async.syncing.run import SyncRun
 
 __all__ = ["Result", "Row", "RunState", "Status"]
 
-# Up to so many rows each is shown; of more, only counts and failures.
-_FEW = 40
+# Up to so many rows are shown one by one; of more rows, only counts and failures.
+_MAX_SMALL = 40
 _MINUTE = 60.0
-# With fewer ended syncs than these there is no estimate.
+# With fewer ended syncs there is no estimate.
 _MIN_ENDS_FOR_ESTIMATE = 5
-# Of many rows, only so many messages are kept in so many seconds; the others are counted.
+# With many rows, so many messages are kept per window (seconds); further ones are counted.
 _MAX_MESSAGES, _MESSAGE_WINDOW = 3, 10.0
 
 _ERROR_LABELS: Mapping[str, str] = {
     "SyncWaitTimeoutError": "still running",
     "OutcomeUnknownError": "unknown",
-    "RequestTimeoutError": "no answer in time",
-    "TransportError": "no answer",
-    "DecodeError": "answer unparsed",
+    "RequestTimeoutError": "no response in time",
+    "TransportError": "no response",
+    "DecodeError": "invalid response",
 }
 _WORD_BOUNDARY = re.compile("(?<=[a-z])(?=[A-Z])")
 
 
 class Status(Enum):
-    """Where a company's sync stands, in one glance."""
+    """The state of a company's sync, as far as colors and counts distinguish it."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -48,22 +49,22 @@ class Status(Enum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Result:
-    """How one sync ended: whether it succeeded, a label of a few words, and the reason if it failed.
+    """The result of one sync: whether it succeeded, a label of a few words, and the reason if it failed.
 
-    `code` is Codat's status code. `seen` is false if the end was not seen: the sync may still be running.
+    `code` is Codat's status code. `observed` is false if the end was not observed: the sync may still be running.
     """
 
     succeeded: bool
     label: str
     reason: str | None = None
     code: int | None = None
-    seen: bool = True
+    observed: bool = True
 
     @classmethod
     def of_outcome(cls, outcome: SyncOutcome) -> Self:
-        """Return the result of one outcome of a fan-out."""
+        """Return the result of one outcome of a run."""
         if outcome.status is not None:
             return cls.of_status(outcome.status)
         return cls._of_error(type(outcome.error).__name__, str(outcome.error))
@@ -98,34 +99,34 @@ class Result:
     @classmethod
     def _of_error(cls, name: str, message: str) -> Self:
         label = _ERROR_LABELS.get(name) or _WORD_BOUNDARY.sub(" ", name.removesuffix("Error")).lower()
-        return cls(succeeded=False, label=label, reason=message, seen=False)
+        return cls(succeeded=False, label=label, reason=message, observed=False)
 
 
-@dataclass(slots=True, eq=False)
+@define(eq=False)
 class Row:
-    """One company's sync, from the queue to its end; `began` is the run's time, `elapsed` is in seconds."""
+    """The sync of one company. `started_at` is seconds since the run started, `elapsed` is in seconds."""
 
     company_id: str
     name: str
     handle: SyncHandle | None = None
-    began: float | None = None
+    started_at: float | None = None
     result: Result | None = None
     elapsed: float | None = None
-    looks: int | None = None
+    polls: int | None = None
 
     @property
     def status(self) -> Status:
-        """Return where the sync stands."""
+        """Return the state of the sync."""
         if self.result is not None:
             return Status.SUCCEEDED if self.result.succeeded else Status.FAILED
-        return Status.QUEUED if self.began is None else Status.RUNNING
+        return Status.QUEUED if self.started_at is None else Status.RUNNING
 
     @property
     def label(self) -> str:
-        """Return where the sync stands, or how it ended, in a few words."""
+        """Return the state of the sync, or its result, in a few words."""
         if self.result is not None:
             return self.result.label
-        if self.began is None:
+        if self.started_at is None:
             return "queued"
         return "starting" if self.handle is None else "running"
 
@@ -136,8 +137,8 @@ class Row:
 
     @property
     def open_handle(self) -> SyncHandle | None:
-        """Return the handle to wait with, if the end was not seen."""
-        return None if self.result is not None and self.result.seen else self.handle
+        """Return the handle to wait for, if the end was not observed."""
+        return None if self.result is not None and self.result.observed else self.handle
 
     def message(self, text: str) -> str:
         """Return the text as one line that names the company."""
@@ -145,28 +146,29 @@ class Row:
 
     def duration(self, now: float) -> float | None:
         """Return how many seconds the sync took, or has been running for."""
-        if self.result is not None or self.began is None:
+        if self.result is not None or self.started_at is None:
             return self.elapsed
-        return now - self.began
+        return now - self.started_at
 
 
 class RunState:
-    """All companies' rows, counts and messages; `clock` returns seconds, real ones or `simulated`."""
+    """The rows of all companies, counts and messages. `clock` returns seconds, of real time or `simulated`."""
 
     def __init__(self, rows: Sequence[Row], clock: Callable[[], float], *, simulated: bool = False) -> None:
         self.rows: list[Row] = []
         self.simulated = simulated
         self.requests = 0
-        self.answered = False
+        self.has_response = False
+        self.any_started = False
         self.labels: Counter[str] = Counter()
         self.failed: list[Row] = []
-        self.ended_before = 0
+        self.already_finished = 0
         self.running = 0
         self.hooks = Hooks(on_request_started=self._count_request, on_request_ended=self._record_response)
         self.per_minute = Quota().per_minute
         self._row_of: dict[str, Row] = {}
         self._clock = clock
-        self._began = clock()
+        self._started_at = clock()
         self.seconds_left_by_run: float | None = None
         self._recent: deque[float] = deque()
         self._messages: list[tuple[float, str]] = []
@@ -178,13 +180,13 @@ class RunState:
 
     @property
     def now(self) -> float:
-        """Return the seconds since the run began."""
-        return self._clock() - self._began
+        """Return the seconds since the run started."""
+        return self._clock() - self._started_at
 
     @property
     def is_small(self) -> bool:
-        """Whether there are few enough rows to show each."""
-        return len(self.rows) <= _FEW
+        """Return whether there are few enough rows to show each."""
+        return len(self.rows) <= _MAX_SMALL
 
     @property
     def ended(self) -> int:
@@ -201,35 +203,35 @@ class RunState:
     @property
     def seconds_left(self) -> float | None:
         """Return the estimated seconds to the end, or None while too little is known."""
-        enough = self.ended - self.ended_before >= min(_MIN_ENDS_FOR_ESTIMATE, len(self.rows))
+        enough = self.ended - self.already_finished >= min(_MIN_ENDS_FOR_ESTIMATE, len(self.rows))
         return self.seconds_left_by_run if enough and self.ended < len(self.rows) else None
 
     def add(self, row: Row) -> None:
-        """Add a row; what happens to its company is recorded there from now on."""
+        """Add a row, in which outcomes of its company are recorded from now on."""
         self.rows.append(row)
         self._row_of[row.company_id] = row
 
     def follow(self, run: SyncRun) -> None:
-        """Take the state of the rows from this fan-out from now on."""
+        """Update the rows from this run at each `refresh`."""
         self._run = run
 
     def refresh(self) -> None:
-        """Update the rows from the fan-out."""
+        """Update the rows from the run."""
         if self._run is None:
             return
-        asked = [company_id for company_id, _ in self._run.unconfirmed]
+        starting = [company_id for company_id, _ in self._run.unconfirmed]
         handles = self._run.running
-        for company_id in asked:
+        for company_id in starting:
             self.begin(self.row_of(company_id))
         for handle in handles:
             row = self.row_of(handle.company_id)
             self.begin(row)
             self._set_handle(row, handle)
-        self.running = len(asked) + len(handles)
+        self.running = len(starting) + len(handles)
         self.seconds_left_by_run = self._run.progress.seconds_left
 
     def row_of(self, company_id: str) -> Row:
-        """Return the company's row; a new one if only the journal knew the company, or if the row has ended already."""
+        """Return the company's row, or a new one if it has none (only the journal knew it) or its row has ended."""
         row = self._row_of.get(company_id)
         if row is None or row.result is not None:
             row = Row(company_id, company_id if row is None else row.name)
@@ -238,44 +240,44 @@ class RunState:
 
     def begin(self, row: Row) -> None:
         """Record that a sync is being started."""
-        if row.began is None:
-            row.began = self.now
+        if row.started_at is None:
+            row.started_at = self.now
 
-    def end(self, row: Row, result: Result, *, elapsed: float | None = None, looks: int | None = None) -> None:
-        """Record how a sync ended; without `elapsed`, it took from its beginning until now."""
+    def end(self, row: Row, result: Result, *, elapsed: float | None = None, polls: int | None = None) -> None:
+        """Record the result of a sync; without `elapsed`, its duration is the time since it was started."""
         self.begin(row)
         row.elapsed = row.duration(self.now) if elapsed is None else elapsed
-        row.looks = looks
+        row.polls = polls
         self._set_result(row, result)
 
     def record(self, outcome: SyncOutcome) -> None:
-        """Record one outcome of the fan-out."""
+        """Record one outcome of the run."""
         row = self.row_of(outcome.company_id)
         handle = outcome.handle
         if handle is None and isinstance(outcome.error, OutcomeUnknownError):
             handle = outcome.error.handle
         if handle is not None:
             self._set_handle(row, handle)
-        self.end(row, Result.of_outcome(outcome), elapsed=outcome.elapsed, looks=outcome.polls)
+        self.end(row, Result.of_outcome(outcome), elapsed=outcome.elapsed, polls=outcome.polls)
 
     def restore(self, entry: JournalEntry) -> None:
-        """Record what a journal holds of a company that is not synced again, if it has a row."""
+        """Record the result of a company that is not synced again, from its journal entry."""
         row, result = self._row_of.get(entry.request.company_id), Result.of_entry(entry)
         if row is None or row.result is not None or result is None:
             return
-        row.elapsed, row.looks = entry.elapsed, entry.polls
-        self.ended_before += 1
+        row.elapsed, row.polls = entry.elapsed, entry.polls
+        self.already_finished += 1
         self._set_result(row, result)
 
     def add_message(self, text: str) -> None:
-        """Add a message for people."""
+        """Add a message to show."""
         self._renew_message_window()
         self._message_count += 1
         if self.is_small or self._message_count <= _MAX_MESSAGES:
             self._messages.append((self.now, one_line(text)))
 
     def take_messages(self) -> Sequence[tuple[float, str]]:
-        """Return the messages since the last time, and when each was added."""
+        """Return the messages since the last call, each with the time when it was added."""
         self._renew_message_window()
         taken, self._messages = self._messages, []
         return taken
@@ -286,7 +288,7 @@ class RunState:
         logger = logging.getLogger("codat_commerce_async")
         level, handler = logger.level, _LogHandler(self.add_message)
         logger.addHandler(handler)
-        # With few companies, a retry is worth a line.
+        # With few companies, retries are shown too.
         logger.setLevel(logging.INFO if self.is_small else logging.WARNING)
         try:
             yield
@@ -296,9 +298,10 @@ class RunState:
 
     def _set_handle(self, row: Row, handle: SyncHandle) -> None:
         if row.handle is None and handle.adopted:
-            text = "no good answer to the request, but the sync had begun: taken over, not asked for again"
+            text = "the response was lost, but the sync was found at Codat: adopted, not requested again"
             self.add_message(row.message(text))
         row.handle = handle
+        self.any_started = True
 
     def _set_result(self, row: Row, result: Result) -> None:
         row.result = result
@@ -309,9 +312,9 @@ class RunState:
     def _renew_message_window(self) -> None:
         if self.now < self._message_window_ends:
             return
-        unsaid = self._message_count - _MAX_MESSAGES
-        if unsaid > 0 and not self.is_small:
-            self._messages.append((self.now, f"... and {unsaid} more like these"))
+        hidden = self._message_count - _MAX_MESSAGES
+        if hidden > 0 and not self.is_small:
+            self._messages.append((self.now, f"... and {hidden} more like these"))
         self._message_count, self._message_window_ends = 0, self.now + _MESSAGE_WINDOW
 
     def _count_request(self, _event: RequestStarted) -> None:
@@ -319,7 +322,7 @@ class RunState:
         self._recent.append(self.now)
 
     def _record_response(self, event: RequestEnded) -> None:
-        self.answered = self.answered or event.status is not None
+        self.has_response = self.has_response or event.status is not None
 
 
 class _LogHandler(logging.Handler):

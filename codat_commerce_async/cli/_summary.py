@@ -1,4 +1,4 @@
-"""The summary of a run: how the syncs ended, and how to resume those that have not."""
+"""Print the summary of a run: how the syncs ended, and how to resume those that have not."""
 
 import shlex
 from collections import Counter
@@ -11,12 +11,12 @@ from codat_commerce_async.cli._view import Output
 
 __all__ = ["print_failures", "print_handles", "print_resume_command", "print_summary"]
 
-# If a journal has them all, so many failures of each kind are printed.
+# With a journal, which has all failures, at most so many of each kind are printed.
 _MAX_PER_KIND = 3
 
 
 def print_summary(state: RunState, output: Output, journal: str | None = None) -> None:
-    """Print the table, if it is short, the reasons of failures, and the counts."""
+    """Print the table if it is short, the reasons of the failures, and the counts."""
     if state.is_small:
         output.print("")
         output.print_rows(state)
@@ -27,21 +27,21 @@ def print_summary(state: RunState, output: Output, journal: str | None = None) -
         output.print_unbroken(f"{PROGRAM} report {shlex.quote(journal)} --failed")
     labels = ", ".join(f"{count} {label}" for label, count in state.labels.most_common())
     output.print("", f"{labels}; {format_count(state.requests, 'request')} in {format_duration(state.now)}")
-    if state.ended_before:
-        output.print(_ended_before(state, journal))
+    if state.already_finished:
+        output.print(_restored_text(state, journal))
 
 
 def print_failures(lines: Sequence[str], output: Output) -> None:
-    """Print lines below an empty one, if there are any."""
+    """Print an empty line and the lines, if there are any."""
     if lines:
         output.print("", *lines)
 
 
 def print_handles(state: RunState, output: Output, *, interrupted: bool) -> None:
-    """Print the handles of the syncs whose end was not seen, and the companies for which that is not known."""
+    """Print the handles of syncs whose end was not observed, and the companies whose start was interrupted."""
     handles = [row.open_handle.to_json() for row in _open(state) if row.open_handle is not None]
     if handles:
-        text = f"Not seen to the end. To go on, give these lines to `{PROGRAM} wait`:"
+        text = f"Still running. To wait for these syncs, pass the lines to `{PROGRAM} wait`:"
         output.print_unbroken("", text, *handles)
     starting = [row.company_id for row in state.rows if row.status is Status.RUNNING and row.handle is None]
     if interrupted and starting:
@@ -53,8 +53,8 @@ def print_resume_command(state: RunState, output: Output, journal: str, command:
     """Print the command that resumes from a journal, if there is anything to resume."""
     running = len(_open(state))
     if running or interrupted:
-        text = f"Syncs not seen to their end: {running}. " if running else ""
-        output.print("", f"{text}{journal} knows what was done; this goes on from there:")
+        text = f"Syncs still running: {running}. " if running else ""
+        output.print("", f"{text}{journal} has recorded the run; to resume it:")
         output.print_unbroken(command)
 
 
@@ -72,7 +72,7 @@ def _open(state: RunState) -> list[Row]:
     return [row for row in state.rows if row.open_handle is not None]
 
 
-def _ended_before(state: RunState, journal: str | None) -> str:
-    if state.ended_before < len(state.rows):
-        return f"{state.ended_before} of them had ended before, as {journal} says"
-    return f"All had ended before, as {journal} says. To sync them anew, give the name of a new journal."
+def _restored_text(state: RunState, journal: str | None) -> str:
+    if state.already_finished < len(state.rows):
+        return f"{state.already_finished} of them had ended before, according to {journal}"
+    return f"All had ended before, according to {journal}. To sync them again, use a new journal."

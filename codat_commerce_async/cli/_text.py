@@ -1,4 +1,4 @@
-"""Text for people: seconds in their units, and numbers with their noun."""
+"""Format durations and counts for users."""
 
 __all__ = ["format_count", "format_duration"]
 
@@ -16,5 +16,5 @@ def format_duration(seconds: float, *, rough: bool = False) -> str:
 
 
 def format_count(number: int, singular: str, plural: str | None = None) -> str:
-    """Return the number with its noun."""
+    """Return the number with the right form of its noun."""
     return f"{number} {singular if number == 1 else plural or f'{singular}s'}"

@@ -1,4 +1,4 @@
-"""What is shown while syncs run: a live table on a terminal, plain lines anywhere else. Only this module uses rich."""
+"""Show the progress of a run: a live table on a terminal, plain lines elsewhere. The only module that uses rich."""
 
 import asyncio
 import contextlib
@@ -39,31 +39,31 @@ __all__ = [
 Line: TypeAlias = tuple[tuple[str, ...], Status]
 """The cells of a table's line, and the status by which it is colored."""
 
-# As wide as what will stand below, so that the columns do not move while outcomes come in.
-_HEADINGS = ("company", "outcome".ljust(len("nothing to write")), "duration".rjust(len("3600.0 s")), "looks")
+# Wide enough for the cells to come, so that the columns do not move.
+_HEADINGS = ("company", "outcome".ljust(len("nothing to write")), "duration".rjust(len("3600.0 s")), "polls")
 _STYLES = {Status.QUEUED: "dim", Status.RUNNING: "cyan", Status.SUCCEEDED: "green", Status.FAILED: "red"}
-# The first columns are text, which is cut on a narrow terminal; the others are numbers.
+# The first columns are text, which is truncated on a narrow terminal; the others are numbers.
 _TEXT_COLUMNS = 2
-# Output that is no terminal's is neither wrapped nor cut.
+# Output to a file or pipe is neither wrapped nor truncated.
 _UNLIMITED = 1_000_000
-# What a picture has besides its rows and its progress: their headings, and the cursor's line.
+# Lines of the picture besides rows and progress: the headings, and the line of the cursor.
 _OTHER_LINES = 2
 _LATEST_FAILURES = 5
-# How often plain lines show the progress, where they do not show each company.
+# Seconds between lines of progress, where not each company is shown.
 _PROGRESS_INTERVAL = 10.0
 _MINUTE = 60.0
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        # Rich would end the process here; the command has handles to print first.
+        # Rich would exit here, but the command has handles to print first.
         raise BrokenPipeError(errno.EPIPE, "the output was closed")
 
 
 class Output:
-    """Where a command's text goes: a terminal, with its width and its colors, or a pipe or file, with neither.
+    """The output of a command: a terminal, with a width and colors, or a pipe or file, with neither.
 
-    Rich decides what a terminal can do, by NO_COLOR, FORCE_COLOR, TERM and COLUMNS among others.
+    Rich detects the capabilities of a terminal, from NO_COLOR, FORCE_COLOR, TERM and COLUMNS among others.
     """
 
     def __init__(self, console: Console) -> None:
@@ -78,21 +78,21 @@ class Output:
 
     @property
     def live(self) -> bool:
-        """Whether lines can be redrawn in place."""
+        """Return whether lines can be redrawn in place."""
         return self.console.is_interactive
 
     def print(self, *lines: str) -> None:
-        """Print lines, broken between words where they do not fit."""
+        """Print lines, wrapped between words."""
         for line in lines:
             self.console.print(Text(line))
 
     def print_unbroken(self, *lines: str) -> None:
-        """Print lines that are copied or read by programs, such as commands: nothing is inserted into them."""
+        """Print lines that users copy or programs read, such as commands, without wrapping them."""
         for line in lines:
             self.console.print(Text(line), soft_wrap=True)
 
     def print_table(self, headings: Sequence[str], lines: Sequence[Line]) -> None:
-        """Print a table; the first two columns are cut where they do not fit."""
+        """Print a table; the first two columns are truncated if they do not fit."""
         if self.console.is_terminal:
             self.console.print(_table(headings, lines))
         else:
@@ -105,14 +105,14 @@ class Output:
 
 
 class View(Protocol):
-    """Shows the state of a run."""
+    """A view of the state of a run."""
 
     def draw(self) -> None:
-        """Show what is new."""
+        """Show the changes."""
         ...
 
     def close(self, *, keep: bool) -> None:
-        """Stop; `keep` leaves the last picture on the terminal."""
+        """Stop showing; `keep` leaves the last picture on the terminal."""
         ...
 
 
@@ -126,7 +126,7 @@ async def run_with_view(
 ) -> None:
     """Run the work and draw the view every `interval` seconds; raise what the work raises.
 
-    `after_draw` is called after each drawing. Whatever ends this early, ctrl-C or a closed pipe, cancels the work.
+    `after_draw` is called after each drawing. An interruption (ctrl-C, a closed pipe) cancels the work.
     """
     task = asyncio.create_task(work)
     try:
@@ -140,7 +140,7 @@ async def run_with_view(
     except BaseException:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        with contextlib.suppress(OSError):  # what broke may be the very stream
+        with contextlib.suppress(OSError):  # the stream itself may be broken
             view.draw()
         with contextlib.suppress(OSError):
             view.close(keep=True)
@@ -149,9 +149,9 @@ async def run_with_view(
 
 
 class PlainView:
-    """Lines, each with the seconds since the start.
+    """Print lines, each with the seconds since the start.
 
-    For a few companies every change is printed; for many, the failures and from time to time the progress.
+    For a few companies every change is printed; for many, the failures, and the progress every ten seconds.
     """
 
     def __init__(self, state: RunState, output: Output) -> None:
@@ -162,7 +162,7 @@ class PlainView:
         self._next_progress = _PROGRESS_INTERVAL
 
     def draw(self) -> None:
-        """Print what has changed since the last time."""
+        """Print the changes since the last call."""
         self._state.refresh()
         now = self._state.now
         news = self._changes() if self._state.is_small else self._failures()
@@ -188,7 +188,7 @@ class PlainView:
 
 
 class LiveView:
-    """A picture that is redrawn in place, with messages above it.
+    """Show a picture that is redrawn in place, with messages above it.
 
     It shows a table if all companies fit on the terminal, else the latest failures, and the progress below.
     """
@@ -207,7 +207,7 @@ class LiveView:
         )
 
     def draw(self) -> None:
-        """Redraw the picture, below the messages that are new."""
+        """Print new messages and redraw the picture below them."""
         self._state.refresh()
         self._live.start()
         messages = [message for _, message in self._state.take_messages()]
@@ -235,13 +235,13 @@ class LiveView:
 
 
 def progress_text(state: RunState) -> str:
-    """Return how many companies have ended, and how."""
+    """Return the numbers of ended, failed and running syncs."""
     failed = f" ({len(state.failed)} failed)" if state.failed else ""
     return f"{state.ended} of {len(state.rows)} ended{failed}, {state.running} running"
 
 
 def throughput_text(state: RunState) -> str:
-    """Return the requests per minute, the time since the start, and when the run may be done."""
+    """Return the requests per minute, the time since the start, and the estimated end."""
     quota = f" of {state.per_minute}" if state.per_minute else ""
     parts = [f"{state.requests_in_last_minute}{quota} requests/min", f"{format_duration(state.now)} so far"]
     left = state.seconds_left
@@ -278,7 +278,7 @@ def _lines_of_rows(state: RunState) -> list[Line]:
 def _cells(row: Row, now: float) -> tuple[str, ...]:
     duration = row.duration(now)
     shown = "" if duration is None else f"{duration:.1f} s"
-    return one_line(row.name), row.label, shown, "" if row.looks is None else str(row.looks)
+    return one_line(row.name), row.label, shown, "" if row.polls is None else str(row.polls)
 
 
 def _plain_table(headings: Sequence[str], lines: Sequence[Line]) -> list[str]:
@@ -300,9 +300,9 @@ def _table(headings: Sequence[str], lines: Sequence[Line]) -> Table:
         table.add_column(shown, justify="right" if number else "left", no_wrap=number)
     for cells, status in lines:
         name, outcome, *numbers = cells
-        table.add_row(_cut(name), _cut(outcome, _STYLES[status]), *numbers)
+        table.add_row(_truncated(name), _truncated(outcome, _STYLES[status]), *numbers)
     return table
 
 
-def _cut(text: str, style: str = "") -> Text:
+def _truncated(text: str, style: str = "") -> Text:
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")

@@ -1,4 +1,4 @@
-"""`demo`: the library at work on a simulated Codat that does not make it easy."""
+"""`demo`: sync a dozen companies of a simulated Codat that injects faults."""
 
 import asyncio
 import math
@@ -20,7 +20,7 @@ from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop, loop_wa
 
 __all__ = ["LOOP", "compare", "demo"]
 
-# Its time is simulated too, so that the same seed shows the same picture on any machine.
+# Virtual time, so that the same seed prints the same output on any machine.
 LOOP = VirtualTimeLoop
 
 _NAMES = (
@@ -39,7 +39,7 @@ _NAMES = (
 )
 _SHOP, _LEDGER = "fztf", "gbol"
 _WRITE_ERROR = 5130
-# What befalls the requests for syncs, in the order in which they arrive.
+# The faults of the requests for syncs, in the order of arrival.
 _FAULTS = (
     None,
     FaultKind.LOST_AFTER,
@@ -55,10 +55,10 @@ _FRAMES_PER_SECOND = 10
 
 
 async def demo(options: DemoOptions) -> int:
-    """Set up a dozen companies, sync them all at once, and hold what the client saw against what happened.
+    """Set up a dozen companies, sync them all at once, and compare the results with the simulator.
 
-    Two syncs fail on purpose, so failures are no reason for a bad exit status here: what is, is a sync that ended
-    otherwise than the simulator had it in mind, or began twice.
+    Two syncs fail on purpose, which does not fail the demo. The exit status is 1 if a sync ended differently than the
+    simulator planned, or was started twice.
     """
     output, chance = Output.to(sys.stdout), Random(options.seed)  # noqa: S311 - repeatable chance, no secret
     async with Simulator(seed=options.seed, now=loop_wall_clock(), durations=_duration) as simulator:
@@ -66,22 +66,22 @@ async def demo(options: DemoOptions) -> int:
         client = CodatCommerce(
             simulator.api_key, base_url=simulator.url, hooks=state.hooks, wall_clock=simulator.now, random=chance
         )
-        output.print(f"A simulated Codat, for which time goes {options.speed:g} times as fast. Setting up ...")
+        output.print(f"A simulated Codat, at {options.speed:g} times the speed of real time. Setting up ...")
         with state.capture_log():
             async with client as codat:
                 company_ids = await _set_up(codat, state)
-                await _make_it_hard(codat, simulator, chance.sample(company_ids, 2))
+                await _plan_failures(codat, simulator, chance.sample(company_ids, 2))
                 number = len(company_ids)
-                output.print(f"{number} companies with {2 * number} connections, {state.requests} requests. Go:")
+                output.print(f"{number} companies with {2 * number} connections, {state.requests} requests. Syncing:")
                 work = follow(state, codat.sync.run_many(company_ids, timeout=_TIMEOUT))
                 interval = options.speed / _FRAMES_PER_SECOND
-                await run_with_view(work, view_for(state, output), interval, after_draw=_pace(options.speed))
+                await run_with_view(work, view_for(state, output), interval, after_draw=_catch_up_with(options.speed))
         print_summary(state, output)
         return compare(state, simulator, output)
 
 
 async def _set_up(codat: CodatCommerce, state: RunState) -> list[str]:
-    # One after the other, as the simulator's chances hang on a company's place in the order.
+    # One after the other: the simulator's random numbers depend on the order of the companies.
     for name in _NAMES:
         company = await codat.advanced_controls.create_company(name=name)
         state.add(Row(company.id, name))
@@ -98,8 +98,8 @@ async def _connect(codat: CodatCommerce, company_id: str) -> None:
         await codat.connections.update_authorization(company_id, connection.id, {"token": "of the merchant"})
 
 
-async def _make_it_hard(codat: CodatCommerce, simulator: Simulator, unlucky: list[str]) -> None:
-    unwritten, unlinked = unlucky
+async def _plan_failures(codat: CodatCommerce, simulator: Simulator, failing: list[str]) -> None:
+    unwritten, unlinked = failing
     simulator.script_sync(unwritten, ScriptedSync(_WRITE_ERROR))
     [ledger] = [one async for one in codat.connections.list(unlinked) if one.integration_key == _LEDGER]
     await codat.connections.update_connection(unlinked, ledger.id, status=ConnectionStatus.UNLINKED)
@@ -108,42 +108,42 @@ async def _make_it_hard(codat: CodatCommerce, simulator: Simulator, unlucky: lis
 
 
 def _duration(chance: Random) -> float:
-    """Seconds that a sync takes: log-normal, but not so long that the demo would drag."""
+    """Return the seconds that a sync takes: log-normal, with an upper bound to keep the demo short."""
     return min(45.0, max(4.0, chance.lognormvariate(math.log(14.0), 0.6)))
 
 
-def _pace(speed: float) -> Callable[[], None]:
-    """A function that waits until the real time has caught up with the loop's, which jumps.
+def _catch_up_with(speed: float) -> Callable[[], None]:
+    """Return a function that sleeps until real time has caught up with virtual time.
 
-    It holds the loop up on purpose: nothing may happen in the simulated world meanwhile.
+    It blocks the loop on purpose: virtual time must not advance meanwhile.
     """
-    loop_began, really_began = asyncio.get_running_loop().time(), time.monotonic()
+    virtual_start, real_start = asyncio.get_running_loop().time(), time.monotonic()
 
     def catch_up() -> None:
-        due = really_began + (asyncio.get_running_loop().time() - loop_began) / speed
+        due = real_start + (asyncio.get_running_loop().time() - virtual_start) / speed
         time.sleep(max(0.0, due - time.monotonic()))
 
     return catch_up
 
 
 def compare(state: RunState, simulator: Simulator, output: Output) -> int:
-    """Say whether what the client saw is what happened at the simulator; the exit status says so too."""
-    wrong = [row.name for row in state.rows if not _as_it_was(row, simulator)]
-    begun = sum(simulator.syncs_started(row.company_id) for row in state.rows)
+    """Print whether the client's results are those of the simulator, and return the exit status."""
+    mismatches = [row.name for row in state.rows if not _matches(row, simulator)]
+    started = sum(simulator.syncs_started(row.company_id) for row in state.rows)
     failed = sum(row.status is Status.FAILED for row in state.rows)
     total = len(state.rows)
-    if wrong:
-        lines = [f"Not as it should be: {', '.join(wrong)}; {begun} syncs began for {total} asked for."]
+    if mismatches:
+        lines = [f"Unexpected results: {', '.join(mismatches)}; {started} syncs were started for {total} companies."]
     else:
         lines = [
-            f"{total} syncs asked for, {begun} begun: none lost and none twice, whatever went wrong on the way.",
-            f"{failed} failed, as they were meant to. The same at Codat, with CODAT_API_KEY set:",
+            f"{total} syncs requested, {started} started: none was lost or started twice, despite the faults.",
+            f"{failed} failed, as planned. To do the same at Codat, set CODAT_API_KEY and run:",
             f"{PROGRAM} sync COMPANY_ID...",
         ]
     output.print("", *lines)
-    return EXIT_FAILED if wrong else EXIT_OK
+    return EXIT_FAILED if mismatches else EXIT_OK
 
 
-def _as_it_was(row: Row, simulator: Simulator) -> bool:
+def _matches(row: Row, simulator: Simulator) -> bool:
     syncs = simulator.syncs(row.company_id)
     return len(syncs) == 1 and row.result is not None and row.result.code == syncs[0].final_code

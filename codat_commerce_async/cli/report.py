@@ -1,4 +1,4 @@
-"""`report`: what a journal holds, for people and for programs."""
+"""`report`: print the contents of a journal as a table, JSON or CSV."""
 
 import csv
 import json
@@ -18,18 +18,18 @@ from codat_commerce_async.syncing.journal import JournalEntry, read_journal
 
 __all__ = ["report"]
 
-_HEADINGS = ("company", "outcome", "duration", "looks", "ended (UTC)")
+_HEADINGS = ("company", "outcome", "duration", "polls", "ended (UTC)")
 _FIELDS = (
-    *("company_id", "sync_to", "start", "finish", "state", "outcome", "code", "message", "seconds", "looks"),
-    *("asked_at", "ended_at", "sync_id", "commerce_sync_id", "idempotency_key"),
+    *("company_id", "sync_to", "start", "finish", "state", "outcome", "code", "message", "seconds", "polls"),
+    *("sent_at", "ended_at", "sync_id", "commerce_sync_id", "idempotency_key"),
 )
-_HIGH = 95
+_HIGH_PERCENTILE = 95
 
 Value = str | int | float | None
 
 
 async def report(options: ReportOptions) -> int:
-    """Write down what the journal holds, all of it or what failed; the sums are always of all."""
+    """Print the entries of the journal, or those that failed, and the totals of all."""
     entries = _read(options.journal)
     chosen = [entry for entry in entries if entry.state in {"failed", "error"}] if options.failed else entries
     if options.format == "json":
@@ -49,8 +49,8 @@ def _read(journal: str) -> list[JournalEntry]:
 
 
 def _write_json(entries: Sequence[JournalEntry], chosen: Sequence[JournalEntry], journal: str | None) -> None:
-    whole = {"journal": journal, "summary": _summary(entries), "syncs": [_record(entry) for entry in chosen]}
-    json.dump(whole, sys.stdout, indent=1)
+    document = {"journal": journal, "summary": _summary(entries), "syncs": [_record(entry) for entry in chosen]}
+    json.dump(document, sys.stdout, indent=1)
     print()
 
 
@@ -79,7 +79,7 @@ def _print_table(entries: Sequence[JournalEntry], chosen: Sequence[JournalEntry]
     output.print(f"{format_count(len(entries), 'sync')}: {counted}" if entries else "no syncs")
     seconds = _seconds(entries)
     if seconds is not None:
-        low, high, longest = (_took(seconds[name]) for name in ("median", "p95", "max"))
+        low, high, longest = (_format_seconds(seconds[name]) for name in ("median", "p95", "max"))
         output.print(f"durations: median {low}, 95th percentile {high}, longest {longest}")
     first, last = _times(entries)
     if first is not None and last is not None:
@@ -89,13 +89,13 @@ def _print_table(entries: Sequence[JournalEntry], chosen: Sequence[JournalEntry]
 def _line(entry: JournalEntry) -> tuple[tuple[str, ...], Status]:
     result = Result.of_entry(entry)
     status = Status.RUNNING if result is None else Status.SUCCEEDED if result.succeeded else Status.FAILED
-    duration = "" if entry.elapsed is None else _took(entry.elapsed)
-    ended = "" if entry.ended_at is None else f"{_moment(entry.ended_at):%H:%M:%S}"
-    looks = "" if entry.polls is None else str(entry.polls)
-    return (one_line(entry.request.company_id), _label(entry), duration, looks, ended), status
+    duration = "" if entry.elapsed is None else _format_seconds(entry.elapsed)
+    ended = "" if entry.ended_at is None else f"{_to_datetime(entry.ended_at):%H:%M:%S}"
+    polls = "" if entry.polls is None else str(entry.polls)
+    return (one_line(entry.request.company_id), _label(entry), duration, polls, ended), status
 
 
-def _took(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
@@ -103,7 +103,7 @@ def _label(entry: JournalEntry) -> str:
     result = Result.of_entry(entry)
     if result is not None:
         return result.label
-    return "running" if entry.state == "running" else "being asked for"
+    return "running" if entry.state == "running" else "starting"
 
 
 def _record(entry: JournalEntry) -> Mapping[str, Value]:
@@ -112,7 +112,7 @@ def _record(entry: JournalEntry) -> Mapping[str, Value]:
         request.company_id,
         *(moment.isoformat() if moment else None for moment in (request.sync_to, request.start, request.finish)),
         *(entry.state, entry.outcome, entry.code, entry.message, entry.elapsed, entry.polls),
-        *(_moment(time).isoformat() if time is not None else None for time in (entry.sent_at, entry.ended_at)),
+        *(_to_datetime(time).isoformat() if time is not None else None for time in (entry.sent_at, entry.ended_at)),
         *((handle.sync_id, handle.commerce_sync_id) if handle is not None else (None, None)),
         entry.idempotency_key,
     )
@@ -126,25 +126,29 @@ def _summary(entries: Sequence[JournalEntry]) -> Mapping[str, object]:
         "states": Counter(entry.state for entry in entries),
         "outcomes": Counter(entry.outcome for entry in entries if entry.outcome is not None),
         "seconds": _seconds(entries),
-        "first_asked_at": first.isoformat() if first else None,
+        "first_sent_at": first.isoformat() if first else None,
         "last_ended_at": last.isoformat() if last else None,
     }
 
 
 def _seconds(entries: Sequence[JournalEntry]) -> Mapping[str, float] | None:
-    """How long the syncs took that were seen to their end."""
-    took = sorted(entry.elapsed for entry in entries if entry.is_finished and entry.elapsed is not None)
-    if not took:
+    """Return the durations of the syncs that ended."""
+    durations = sorted(entry.elapsed for entry in entries if entry.is_finished and entry.elapsed is not None)
+    if not durations:
         return None
-    # The nearest rank: the least duration that so many of all do not exceed.
-    return {"median": median(took), "p95": took[-(-len(took) * _HIGH // 100) - 1], "max": took[-1]}
+    # Nearest rank: the smallest duration that is not exceeded by this share of all.
+    return {
+        "median": median(durations),
+        "p95": durations[-(-len(durations) * _HIGH_PERCENTILE // 100) - 1],
+        "max": durations[-1],
+    }
 
 
 def _times(entries: Sequence[JournalEntry]) -> tuple[datetime | None, datetime | None]:
-    asked = [entry.sent_at for entry in entries if entry.sent_at is not None]
+    sent = [entry.sent_at for entry in entries if entry.sent_at is not None]
     ended = [entry.ended_at for entry in entries if entry.ended_at is not None]
-    return _moment(min(asked)) if asked else None, _moment(max(ended)) if ended else None
+    return _to_datetime(min(sent)) if sent else None, _to_datetime(max(ended)) if ended else None
 
 
-def _moment(seconds: float) -> datetime:
+def _to_datetime(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)

@@ -1,4 +1,4 @@
-"""`simulate`: a Codat of one's own, served until ctrl-C."""
+"""`simulate`: serve a simulated Codat until ctrl-C."""
 
 import asyncio
 import shlex
@@ -10,13 +10,13 @@ from codat_commerce_async.cli._exit import EXIT_OK
 from codat_commerce_async.cli._text import format_count
 from codat_commerce_async.simulator import FaultPlan, Simulator
 
-__all__ = ["companies_to_type", "simulate"]
+__all__ = ["simulate", "sync_arguments"]
 
-_FEW = 10
+_MAX_LISTED = 10
 
 
 async def simulate(options: SimulateOptions) -> int:
-    """Serve the simulator; ctrl-C is how it is meant to end, and so no failure."""
+    """Serve the simulator until ctrl-C, which is not a failure."""
     faults = FaultPlan(rate=options.faults, seed=options.seed)
     async with Simulator(seed=options.seed, speed=options.speed, port=options.port, faults=faults) as simulator:
         company_ids = [simulator.add_linked_company() for _ in range(options.companies)]
@@ -24,12 +24,12 @@ async def simulate(options: SimulateOptions) -> int:
             _write_list(options.list_to, company_ids)
         companies = format_count(options.companies, "company", "companies")
         _print(
-            f"A simulated Codat with {companies}, until ctrl-C; in a browser: {simulator.url}/",
+            f"Serving a simulated Codat with {companies} until ctrl-C. Overview: {simulator.url}/",
             "In another terminal:",
             "",
             f"export CODAT_BASE_URL={simulator.url}",
             f"export CODAT_API_KEY={simulator.api_key}",
-            f"{PROGRAM} sync {companies_to_type(company_ids, options.list_to)}",
+            f"{PROGRAM} sync {sync_arguments(company_ids, options.list_to)}",
             "",
         )
         try:
@@ -40,13 +40,13 @@ async def simulate(options: SimulateOptions) -> int:
     return EXIT_OK
 
 
-def companies_to_type(company_ids: Sequence[str], list_to: str | None) -> str:
-    """The arguments of the sync command that mean these companies."""
+def sync_arguments(company_ids: Sequence[str], list_to: str | None) -> str:
+    """Return the arguments of the sync command for these companies."""
     if list_to is not None:
         return f"--from {shlex.quote(list_to)}"
-    more = len(company_ids) - _FEW
-    left_out = f"   # and {more} more: --list FILE writes all of them to a file" if more > 0 else ""
-    return " ".join(company_ids[:_FEW]) + left_out
+    more = len(company_ids) - _MAX_LISTED
+    left_out = f"   # and {more} more; --list FILE writes all ids to a file" if more > 0 else ""
+    return " ".join(company_ids[:_MAX_LISTED]) + left_out
 
 
 def _print(*lines: str) -> None:

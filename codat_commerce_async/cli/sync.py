@@ -1,4 +1,4 @@
-"""`sync`: start the syncs of many companies, and see each through to its end."""
+"""`sync`: start the syncs of many companies and wait until all have ended."""
 
 import asyncio
 import shlex
@@ -26,11 +26,11 @@ _MAX_NAMED = 3
 
 
 async def sync(options: SyncOptions, **settings: Unpack[Settings]) -> int:
-    """Sync the companies at Codat; `settings` are for the client."""
+    """Sync the companies and return the exit status; `settings` are passed to the client."""
     given = [*options.company_ids]
     if options.source is not None:
         given += read_company_ids(options.source, options.column)
-    # Codat treats a second sync of the same period as a duplicate.
+    # Codat rejects a second sync of the same period as a duplicate.
     company_ids = list(dict.fromkeys(given))
     state = RunState([Row(company_id, company_id) for company_id in company_ids], asyncio.get_running_loop().time)
     _report_duplicates(state, given)
@@ -51,7 +51,7 @@ async def sync(options: SyncOptions, **settings: Unpack[Settings]) -> int:
 
 
 async def follow(state: RunState, run: SyncRun) -> None:
-    """Record a fan-out's outcomes as they come; raise CommandError for an error that would end every sync."""
+    """Record the outcomes of a run as they arrive; raise CommandError for an error that would fail every sync."""
     async with run:
         state.follow(run)
         try:
@@ -70,7 +70,7 @@ def _report_duplicates(state: RunState, given: Sequence[str]) -> None:
 
 
 def _restore(state: RunState, journal: str) -> None:
-    """Record what the journal says has ended already."""
+    """Record the syncs that ended before, from the journal."""
     if not Path(journal).exists():
         return
     try:

@@ -1,4 +1,4 @@
-"""`wait`: go on with syncs that were started before, by their handles."""
+"""`wait`: wait for syncs that were started before, by their handles."""
 
 import asyncio
 from functools import partial
@@ -18,7 +18,7 @@ __all__ = ["wait"]
 
 
 async def wait(options: WaitOptions, **settings: Unpack[Settings]) -> int:
-    """Wait for the syncs whose handles stand in a file; `settings` are for the client."""
+    """Wait for the syncs whose handles are in a file; `settings` are passed to the client."""
     state = RunState(_rows(read_text(options.file)), asyncio.get_running_loop().time)
     work = partial(_wait_for_all, state, options)
     return await run_session(state, work, partial(print_handles, state), **settings)
@@ -39,14 +39,14 @@ async def _wait_for_all(state: RunState, options: WaitOptions, codat: CodatComme
             for _ in range(min(options.max_running or len(state.rows), len(state.rows))):
                 group.create_task(work())
     except ExceptionGroup as errors:
-        refused, others = errors.split(CommandError)
-        if others is not None or refused is None:
+        fatal, others = errors.split(CommandError)
+        if others is not None or fatal is None:
             raise
-        raise CommandError(str(refused.exceptions[0])) from None
+        raise fatal.exceptions[0] from None
 
 
 async def _wait_for(codat: CodatCommerce, state: RunState, row: Row, timeout: float) -> None:
-    assert row.handle is not None  # noqa: S101 - for the type checker: all rows were made with one
+    assert row.handle is not None  # noqa: S101 - for the type checker: every row has one
     try:
         status = await codat.sync.wait(row.handle, timeout=timeout, raise_on_failure=False)
     except CodatError as error:
@@ -63,7 +63,7 @@ def _rows(text: str) -> list[Row]:
         _row(line, number) for number, line in enumerate(text.splitlines(), start=1) if line.lstrip().startswith("{")
     ]
     if not rows:
-        raise CommandError("there is no handle in it: one is a line of JSON, as the sync command prints it")
+        raise CommandError("the input contains no handle; a handle is a line of JSON, as the sync command prints it")
     return rows
 
 
