@@ -105,7 +105,7 @@ def test_the_state_tells_of_the_quota_and_the_requests() -> None:
         "resets": 1_700_092_800.0,
         "perMinute": 1000,
         "lastMinute": 1,
-        "busiestMinute": 1,
+        "peakPerMinute": 1,
     }
     assert (state["requests"]["total"], state["requests"]["faulty"]) == (2, 1)
     newest, oldest = state["requests"]["latest"]

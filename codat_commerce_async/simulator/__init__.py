@@ -1,11 +1,11 @@
-"""A simulated Codat: the other side of the API, for tests and demonstrations.
+"""A simulator of Codat's API, for tests and demonstrations.
 
     async with Simulator(seed=7) as simulator:
         company_id = simulator.add_linked_company()
         simulator.script_sync(company_id, ScriptedSync(5130, duration=90))
         async with CodatCommerce(simulator.api_key, base_url=simulator.url) as codat: ...
 
-It shares no code with the client, so that neither can hide the other's mistakes.
+It shares no code with the client, except for `InMemoryTransport`, so that neither can hide the other's mistakes.
 """
 
 from codat_commerce_async.simulator._api.fault_kinds import FaultKind

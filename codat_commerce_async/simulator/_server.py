@@ -1,4 +1,4 @@
-"""The simulator on a loopback socket, where an answer can also be lost, reset, cut off, late or endless."""
+"""Serve the simulator on a loopback socket, including responses that are lost, reset, cut off, late or endless."""
 
 import asyncio
 import contextlib
@@ -16,13 +16,13 @@ from codat_commerce_async.simulator._api.http import Request, Response
 __all__ = ["Server"]
 
 _LOOPBACK = "127.0.0.1"
-_AT_ONCE = 0.001  # to aiohttp, 0 means to wait for ever
+_NO_WAIT = 0.001  # aiohttp waits without end for 0
 _MISDIRECTED = 421
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Server:
-    """Serves a function from requests to responses on 127.0.0.1; port 0 takes a free one.
+    """Serves a function from requests to responses on 127.0.0.1; port 0 selects a free one.
 
     A request whose `Host` is not a loopback name or address is refused, so that no web page can reach it by DNS
     rebinding.
@@ -35,17 +35,17 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The base URL; RuntimeError while nothing is served."""
+        """Return the base URL; raise RuntimeError while the server is not running."""
         if self._runner is None:
-            raise RuntimeError("the simulator is not being served; enter it with `async with` or `with` first")
+            raise RuntimeError("the simulator is not served; enter it with `async with` or `with` first")
         host, port = self._runner.addresses[0][:2]
         return f"http://{host}:{port}"
 
     async def start(self) -> None:
-        """Begin to serve."""
+        """Start serving."""
         if self._runner is not None:
-            raise RuntimeError("the simulator is being served already")
-        runner = web.ServerRunner(web.Server(self._serve), shutdown_timeout=_AT_ONCE)
+            raise RuntimeError("the simulator is served already")
+        runner = web.ServerRunner(web.Server(self._serve), shutdown_timeout=_NO_WAIT)
         await runner.setup()
         try:
             await web.TCPSite(runner, _LOOPBACK, self._port).start()
@@ -55,7 +55,7 @@ class Server:
         self._runner = runner
 
     async def stop(self) -> None:
-        """Stop serving; answers that are still under way are dropped."""
+        """Stop serving; responses that are not complete are dropped."""
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -63,22 +63,22 @@ class Server:
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         if not all(map(_is_loopback, request.headers.getall("Host", [""]))):
             return web.Response(status=_MISDIRECTED, text="The Host header must name a loopback address.")
-        response = self._handle(await _read(request))
+        response = self._handle(await _to_request(request))
         if response.delay:
             await asyncio.sleep(response.delay)
-        act_out = None if response.fault is None else _ACTS.get(FAULTS[response.fault].connection)
-        if act_out is not None:
-            return await act_out(request, response)
+        send = None if response.fault is None else _BREAKS.get(FAULTS[response.fault].connection)
+        if send is not None:
+            return await send(request, response)
         return web.Response(status=response.status, headers=response.headers, body=response.body)
 
 
-async def _read(request: web.BaseRequest) -> Request:
+async def _to_request(request: web.BaseRequest) -> Request:
     path, _, query = request.raw_path.partition("?")
     return Request(request.method, path, query, dict(request.headers), await request.read())
 
 
 def _is_loopback(host: str) -> bool:
-    """Return whether a `Host` header names this machine; a web page that rebinds its own name to it does not."""
+    """Return whether a `Host` header is a loopback name or address; after DNS rebinding it is another name."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or ip_address(name).is_loopback
@@ -119,7 +119,7 @@ async def _endless(request: web.BaseRequest, response: Response) -> web.StreamRe
     return stream
 
 
-_ACTS: Mapping[Break | None, Callable[[web.BaseRequest, Response], Awaitable[web.StreamResponse]]] = {
+_BREAKS: Mapping[Break | None, Callable[[web.BaseRequest, Response], Awaitable[web.StreamResponse]]] = {
     Break.CLOSE: _close,
     Break.RESET: _reset,
     Break.CUT_OFF: _cut_off,

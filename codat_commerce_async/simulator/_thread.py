@@ -1,4 +1,4 @@
-"""Serving the simulator from an event loop in a thread of its own."""
+"""Serve the simulator from an event loop in its own thread."""
 
 import asyncio
 from concurrent.futures import Future
@@ -11,14 +11,14 @@ __all__ = ["ServerThread"]
 
 
 class ServerThread:
-    """Runs a server in a daemon thread until `stop`."""
+    """Runs a server in a daemon thread until `stop` is called."""
 
     def __init__(self, server: Server) -> None:
         self._server: Final = server
         self._running: tuple[Thread, asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
     def start(self) -> None:
-        """Return once the server accepts connections; raise what keeps it from doing so."""
+        """Start the server and return once it accepts connections; raise its error if it cannot start."""
         started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         thread = Thread(target=self._run, args=(started,), name="codat simulator", daemon=True)
         thread.start()
@@ -34,7 +34,7 @@ class ServerThread:
         thread.join()
 
     def _run(self, started: "Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]") -> None:
-        # Not the loop of the policy: a test may have set one whose time is virtual.
+        # Do not use the policy's loop: a test may have set one with virtual time.
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
             runner.run(self._serve(started))
 

@@ -1,4 +1,4 @@
-"""What may befall a webhook on its way, as plain values."""
+"""Faults of webhooks, as plain values."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,23 +28,23 @@ _EVENT_TYPES = frozenset(
 
 
 class WebhookFault(Enum):
-    """One way in which a webhook does not arrive once, now and in its turn."""
+    """One way in which a webhook does not arrive once, in time and in order."""
 
     LATE = "late"
-    """It is posted for the first time only when `late_by` simulated seconds have passed."""
+    """It is first posted after `late_by` simulated seconds."""
     TWICE = "twice"
-    """It is posted again, under the same `webhook-id`, although it was taken."""
+    """It is posted again, under the same `webhook-id`, although it was accepted."""
     OUT_OF_ORDER = "out_of_order"
-    """It is posted behind all that wait with it, the last to be held back first."""
+    """It is posted after the other pending webhooks, in reverse order."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookFaultPlan:
-    """What befalls webhooks, and how often.
+    """The faults of webhooks, and how often they happen.
 
-    Each event is befallen with probability `rate`, by one of `kinds`, if it is of one of `event_types` (None: any).
-    `script` goes first: per event type (`"*"` for any) a list of what befalls the next events, None for one that goes
-    well. The same seed and the same events give the same faults.
+    Each event of one of `event_types` (None: any) has one of `kinds` with probability `rate`. `script` takes
+    precedence: for each event type (`"*"` for any) it lists the faults of the next events, None for one without a
+    fault. The same seed and the same events give the same faults.
     """
 
     rate: float = 0.0
@@ -57,10 +57,10 @@ class WebhookFaultPlan:
     def __post_init__(self) -> None:
         check_rate(self.rate, self.kinds)
         if not self.late_by >= 0:
-            raise ValueError("late_by must be seconds, 0 or more")
+            raise ValueError(f"late_by must be 0 seconds or more (got {self.late_by!r})")
 
     def injector(self) -> FaultInjector[WebhookFault]:
-        """Return what injects these faults into webhooks."""
+        """Return the injector of these faults."""
         return FaultInjector(
             rate=self.rate,
             kinds=tuple(WebhookFault(kind) for kind in self.kinds),

@@ -1,4 +1,4 @@
-"""Events of the simulator as signed webhooks, posted by whatever the caller brings."""
+"""Send the simulator's events as signed webhooks, with a function that posts them."""
 
 import base64
 import hashlib
@@ -13,11 +13,11 @@ from codat_commerce_async.simulator._webhook_faults import WebhookFault, Webhook
 __all__ = ["Post", "WebhookSender", "signed_headers"]
 
 Post = Callable[[Mapping[str, str], bytes], Awaitable[int]]
-"""Posts headers and a body to the receiver, and gives its HTTP status; raises OSError when there is none."""
+"""Posts headers and a body to the receiver and returns the HTTP status; raises OSError without a response."""
 
 _PREFIX = "whsec_"
-_KEPT_FOR = 28 * 3600.0
-_GOOD = range(200, 300)
+_GIVE_UP_AFTER = 28 * 3600.0
+_SUCCESS = range(200, 300)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +29,16 @@ class _Pending:
 
 
 class WebhookSender:
-    """Delivers what the simulator has to tell, at least once, for up to 28 simulated hours.
+    """Delivers the simulator's events at least once, for up to 28 simulated hours.
 
-    A message keeps its `webhook-id` over all its deliveries; more than one secret signs more than once, as
-    Codat does while a secret is rotated. Signatures: https://www.standardwebhooks.com
-    `faults` may have some of them come late, twice or out of order.
+    All deliveries of an event have the same `webhook-id`. With several secrets each delivery has several signatures, as
+    while a secret is rotated: https://www.standardwebhooks.com
+    `faults` makes some deliveries late, repeated or out of order.
     """
 
     def __init__(self, simulator: Simulator, post: Post, *secrets: str, faults: WebhookFaultPlan | None = None) -> None:
         if not secrets:
-            raise ValueError("secrets takes at least one secret")
+            raise ValueError("secrets must have at least one secret")
         self._simulator = simulator
         self._post = post
         self._keys = [_key(secret) for secret in secrets]
@@ -48,13 +48,13 @@ class WebhookSender:
         self._pending: list[_Pending] = []
 
     async def deliver(self) -> int:
-        """Post everything that is due, oldest first, and return how many messages wait for another delivery."""
+        """Post the due webhooks, oldest first, and return how many are still pending."""
         now = self._simulator.now()
-        arrived = [self._message(event, now) for event in self._simulator.take_events()]
-        # A copy is a message of its own, of which only the receiver can tell that it was there before.
-        self._pending += [*arrived, *(replace(one) for one in arrived if one.fault is WebhookFault.TWICE)]
-        for message in _in_turn([one for one in self._pending if one.since <= now]):
-            if await self._taken(message) or now - message.since >= _KEPT_FOR:
+        added = [self._message(event, now) for event in self._simulator.take_events()]
+        # A copy is delivered on its own; the receiver recognizes it by its `webhook-id`.
+        self._pending += [*added, *(replace(one) for one in added if one.fault is WebhookFault.TWICE)]
+        for message in _in_order([one for one in self._pending if one.since <= now]):
+            if await self._deliver(message) or now - message.since >= _GIVE_UP_AFTER:
                 self._pending.remove(message)
         return len(self._pending)
 
@@ -63,21 +63,21 @@ class WebhookSender:
         since = now + self._late_by if fault is WebhookFault.LATE else now
         return _Pending(f"msg_{event['id']}", json.dumps(event).encode(), since, fault)
 
-    async def _taken(self, message: _Pending) -> bool:
+    async def _deliver(self, message: _Pending) -> bool:
         headers = signed_headers(self._keys, message.webhook_id, int(self._simulator.now()), message.body)
         try:
-            return await self._post(headers, message.body) in _GOOD
+            return await self._post(headers, message.body) in _SUCCESS
         except OSError:
             return False
 
 
-def _in_turn(due: Sequence[_Pending]) -> list[_Pending]:
-    held_back = [message for message in due if message.fault is WebhookFault.OUT_OF_ORDER]
-    return [message for message in due if message not in held_back] + held_back[::-1]
+def _in_order(due: Sequence[_Pending]) -> list[_Pending]:
+    displaced = [message for message in due if message.fault is WebhookFault.OUT_OF_ORDER]
+    return [message for message in due if message not in displaced] + displaced[::-1]
 
 
 def signed_headers(keys: Sequence[bytes], webhook_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The headers of a webhook, with one signature per key."""
+    """Return the headers of a webhook, with one signature per key."""
     signed = b".".join((webhook_id.encode(), str(timestamp).encode(), body))
     signatures = [base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode() for key in keys]
     return {
@@ -90,5 +90,5 @@ def signed_headers(keys: Sequence[bytes], webhook_id: str, timestamp: int, body:
 
 def _key(secret: str) -> bytes:
     if not secret.startswith(_PREFIX):
-        raise ValueError(f"a secret begins with {_PREFIX}")
+        raise ValueError(f"secret must start with {_PREFIX}")
     return base64.b64decode(secret.removeprefix(_PREFIX), validate=True)

@@ -1,4 +1,4 @@
-"""A transport that asks a simulator in the same process, without a socket."""
+"""A transport that calls a simulator in the same process, without a socket."""
 
 import asyncio
 import base64
@@ -15,7 +15,7 @@ from codat_commerce_async.simulator._simulator import Simulator
 __all__ = ["InMemoryTransport"]
 
 _LOST = ("the connection was lost before the response", True)
-# What the real transport says of each, and whether it takes trying again for worth it.
+# The message of the real transport for each, and whether a retry is worthwhile.
 _BREAKS = {
     Break.CLOSE: _LOST,
     Break.RESET: _LOST,
@@ -25,12 +25,12 @@ _BREAKS = {
 
 
 class InMemoryTransport:
-    """Sends to a simulator by calling it, for `CodatCommerce(transport=...)`.
+    """Sends requests to a simulator by calling it, for `CodatCommerce(transport=...)`.
 
-    Each exchange takes `latency()` seconds of the loop's time, half of them before the simulator acts; what goes wrong
-    there goes wrong here as it would on a connection. With a VirtualTimeLoop, and its `loop_wall_clock` for the
-    simulator and the client, an hour of calls takes as long as it takes to compute. `api_key` is what is sent in place
-    of the client's (None: the one that the simulator takes).
+    Each request takes `latency()` seconds of the loop's time, half of them before the simulator handles it. Faults of
+    the connection raise the same errors as the real transport. With a VirtualTimeLoop, and its `loop_wall_clock` for
+    the simulator and the client, an hour of calls takes no time but that of the computation. `api_key` is sent instead
+    of the client's (None: the simulator's).
     """
 
     def __init__(
@@ -43,17 +43,17 @@ class InMemoryTransport:
         self._closed = False
 
     async def send(self, request: wire.Request, timeouts: Timeouts) -> wire.Response:
-        """Exchange one request for one reply; raises TransportError as the real transport does."""
+        """Send one request and return its response; raises TransportError as the real transport does."""
         if self._closed:
             raise ClientClosedError("the client is closed")
         one_way = self._latency() / 2
-        left = await _transit(one_way, min(timeouts.read, timeouts.total))
+        remaining = await _transit(one_way, min(timeouts.read, timeouts.total))
         response = self._simulator.handle(self._addressed(request))
-        await _transit(response.delay + one_way, left)
+        await _transit(response.delay + one_way, remaining)
         return _to_response(response)
 
     async def aclose(self) -> None:
-        """Send nothing from here on."""
+        """Refuse further requests."""
         self._closed = True
 
     def _addressed(self, request: wire.Request) -> Request:
@@ -66,7 +66,7 @@ class InMemoryTransport:
 
 
 async def _transit(seconds: float, longest: float) -> float:
-    """Let time pass, and tell how much of the longest is left."""
+    """Sleep, and return the remaining seconds; raise RequestTimeoutError if none remain."""
     await asyncio.sleep(min(seconds, longest))
     if seconds >= longest:
         raise RequestTimeoutError("the response took too long")
@@ -82,7 +82,7 @@ def _to_response(response: Response) -> wire.Response:
 
 
 class _Headers(Mapping[str, str]):
-    """Headers that can be asked in any case."""
+    """Headers whose names are not case-sensitive."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = {name.lower(): value for name, value in headers.items()}

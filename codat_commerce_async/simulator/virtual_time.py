@@ -25,44 +25,43 @@ _RESOLUTION = 1e-6
 
 
 class VirtualDeadlockError(RuntimeError):
-    """Nothing is ready, no timer is set, nothing runs outside: a real loop would wait for ever."""
+    """No callback is ready, no timer is set and no thread is running: a real loop would wait without end."""
 
 
 class VirtualTimeLimitError(RuntimeError):
-    """The virtual clock was about to pass the limit that it was given."""
+    """The virtual clock reached its limit."""
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop that starts at time `start` and never waits for a timer.
 
-    Whenever nothing is ready its clock jumps to the next timer, so that an hour of sleeping takes no time and
-    happens the same way every time. It does wait, with its clock standing still, for threads
-    (`run_in_executor`, `asyncio.to_thread`), and, before each jump, `io_grace` real seconds for the sockets that
-    it watches: both ends of a connection have to live in this loop. Past `limit` virtual seconds it raises
-    VirtualTimeLimitError, and where a real loop would hang, VirtualDeadlockError.
+    When no callback is ready, its clock jumps to the next timer. An hour of sleeping takes no time and is repeatable.
+    The clock stops while the loop waits for threads (`run_in_executor`, `asyncio.to_thread`), and for `io_grace` real
+    seconds before each jump while it watches sockets: both ends of a connection must be in this loop. After `limit`
+    virtual seconds it raises VirtualTimeLimitError, and where a real loop would hang, VirtualDeadlockError.
     """
 
     def __init__(self, *, limit: float = math.inf, io_grace: float = 0.002, start: float = 0.0) -> None:
         self._jumping = _AutojumpSelector(limit, io_grace, start)
         super().__init__(self._jumping)
-        # asyncio runs what is due within this; its nanosecond is lost in a float after half a year of seconds.
+        # asyncio runs timers that are due within this; a nanosecond is lost in a float after half a year of seconds.
         self._clock_resolution = _RESOLUTION
-        # What the loop watches for its own sake never holds a jump up.
+        # The loop's own files do not delay a jump.
         self._jumping.own_files = len(self._jumping.get_map())
 
     def time(self) -> float:
-        """Return the virtual time in seconds; it was `start` when the loop was made."""
+        """Return the virtual time in seconds; the loop starts at `start`."""
         return self._jumping.now
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> "asyncio.Future[T]":
-        """Run in a thread; the virtual clock stands still until that is done."""
+        """Run a function in a thread; the virtual clock stops until it returns."""
         future = super().run_in_executor(executor, func, *args)
         self._jumping.threads += 1
         future.add_done_callback(self._thread_done)
         return future
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Wait for the threads; the virtual clock stands still until they are done."""
+        """Wait for the threads; the virtual clock stops until they end."""
         self._jumping.threads += 1
         try:
             if sys.version_info >= (3, 12):
@@ -77,15 +76,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run_in_virtual_time(main: Coroutine[object, object, T], *, limit: float = math.inf, start: float = 0.0) -> T:
-    """What a coroutine returns, run in a new VirtualTimeLoop; `limit` is in virtual seconds."""
+    """Run a coroutine in a new VirtualTimeLoop and return its result; `limit` is in virtual seconds."""
     with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(limit=limit, start=start)) as runner:
         return runner.run(main)
 
 
 def loop_wall_clock(start: float = _MORNING) -> Callable[[], float]:
-    """A wall clock that follows the running loop: `start` (epoch seconds) at the loop's time 0.
+    """Return a wall clock that follows the running loop: it is `start` (epoch seconds) at the loop's time 0.
 
-    Between loops it stands where it was last read.
+    Outside of a loop it returns its last value.
     """
     last = start
 
@@ -101,7 +100,7 @@ def loop_wall_clock(start: float = _MORNING) -> Callable[[], float]:
 
 
 class _AutojumpSelector(selectors.DefaultSelector):
-    """A selector that moves its own clock on when asked to wait."""
+    """A selector that advances its own clock instead of waiting."""
 
     def __init__(self, limit: float, io_grace: float, start: float) -> None:
         super().__init__()
@@ -126,8 +125,8 @@ class _AutojumpSelector(selectors.DefaultSelector):
 
     def _jump(self, timeout: float | None) -> None:
         if timeout is None:
-            raise VirtualDeadlockError("every task waits for something that cannot happen any more")
-        # A step that is lost in rounding would be asked for again and again.
+            raise VirtualDeadlockError("every task waits for an event that cannot happen any more")
+        # A step that is lost in rounding would be repeated without end.
         later = max(self.now + timeout, math.nextafter(self.now, math.inf))
         if later > self._ends:
             raise VirtualTimeLimitError(f"{self._limit:g} virtual seconds have passed")

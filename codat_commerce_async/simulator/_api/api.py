@@ -1,4 +1,4 @@
-"""Codat as a function from a request to a response: who may call, how often, and what is answered."""
+"""Return the response to a request: check the API key, the quota and the idempotency key, then call the handler."""
 
 import base64
 import hashlib
@@ -10,7 +10,6 @@ from collections import deque
 from dataclasses import replace
 
 from codat_commerce_async.simulator._api.fault_injector import FaultInjector
-from codat_commerce_async.simulator._api.fault_kinds import FaultKind
 from codat_commerce_async.simulator._api.faults import (
     Fault,
     Stage,
@@ -33,10 +32,10 @@ _JSON = "application/json; charset=utf-8"
 
 
 class Api:
-    """Answers requests out of a store.
+    """Responds to requests from a store.
 
-    What stands in the way of a request stands there in this order: the connection and the gateway, the API
-    key, the quota, the idempotency memory, the request's own validity.
+    A request passes these checks, in this order: the connection and the gateway, the API key, the quota, the
+    idempotency key, the validity of the request itself.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class Api:
         self.faulty = 0
         self.outdated_keys: set[str] = set()
         self.expired = False
-        self._world = store
+        self._store = store
         self._clock = clock
         self._api_key = api_key
         self._quota = quota
@@ -66,31 +65,31 @@ class Api:
         self._correlation = random.Random(f"{seed}/correlation")  # noqa: S311 - repeatable ids, no secret
 
     def handle(self, request: Request) -> Response:
-        """The response to a request, and what the shell has to do to it."""
+        """Return the response to a request, and how the connection has to deliver it."""
         now = self._clock.now()
-        self._world.run_due_events(now)
+        self._store.run_due_events(now)
         matched = match(request.method, request.path)
         operation = matched[0].name if matched else ""
         fault = self.faults.next(operation)
-        seen = _seen(request, operation, fault, now)
+        recorded = _recorded(request, operation, fault, now)
         instead = response_instead(fault, http_date(now))
         if instead is not None:
-            self._log(replace(seen, status=instead.status or None))
+            self._log(replace(recorded, status=instead.status or None))
             return instead
-        answer, replayed = self._authorized(request, matched, fault, now)
-        self._log(replace(seen, status=answer.status, replayed=replayed))
-        answer = replace(answer, headers=self._headers(answer, now, fault))
-        return apply_to_response(fault, answer) if fault else answer
+        response, replayed = self._authorized(request, matched, fault, now)
+        self._log(replace(recorded, status=response.status, replayed=replayed))
+        response = replace(response, headers=self._headers(response, now))
+        return apply_to_response(fault, response) if fault else response
 
     def rotate_key(self, api_key: str) -> None:
-        """Take another API key from now on; the old one is refused with 403."""
+        """Replace the API key; requests with the old one get 403."""
         self.outdated_keys.add(self._api_key)
         self._api_key = api_key
 
-    def _log(self, seen: RecordedRequest) -> None:
-        self.requests.append(seen)
+    def _log(self, recorded: RecordedRequest) -> None:
+        self.requests.append(recorded)
         self.request_count += 1
-        self.faulty += seen.fault is not None
+        self.faulty += recorded.fault is not None
 
     def _authorized(
         self,
@@ -103,12 +102,12 @@ class Api:
             self._authorize(request)
             self._quota.admit(now)
             if fault and fault.spec.stage is Stage.LIMIT:
-                return self._error_response(_upstream_rate_limit(fault, self._clock)), False
+                raise fault_error(fault, self._clock.speed)
             if matched is None:
                 raise _not_routed(request)
             return self._idempotent(request, matched, fault, now)
-        except ApiError as refused:
-            return self._error_response(refused), False
+        except ApiError as error:
+            return self._error_response(error), False
 
     def _idempotent(
         self, request: Request, matched: tuple[Route, tuple[str, ...]], fault: Fault | None, now: float
@@ -120,10 +119,10 @@ class Api:
         remembered = self._memory.recall(key, fingerprint, now)
         if remembered is not None:
             return remembered, True
-        answer = self._handle(request, matched, sent, fault, now)
+        response = self._handle(request, matched, sent, fault, now)
         busy = fault.processing_time * self._clock.speed if fault else 0.0
-        self._memory.remember(key, fingerprint, answer, now, now + busy)
-        return answer, False
+        self._memory.remember(key, fingerprint, response, now, now + busy)
+        return response, False
 
     def _handle(
         self,
@@ -136,43 +135,42 @@ class Api:
         route, values = matched
         try:
             if fault and fault.spec.stage is Stage.BEFORE:
-                raise fault_error(fault)
-            result = route.handler(self._world, parse_call(values, request, key, now))
+                raise fault_error(fault, self._clock.speed)
+            result = route.handler(self._store, parse_call(values, request, key, now))
             if fault and fault.spec.stage is Stage.AFTER:
-                raise fault_error(fault)
-        except ApiError as refused:
-            return self._error_response(refused)
+                raise fault_error(fault, self._clock.speed)
+        except ApiError as error:
+            return self._error_response(error)
         return Response(200, {}, _encoded(result))
 
     def _authorize(self, request: Request) -> None:
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-        given = f"{scheme.lower()} {credentials.strip()}"
-        if any(_same(given, _basic(key)) for key in self.outdated_keys):
+        sent = f"{scheme.lower()} {credentials.strip()}"
+        if any(_is_equal(sent, _basic(key)) for key in self.outdated_keys):
             raise ApiError(403, "This API key is outdated.")
-        if not _same(given, _basic(self._api_key)):
+        if not _is_equal(sent, _basic(self._api_key)):
             raise ApiError(401, "Unauthorized")
         if self.expired:
-            # Codat's own example of this body says 429 under the HTTP status 402.
+            # In Codat's own example the body of this 402 has the status code 429.
             raise ApiError(402, "The account has expired.", body_status=429)
 
-    def _error_response(self, refused: ApiError) -> Response:
-        body = _encoded(refused.body(f"{self._correlation.getrandbits(128):032x}"))
-        if refused.retry_after is None:
-            return Response(refused.status, {}, body)
-        seconds = max(1, math.ceil(refused.retry_after / self._clock.speed))
-        return Response(refused.status, {"Retry-After": str(seconds)}, body)
+    def _error_response(self, error: ApiError) -> Response:
+        body = _encoded(error.body(f"{self._correlation.getrandbits(128):032x}"))
+        if error.retry_after is None:
+            return Response(error.status, {}, body)
+        seconds = max(1, math.ceil(error.retry_after / self._clock.speed))
+        return Response(error.status, {"Retry-After": str(seconds)}, body)
 
-    def _headers(self, answer: Response, now: float, fault: Fault | None) -> dict[str, str]:
-        skew = fault.duration if fault and fault.kind is FaultKind.CLOCK_SKEW else self._clock_skew
+    def _headers(self, response: Response, now: float) -> dict[str, str]:
         return {
             "Content-Type": _JSON,
-            "Date": http_date(now + skew),
+            "Date": http_date(now + self._clock_skew),
             **self._quota.headers(now),
-            **answer.headers,
+            **response.headers,
         }
 
 
-def _seen(request: Request, operation: str, fault: Fault | None, now: float) -> RecordedRequest:
+def _recorded(request: Request, operation: str, fault: Fault | None, now: float) -> RecordedRequest:
     return RecordedRequest(
         time=now,
         operation=operation,
@@ -187,15 +185,10 @@ def _seen(request: Request, operation: str, fault: Fault | None, now: float) -> 
     )
 
 
-def _upstream_rate_limit(fault: Fault, clock: Clock) -> ApiError:
-    message = "The platform behind takes no more requests."
-    return ApiError(429, message, retry_after=fault.duration * clock.speed)
-
-
 def _not_routed(request: Request) -> ApiError:
     if methods_of(request.path):
-        return ApiError(405, f"{request.method} is not taken here.")
-    return ApiError(404, "There is nothing at this address.")
+        return ApiError(405, f"{request.method} is not allowed here.")
+    return ApiError(404, "There is no operation at this path.")
 
 
 def _fingerprint(request: Request) -> bytes:
@@ -207,12 +200,12 @@ def _basic(api_key: str) -> str:
     return f"basic {base64.b64encode(api_key.encode()).decode()}"
 
 
-def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(_bytes(one), _bytes(other))
+def _is_equal(sent: str, expected: str) -> bool:
+    return hmac.compare_digest(_bytes(sent), _bytes(expected))
 
 
 def _bytes(text: str) -> bytes:
-    # What is not ASCII arrives as surrogates.
+    # Bytes that are not ASCII arrive as surrogates.
     return text.encode(errors="surrogatepass")
 
 

@@ -1,4 +1,4 @@
-"""Which fault comes next, for requests by operation and for webhooks by event type."""
+"""Choose the next fault, for requests by operation and for webhooks by event type."""
 
 import random
 from collections import deque
@@ -14,17 +14,17 @@ ANY = "*"
 
 
 def check_rate(rate: float, kinds: Sequence[object]) -> None:
-    """Raise ValueError for a rate that is no probability, or that has no kinds to choose from."""
+    """Raise ValueError unless the rate is a probability and there are kinds to choose from."""
     if not 0 <= rate <= 1:
-        raise ValueError("rate must be a probability, 0 to 1")
+        raise ValueError(f"rate must be a probability between 0 and 1 (got {rate!r})")
     if rate and not kinds:
-        raise ValueError("kinds must have at least one kind of fault")
+        raise ValueError("kinds must have at least one kind of fault, or rate must be 0")
 
 
 class FaultInjector(Generic[F]):
     """Returns the next fault under a name: the scripted ones first, then random ones.
 
-    `only` restricts the random faults to some names; `known` are all names that there are.
+    `only` restricts the random faults to some names; `known` are all valid names.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class FaultInjector(Generic[F]):
     ) -> None:
         self._rate = rate
         self._kinds = kinds
-        self._random = random.Random(seed)  # noqa: S311 - repeatable chance, no secret
+        self._random = random.Random(seed)  # noqa: S311 - repeatable, no secret
         self._only = None if only is None else frozenset(only)
         self._known = known
         self._noun = noun
@@ -50,12 +50,12 @@ class FaultInjector(Generic[F]):
             self.plan(name, steps)
 
     def plan(self, name: str, steps: Iterable[F | None]) -> None:
-        """Append to the faults of the next exchanges under a name; None is an exchange without one."""
+        """Append the faults of the next requests or events under a name; None stands for one without a fault."""
         self._check({name} - {ANY})
         self._script.setdefault(name, deque()).extend(steps)
 
     def next(self, name: str) -> F | None:
-        """Return the fault of this exchange, if any."""
+        """Return the fault of this request or event, if any."""
         for key in (name, ANY):
             if steps := self._script.get(key):
                 return steps.popleft()
@@ -64,7 +64,7 @@ class FaultInjector(Generic[F]):
         return self._random.choice(self._kinds) if self._random.random() < self._rate else None
 
     def _check(self, names: Collection[str]) -> None:
-        # A misspelled name would leave a test without the fault that it is about.
+        # A misspelled name would leave a test without its fault.
         for name in sorted(names):
             if name not in self._known:
-                raise ValueError(f"there is no {self._noun} {name}")
+                raise ValueError(f"{self._noun} must be one of Codat's (got {name!r})")

@@ -1,15 +1,17 @@
-"""FaultPlan of requests as plain values, and the table of what each kind does."""
+"""Faults of requests as plain values, and the table of what each kind does."""
 
 import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import TypeAlias
 
 from codat_commerce_async.simulator._api.fault_injector import FaultInjector, check_rate
 from codat_commerce_async.simulator._api.fault_kinds import FaultKind
 from codat_commerce_async.simulator._api.http import Response
+from codat_commerce_async.simulator._state.clock import http_date
 from codat_commerce_async.simulator._state.errors import ApiError
 
 __all__ = [
@@ -43,17 +45,17 @@ class Stage(Enum):
     GATEWAY = "gateway"
     """Codat never receives it; `effect` makes the response."""
     LIMIT = "limit"
-    """Codat refuses it with 429 and forgets it."""
+    """Codat refuses it with 429 and does not remember it."""
     BEFORE = "before"
-    """Codat answers with an error and does nothing."""
+    """Codat responds with an error and does nothing."""
     AFTER = "after"
-    """Codat answers with an error and has done everything."""
+    """Codat responds with an error after it has done the work."""
     RESPONSE = "response"
-    """Codat has done everything; `effect` changes its response."""
+    """Codat has done the work; `effect` changes its response."""
 
 
 class Break(Enum):
-    """What only a connection can show."""
+    """What happens to the connection."""
 
     CLOSE = "close"
     RESET = "reset"
@@ -63,10 +65,10 @@ class Break(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that goes wrong, once.
+    """One fault of one request.
 
-    `seconds` are real ones, as the client counts them: how late the answer is (`LATE`), how long Codat goes
-    on working after the connection was lost (`LOST_AFTER`, `RESET_AFTER`, `GATEWAY_TIMEOUT_AFTER`), the
+    `seconds` are real seconds, as the client counts them: how late the response is (`LATE`), how long Codat
+    continues to work after the connection was lost (`LOST_AFTER`, `RESET_AFTER`, `GATEWAY_TIMEOUT_AFTER`), the
     `Retry-After` (`RATE_LIMITED`), the skew (`CLOCK_SKEW`). `status` is that of `ERROR_BEFORE` and
     `ERROR_AFTER`.
     """
@@ -77,48 +79,51 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.seconds is not None and not math.isfinite(self.seconds):
-            raise ValueError("seconds takes a finite number")
+            raise ValueError(f"seconds must be a finite number (got {self.seconds!r})")
         if self.status is not None and self.status not in _ERROR_STATUSES:
-            raise ValueError("status takes an error status, 400 to 599")
+            raise ValueError(f"status must be an error status between 400 and 599 (got {self.status!r})")
 
     @property
     def spec(self) -> "FaultSpec":
-        """What faults of this kind do."""
+        """Return what faults of this kind do."""
         return FAULTS[self.kind]
 
     @property
     def duration(self) -> float:
-        """`seconds`, or what is usual for this kind."""
+        """Return `seconds`, or the default of this kind."""
         return self.spec.seconds if self.seconds is None else self.seconds
 
     @property
     def error_status(self) -> int:
-        """`status`, or what is usual for this kind."""
+        """Return `status`, or the default of this kind."""
         return self.spec.status if self.status is None else self.status
 
     @property
     def processing_time(self) -> float:
-        """The real seconds for which Codat goes on working on the request."""
+        """Return the real seconds for which Codat continues to work on the request."""
         return self.duration if self.spec.keeps_working else 0.0
 
 
 Effect: TypeAlias = Callable[[Fault, Response], Response]
 FaultStep: TypeAlias = Fault | FaultKind | str | None
-"""One step of a script: a fault, its kind or the kind's name, or None for an exchange that goes well."""
+"""One step of a script: a fault, its kind or the kind's name, or None for a request without a fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultSpec:
-    """What a kind of fault does, and what is usual for it.
+    """What a kind of fault does, and its defaults.
 
-    `seconds` and `status` are the defaults of a `Fault`. `transient` means that it passes when the same request is sent
-    again, `keeps_working` that Codat works on the request for `seconds`, and `connection` what becomes of that.
+    `seconds` and `status` are the defaults of a `Fault`; `error` and `body_status` (None: `status`) are in the body
+    of an error. `transient` means that the same request succeeds when it is sent again, `keeps_working` that Codat
+    works on the request for `seconds`. `connection` is what happens to the connection, if anything.
     """
 
     stage: Stage
     effect: Effect | None = None
     seconds: float = 0.0
     status: int = 500
+    error: str = "The simulator was set to fail here."
+    body_status: int | None = None
     connection: Break | None = None
     transient: bool = False
     keeps_working: bool = False
@@ -131,12 +136,11 @@ def response_instead(fault: Fault | None, date: str) -> Response | None:
     return fault.spec.effect(fault, Response(0, {"Date": date}, b""))
 
 
-def fault_error(fault: Fault) -> ApiError:
-    """Return the error that Codat answers with."""
-    # Codat's own example of the maintenance body says 500 under the HTTP status 503.
-    if fault.kind is FaultKind.UNAVAILABLE:
-        return ApiError(503, "The API is down for maintenance.", body_status=500)
-    return ApiError(fault.error_status, "The simulator was told to fail here.")
+def fault_error(fault: Fault, speed: float) -> ApiError:
+    """Return the error that Codat responds with; simulated time runs `speed` times as fast as real time."""
+    spec = fault.spec
+    retry_after = fault.duration * speed if spec.stage is Stage.LIMIT else None
+    return ApiError(fault.error_status, spec.error, body_status=spec.body_status, retry_after=retry_after)
 
 
 def apply_to_response(fault: Fault, response: Response) -> Response:
@@ -146,7 +150,7 @@ def apply_to_response(fault: Fault, response: Response) -> Response:
 
 
 def to_fault(step: Fault | FaultKind | str) -> Fault:
-    """Return a fault for itself, its kind, or the name of its kind."""
+    """Return the fault that is given as a fault, its kind, or the name of its kind."""
     return step if isinstance(step, Fault) else Fault(FaultKind(step))
 
 
@@ -156,13 +160,13 @@ def to_steps(steps: Iterable[FaultStep]) -> list[Fault | None]:
 
 
 def _page(status: int, text: str, **headers: str) -> Effect:
-    """Return an effect that answers with a gateway's HTML page instead."""
+    """Return an effect that responds with a gateway's HTML page instead."""
 
-    def answer(_fault: Fault, response: Response) -> Response:
+    def replaced(_fault: Fault, response: Response) -> Response:
         body = f"<html><body><h1>{text}</h1></body></html>".encode() if text else b""
         return Response(status, {"Date": response.headers["Date"], **headers, **_HTML}, body)
 
-    return answer
+    return replaced
 
 
 def _lost(fault: Fault, _response: Response) -> Response:
@@ -191,11 +195,16 @@ def _empty(_fault: Fault, response: Response) -> Response:
     return replace(response, body=b"")
 
 
+def _skewed(fault: Fault, response: Response) -> Response:
+    date = parsedate_to_datetime(response.headers["Date"]).timestamp() + fault.duration
+    return replace(response, headers={**response.headers, "Date": http_date(date)})
+
+
 def _rewritten(rewrite: Callable[[object], object]) -> Effect:
-    def spoil(_fault: Fault, response: Response) -> Response:
+    def rewritten(_fault: Fault, response: Response) -> Response:
         return replace(response, body=json.dumps(rewrite(json.loads(response.body))).encode())
 
-    return spoil
+    return rewritten
 
 
 def _with_new_values(value: object) -> object:
@@ -231,17 +240,22 @@ FAULTS: Mapping[FaultKind, FaultSpec] = {
     FaultKind.CUT_OFF: FaultSpec(Stage.RESPONSE, _cut_off, connection=Break.CUT_OFF, transient=True),
     FaultKind.ENDLESS: FaultSpec(Stage.RESPONSE, _endless, connection=Break.ENDLESS),
     FaultKind.LATE: FaultSpec(Stage.RESPONSE, _late, seconds=120.0, keeps_working=True),
-    FaultKind.RATE_LIMITED: FaultSpec(Stage.LIMIT, seconds=1.0, status=429, transient=True),
+    FaultKind.RATE_LIMITED: FaultSpec(
+        Stage.LIMIT, seconds=1.0, status=429, error="The platform accepts no more requests.", transient=True
+    ),
     FaultKind.ERROR_BEFORE: FaultSpec(Stage.BEFORE),
     FaultKind.ERROR_AFTER: FaultSpec(Stage.AFTER),
-    FaultKind.UNAVAILABLE: FaultSpec(Stage.BEFORE, status=503),
+    # In Codat's own example the body of this 503 has the status code 500.
+    FaultKind.UNAVAILABLE: FaultSpec(
+        Stage.BEFORE, status=503, error="The API is down for maintenance.", body_status=500
+    ),
     FaultKind.BAD_GATEWAY: FaultSpec(Stage.GATEWAY, _page(502, "502 Bad Gateway"), transient=True),
     FaultKind.GATEWAY_TIMEOUT: FaultSpec(Stage.GATEWAY, _page(504, "504 Gateway Time-out"), transient=True),
     FaultKind.GATEWAY_TIMEOUT_AFTER: FaultSpec(Stage.RESPONSE, _page(504, ""), transient=True, keeps_working=True),
     FaultKind.REDIRECT: FaultSpec(Stage.GATEWAY, _page(302, "", Location="https://maintenance.codat.io/")),
     FaultKind.WRONG_CONTENT_TYPE: FaultSpec(Stage.RESPONSE, _wrong_content_type),
     FaultKind.EMPTY: FaultSpec(Stage.RESPONSE, _empty),
-    FaultKind.CLOCK_SKEW: FaultSpec(Stage.RESPONSE, seconds=-3600.0),
+    FaultKind.CLOCK_SKEW: FaultSpec(Stage.RESPONSE, _skewed, seconds=-3600.0),
     FaultKind.NEW_ENUM_VALUES: FaultSpec(Stage.RESPONSE, _rewritten(_with_new_values)),
     FaultKind.NEW_FIELDS: FaultSpec(Stage.RESPONSE, _rewritten(_with_new_fields)),
     FaultKind.NUMBERS_AS_TEXT: FaultSpec(Stage.RESPONSE, _rewritten(_with_numbers_as_text)),
@@ -249,17 +263,16 @@ FAULTS: Mapping[FaultKind, FaultSpec] = {
 """What each kind of fault does. A new fault is a member of `FaultKind` and a line here."""
 
 TRANSIENT: tuple[FaultKind, ...] = tuple(kind for kind, spec in FAULTS.items() if spec.transient)
-"""What passes when the same request, under the same key, is sent again."""
+"""The kinds after which the same request, under the same key, succeeds when it is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """What goes wrong, and how often.
+    """The faults of requests, and how often they happen.
 
-    Each exchange goes wrong with probability `rate`, in one of `kinds` (name one twice and it comes twice
-    as often), if it is of one of `operations` (None: any). `script` goes first: per operation (`"*"` for
-    any) a list of what befalls its next exchanges, in order. The same seed and the same exchanges give the
-    same faults.
+    Each request of one of `operations` (None: any) fails with probability `rate`, in one of `kinds` (a kind that is
+    listed twice happens twice as often). `script` takes precedence: for each operation (`"*"` for any) it lists the
+    faults of the next requests, in order. The same seed and the same requests give the same faults.
     """
 
     rate: float = 0.0
@@ -272,7 +285,7 @@ class FaultPlan:
         check_rate(self.rate, self.kinds)
 
     def injector(self, operations: Collection[str]) -> FaultInjector[Fault]:
-        """Return what injects these faults into requests of the known operations."""
+        """Return the injector of these faults for requests of the known operations."""
         return FaultInjector(
             rate=self.rate,
             kinds=tuple(map(to_fault, self.kinds)),

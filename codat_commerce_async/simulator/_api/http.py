@@ -1,4 +1,4 @@
-"""Requests and responses as plain values, and the call that a request makes."""
+"""Requests and responses as plain values, and the parsed call of a request."""
 
 import json
 import math
@@ -17,7 +17,7 @@ _NO_BODY = object()
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it came in: `path` and `query` still quoted, headers under lower-case names."""
+    """A request as received: `path` and `query` are quoted, header names are lower-case."""
 
     method: str
     path: str
@@ -31,12 +31,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response, and what the shell around the simulator has to do to it.
+    """A response, and how the connection has to deliver it.
 
-    `delay` is the real seconds until it may arrive. `fault` is one of those that only a connection can show:
-    `LOST_*` and `RESET_*` (nothing arrives), `CUT_OFF` (`body` is the part that arrives, `content-length`
-    speaks of the whole), `ENDLESS` (`body` is repeated for ever); for all other faults it is None, the
-    response shows them itself.
+    `delay` is in real seconds. `fault` is one that happens to the connection: `LOST_*` and `RESET_*` (no response is
+    sent), `CUT_OFF` (`body` is the part that is sent, `content-length` is that of the whole), `ENDLESS` (`body` is
+    repeated without end). For all other faults it is None, because the response itself shows them.
     """
 
     status: int
@@ -48,10 +47,10 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """One line of the simulator's log; `time` is simulated, `status` what Codat or the gateway answered.
+    """One request in the simulator's log; `time` is simulated, `status` is that of Codat or the gateway.
 
-    `operation` is empty for a request that no operation takes, `status` None when nobody answered;
-    `replayed` marks an answer out of the idempotency memory.
+    `operation` is empty if there is none for the path and method, `status` is None without a response, and `replayed`
+    marks a response that was replayed for an idempotency key.
     """
 
     time: float
@@ -79,36 +78,36 @@ class Call:
 
     @property
     def has_body(self) -> bool:
-        """Whether anything was sent."""
+        """Return whether a body was sent."""
         return self.body is not _NO_BODY
 
     def object_body(self) -> dict[str, object]:
-        """The body, which has to be a JSON object; refused with 400 otherwise."""
+        """Return the body, which must be a JSON object; raise a 400 otherwise."""
         if not isinstance(self.body, dict):
-            raise validation_error("", "The request takes a JSON object as its body.")
+            raise validation_error("", "The body must be a JSON object.")
         return self.body
 
 
 def validation_error(field: str, message: str) -> ApiError:
-    """The refusal of a request that the specification does not allow."""
+    """Return the 400 for a request that does not match the specification."""
     return ApiError(400, "The request is not valid.", invalid=[(field, message)])
 
 
 def parse_call(values: tuple[str, ...], request: Request, key: str | None, now: float) -> Call:
-    """The call that a request makes; refused with 400 or 415 when its body cannot be read."""
+    """Return the call of a request; raise a 400 or 415 if its body cannot be parsed."""
     parameters = dict(parse_qsl(request.query, keep_blank_values=True)) if request.query else {}
     return Call(values, request.path, parameters, _json(request), key, now)
 
 
 def time_field(body: Mapping[str, object], name: str, prefix: str = "") -> float:
-    """A date of the body in epoch seconds; refused with 400 when it is missing or none."""
+    """Return a date of the body in epoch seconds; raise a 400 if it is missing or not a date."""
     text = body.get(name)
     if not isinstance(text, str):
-        raise validation_error(prefix + name, f"{prefix}{name} takes a date.")
+        raise validation_error(prefix + name, f"{prefix}{name} must be a date.")
     try:
         return parse_time(text)
     except ValueError:
-        raise validation_error(prefix + name, f"{prefix}{name} takes a date.") from None
+        raise validation_error(prefix + name, f"{prefix}{name} must be a date.") from None
 
 
 def _json(request: Request) -> object:
@@ -116,14 +115,14 @@ def _json(request: Request) -> object:
         return _NO_BODY
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
-        raise ApiError(415, "The request's body has to be declared as application/json.")
+        raise ApiError(415, "The Content-Type must be application/json.")
     try:
-        return json.loads(request.body.decode(), parse_constant=_no_constant, parse_float=_finite)
+        return json.loads(request.body.decode(), parse_constant=_reject_constant, parse_float=_finite)
     except (ValueError, RecursionError):
-        raise ApiError(400, "The request's body is not JSON.") from None
+        raise ApiError(400, "The body must be JSON.") from None
 
 
-def _no_constant(name: str) -> object:
+def _reject_constant(name: str) -> object:
     raise ValueError(name)
 
 

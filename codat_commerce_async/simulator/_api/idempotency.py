@@ -1,4 +1,4 @@
-"""Codat's memory of writes: the first answer under a key, for 90 minutes."""
+"""Replay the first response to a write under the same idempotency key, for 90 minutes."""
 
 import re
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ REMEMBERED_FOR = 90 * 60.0
 """Simulated seconds: https://docs.codat.io/using-the-api/idempotency"""
 
 _GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32}", re.ASCII)
-_TOO_MANY = 429
+_TOO_MANY_REQUESTS = 429
 
 
 def normalized_key(key: str) -> str:
-    """The key in one spelling; refused with 400 when it is no GUID."""
+    """Return the normalized key; raise a 400 if it is not a GUID."""
     lowered = key.strip().lower()
     if not _GUID.fullmatch(lowered):
-        raise ApiError(400, "The idempotency key has to be a GUID.")
+        raise ApiError(400, "The idempotency key must be a GUID.")
     return lowered.replace("-", "")
 
 
 @dataclass(frozen=True, slots=True)
-class _Remembered:
+class _StoredResponse:
     fingerprint: bytes
     response: Response
     since: float
@@ -32,18 +32,17 @@ class _Remembered:
 
 
 class IdempotencyMemory:
-    """First answers by key.
+    """Stores first responses by key.
 
-    That a key used at another endpoint counts as another body is this simulator's reading; Codat does not
-    say.
+    A key that is reused at another endpoint is treated like one with another body. Codat does not document this case.
     """
 
     def __init__(self) -> None:
-        self._first: dict[str, _Remembered] = {}
+        self._first: dict[str, _StoredResponse] = {}
 
     def recall(self, key: str, fingerprint: bytes, now: float) -> Response | None:
-        """The first answer under a key; refused with 422 for another body, 409 while in progress."""
-        self._forget(now)
+        """Return the first response under a key; raise a 422 for another body and a 409 while it is in progress."""
+        self._evict(now)
         first = self._first.get(key)
         if first is None:
             return None
@@ -54,11 +53,11 @@ class IdempotencyMemory:
         return first.response
 
     def remember(self, key: str, fingerprint: bytes, response: Response, now: float, ready_at: float) -> None:
-        """Keep an answer; 429 leaves no trace."""
-        if response.status != _TOO_MANY:
-            self._first[key] = _Remembered(fingerprint, response, now, ready_at)
+        """Store a response, unless it is a 429."""
+        if response.status != _TOO_MANY_REQUESTS:
+            self._first[key] = _StoredResponse(fingerprint, response, now, ready_at)
 
-    def _forget(self, now: float) -> None:
+    def _evict(self, now: float) -> None:
         while self._first:
             oldest = next(iter(self._first))
             if now - self._first[oldest].since < REMEMBERED_FOR:

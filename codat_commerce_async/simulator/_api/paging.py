@@ -1,4 +1,4 @@
-"""Paged answers: `page`, `pageSize`, `query` and `orderBy`."""
+"""Return pages of records, as `page`, `pageSize`, `query` and `orderBy` request them."""
 
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -25,53 +25,54 @@ def paged(
     path: str,
     parameters: Mapping[str, str],
     records: Collection[T],
-    present: Callable[[T], Item],
+    serialize: Callable[[T], Item],
     fields: Collection[str],
     *,
-    look: Callable[[T], Item] | None = None,
+    searchable: Callable[[T], Item] | None = None,
 ) -> Item:
-    """One page of the records, each as `present` gives it, with `_links`.
+    """Return one page of the serialized records, with `_links`.
 
-    `look` gives what `query` and `orderBy` look at where `present` would cost too much for every record.
+    `searchable` returns the fields that `query` and `orderBy` use, if `serialize` is too slow for every record.
 
-    Of Codat's query language it understands `field=value`, `field!=value`, values in double quotes, `&&`
-    and `||` (`&&` binds tighter), over the text of `fields`; anything else is refused with 400, as is an
-    unknown field. https://docs.codat.io/using-the-api/querying
+    Of Codat's query language, `field=value`, `field!=value`, values in double quotes, `&&` and `||` (`&&` binds
+    tighter) are supported, over the text of `fields`. Anything else gets a 400, and so does an unknown field.
+    https://docs.codat.io/using-the-api/querying
     """
     page = _whole_number(parameters, "page", 1, None)
     size = _whole_number(parameters, "pageSize", _DEFAULT_SIZE, _LARGEST_SIZE)
     first = (page - 1) * size
     query, order = parameters.get("query"), parameters.get("orderBy")
     if query or order:
-        looked_at = [(look(record) if look else present(record), record) for record in records]
-        found = _ordered(_filtered(looked_at, query, fields), order, fields)
-        total, shown = len(found), [present(record) for _, record in found[first : first + size]]
+        candidates = [((searchable or serialize)(record), record) for record in records]
+        found = _ordered(_filtered(candidates, query, fields), order, fields)
+        total, results = len(found), [serialize(record) for _, record in found[first : first + size]]
     else:
-        total, shown = len(records), [present(record) for record in islice(records, first, first + size)]
-    kept = {name: value for name, value in (("query", query), ("orderBy", order)) if value}
+        total, results = len(records), [serialize(record) for record in islice(records, first, first + size)]
+    filters = {name: value for name, value in (("query", query), ("orderBy", order)) if value}
     return {
-        "results": shown,
+        "results": results,
         "pageNumber": page,
         "pageSize": size,
         "totalResults": total,
-        "_links": _links(path, page, size, total, kept),
+        "_links": _links(path, page, size, total, filters),
     }
 
 
-def _whole_number(parameters: Mapping[str, str], name: str, usual: int, largest: int | None) -> int:
+def _whole_number(parameters: Mapping[str, str], name: str, default: int, largest: int | None) -> int:
     text = parameters.get(name)
     if text is None:
-        return usual
+        return default
     number = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
     if number < 1 or (largest is not None and number > largest):
-        bound = "or more" if largest is None else f"to {largest}"
-        raise ApiError(400, "The request is not valid.", invalid=[(name, f"{name} takes a whole number, 1 {bound}.")])
+        bound = "of at least 1" if largest is None else f"between 1 and {largest}"
+        message = f"{name} must be a whole number {bound}."
+        raise ApiError(400, "The request is not valid.", invalid=[(name, message)])
     return number
 
 
-def _links(path: str, page: int, size: int, total: int, kept: dict[str, str]) -> Item:
+def _links(path: str, page: int, size: int, total: int, filters: dict[str, str]) -> Item:
     def link(number: int) -> Item:
-        return {"href": f"{path}?{urlencode({'page': number, 'pageSize': size, **kept})}"}
+        return {"href": f"{path}?{urlencode({'page': number, 'pageSize': size, **filters})}"}
 
     links: Item = {"self": {"href": path}, "current": link(page)}
     if page * size < total:
@@ -84,16 +85,16 @@ def _links(path: str, page: int, size: int, total: int, kept: dict[str, str]) ->
 def _filtered(records: list[tuple[Item, T]], query: str | None, fields: Collection[str]) -> list[tuple[Item, T]]:
     if not query:
         return records
-    alternatives = [[_comparison(part, fields) for part in group.split("&&")] for group in query.split("||")]
+    alternatives = [[_parse_comparison(part, fields) for part in group.split("&&")] for group in query.split("||")]
     return [one for one in records if any(all(holds(one[0]) for holds in group) for group in alternatives)]
 
 
-def _comparison(text: str, fields: Collection[str]) -> Callable[[Item], bool]:
+def _parse_comparison(text: str, fields: Collection[str]) -> Callable[[Item], bool]:
     parsed = _COMPARISON.fullmatch(text)
     if parsed is None:
         raise ApiError(400, "Error parsing query - malformed.", service="ClientsApi")
     name, operator, value = parsed.groups()
-    _known(name, fields)
+    _check_field(name, fields)
     wanted = value.strip('"')
     return lambda item: (_text(item.get(name)) == wanted) is (operator == "=")
 
@@ -102,13 +103,13 @@ def _ordered(records: list[tuple[Item, T]], order: str | None, fields: Collectio
     if not order:
         return records
     name = order.removeprefix("-")
-    _known(name, fields)
+    _check_field(name, fields)
     return sorted(records, key=lambda one: _text(one[0].get(name)), reverse=order.startswith("-"))
 
 
-def _known(name: str, fields: Collection[str]) -> None:
+def _check_field(name: str, fields: Collection[str]) -> None:
     if name not in fields:
-        raise ApiError(400, f"Error parsing query - no property {name} here.", service="PullApi")
+        raise ApiError(400, f"Error parsing query - no property {name}.", service="PullApi")
 
 
 def _text(value: object) -> str:

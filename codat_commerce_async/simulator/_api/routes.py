@@ -1,4 +1,4 @@
-"""The 22 operations with their handlers, and which of them a request calls."""
+"""Route requests to the handlers of the 22 operations."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ __all__ = ["OPERATIONS", "ROUTES", "Route", "match", "methods_of"]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An operation: `name` and `path` as Codat writes them, and the function that handles its calls."""
+    """An operation: `name` and `path` as in Codat's documentation, and its handler."""
 
     name: str
     method: str
@@ -22,7 +22,7 @@ class Route:
 
     @property
     def segments(self) -> tuple[str, ...]:
-        """The path in pieces."""
+        """Return the segments of the path."""
         return tuple(self.path.split("/")[1:])
 
 
@@ -86,7 +86,7 @@ OPERATIONS = frozenset(route.name for route in ROUTES)
 
 def _by_length() -> dict[int, list[Route]]:
     lengths: dict[int, list[Route]] = {}
-    # A literal segment goes before a placeholder: `latest` is no sync id.
+    # A literal segment matches before a placeholder: `latest` is not a sync id.
     for route in sorted(ROUTES, key=lambda route: route.path.count("{")):
         lengths.setdefault(len(route.segments), []).append(route)
     return lengths
@@ -96,7 +96,7 @@ _BY_LENGTH = {length: [(route, route.segments) for route in routes] for length, 
 
 
 def match(method: str, path: str) -> tuple[Route, tuple[str, ...]] | None:
-    """The operation that takes a request, and the path's values, unquoted."""
+    """Return the operation of a request and the unquoted path parameters; None if there is no such operation."""
     segments = path.split("/")[1:]
     for route, expected in _BY_LENGTH.get(len(segments), ()):
         if route.method == method and (values := _values(expected, segments)) is not None:
@@ -105,7 +105,7 @@ def match(method: str, path: str) -> tuple[Route, tuple[str, ...]] | None:
 
 
 def methods_of(path: str) -> tuple[str, ...]:
-    """The methods that some operation takes at this path."""
+    """Return the methods that are allowed at this path."""
     segments = path.split("/")[1:]
     candidates = _BY_LENGTH.get(len(segments), ())
     return tuple(route.method for route, expected in candidates if _values(expected, segments) is not None)
@@ -113,9 +113,9 @@ def methods_of(path: str) -> tuple[str, ...]:
 
 def _values(expected: tuple[str, ...], segments: list[str]) -> tuple[str, ...] | None:
     values = []
-    for wanted, segment in zip(expected, segments, strict=True):
-        if wanted[0] == "{":
+    for pattern, segment in zip(expected, segments, strict=True):
+        if pattern[0] == "{":
             values.append(unquote(segment))
-        elif wanted != segment:
+        elif pattern != segment:
             return None
     return tuple(values)

@@ -1,4 +1,4 @@
-"""The simulator at a glance: counts, and the latest of everything, as JSON can carry it."""
+"""Serialize the simulator's state for the page: counts, and the latest companies, syncs and requests."""
 
 import math
 from itertools import islice
@@ -13,13 +13,13 @@ from codat_commerce_async.simulator._state.store import Store
 
 __all__ = ["serialize_state"]
 
-_COMPANIES = 300
-_SYNCS = 40
-_REQUESTS = 40
+_MAX_COMPANIES = 300
+_MAX_SYNCS = 40
+_MAX_REQUESTS = 40
 
 
 def serialize_state(store: Store, quota: RequestQuotaState, api: Api, clock: Clock) -> dict[str, object]:
-    """What the page shows; times are simulated epoch seconds, and no list is longer than some hundred items."""
+    """Return the state that the page shows; times are simulated epoch seconds, and lists are cut."""
     now = clock.now()
     return {
         "now": now,
@@ -33,12 +33,12 @@ def serialize_state(store: Store, quota: RequestQuotaState, api: Api, clock: Clo
 
 def _companies(store: Store) -> dict[str, object]:
     statistics = store.statistics
-    latest = [(store.companies[company_id], state) for company_id, state in statistics.latest_companies(_COMPANIES)]
+    latest = [(store.companies[company_id], state) for company_id, state in statistics.latest_companies(_MAX_COMPANIES)]
     return {
         "total": len(store.companies),
         "linked": store.linked_companies,
         **{state.value: statistics.companies[state] for state in CompanyState},
-        # A company keeps its place while others come and go.
+        # A company keeps its position when others are added or removed.
         "latest": [
             {
                 "id": company.id,
@@ -54,9 +54,9 @@ def _companies(store: Store) -> dict[str, object]:
 def _syncs(store: Store, now: float) -> dict[str, object]:
     statistics = store.statistics
     lists = {
-        "latestRunning": statistics.latest_running(_SYNCS),
-        "latestEnded": statistics.latest_ended(_SYNCS),
-        "latestFailed": statistics.latest_failed(_SYNCS),
+        "latestRunning": statistics.latest_running(_MAX_SYNCS),
+        "latestEnded": statistics.latest_ended(_MAX_SYNCS),
+        "latestFailed": statistics.latest_failed(_MAX_SYNCS),
     }
     return {
         "running": statistics.running,
@@ -89,12 +89,12 @@ def _quota(quota: RequestQuotaState, now: float) -> dict[str, object]:
         "resets": quota.reset(now),
         "perMinute": quota.per_minute,
         "lastMinute": quota.last_minute(now),
-        "busiestMinute": quota.peak_per_minute,
+        "peakPerMinute": quota.peak_per_minute,
     }
 
 
 def _requests(api: Api) -> dict[str, object]:
-    newest = islice(reversed(api.requests), _REQUESTS)
+    newest = islice(reversed(api.requests), _MAX_REQUESTS)
     return {
         "total": api.request_count,
         "faulty": api.faulty,

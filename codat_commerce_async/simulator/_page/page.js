@@ -104,7 +104,7 @@ function showQuota({ quota, now }) {
   showMeter("day", leftToday, perDay, day, (most) => ({ low: most * 0.1, high: most * 0.3, optimum: most }));
   showMeter("minute", lastMinute, perMinute, minute, (most) => ({ low: most * 0.9, high: most, optimum: 0 }));
   const resets = perDay === null ? "" : `new day in ${span(quota.resets - now)}, `;
-  say(at("quota-note"), `${resets}busiest minute ${number.format(quota.busiestMinute)}`);
+  say(at("quota-note"), `${resets}busiest minute ${number.format(quota.peakPerMinute)}`);
 }
 
 function syncState(sync) {

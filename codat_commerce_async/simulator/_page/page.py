@@ -1,4 +1,4 @@
-"""The page that shows a simulator to people in a browser, on its own address."""
+"""Serve the page that shows the simulator in a browser."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from codat_commerce_async.simulator._api.http import Request, Response
 
-__all__ = ["browsed"]
+__all__ = ["page_response"]
 
 _FILES = {
     "/": ("index.html", "text/html"),
@@ -23,18 +23,21 @@ _HEADERS = {
 }
 
 
-def browsed(request: Request, state: Callable[[], Mapping[str, object]]) -> Response | None:
-    """What a browser gets, without a key, off the log and the quota; None for what is Codat's to answer."""
+def page_response(request: Request, state: Callable[[], Mapping[str, object]]) -> Response | None:
+    """Return the page, one of its files or its state; None for a request of Codat's API.
+
+    These requests need no key, are not logged and do not count against the quota.
+    """
     if request.method != "GET":
         return None
     if request.path == _STATE:
-        return _answer("application/json", json.dumps(state(), separators=(",", ":")).encode())
-    # Codat has nothing at its root; only who asks for a page gets one there.
+        return _response("application/json", json.dumps(state(), separators=(",", ":")).encode())
+    # The API has no operation at its root; a request that accepts HTML gets the page.
     if request.path not in _FILES or (request.path == "/" and "text/html" not in request.headers.get("accept", "")):
         return None
     name, content_type = _FILES[request.path]
-    return _answer(content_type, files("codat_commerce_async.simulator").joinpath("_page", name).read_bytes())
+    return _response(content_type, files("codat_commerce_async.simulator").joinpath("_page", name).read_bytes())
 
 
-def _answer(content_type: str, body: bytes) -> Response:
+def _response(content_type: str, body: bytes) -> Response:
     return Response(200, {"Content-Type": f"{content_type}; charset=utf-8", **_HEADERS}, body)

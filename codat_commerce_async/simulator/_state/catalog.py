@@ -1,4 +1,4 @@
-"""The integrations that the simulated client has switched on."""
+"""The integrations of the simulated client."""
 
 import uuid
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ _STATIC = "https://static.codat.io/simulated"
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """A piece of software that a company can connect; its ids are the same in every run."""
+    """Software that a company can connect; its ids are the same in every run."""
 
     key: str
     name: str
@@ -49,7 +49,7 @@ PLATFORMS: dict[str, Platform] = {
 
 
 def serialize_integration(platform: Platform) -> dict[str, object]:
-    """An `Integration`; features say `datatype`, as Codat shows, not `dataType`, as it declares."""
+    """Return an `Integration`; its features have `datatype`, as in Codat's responses, not `dataType`, as declared."""
     feature = {"featureType": "Get", "featureState": "Beta" if platform.beta else "Release"}
     return {
         "key": platform.key,
@@ -69,7 +69,7 @@ def serialize_integration(platform: Platform) -> dict[str, object]:
 
 
 def serialize_branding(platform: Platform) -> dict[str, object]:
-    """A `Branding`."""
+    """Return a `Branding`."""
     return {
         "logo": {"full": _image(platform, "full logo"), "square": _image(platform, "square logo")},
         "button": {"default": _image(platform, "button"), "hover": _image(platform, "hovered button")},
@@ -77,6 +77,6 @@ def serialize_branding(platform: Platform) -> dict[str, object]:
     }
 
 
-def _image(platform: Platform, what: str) -> dict[str, object]:
-    source = f"{_STATIC}/{platform.key}/{what.replace(' ', '-')}.png"
-    return {"image": {"src": source, "alt": f"{platform.name} {what}"}}
+def _image(platform: Platform, name: str) -> dict[str, object]:
+    source = f"{_STATIC}/{platform.key}/{name.replace(' ', '-')}.png"
+    return {"image": {"src": source, "alt": f"{platform.name} {name}"}}

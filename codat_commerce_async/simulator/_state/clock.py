@@ -1,4 +1,4 @@
-"""The simulator's clock, and the ways in which Codat writes a time down."""
+"""The simulator's clock, and the formats of times in Codat's API."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,40 +15,40 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock:
-    """Simulated epoch seconds: a wall clock, sped up, and moved on by hand."""
+    """Simulated epoch seconds: a wall clock that is sped up and can be advanced."""
 
     def __init__(self, wall: Callable[[], float], speed: float = 1.0) -> None:
         if not speed > 0:
-            raise ValueError("speed takes simulated seconds per real second, more than 0")
+            raise ValueError(f"speed must be more than 0 simulated seconds per real second (got {speed!r})")
         self._wall = wall
         self._origin = wall()
         self._ahead = 0.0
         self.speed = speed
 
     def now(self) -> float:
-        """The simulated time, in epoch seconds."""
+        """Return the simulated time in epoch seconds."""
         return self._origin + (self._wall() - self._origin) * self.speed + self._ahead
 
     def advance(self, seconds: float) -> None:
-        """Move the simulated time on."""
+        """Advance the simulated time."""
         if not seconds >= 0:
-            raise ValueError("advance takes seconds, 0 or more: simulated time does not run backwards")
+            raise ValueError(f"seconds must be 0 or more (got {seconds!r})")
         self._ahead += seconds
 
 
 def timestamp(epoch: float) -> str:
-    """A time as Codat writes those of syncs: UTC with seven fractional digits."""
+    """Return a time in the format of sync times: UTC with seven fractional digits."""
     seconds, ticks = divmod(round(epoch * _TICKS), _TICKS)
     return f"{_iso(seconds)}.{ticks:07d}Z"
 
 
 def plain_timestamp(epoch: float) -> str:
-    """A time as Codat writes those of creation: UTC, whole seconds."""
+    """Return a time in the format of creation times: UTC, whole seconds."""
     return f"{_iso(int(epoch))}Z"
 
 
 def http_date(epoch: float) -> str:
-    """A time as HTTP headers carry it."""
+    """Return a time in the format of HTTP headers."""
     return _http_date(int(epoch))
 
 
@@ -58,7 +58,7 @@ def _http_date(seconds: int) -> str:
 
 
 def parse_time(text: str) -> float:
-    """Epoch seconds of an ISO 8601 date or time; one without an offset is taken as UTC.
+    """Return the epoch seconds of an ISO 8601 date or time; without an offset it is UTC.
 
     Raises ValueError for anything else.
     """
@@ -67,11 +67,11 @@ def parse_time(text: str) -> float:
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return (aware.astimezone(UTC) - _EPOCH).total_seconds()
     except OverflowError as error:
-        raise ValueError(f"not a time that a calendar holds: {text!r}") from error
+        raise ValueError(f"time must be between the years 1 and 9999 (got {text!r})") from error
 
 
-# Most answers of one moment speak of the same few seconds.
+# Most responses at one time contain the same few seconds.
 @lru_cache(maxsize=1024)
 def _iso(seconds: int) -> str:
-    # The last instant of a calendar is rounded up as a float.
+    # The last instant of the calendar is rounded up as a float.
     return datetime.fromtimestamp(min(seconds, _LAST_SECOND), UTC).replace(tzinfo=None).isoformat()

@@ -1,17 +1,19 @@
-"""What a company's configuration is until it is set."""
+"""Create a company's default configuration, and validate one that is set."""
 
 import uuid
+from collections.abc import Callable, Iterator
 
-from codat_commerce_async.simulator._state.clock import DAY, plain_timestamp
+from codat_commerce_async.simulator._state.clock import DAY, parse_time, plain_timestamp
 from codat_commerce_async.simulator._state.records import Company
 
-__all__ = ["DEFAULT_SYNC_HOUR", "FIRST_PERIOD", "FREQUENCIES", "default_configuration"]
+__all__ = ["DEFAULT_SYNC_HOUR", "FIRST_PERIOD", "default_configuration", "validation_errors"]
 
 DEFAULT_SYNC_HOUR = 2
 FIRST_PERIOD = 30 * DAY
-"""How far back the first sync of a company reaches where no start date was set."""
+"""Seconds before its creation at which a company's first sync starts, unless the configuration has a start date."""
 
-FREQUENCIES = ("Daily", "Monthly")
+_FREQUENCIES = ("Daily", "Monthly")
+_LAST_HOUR = 23
 
 _ACCOUNTS = {
     "gbol": (
@@ -42,7 +44,7 @@ _COUNTRIES = {"gbol": "GB", "qhyg": "US"}
 
 
 def default_configuration(company: Company) -> dict[str, object]:
-    """A `Configuration` with the options that the company's linked platforms offer."""
+    """Return a `Configuration` with the options of the company's linked platforms."""
     accounting, commerce = company.platform("Accounting"), company.platform("Commerce")
     ready = accounting is not None and commerce is not None
     ledger = accounting.key if accounting else ""
@@ -54,7 +56,7 @@ def default_configuration(company: Company) -> dict[str, object]:
         "configured": ready,
         "schedule": {
             "selectedFrequency": "Daily",
-            "frequencyOptions": list(FREQUENCIES),
+            "frequencyOptions": list(_FREQUENCIES),
             "startDate": plain_timestamp(company.created - FIRST_PERIOD),
             "syncHour": DEFAULT_SYNC_HOUR,
             "timeZone": "Europe/London" if ledger == "gbol" else "UTC",
@@ -142,8 +144,8 @@ def _account(ledger: str, label: str, selected: int) -> dict[str, object]:
     }
 
 
-def _choice(what: str, options: list[dict[str, str]]) -> dict[str, object]:
-    return {f"selected{what}Id": options[0]["id"] if options else None, f"{what.lower()}Options": options}
+def _choice(name: str, options: list[dict[str, str]]) -> dict[str, object]:
+    return {f"selected{name}Id": options[0]["id"] if options else None, f"{name.lower()}Options": options}
 
 
 def _options(platform: str, kind: str, names: tuple[str, ...]) -> list[dict[str, str]]:
@@ -152,3 +154,171 @@ def _options(platform: str, kind: str, names: tuple[str, ...]) -> list[dict[str,
 
 def _id(platform: str, kind: str, name: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{platform}/{kind}/{name}"))
+
+
+def validation_errors(configuration: object) -> list[tuple[str, str]]:
+    """Return the violations of the specification as (field, message); unknown fields are valid."""
+    found = [
+        (field, f"{field or 'The configuration'} must be {expected}")
+        for field, expected in _CONFIGURATION(configuration, "")
+    ]
+    return found or _unknown_accounts(configuration)
+
+
+_Check = Callable[[object, str], Iterator[tuple[str, str]]]
+
+
+def _check(is_valid: Callable[[object], bool], expected: str) -> _Check:
+    def check(value: object, at: str) -> Iterator[tuple[str, str]]:
+        if not is_valid(value):
+            yield at, expected
+
+    return check
+
+
+def _object(**fields: _Check) -> _Check:
+    """Return a check of an object, in which fields may be missing and unknown fields are ignored."""
+
+    def check(value: object, at: str) -> Iterator[tuple[str, str]]:
+        if not isinstance(value, dict):
+            yield at, "an object"
+            return
+        for name, inner in fields.items():
+            if name in value:
+                yield from inner(value[name], f"{at}.{name}".lstrip("."))
+
+    return check
+
+
+def _values(inner: _Check) -> _Check:
+    def check(value: object, at: str) -> Iterator[tuple[str, str]]:
+        if not isinstance(value, dict):
+            yield at, "an object"
+            return
+        for name, item in value.items():
+            yield from inner(item, f"{at}.{name}")
+
+    return check
+
+
+def _items(inner: _Check) -> _Check:
+    def check(value: object, at: str) -> Iterator[tuple[str, str]]:
+        if not isinstance(value, list):
+            yield at, "a list"
+            return
+        for index, item in enumerate(value):
+            yield from inner(item, f"{at}[{index}]")
+
+    return check
+
+
+def _nullable(inner: _Check) -> _Check:
+    return lambda value, at: iter(()) if value is None else inner(value, at)
+
+
+def _is_hour(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LAST_HOUR
+
+
+def _is_time(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        parse_time(value)
+    except ValueError:
+        return False
+    return True
+
+
+_TEXT = _check(lambda value: isinstance(value, str), "a string")
+_FLAG = _check(lambda value: isinstance(value, bool), "true or false")
+_FREQUENCY = _check(lambda value: value in _FREQUENCIES, "Daily or Monthly")
+_TEXT_OR_NULL = _nullable(_TEXT)
+_TEXTS = _nullable(_items(_TEXT))
+_OPTIONS = _nullable(_items(_object(id=_TEXT, name=_TEXT_OR_NULL)))
+_GROUPING_LEVEL = _object(selectedGroupByOptions=_TEXTS, groupByOptions=_TEXTS)
+_ACCOUNTS_OR_NULL = _nullable(
+    _values(
+        _object(
+            labelText=_TEXT_OR_NULL,
+            descriptionText=_TEXT_OR_NULL,
+            selectedAccountId=_TEXT_OR_NULL,
+            required=_FLAG,
+            accountOptions=_nullable(
+                _items(
+                    _object(
+                        id=_TEXT_OR_NULL,
+                        name=_TEXT_OR_NULL,
+                        nominalCode=_TEXT_OR_NULL,
+                        classification=_TEXT_OR_NULL,
+                    )
+                )
+            ),
+        )
+    )
+)
+_PAYMENTS = _object(syncPayments=_FLAG, accounts=_ACCOUNTS_OR_NULL)
+_SALES = _object(
+    syncSales=_FLAG,
+    accounts=_ACCOUNTS_OR_NULL,
+    invoiceStatus=_object(selectedInvoiceStatus=_TEXT_OR_NULL, invoiceStatusOptions=_TEXTS),
+    salesCustomer=_object(selectedCustomerId=_TEXT_OR_NULL, customerOptions=_OPTIONS),
+    taxRates=_nullable(_values(_object(selectedTaxRateId=_TEXT_OR_NULL, taxRateOptions=_OPTIONS))),
+    newTaxRates=_object(
+        accountingTaxRateOptions=_OPTIONS,
+        commerceTaxRateOptions=_OPTIONS,
+        taxRateMappings=_nullable(
+            _items(_object(selectedCommerceTaxRateIds=_TEXTS, selectedAccountingTaxRateId=_TEXT_OR_NULL))
+        ),
+        selectedDefaultZeroTaxRateId=_TEXT_OR_NULL,
+        defaultZeroTaxRateOptions=_OPTIONS,
+    ),
+    grouping=_object(
+        groupingPeriod=_object(selectedGroupingPeriod=_TEXT_OR_NULL, groupingPeriodOptions=_TEXTS),
+        groupingLevels=_object(invoiceLevel=_GROUPING_LEVEL, invoiceLineLevel=_GROUPING_LEVEL),
+    ),
+)
+_CONFIGURATION = _object(
+    accountingSoftwareCompanyName=_TEXT,
+    enable=_FLAG,
+    configured=_FLAG,
+    schedule=_object(
+        selectedFrequency=_FREQUENCY,
+        frequencyOptions=_items(_FREQUENCY),
+        startDate=_check(_is_time, "a date"),
+        syncHour=_check(_is_hour, "an hour between 0 and 23"),
+        timeZone=_TEXT,
+    ),
+    configuration=_object(
+        countryCode=_TEXT,
+        mapSettings=_object(outputFormat=_check(lambda value: value == "JournalEntry", "JournalEntry")),
+        sales=_SALES,
+        payments=_PAYMENTS,
+        newPayments=_PAYMENTS,
+        fees=_object(
+            feesSupplier=_object(selectedSupplierId=_TEXT_OR_NULL, supplierOptions=_OPTIONS),
+            syncFees=_FLAG,
+            accounts=_ACCOUNTS_OR_NULL,
+        ),
+    ),
+)
+
+
+def _unknown_accounts(configuration: object) -> list[tuple[str, str]]:
+    inner = configuration.get("configuration") if isinstance(configuration, dict) else None
+    sections = inner.items() if isinstance(inner, dict) else ()
+    return [
+        (field, f"{field} must be one of the account options.")
+        for section, settings in sections
+        if isinstance(settings, dict) and isinstance(settings.get("accounts"), dict)
+        for name, account in settings["accounts"].items()
+        if isinstance(account, dict) and not _is_an_option(account)
+        for field in (f"configuration.{section}.accounts.{name}.selectedAccountId",)
+    ]
+
+
+def _is_an_option(account: dict[str, object]) -> bool:
+    selected, options = account.get("selectedAccountId"), account.get("accountOptions")
+    if selected is None or not isinstance(options, list):
+        return True
+    return any(isinstance(option, dict) and option.get("id") == selected for option in options)

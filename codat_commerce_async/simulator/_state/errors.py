@@ -1,4 +1,4 @@
-"""An error of Codat's, with the body that it sends."""
+"""An error response of Codat's API."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ __all__ = ["ApiError"]
 
 
 class ApiError(Exception):
-    """Codat says no; `status` is the HTTP status, the body's own `statusCode` can differ."""
+    """An error response; `status` is the HTTP status, from which the `statusCode` in the body can differ."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
     def body(self, correlation_id: str) -> dict[str, object]:
-        """The error's body; `invalid` (field, message) becomes its validation."""
+        """Return the body; `invalid` (field, message) becomes its `validation`."""
         body: dict[str, object] = {
             "statusCode": self.body_status,
             "service": self.service,

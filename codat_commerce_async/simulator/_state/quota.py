@@ -1,4 +1,4 @@
-"""What Codat allows: requests a minute from one address, and requests a day from one client."""
+"""Enforce the quota: requests per minute from one address, and requests per day from one client."""
 
 import math
 from collections import deque
@@ -15,7 +15,7 @@ _MINUTE = 60.0
 
 
 class ResetFormat(Enum):
-    """How `X-Rate-Limit-Reset` is written; Codat's documentation does not say."""
+    """The format of `X-Rate-Limit-Reset`, which Codat does not document."""
 
     EPOCH_SECONDS = "epoch_seconds"
     EPOCH_MILLISECONDS = "epoch_milliseconds"
@@ -27,8 +27,8 @@ class ResetFormat(Enum):
 class RequestQuota:
     """Requests in any 60 seconds, and in a day.
 
-    A day allows `per_day` times one more than there are companies with a linked connection. None means no
-    bound, and for `per_day` no `X-Rate-Limit-*` headers either. Codat's own numbers are the defaults:
+    The limit of a day is `per_day`, plus `per_day` for each company with a linked connection. None means no limit; with
+    `per_day=None` there are no `X-Rate-Limit-*` headers either. The defaults are Codat's:
     https://docs.codat.io/using-the-api/rate-limits
     """
 
@@ -38,10 +38,10 @@ class RequestQuota:
 
 
 class RequestQuotaState:
-    """Counts requests, and refuses those beyond the quota; a refused request does not count.
+    """Counts requests and refuses those beyond the quota; a refused request does not count.
 
-    `linked` says how many companies have a linked connection, `emit` is told of `client.rateLimit.*`
-    events. `peak_per_minute` is the most requests that any 60 simulated seconds saw, refused ones included.
+    `linked` returns the number of companies with a linked connection, `emit` is called for `client.rateLimit.*` events.
+    `peak_per_minute` is the largest number of requests in any 60 simulated seconds, including refused ones.
     """
 
     def __init__(
@@ -54,69 +54,69 @@ class RequestQuotaState:
         self._linked = linked
         self._emit = emit
         self._granted: deque[float] = deque()
-        self._to_response: deque[float] = deque()
+        self._received: deque[float] = deque()
         self._day = -1
         self._used = 0
         self._reached = False
         self.peak_per_minute = 0
 
     def admit(self, now: float) -> None:
-        """Count one request; refused with 429 and the seconds to wait when there is no room for it."""
-        _evict(self._to_response, now)
-        self._to_response.append(now)
-        self.peak_per_minute = max(self.peak_per_minute, len(self._to_response))
+        """Count one request; raise a 429 with the seconds to wait if it exceeds the quota."""
+        _evict(self._received, now)
+        self._received.append(now)
+        self.peak_per_minute = max(self.peak_per_minute, len(self._received))
         self._roll_over(now)
         if not self.remaining(now):
-            self._reach(now)
-            raise _too_many(self.reset(now) - now)
+            self._emit_reached(now)
+            raise _rate_limited(self.reset(now) - now)
         if self._quota.per_minute is not None:
             _evict(self._granted, now)
             if len(self._granted) >= self._quota.per_minute:
-                raise _too_many(self._granted[0] + _MINUTE - now if self._granted else _MINUTE)
+                raise _rate_limited(self._granted[0] + _MINUTE - now if self._granted else _MINUTE)
             self._granted.append(now)
         self._used += 1
 
     def limit(self) -> int | None:
-        """The requests that this day allows."""
+        """Return the limit of this day; None without one."""
         return None if self._quota.per_day is None else self._quota.per_day * (1 + self._linked())
 
     def remaining(self, now: float) -> float:
-        """The requests that are left of this day."""
+        """Return the number of requests that remain of this day."""
         self._roll_over(now)
         limit = self.limit()
         return math.inf if limit is None else max(0, limit - self._used)
 
     def set_remaining(self, remaining: int, now: float) -> None:
-        """Use up the day's quota but for so many requests."""
+        """Leave so many requests of the day's quota."""
         limit = self.limit()
         if limit is None:
-            raise ValueError("there is no daily quota to use up")
+            raise ValueError("there is no daily quota, because per_day is None")
         self._roll_over(now)
         self._used = limit - remaining
 
     @property
     def per_minute(self) -> int | None:
-        """The requests that any 60 seconds allow."""
+        """Return the limit of any 60 seconds; None without one."""
         return self._quota.per_minute
 
     def last_minute(self, now: float) -> int:
-        """The requests of the last 60 seconds, refused ones included."""
-        _evict(self._to_response, now)
-        return len(self._to_response)
+        """Return the number of requests in the last 60 seconds, including refused ones."""
+        _evict(self._received, now)
+        return len(self._received)
 
     def reset(self, now: float) -> float:
-        """When the day ends."""
+        """Return the time when the day ends."""
         return (now // DAY + 1) * DAY
 
     def headers(self, now: float) -> dict[str, str]:
-        """The `X-Rate-Limit-*` headers of an answer."""
+        """Return the `X-Rate-Limit-*` headers of a response."""
         limit = self.limit()
         if limit is None:
             return {}
         return {
             "X-Rate-Limit-Limit": str(limit),
             "X-Rate-Limit-Remaining": str(self.remaining(now)),
-            "X-Rate-Limit-Reset": self._written(self.reset(now)),
+            "X-Rate-Limit-Reset": self._format(self.reset(now)),
         }
 
     def _roll_over(self, now: float) -> None:
@@ -128,7 +128,7 @@ class RequestQuotaState:
             self._reached = False
             self._emit("client.rateLimit.reset", now, self._payload(now))
 
-    def _reach(self, now: float) -> None:
+    def _emit_reached(self, now: float) -> None:
         if not self._reached:
             self._reached = True
             self._emit("client.rateLimit.reached", now, self._payload(now))
@@ -140,7 +140,7 @@ class RequestQuotaState:
             "expiryDate": plain_timestamp(self.reset(now)),
         }
 
-    def _written(self, reset: float) -> str:
+    def _format(self, reset: float) -> str:
         match self._quota.reset_format:
             case ResetFormat.EPOCH_SECONDS:
                 return str(int(reset))
@@ -157,5 +157,5 @@ def _evict(times: deque[float], now: float) -> None:
         times.popleft()
 
 
-def _too_many(seconds: float) -> ApiError:
+def _rate_limited(seconds: float) -> ApiError:
     return ApiError(429, "Too many requests; try again later.", retry_after=seconds)

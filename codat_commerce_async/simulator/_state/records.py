@@ -1,4 +1,4 @@
-"""What the simulator remembers about companies, their connections and their syncs."""
+"""Records of companies, their connections and their syncs."""
 
 import math
 from collections import deque
@@ -10,12 +10,12 @@ from codat_commerce_async.simulator._state.catalog import Platform
 __all__ = ["CODES", "OVERLAP", "STATUSES", "Company", "Connection", "ScriptedSync", "Sync", "SyncSource", "succeeded"]
 
 STATUSES = ("PendingAuth", "Linked", "Unlinked", "Deauthorized")
-"""The statuses of a connection that the specification knows."""
+"""The statuses of a connection in the specification."""
 
 OVERLAP = "Date overlaps with a previous sync date range"
 
 _IN_PROGRESS, _IN_PROGRESS_LONG = 1000, 1010
-_LONG = 600.0
+_LONG_AFTER = 600.0
 _PUSHED = 2000
 
 CODES: dict[int, tuple[str, str]] = {
@@ -28,25 +28,25 @@ CODES: dict[int, tuple[str, str]] = {
     4200: ("MapCoreError", "A tax id of the order is not mapped to an account."),
     4220: ("ValidateError", "A connection of the company was de-authorized."),
     4260: ("ValidateError", "The accounting software's subscription has lapsed."),
-    5000: ("Error", "Something broke on our side."),
+    5000: ("Error", "An internal error occurred."),
     5080: ("ValidateError, Pending", OVERLAP),
     5120: ("MapCoreError", "The data could not be processed."),
     5130: ("PushError", "At least one item could not be written."),
 }
-"""Status text and message that go with a code: https://docs.codat.io/commerce/error-documentation"""
+"""The status text and the message of each code: https://docs.codat.io/commerce/error-documentation"""
 
 SyncSource = str
-"""Who started a sync: `api`, `schedule` or `external`."""
+"""What started a sync: `api`, `schedule` or `external`."""
 
 
 def succeeded(code: int) -> bool:
-    """Whether a sync that ended with this code did well."""
-    return code // 1000 == 2  # noqa: PLR2004 - the thousands decide
+    """Return whether this final code stands for success."""
+    return code // 1000 == 2  # noqa: PLR2004 - 2xxx is success
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptedSync:
-    """How a sync goes: it ends with `code` after `duration` simulated seconds (None: drawn)."""
+    """The scripted course of a sync: it ends with `code` after `duration` simulated seconds (None: random)."""
 
     code: int = _PUSHED
     duration: float | None = None
@@ -54,27 +54,27 @@ class ScriptedSync:
 
     def __post_init__(self) -> None:
         if self.duration is not None and not self.duration >= 0:
-            raise ValueError("duration must be seconds, 0 or more, or None")
+            raise ValueError(f"duration must be 0 seconds or more, or None (got {self.duration!r})")
 
     @property
     def text(self) -> str:
-        """`message`, or what usually goes with the code."""
+        """Return `message`, or the default message of the code."""
         return CODES.get(self.code, ("", ""))[1] if self.message is None else self.message
 
     @classmethod
     def never_ends(cls) -> Self:
-        """A sync that stays in progress."""
+        """Return a sync that stays in progress."""
         return cls(duration=math.inf)
 
     @classmethod
     def overlaps(cls, duration: float = 1.0) -> Self:
-        """A sync whose period was synced before."""
+        """Return a sync whose period overlaps with an earlier one."""
         return cls(5080, duration=duration)
 
 
 @dataclass(slots=True, eq=False)
 class Sync:
-    """One sync; what it says of itself follows from the time alone."""
+    """One sync; its status depends on the time alone."""
 
     company_id: str
     sync_id: str
@@ -89,21 +89,21 @@ class Sync:
     final_message: str
 
     def code(self, now: float) -> int:
-        """The status code at this time."""
+        """Return the status code at this time."""
         if now >= self.ends:
             return self.final_code
-        return _IN_PROGRESS if now - self.started < _LONG else _IN_PROGRESS_LONG
+        return _IN_PROGRESS if now - self.started < _LONG_AFTER else _IN_PROGRESS_LONG
 
     def status(self, now: float) -> str:
-        """The status text at this time."""
+        """Return the status text at this time."""
         return CODES.get(self.code(now), ("Unknown", ""))[0]
 
     def message(self, now: float) -> str:
-        """The error message at this time; empty while there is none."""
+        """Return the error message at this time; empty without one."""
         return self.final_message if now >= self.ends else ""
 
     def pushed(self, now: float) -> bool:
-        """Whether data was written by this time."""
+        """Return whether data was written by this time."""
         return self.code(now) == _PUSHED
 
 
@@ -120,16 +120,17 @@ class Connection:
 
     @property
     def linked(self) -> bool:
-        """Whether the merchant's authorization stands."""
+        """Return whether the merchant has authorized the connection."""
         return self.status == "Linked"
 
 
 @dataclass(slots=True, eq=False)
 class Company:
-    """A merchant, with all that Codat knows of it.
+    """A company with its connections, configuration and syncs.
 
-    `number` counts companies as they were created. `syncs` are in the order of their start; `active_syncs` are those
-    that may still run, `synced_to` is how far the successful ones reach, and `synced_periods` their periods, merged.
+    `number` counts companies in the order of their creation. `syncs` are in the order of their start; `active_syncs`
+    are those that have not ended, `synced_periods` are the merged periods of successful ones, and `synced_to` is the
+    end of the last.
     """
 
     id: str
@@ -151,27 +152,27 @@ class Company:
 
     @property
     def linked(self) -> bool:
-        """Whether any connection is linked, which is what the daily quota counts."""
+        """Return whether any connection is linked; the daily quota counts such companies."""
         return any(connection.linked for connection in self.connections.values())
 
     @property
     def enabled(self) -> bool:
-        """Whether the configuration lets the company sync."""
+        """Return whether the configuration enables syncs."""
         return (self.configuration or {}).get("enable") is not False
 
     @property
     def deauthorized(self) -> bool:
-        """Whether a connection's authorization was withdrawn."""
+        """Return whether a connection's authorization was withdrawn."""
         return any(connection.status == "Deauthorized" for connection in self.connections.values())
 
     @property
     def last_sync(self) -> float | None:
-        """When a connection was last synced."""
+        """Return the time when a connection was last synced; None if never."""
         times = [connection.last_sync for connection in self.connections.values() if connection.last_sync is not None]
         return max(times, default=None)
 
     def platform(self, source_type: str) -> Platform | None:
-        """The linked platform of this type."""
+        """Return the linked platform of this type; None without one."""
         for connection in self.connections.values():
             if connection.linked and connection.platform.source_type == source_type:
                 return connection.platform

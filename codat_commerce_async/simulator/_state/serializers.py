@@ -1,4 +1,4 @@
-"""Companies, connections and syncs in the words of Codat's answers."""
+"""Serialize companies, connections and syncs as in Codat's responses."""
 
 from codat_commerce_async.simulator._state.clock import plain_timestamp, timestamp
 from codat_commerce_async.simulator._state.records import Company, Connection, Sync
@@ -15,7 +15,7 @@ __all__ = [
 
 
 def serialize_connection(company: Company, connection: Connection) -> dict[str, object]:
-    """A `Connection`."""
+    """Return a `Connection`."""
     platform = connection.platform
     return {
         "id": connection.id,
@@ -33,7 +33,7 @@ def serialize_connection(company: Company, connection: Connection) -> dict[str, 
 
 
 def serialize_company_details(company: Company) -> dict[str, object]:
-    """A company without its connections, as events tell of it."""
+    """Return a company without its connections, as in the payloads of company events."""
     return {
         "id": company.id,
         "name": company.name,
@@ -47,7 +47,7 @@ def serialize_company_details(company: Company) -> dict[str, object]:
 
 
 def serialize_company(company: Company) -> dict[str, object]:
-    """A `Company`."""
+    """Return a `Company`."""
     return {
         **serialize_company_details(company),
         "products": ["commerce"],
@@ -57,7 +57,7 @@ def serialize_company(company: Company) -> dict[str, object]:
 
 
 def company_reference(company: Company) -> dict[str, object]:
-    """A company as the payloads of events refer to it."""
+    """Return the reference to a company in the payloads of other events."""
     return {
         "id": company.id,
         "name": company.name,
@@ -68,12 +68,12 @@ def company_reference(company: Company) -> dict[str, object]:
 
 
 def serialize_company_sync_status(sync: Sync, now: float) -> dict[str, object]:
-    """A `CompanySyncStatus`: the sync's own id, and no commerce id."""
+    """Return a `CompanySyncStatus`, which has the sync id and no commerce sync id."""
     return {"companyId": sync.company_id, "syncId": sync.sync_id, **_progress(sync, now)}
 
 
 def serialize_sync_status(company: Company, sync: Sync, now: float) -> dict[str, object]:
-    """A `SyncStatus`: both ids."""
+    """Return a `SyncStatus`, which has both ids."""
     return {
         "companyId": company.id,
         "commerceSyncId": sync.commerce_sync_id,
@@ -84,7 +84,7 @@ def serialize_sync_status(company: Company, sync: Sync, now: float) -> dict[str,
 
 
 def serialize_sync_summary(company: Company, sync: Sync, now: float) -> dict[str, object]:
-    """A `SyncSummary`: the commerce id, and not the sync's own."""
+    """Return a `SyncSummary`, which has the commerce sync id and no sync id."""
     return {
         "companyId": company.id,
         "commerceSyncId": sync.commerce_sync_id,

@@ -1,4 +1,4 @@
-"""What has happened lately, counted as it happens, so that a look costs the same however much there is."""
+"""Count companies and syncs as they change, so that reading the counts costs the same for any number of them."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from codat_commerce_async.simulator._state.records import Company, Sync, succeed
 
 __all__ = ["CompanyState", "Statistics"]
 
-_KEPT = 100
+_MAX_ENDED = 100
 
 
 class CompanyState(Enum):
-    """What a company's newest sync is at."""
+    """The state of a company's newest sync."""
 
     IDLE = "idle"
     RUNNING = "running"
@@ -22,37 +22,37 @@ class CompanyState(Enum):
 
 
 class Statistics:
-    """Companies by state, syncs by result, and the latest of each."""
+    """Counts of companies by state and of syncs by result, and the latest of each."""
 
     def __init__(self) -> None:
         self.companies = dict.fromkeys(CompanyState, 0)
         self.succeeded = 0
         self.failed = 0
-        self._states: dict[str, CompanyState] = {}  # the latest change last
+        self._states: dict[str, CompanyState] = {}  # in the order of their last change
         self._running: dict[Sync, None] = {}
-        self._ended: deque[Sync] = deque(maxlen=_KEPT)
-        self._failed: deque[Sync] = deque(maxlen=_KEPT)
+        self._ended: deque[Sync] = deque(maxlen=_MAX_ENDED)
+        self._failed: deque[Sync] = deque(maxlen=_MAX_ENDED)
 
     @property
     def running(self) -> int:
-        """How many syncs are running."""
+        """Return the number of running syncs."""
         return len(self._running)
 
     def update(self, company: Company) -> None:
-        """Count a company anew, after something happened to it."""
+        """Update the counts after a change of a company."""
         self._uncount(company)
         state = _state_of(company)
         self._states[company.id] = state
         self.companies[state] += 1
 
     def remove(self, company: Company) -> None:
-        """Forget a company; its ended syncs stay counted."""
+        """Remove a company; its ended syncs stay counted."""
         self._uncount(company)
         for sync in company.active_syncs:
             self._running.pop(sync, None)
 
     def begin(self, sync: Sync) -> None:
-        """Count a sync that starts."""
+        """Count a sync that has started."""
         self._running[sync] = None
 
     def end(self, sync: Sync) -> None:
@@ -66,19 +66,19 @@ class Statistics:
             self._failed.append(sync)
 
     def latest_companies(self, most: int) -> Sequence[tuple[str, CompanyState]]:
-        """The companies that something happened to last, by id, newest first."""
+        """Return the ids and states of the companies that changed last, newest first."""
         return tuple(islice(reversed(self._states.items()), most))
 
     def latest_running(self, most: int | None) -> Sequence[Sync]:
-        """The running syncs, the last to start first; None means all."""
+        """Return the running syncs, newest first; `most=None` returns all."""
         return tuple(islice(reversed(self._running), most))
 
     def latest_ended(self, most: int) -> Sequence[Sync]:
-        """The syncs that ended, the last to end first; a hundred at most."""
+        """Return the ended syncs, last to end first; at most a hundred."""
         return tuple(islice(reversed(self._ended), most))
 
     def latest_failed(self, most: int) -> Sequence[Sync]:
-        """Likewise, of those that failed."""
+        """Return the failed syncs, last to end first; at most a hundred."""
         return tuple(islice(reversed(self._failed), most))
 
     def _uncount(self, company: Company) -> None:

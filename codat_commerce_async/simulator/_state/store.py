@@ -1,4 +1,4 @@
-"""All that the simulated Codat holds, as a function of calls and of the time they come at."""
+"""Store companies, connections, configurations and syncs, and change them as simulated time passes."""
 
 import heapq
 import random
@@ -23,53 +23,53 @@ from codat_commerce_async.simulator._state.texts import Texts
 __all__ = ["Store"]
 
 _HOUR = 3600.0
-_FAILED_DAYS_ALLOWED = 31
+_MAX_FAILED_DAYS = 31
 _PASSCODE_SECONDS = 30.0
-_EVENTS_KEPT = 10_000
-_WRITTEN = "journalEntries"
+_MAX_EVENTS = 10_000
+_WRITTEN_TYPE = "journalEntries"
 
 
 class Store:
     """Companies, connections, configurations, syncs, texts and accounts of one Codat client.
 
-    What is to happen by itself (a sync's end, a daily sync) waits in an agenda, and happens when `run_due_events`
-    is next called: no timer runs.
+    Future events (the end of a sync, a daily sync) are scheduled, and happen when `run_due_events` is next called.
+    There are no timers.
     """
 
     def __init__(self, *, seed: int, rules: SyncRules, daily_schedule: bool, company_limit: int | None) -> None:
-        self.random = random.Random(seed)  # noqa: S311 - repeatable chance, no secret
+        self.random = random.Random(seed)  # noqa: S311 - repeatable, no secret
         self.client_id = self.new_id()
         self.companies: dict[str, Company] = {}
         self.syncs = Syncs(seed, rules)
         self.statistics = Statistics()
         self.texts = Texts()
         self.visible_accounts: dict[str, list[str] | None] = {}
-        self.events: deque[dict[str, object]] = deque(maxlen=_EVENTS_KEPT)
+        self.events: deque[dict[str, object]] = deque(maxlen=_MAX_EVENTS)
         self.linked_companies = 0
         self.merchants: dict[str, str] = {}
         self._passcodes: dict[tuple[str, str], float] = {}
         self.company_limit = company_limit
         self._daily_schedule = daily_schedule
         self._scheduled: list[tuple[float, int, Callable[[float], None]]] = []
-        self._numbered = 0
-        self._created = 0
+        self._sequence = 0
+        self._companies_created = 0
 
     def new_id(self) -> str:
-        """An id that nothing had before."""
+        """Return a new id."""
         return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
 
     def run_due_events(self, now: float) -> None:
-        """Let everything happen that was due by now, in order."""
+        """Run the scheduled events that are due by now, in order."""
         while self._scheduled and self._scheduled[0][0] <= now:
-            at, _, happen = heapq.heappop(self._scheduled)
-            happen(at)
+            at, _, callback = heapq.heappop(self._scheduled)
+            callback(at)
 
     def next_due(self) -> float | None:
-        """When something happens by itself next."""
+        """Return the time of the next scheduled event; None without one."""
         return self._scheduled[0][0] if self._scheduled else None
 
     def emit(self, event_type: str, at: float, payload: dict[str, object]) -> None:
-        """Note an event that webhooks would tell of."""
+        """Append an event for webhooks."""
         event: dict[str, object] = {
             "id": self.new_id(),
             "eventType": event_type,
@@ -80,10 +80,10 @@ class Store:
 
     def add_company(self, now: float, name: str, company_id: str | None = None) -> Company:
         """Create a company."""
-        company = Company(self.new_id() if company_id is None else company_id, name, now, self._created)
+        company = Company(self.new_id() if company_id is None else company_id, name, now, self._companies_created)
         if company.id in self.companies:
-            raise ValueError(f"there is a company {company.id} already")
-        self._created += 1
+            raise ValueError(f"company_id must be unique ({company.id!r} exists already)")
+        self._companies_created += 1
         self.companies[company.id] = company
         self.statistics.update(company)
         self.emit("company.created", now, serialize_company_details(company))
@@ -91,7 +91,7 @@ class Store:
         return company
 
     def delete_company(self, company_id: str, now: float) -> None:
-        """Delete a company with everything it has."""
+        """Delete a company with its connections, configuration and syncs."""
         company = self.companies.pop(company_id)
         self.linked_companies -= company.linked
         self.statistics.remove(company)
@@ -121,18 +121,18 @@ class Store:
         if status == before:
             return
         if status == "Linked":
-            happened = "connected" if before == "PendingAuth" else "reconnected"
-            self._emit_connection(f"connection.{happened}", company, connection, now)
+            event = "connected" if before == "PendingAuth" else "reconnected"
+            self._emit_connection(f"connection.{event}", company, connection, now)
         elif before in {"Linked", "PendingAuth"}:
-            happened = "disconnected" if before == "Linked" else "failed"
-            self._emit_connection(f"connection.{happened}", company, connection, now)
+            event = "disconnected" if before == "Linked" else "failed"
+            self._emit_connection(f"connection.{event}", company, connection, now)
 
     def configuration(self, company: Company) -> dict[str, object]:
-        """A company's configuration; until one was set, what its connections suggest."""
+        """Return a company's configuration, or the default one if none was set."""
         return default_configuration(company) if company.configuration is None else company.configuration
 
     def set_configuration(self, company: Company, configuration: Mapping[str, object], now: float) -> None:
-        """Replace a company's configuration; its next daily sync comes at the hour that it says."""
+        """Replace a company's configuration, and schedule its next daily sync accordingly."""
         company.configuration = {**configuration, "companyId": company.id}
         self._schedule_daily(company, now)
 
@@ -153,19 +153,19 @@ class Store:
         return sync
 
     def issue_passcode(self, company: Company, now: float) -> str:
-        """A one-time passcode for a company's Sync flow."""
+        """Return a one-time passcode for a company's Sync flow."""
         passcode = f"{self.random.randrange(1_000_000):06d}"
         self._passcodes[company.id, passcode] = now
         return passcode
 
     def redeem_passcode(self, company_id: str, passcode: str, now: float) -> bool:
-        """Use a passcode up; False for one that is unknown, used or older than 30 seconds."""
+        """Use a passcode; return False if it is unknown, used or older than 30 seconds."""
         issued = self._passcodes.pop((company_id, passcode), None)
         return issued is not None and now - issued <= _PASSCODE_SECONDS
 
-    def _schedule(self, at: float, happen: Callable[[float], None]) -> None:
-        self._numbered += 1
-        heapq.heappush(self._scheduled, (at, self._numbered, happen))
+    def _schedule(self, at: float, callback: Callable[[float], None]) -> None:
+        self._sequence += 1
+        heapq.heappush(self._scheduled, (at, self._sequence, callback))
 
     def _end(self, sync: Sync, at: float) -> None:
         company = self.companies.get(sync.company_id)
@@ -191,7 +191,7 @@ class Store:
         reference = company_reference(company)
         read = {
             "connectionId": ledger.id,
-            "dataType": _WRITTEN,
+            "dataType": _WRITTEN_TYPE,
             "recordsModified": True,
             "status": "Complete",
         }
@@ -205,7 +205,7 @@ class Store:
             "completedOnDate": timestamp(at),
             "status": status,
         }
-        self.emit(f"{_WRITTEN}.write.{result}", at, written)
+        self.emit(f"{_WRITTEN_TYPE}.write.{result}", at, written)
 
     def _emit_connection(self, event_type: str, company: Company, connection: Connection, now: float) -> None:
         payload: dict[str, object] = {
@@ -225,7 +225,7 @@ class Store:
             self._schedule(due, lambda at: self._run_daily(company, at))
 
     def _run_daily(self, company: Company, at: float) -> None:
-        # What was planned before the hour changed is still in the agenda.
+        # An event that was scheduled before the hour changed is still there.
         if self.companies.get(company.id) is not company or company.daily_due != at:
             return
         self._schedule_daily(company, at)
@@ -235,7 +235,7 @@ class Store:
 
     def _count_failed_day(self, company: Company, sync: Sync) -> None:
         company.failed_days = 0 if succeeded(sync.final_code) else company.failed_days + 1
-        if company.failed_days >= _FAILED_DAYS_ALLOWED:
+        if company.failed_days >= _MAX_FAILED_DAYS:
             company.configuration = {**self.configuration(company), "enable": False}
 
 

@@ -1,4 +1,4 @@
-"""How syncs start, what becomes of them, and which one an endpoint speaks of; no timers run."""
+"""Start and end syncs, and find the one that an endpoint returns."""
 
 import math
 import random
@@ -10,44 +10,45 @@ from codat_commerce_async.simulator._state.clock import parse_time
 from codat_commerce_async.simulator._state.configuration import FIRST_PERIOD
 from codat_commerce_async.simulator._state.records import Company, ScriptedSync, Sync, SyncSource, succeeded
 
-__all__ = ["NewSync", "SyncRules", "Syncs", "period_to_latest", "usual_duration"]
+__all__ = ["NewSync", "SyncRules", "Syncs", "period_to_latest", "usual_duration", "usual_outcomes"]
 
-_QUICK = 1.0
-
-
-def usual_duration(chance: random.Random) -> float:
-    """Seconds that a sync takes: log-normal around 12, from 2 to 120."""
-    return min(120.0, max(2.0, chance.lognormvariate(math.log(12.0), 0.7)))
+_FAILS_AFTER = 1.0
 
 
-def _usual_outcomes() -> dict[int, float]:
+def usual_duration(rng: random.Random) -> float:
+    """Return the seconds that a sync takes: log-normal with a median of 12, from 2 to 120."""
+    return min(120.0, max(2.0, rng.lognormvariate(math.log(12.0), 0.7)))
+
+
+def usual_outcomes() -> dict[int, float]:
+    """Return the default final codes of syncs with their weights."""
     return {2000: 0.9, 2040: 0.1}
 
 
 @dataclass(frozen=True, slots=True)
 class SyncRules:
-    """How syncs behave where nothing was scripted.
+    """How syncs behave that are not scripted.
 
-    `durations` draws the simulated seconds that one takes, `outcomes` maps codes to their weights. A sync
-    can be seen `visibility_delay` simulated seconds after its start; `find_by_commerce_id` lets the status
-    endpoint take the commerce id too.
+    `durations` returns the simulated seconds that a sync takes, `outcomes` maps final codes to their weights. A sync
+    becomes visible `visibility_delay` simulated seconds after its start. With `find_by_commerce_id` the status endpoint
+    accepts the commerce sync id too.
     """
 
     durations: Callable[[random.Random], float] = usual_duration
-    outcomes: Mapping[int, float] = field(default_factory=_usual_outcomes)
+    outcomes: Mapping[int, float] = field(default_factory=usual_outcomes)
     visibility_delay: float = 0.0
     find_by_commerce_id: bool = False
 
     def __post_init__(self) -> None:
         if not self.outcomes:
-            raise ValueError("outcomes takes at least one code with its weight")
+            raise ValueError("outcomes must have at least one code with its weight")
         if not self.visibility_delay >= 0:
-            raise ValueError("visibility_delay takes seconds, 0 or more")
+            raise ValueError(f"visibility_delay must be 0 seconds or more (got {self.visibility_delay!r})")
 
 
 @dataclass(frozen=True, slots=True)
 class NewSync:
-    """What somebody wants synced: a period, who asks, under which idempotency key, and how it is to go."""
+    """A sync to start: its period, source and idempotency key, and its outcome if it is scripted."""
 
     period: tuple[float, float]
     source: SyncSource = "api"
@@ -58,8 +59,7 @@ class NewSync:
 class Syncs:
     """The syncs of all companies.
 
-    What becomes of a sync depends on the seed, its company and its number there, never on what other
-    companies do.
+    The outcome of a sync depends on the seed, its company and its number there, not on other companies.
     """
 
     def __init__(self, seed: int, rules: SyncRules) -> None:
@@ -68,20 +68,20 @@ class Syncs:
         self._by_id: dict[str, Sync] = {}
 
     def begin(self, company: Company, now: float, request: NewSync) -> Sync:
-        """Start a sync; a given outcome goes before a scripted one, and both before the rules."""
-        chance = random.Random(f"{self._seed}/{company.id}/{len(company.syncs)}")  # noqa: S311 - repeatable
-        drawn = self._rules.durations(chance)
-        outcome = request.outcome or self._next_outcome(company, request.period, chance, drawn)
+        """Start a sync; its own outcome takes precedence over the company's script, and both over the rules."""
+        rng = random.Random(f"{self._seed}/{company.id}/{len(company.syncs)}")  # noqa: S311 - repeatable
+        duration = self._rules.durations(rng)
+        outcome = request.outcome or self._next_outcome(company, request.period, rng, duration)
         sync = Sync(
             company_id=company.id,
-            sync_id=_uuid(chance),
-            commerce_sync_id=_uuid(chance),
+            sync_id=_uuid(rng),
+            commerce_sync_id=_uuid(rng),
             source=request.source,
             idempotency_key=request.key,
             start=request.period[0],
             finish=request.period[1],
             started=now,
-            ends=now + (drawn if outcome.duration is None else outcome.duration),
+            ends=now + (duration if outcome.duration is None else outcome.duration),
             final_code=outcome.code,
             final_message=outcome.text,
         )
@@ -93,7 +93,7 @@ class Syncs:
         return sync
 
     def end(self, company: Company, sync: Sync) -> None:
-        """Draw the conclusions from a sync that has ended."""
+        """Update the company after one of its syncs has ended."""
         company.active_syncs.remove(sync)
         if not succeeded(sync.final_code):
             return
@@ -106,22 +106,22 @@ class Syncs:
                 connection.last_sync = sync.ends
 
     def visible(self, sync: Sync, now: float) -> bool:
-        """Whether the endpoints speak of this sync yet."""
+        """Return whether the endpoints return this sync yet."""
         return now >= sync.started + self._rules.visibility_delay
 
     def find(self, company: Company, sync_id: str, now: float) -> Sync | None:
-        """The company's sync with this id."""
+        """Return the company's sync with this id; None if there is none, or it is not visible yet."""
         sync = self._by_id.get(sync_id)
         if sync is None or sync.company_id != company.id or not self.visible(sync, now):
             return None
         return sync
 
     def latest(self, company: Company, now: float) -> Sync | None:
-        """The sync that started last."""
+        """Return the visible sync that started last; None without one."""
         return next((sync for sync in reversed(company.syncs) if self.visible(sync, now)), None)
 
     def last_successful(self, company: Company, now: float) -> Sync | None:
-        """The sync that started last of those that went well."""
+        """Return the visible successful sync that started last; None without one."""
         newest = company.last_successful
         if newest is None or self.visible(newest, now):
             return newest
@@ -129,31 +129,31 @@ class Syncs:
         return next((sync for sync in earlier if self.visible(sync, now)), None)
 
     def forget(self, company: Company) -> None:
-        """Drop the syncs of a company that was deleted."""
+        """Remove the syncs of a deleted company."""
         for sync in company.syncs:
             self._by_id.pop(sync.sync_id, None)
             self._by_id.pop(sync.commerce_sync_id, None)
 
     def _next_outcome(
-        self, company: Company, period: tuple[float, float], chance: random.Random, drawn: float
+        self, company: Company, period: tuple[float, float], rng: random.Random, duration: float
     ) -> ScriptedSync:
         if company.script:
             return company.script.popleft()
-        quick = min(_QUICK, drawn)
+        soon = min(_FAILS_AFTER, duration)
         if company.deauthorized:
-            return ScriptedSync(4220, duration=quick)
+            return ScriptedSync(4220, duration=soon)
         if not (company.platform("Commerce") and company.platform("Accounting") and company.enabled):
-            return ScriptedSync(4000, duration=quick)
+            return ScriptedSync(4000, duration=soon)
         if _overlaps(company, period):
-            return ScriptedSync.overlaps(duration=quick)
+            return ScriptedSync.overlaps(duration=soon)
         if period[0] >= period[1]:
-            return ScriptedSync(2040, duration=quick)
+            return ScriptedSync(2040, duration=soon)
         codes, weights = tuple(self._rules.outcomes), tuple(self._rules.outcomes.values())
-        return ScriptedSync(chance.choices(codes, weights)[0])
+        return ScriptedSync(rng.choices(codes, weights)[0])
 
 
 def period_to_latest(company: Company, until: float) -> tuple[float, float]:
-    """From the last successful sync, or where the configuration says, up to a time."""
+    """Return the period from the last successful sync, or from the configured start, up to a time."""
     if company.synced_to is not None:
         return company.synced_to, until
     schedule = (company.configuration or {}).get("schedule")
@@ -162,8 +162,8 @@ def period_to_latest(company: Company, until: float) -> tuple[float, float]:
 
 
 def _overlaps(company: Company, period: tuple[float, float]) -> bool:
-    taken = [*company.synced_periods, *((sync.start, sync.finish) for sync in company.active_syncs)]
-    return any(start < period[1] and period[0] < finish for start, finish in taken)
+    used = [*company.synced_periods, *((sync.start, sync.finish) for sync in company.active_syncs)]
+    return any(start < period[1] and period[0] < finish for start, finish in used)
 
 
 def _merged(periods: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -176,5 +176,5 @@ def _merged(periods: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return merged
 
 
-def _uuid(chance: random.Random) -> str:
-    return str(uuid.UUID(int=chance.getrandbits(128), version=4))
+def _uuid(rng: random.Random) -> str:
+    return str(uuid.UUID(int=rng.getrandbits(128), version=4))

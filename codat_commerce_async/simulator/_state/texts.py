@@ -1,4 +1,4 @@
-"""The texts of the Sync flow, per locale; the keys and defaults are the simulator's own."""
+"""Store the texts of the Sync flow by locale; the keys and defaults are invented."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,31 +34,31 @@ class _Text:
 
 
 class Texts:
-    """What a client has set the texts to; a key that has no default is taken too."""
+    """The texts of a client; a key without a default can be set too."""
 
     def __init__(self) -> None:
         self._changed: dict[str, dict[str, _Text]] = {locale: {} for locale in LOCALES}
 
-    def present(self, locale: str) -> dict[str, object]:
-        """A `LocalizationInfo` of every text."""
+    def serialize(self, locale: str) -> dict[str, object]:
+        """Return a `LocalizationInfo` of every text."""
         texts = {key: _Text(*default) for key, default in _DEFAULTS[locale].items()} | self._changed[locale]
         return {key: {"text": text.text, "required": text.required} for key, text in texts.items()}
 
     def update(self, locale: str, changes: Mapping[str, object]) -> None:
         """Set texts: a string sets, "" blanks, null restores the default; also inside `{"text": ...}`.
 
-        Raises ValueError, with the key, for anything else; nothing is changed then.
+        Raises ValueError with the key for anything else, and changes nothing then.
         """
-        read = {key: _read(key, value) for key, value in changes.items()}
-        for key, (text, required) in read.items():
+        parsed = {key: _parse(key, value) for key, value in changes.items()}
+        for key, (text, required) in parsed.items():
             if text is None:
                 self._changed[locale].pop(key, None)
                 continue
-            usual = _DEFAULTS[locale].get(key, ("", False))[1]
-            self._changed[locale][key] = _Text(text, usual if required is None else required)
+            default = _DEFAULTS[locale].get(key, ("", False))[1]
+            self._changed[locale][key] = _Text(text, default if required is None else required)
 
 
-def _read(key: str, value: object) -> tuple[str | None, bool | None]:
+def _parse(key: str, value: object) -> tuple[str | None, bool | None]:
     if isinstance(value, dict):
         text, required = value.get("text"), value.get("required")
     else:
