@@ -1,4 +1,4 @@
-"""Every example of the README runs as printed, against the simulator."""
+"""Every example of the README and of docs/ runs as printed, against the simulator."""
 
 import ast
 import inspect
@@ -17,6 +17,7 @@ from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 
 CHECKOUT = Path(__file__).parents[1]
 README = CHECKOUT / "README.md"
+PAGES = [path for path in (README, *sorted((CHECKOUT / "docs").glob("*.md"))) if path.is_file()]
 
 TRY_IT = "python -m pip install '.[cli]' && python -m codat_commerce_async demo"
 TEST_IT = "python -m pip install '.[test]' && python -m pytest"
@@ -27,18 +28,23 @@ SHELLS = {"bash", "console", "sh", "shell"}
 
 
 class Block(NamedTuple):
-    """A fenced block; `line` is the one of its fence, from 1."""
+    """A fenced block; `line` is the one of its fence, from 1, in the file of the name `page`."""
 
     line: int
     language: str
     code: str
+    page: str = "README.md"
 
 
-def blocks(text: str) -> list[Block]:
+def blocks(text: str, page: str = "README.md") -> list[Block]:
     return [
-        Block(text.count("\n", 0, fence.start()) + 1, fence["language"], fence["code"])
+        Block(text.count("\n", 0, fence.start()) + 1, fence["language"], fence["code"], page)
         for fence in FENCE.finditer(text)
     ]
+
+
+def blocks_of(page: Path) -> list[Block]:
+    return blocks(page.read_text(encoding="utf-8"), page.name)
 
 
 def commands(text: str) -> list[str]:
@@ -61,10 +67,10 @@ class AwaitWhatRuns(ast.NodeTransformer):
 
 async def run(block: Block, names: dict[str, object]) -> None:
     """Run a block as a script of its own, which may await, async with and async for wherever it likes."""
-    above = "\n" * block.line  # so that a traceback shows the README's own line
-    tree = AwaitWhatRuns().visit(ast.parse(above + block.code, "README.md"))
-    code = compile(tree, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    outcome = eval(code, {"__name__": "__main__", **names})  # noqa: S307 - the README's own code
+    above = "\n" * block.line  # so that a traceback shows the page's own line
+    tree = AwaitWhatRuns().visit(ast.parse(above + block.code, block.page))
+    code = compile(tree, block.page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    outcome = eval(code, {"__name__": "__main__", **names})  # noqa: S307 - the page's own code
     if inspect.iscoroutine(outcome):
         await outcome
 
@@ -99,8 +105,13 @@ def test_the_checks_run_the_tests_as_the_readme_does() -> None:
 @pytest.mark.virtual_time
 @pytest.mark.parametrize(
     "block",
-    [block for block in blocks(PRINTED) if block.language == "python"],
-    ids=lambda block: f"line {block.line}",
+    [
+        each
+        for page in PAGES
+        for each in blocks(page.read_text(encoding="utf-8"), page.name)
+        if each.language == "python"
+    ],
+    ids=lambda block: f"{block.page} line {block.line}",
 )
 async def test_an_example_runs_as_printed(block: Block, names: dict[str, object]) -> None:
     await run(block, names)
@@ -163,11 +174,18 @@ async def test_scripts_and_bare_awaits_run(number: int, found: int, names: dict[
     assert len(seen) == found
 
 
+def test_the_blocks_of_docs_run_too() -> None:
+    assert [block for page in PAGES if page != README for block in blocks_of(page)]
+
+
 async def test_a_broken_example_fails_at_its_own_line() -> None:
     with pytest.raises(NameError, match="undefined") as caught:
         await run(blocks(SYNTHETIC)[4], {"seen": []})
     last = traceback.extract_tb(caught.tb)[-1]
     assert (last.filename, last.lineno) == ("README.md", 33)
+    with pytest.raises(NameError, match="undefined") as caught:
+        await run(blocks(SYNTHETIC, "guide.md")[4], {"seen": []})
+    assert traceback.extract_tb(caught.tb)[-1].filename == "guide.md"
 
 
 @pytest.mark.virtual_time
