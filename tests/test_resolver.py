@@ -8,12 +8,13 @@ from attrs import evolve
 
 from codat_commerce_async import CodatCommerce
 from codat_commerce_async._core.validation import as_utc
-from codat_commerce_async.errors import NotFoundError, OutcomeUnknownError
+from codat_commerce_async.errors import NotFoundError, OutcomeUnknownError, SyncWaitTimeoutError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.simulator import ScriptedSync, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
-from codat_commerce_async.syncing._resolver import SyncResolver
+
+pytestmark = pytest.mark.virtual_time
 
 MONDAY = 1_705_305_600.0
 
@@ -47,82 +48,92 @@ class Codat:
         transport = InMemoryTransport(self.simulator)
         self.client = CodatCommerce("key", transport=transport, wall_clock=lambda: self.wall)
 
-    def tracker(self, handle: SyncHandle) -> SyncResolver:
-        return SyncResolver(self.client.sync.context, handle)
+    def wait_for(self, handle: SyncHandle) -> "Wait":
+        return Wait(self.client, handle)
 
     @property
     def operations(self) -> list[str]:
         return [seen.operation for seen in self.simulator.requests]
 
 
-async def look(tracker: SyncResolver) -> SyncStatus | None:
-    return await tracker.look({})
+class Wait:
+    """Waits that end after one poll, each with the handle that the last one left."""
 
+    def __init__(self, client: CodatCommerce, handle: SyncHandle) -> None:
+        self.client = client
+        self.handle = handle
 
-async def seen(tracker: SyncResolver) -> SyncStatus:
-    status = await look(tracker)
-    assert status is not None
-    return status
+    async def poll(self) -> SyncStatus | None:
+        try:
+            return await self.client.sync.wait(self.handle, timeout=0.001, raise_on_failure=False)
+        except SyncWaitTimeoutError as error:
+            self.handle = error.handle
+            return error.last_status
+
+    async def status(self) -> SyncStatus:
+        status = await self.poll()
+        assert status is not None
+        return status
 
 
 async def test_the_newest_sync_is_ours_when_it_has_our_commerce_id_and_its_id_is_learned() -> None:
     codat = Codat()
-    tracker = codat.tracker(await codat.start())
-    status = await seen(tracker)
-    assert (status.sync_id, tracker.handle.sync_id) == (codat.ours, codat.ours)
+    wait = codat.wait_for(await codat.start())
+    status = await wait.status()
+    assert (status.sync_id, wait.handle.sync_id) == (codat.ours, codat.ours)
 
 
 async def test_once_learned_the_id_is_all_that_is_asked_for() -> None:
     codat = Codat()
-    tracker = codat.tracker(await codat.start())
-    await seen(tracker)
+    wait = codat.wait_for(await codat.start())
+    await wait.status()
     codat.overtake()
     codat.wall += 60.0
-    status = await seen(tracker)
+    status = await wait.status()
     assert (status.sync_id, status.sync_status_code) == (codat.ours, 5130)
-    assert status.commerce_sync_id == tracker.handle.commerce_sync_id
+    assert status.commerce_sync_id == wait.handle.commerce_sync_id
     assert codat.operations[-1] == "get-sync-by-id"
 
 
 async def test_a_sync_that_cannot_be_seen_yet_is_not_the_one_before_it() -> None:
     codat = Codat(visibility_delay=5.0)
-    tracker = codat.tracker(await codat.start())
-    assert await look(tracker) is None
+    wait = codat.wait_for(await codat.start())
+    assert await wait.poll() is None
     assert codat.operations == ["request-sync", "get-sync-status"]
     codat.wall += 5.0
-    assert (await seen(tracker)).sync_id == codat.ours
+    assert (await wait.status()).sync_id == codat.ours
 
 
-async def test_one_overtaken_before_the_first_look_is_found_by_its_commerce_id_where_codat_allows() -> None:
+async def test_one_overtaken_before_the_first_poll_is_found_by_its_commerce_id_where_codat_allows() -> None:
     codat = Codat(find_by_commerce_id=True)
-    tracker = codat.tracker(await codat.start())
+    wait = codat.wait_for(await codat.start())
     codat.overtake()
-    status = await seen(tracker)
-    assert (status.sync_id, tracker.handle.sync_id) == (codat.ours, codat.ours)
+    status = await wait.status()
+    assert (status.sync_id, wait.handle.sync_id) == (codat.ours, codat.ours)
     assert "list-syncs" not in codat.operations
-    await seen(tracker)
-    # Two requests for the first look, the two ids having been learned one for each further.
+    await wait.status()
+    # Two requests for the first poll, which finds out the second id, and one for each further poll.
     assert codat.operations.count("get-sync-status") == 1
 
 
-async def test_one_overtaken_before_the_first_look_is_found_by_the_time_that_codat_gave_it(
+async def test_one_overtaken_before_the_first_poll_is_found_by_the_time_that_codat_gave_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     codat = Codat()
-    tracker = codat.tracker(await codat.start())
+    wait = codat.wait_for(await codat.start())
     codat.overtake()
     codat.overtake(after=1.0)
     with caplog.at_level(logging.INFO, "codat_commerce_async"):
-        status = await seen(tracker)
-    assert (status.sync_id, tracker.handle.sync_id) == (codat.ours, codat.ours)
+        status = await wait.status()
+    assert (status.sync_id, wait.handle.sync_id) == (codat.ours, codat.ours)
     assert codat.ours in caplog.text
 
 
 async def test_one_that_is_the_only_one_it_can_be_is_taken() -> None:
     codat = Codat()
-    tracker = codat.tracker(evolve(await codat.start(), sync_utc=None))
+    wait = codat.wait_for(evolve(await codat.start(), sync_utc=None))
     codat.overtake()
-    assert (await seen(tracker)).sync_id == codat.ours
+    assert (await wait.status()).sync_id == codat.ours
 
 
 async def test_several_that_it_can_be_are_named_and_none_is_taken() -> None:
@@ -131,7 +142,7 @@ async def test_several_that_it_can_be_are_named_and_none_is_taken() -> None:
     second = codat.overtake()
     newest = codat.overtake()
     with pytest.raises(OutcomeUnknownError) as raised:
-        await look(codat.tracker(handle))
+        await codat.wait_for(handle).poll()
     # The newest says that it is another's, by its commerce id.
     assert set(raised.value.candidates) == {codat.ours, second} != {newest}
     assert raised.value.handle == handle
@@ -143,9 +154,9 @@ async def test_a_candidate_that_was_named_can_be_waited_for() -> None:
     codat.overtake()
     codat.overtake()
     with pytest.raises(OutcomeUnknownError) as raised:
-        await look(codat.tracker(handle))
+        await codat.wait_for(handle).poll()
     for candidate in raised.value.candidates:
-        assert (await seen(codat.tracker(handle.with_sync_id(candidate)))).sync_id == candidate
+        assert (await codat.wait_for(handle.with_sync_id(candidate)).status()).sync_id == candidate
 
 
 async def test_a_handle_without_any_id_finds_the_only_sync_since() -> None:
@@ -153,7 +164,7 @@ async def test_a_handle_without_any_id_finds_the_only_sync_since() -> None:
     handle = await codat.start()
     bare = SyncHandle(company_id=codat.company_id, requested_at=handle.requested_at)
     codat.another_client()
-    assert (await seen(codat.tracker(bare))).sync_id == codat.ours
+    assert (await codat.wait_for(bare).status()).sync_id == codat.ours
 
 
 async def test_a_handle_without_any_id_does_not_choose_among_several() -> None:
@@ -162,7 +173,7 @@ async def test_a_handle_without_any_id_does_not_choose_among_several() -> None:
     other = codat.overtake()
     bare = SyncHandle(company_id=codat.company_id, requested_at=handle.requested_at)
     with pytest.raises(OutcomeUnknownError) as raised:
-        await look(codat.tracker(bare))
+        await codat.wait_for(bare).poll()
     assert set(raised.value.candidates) == {codat.ours, other}
 
 
@@ -170,21 +181,21 @@ async def test_a_company_without_any_sync_says_that_there_is_none() -> None:
     codat = Codat()
     empty = SyncHandle(company_id=codat.simulator.add_linked_company(), commerce_sync_id="none")
     with pytest.raises(NotFoundError):
-        await look(codat.tracker(empty))
+        await codat.wait_for(empty).poll()
 
 
 async def test_an_unknown_sync_id_says_that_there_is_none() -> None:
     codat = Codat()
     with pytest.raises(NotFoundError):
-        await look(codat.tracker(SyncHandle(company_id=codat.company_id, sync_id="none")))
+        await codat.wait_for(SyncHandle(company_id=codat.company_id, sync_id="none")).poll()
 
 
 @pytest.mark.parametrize("skew", [-30.0, 30.0])
 async def test_a_clock_that_is_off_does_not_hide_an_overtaken_sync(skew: float) -> None:
     codat = Codat(clock_skew=skew)
-    tracker = codat.tracker(await codat.start())
+    wait = codat.wait_for(await codat.start())
     codat.overtake()
-    assert (await seen(tracker)).sync_id == codat.ours
+    assert (await wait.status()).sync_id == codat.ours
 
 
 def test_a_time_without_a_zone_is_in_utc() -> None:

@@ -1,4 +1,4 @@
-"""Seeing something through to its end although the one who waits is cancelled."""
+"""Wait for work that must finish even if the waiting task is cancelled."""
 
 import asyncio
 from typing import TypeVar
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 async def wait_uncancelled(future: "asyncio.Future[T]") -> T:
-    """What comes of the future, which is waited for to its end; a cancellation goes on only then."""
+    """Wait for the future even if this task is cancelled; raise the cancellation afterwards."""
     cancelled = None
     while not future.done():
         try:
@@ -17,7 +17,7 @@ async def wait_uncancelled(future: "asyncio.Future[T]") -> T:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        # Looked at, so that nobody is told that it never was.
+        # Retrieved, so that asyncio does not log that the exception was never retrieved.
         _ = future.cancelled() or future.exception()
         raise cancelled
     return future.result()

@@ -1,4 +1,4 @@
-"""Notifications that something happened at a company, which make whoever waits for a sync of it poll soon."""
+"""Notifications that something happened at a company, so that its running sync is polled soon."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -8,26 +8,26 @@ __all__ = ["Notifier", "Subscription"]
 
 
 class Notifier:
-    """Who waits for notifications of which company."""
+    """The subscriptions to notifications, by company."""
 
     def __init__(self) -> None:
         self._subscriptions: dict[str, set[Subscription]] = {}
-        self._followers: list[Callable[[str], None]] = []
+        self._callbacks: list[Callable[[str], None]] = []
 
-    def subscribe(self, told: Callable[[str], None]) -> None:
-        """Call `told` with the company of every hint from here on."""
-        self._followers.append(told)
+    def subscribe(self, callback: Callable[[str], None]) -> None:
+        """Call `callback` with the company id of every notification."""
+        self._callbacks.append(callback)
 
-    def unsubscribe(self, told: Callable[[str], None]) -> None:
-        """Call it no longer."""
-        if told in self._followers:
-            self._followers.remove(told)
+    def unsubscribe(self, callback: Callable[[str], None]) -> None:
+        """Stop calling `callback`."""
+        if callback in self._callbacks:
+            self._callbacks.remove(callback)
 
     def notify(self, company_id: str) -> int:
-        """Notify whoever waits for the company; return how many had no notification pending before."""
+        """Notify the company's subscriptions; return how many had no notification pending before."""
         notified = sum(each.notify() for each in self._subscriptions.get(company_id, ()))
-        for told in self._followers:
-            told(company_id)
+        for callback in self._callbacks:
+            callback(company_id)
         return notified
 
     @contextmanager
@@ -40,13 +40,13 @@ class Notifier:
             yield subscription
         finally:
             subscriptions.discard(subscription)
-            # The set may be another by now, that of a later subscriber.
+            # A later subscriber may have created a new set meanwhile.
             if not subscriptions and self._subscriptions.get(company_id) is subscriptions:
                 del self._subscriptions[company_id]
 
 
 class Subscription:
-    """One waiter's notifications of one company: several make one, and none is lost while the waiter is busy."""
+    """The notifications of one company for one waiter: several count as one, and none is lost while it is busy."""
 
     __slots__ = ("_is_pending", "_sleeping")
 
@@ -55,14 +55,14 @@ class Subscription:
         self._sleeping: asyncio.Future[None] | None = None
 
     def notify(self) -> bool:
-        """Make a notification pending; return whether none was before."""
+        """Make a notification pending; return True if none was pending before."""
         was_pending, self._is_pending = self._is_pending, True
         if self._sleeping is not None and not self._sleeping.done():
             self._sleeping.set_result(None)
         return not was_pending
 
     def take(self) -> bool:
-        """Return whether a notification is pending, which it is no longer then."""
+        """Clear the pending notification; return True if there was one."""
         was_pending, self._is_pending = self._is_pending, False
         return was_pending
 

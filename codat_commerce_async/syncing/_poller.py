@@ -1,4 +1,4 @@
-"""How the end of a running sync is awaited."""
+"""Poll a running sync until it has ended."""
 
 import math
 from collections.abc import AsyncGenerator, Iterator
@@ -28,11 +28,11 @@ __all__ = ["SyncPoller", "raise_if_failed", "wait", "watch"]
 
 _logger = logger_of("sync")
 
-# How long a sync may stay out of sight before its 404 is believed.
+# How long a 404 is retried after the sync was requested or last seen.
 _NOT_FOUND_GRACE = 60.0
-# How long the last look, which begins when the time is up, may take.
+# How long the final poll, which starts when the timeout is over, may take.
 _FINAL_POLL_TIMEOUT = 15.0
-# What a wait keeps of the day's requests, so that new work does not take its last looks.
+# The requests of the daily quota that a wait reserves, so that new work does not use up those of its polls.
 _RESERVED_REQUESTS = 2
 
 
@@ -45,28 +45,28 @@ async def watch(
     *,
     adopt: bool = True,
 ) -> AsyncGenerator[SyncStatus, None]:
-    """Every change of the sync's status, the first that is seen included, up to the terminal one.
+    """Yield the first status of the sync and every change of it, up to the terminal one.
 
-    Raises SyncWaitTimeoutError when `timeout` seconds are over; the sync goes on.
+    Raises SyncWaitTimeoutError after `timeout` seconds; the sync continues.
     """
-    watcher = SyncPoller(context, handle, timeout, options, adopt=adopt)
+    poller = SyncPoller(context, handle, timeout, options, adopt=adopt)
     context.rate_limiter.reserve(_RESERVED_REQUESTS)
     try:
-        with context.notifier.subscribed(handle.company_id) as hints:
-            for pause in _delays(poll, context.random, watcher.age()):
-                await watcher.pause(pause, poll.interval, hints)
-                watcher.check_not_before()
-                last, is_notified = watcher.last, hints.take()
-                status = await watcher.look()
+        with context.notifier.subscribed(handle.company_id) as subscription:
+            for pause in _delays(poll, context.random, poller.age()):
+                await poller.pause(pause, poll.interval, subscription)
+                poller.check_not_before()
+                last, is_notified = poller.last, subscription.take()
+                status = await poller.poll()
                 if status is not None:
                     if last is None or _has_changed(last, status):
                         yield status
                     if status.is_terminal:
                         return
                 elif is_notified:
-                    # The poll that the notification was for has found out nothing.
-                    hints.notify()
-                watcher.check_time()
+                    # The poll for this notification failed, so the notification is still pending.
+                    subscription.notify()
+                poller.check_deadline()
     finally:
         context.rate_limiter.reserve(-_RESERVED_REQUESTS)
 
@@ -80,9 +80,9 @@ async def wait(
     *,
     adopt: bool = True,
 ) -> SyncStatus:
-    """The terminal status of the sync, whether it ended well or not."""
+    """Return the terminal status of the sync, whether it succeeded or failed."""
     last = None
-    # To its end, so that the watch is not left half done for the garbage collector to finish.
+    # Exhausted, so that no suspended generator is left to the garbage collector.
     async for status in watch(context, handle, poll, timeout, options, adopt=adopt):
         last = status
     assert last is not None  # noqa: S101 - for the type checker: a watch ends with a terminal status or raises
@@ -93,18 +93,18 @@ def raise_if_failed(handle: SyncHandle, status: SyncStatus) -> None:
     """Raise SyncFailedError if the sync failed."""
     if not status.failed:
         return
-    said = f": {excerpt(status.error_message)}" if status.error_message else ""
+    detail = f": {excerpt(status.error_message)}" if status.error_message else ""
     if handle.sync_id is None and is_id(status.sync_id):
         handle = handle.with_sync_id(status.sync_id)
     raise SyncFailedError(
-        f"the sync of company {handle.company_id} failed with {status.sync_status_code}, {status.state.value}{said}",
+        f"the sync of company {handle.company_id} failed with {status.sync_status_code}, {status.state.value}{detail}",
         handle,
         status,
     )
 
 
 class SyncPoller:
-    """One wait: what it looks at, and how much time it has."""
+    """Poll one sync: the deadline, the earliest next poll, and the last status."""
 
     def __init__(
         self,
@@ -117,97 +117,97 @@ class SyncPoller:
     ) -> None:
         self._context = context
         self._clock = context.clock
-        self._tracker = SyncResolver(context, handle, adopt=adopt)
+        self._resolver = SyncResolver(context, handle, adopt=adopt)
         self._options = CallOptions(
             retry=options.get("retry", RetryPolicy.none()),
             headers=options.get("headers", {}),
             background=options.get("background", False),
         )
         self._began = context.clock.time()
-        # A 404 counts from when Codat accepted the request, which a start may have taken long to achieve.
+        # A 404 counts from the time at which Codat accepted the request: a start may have been sent several times.
         self._last_seen = self._began - self._age(handle.accepted_at or handle.requested_at)
         self._timeout = timeout
         self.not_before = 0.0
-        self._looked_at = -math.inf
-        self.looks = 0
+        self._polled_at = -math.inf
+        self.polls = 0
         self.last: SyncStatus | None = None
 
     def age(self) -> float:
-        """Seconds since the sync was asked for; a sync that is only known by its id may be as old as can be."""
-        return self._age(self._tracker.handle.requested_at)
+        """Return the seconds since the sync was requested; infinity if that time is not known."""
+        return self._age(self._resolver.handle.requested_at)
 
     def _age(self, moment: datetime | None) -> float:
         if moment is None:
             return math.inf
         return max(0.0, (self._clock.server_time(self._clock.now()) - moment).total_seconds())
 
-    async def pause(self, seconds: float, interval: float, hints: Subscription) -> None:
-        """Sleep until the next poll: as long as the server asks at least, and not past the time that there is.
+    async def pause(self, seconds: float, interval: float, subscription: Subscription) -> None:
+        """Sleep until the next poll: at least as long as the server requires, and at most until the deadline.
 
-        A notification ends the sleep, but not before `interval` after the last poll.
+        A notification ends the sleep, but not before `interval` seconds after the last poll.
         """
         now, left = self._clock.time(), self._left()
         latest = math.inf if left is None else left
-        asked = min(self.not_before - now, latest)
-        regular = max(min(seconds, latest), asked)
-        shortest = min(max(self._looked_at + interval - now, asked), regular)
+        required = min(self.not_before - now, latest)
+        regular = max(min(seconds, latest), required)
+        shortest = min(max(self._polled_at + interval - now, required), regular)
         if shortest > 0:
             await self._clock.sleep(shortest)
         rest = now + regular - self._clock.time()
         if rest > 0:
             async with self._context.lifecycle.scope():
-                await hints.sleep(rest)
+                await subscription.sleep(rest)
 
     def check_not_before(self) -> None:
-        """Raise SyncWaitTimeoutError when the time is up before the server wants to be asked again."""
+        """Raise SyncWaitTimeoutError if the deadline is earlier than the next poll that the server allows."""
         if self._clock.time() < self.not_before:
-            self.check_time()
+            self.check_deadline()
 
-    async def look(self) -> SyncStatus | None:
-        """The status, or None when nothing could be seen this time."""
-        self.looks += 1
+    async def poll(self) -> SyncStatus | None:
+        """Return the status; None if this poll failed or the sync is not visible yet."""
+        self.polls += 1
         self.not_before = 0.0
         try:
-            status = await self._tracker.look(self._poll_options())
+            status = await self._resolver.poll(self._poll_options())
         except NotFoundError:
             if self._clock.time() - self._last_seen > _NOT_FOUND_GRACE:
                 raise
             return None
         except OutcomeUnknownError:
-            # No poll will tell which of several syncs is ours.
+            # Further polls cannot identify our sync among several.
             raise
         except CodatError as error:
-            # After an error with `ambiguous` alone, the next response may be complete and readable.
+            # A response that was lost or could not be decoded may arrive intact at the next poll.
             if not (error.retryable or error.ambiguous):
                 raise
             self._handle_transient(error)
             return None
         finally:
-            self._looked_at = self._clock.time()
+            self._polled_at = self._clock.time()
         if status is not None:
             self._last_seen = self._clock.time()
             self._warn_of_unknown(status)
             self.last = status
         return status
 
-    def check_time(self) -> None:
-        """Raise SyncWaitTimeoutError when the time is up."""
+    def check_deadline(self) -> None:
+        """Raise SyncWaitTimeoutError if the timeout is over."""
         left = self._left()
         if left is not None and left <= 0:
             elapsed = self._clock.time() - self._began
             raise SyncWaitTimeoutError(
-                f"the sync of company {self._tracker.handle.company_id} had not ended after {elapsed:.3g} s; "
-                "it goes on at Codat, and its handle can be waited for again",
-                self._tracker.handle,
+                f"the sync of company {self._resolver.handle.company_id} had not ended after {elapsed:.3g} s; "
+                "it continues at Codat, and its handle can be waited for again",
+                self._resolver.handle,
                 self.last,
                 elapsed,
-                self.looks,
+                self.polls,
             )
 
     @property
     def handle(self) -> SyncHandle:
-        """What is known of the sync's ids by now."""
-        return self._tracker.handle
+        """The handle with the ids that are known so far."""
+        return self._resolver.handle
 
     def _poll_options(self) -> CallOptions:
         left = self._left()
@@ -223,18 +223,19 @@ class SyncPoller:
             return
         if self.last is None or self.last.sync_status_code != status.sync_status_code:
             _logger.warning(
-                "unknown sync status code %s taken for running",
+                "treating the unknown sync status code %s as running",
                 status.sync_status_code,
                 extra={"company_id": self.handle.company_id},
             )
 
     def _handle_transient(self, error: CodatError) -> None:
-        asked = error.retry_after if isinstance(error, StatusError | QuotaExhaustedError) else None
+        retry_after = error.retry_after if isinstance(error, StatusError | QuotaExhaustedError) else None
         left = self._left()
-        if isinstance(error, QuotaExhaustedError) and asked is not None and left is not None and asked > left:
+        is_too_late = retry_after is not None and left is not None and retry_after > left
+        if is_too_late and isinstance(error, QuotaExhaustedError):
             raise error
-        self.not_before = self._clock.time() + (asked or 0.0)
-        # The next poll is its retry.
+        self.not_before = self._clock.time() + (retry_after or 0.0)
+        # The next poll is the retry.
         _logger.info(
             "could not poll the sync of company %s: %s",
             self.handle.company_id,
@@ -244,9 +245,9 @@ class SyncPoller:
 
 
 def _delays(poll: PollPolicy, random: Random, age: float) -> Iterator[float]:
-    """The pauses before each look: the first soon after the start, then growing, each spread by chance."""
+    """Yield the delay before each poll: the first one soon after the start, then growing, each with jitter."""
     first = poll.initial_delay - age
-    # A sync from before a restart is looked at soon, but not in step with all the others.
+    # After a restart, a sync is polled soon, but not at the same moment as all others.
     yield (first * random.uniform(1.0, 1.0 + poll.jitter) if first > 0 else random.uniform(0.0, poll.initial_delay))
     pause = poll.interval
     while True:
@@ -255,7 +256,7 @@ def _delays(poll: PollPolicy, random: Random, age: float) -> Iterator[float]:
 
 
 def _has_changed(before: SyncStatus, now: SyncStatus) -> bool:
-    """Whether anything changed that Codat says of the sync itself."""
+    """Return True if a field changed that describes the sync itself."""
     return (
         before.sync_status_code != now.sync_status_code
         or before.sync_status != now.sync_status

@@ -1,4 +1,4 @@
-"""Which of a company's syncs is the one that was asked for, though its answers carry two different ids."""
+"""Identify a requested sync among the company's syncs, although the API names it by two different ids."""
 
 from datetime import timedelta
 
@@ -20,14 +20,17 @@ _SKEW = timedelta(seconds=2)
 
 
 class SyncResolver:
-    """Finds one sync, look by look, and learns its `syncId` on the way.
+    """Poll one sync, and find out its `syncId`.
 
-    The answer to a request names a sync by its `commerceSyncId`, the statuses by its `syncId`. While ours is the
-    company's newest, `get_status` says both. Once another has overtaken it, Codat may know it by the commerce id all
-    the same; if not, it is the one that began at the very moment that Codat gave ours. Failing that, the only one that
-    began since and belongs to no other request of the client is adopted, if ours was to go up to now; the handle then
-    says `adopted`. Whenever that leaves a doubt, OutcomeUnknownError names the candidates: another's result is never
-    given as ours.
+    The response to a request names a sync by its `commerceSyncId`, the statuses by its `syncId`. While our sync is the
+    company's newest one, `get_status` returns both ids. Once a newer sync runs, these rules apply in turn:
+
+    1. Codat may find the sync by its commerce id.
+    2. Otherwise, it is the only one with the `syncUtc` that the response to our request had.
+    3. Otherwise, if the request was for a sync up to now, the only one that started after it and belongs to no other
+       request of this client is adopted; the handle then has `adopted` set.
+
+    In all other cases OutcomeUnknownError names the candidates: the status of another sync is never returned as ours.
     """
 
     def __init__(self, context: SyncContext, handle: SyncHandle, *, adopt: bool = True) -> None:
@@ -38,8 +41,8 @@ class SyncResolver:
         self._claim = context.claims.claim(handle.company_id, handle.sync_id, *names)
         context.claims.record(self._claim, handle.sync_id, *names)
 
-    async def look(self, options: CallOptions) -> SyncStatus | None:
-        """Where the sync has got to; None when it cannot be seen yet."""
+    async def poll(self, options: CallOptions) -> SyncStatus | None:
+        """Return the status of the sync; None while it is not visible yet."""
         if self.handle.sync_id is not None:
             return self._to_sync_status(
                 await self._context.calls.get(self.handle.company_id, self.handle.sync_id, **options)
@@ -51,7 +54,7 @@ class SyncResolver:
         if self._began_before(newest):
             return None
         _logger.info(
-            "a newer sync of company %s runs beside the one that was asked for",
+            "company %s has a newer sync than the one that was requested",
             self.handle.company_id,
             extra={"company_id": self.handle.company_id},
         )
@@ -75,7 +78,7 @@ class SyncResolver:
         rest = self._not_others(everything, newest)
         exact = self._began_with_ours(rest)
         if exact is not None and exact.sync_utc is not None:
-            # Of a whole second, there may be another that began in the same one.
+            # A time without a fraction may be that of another sync, started in the same second.
             self._set_sync_id(exact.sync_id, adopted=exact.sync_utc.microsecond == 0)
             return self._to_sync_status(exact)
         possible = [status for status in rest if not self._began_before(status)]
@@ -87,8 +90,8 @@ class SyncResolver:
         return self._to_sync_status(possible[0])
 
     def _not_others(self, everything: tuple[CompanySyncStatus, ...], newest: SyncStatus) -> list[CompanySyncStatus]:
-        """What belongs to no other request, as far as is known."""
-        # Both commerce ids have to be known to tell that the newest is another.
+        """Return the syncs that are not known to belong to another request."""
+        # The newest sync is certainly another one only if both commerce ids are known.
         both_known = self.handle.commerce_sync_id is not None and newest.commerce_sync_id is not None
         others = {newest.sync_id} if both_known else set()
         return [
@@ -100,7 +103,7 @@ class SyncResolver:
         ]
 
     def _began_with_ours(self, rest: list[CompanySyncStatus]) -> CompanySyncStatus | None:
-        """The one sync with the time that the response gave ours; a whole second is not precise enough for a period."""
+        """Return the only sync with the `syncUtc` of our response; whole seconds do not identify a period."""
         moment = self.handle.sync_utc
         if moment is None or (moment.microsecond == 0 and not (self._adopt and self.handle.is_up_to_now)):
             return None
@@ -108,7 +111,7 @@ class SyncResolver:
         return same[0] if len(same) == 1 else None
 
     def _may_adopt(self, status: CompanySyncStatus) -> bool:
-        """Whether it covers what was requested, and no other request of the client may have started it."""
+        """Return True if the sync covers what was requested, and no other request of the client may have started it."""
         handle, claims = self.handle, self._context.claims
         if not (self._adopt and handle.is_up_to_now) or status.sync_utc is None or handle.requested_at is None:
             return False
@@ -119,7 +122,7 @@ class SyncResolver:
 
     def _unknown(self, possible: list[CompanySyncStatus]) -> OutcomeUnknownError:
         return OutcomeUnknownError(
-            f"{len(possible)} syncs may be the one that was requested, and Codat does not say which is; "
+            f"{len(possible)} syncs may be the one that was requested, and Codat does not report which one; "
             "wait for one of the candidates by its id",
             None,
             self.handle.requested_at,
@@ -129,19 +132,19 @@ class SyncResolver:
         )
 
     def _began_before(self, status: BaseSyncStatus) -> bool:
-        """Whether the sync began before ours was asked for; one that does not say when may not have."""
-        asked, began = self.handle.requested_at, status.sync_utc
-        if asked is None or began is None:
+        """Return True if the sync certainly started before ours was requested."""
+        requested_at, started_at = self.handle.requested_at, status.sync_utc
+        if requested_at is None or started_at is None:
             return False
-        return as_utc(began) < asked - _SKEW
+        return as_utc(started_at) < requested_at - _SKEW
 
     def _set_sync_id(self, sync_id: str | None, *, proven: bool = False, adopted: bool = False) -> None:
-        # An id that no path can hold would fail every later poll; without it, the newest status identifies the sync.
+        # An id that does not fit into a path would fail every later poll. Without it, the newest status is polled.
         if not is_id(sync_id):
             return
         if adopted and not self.handle.adopted:
             _logger.warning(
-                "adopted sync %s of company %s for request %s: no response named it, but no other one can be it",
+                "adopted sync %s of company %s for request %s: no response named it, but it is the only candidate",
                 sync_id,
                 self.handle.company_id,
                 self.handle.idempotency_key,
@@ -151,7 +154,7 @@ class SyncResolver:
         self._context.claims.assign(self._claim, sync_id, proven=proven)
 
     def _to_sync_status(self, status: CompanySyncStatus) -> SyncStatus:
-        """The status in the form that carries both ids."""
+        """Return the status as a SyncStatus, which has both ids."""
         return SyncStatus(
             company_id=status.company_id or self.handle.company_id,
             commerce_sync_id=self.handle.commerce_sync_id,

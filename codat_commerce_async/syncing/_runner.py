@@ -338,9 +338,9 @@ class SyncRunner:
         known_as = watcher.handle.sync_id
         self._counts.polls += 1
         try:
-            status = await watcher.look()
+            status = await watcher.poll()
             if status is None or not status.is_terminal:
-                watcher.check_time()
+                watcher.check_deadline()
         except QuotaExhaustedError as error:
             self._pause_sending(error)
             self.cadence.defer(running, self._clock.time(), not_before=self._sends_from)
@@ -374,7 +374,7 @@ class SyncRunner:
             handle=running.watcher.handle,
             status=status,
             error=error,
-            polls=running.watcher.looks,
+            polls=running.watcher.polls,
             elapsed=now - running.asked_at,
         )
         await self._record_and_emit(outcome)

@@ -1,4 +1,4 @@
-"""What sync is asked for."""
+"""The request for a sync."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ __all__ = ["SyncRequest"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncRequest:
-    """A sync to ask for: up to `sync_to` (None: up to now), or of the period from `start` to `finish`.
+    """The request for a sync: up to `sync_to` (None: up to now), or of the period from `start` to `finish`.
 
     Times are aware datetimes, and kept in UTC. Raises ValueError for a naive or reversed period, for one beyond the
     calendar, and for both forms at once.
@@ -27,13 +27,13 @@ class SyncRequest:
             if moment is not None:
                 object.__setattr__(self, name, check_aware_datetime(name, moment))
         if (self.start is None) != (self.finish is None):
-            raise ValueError("start and finish belong together; give both or neither")
+            raise ValueError("start and finish must be passed together")
         if self.start is not None and self.finish is not None:
             if self.sync_to is not None:
-                raise ValueError("give sync_to, or start and finish, not both")
+                raise ValueError("pass either sync_to, or start and finish")
             require(self.finish >= self.start, "finish", "not before start", self.finish)
 
     @property
     def date_range(self) -> tuple[datetime, datetime] | None:
-        """The period asked for, if one was."""
+        """The requested period; None for a sync up to `sync_to` or now."""
         return (self.start, self.finish) if self.start is not None and self.finish is not None else None
