@@ -20,7 +20,7 @@ from codat_commerce_async.cli.demo import compare
 from codat_commerce_async.cli.sync import sync
 from codat_commerce_async.cli.wait import wait
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.simulator import FaultKind, ScriptedSync, Simulator
+from codat_commerce_async.simulator import Fault, FaultKind, ScriptedSync, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 from codat_commerce_async.syncing.journal import read_journal
@@ -158,9 +158,9 @@ async def test_a_key_that_is_revoked_while_syncs_run_is_a_failure(
 ) -> None:
     company_id = simulator.add_linked_company()
     simulator.script_sync(company_id, ScriptedSync(2000, duration=60))
-    asyncio.get_running_loop().call_later(8, simulator.rotate_api_key)
+    simulator.set_fault("get-sync-by-id", None, Fault(FaultKind.ERROR_BEFORE, status=401))
     with pytest.raises(CommandError, match="does not accept the API key") as ended:
-        await run("sync", company_id, api_key=simulator.api_key)
+        await run("sync", company_id)
     assert ended.value.exit_status == EXIT_FAILED
     assert [handle.company_id for handle in handles_in(capsys.readouterr().out)] == [company_id]
 
