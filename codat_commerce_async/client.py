@@ -1,4 +1,4 @@
-"""The client: settings in, resources out."""
+"""The client: its settings, resources and lifecycle."""
 
 import math
 import os
@@ -6,10 +6,11 @@ import ssl
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from random import Random, SystemRandom
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypedDict, TypeVar, Unpack, get_type_hints, overload
+
+from attrs import evolve
 
 from codat_commerce_async._core.address import note_client
 from codat_commerce_async._core.callbacks import check_function
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from codat_commerce_async.resources import sync as _sync
     from codat_commerce_async.resources import sync_flow_settings as _sync_flow_settings
 else:
-    # Each resource is loaded by whoever uses it: its models take longer to make than all the rest.
+    # Each resource is loaded on first use: creating its models takes longer than loading all the rest.
     _advanced_controls = LazyModule("codat_commerce_async.resources.advanced_controls")
     _connections = LazyModule("codat_commerce_async.resources.connections")
     _integrations = LazyModule("codat_commerce_async.resources.integrations")
@@ -57,7 +58,7 @@ BASE_URL = "https://api.codat.io"
 
 
 class Settings(TypedDict, total=False):
-    """What a client takes besides its key; `CodatCommerce` says what each is for."""
+    """The settings of a client besides its key, as `CodatCommerce` documents them."""
 
     base_url: str
     session: Session | None
@@ -77,9 +78,9 @@ class Settings(TypedDict, total=False):
 
 
 class _Resource(Generic[ResourceT]):
-    """A resource of a client, made when it is first used; on the client's class, the class of the resource.
+    """Create a resource of a client on first use; on the client's class, return the class of the resource.
 
-    The latter is what documentation tools and `unittest.mock.create_autospec` go by.
+    The latter is what documentation tools and `unittest.mock.create_autospec` use.
     """
 
     def __init__(self, make: "Callable[[CodatCommerce], ResourceT]") -> None:
@@ -99,21 +100,41 @@ class _Resource(Generic[ResourceT]):
         if client is None:
             kind: type[ResourceT] = get_type_hints(self.func)["return"]
             return kind
-        # An attribute of the client's own goes before this descriptor from now on.
+        # An attribute of the client takes precedence over this descriptor from now on.
         resource = client.__dict__[self._name] = self.func(client)
         return resource
 
 
 class CodatCommerce:
-    """Codat's Sync for Commerce API, to be used with `async with` or closed with `aclose`.
+    """A client for Codat's Sync for Commerce API. Use it with `async with`, or close it with `aclose`.
 
-    Takes the API key, raw or as the ready value of the Authorization header. Making a client touches neither network
-    nor event loop; it then belongs to the loop that uses it first, and is not for several threads. A `session` that is
-    given is borrowed: it is neither closed nor altered. Codat's ceiling per minute holds for an IP address: give the
-    clients of one process the same `rate_limiter`, a `LocalRateLimiter`. `wall_clock` (epoch seconds) and `random` are
-    there for simulations.
+    Creating a client touches neither the network nor the event loop. The client belongs to the event loop that uses it
+    first, and must not be shared by threads.
 
-    Raises ValueError for settings that cannot work.
+    Args:
+        api_key: The API key, raw or encoded as Codat's portal shows it (`Basic ...`).
+        auth_header: The value of the Authorization header, instead of `api_key`.
+        base_url: The URL of the API, for a simulator or a proxy of your own.
+        session: An aiohttp session to send with; it is neither closed nor altered. By default the client has its own.
+        connector: An aiohttp connector for the client's own session; it is not closed.
+        proxy: The URL of an HTTP proxy.
+        ssl_context: The TLS settings, for example with your own certificate authority.
+        trust_env: Whether to use the proxy settings of the environment and `.netrc`, as aiohttp does.
+        retry: How often, and for how long, a call is attempted.
+        poll: How often a running sync is polled.
+        timeouts: How long one attempt may take.
+        quota: How many requests the client may send; not together with `rate_limiter`.
+        rate_limiter: A limiter to share. Codat's limit per minute holds for an IP address, so give all clients of one
+            process the same `LocalRateLimiter`. By default the client has its own.
+        hooks: Functions to call on calls, requests, retries and pauses.
+        transport: Replaces aiohttp, for example by a fake in tests; the settings of the connection are ignored then.
+        wall_clock: Returns the time in epoch seconds, for simulations.
+        random: The source of jitter and idempotency keys, for simulations.
+
+    Raises:
+        TypeError: A setting has the wrong type.
+        ValueError: A setting is out of range, or excludes another.
+
     """
 
     @hides_arguments
@@ -146,10 +167,10 @@ class CodatCommerce:
             ("hooks", hooks, Hooks),
         ):
             if value is not None and not isinstance(value, kind):
-                raise TypeError(f"{name} takes a {kind.__name__}, not {type(value).__name__}")
+                raise TypeError(f"{name} must be a {kind.__name__} (got {type(value).__name__})")
         check_function("wall_clock", wall_clock)
         if quota is not None and rate_limiter is not None:
-            raise ValueError("a rate limiter of your own has its own quota; give one or the other")
+            raise ValueError("quota must not be combined with rate_limiter, which has its own quota")
         self._base_url = parse_base_url(base_url)
         credentials = Credentials(api_key, auth_header)
         self._lifetime = Lifecycle()
@@ -185,9 +206,9 @@ class CodatCommerce:
     def from_env(cls, **settings: Unpack[Settings]) -> Self:
         """Return a client for the key in CODAT_API_KEY, at CODAT_BASE_URL if that is set.
 
-        With CODAT_PACE, for a simulator whose time runs faster, it polls and retries so many times as fast, and is not
-        bound to a number of requests per minute; settings that are given take precedence. The pytest fixtures set all
-        three. Raises ValueError when there is no key, or a pace that is no number above 0.
+        `settings` are those of `CodatCommerce`, and take precedence. With CODAT_PACE, for a simulator whose time runs
+        faster, the client polls and retries so many times as fast, without a limit per minute. The pytest fixtures set
+        all three variables. Raises ValueError when CODAT_API_KEY is not set, or CODAT_PACE is not a number above 0.
         """
         api_key = os.environ.get("CODAT_API_KEY")
         if not api_key:
@@ -200,39 +221,39 @@ class CodatCommerce:
 
     @_Resource
     def connections(self) -> "_connections.ConnectionsResource":
-        """What ties companies to their platforms."""
+        """Return the resource for the connections of companies to their platforms."""
         return _connections.ConnectionsResource(self._caller)
 
     @_Resource
     def sync(self) -> "_sync.SyncResource":
-        """Syncs: ask for them, look at them, see them through to their end."""
+        """Return the resource to start syncs, poll them and wait for their end."""
         return _sync.SyncResource(self._caller, self._poll, self._hints)
 
     @_Resource
     def integrations(self) -> "_integrations.IntegrationsResource":
-        """The platforms that Codat connects to."""
+        """Return the resource for the platforms that Codat connects to."""
         return _integrations.IntegrationsResource(self._caller)
 
     @_Resource
     def advanced_controls(self) -> "_advanced_controls.AdvancedControlsResource":
-        """Companies and their configuration."""
+        """Return the resource for companies and their configuration."""
         return _advanced_controls.AdvancedControlsResource(self._caller)
 
     @_Resource
     def sync_flow_settings(self) -> "_sync_flow_settings.SyncFlowSettingsResource":
-        """What merchants see in the Sync flow."""
+        """Return the resource for the texts and settings of the Sync flow."""
         return _sync_flow_settings.SyncFlowSettingsResource(self._caller)
 
     @property
     def rate_limit(self) -> RateLimit | None:
-        """The day's request quota as the last answer reported it; None before there was one."""
+        """The daily request quota as the last response reported it; None if none has reported one."""
         return self._caller.quota.rate_limit
 
     def update_rate_limit(self, limit: RateLimit) -> None:
-        """Take in what was learned elsewhere of the day's request quota, from a webhook say.
+        """Apply a daily quota that another source has reported, such as a webhook.
 
-        With nothing remaining, it is as if an answer had said so. Ignored once its reset has passed, or when an answer
-        has told more since.
+        `limit` with nothing remaining has the effect of a response that reports an exhausted quota. It is ignored when
+        its reset has passed, or when a response has reported a newer quota.
         """
         self._lifetime.enter()
         self._caller.quota.update(limit)
@@ -250,9 +271,10 @@ class CodatCommerce:
         body: object | None = None,
         **options: Unpack[CallOptions],
     ) -> T:
-        """The answer to an operation of your own, with everything that the built-in ones get.
+        """Make a call of your own operation and return its decoded response, with retries, limits and hooks.
 
-        `path` are the values for the places in its path, in order; `body` is sent as JSON.
+        `path` are the values of the operation's path parameters, in order. `query` are the query parameters; a value of
+        None is left out. `body` is sent as JSON. `options` are those of `CallOptions`.
         """
         return await self._caller.call(operation, *path, query=query, body=body, **options)
 
@@ -264,11 +286,11 @@ class CodatCommerce:
         body: object | None = None,
         **options: Unpack[CallOptions],
     ) -> ApiResponse[T]:
-        """Like `call`, but the value comes with the status, the headers and the quota that Codat reported."""
+        """Like `call`, but return the value together with the status, the headers, the quota and the attempts."""
         return await self._caller.send(operation, *path, query=query, body=body, **options)
 
     async def aclose(self) -> None:
-        """Close the client: whoever sleeps or waits in it gets ClientClosedError at once. May be called twice."""
+        """Close the client: all of its calls and waits raise ClientClosedError at once. May be called twice."""
         self._lifetime.close()
         await self._transport.aclose()
 
@@ -311,7 +333,7 @@ def _paced_settings(pace: float, given: Settings) -> Settings:
     paced = given.copy()
     if given.get("poll") is None:
         poll = PollPolicy()
-        paced["poll"] = replace(
+        paced["poll"] = evolve(
             poll,
             initial_delay=poll.initial_delay / pace,
             interval=poll.interval / pace,
@@ -320,12 +342,12 @@ def _paced_settings(pace: float, given: Settings) -> Settings:
     if given.get("retry") is None:
         retry = RetryPolicy()
         initial, longest = retry.initial_backoff / pace, retry.max_backoff / pace
-        paced["retry"] = replace(retry, initial_backoff=initial, max_backoff=longest)
+        paced["retry"] = evolve(retry, initial_backoff=initial, max_backoff=longest)
     if given.get("quota") is None and given.get("rate_limiter") is None:
         paced["quota"] = Quota(per_minute=None)
     return paced
 
 
 def _for_account(limiter: RateLimiter, credentials: Credentials) -> RateLimiter:
-    """The limiter, counting the daily quota of this key; the key itself stays where it is."""
+    """Return the limiter for the daily quota of this key; it receives a hash, not the key."""
     return limiter.for_account(hash(credentials.header())) if isinstance(limiter, LocalRateLimiter) else limiter

@@ -1,10 +1,11 @@
-"""The settings that a user tunes, as frozen values. All times are seconds."""
+"""The settings of a client, as frozen values. All times are seconds."""
 
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Self, TypedDict
+
+from attrs import frozen
 
 from codat_commerce_async._core.validation import check_count, check_int, check_number, check_seconds, require
 
@@ -20,27 +21,39 @@ def _check_durations(policy: object, *names: str) -> None:
         check_seconds(name, getattr(policy, name), finite=True)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RetryPolicy:
-    """How often, and for how long, a call is tried.
+    """Set how often, and for how long, a call is attempted.
 
-    `attempts` counts the first try too. Pauses grow from `initial_backoff` to `max_backoff`, with full jitter. A
-    `Retry-After` is honored up to `max_retry_after`; one beyond it is raised. No try begins later than `deadline`
-    after the first one.
-
-    `max_visibility_delay` is how long a sync or company may exist before Codat's lists show it. After a 5xx, a write
-    that creates one is sent again under a new idempotency key only when lookups found nothing for so long; what takes
-    longer is created twice. With `math.inf` it is never sent again, and OutcomeUnknownError is raised instead.
+    Delays grow exponentially from `initial_backoff` to `max_backoff`, with full jitter.
     """
 
     attempts: int = 4
-    initial_backoff: float = 0.5
-    max_backoff: float = 20.0
-    max_retry_after: float = 120.0
-    deadline: float = 180.0
-    max_visibility_delay: float = 60.0
+    """Attempts per call, the first one included. Retries after a 409 for a write whose first attempt is still being
+    processed are bounded by `deadline` only."""
 
-    def __post_init__(self) -> None:
+    initial_backoff: float = 0.5
+    """The longest delay before the first retry, in seconds."""
+
+    max_backoff: float = 20.0
+    """The longest delay before any retry, in seconds, unless the response has a `Retry-After`."""
+
+    max_retry_after: float = 120.0
+    """The longest `Retry-After` to wait for, in seconds; with a longer one, the error is raised at once."""
+
+    deadline: float = 180.0
+    """Seconds after the first attempt within which the last one may start. A 429 restarts the count, unless an earlier
+    attempt may have been processed."""
+
+    max_visibility_delay: float = 60.0
+    """How long a sync or company may exist before Codat's lists show it, in seconds.
+
+    After a 5xx, a write that creates one is sent again under a new idempotency key only when lookups found nothing for
+    so long; if it becomes visible later, it is created twice. With `math.inf` it is never sent again, and
+    OutcomeUnknownError is raised instead.
+    """
+
+    def __attrs_post_init__(self) -> None:
         check_int("attempts", self.attempts, at_least=1)
         _check_durations(self, "initial_backoff", "max_backoff", "max_retry_after")
         check_seconds("deadline", self.deadline)
@@ -48,26 +61,30 @@ class RetryPolicy:
 
     @classmethod
     def none(cls) -> Self:
-        """A policy that tries once."""
+        """Return a policy with a single attempt."""
         return cls(attempts=1)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PollPolicy:
-    """How often to look at a running sync.
-
-    The first look comes `initial_delay` after the start, the next pause is `interval`, each further one `factor`
-    times the last, up to `max_interval`; every pause is spread by `jitter` (0.2: up to 20 % either way), so that many
-    waits do not fall into step.
-    """
+    """Set how often a running sync is polled."""
 
     initial_delay: float = 1.0
-    interval: float = 2.0
-    factor: float = 1.5
-    max_interval: float = 30.0
-    jitter: float = 0.2
+    """Seconds from the start of a sync to its first poll."""
 
-    def __post_init__(self) -> None:
+    interval: float = 2.0
+    """Seconds from the first poll to the second."""
+
+    factor: float = 1.5
+    """The factor by which each further interval is longer than the one before."""
+
+    max_interval: float = 30.0
+    """The longest interval, in seconds."""
+
+    jitter: float = 0.2
+    """The share by which each interval varies at random: 0.2 is up to 20 % either way."""
+
+    def __attrs_post_init__(self) -> None:
         _check_durations(self, "initial_delay", "interval")
         for name in ("factor", "max_interval", "jitter"):
             check_number(name, getattr(self, name))
@@ -77,47 +94,54 @@ class PollPolicy:
         require(0 <= self.jitter < 1, "jitter", "at least 0 and below 1", self.jitter)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timeouts:
-    """How long one attempt may take: to connect, between two pieces of the answer, and in all.
+    """Set how long one attempt may take, in seconds.
 
-    A `read` no shorter than `total` costs nothing to keep, and is the default: answers are small.
-
-    For the whole call, with its pauses and repeats, give `timeout=` to the call.
+    To limit a whole call, with all of its attempts and delays, pass `timeout=` to the call.
     """
 
     connect: float = 10.0
-    read: float = 60.0
-    total: float = 60.0
+    """The time to connect to the server."""
 
-    def __post_init__(self) -> None:
+    read: float = 60.0
+    """The time between two chunks of the response. It is only checked if it is shorter than `total`."""
+
+    total: float = 60.0
+    """The time from the start of the attempt to the end of the response."""
+
+    def __attrs_post_init__(self) -> None:
         for name in ("connect", "read", "total"):
             check_seconds(name, getattr(self, name), positive=True)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Quota:
-    """What a client may use: requests in any 60 seconds, requests in flight, and those in flight per company.
+    """Set how many requests a client may send. None means no limit.
 
-    Requests are spread evenly over the minute after a second's worth of them, so a small `per_minute` makes even a few
-    calls wait.
-
-    `per_minute` is kept at the server, whatever `concurrent` is and however much the network delays each request: a
-    request counts from its start until 60 seconds after its end, so slow responses lower the rate (0.5 seconds: by
-    0.8 %). The default leaves 100 of Codat's 1,000 for requests that were cancelled or timed out here, may still
-    arrive, and are not counted any longer.
-
-    None means no bound. Codat's ceilings are 1,000 a minute from one address (beyond it traffic may be blocked
-    without a word) and 10 at once per company: https://docs.codat.io/using-the-api/rate-limits
-    When the day's requests are spent, calls raise QuotaExhaustedError; with `wait_for_reset` they wait for new ones.
+    Codat's limits are 1,000 requests a minute from one IP address, beyond which traffic may be blocked without an
+    error, and 10 concurrent requests per company: https://docs.codat.io/using-the-api/rate-limits
     """
 
     per_minute: int | None = 900
-    concurrent: int | None = 100
-    per_company: int | None = 10
-    wait_for_reset: bool = False
+    """Requests in any 60 seconds.
 
-    def __post_init__(self) -> None:
+    They are spread evenly over the minute after a burst of one second's worth, so with a small number even a few calls
+    wait. The limit holds at the server, however much the network delays a request: each counts from its start until 60
+    seconds after its end, so slow responses lower the rate (0.5 seconds: by 0.8 %). The default leaves 100 of Codat's
+    1,000 for cancelled and timed-out requests, which may still arrive and are no longer counted.
+    """
+
+    concurrent: int | None = 100
+    """Concurrent requests."""
+
+    per_company: int | None = 10
+    """Concurrent requests for one company."""
+
+    wait_for_reset: bool = False
+    """Whether calls wait for the reset of an exhausted daily quota, instead of raising QuotaExhaustedError."""
+
+    def __attrs_post_init__(self) -> None:
         for name in ("per_minute", "concurrent", "per_company"):
             check_count(name, getattr(self, name))
         if self.per_minute is not None and self.per_minute > _CEILING_PER_MINUTE:
@@ -129,29 +153,28 @@ class Quota:
 
     @classmethod
     def unlimited(cls) -> Self:
-        """No bounds at all: for tests and benchmarks, not for Codat."""
+        """Return a quota without limits: for tests and benchmarks, not for Codat."""
         return cls(per_minute=None, concurrent=None, per_company=None)
 
 
 class PollOptions(TypedDict, total=False):
-    """What a wait takes besides its own arguments, for each of its looks.
-
-    `retry` replaces the policy (a wait's own is to try once, as the next look is the retry). `headers` are sent along;
-    the client's own cannot be replaced. `background` lets ordinary calls go first when the quota is short.
-    """
+    """Options of the polls of a wait."""
 
     retry: RetryPolicy
+    """Replaces the policy of each poll, which is a single attempt by default: the next poll is the retry."""
+
     headers: Mapping[str, str]
+    """Headers to send in addition; those of the client cannot be replaced."""
+
     background: bool
+    """Whether other requests take precedence when the quota is short."""
 
 
 class CallOptions(PollOptions, total=False):
-    """What every operation takes besides its own arguments.
-
-    `retry` replaces the client's policy. `timeout` (seconds) bounds the whole call: waiting for the quota, every
-    attempt and every pause. `idempotency_key` (a GUID; writes by POST and PATCH only) is made for you unless you must
-    repeat an earlier write. `headers` and `background` are those of `PollOptions`.
-    """
+    """Options of every operation. `retry` replaces the client's policy; `PollOptions` describes the others."""
 
     timeout: float | None
+    """Seconds for the whole call: waiting for the quota, every attempt and every delay."""
+
     idempotency_key: str
+    """A GUID; for writes by POST and PATCH only. Each call generates one; pass it only to repeat an earlier write."""

@@ -741,7 +741,7 @@ async def test_a_wait_of_years_is_no_spent_day(asked: str) -> None:
 
 
 def test_a_client_takes_a_quota_or_a_gate() -> None:
-    with pytest.raises(ValueError, match="one or the other"):
+    with pytest.raises(ValueError, match="must not be combined"):
         CodatCommerce(KEY, quota=Quota(), rate_limiter=KeptGate())
 
 

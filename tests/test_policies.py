@@ -2,9 +2,9 @@ import copy
 import math
 import pickle
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
+from attrs import evolve, fields
 
 from codat_commerce_async import CodatCommerce, PollPolicy, Quota, RetryPolicy, Timeouts
 
@@ -86,7 +86,7 @@ def test_a_policy_is_a_value(policy: type) -> None:
     assert one == policy()
     assert hash(one) == hash(policy())
     assert pickle.loads(pickle.dumps(one)) == copy.copy(one) == one  # noqa: S301 - it is our own
-    with pytest.raises((FrozenInstanceError, AttributeError)):
+    with pytest.raises(AttributeError):
         setattr(one, fields(policy)[0].name, 1)
 
 
@@ -105,7 +105,7 @@ def test_a_quota_above_codats_ceiling_is_warned_of(per_minute: int) -> None:
 
 def test_a_quota_that_is_raised_above_the_ceiling_later_is_warned_of_too() -> None:
     with pytest.warns(UserWarning, match="ceiling of 1,000 requests per minute"):
-        replace(Quota(), per_minute=2000)
+        evolve(Quota(), per_minute=2000)
 
 
 def test_a_quota_at_the_ceiling_or_without_a_rate_is_not_warned_of() -> None:
@@ -122,5 +122,5 @@ def test_the_defaults_stay_below_codats_ceilings() -> None:
 
 @pytest.mark.parametrize("name", ["retry", "poll", "timeouts", "quota", "hooks"])
 def test_a_setting_of_another_kind_is_refused_by_its_name(name: str) -> None:
-    with pytest.raises(TypeError, match=f"{name} takes a "):
+    with pytest.raises(TypeError, match=f"^{name} must be a "):
         CodatCommerce("key", **{name: 3})  # type: ignore[arg-type]  # that is what is tested

@@ -8,13 +8,13 @@ import pickle
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cached_property
 from types import ModuleType
 from typing import Any
 
 import pytest
+from attrs import fields
 
 import codat_commerce_async
 from codat_commerce_async import errors, policies

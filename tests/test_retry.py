@@ -2,10 +2,10 @@ import asyncio
 import math
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from random import Random
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -220,7 +220,7 @@ def test_pauses_are_spread_over_their_whole_width() -> None:
     seed=st.integers(),
 )
 def test_no_policy_overflows_a_pause(policy: RetryPolicy, tries: int, seed: int) -> None:
-    course = course_of("GET", replace(policy, attempts=10**6 + 1), random=Random(seed))
+    course = course_of("GET", evolve(policy, attempts=10**6 + 1), random=Random(seed))
     course.tries = tries - 1
     assert fails(course, lost())
     assert 0.0 <= course.pause <= policy.max_backoff
