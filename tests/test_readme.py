@@ -105,12 +105,7 @@ def test_the_checks_run_the_tests_as_the_readme_does() -> None:
 @pytest.mark.virtual_time
 @pytest.mark.parametrize(
     "block",
-    [
-        each
-        for page in PAGES
-        for each in blocks(page.read_text(encoding="utf-8"), page.name)
-        if each.language == "python"
-    ],
+    [block for page in PAGES for block in blocks_of(page) if block.language == "python"],
     ids=lambda block: f"{block.page} line {block.line}",
 )
 async def test_an_example_runs_as_printed(block: Block, names: dict[str, object]) -> None:
