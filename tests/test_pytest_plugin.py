@@ -1,9 +1,11 @@
-"""What whoever tests a service with the installed package finds in pytest, and what everybody else is spared."""
+"""The fixtures of the pytest plugin work in every kind of test, and cost nothing where they are not used."""
 
 import re
 import subprocess
 import sys
 import tomllib
+import warnings
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -23,17 +25,34 @@ IMPORTED_ONCE = (CodatCommerce, Simulator, VirtualTimeLoop)
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def run(pytester: pytest.Pytester, code: str, *options: str, mode: str | None = "auto") -> pytest.RunResult:
-    """Run a file of tests as somebody else's would be; without pytest-asyncio if that has no mode."""
+def run(
+    pytester: pytest.Pytester, files: Mapping[str, str], *options: str, mode: str | None = "auto"
+) -> pytest.RunResult:
+    """Run test files as a user's would be; without pytest-asyncio if that has no mode."""
     lines = ["[pytest]", "filterwarnings = error"]
     if mode is None:
         options = ("-p", "no:asyncio", *options)
     else:
         lines += [f"asyncio_mode = {mode}", "asyncio_default_fixture_loop_scope = function"]
     pytester.makeini("\n".join(lines))
-    pytester.makepyfile(code)
+    pytester.makepyfile(**{f"test_inner_{name}": code for name, code in files.items()})
     unused = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
     return pytester.runpytest("-p", PLUGIN, *unused, "--strict-markers", *options)
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CODAT_API_KEY", "CODAT_BASE_URL", "CODAT_PACE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported_once() -> None:
+    """Import the web frameworks; what is imported by an inner run is imported again by the next."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("fastapi.testclient", "starlette.testclient"):
+            import_module(name)
 
 
 SERVICE = """
@@ -76,14 +95,6 @@ async def test_the_mark_says_what_it_is_made_with(codat_simulator, codat):
 """
 
 
-@pytest.mark.parametrize("mode", ["auto", "strict"])
-def test_the_fixtures_work_in_either_mode(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, mode: str
-) -> None:
-    monkeypatch.delenv("CODAT_BASE_URL", raising=False)
-    run(pytester, SERVICE, mode=mode).assert_outcomes(passed=6)
-
-
 VIRTUAL_LOOP = """
 from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop
 
@@ -104,11 +115,6 @@ async def test_minutes(codat_simulator, codat):
 """
 
 
-def test_on_a_loop_of_virtual_time_it_keeps_that_time(pytester: pytest.Pytester) -> None:
-    pytester.makeconftest(VIRTUAL_LOOP)
-    run(pytester, MINUTES).assert_outcomes(passed=1)
-
-
 VIRTUAL_SCOPES = """
 import pytest
 from codat_commerce_async import CodatCommerce
@@ -126,9 +132,30 @@ async def test_minutes(codat_simulator, time):
 """
 
 
-def test_each_test_starts_at_noon_on_a_shared_loop_of_virtual_time(pytester: pytest.Pytester) -> None:
+FROM_ENV = """
+from datetime import UTC, datetime
+
+import pytest
+from codat_commerce_async import CodatCommerce, QuotaExhaustedError
+
+async def test_the_reset_is_right_although_the_clock_stands_in_2024(codat_simulator):
+    midnight = datetime(2024, 1, 16, tzinfo=UTC)
+    shop = codat_simulator.add_linked_company()
+    async with CodatCommerce.from_env() as codat:
+        await codat.connections.list(shop)
+        assert codat.rate_limit.reset == midnight
+        codat_simulator.set_remaining_quota(0)
+        with pytest.raises(QuotaExhaustedError) as error:
+            await codat.connections.list(shop)
+    assert error.value.reset_at == midnight
+    assert error.value.retry_after == pytest.approx(12 * 3600, abs=2)
+"""
+
+
+def test_the_fixtures_keep_virtual_time_on_a_loop_of_virtual_time(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(VIRTUAL_LOOP)
-    run(pytester, VIRTUAL_SCOPES).assert_outcomes(passed=2)
+    files = {"minutes": MINUTES, "shared_loop": VIRTUAL_SCOPES, "environment": FROM_ENV}
+    run(pytester, files).assert_outcomes(passed=4)
 
 
 SCOPES = """
@@ -152,18 +179,10 @@ class TestSyncs:
 """
 
 
-@pytest.mark.parametrize(
-    ("scope", "mode"),
-    [("function", "auto"), ("class", "strict"), ("module", "auto"), ("module", "strict"), ("session", "strict")],
-)
-def test_the_fixtures_work_in_loops_of_every_scope(pytester: pytest.Pytester, scope: str, mode: str) -> None:
-    run(pytester, SCOPES.format(scope=f"loop_scope='{scope}'"), mode=mode).assert_outcomes(passed=3)
-
-
 @pytest.mark.parametrize("scope", ["module", "session"])
 def test_the_fixtures_work_where_the_loop_scope_is_a_setting(pytester: pytest.Pytester, scope: str) -> None:
     settings = "-o", f"asyncio_default_test_loop_scope={scope}", "-o", f"asyncio_default_fixture_loop_scope={scope}"
-    run(pytester, SCOPES.format(scope=""), *settings).assert_outcomes(passed=3)
+    run(pytester, {"scopes": SCOPES.format(scope="")}, *settings).assert_outcomes(passed=3)
 
 
 ANYIO = """
@@ -191,11 +210,6 @@ async def test_a_client_of_the_environment(codat_simulator):
     async with CodatCommerce.from_env() as codat:
         assert (await codat.sync.run(shop)).succeeded
 """
-
-
-@pytest.mark.parametrize("mode", ["strict", None])
-def test_the_fixtures_work_under_anyios_plugin(pytester: pytest.Pytester, mode: str | None) -> None:
-    run(pytester, ANYIO, mode=mode).assert_outcomes(passed=3)
 
 
 UNITTEST = """
@@ -244,14 +258,6 @@ def test_the_client_of_the_fixture(codat_simulator, codat):
     assert asyncio.run(codat.sync.run(shop)).succeeded
     assert codat_simulator.syncs_started(shop) == 1
 """
-
-
-@pytest.mark.parametrize("mode", ["auto", "strict", None])
-@pytest.mark.parametrize("code", [UNITTEST, PLAIN])
-def test_the_fixtures_work_in_unittest_and_in_plain_functions(
-    pytester: pytest.Pytester, code: str, mode: str | None
-) -> None:
-    run(pytester, code, mode=mode).assert_outcomes(passed=2)
 
 
 STARLETTE = """
@@ -338,20 +344,14 @@ async def test_in_a_coroutine(codat_simulator):
     check(codat_simulator)
 """
 # Deprecations between Starlette, httpx and FastAPI are not this package's.
-LENIENT = ("-W", "ignore::DeprecationWarning", "-W", "ignore::PendingDeprecationWarning", "-W", "ignore::UserWarning")
+LENIENT = """
+import pytest
 
-
-@pytest.mark.parametrize(("code", "passed"), [(STARLETTE, 2), (FASTAPI, 3)], ids=["starlette", "fastapi"])
-def test_the_test_clients_of_web_frameworks_reach_the_simulator(
-    pytester: pytest.Pytester, code: str, passed: int
-) -> None:
-    run(pytester, code + IN_A_FUNCTION + IN_A_COROUTINE, *LENIENT).assert_outcomes(passed=passed)
-
-
-@pytest.mark.parametrize("code", [STARLETTE, FASTAPI], ids=["starlette", "fastapi"])
-def test_the_test_clients_need_no_pytest_asyncio(pytester: pytest.Pytester, code: str) -> None:
-    passed = 1 + code.count("def test_")
-    run(pytester, code + IN_A_FUNCTION, *LENIENT, mode=None).assert_outcomes(passed=passed)
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::{name}")
+    for name in ("DeprecationWarning", "PendingDeprecationWarning", "UserWarning")
+]
+"""
 
 
 NOON = """
@@ -376,10 +376,6 @@ async def test_another_time_can_be_set(codat_simulator):
 """
 
 
-def test_the_clock_starts_at_noon_unless_another_is_given(pytester: pytest.Pytester) -> None:
-    run(pytester, NOON).assert_outcomes(passed=2)
-
-
 PACE = """
 import os
 
@@ -397,11 +393,6 @@ def test_and_nowhere_else():
 """
 
 
-def test_the_environment_carries_the_pace(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CODAT_PACE", raising=False)
-    run(pytester, PACE).assert_outcomes(passed=3)
-
-
 THREADS = """
 from concurrent.futures import ThreadPoolExecutor
 from urllib.request import Request, urlopen
@@ -414,19 +405,56 @@ def test_every_thread_may_call_the_simulator(codat_simulator):
     def call(number):
         codat_simulator.add_linked_company()
         request = Request(f"{codat_simulator.url}/companies?pageSize=5000", headers={"Authorization": f"Basic {key}"})
-        with urlopen(request) as answer:
-            found = json.load(answer)["totalResults"]
+        with urlopen(request) as response:
+            found = json.load(response)["totalResults"]
         codat_simulator.state(), codat_simulator.requests, codat_simulator.events
         return found
 
     with ThreadPoolExecutor(8) as pool:
-        assert max(pool.map(call, range(200))) == 200
-    assert len(codat_simulator.requests) == 200
+        assert max(pool.map(call, range(80))) == 80
+    assert len(codat_simulator.requests) == 80
 """
 
 
-def test_the_simulator_of_the_fixture_may_be_called_from_any_thread(pytester: pytest.Pytester) -> None:
-    run(pytester, THREADS).assert_outcomes(passed=1)
+def scopes(*names: str) -> dict[str, str]:
+    return {f"scope_{name}": SCOPES.format(scope=f"loop_scope='{name}'") for name in names}
+
+
+def test_the_fixtures_work_in_auto_mode(pytester: pytest.Pytester) -> None:
+    files = {
+        "service": SERVICE,  # 6
+        "unittest_cases": UNITTEST,  # 2
+        "plain": PLAIN,  # 2
+        "starlette_client": LENIENT + STARLETTE + IN_A_FUNCTION + IN_A_COROUTINE,  # 2
+        "fastapi_client": LENIENT + FASTAPI + IN_A_FUNCTION + IN_A_COROUTINE,  # 3
+        "noon": NOON,  # 2
+        "pace": PACE,  # 3
+        "thread_safety": THREADS,  # 1
+        **scopes("function", "module"),  # 6
+    }
+    run(pytester, files).assert_outcomes(passed=27)
+
+
+def test_the_fixtures_work_in_strict_mode(pytester: pytest.Pytester) -> None:
+    files = {
+        "service": SERVICE,  # 6
+        "unittest_cases": UNITTEST,  # 2
+        "plain": PLAIN,  # 2
+        "anyio_marks": ANYIO,  # 3
+        **scopes("class", "module", "session"),  # 9
+    }
+    run(pytester, files, mode="strict").assert_outcomes(passed=22)
+
+
+def test_the_fixtures_need_no_pytest_asyncio(pytester: pytest.Pytester) -> None:
+    files = {
+        "unittest_cases": UNITTEST,  # 2
+        "plain": PLAIN,  # 2
+        "anyio_marks": ANYIO,  # 3
+        "starlette_client": LENIENT + STARLETTE + IN_A_FUNCTION,  # 1
+        "fastapi_client": LENIENT + FASTAPI + IN_A_FUNCTION,  # 2
+    }
+    run(pytester, files, mode=None).assert_outcomes(passed=10)
 
 
 def test_the_package_announces_the_plugin() -> None:
@@ -454,5 +482,5 @@ def test_who_does_not_use_it_loads_nothing_for_it() -> None:
 def test_the_tests_that_the_readme_shows_pass(pytester: pytest.Pytester) -> None:
     printed = README.read_text(encoding="utf-8") if README.is_file() else ""
     shown = [code for code in BLOCK.findall(printed) if "def test_" in code]
-    result = run(pytester, "\n".join([*shown, "def test_nothing(): pass"]), mode="strict")
+    result = run(pytester, {"readme": "\n".join([*shown, "def test_nothing(): pass"])}, mode="strict")
     assert result.ret == pytest.ExitCode.OK
