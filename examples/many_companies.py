@@ -1,8 +1,8 @@
-"""Sync many companies; one that fails does not stop the others, and what was interrupted goes on.
+"""Sync many companies: a failed company does not stop the run, and an interrupted run can be resumed.
 
 CODAT_API_KEY=... python examples/many_companies.py JOURNAL COMPANY_ID...
 
-Run it again with the same journal after a crash or ctrl-C: nothing is started twice.
+After a crash or ctrl-C, run it again with the same journal: no sync is started twice.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from codat_commerce_async import CodatCommerce, RunProgress
 
 
 async def main(journal: str, company_ids: list[str]) -> int:
-    """Return the exit status: 0 when every sync went well."""
+    """Return the exit status: 0 if every sync succeeded."""
     async with (
         CodatCommerce.from_env() as codat,
         codat.sync.run_many(company_ids, journal=journal, on_progress=show) as run,
@@ -27,9 +27,9 @@ async def main(journal: str, company_ids: list[str]) -> int:
 
 
 def show(progress: RunProgress) -> None:
-    """Say how far it has got, after each outcome."""
+    """Print the progress after each outcome."""
     left = "" if progress.seconds_left is None else f", about {progress.seconds_left:.0f} s left"
-    print(f"{progress.report.completed} of {progress.total}, {progress.per_minute:.0f} a minute{left}")
+    print(f"{progress.report.completed} of {progress.total}, {progress.per_minute:.0f} per minute{left}")
 
 
 if __name__ == "__main__":

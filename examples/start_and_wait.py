@@ -1,4 +1,4 @@
-"""Start the sync of one company, keep its handle, and wait for its end.
+"""Start the sync of one company, store its handle, and wait until it has ended.
 
 CODAT_API_KEY=... python examples/start_and_wait.py COMPANY_ID
 """
@@ -10,10 +10,10 @@ from codat_commerce_async import CodatCommerce, SyncFailedError, SyncWaitTimeout
 
 
 async def main(company_id: str) -> int:
-    """Return the exit status: 0 when the sync went well."""
+    """Return the exit status: 0 if the sync succeeded."""
     async with CodatCommerce.from_env() as codat:
         handle = await codat.sync.start(company_id)
-        # Kept in a file or a database, the handle finds the sync again after a restart.
+        # Store the handle in a file or a database to find the sync again after a restart.
         print(f"started: {handle.to_json()}")
         try:
             status = await codat.sync.wait(handle, timeout=1800)
