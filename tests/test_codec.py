@@ -20,33 +20,22 @@ from hypothesis import strategies as st
 
 from codat_commerce_async._core.codec import decode, decode_error_message, encode
 from codat_commerce_async.errors import DecodeError
-from codat_commerce_async.models import (
-    UNSET,
-    Company,
+from codat_commerce_async.models.base import UNSET
+from codat_commerce_async.models.companies import Company, CreateCompany
+from codat_commerce_async.models.configuration import Configuration
+from codat_commerce_async.models.connections import Connection, Connections, UpdateConnection
+from codat_commerce_async.models.enums import ConnectionStatus, SourceType, WriteType
+from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidation, ErrorValidationItem
+from codat_commerce_async.models.integrations import Integration, Integrations
+from codat_commerce_async.models.sync import (
     CompanySyncStatus,
-    Configuration,
-    Connection,
-    Connections,
-    ConnectionStatus,
-    CreateCompany,
     DateRange,
-    ErrorMessage,
-    ErrorValidation,
-    ErrorValidationItem,
-    Integration,
-    Integrations,
-    Localization,
-    LocalizationInfo,
-    SourceType,
-    SyncFlowUrl,
     SyncRange,
     SyncStatus,
     SyncSummary,
     SyncToLatestArgs,
-    UpdateConnection,
-    VisibleAccounts,
-    WriteType,
 )
+from codat_commerce_async.models.sync_flow import Localization, LocalizationInfo, SyncFlowUrl, VisibleAccounts
 from tests.strategies import JSON
 
 CONNECTION = {

@@ -8,23 +8,13 @@ import orjson
 import pytest
 
 from codat_commerce_async._core.codec import decode, encode
-from codat_commerce_async.models import (
-    Branding,
-    Companies,
-    Company,
-    CompanySyncStatus,
-    Configuration,
-    Connection,
-    Connections,
-    Integration,
-    Integrations,
-    LocalizationInfo,
-    SyncFlowUrl,
-    SyncStatus,
-    SyncSummary,
-    VisibleAccounts,
-    event_class,
-)
+from codat_commerce_async.models.companies import Companies, Company
+from codat_commerce_async.models.configuration import Configuration
+from codat_commerce_async.models.connections import Connection, Connections
+from codat_commerce_async.models.integrations import Branding, Integration, Integrations
+from codat_commerce_async.models.sync import CompanySyncStatus, SyncStatus, SyncSummary
+from codat_commerce_async.models.sync_flow import LocalizationInfo, SyncFlowUrl, VisibleAccounts
+from codat_commerce_async.models.webhook_events import event_class
 from tests.strategies import Answers, specification
 
 MODELS: dict[str, Any] = {

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from codat_commerce_async._core.codec import decode, encode
 from codat_commerce_async.errors import DecodeError
-from codat_commerce_async.models import Configuration, Connection, DateRange, SyncStatus, SyncSummary
+from codat_commerce_async.models.configuration import Configuration
+from codat_commerce_async.models.connections import Connection
+from codat_commerce_async.models.sync import DateRange, SyncStatus, SyncSummary
 from tests.strategies import ODD_TIMES
 
 

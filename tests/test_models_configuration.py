@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codat_commerce_async._core.codec import decode, encode
-from codat_commerce_async.models import (
+from codat_commerce_async.models.configuration import (
     AccountConfiguration,
     AccountConfigurationOption,
     CommerceConfiguration,
     Configuration,
     SalesConfiguration,
-    SyncFrequency,
     SyncSchedule,
 )
+from codat_commerce_async.models.enums import SyncFrequency
 from tests.strategies import JSON
 
 

@@ -8,9 +8,9 @@ import pytest
 from attrs import evolve
 
 from codat_commerce_async._core.codec import decode, encode
-from codat_commerce_async.models import (
+from codat_commerce_async.models.configuration import Configuration
+from codat_commerce_async.models.configuration_changes import (
     AccountSection,
-    Configuration,
     configuration_problems,
     map_tax_rates,
     select_account,

@@ -8,15 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codat_commerce_async.models import (
-    UNSET,
-    ConnectionStatus,
-    DataType,
-    OpenEnum,
-    SourceType,
-    SyncFrequency,
-    enums,
-)
+from codat_commerce_async.models import enums
+from codat_commerce_async.models.base import UNSET
+from codat_commerce_async.models.enums import ConnectionStatus, DataType, OpenEnum, SourceType, SyncFrequency
 from tests.strategies import resolved, specification
 
 ENUMS = [member for _, member in inspect.getmembers(enums, inspect.isclass) if issubclass(member, OpenEnum)]

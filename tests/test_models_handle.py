@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codat_commerce_async._core.operation import is_id
-from codat_commerce_async.models import SyncHandle
+from codat_commerce_async.models.handle import SyncHandle
 from tests.strategies import JSON
 
 MOMENTS = st.datetimes(timezones=st.just(UTC))

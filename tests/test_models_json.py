@@ -15,35 +15,21 @@ from fastapi import FastAPI
 from fastapi.encoders import jsonable_encoder
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from codat_commerce_async import models
 from codat_commerce_async._core.codec import decode, encode
-from codat_commerce_async.models import (
-    UNSET,
-    Company,
-    CompanyEvent,
-    Configuration,
-    Connection,
-    Connections,
-    ConnectionStatus,
-    CreateCompany,
-    DateRange,
-    Integration,
-    LocalizationInfo,
-    Model,
-    SyncRange,
-    SyncStatus,
-    SyncToLatestArgs,
-    UpdateConnection,
-    VisibleAccounts,
-)
+from codat_commerce_async.models.base import UNSET, Model
+from codat_commerce_async.models.companies import Company, CreateCompany
+from codat_commerce_async.models.configuration import Configuration
+from codat_commerce_async.models.connections import Connection, Connections, UpdateConnection
+from codat_commerce_async.models.enums import ConnectionStatus
+from codat_commerce_async.models.integrations import Integration
+from codat_commerce_async.models.sync import DateRange, SyncRange, SyncStatus, SyncToLatestArgs
+from codat_commerce_async.models.sync_flow import LocalizationInfo, VisibleAccounts
+from codat_commerce_async.models.webhook_events import CompanyEvent
 from tests.strategies import specification
+from tests.support.public_models import PUBLIC
 
 CLASSES = sorted(
-    {
-        value
-        for name in models.__all__
-        if isinstance(value := getattr(models, name), type) and issubclass(value, Model) and attrs.has(value)
-    },
+    {value for value in PUBLIC.values() if isinstance(value, type) and issubclass(value, Model) and attrs.has(value)},
     key=lambda cls: cls.__name__,
 )
 CONCRETE = [
@@ -61,7 +47,7 @@ CONFIGURATION = {"new": 1, "companyId": "c", "schedule": {"startDate": "2024-01-
 
 def test_everything_that_codat_sends_or_takes_is_a_model() -> None:
     others = {"ApiResponse", "Attempt", "Call", "ConfigurationProblem", "RateLimit", "SyncHandle"}
-    classes = {name for name in models.__all__ if attrs.has(getattr(models, name))}
+    classes = {name for name, value in PUBLIC.items() if isinstance(value, type) and attrs.has(value)}
     assert classes - others == {cls.__name__ for cls in CLASSES}
 
 
@@ -323,7 +309,7 @@ def test_the_openapi_document_names_each_model_once() -> None:
 @pytest.mark.parametrize("name", ["pydantic", "pydantic_core", "fastapi"])
 def test_importing_and_using_the_package_loads_no(name: str) -> None:
     script = (
-        "import sys, codat_commerce_async; from codat_commerce_async.models import *;"
+        "import sys, codat_commerce_async; from codat_commerce_async.models.companies import Company;"
         "Company.from_dict(Company(id='c').to_dict());"
         f"assert {name!r} not in sys.modules"
     )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codat_commerce_async.models import CompanySyncStatus, SyncState, SyncStatus, SyncSummary
+from codat_commerce_async.models.sync import CompanySyncStatus, SyncState, SyncStatus, SyncSummary
 
 KINDS: list[Any] = [CompanySyncStatus, SyncStatus, SyncSummary]
 

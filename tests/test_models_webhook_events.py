@@ -5,18 +5,15 @@ import pytest
 
 from codat_commerce_async._core.codec import decode
 from codat_commerce_async.errors import DecodeError
-from codat_commerce_async.models import (
+from codat_commerce_async.models.enums import ConnectionStatus, DataType, WebhookEventType, WriteStatus
+from codat_commerce_async.models.webhook_events import (
     CompanyEvent,
     CompanyProductEvent,
     ConnectionEvent,
-    ConnectionStatus,
-    DataType,
     RateLimitEvent,
     ReadCompletedEvent,
     UnknownEvent,
-    WebhookEventType,
     WriteEvent,
-    WriteStatus,
     event_class,
 )
 

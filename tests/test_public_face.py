@@ -95,9 +95,27 @@ def ruffs_order(name: str) -> tuple[int, str]:
     return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
 
 
+def test_type_checkers_import_the_exported_names_from_the_same_modules() -> None:
+    tree = ast.parse(inspect.getsource(codat_commerce_async))
+    [block] = [node for node in tree.body if isinstance(node, ast.If) and "import" in ast.unparse(node)]
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    found = {(alias.name, alias.asname, node.module) for node in imports for alias in node.names}
+    assert {name for name, _, _ in found} == set(MODULES[PACKAGE].__all__) - {"__version__"}
+    for name, exported, module in found:
+        assert exported == name
+        assert module is not None
+        assert getattr(codat_commerce_async, name) is getattr(importlib.import_module(module), name)
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="CodatComerce"):
+        getattr(codat_commerce_async, "CodatComerce")  # noqa: B009 - a type checker would refuse it
+    assert set(MODULES[PACKAGE].__all__) <= set(dir(codat_commerce_async))
+
+
 def test_the_face_has_the_client_the_settings_and_every_error() -> None:
     names = {"CodatCommerce", "Operation", *policies.__all__, *errors.__all__} - {"status_error_class"}
-    assert names - set(codat_commerce_async.__all__) == set()
+    assert names - set(MODULES[PACKAGE].__all__) == set()
 
 
 def test_what_is_public_is_documented() -> None:

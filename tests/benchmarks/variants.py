@@ -169,7 +169,8 @@ def _decoder(name: str, what: str) -> Callable[[bytes], object]:
         answer = {"status": shared.CompanySyncStatus, "page": shared.Connections}[what]
         return lambda body: unmarshal(body.decode(), answer)
     from codat_commerce_async._core import codec  # noqa: PLC0415 - not for the others
-    from codat_commerce_async.models import CompanySyncStatus, Connections  # noqa: PLC0415 - likewise
+    from codat_commerce_async.models.connections import Connections  # noqa: PLC0415 - likewise
+    from codat_commerce_async.models.sync import CompanySyncStatus  # noqa: PLC0415 - likewise
 
     model: type[object] = {"status": CompanySyncStatus, "page": Connections}[what]
     return lambda body: codec.decode(body, model)
