@@ -203,7 +203,7 @@ REFUSALS: list[tuple[str, type[Exception], Call]] = [
     ("date_range", TypeError, lambda c: c.sync.start("c", date_range=(NOON,))),
     ("date_range", TypeError, lambda c: c.sync.run("c", date_range=NOON)),
     # Handles
-    ("sync id", TypeError, lambda c: c.sync.wait("c")),
+    ("sync_id", TypeError, lambda c: c.sync.wait("c")),
     ("handle", TypeError, lambda c: c.sync.wait(SyncHandle(company_id="c"), "s")),
     # Waits
     *(

@@ -138,7 +138,7 @@ async def test_a_link_that_is_no_address_is_an_error_and_not_the_end(following: 
         async for one in codat.connections.list("c"):
             seen.append(one.id)  # noqa: PERF401 - what was seen before the error counts
 
-    with pytest.raises(DecodeError, match="no address") as caught:
+    with pytest.raises(DecodeError, match="must be a URL") as caught:
         await read()
     assert caught.value.path == "$._links.next.href"
     assert seen == ["1"]

@@ -8,7 +8,7 @@ from attrs import evolve
 
 from codat_commerce_async import CodatCommerce
 from codat_commerce_async._core.validation import as_utc
-from codat_commerce_async.errors import NotFoundError, OutcomeUnknownError, SyncWaitTimeoutError
+from codat_commerce_async.errors import NotFoundError, OutcomeUnknownError, SyncFailedError, SyncWaitTimeoutError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.simulator import ScriptedSync, Simulator
@@ -134,6 +134,16 @@ async def test_one_that_is_the_only_one_it_can_be_is_taken() -> None:
     wait = codat.wait_for(evolve(await codat.start(), sync_utc=None))
     codat.overtake()
     assert (await wait.status()).sync_id == codat.ours
+
+
+async def test_the_error_of_a_failed_sync_says_that_it_was_adopted() -> None:
+    codat = Codat()
+    handle = evolve(await codat.start(), sync_utc=None)
+    codat.overtake()
+    codat.wall += 60.0
+    with pytest.raises(SyncFailedError) as raised:
+        await codat.client.sync.wait(handle)
+    assert (raised.value.handle.sync_id, raised.value.handle.adopted) == (codat.ours, True)
 
 
 async def test_several_that_it_can_be_are_named_and_none_is_taken() -> None:

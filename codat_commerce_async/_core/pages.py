@@ -1,4 +1,4 @@
-"""Answers that come in pages: one of them, all of them, or every item on them."""
+"""Paged responses: one page, all pages, or every item on them."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
@@ -19,10 +19,10 @@ PageT = TypeVar("PageT", bound=Page[object])
 
 
 class Paginator(Coroutine[object, None, PageT], Generic[PageT, ItemT]):
-    """A paged answer that is yet to be asked for.
+    """A paged response that has not been requested yet.
 
     `await` it for one page, `async for` over it for every item from there on, or over `pages()` for every page.
-    Nothing is fetched before it is needed, and each use begins anew.
+    A page is fetched only when it is needed, and each use starts again.
 
     It is a coroutine too: `asyncio.create_task` and `TaskGroup.create_task` fetch one page with it. Use
     `contextlib.aclosing` with it, or with `pages()`, to close an iteration that is left early.
@@ -31,7 +31,7 @@ class Paginator(Coroutine[object, None, PageT], Generic[PageT, ItemT]):
     def __init__(self, fetch: Callable[[Query], Awaitable[PageT]], query: Query) -> None:
         self._fetch = fetch
         self._query = query
-        # One for each task that was made of this; `await` has its own.
+        # One for each task that was created from this object; `await` has its own.
         self._running: dict[object, Coroutine[Any, None, PageT]] = {}
         self._open: WeakSet[AsyncGenerator[ItemT]] = WeakSet()
 
@@ -44,7 +44,7 @@ class Paginator(Coroutine[object, None, PageT], Generic[PageT, ItemT]):
         return items
 
     def send(self, value: None, /) -> object:
-        """Go on fetching the page, as a task does; StopIteration carries it."""
+        """Continue to fetch the page, as a task does; StopIteration carries it."""
         return self._step(lambda running: running.send(value))
 
     def throw(
@@ -59,22 +59,22 @@ class Paginator(Coroutine[object, None, PageT], Generic[PageT, ItemT]):
         return self._step(lambda running: running.throw(error))
 
     def close(self) -> None:
-        """End what tasks were fetching."""
+        """Close the fetches of all tasks."""
         while self._running:
             self._running.popitem()[1].close()
 
     async def aclose(self) -> None:
-        """End every iteration over the items that was left early."""
+        """Close every iteration over the items that was left early."""
         for items in tuple(self._open):
             await items.aclose()
 
     async def pages(self) -> AsyncGenerator[PageT]:
-        """Every page from the one asked for on, as far as the server names a next one.
+        """Yield every page from the requested one on, as long as the server names a next one.
 
-        Ends on an empty page, and on one that was there before: a server that goes in circles is not followed.
+        Ends with an empty page, and with a repeated one, so that a cycle of links does not run forever.
         """
         query = self._query
-        asked = {_as_key(query)}
+        requested = {_query_key(query)}
         last: PageT | None = None
         while True:
             page = await self._fetch(query)
@@ -82,9 +82,9 @@ class Paginator(Coroutine[object, None, PageT], Generic[PageT, ItemT]):
                 return
             yield page
             following = _next_query(page)
-            if following is None or not page.results or _as_key(query := {**query, **following}) in asked:
+            if following is None or not page.results or _query_key(query := {**query, **following}) in requested:
                 return
-            asked.add(_as_key(query))
+            requested.add(_query_key(query))
             last = page
 
     async def _first(self) -> PageT:
@@ -119,21 +119,21 @@ def _exception(kind: type[BaseException] | BaseException, value: object) -> Base
     return kind() if value is None else kind(value)
 
 
-def _as_key(query: Query) -> frozenset[tuple[str, str]]:
-    # A page that is not named is the first.
-    return frozenset((name, str(value)) for name, value in {"page": 1, **_given(query)}.items())
+def _query_key(query: Query) -> frozenset[tuple[str, str]]:
+    # Without a page number, the API returns the first page.
+    return frozenset((name, str(value)) for name, value in {"page": 1, **_without_none(query)}.items())
 
 
-def _given(query: Query) -> Query:
+def _without_none(query: Query) -> Query:
     return {name: value for name, value in query.items() if value is not None}
 
 
 def _next_query(page: Page[object]) -> dict[str, str] | None:
-    """What the server says is next; only its query is followed, never another host or path."""
+    """Return the query of the link to the next page; its host and path are ignored."""
     href = page.links.next.href if page.links and page.links.next else None
     if not href:
         return None
     try:
         return dict(parse_qsl(urlsplit(href).query))
     except ValueError:
-        raise DecodeError("the link to the next page is no address", None, "$._links.next.href") from None
+        raise DecodeError("the link to the next page must be a URL", None, "$._links.next.href") from None

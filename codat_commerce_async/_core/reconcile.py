@@ -1,4 +1,4 @@
-"""Perform a write exactly once: resend the same key, look the result up, use a new key, or report it as unknown."""
+"""Perform a write exactly once: resend the same key, search for the result, use a new key, or report it as unknown."""
 
 import contextlib
 import math
@@ -51,7 +51,7 @@ class Ambiguity(Enum):
     | NO_RESPONSE: none, a gateway's error, or a 409 | resend the key  | adopt           | unknown | unknown   |
     |   because the first request is in progress     |                 |                 |         |           |
     | KEY_EXPIRED: likewise, but the key is too old  | -               | adopt           | unknown | a new key |
-    | UNREADABLE_RESPONSE: a 2xx that does not parse | resend the key  | adopt           | unknown | unknown   |
+    | UNPARSED_RESPONSE: a 2xx that cannot be parsed | resend the key  | adopt           | unknown | unknown   |
 
     Codat stores its own 5xx under the key, so resending the key would only replay it. A request that did not reach
     Codat, is in progress, or lost its response, is settled best by the same key: it never performs the work twice, and
@@ -63,7 +63,7 @@ class Ambiguity(Enum):
     SERVER_ERROR = "server_error"
     NO_RESPONSE = "no_response"
     KEY_EXPIRED = "key_expired"
-    UNREADABLE_RESPONSE = "unreadable_response"
+    UNPARSED_RESPONSE = "unparsed_response"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ _NEXT = {
     Ambiguity.SERVER_ERROR: _Step(resend=False, rotate=True),
     Ambiguity.NO_RESPONSE: _Step(resend=True, rotate=False),
     Ambiguity.KEY_EXPIRED: _Step(resend=False, rotate=True),
-    Ambiguity.UNREADABLE_RESPONSE: _Step(resend=True, rotate=False),
+    Ambiguity.UNPARSED_RESPONSE: _Step(resend=True, rotate=False),
 }
 
 
@@ -107,7 +107,7 @@ class Candidate(Generic[FoundT]):
 
 @dataclass(frozen=True, slots=True)
 class Lookups:
-    """How the outcome of a write is looked up: whether a match is adopted, and how long one may stay invisible."""
+    """The settings of lookups: whether a match is adopted, and how long a created resource may stay invisible."""
 
     adopt: bool = True
     max_visibility_delay: float = 60.0
@@ -347,7 +347,7 @@ class _Write(Generic[FoundT]):
         if ambiguity is None:
             return None
         self._failure = error
-        self._has_response = self._has_response or ambiguity is Ambiguity.UNREADABLE_RESPONSE
+        self._has_response = self._has_response or ambiguity is Ambiguity.UNPARSED_RESPONSE
         window = self._window
         if window.requested_at is None and window.first_use is None and isinstance(error, OutcomeUnknownError):
             window.requested_at = error.requested_at
@@ -466,7 +466,7 @@ def _ambiguity(error: CodatError, history: _KeyHistory) -> Ambiguity | None:
         case OutcomeUnknownError():
             return Ambiguity.SERVER_ERROR if _is_stored(error.__cause__) else Ambiguity.NO_RESPONSE
         case DecodeError():
-            return Ambiguity.UNREADABLE_RESPONSE
+            return Ambiguity.UNPARSED_RESPONSE
         case ConflictError() if history is not _KeyHistory.UNUSED:
             return Ambiguity.NO_RESPONSE
         case StatusError(conclusive=True):

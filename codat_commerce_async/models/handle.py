@@ -1,4 +1,4 @@
-"""A sync that was asked for, as a plain value that survives a restart."""
+"""The handle of a requested sync: a plain value that survives a restart."""
 
 import json
 from datetime import UTC, datetime
@@ -54,14 +54,14 @@ def _date_range_in_utc(period: tuple[datetime, datetime] | None) -> tuple[dateti
 
 @frozen(kw_only=True)
 class SyncHandle:
-    """What it takes to find a sync again.
+    """The identity of a sync, with which it can be polled later and by other processes.
 
-    `commerce_sync_id` is what Codat answered to the request, `sync_id` what its status is found under;
-    either may be unknown yet. `requested_at` is in UTC, by the server's clock where that is known, and None
-    for a sync that we did not ask for; `sync_utc` is the time that Codat gave the sync. `date_range` is set
-    for a sync of a period, `sync_to` for one up to a moment other than now. `accepted_at` is when Codat accepted the
-    request, or may have at the latest. `adopted` is true for a sync that was found at Codat rather than answered to our
-    request: another client may have started it. Aware times are kept in UTC.
+    `commerce_sync_id` is the id in the response to the request, `sync_id` the id of its status; either may be unknown
+    yet. `requested_at` is in UTC, by the server's clock where that is known, and None for a sync that another client
+    requested; `sync_utc` is the time that Codat gave the sync. `date_range` is set for a sync of a period, `sync_to`
+    for one up to a moment other than now. `accepted_at` is the latest time at which Codat may have accepted the
+    request. `adopted` is true for a sync that a lookup found and no response named: another client may have started
+    it. Aware times are kept in UTC.
 
     Raises ValueError or TypeError for an id that cannot be one, and for a time that has no time zone or is none.
     """
@@ -83,7 +83,7 @@ class SyncHandle:
         return self.date_range is None and self.sync_to is None
 
     def with_sync_id(self, sync_id: str, *, adopted: bool = False) -> Self:
-        """The same handle, now with the id that the sync's status is found under, and how that was learned."""
+        """Return the handle with the sync's id, and whether the sync was adopted."""
         return evolve(self, sync_id=sync_id, adopted=self.adopted or adopted)
 
     def to_json(self) -> str:

@@ -1,4 +1,4 @@
-"""Create a resource exactly once, as far as the API allows to look it up."""
+"""Create a resource exactly once, as far as its list shows what was created."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar, cast

@@ -40,7 +40,7 @@ _NEWEST: Query = {"orderBy": "-created", "pageSize": 100}
 
 
 class AdvancedControlsResource:
-    """Companies and their configuration. Every method takes the options of `CallOptions` too."""
+    """Companies and their configuration. Every method also accepts the options of `CallOptions`."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -55,14 +55,14 @@ class AdvancedControlsResource:
         order_by: str | None = None,
         **options: Unpack[CallOptions],
     ) -> Paginator[Companies, Company]:
-        """Your companies: `await` one page of them, or `async for` over all.
+        """Return your companies: `await` one page, or iterate over all with `async for`.
 
         The arguments are those of `connections.list`.
 
         GET /companies. Raises 400, 401, 402, 403, 404, 429, 500, 503 by their classes.
         """
-        asked = page_query(page, page_size, query, order_by)
-        return Paginator(lambda query: self._pipeline.call(LIST_COMPANIES, query=query, **options), asked)
+        first = page_query(page, page_size, query, order_by)
+        return Paginator(lambda query: self._pipeline.call(LIST_COMPANIES, query=query, **options), first)
 
     async def create_company(
         self,
@@ -72,16 +72,17 @@ class AdvancedControlsResource:
         tags: Mapping[str, str] | None = None,
         **options: Unpack[CallOptions],
     ) -> Company:
-        """A new company; its people connect their platforms at its `redirect`.
+        """Create a company; its people connect their platforms at its `redirect`.
 
         The name must match the specification's pattern: letters A to Z, digits, spaces and `-',&@.?!`, at least one
         character that is no space; other names are refused before anything is sent. There can be up to 10 tags, with
         names of 1 to 27 characters and values of up to 100.
 
-        When the answer is lost for good or is a 5xx, a company of this name that was created since is taken for it.
+        If the response is lost or is a 5xx, a company of this name that was created since is adopted, with a warning in
+        the log, unless another call of this client may have created it.
 
         POST /companies. Raises 400, 401, 402 (a free plan has 50 companies), 403, 429 by their classes, and
-        OutcomeUnknownError when it cannot be told whether the company was created.
+        OutcomeUnknownError if it is not known whether the company was created.
         """
         body = CreateCompany(
             name=check_company_name("name", name),
@@ -114,7 +115,7 @@ class AdvancedControlsResource:
         )
 
     async def get_configuration(self, company_id: str, **options: Unpack[CallOptions]) -> Configuration:
-        """How the company's sync is set up. It keeps what it does not know, so it can be changed and written back.
+        """Return the company's configuration. It preserves unknown fields, so it can be changed and written back.
 
         GET /config/companies/{companyId}/sync/commerce. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
         """
@@ -123,14 +124,14 @@ class AdvancedControlsResource:
     async def set_configuration(
         self, company_id: str, configuration: Configuration, **options: Unpack[CallOptions]
     ) -> Configuration:
-        """The configuration as it is after it was replaced by this one, whole.
+        """Replace the company's configuration, and return the stored one.
 
         Read it, change it with `attrs.evolve` or the functions of `models.configuration_changes`, and write it back:
         whatever was not changed goes back as it came.
 
         POST /config/companies/{companyId}/sync/commerce. Raises 400, 401, 402, 403, 404, 409, 429 by their classes,
-        ValueError for the configuration of another company, and OutcomeUnknownError when the answer was lost for good
-        or is a 5xx.
+        ValueError for the configuration of another company, and OutcomeUnknownError if the response was lost or
+        is a 5xx.
         """
         check_instance("configuration", configuration, Configuration)
         if configuration.company_id not in {None, company_id}:

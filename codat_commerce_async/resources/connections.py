@@ -46,20 +46,20 @@ UPDATE_CONNECTION = Operation(
 
 
 class ConnectionsResource:
-    """A company's connections. Every method takes the options of `CallOptions` too."""
+    """A company's connections. Every method also accepts the options of `CallOptions`."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._claims = Claims()
 
     async def create(self, company_id: str, *, platform_key: str, **options: Unpack[CallOptions]) -> Connection:
-        """A new connection of the company to a platform (`gbol` is Xero), which its people have yet to authorize.
+        """Create a connection of the company to a platform (`gbol` is Xero); its people have yet to authorize it.
 
-        When the response is lost for good or is a 5xx, the one connection to the platform that was created since is
+        If the response is lost or is a 5xx, the one connection to the platform that was created since is
         adopted, with a warning in the log, unless another call of this client may have created it.
 
         POST /companies/{companyId}/connections. Raises 401, 402, 403, 404, 429 by their classes, and
-        OutcomeUnknownError when it cannot be told whether the connection was created.
+        OutcomeUnknownError if it is not known whether the connection was created.
         """
         key = check_platform_key("platform_key", platform_key)
 
@@ -92,7 +92,7 @@ class ConnectionsResource:
         merchant_identifier: str | None = None,
         **options: Unpack[CallOptions],
     ) -> SyncFlowUrl:
-        """A URL at which a merchant connects both platforms; makes the company and its connections.
+        """Return a URL at which a merchant connects both platforms; this creates the company and its connections.
 
         The URL carries a one-time passcode that is good for 30 seconds: hand it on at once, keep it out of logs.
         `merchant_identifier` is the merchant's name or a company id.
@@ -116,7 +116,7 @@ class ConnectionsResource:
         order_by: str | None = None,
         **options: Unpack[CallOptions],
     ) -> Paginator[Connections, Connection]:
-        """The company's connections: `await` one page of them, or `async for` over all.
+        """Return the company's connections: `await` one page, or iterate over all with `async for`.
 
         `page` counts from 1, `page_size` goes to 5000 (Codat's default is 100), `query` is in Codat's query language,
         `order_by` names a field, with a `-` before it for descending.
@@ -124,8 +124,8 @@ class ConnectionsResource:
         GET /companies/{companyId}/connections. Raises 400, 401, 402, 403, 404, 429, 500, 503 by their classes.
         """
         LIST.format_path((company_id,))
-        asked = page_query(page, page_size, query, order_by)
-        return Paginator(lambda query: self._pipeline.call(LIST, company_id, query=query, **options), asked)
+        first = page_query(page, page_size, query, order_by)
+        return Paginator(lambda query: self._pipeline.call(LIST, company_id, query=query, **options), first)
 
     async def update_authorization(
         self,
@@ -134,7 +134,7 @@ class ConnectionsResource:
         authorization: Mapping[str, str],
         **options: Unpack[CallOptions],
     ) -> Connection:
-        """The connection with new credentials for its platform, which are sent and kept nowhere else.
+        """Replace the credentials for the connection's platform, and return the connection.
 
         PUT /companies/{companyId}/connections/{connectionId}/authorization. Raises 401, 402, 403, 404, 429, 500, 503
         by their classes.
@@ -150,10 +150,10 @@ class ConnectionsResource:
         status: ConnectionStatus | str,
         **options: Unpack[CallOptions],
     ) -> Connection:
-        """The connection with its status changed; `Unlinked` stops reading and writing through it.
+        """Change the connection's status, and return the connection; `Unlinked` stops reading and writing through it.
 
         PATCH /companies/{companyId}/connections/{connectionId}. Raises 401, 402, 403, 404, 429 by their classes, and
-        OutcomeUnknownError when the answer was lost for good or is a 5xx.
+        OutcomeUnknownError if the response was lost or is a 5xx.
         """
         body = UpdateConnection(status=_check_status("status", status))
         return await self._pipeline.call(UPDATE_CONNECTION, company_id, connection_id, body=body, **options)

@@ -16,7 +16,7 @@ GET_BRANDING = Operation("get-integration-branding", "GET", "/config/integration
 
 
 class IntegrationsResource:
-    """The platforms that Codat connects to. Every method takes the options of `CallOptions` too."""
+    """The platforms that Codat connects to. Every method also accepts the options of `CallOptions`."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -30,17 +30,17 @@ class IntegrationsResource:
         order_by: str | None = None,
         **options: Unpack[CallOptions],
     ) -> Paginator[Integrations, Integration]:
-        """The platforms that Codat supports: `await` one page of them, or `async for` over all.
+        """Return the platforms that Codat supports: `await` one page, or iterate over all with `async for`.
 
         The arguments are those of `connections.list`.
 
         GET /config/integrations. Raises 400, 401, 402, 403, 429, 500, 503 by their classes.
         """
-        asked = page_query(page, page_size, query, order_by)
-        return Paginator(lambda query: self._pipeline.call(LIST, query=query, **options), asked)
+        first = page_query(page, page_size, query, order_by)
+        return Paginator(lambda query: self._pipeline.call(LIST, query=query, **options), first)
 
     async def get_branding(self, platform_key: str, **options: Unpack[CallOptions]) -> Branding:
-        """The logos and buttons of a platform, by its four letters.
+        """Return the logos and buttons of a platform, by its four-letter key.
 
         GET /config/integrations/{platformKey}/branding. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
         """

@@ -1,4 +1,4 @@
-"""Sync: ask for syncs, look at them, and see them through to their end."""
+"""Sync: request syncs, poll them, and wait for their end."""
 
 from collections.abc import AsyncGenerator
 from datetime import datetime
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from codat_commerce_async.syncing import outcome as _outcome
     from codat_commerce_async.syncing import run as _fanout
 else:
-    # With SQLite behind it, this is loaded by whoever fans out.
+    # Loaded only for a fan-out, because it imports SQLite.
     _fanout = LazyModule("codat_commerce_async.syncing.run")
     _outcome = LazyModule("codat_commerce_async.syncing.outcome")
 
@@ -62,12 +62,15 @@ LIST = Operation(
     tuple[CompanySyncStatus, ...],
 )
 
-# An hour: a sync that takes longer than that is worth a look by a person.
+# The default timeout of a wait, in seconds: a sync that takes longer needs the attention of a person.
 _WAIT = 3600.0
 
 
 class SyncResource:
-    """A company's syncs. Every method takes the options of `CallOptions` too."""
+    """A company's syncs.
+
+    Every method that makes one call also accepts the options of `CallOptions`; those that poll accept `PollOptions`.
+    """
 
     def __init__(self, pipeline: Pipeline, poll: PollPolicy, notifier: Notifier) -> None:
         self._pipeline = pipeline
@@ -87,29 +90,29 @@ class SyncResource:
     async def request(
         self, company_id: str, *, sync_to: datetime | None = None, **options: Unpack[CallOptions]
     ) -> SyncSummary:
-        """Codat's answer to the request for a sync from the last successful one up to `sync_to` (None: up to now).
+        """Request a sync from the last successful one up to `sync_to` (None: up to now), and return Codat's response.
 
-        `start` does the same and more: it settles a lost answer, and its handle finds the sync again.
+        `start` also reconciles a lost response, and returns a handle that can be polled.
 
         POST /companies/{companyId}/sync/commerce/latest. Raises 400, 401, 402, 403, 404, 429 by their classes, and
-        OutcomeUnknownError when the answer was lost for good or is a 5xx.
+        OutcomeUnknownError if the response was lost or is a 5xx.
         """
-        asked = SyncRequest(company_id=company_id, sync_to=sync_to)
-        return (await self.context.calls.request(asked, **options)).value
+        request = SyncRequest(company_id=company_id, sync_to=sync_to)
+        return (await self.context.calls.request(request, **options)).value
 
     async def request_for_date_range(
         self, company_id: str, *, start: datetime, finish: datetime, **options: Unpack[CallOptions]
     ) -> SyncSummary:
-        """Codat's answer to the request for a sync of the period from `start` to `finish`, both aware datetimes.
+        """Request a sync of the period from `start` to `finish`, both aware datetimes, and return Codat's response.
 
         POST /meta/companies/{companyId}/sync/commerce/historic. Raises 400, 401, 402, 403, 404, 429 by their classes,
-        and OutcomeUnknownError when the answer was lost for good or is a 5xx.
+        and OutcomeUnknownError if the response was lost or is a 5xx.
         """
-        asked = SyncRequest(company_id=company_id, start=start, finish=finish)
-        return (await self.context.calls.request(asked, **options)).value
+        request = SyncRequest(company_id=company_id, start=start, finish=finish)
+        return (await self.context.calls.request(request, **options)).value
 
     async def get_status(self, company_id: str, **options: Unpack[CallOptions]) -> SyncStatus:
-        """Where the company's newest sync has got to, with both of its ids and the company's connections.
+        """Return the status of the company's newest sync, with both of its ids and the company's connections.
 
         GET /meta/companies/{companyId}/sync/commerce/status. Raises 401, 402, 403, 404, 429, 500, 503 by their
         classes.
@@ -117,7 +120,7 @@ class SyncResource:
         return await self._pipeline.call(GET_STATUS, company_id, **options)
 
     async def get_last_successful_sync(self, company_id: str, **options: Unpack[CallOptions]) -> CompanySyncStatus:
-        """The status of the company's last sync that ended well.
+        """Return the status of the company's last successful sync.
 
         GET /companies/{companyId}/sync/commerce/syncs/lastSuccessful/status. Raises 401, 402, 403, 404, 429, 500, 503
         by their classes.
@@ -125,7 +128,7 @@ class SyncResource:
         return await self._pipeline.call(GET_LAST_SUCCESSFUL_SYNC, company_id, **options)
 
     async def get_latest_sync(self, company_id: str, **options: Unpack[CallOptions]) -> CompanySyncStatus:
-        """The status of the company's newest sync.
+        """Return the status of the company's newest sync.
 
         GET /companies/{companyId}/sync/commerce/syncs/latest/status. Raises 401, 402, 403, 404, 429, 500, 503 by
         their classes.
@@ -133,7 +136,7 @@ class SyncResource:
         return await self._pipeline.call(GET_LATEST_SYNC, company_id, **options)
 
     async def get(self, company_id: str, sync_id: str, **options: Unpack[CallOptions]) -> CompanySyncStatus:
-        """Where one sync has got to; `sync_id` is a status's `sync_id`, not a summary's `commerce_sync_id`.
+        """Return the status of one sync; `sync_id` is a status's `sync_id`, not a summary's `commerce_sync_id`.
 
         GET /companies/{companyId}/sync/commerce/syncs/{syncId}/status. Raises 401, 402, 403, 404, 429, 500, 503 by
         their classes.
@@ -141,7 +144,7 @@ class SyncResource:
         return await self._pipeline.call(GET, company_id, sync_id, **options)
 
     async def list(self, company_id: str, **options: Unpack[CallOptions]) -> tuple[CompanySyncStatus, ...]:
-        """The statuses of all of the company's syncs; this list is not paged.
+        """Return the statuses of all of the company's syncs; this list is not paged.
 
         GET /companies/{companyId}/sync/commerce/syncs/list/status. Raises 401, 402, 403, 404, 429, 500, 503 by their
         classes.
@@ -157,15 +160,18 @@ class SyncResource:
         adopt: bool = True,
         **options: Unpack[CallOptions],
     ) -> SyncHandle:
-        """The handle of exactly one sync that was started: up to `sync_to`, or of `date_range`.
+        """Start exactly one sync, up to `sync_to` or of `date_range`, and return its handle.
 
         A lost response is requested again under the same key. After a 5xx, which Codat would only replay, the company's
         syncs are listed: if none began since, it is requested again under a new key (see
         `RetryPolicy.max_visibility_delay`). If one did, and it belongs to no other request of this client, a request
         up to now adopts it: `handle.adopted` is set and a warning is logged, as another client may have started it. A
         `date_range` or `sync_to` never adopts, because Codat does not report the period of a sync; nor does any request
-        with `adopt=False`. Raises OutcomeUnknownError with the candidates when that leaves a doubt, and what `request`
-        raises.
+        with `adopt=False`. Only this client's requests are known: two clients, in one process or several, may adopt the
+        same sync, so use one client per API key, or `adopt=False`.
+
+        Raises OutcomeUnknownError with the candidates if it stays unknown which sync was started, and the errors of
+        `request`.
         """
         check_options(REQUEST, options)
         start_, finish = split_date_range("date_range", date_range)
@@ -182,17 +188,18 @@ class SyncResource:
         raise_on_failure: bool = True,
         **options: Unpack[PollOptions],
     ) -> SyncStatus:
-        """The terminal status of a sync, given by its handle, or by company id and sync id.
+        """Wait for the end of a sync, given by its handle or by company id and sync id, and return its terminal status.
 
         Raises SyncFailedError for a sync that failed, unless `raise_on_failure` is False, and SyncWaitTimeoutError
-        after `timeout` seconds (None: never); the sync itself goes on, and its handle can be waited for again. What
-        a look runs into is survived as long as there is time; 401, 403 and a lasting 404 end the wait.
+        after `timeout` seconds (None: never); the sync itself continues, and its handle can be waited for again. The
+        handle of these errors has the ids that polling found out, and `adopted`. Polls that fail with a retryable
+        error are repeated until the timeout; 401, 403 and a lasting 404 end the wait.
         """
-        meant = _handle(handle, sync_id)
+        handle = _handle(handle, sync_id)
         check_wait_options("wait", timeout, poll, options)
-        status = await wait(self.context, meant, poll or self._poll, timeout, options)
+        status, handle = await wait(self.context, handle, poll or self._poll, timeout, options)
         if raise_on_failure:
-            raise_if_failed(meant, status)
+            raise_if_failed(handle, status)
         return status
 
     def watch(
@@ -204,7 +211,7 @@ class SyncResource:
         poll: PollPolicy | None = None,
         **options: Unpack[PollOptions],
     ) -> AsyncGenerator[SyncStatus, None]:
-        """Every change of a sync's status, up to the terminal one, which is given like any other.
+        """Yield every change of a sync's status, up to and including the terminal one.
 
         Raises SyncWaitTimeoutError after `timeout` seconds (None: never).
         """
@@ -223,14 +230,15 @@ class SyncResource:
         adopt: bool = True,
         **options: Unpack[PollOptions],
     ) -> SyncStatus:
-        """The terminal status of a sync that is started now: `start` and `wait` in one.
+        """Start a sync, wait for its end, and return its terminal status.
 
-        Raises what both raise. `timeout` is for the wait. An adopted sync (see `start`) is only logged here: call
-        `start` and `wait` in turn to see it on the handle, or to be able to go on after a crash.
+        Raises the errors of `start` and `wait`. `timeout` bounds the wait. An adopted sync (see `start`) shows in the
+        handle of SyncFailedError and SyncWaitTimeoutError; a success only logs a warning, as a status has no handle.
+        Call `start` and `wait` in turn to have the handle in any case, and to continue after a crash.
         """
         check_wait_options("run", timeout, poll, options)
         handle = await self.start(company_id, sync_to=sync_to, date_range=date_range, adopt=adopt, **options)
-        status = await wait(self.context, handle, poll or self._poll, timeout, options, adopt=adopt)
+        status, handle = await wait(self.context, handle, poll or self._poll, timeout, options, adopt=adopt)
         if raise_on_failure:
             raise_if_failed(handle, status)
         return status
@@ -249,19 +257,19 @@ class SyncResource:
         adopt: bool = True,
         **options: Unpack[PollOptions],
     ) -> "_fanout.SyncRun":
-        """A fan-out that starts a sync of every company once, and follows them all to their ends.
+        """Return a fan-out that starts one sync of every company, and polls all of them until they have ended.
 
-        Use it with `async with`, and iterate over it for a `SyncOutcome` per company as it comes. `companies` are ids,
-        or `SyncRequest`s with their own period, from any iterable or async iterable, which is read as it is needed.
-        `objective` says what counts when requests are short: to know each end early (`latency`), or to finish the run
-        early (`throughput`). `journal` names a file from which the same call continues after a crash. `timeout`
-        (seconds) bounds the wait for each sync, `max_running` how many run at once. `stop_when` ends the run early,
-        by its report; like `on_progress`, it may be a coroutine function, which is awaited. Of `poll` only `interval`
-        counts here: the least time between two looks at one sync. `adopt` is that of `start`; outcomes whose sync was
-        adopted say so.
+        Use it with `async with`, and iterate over it for one `SyncOutcome` per company. `companies` are ids, or
+        `SyncRequest`s with their own period, from any iterable or async iterable, which is read as it is needed.
+        `objective` decides what counts when requests are scarce: to report each end early (`latency`), or to finish
+        the run early (`throughput`). `journal` is the path of a file from which the same call resumes after a crash.
+        `timeout` (seconds) bounds the wait for each sync, `max_running` the syncs that run at once. `stop_when` stops
+        the run early, depending on its report; like `on_progress`, it may be a coroutine function. Of `poll`, only
+        `interval` has an effect: the least time between two polls of one sync. `adopt` is that of `start`; the outcome
+        of an adopted sync has `adopted` set.
 
-        A company that fails is an outcome and stops nothing, whatever the server sends for it; so is an invalid id, of
-        any type. Errors with `fatal_for_run` end the run, and are raised by the iteration: a wrong key (401), a closed
+        An error of one company is that company's outcome and does not stop the run, nor does an invalid id of any
+        type. Errors with `fatal_for_run` end the run, and are raised by the iteration: a wrong key (401), a closed
         client, and a journal that cannot be written.
         """
         check_wait_options("run_many", timeout, poll, options)
@@ -280,7 +288,7 @@ class SyncResource:
         )
 
     def poll_now(self, company_id: str) -> int:
-        """Make whoever waits for a sync of the company poll soon; return how many were not about to.
+        """Poll the company's running syncs soon; return how many waits were notified.
 
         For webhooks: no event announces the end of a sync, but a `read.completed` or a `*.write.*` of the company makes
         it worth a poll. However many notifications there are, two polls of one sync are `PollPolicy.interval` apart,
@@ -292,10 +300,10 @@ class SyncResource:
 def _handle(handle: SyncHandle | str, sync_id: str | None) -> SyncHandle:
     if isinstance(handle, SyncHandle):
         if sync_id is not None:
-            raise TypeError("give a handle, or a company id and a sync id")
+            raise TypeError("pass either a handle, or a company id and a sync id")
         return handle
     if sync_id is None:
-        raise TypeError("give the sync id too; it says which of the company's syncs is meant")
+        raise TypeError("sync_id must be passed with a company id; it names one of the company's syncs")
     GET.format_path((handle, sync_id))
     return SyncHandle(company_id=handle, sync_id=sync_id)
 

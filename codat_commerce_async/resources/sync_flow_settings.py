@@ -30,7 +30,7 @@ UPDATE_VISIBLE_ACCOUNTS_SYNC_FLOW = Operation(
 
 
 class SyncFlowSettingsResource:
-    """What the Sync flow shows. Every method takes the options of `CallOptions` too."""
+    """The settings of the Sync flow. Every method also accepts the options of `CallOptions`."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -38,7 +38,7 @@ class SyncFlowSettingsResource:
     async def get_config_text_sync_flow(
         self, *, locale: Locale | str, **options: Unpack[CallOptions]
     ) -> LocalizationInfo:
-        """The texts of the Sync flow in one language, by their keys; `locale` is `en-us` or `fr-fr`.
+        """Return the texts of the Sync flow in one language, by their keys; `locale` is `en-us` or `fr-fr`.
 
         GET /sync/commerce/config/ui/text. Raises 401, 402, 403, 429, 500, 503 by their classes.
         """
@@ -52,10 +52,10 @@ class SyncFlowSettingsResource:
         locale: Locale | str,
         **options: Unpack[CallOptions],
     ) -> LocalizationInfo:
-        """All texts of the language after some were changed: a string sets one, `""` blanks it, None restores Codat's.
+        """Change texts of a language, and return all: a string sets one, `""` blanks it, None restores Codat's.
 
         PATCH /sync/commerce/config/ui/text. Raises 400, 401, 402, 403, 429 by their classes, and OutcomeUnknownError
-        when the answer was lost for good or is a 5xx.
+        if the response was lost or is a 5xx.
         """
         query = {"locale": _check_locale("locale", locale)}
         body = _localizations("texts", texts)
@@ -64,7 +64,7 @@ class SyncFlowSettingsResource:
     async def get_visible_accounts(
         self, client_id: str, platform_key: str, **options: Unpack[CallOptions]
     ) -> VisibleAccounts:
-        """The accounts of an accounting platform that the Sync flow shows; `client_id` is your id at Codat.
+        """Return the accounts of a platform that the Sync flow shows; `client_id` is your id at Codat.
 
         GET /clients/{clientId}/config/ui/accounts/platform/{platformKey}. Raises 401, 402, 403, 404, 429, 500, 503 by
         their classes.
@@ -75,10 +75,10 @@ class SyncFlowSettingsResource:
     async def update_visible_accounts_sync_flow(
         self, platform_key: str, visible_accounts: Iterable[str] | None, **options: Unpack[CallOptions]
     ) -> VisibleAccounts:
-        """The accounts that the Sync flow shows after they were replaced by these; None shows all.
+        """Replace the accounts that the Sync flow shows, and return them; None shows all.
 
         POST /sync/commerce/config/ui/accounts/platform/{platformKey}. Raises 400, 401, 402, 403, 404, 429 by their
-        classes, and OutcomeUnknownError when the answer was lost for good or is a 5xx.
+        classes, and OutcomeUnknownError if the response was lost or is a 5xx.
         """
         key = check_platform_key("platform_key", platform_key)
         accounts = None if visible_accounts is None else check_str_list("visible_accounts", visible_accounts)

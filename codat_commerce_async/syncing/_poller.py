@@ -1,7 +1,7 @@
 """Poll a running sync until it has ended."""
 
 import math
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from datetime import datetime
 from random import Random
 
@@ -36,7 +36,21 @@ _FINAL_POLL_TIMEOUT = 15.0
 _RESERVED_REQUESTS = 2
 
 
-async def watch(
+def watch(
+    context: SyncContext,
+    handle: SyncHandle,
+    poll: PollPolicy,
+    timeout: float | None,
+    options: PollOptions,
+) -> AsyncGenerator[SyncStatus, None]:
+    """Yield the first status of the sync and every change of it, up to the terminal one.
+
+    Raises SyncWaitTimeoutError after `timeout` seconds; the sync continues.
+    """
+    return _changes(context, lambda: SyncPoller(context, handle, timeout, options), poll)
+
+
+async def wait(
     context: SyncContext,
     handle: SyncHandle,
     poll: PollPolicy,
@@ -44,15 +58,25 @@ async def watch(
     options: PollOptions,
     *,
     adopt: bool = True,
-) -> AsyncGenerator[SyncStatus, None]:
-    """Yield the first status of the sync and every change of it, up to the terminal one.
-
-    Raises SyncWaitTimeoutError after `timeout` seconds; the sync continues.
-    """
+) -> tuple[SyncStatus, SyncHandle]:
+    """Return the terminal status of the sync, and its handle with the ids that polling found out."""
     poller = SyncPoller(context, handle, timeout, options, adopt=adopt)
+    last = None
+    # Exhausted, so that no suspended generator is left to the garbage collector.
+    async for status in _changes(context, lambda: poller, poll):
+        last = status
+    assert last is not None  # noqa: S101 - for the type checker: it ends with a terminal status or raises
+    return last, poller.handle
+
+
+async def _changes(
+    context: SyncContext, new_poller: Callable[[], "SyncPoller"], poll: PollPolicy
+) -> AsyncGenerator[SyncStatus, None]:
+    # Created here, because the generator may be created outside of the event loop.
+    poller = new_poller()
     context.rate_limiter.reserve(_RESERVED_REQUESTS)
     try:
-        with context.notifier.subscribed(handle.company_id) as subscription:
+        with context.notifier.subscribed(poller.handle.company_id) as subscription:
             for pause in _delays(poll, context.random, poller.age()):
                 await poller.pause(pause, poll.interval, subscription)
                 poller.check_not_before()
@@ -69,24 +93,6 @@ async def watch(
                 poller.check_deadline()
     finally:
         context.rate_limiter.reserve(-_RESERVED_REQUESTS)
-
-
-async def wait(
-    context: SyncContext,
-    handle: SyncHandle,
-    poll: PollPolicy,
-    timeout: float | None,
-    options: PollOptions,
-    *,
-    adopt: bool = True,
-) -> SyncStatus:
-    """Return the terminal status of the sync, whether it succeeded or failed."""
-    last = None
-    # Exhausted, so that no suspended generator is left to the garbage collector.
-    async for status in watch(context, handle, poll, timeout, options, adopt=adopt):
-        last = status
-    assert last is not None  # noqa: S101 - for the type checker: a watch ends with a terminal status or raises
-    return last
 
 
 def raise_if_failed(handle: SyncHandle, status: SyncStatus) -> None:
