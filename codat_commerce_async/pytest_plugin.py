@@ -1,4 +1,4 @@
-"""The pytest plugin: a simulated Codat, and a client of it, for each test that requests them.
+"""The pytest plugin: fixtures with a simulated Codat and a client of it.
 
 PYTEST_DONT_REWRITE: this module has no asserts, and may be imported before pytest could rewrite it.
 """
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-# Every pytest run in an environment with this package loads this module: what only its users need is imported late.
+# Every pytest run in an environment with this package imports this module, so it imports the rest on use.
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -30,8 +30,8 @@ T = TypeVar("T")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark, and the fixtures `codat_simulator` and `codat`."""
-    config.addinivalue_line("markers", f"{_MARK}(**options): the arguments of the simulator of this test")
+    """Register the mark and the fixtures `codat_simulator` and `codat`."""
+    config.addinivalue_line("markers", f"{_MARK}(**options): the arguments of this test's simulator")
     config.pluginmanager.register(_Fixtures(), f"{__name__} fixtures")
     if _has_pytest_asyncio(config):
         config.pluginmanager.register(_loop_fixtures(), f"{__name__} fixtures of event loops")
@@ -40,12 +40,12 @@ def pytest_configure(config: pytest.Config) -> None:
 class _Fixtures:
     @pytest.fixture
     def codat_simulator(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Simulator]":
-        """Serve a new simulated Codat on loopback; CODAT_API_KEY, CODAT_BASE_URL and CODAT_PACE lead clients to it.
+        """Serve a new simulated Codat on loopback, and set CODAT_API_KEY, CODAT_BASE_URL and CODAT_PACE for it.
 
-        It has a thread of its own, so that every kind of test can use it: `async def` under any runner and loop scope,
-        plain functions, `unittest`, and `TestClient` of Starlette and FastAPI. Its time starts at noon and runs a
-        hundred times as fast as real time. On a `VirtualTimeLoop` it is served by that loop, and its time is the
-        loop's. `@pytest.mark.codat_simulator(...)` takes arguments of `Simulator`.
+        It is served from its own thread, so that every kind of test can use it: `async def` under any runner and loop
+        scope, plain functions, `unittest`, and `TestClient` of Starlette and FastAPI. Its clock starts at noon and runs
+        a hundred times as fast as real time. On a `VirtualTimeLoop` it is served by that loop, and follows the loop's
+        time. `@pytest.mark.codat_simulator(...)` accepts the arguments of `Simulator`.
         """
         in_loop = _loop_fixture_name(request, "simulator")
         served: Simulator | None = request.getfixturevalue(in_loop) if in_loop else None
@@ -61,8 +61,8 @@ class _Fixtures:
     def codat(self, codat_simulator: "Simulator", request: pytest.FixtureRequest) -> "CodatCommerce":
         """Return an open client of the simulated Codat, with short pauses.
 
-        Where no runner of event loops would close its connections, it calls the simulator without any. It belongs to
-        the event loop that uses it first.
+        In a test that pytest-asyncio does not run, it calls the simulator without connections, because no fixture could
+        close them. It belongs to the event loop that uses it first.
         """
         in_loop = _loop_fixture_name(request, "client")
         return request.getfixturevalue(in_loop) if in_loop else _client_without_connections(codat_simulator)
@@ -74,8 +74,8 @@ def _in_environment(simulator: "Simulator", monkeypatch: pytest.MonkeyPatch) -> 
     return simulator
 
 
-def _loop_fixture_name(request: pytest.FixtureRequest, what: str) -> str | None:
-    """Return which fixture runs in the test's event loop; None if pytest-asyncio does not run the test."""
+def _loop_fixture_name(request: pytest.FixtureRequest, kind: str) -> str | None:
+    """Return the name of the fixture for the test's event loop; None if pytest-asyncio does not run the test."""
     if not _has_pytest_asyncio(request.config):
         return None
     import pytest_asyncio  # noqa: PLC0415 - see above
@@ -84,11 +84,11 @@ def _loop_fixture_name(request: pytest.FixtureRequest, what: str) -> str | None:
         return None
     marker = request.node.get_closest_marker("asyncio")
     marked = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope") if marker else None
-    return _name(what, marked or request.config.getini("asyncio_default_test_loop_scope") or "function")
+    return _name(kind, marked or request.config.getini("asyncio_default_test_loop_scope") or "function")
 
 
-def _name(what: str, loop_scope: str) -> str:
-    return f"_codat_{what}_in_{loop_scope}_loop"
+def _name(kind: str, loop_scope: str) -> str:
+    return f"_codat_{kind}_in_{loop_scope}_loop"
 
 
 def _has_pytest_asyncio(config: pytest.Config) -> bool:
@@ -118,7 +118,7 @@ def _loop_fixture(
 
 
 async def _simulator_in_loop(request: pytest.FixtureRequest) -> "AsyncIterator[Simulator | None]":
-    """Serve a simulator from a loop whose time is virtual, as both ends of a connection have to live in it."""
+    """Serve a simulator from a loop with virtual time: both ends of a connection must be in that loop."""
     if not _time_is_virtual():
         yield None
         return
@@ -162,20 +162,20 @@ def _client_without_connections(simulator: "Simulator") -> "CodatCommerce":
 def _virtual_client(simulator: "Simulator") -> "CodatCommerce":
     from codat_commerce_async import CodatCommerce  # noqa: PLC0415 - see above
 
-    chance = Random(0)  # noqa: S311 - repeatable chance, no secret
-    return CodatCommerce(simulator.api_key, base_url=simulator.url, wall_clock=simulator.now, random=chance)
+    rng = Random(0)  # noqa: S311 - repeatable, no secret
+    return CodatCommerce(simulator.api_key, base_url=simulator.url, wall_clock=simulator.now, random=rng)
 
 
 def _real_time() -> "Callable[[], float]":
-    """Return a clock that starts at noon, and runs with real time."""
+    """Return a clock that starts at noon and follows real time."""
     from time import monotonic  # noqa: PLC0415 - the only use
 
-    began = monotonic()
-    return lambda: _NOON + monotonic() - began
+    started = monotonic()
+    return lambda: _NOON + monotonic() - started
 
 
 def _loop_time() -> "Callable[[], float]":
-    """Return a clock that starts at noon, and runs with the running loop."""
+    """Return a clock that starts at noon and follows the running loop."""
     from asyncio import get_running_loop  # noqa: PLC0415 - see above
 
     from codat_commerce_async.simulator.virtual_time import loop_wall_clock  # noqa: PLC0415 - see above

@@ -1,4 +1,4 @@
-"""Spans and metrics of a client's calls, by OpenTelemetry's conventions for HTTP clients.
+"""Record spans and metrics of a client's calls, following OpenTelemetry's conventions for HTTP clients.
 
     async with CodatCommerce(api_key, hooks=telemetry_hooks()) as codat: ...
 
@@ -30,7 +30,7 @@ except ModuleNotFoundError as error:
 try:
     from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 except ModuleNotFoundError:
-    # Without that package no HTTP client is instrumented.
+    # Without that package, no HTTP client is instrumented.
     _no_instrumentation: Callable[[], AbstractContextManager[None]] = nullcontext
 else:
     _no_instrumentation = suppress_http_instrumentation
@@ -43,7 +43,7 @@ _PLACEHOLDER = re.compile(r"\{\w+\}")
 _PORTS = {"http": 80, "https": 443}
 # https://opentelemetry.io/docs/specs/semconv/http/http-metrics/#metric-httpclientrequestduration
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-# The gate and the pauses before repeats let a call last for minutes.
+# With the rate limiter and the pauses before retries, a call can take minutes.
 _LONG_BUCKETS = (*_BUCKETS, 30.0, 60.0, 120.0, 300.0, 600.0)
 _METHODS = "CONNECT,DELETE,GET,HEAD,OPTIONS,PATCH,POST,PUT,TRACE"
 
@@ -58,18 +58,18 @@ def telemetry_hooks(
     propagator: TextMapPropagator | None = None,
     record_company_id: bool = False,
 ) -> Hooks:
-    """Hooks that trace and measure every call; one of them may hang on several clients.
+    """Return hooks that trace and measure every call; several clients may share them.
 
-    A call is an INTERNAL span `codat {operation}`, each of its requests a CLIENT span `{method} {url.template}` inside
-    of it; while they last, they are current. Ids in `url.full` are redacted, and its query is left out.
-    `record_company_id` puts `codat.company_id` on the spans. Metrics: `http.client.request.duration`,
-    `http.client.active_requests`, and of our own `codat.client.call.duration`, `codat.client.quota.wait`,
-    `codat.client.retries` and `codat.client.pauses`.
+    A call is an INTERNAL span `codat {operation}`. Each of its requests is a CLIENT span `{method} {url.template}`
+    inside of it. Both are the current span while they last. Ids in `url.full` are redacted, and its query is left out.
+    `record_company_id` adds `codat.company_id` to the spans. The metrics are `http.client.request.duration`,
+    `http.client.active_requests`, `codat.client.call.duration`, `codat.client.quota.wait`, `codat.client.retries` and
+    `codat.client.pauses`.
 
-    OpenTelemetry's own instrumentation of aiohttp records nothing of these requests, so that each is one CLIENT span.
+    OpenTelemetry's own instrumentation of aiohttp is suppressed for these requests, so that each has one CLIENT span.
 
-    What is not given is OpenTelemetry's global one. The global propagator's headers go out without baggage, which is
-    nobody else's business; a `propagator` of your own gets all of the context.
+    The default providers and propagator are OpenTelemetry's global ones. The global propagator injects headers without
+    baggage, which may be confidential; your own `propagator` gets the whole context.
     """
     telemetry = _Telemetry(
         trace.get_tracer(_SCOPE, __version__, tracer_provider, _SCHEMA_URL),
@@ -95,44 +95,44 @@ class _Headers(Setter[dict[str, str]]):
 def _injection(propagator: TextMapPropagator | None) -> Inject:
     setter = _Headers()
 
-    def inject(headers: dict[str, str], within: Context) -> None:
+    def inject(headers: dict[str, str], current: Context) -> None:
         if propagator is not None:
-            propagator.inject(headers, within, setter)
+            propagator.inject(headers, current, setter)
         else:
-            # Asked for each time, as it may be set after the hooks are made.
-            propagate.get_global_textmap().inject(headers, baggage.clear(within), setter)
+            # Read it each time: it may be set after the hooks are created.
+            propagate.get_global_textmap().inject(headers, baggage.clear(current), setter)
 
     return inject
 
 
 class _Endpoint(NamedTuple):
-    """What every request of an operation has in common, in the words of the conventions."""
+    """The attributes that all requests of an operation have in common."""
 
     span_name: str
-    of_span: Attributes
-    of_metric: Attributes
+    span_attributes: Attributes
+    metric_attributes: Attributes
 
 
 def _endpoint(known_methods: frozenset[str], server: str, method: str, path: str) -> _Endpoint:
     url = urlsplit(server)
     template = url.path + path
     name, original = (method, {}) if method in known_methods else ("_OTHER", {"http.request.method_original": method})
-    of_metric: Attributes = {
+    metric_attributes: Attributes = {
         "http.request.method": name,
         "server.address": url.hostname or "",
         "server.port": url.port or _PORTS[url.scheme],
         "url.template": template,
     }
-    of_span: Attributes = {
-        **of_metric,
+    span_attributes: Attributes = {
+        **metric_attributes,
         **original,
         "url.full": f"{url.scheme}://{url.netloc}{_PLACEHOLDER.sub('REDACTED', template)}",
     }
-    return _Endpoint(f"{'HTTP' if original else method} {template}", of_span, of_metric)
+    return _Endpoint(f"{'HTTP' if original else method} {template}", span_attributes, metric_attributes)
 
 
 class _Instruments:
-    """What is counted and measured."""
+    """The instruments of the metrics."""
 
     __slots__ = ("active_requests", "call_duration", "pauses", "quota_wait", "request_duration", "retries")
 
@@ -149,7 +149,7 @@ class _Instruments:
         self.call_duration = meter.create_histogram(
             "codat.client.call.duration",
             "s",
-            "Duration of calls, with their waits, requests and repeats.",
+            "Duration of calls, including waits, requests and retries.",
             explicit_bucket_boundaries_advisory=_LONG_BUCKETS,
         )
         self.quota_wait = meter.create_histogram(
@@ -159,13 +159,13 @@ class _Instruments:
             explicit_bucket_boundaries_advisory=_LONG_BUCKETS,
         )
         self.retries = meter.create_counter("codat.client.retries", "{retry}", "Requests that are sent again.")
-        self.pauses = meter.create_counter("codat.client.pauses", "{pause}", "Times that all sending was stopped.")
+        self.pauses = meter.create_counter("codat.client.pauses", "{pause}", "Number of pauses of all requests.")
 
 
-class _Block:
+class _ActiveSpan:
     """A span that is current from its start to its end; times are in nanoseconds since the epoch.
 
-    A CLIENT span stands for the request itself, so an instrumented aiohttp makes no other of it.
+    A CLIENT span suppresses the instrumentation of aiohttp, which would record the same request again.
     """
 
     __slots__ = ("_token", "context", "span", "start")
@@ -173,24 +173,24 @@ class _Block:
     def __init__(self, span: Span, kind: SpanKind, parent: Context, start: int) -> None:
         self.span = span
         self.start = start
-        around = trace.set_span_in_context(span, parent)
-        self.context = _suppressed(around) if kind is SpanKind.CLIENT else around
+        current = trace.set_span_in_context(span, parent)
+        self.context = _suppressed(current) if kind is SpanKind.CLIENT else current
         self._token = context.attach(self.context)
 
-    def end(self, elapsed: float, came_to: Attributes) -> None:
-        """End the span so many seconds after its start; it failed if it came to an `error.type`."""
-        self.span.set_attributes(came_to)
-        if "error.type" in came_to:
+    def end(self, elapsed: float, result: Attributes) -> None:
+        """End the span `elapsed` seconds after its start; its status is ERROR if `result` has an `error.type`."""
+        self.span.set_attributes(result)
+        if "error.type" in result:
             self.span.set_status(StatusCode.ERROR)
         self.span.end(self.start + _nanoseconds(elapsed))
-        # A forgotten call may be ended by the garbage collector, in the midst of something else.
+        # The garbage collector may end an abandoned call while another span is current.
         if context.get_current() is self.context:
             context.detach(self._token)
 
 
-def _suppressed(within: Context) -> Context:
-    """The context in which instrumented HTTP clients record nothing."""
-    token = context.attach(within)
+def _suppressed(parent: Context) -> Context:
+    """Return the context with the instrumentation of HTTP clients suppressed."""
+    token = context.attach(parent)
     try:
         with _no_instrumentation():
             return context.get_current()
@@ -199,31 +199,31 @@ def _suppressed(within: Context) -> Context:
 
 
 class _Call:
-    """A call under way, and its request if there is one."""
+    """A call in progress, and its current request, if any."""
 
-    __slots__ = ("block", "company", "endpoint", "operation", "request")
+    __slots__ = ("company", "endpoint", "operation", "request", "span")
 
-    def __init__(self, block: _Block, endpoint: _Endpoint, operation: Attributes, company: Attributes) -> None:
-        self.block = block
+    def __init__(self, span: _ActiveSpan, endpoint: _Endpoint, operation: Attributes, company: Attributes) -> None:
+        self.span = span
         self.endpoint = endpoint
         self.operation = operation
         self.company = company
-        self.request: _Block | None = None
+        self.request: _ActiveSpan | None = None
 
 
 class _Telemetry:
-    """Makes spans and measurements of what the hooks are told."""
+    """Records spans and measurements from the events of the hooks."""
 
     def __init__(self, tracer: Tracer, instruments: _Instruments, inject: Inject, *, record_company_id: bool) -> None:
         self._tracer = tracer
         self._instruments = instruments
         self._inject = inject
         self._record_company_id = record_company_id
-        # The variable is the conventions' own.
+        # The conventions define this variable.
         known_methods = frozenset(os.environ.get("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", _METHODS).split(","))
-        # There are some twenty endpoints, but nothing keeps a program from making up more.
+        # There are about twenty endpoints, but `client.call` accepts any path.
         self._endpoint = lru_cache(maxsize=256)(partial(_endpoint, known_methods))
-        # No more than are under way: each is told to have ended, whatever happens.
+        # Bounded by the calls in progress: each call emits `call_ended`, also if it is cancelled.
         self._calls: dict[int, _Call] = {}
 
     def call_started(self, event: CallStarted) -> None:
@@ -232,25 +232,25 @@ class _Telemetry:
         company = {}
         if self._record_company_id and event.company_id is not None:
             company["codat.company_id"] = event.company_id
-        block = self._block(
+        span = self._start_span(
             f"codat {event.operation}",
             SpanKind.INTERNAL,
             {**operation, **company},
             context.get_current(),
             _nanoseconds(event.at),
         )
-        self._calls[event.call_id] = _Call(block, endpoint, operation, company)
+        self._calls[event.call_id] = _Call(span, endpoint, operation, company)
 
     def request_started(self, event: RequestStarted) -> None:
         call = self._calls[event.call_id]
-        endpoint, around = call.endpoint, call.block
-        attributes = {**endpoint.of_span, **call.company, "codat.quota.wait": event.quota_wait}
+        endpoint, parent = call.endpoint, call.span
+        attributes = {**endpoint.span_attributes, **call.company, "codat.quota.wait": event.quota_wait}
         if event.attempt > 1:
             attributes["http.request.resend_count"] = event.attempt - 1
-        start = around.start + _nanoseconds(event.since_call_start)
-        request = self._block(endpoint.span_name, SpanKind.CLIENT, attributes, around.context, start)
+        start = parent.start + _nanoseconds(event.since_call_start)
+        request = self._start_span(endpoint.span_name, SpanKind.CLIENT, attributes, parent.context, start)
         call.request = request
-        self._instruments.active_requests.add(1, endpoint.of_metric)
+        self._instruments.active_requests.add(1, endpoint.metric_attributes)
         self._instruments.quota_wait.record(event.quota_wait, call.operation)
         self._inject(event.headers, request.context)
 
@@ -259,15 +259,15 @@ class _Telemetry:
         request, call.request = call.request, None
         if request is None:
             return
-        came_to = _came_to(event)
+        result = _result(event)
         if event.correlation_id is not None:
             request.span.set_attribute("codat.correlation_id", event.correlation_id)
         try:
-            # While the span is current, so that exemplars lead to it.
-            self._instruments.active_requests.add(-1, call.endpoint.of_metric)
-            self._instruments.request_duration.record(event.elapsed, {**call.endpoint.of_metric, **came_to})
+            # Record while the span is current, so that exemplars refer to it.
+            self._instruments.active_requests.add(-1, call.endpoint.metric_attributes)
+            self._instruments.request_duration.record(event.elapsed, {**call.endpoint.metric_attributes, **result})
         finally:
-            request.end(event.elapsed, came_to)
+            request.end(event.elapsed, result)
 
     def retried(self, event: Retried) -> None:
         self._instruments.retries.add(1, {"codat.operation": event.operation, "error.type": event.error_type})
@@ -281,20 +281,23 @@ class _Telemetry:
         try:
             self._instruments.call_duration.record(event.elapsed, {**call.operation, **failure})
         finally:
-            call.block.end(event.elapsed, {"codat.attempts": event.attempts, **failure})
+            call.span.end(event.elapsed, {"codat.attempts": event.attempts, **failure})
 
-    def _block(self, name: str, kind: SpanKind, attributes: Attributes, within: Context, start: int) -> _Block:
-        return _Block(self._tracer.start_span(name, within, kind, attributes, start_time=start), kind, within, start)
+    def _start_span(
+        self, name: str, kind: SpanKind, attributes: Attributes, parent: Context, start: int
+    ) -> _ActiveSpan:
+        span = self._tracer.start_span(name, parent, kind, attributes, start_time=start)
+        return _ActiveSpan(span, kind, parent, start)
 
 
-def _came_to(event: RequestEnded) -> Attributes:
-    """What the conventions say of an answer, or of there being none."""
-    came_to: dict[str, str | int] = {}
+def _result(event: RequestEnded) -> Attributes:
+    """Return the attributes of a response, or of a request without one."""
+    result: dict[str, str | int] = {}
     if event.status is not None:
-        came_to["http.response.status_code"] = event.status
+        result["http.response.status_code"] = event.status
     if event.error_type is not None:
-        came_to["error.type"] = event.error_type if event.status is None else str(event.status)
-    return came_to
+        result["error.type"] = event.error_type if event.status is None else str(event.status)
+    return result
 
 
 def _nanoseconds(seconds: float) -> int:
