@@ -29,8 +29,11 @@ class RetryPolicy:
     """
 
     attempts: int = 4
-    """Attempts per call, the first one included. Retries after a 409 for a write whose first attempt is still being
-    processed are bounded by `deadline` only."""
+    """Attempts per call, the first one included.
+
+    A 409 after a lost response means that Codat is still processing our request. It is polled under the same
+    idempotency key for up to 180 seconds, and no longer than `deadline`; these polls are not counted.
+    """
 
     initial_backoff: float = 0.5
     """The longest delay before the first retry, in seconds."""
@@ -42,8 +45,11 @@ class RetryPolicy:
     """The longest `Retry-After` to wait for, in seconds; with a longer one, the error is raised at once."""
 
     deadline: float = 180.0
-    """Seconds after the first attempt within which the last one may start. A 429 restarts the count, unless an earlier
-    attempt may have been processed."""
+    """Seconds after the first attempt within which the last one may start, waits after a 429 included.
+
+    A delay that would end later is not started: the last error is raised instead. Only a wait for the daily quota that
+    `Quota.wait_for_reset` requests is not included.
+    """
 
     max_visibility_delay: float = 60.0
     """How long a sync or company may exist before Codat's lists show it, in seconds.

@@ -330,7 +330,7 @@ async def test_without_retries_a_kept_connection_that_breaks_is_an_error(method:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_an_endless_body_ends_with_the_time(method: str) -> None:
     # The cap itself is held in test_transport.py; here the time ends it first.
-    hasty = Timeouts(total=0.02)
+    hasty = Timeouts(total=0.2)
     async with playing(ENDLESS, timeouts=hasty, retry=RetryPolicy.none()) as (codat, _):
         with pytest.raises(RequestTimeoutError if method == "GET" else OutcomeUnknownError) as caught:
             await codat.call(Operation("a-call", method, "/x", object))
@@ -350,10 +350,10 @@ async def test_a_calls_timeout_bounds_a_server_that_never_answers() -> None:
     async with playing(NEVER_ANSWER, NEVER_ANSWER) as (codat, _):
         began = loop.time()
         with pytest.raises(RequestTimeoutError):
-            await codat.sync.get_latest_sync("c", timeout=0.02)
+            await codat.sync.get_latest_sync("c", timeout=0.2)
         with pytest.raises(OutcomeUnknownError) as caught:
-            await codat.sync.request("c", timeout=0.02)
-        assert loop.time() - began < 0.5
+            await codat.sync.request("c", timeout=0.2)
+        assert loop.time() - began < 5.0
     assert isinstance(caught.value.__cause__, RequestTimeoutError)
     assert isinstance(caught.value.__cause__, TimeoutError)
 

@@ -272,6 +272,80 @@ async def test_a_pause_that_would_outlast_the_time_is_not_begun(options: dict[st
     assert len(caught.value.attempts) == 1
 
 
+@pytest.mark.parametrize("policy", [RetryPolicy(deadline=180.0), RetryPolicy(attempts=99, deadline=180.0)])
+@pytest.mark.parametrize("operation", [GET, POST])
+@pytest.mark.virtual_time
+async def test_the_deadline_bounds_a_call_also_after_a_429(operation: Operation[object], policy: RetryPolicy) -> None:
+    codat, transport = client_of(reply(429, None, {"Retry-After": "100"}), retry=policy, random=Longest())
+    with pytest.raises(RateLimitError) as caught:
+        await codat.call(operation, "c")
+    assert [round(sent.at) for sent in transport.sent] == [0, 100]
+    assert len(caught.value.attempts) == 2
+
+
+@pytest.mark.virtual_time
+async def test_the_deadline_bounds_a_call_that_the_429s_of_others_delay() -> None:
+    refused = reply(429, None, {"Retry-After": "100", **SPENT})
+    codat, transport = client_of(LOST, refused, reply(), retry=RetryPolicy(initial_backoff=10.0, deadline=60.0))
+    delayed = asyncio.ensure_future(codat.call(GET, "c"))
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimitError):
+        await codat.call(GET, "other")
+    with pytest.raises(TransportError, match="lost"):
+        await delayed
+    assert len(transport.sent) == 2
+
+
+@pytest.mark.virtual_time
+async def test_the_deadline_bounds_the_wait_for_a_reset_that_only_a_header_tells() -> None:
+    wall = loop_wall_clock()
+    reset = datetime.fromtimestamp(wall() + 60, UTC).isoformat()
+    codat, transport = client_of(
+        reply(429, None, {**SPENT, "X-Rate-Limit-Reset": reset}), wall_clock=wall, retry=RetryPolicy(deadline=10.0)
+    )
+    with pytest.raises(RateLimitError):
+        await codat.call(GET, "c")
+    assert len(transport.sent) == 1
+    assert asyncio.get_running_loop().time() == 0.0
+
+
+@pytest.mark.virtual_time
+async def test_a_requested_wait_for_the_daily_quota_may_pass_the_deadline_of_every_call() -> None:
+    wall = loop_wall_clock()
+    reset = datetime.fromtimestamp(wall() + 7200, UTC).isoformat()
+    codat, transport = client_of(
+        LOST,
+        reply(429, None, {**SPENT, "X-Rate-Limit-Reset": reset}),
+        reply(),
+        quota=Quota(per_minute=None, concurrent=None, per_company=None, wait_for_reset=True),
+        retry=RetryPolicy(initial_backoff=10.0, deadline=60.0),
+        random=Longest(),
+        wall_clock=wall,
+    )
+    delayed = asyncio.ensure_future(codat.call(GET, "c"))
+    await asyncio.sleep(0)
+    await codat.call(GET, "other")
+    await delayed
+    assert [round(sent.at) for sent in transport.sent] == [0, 0, 7200, 7200]
+
+
+@pytest.mark.virtual_time
+async def test_attempts_do_not_bound_the_polls_of_our_own_request_in_progress() -> None:
+    in_progress = reply(409, {"error": "in progress"})
+    policy = RetryPolicy(attempts=2, max_backoff=10.0, deadline=math.inf)
+    codat, transport = client_of(LOST, *[in_progress] * 5, LOST, retry=policy)
+    with pytest.raises(OutcomeUnknownError):
+        await codat.call(POST, "c")
+    # The two that were lost are the attempts.
+    assert len(transport.sent) == 7
+    codat, transport = client_of(LOST, in_progress, retry=policy, random=Longest())
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(OutcomeUnknownError):
+        await codat.call(POST, "c")
+    assert 170.0 < transport.sent[-1].at - began <= 181.0
+    assert len({sent.key for sent in transport.sent}) == 1
+
+
 LEFT = {"X-Rate-Limit-Remaining": "900", "X-Rate-Limit-Limit": "1000"}
 
 

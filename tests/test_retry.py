@@ -3,14 +3,17 @@ import math
 import sys
 from collections.abc import Awaitable, Callable
 from random import Random
+from types import FrameType
+from typing import NamedTuple
 
 import pytest
+import tenacity
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from codat_commerce_async._core.operation import Operation
-from codat_commerce_async._core.retry import KEY_LIFETIME, CallState, call_with_retries
+from codat_commerce_async._core.retry import KEY_LIFETIME, MAX_IN_PROGRESS, CallState, call_with_retries, retrying
 from codat_commerce_async.errors import (
     ClientClosedError,
     CodatError,
@@ -33,13 +36,13 @@ class FakeClock:
 
 
 class Highest(Random):
-    """Chance at its worst: every spread is as wide as it can be."""
+    """Randomness at its worst: each jitter is as large as it can be."""
 
     def uniform(self, a: float, b: float) -> float:
         return b
 
 
-def course_of(
+def state_of(
     method: str,
     policy: RetryPolicy | None = None,
     *,
@@ -81,11 +84,32 @@ def untrusted() -> TransportError:
     return TransportError("no valid certificate", None, False, False)
 
 
-def fails(course: CallState, error: CodatError, *, gate_waits: bool = False) -> bool:
-    """Let a request of the course end so; tell whether it goes on."""
-    course.began()
-    course.ended(error, gate_waits=gate_waits)
-    return course.goes_on(error)
+class Next(NamedTuple):
+    """What the strategies decide after a failure: the delay before the next attempt, or None if there is none."""
+
+    delay: float | None
+
+    def __bool__(self) -> bool:
+        return self.delay is not None
+
+
+def decide(state: CallState, error: BaseException) -> Next:
+    """Evaluate the strategies for a failure, in tenacity's order."""
+    loop = retrying(state, ignore)
+    call = tenacity.RetryCallState(loop, None, (), {})
+    call.set_exception((type(error), error, None))
+    if not loop.retry(call):
+        return Next(None)
+    call.upcoming_sleep = loop.wait(call)
+    return Next(None if loop.stop(call) else call.upcoming_sleep)
+
+
+def fails(state: CallState, error: CodatError, *, limiter_waits: bool = False) -> Next:
+    """Let an attempt fail, and return what follows."""
+    state.start()
+    asked = error.retry_after if isinstance(error, StatusError) and not limiter_waits else None
+    state.fail(error, asked)
+    return decide(state, error)
 
 
 # By method: whether it goes on after the first failure, and whether a write is in doubt if it ended there.
@@ -121,8 +145,8 @@ FIRST_FAILURES: list[tuple[Callable[[], CodatError], dict[str, tuple[bool, bool]
 def test_a_first_failure_goes_by_the_table(
     method: str, make: Callable[[], CodatError], expected: tuple[bool, bool]
 ) -> None:
-    course = course_of(method)
-    assert (fails(course, make()), course.outcome_unknown) == expected
+    state = state_of(method)
+    assert (bool(fails(state, make())), state.outcome_unknown) == expected
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
@@ -153,56 +177,56 @@ def test_a_first_failure_goes_by_the_table(
 def test_after_a_lost_answer_only_codats_own_word_settles_a_write(
     method: str, second: CodatError, *, goes_on: bool, unknown: bool
 ) -> None:
-    course = course_of(method)
-    assert fails(course, lost())
-    assert (fails(course, second), course.outcome_unknown) == (goes_on, unknown)
+    state = state_of(method)
+    assert fails(state, lost())
+    assert (bool(fails(state, second)), state.outcome_unknown) == (goes_on, unknown)
 
 
 def test_a_write_in_flight_is_in_doubt_and_a_read_is_not() -> None:
     for method, unknown in (("POST", True), ("DELETE", True), ("GET", False), ("PUT", False)):
-        course = course_of(method)
-        assert not course.outcome_unknown
-        course.began()
-        assert course.outcome_unknown is unknown
+        state = state_of(method)
+        assert not state.outcome_unknown
+        state.start()
+        assert state.outcome_unknown is unknown
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_what_the_gate_raises_between_two_tries_is_not_the_last_failure_again(method: str) -> None:
-    course = course_of(method)
-    assert fails(course, lost())
+    state = state_of(method)
+    assert fails(state, lost())
     # No request began since.
-    assert not course.goes_on(QuotaExhaustedError("spent"))
-    assert course.outcome_unknown is (method == "POST")
+    assert not decide(state, QuotaExhaustedError("spent"))
+    assert state.outcome_unknown is (method == "POST")
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt(), ValueError(), DecodeError("no")])
 def test_nothing_goes_on_after_what_is_no_failure_of_an_exchange(error: BaseException) -> None:
-    course = course_of("GET")
-    course.began()
-    course.ended(lost())
-    assert not course.goes_on(error)
+    state = state_of("GET")
+    state.start()
+    state.fail(lost())
+    assert not decide(state, error)
 
 
 def test_the_first_try_counts_too() -> None:
-    course = course_of("GET", RetryPolicy(attempts=3))
-    assert [fails(course, lost()) for _ in range(3)] == [True, True, False]
-    assert not fails(course_of("GET", RetryPolicy.none()), lost())
+    state = state_of("GET", RetryPolicy(attempts=3))
+    assert [bool(fails(state, lost())) for _ in range(3)] == [True, True, False]
+    assert not fails(state_of("GET", RetryPolicy.none()), lost())
 
 
 def test_pauses_double_up_to_the_ceiling_when_chance_is_at_its_worst() -> None:
-    course = course_of("GET", RetryPolicy(attempts=8, initial_backoff=0.5, max_backoff=5.0))
-    pauses = []
-    while fails(course, lost()):
-        pauses.append(course.pause)
+    state = state_of("GET", RetryPolicy(attempts=8, initial_backoff=0.5, max_backoff=5.0))
+    pauses: list[float | None] = []
+    while following := fails(state, lost()):
+        pauses.append(following.delay)
     assert pauses == [0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0]
 
 
 def test_pauses_are_spread_over_their_whole_width() -> None:
-    course = course_of("GET", RetryPolicy(attempts=2001, max_backoff=1.0, deadline=math.inf), random=Random(7))
-    pauses = []
-    while fails(course, lost()):
-        pauses.append(course.pause)
-    settled = pauses[10:]
+    state = state_of("GET", RetryPolicy(attempts=2001, max_backoff=1.0, deadline=math.inf), random=Random(7))
+    pauses: list[float | None] = []
+    while following := fails(state, lost()):
+        pauses.append(following.delay)
+    settled = [pause for pause in pauses[10:] if pause is not None]
     assert 0.0 <= min(settled) < 0.01
     assert 0.99 < max(settled) <= 1.0
     assert 0.45 < sum(settled) / len(settled) < 0.55
@@ -220,115 +244,147 @@ def test_pauses_are_spread_over_their_whole_width() -> None:
     seed=st.integers(),
 )
 def test_no_policy_overflows_a_pause(policy: RetryPolicy, tries: int, seed: int) -> None:
-    course = course_of("GET", evolve(policy, attempts=10**6 + 1), random=Random(seed))
-    course.tries = tries - 1
-    assert fails(course, lost())
-    assert 0.0 <= course.pause <= policy.max_backoff
+    state = state_of("GET", evolve(policy, attempts=10**6 + 1), random=Random(seed))
+    state.attempts = tries - 1
+    [delay] = fails(state, lost())
+    assert delay is not None
+    assert 0.0 <= delay <= policy.max_backoff
 
 
 @pytest.mark.parametrize("code", [429, 503])
 def test_retry_after_is_a_floor_and_spread_a_little(code: int) -> None:
-    course = course_of("GET", RetryPolicy(initial_backoff=0.5), random=Random(1))
-    pauses = []
-    while fails(course, status(code, retry_after=7.0)):
-        pauses.append(course.pause)
+    state = state_of("GET", RetryPolicy(initial_backoff=0.5), random=Random(1))
+    pauses: list[float | None] = []
+    while following := fails(state, status(code, retry_after=7.0)):
+        pauses.append(following.delay)
     assert len(pauses) == 3
-    assert all(7.0 <= pause <= 7.5 for pause in pauses)
+    assert all(pause is not None and 7.0 <= pause <= 7.5 for pause in pauses)
     assert len(set(pauses)) == 3
 
 
 def test_a_retry_after_of_zero_is_no_backoff() -> None:
-    course = course_of("GET", RetryPolicy(initial_backoff=0.25, max_backoff=20.0))
+    state = state_of("GET", RetryPolicy(initial_backoff=0.25, max_backoff=20.0))
     for _ in range(3):
-        assert fails(course, status(429, retry_after=0.0))
-        assert course.pause == 0.25
+        assert fails(state, status(429, retry_after=0.0)) == (0.25,)
 
 
 @pytest.mark.parametrize("code", [429, 503])
 def test_a_retry_after_beyond_the_ceiling_is_raised(code: int) -> None:
     policy = RetryPolicy(max_retry_after=120.0, deadline=math.inf)
-    assert fails(course_of("GET", policy), status(code, retry_after=120.0))
-    assert not fails(course_of("GET", policy), status(code, retry_after=120.001))
+    assert fails(state_of("GET", policy), status(code, retry_after=120.0))
+    assert not fails(state_of("GET", policy), status(code, retry_after=120.001))
 
 
-def test_what_the_gate_waits_for_is_not_waited_for_twice() -> None:
-    course = course_of("GET", RetryPolicy(initial_backoff=0.5, deadline=10.0))
-    assert fails(course, status(429, retry_after=7200.0), gate_waits=True)
-    assert course.pause == 0.5
+def test_what_the_rate_limiter_waits_for_is_not_waited_for_twice() -> None:
+    state = state_of("GET", RetryPolicy(initial_backoff=0.5, deadline=10.0))
+    assert fails(state, status(429, retry_after=7200.0), limiter_waits=True) == (0.5,)
 
 
 def test_a_pause_that_would_outlast_the_deadline_is_not_begun() -> None:
     clock = FakeClock()
     policy = RetryPolicy(attempts=99, initial_backoff=4.0, max_backoff=4.0, deadline=10.0)
-    course = course_of("GET", policy, clock=clock)
-    assert fails(course, lost())
+    state = state_of("GET", policy, clock=clock)
+    assert fails(state, lost())
     clock.now += 6.0
-    assert fails(course, lost())
+    assert fails(state, lost())
     clock.now += 0.5
-    assert not fails(course, lost())
+    assert not fails(state, lost())
 
 
 def test_a_pause_that_would_outlast_the_calls_time_is_not_begun() -> None:
     clock = FakeClock()
     policy = RetryPolicy(initial_backoff=2.0)
-    assert not fails(course_of("GET", policy, clock=clock, until=clock.now + 2.0), lost())
-    assert fails(course_of("GET", policy, clock=clock, until=clock.now + 2.1), lost())
-    assert not fails(course_of("GET", policy, clock=clock, until=clock.now + 5.0), status(429, retry_after=5.0))
+    assert not fails(state_of("GET", policy, clock=clock, until=clock.now + 2.0), lost())
+    assert fails(state_of("GET", policy, clock=clock, until=clock.now + 2.1), lost())
+    assert not fails(state_of("GET", policy, clock=clock, until=clock.now + 5.0), status(429, retry_after=5.0))
 
 
-def test_the_deadline_begins_anew_when_a_429_says_that_nothing_happened() -> None:
+def test_the_deadline_counts_from_the_first_attempt_also_after_a_429() -> None:
     clock = FakeClock()
-    course = course_of("POST", RetryPolicy(attempts=9, deadline=10.0), clock=clock)
-    assert fails(course, status(429))
-    clock.now += 3600.0
-    assert fails(course, lost())
-    assert course.first_sent_at == clock.now
+    state = state_of("POST", RetryPolicy(attempts=9, deadline=180.0), clock=clock)
+    assert fails(state, status(429, retry_after=100.0))
+    clock.now += 100.0
+    assert not fails(state, status(429, retry_after=100.0))
+    assert fails(state, status(429, retry_after=79.0))
 
 
-def test_a_429_after_a_lost_answer_leaves_the_deadline_where_it_was() -> None:
+def test_a_requested_wait_for_the_daily_quota_is_no_part_of_the_deadline() -> None:
     clock = FakeClock()
-    began = clock.now
-    course = course_of("POST", RetryPolicy(attempts=9, deadline=10.0), clock=clock)
-    assert fails(course, lost())
-    assert fails(course, status(429))
-    clock.now += 11.0
-    assert not fails(course, lost())
-    assert course.first_sent_at == began
+    state = state_of("POST", RetryPolicy(attempts=9, deadline=10.0), clock=clock)
+    assert fails(state, status(429, retry_after=3600.0), limiter_waits=True)
+    clock.now += 3605.0
+    state.extend(3600.0)
+    state.check_deadline()
+    assert fails(state, lost())
+    clock.now += 5.0
+    assert not fails(state, lost())
 
 
-def test_a_request_in_progress_is_waited_for_by_time_and_not_by_tries() -> None:
+@pytest.mark.parametrize(("passed", "raises"), [(9.9, False), (10.1, True)])
+def test_an_attempt_that_the_rate_limiter_delays_beyond_the_deadline_is_not_made(
+    passed: float, *, raises: bool
+) -> None:
     clock = FakeClock()
-    course = course_of(
-        "POST", RetryPolicy(attempts=2, initial_backoff=0.5, max_backoff=5.0, deadline=60.0), clock=clock
+    state = state_of("GET", RetryPolicy(deadline=10.0), clock=clock)
+    state.check_deadline()
+    error = lost()
+    assert fails(state, error)
+    clock.now += passed
+    if not raises:
+        state.check_deadline()
+        return
+    with pytest.raises(TransportError) as caught:
+        state.check_deadline()
+    assert caught.value is error
+    assert not decide(state, error)
+
+
+@pytest.mark.parametrize(("deadline", "bound"), [(60.0, 60.0), (math.inf, MAX_IN_PROGRESS)])
+def test_a_request_in_progress_is_polled_for_by_time_and_not_by_attempts(deadline: float, bound: float) -> None:
+    clock = FakeClock()
+    state = state_of(
+        "POST", RetryPolicy(attempts=2, initial_backoff=0.5, max_backoff=5.0, deadline=deadline), clock=clock
     )
-    assert fails(course, lost())
-    tries = 0
-    while fails(course, status(409)):
-        tries += 1
-        clock.now += course.pause
-    assert 10 < tries < 20
-    assert 55.0 < clock.now - 1000.0 <= 60.0
-    assert course.outcome_unknown
+    assert fails(state, lost())
+    polls = 0
+    while following := fails(state, status(409)):
+        assert following.delay is not None
+        polls += 1
+        clock.now += following.delay
+    assert bound / 6 < polls < bound / 3
+    assert bound - 5.0 < clock.now - 1000.0 <= bound
+    assert state.outcome_unknown
+
+
+def test_polls_of_a_request_in_progress_leave_the_other_attempts_bounded() -> None:
+    state = state_of("POST", RetryPolicy(attempts=3))
+    assert fails(state, lost())
+    for _ in range(4):
+        assert fails(state, status(409))
+    assert fails(state, lost())
+    assert fails(state, status(409))
+    assert not fails(state, lost())
 
 
 def test_waiting_for_a_request_in_progress_is_no_flood_even_without_backoff() -> None:
-    course = course_of("POST", RetryPolicy(initial_backoff=0.0, max_backoff=0.0), random=Random(1))
-    assert fails(course, lost())
+    state = state_of("POST", RetryPolicy(initial_backoff=0.0, max_backoff=0.0), random=Random(1))
+    assert fails(state, lost())
     for asked in (None, 0.0):
-        assert fails(course, status(409, retry_after=asked))
-        assert course.pause >= 0.05
+        [delay] = fails(state, status(409, retry_after=asked))
+        assert delay is not None
+        assert delay >= 0.05
 
 
 def test_a_key_goes_stale_only_when_its_write_may_have_happened() -> None:
     for error, stale in ((lost(), True), (unreached(), False), (status(429), False)):
         clock = FakeClock()
-        course = course_of("POST", RetryPolicy(deadline=math.inf), clock=clock)
-        assert fails(course, error)
+        state = state_of("POST", RetryPolicy(deadline=math.inf), clock=clock)
+        assert fails(state, error)
         clock.now += KEY_LIFETIME
-        assert not course.key_is_stale
+        assert not state.key_is_stale
         clock.now += 1.0
-        assert course.key_is_stale is stale
-    reading = course_of("GET", clock=(clock := FakeClock()))
+        assert state.key_is_stale is stale
+    reading = state_of("GET", clock=(clock := FakeClock()))
     fails(reading, lost())
     clock.now += 2 * KEY_LIFETIME
     assert not reading.key_is_stale
@@ -347,7 +403,7 @@ def test_the_clock_by_which_more_time_has_passed_decides_how_old_a_key_is(
     loop_passes: float, wall_passes: float, *, stale: bool, used_before: bool
 ) -> None:
     clock, wall = FakeClock(), FakeClock()
-    course = course_of(
+    state = state_of(
         "POST",
         RetryPolicy(deadline=math.inf),
         clock=clock,
@@ -355,123 +411,165 @@ def test_the_clock_by_which_more_time_has_passed_decides_how_old_a_key_is(
         key_left=KEY_LIFETIME if used_before else None,
     )
     if not used_before:
-        assert fails(course, lost())
+        assert fails(state, lost())
     clock.now += loop_passes
     wall.now += wall_passes
-    assert course.key_is_stale is stale
+    assert state.key_is_stale is stale
 
 
 def test_a_429_makes_no_used_key_young_again() -> None:
     clock = FakeClock()
-    course = course_of("POST", RetryPolicy(deadline=math.inf), clock=clock, key_left=10.0)
-    assert fails(course, status(429))
+    state = state_of("POST", RetryPolicy(deadline=math.inf), clock=clock, key_left=10.0)
+    assert fails(state, status(429))
     clock.now += 11.0
-    assert course.key_is_stale
+    assert state.key_is_stale
 
 
-def attempts_at(*outcomes: object, course: CallState) -> Callable[[], Awaitable[str]]:
+def attempts_at(*outcomes: object, state: CallState) -> Callable[[], Awaitable[str]]:
     """What comes of one try after another."""
     left = list(outcomes)
 
     async def attempt() -> str:
         outcome = left.pop(0)
-        course.began()
+        state.start()
         if isinstance(outcome, CodatError):
-            course.ended(outcome)
+            state.fail(outcome)
         if isinstance(outcome, BaseException):
             raise outcome
-        course.ended(None)
+        state.succeed()
         return str(outcome)
 
     return attempt
 
 
-def ignore(error: CodatError) -> None: ...
+def ignore(error: CodatError, seconds: float) -> None: ...
 
 
 @pytest.mark.virtual_time
 async def test_the_loop_sleeps_as_long_as_the_course_says_and_tells_why() -> None:
     loop = asyncio.get_running_loop()
-    course = course_of("GET", RetryPolicy(initial_backoff=1.0), clock=loop)  # type: ignore[arg-type]
-    told: list[CodatError] = []
+    state = state_of("GET", RetryPolicy(initial_backoff=1.0), clock=loop)  # type: ignore[arg-type]
+    told: list[tuple[CodatError, float]] = []
     first, second = lost(), status(503)
     assert (
-        await call_with_retries(attempts_at(first, second, "done", course=course), course, before_pause=told.append)
+        await call_with_retries(
+            attempts_at(first, second, "done", state=state), state, before_sleep=lambda *event: told.append(event)
+        )
         == "done"
     )
     assert loop.time() == pytest.approx(1.0 + 2.0)
-    assert told == [first, second]
+    assert told == [(first, 1.0), (second, 2.0)]
 
 
 @pytest.mark.virtual_time
 async def test_the_last_failure_comes_out_itself() -> None:
-    course = course_of("GET", RetryPolicy(attempts=3))
+    state = state_of("GET", RetryPolicy(attempts=3))
     last = status(503)
     with pytest.raises(StatusError) as caught:
-        await call_with_retries(attempts_at(lost(), lost(), last, course=course), course, before_pause=ignore)
+        await call_with_retries(attempts_at(lost(), lost(), last, state=state), state, before_sleep=ignore)
     assert caught.value is last
     assert caught.value.__cause__ is None
 
 
 @pytest.mark.virtual_time
 async def test_what_is_no_failure_comes_out_of_a_later_try_at_once() -> None:
-    course = course_of("GET")
+    state = state_of("GET")
     with pytest.raises(ValueError, match="a fault"):
         await call_with_retries(
-            attempts_at(lost(), ValueError("a fault"), "done", course=course), course, before_pause=ignore
+            attempts_at(lost(), ValueError("a fault"), "done", state=state), state, before_sleep=ignore
         )
-    assert course.tries == 2
+    assert state.attempts == 2
 
 
 @pytest.mark.parametrize("failures", [0, 1, 2])
 @pytest.mark.virtual_time
 async def test_a_cancellation_in_any_try_is_not_tried_again(failures: int) -> None:
-    course = course_of("GET")
+    state = state_of("GET")
     outcomes = [*[lost() for _ in range(failures)], asyncio.CancelledError("stop"), "done"]
     with pytest.raises(asyncio.CancelledError) as caught:
-        await call_with_retries(attempts_at(*outcomes, course=course), course, before_pause=ignore)
+        await call_with_retries(attempts_at(*outcomes, state=state), state, before_sleep=ignore)
     assert caught.value.args == ("stop",)
-    assert course.tries == failures + 1
+    assert state.attempts == failures + 1
 
 
 @pytest.mark.virtual_time
 async def test_a_cancellation_in_a_pause_ends_it_at_once() -> None:
     loop = asyncio.get_running_loop()
-    course = course_of("GET", RetryPolicy(initial_backoff=10.0))
-    task = asyncio.create_task(repeat_always_lost(course))
+    state = state_of("GET", RetryPolicy(initial_backoff=10.0))
+    task = asyncio.create_task(repeat_always_lost(state))
     await asyncio.sleep(5.0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert loop.time() == pytest.approx(5.0)
-    assert course.tries == 1
+    assert state.attempts == 1
 
 
-async def repeat_always_lost(course: CallState) -> str:
-    return await call_with_retries(attempts_at(*(lost() for _ in range(9)), course=course), course, before_pause=ignore)
+async def repeat_always_lost(state: CallState) -> str:
+    return await call_with_retries(attempts_at(*(lost() for _ in range(9)), state=state), state, before_sleep=ignore)
 
 
 @pytest.mark.virtual_time
 async def test_two_courses_side_by_side_do_not_mix() -> None:
-    courses = [course_of("GET", RetryPolicy(attempts=tries, max_backoff=0.1)) for tries in (2, 5)]
-    ends = await asyncio.gather(*(repeat_always_lost(course) for course in courses), return_exceptions=True)
+    states = [state_of("GET", RetryPolicy(attempts=tries, max_backoff=0.1)) for tries in (2, 5)]
+    ends = await asyncio.gather(*(repeat_always_lost(state) for state in states), return_exceptions=True)
     assert [type(end) for end in ends] == [TransportError, TransportError]
-    assert [course.tries for course in courses] == [2, 5]
+    assert [state.attempts for state in states] == [2, 5]
 
 
-async def test_a_call_that_goes_well_builds_no_loop() -> None:
-    course = course_of("GET")
-    seen: list[str] = []
+@pytest.mark.parametrize(("outcomes", "driven"), [(["done"], False), ([lost(), "done"], True)])
+@pytest.mark.virtual_time
+async def test_tenacity_drives_the_retries_and_not_the_first_attempt(outcomes: list[object], *, driven: bool) -> None:
+    state = state_of("GET")
+    seen: set[tuple[str, str]] = set()
 
-    def note(frame: object, event: str, argument: object) -> None:
-        module = getattr(frame, "f_globals", {}).get("__name__", "")
-        seen.append(str(module).partition(".")[0])
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        module = str(frame.f_globals.get("__name__", ""))
+        seen.add((module.partition(".")[0], frame.f_code.co_qualname))
 
-    attempt = attempts_at("done", course=course)
+    attempt = attempts_at(*outcomes, state=state)
     sys.setprofile(note)
     try:
-        await call_with_retries(attempt, course, before_pause=ignore)
+        await call_with_retries(attempt, state, before_sleep=ignore)
     finally:
         sys.setprofile(None)
-    assert "codat_commerce_async" in seen
-    assert "tenacity" not in seen
+    assert any(module == "codat_commerce_async" for module, _ in seen)
+    decisions = {"AsyncRetrying.__call__", "retry_if_exception.__call__", "stop_any.__call__"}
+    assert ({name for module, name in seen if module == "tenacity"} >= decisions) is driven
+
+
+def test_the_strategies_are_values_of_tenacity_and_can_be_combined_with_its_own() -> None:
+    state = state_of("GET", RetryPolicy(attempts=2))
+    loop = retrying(state, ignore)
+    assert isinstance(loop, tenacity.AsyncRetrying)
+    assert isinstance(loop.retry, tenacity.retry_if_exception)
+    assert isinstance(loop.stop, tenacity.stop_any)
+    stop = loop.stop | tenacity.stop_after_attempt(1)
+    error = lost()
+    state.start()
+    state.fail(error)
+    call = tenacity.RetryCallState(loop, None, (), {})
+    call.set_exception((TransportError, error, None))
+    call.upcoming_sleep = loop.wait(call)
+    assert (loop.retry(call), loop.wait(call), loop.stop(call), stop(call)) == (True, 0.5, False, True)
+
+
+def test_the_strategies_change_nothing() -> None:
+    state = state_of("GET", RetryPolicy(attempts=2))
+    assert [fails(state, error := lost()), decide(state, error), decide(state, error)] == [(0.5,)] * 3
+
+
+@pytest.mark.virtual_time
+async def test_a_failure_draws_one_random_number() -> None:
+    class Counting(Random):
+        draws = 0
+
+        def uniform(self, a: float, b: float) -> float:
+            self.draws += 1
+            return b
+
+    random = Counting()
+    state = state_of("GET", random=random)
+    with pytest.raises(TransportError):
+        await repeat_always_lost(state)
+    assert random.draws == 4

@@ -114,7 +114,6 @@ class _Call(Generic[T]):
         "_clock",
         "_company_id",
         "_course",
-        "_gate_waits",
         "_id",
         "_key",
         "_key_left",
@@ -123,6 +122,7 @@ class _Call(Generic[T]):
         "_reply",
         "_request",
         "_requested_at",
+        "_requested_delay",
         "_sent_at",
         "_started_at",
         "_starts_work",
@@ -160,6 +160,7 @@ class _Call(Generic[T]):
         # What an Attempt is made of, which few ever ask for.
         self._attempts: tuple[AttemptRecord, ...] = ()
         self._requested_at = 0.0
+        self._requested_delay: float | None = None
 
     async def run(self) -> T:
         """What the reply says that settles the call; raises what settles it otherwise."""
@@ -181,7 +182,7 @@ class _Call(Generic[T]):
         reply: Response | None = None
         try:
             async with scope:
-                reply = await call_with_retries(self._attempt, self._course, before_pause=self._before_pause)
+                reply = await call_with_retries(self._attempt, self._course, before_sleep=self._before_sleep)
             self._reply = reply
             value = self._decoded(reply)
         except CodatError as error:
@@ -205,7 +206,7 @@ class _Call(Generic[T]):
                 self._id,
                 self._operation.name,
                 self._clock.time() - self._began,
-                self._course.tries,
+                self._course.attempts,
                 reply.status if reply else None,
                 type(error).__name__ if error else None,
             )
@@ -266,10 +267,13 @@ class _Call(Generic[T]):
         if caller.lifetime.closed:
             raise ClientClosedError("the client was closed during the call")
         course.check_key()
-        began, started_at = course.began(), caller.clock.now()
+        if course.error is not None:
+            course.extend(caller.quota.reset_wait(arrived))
+            course.check_deadline()
+        began, started_at = course.start(), caller.clock.now()
         self._requested_at = self._requested_at or started_at
         self._started_at, self._waited, self._sent_at = started_at, began - arrived, began
-        self._gate_waits = False
+        self._requested_delay = None
         request = self._with_hook_headers() if caller.observer.has_request_listener else self._request
         if course.repeats_key:
             # Connecting takes time too, for which the machine may be suspended.
@@ -281,7 +285,9 @@ class _Call(Generic[T]):
         caller = self._caller
         error = error_from_response(reply, caller.credentials, caller.clock.now())
         if isinstance(error, RateLimitError):
-            self._gate_waits = caller.quota.on_rate_limited(error, self._policy.max_retry_after, self._company_id)
+            self._requested_delay = caller.quota.on_rate_limited(error, self._policy.max_retry_after, self._company_id)
+        elif error is not None:
+            self._requested_delay = error.retry_after
         if error is not None:
             raise error
 
@@ -289,9 +295,12 @@ class _Call(Generic[T]):
         """Record the attempt's result. An interrupted one that was `sent` stays in flight, for all we know."""
         status = reply.status if reply is not None else None
         outcome = "ok" if error is None else _describe(error)
-        tries, elapsed = self._course.tries, self._clock.time() - self._sent_at
+        tries, elapsed = self._course.attempts, self._clock.time() - self._sent_at
         if error is None or isinstance(error, CodatError):
-            self._course.ended(error, gate_waits=self._gate_waits)
+            if error is None:
+                self._course.succeed()
+            else:
+                self._course.fail(error, self._requested_delay)
             self._attempts += ((tries, self._started_at, self._waited, elapsed, status, outcome),)
         elif not sent:
             self._course.never_sent()
@@ -315,15 +324,15 @@ class _Call(Generic[T]):
         request, observer = self._request, self._caller.observer
         headers = request.headers.copy()
         observer.request_started(
-            self._id, self._operation.name, self._course.tries, self._waited, headers, self._sent_at - self._began
+            self._id, self._operation.name, self._course.attempts, self._waited, headers, self._sent_at - self._began
         )
         merged = merge_headers(request.headers, headers, observer.header_refused)
         return Request(request.method, request.target, merged, request.body)
 
-    def _before_pause(self, error: CodatError) -> None:
+    def _before_sleep(self, error: CodatError, seconds: float) -> None:
         course = self._course
         self._caller.observer.retried(
-            self._id, self._operation, self._company_id, course.tries, self._attempts[-1][3], course.pause, error
+            self._id, self._operation, self._company_id, course.attempts, self._attempts[-1][3], seconds, error
         )
 
     def _final_error(self, error: CodatError) -> CodatError:
@@ -369,7 +378,7 @@ def _attempt(attempt: AttemptRecord) -> Attempt:
 
 
 def _timeout_message(course: CallState) -> str:
-    waiting = "" if course.tries else ", and was still waiting for its turn at the quota"
+    waiting = "" if course.attempts else ", and was still waiting for its turn at the quota"
     return f"the call took longer than its timeout{waiting}"
 
 

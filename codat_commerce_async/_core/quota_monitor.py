@@ -19,12 +19,14 @@ _DEFAULT_429_PAUSE = 1.0
 class QuotaMonitor:
     """Pass what responses report of the quota on to the rate limiter, and pause it after a 429."""
 
-    __slots__ = ("_clock", "_limiter", "_reset", "_throttled")
+    __slots__ = ("_awaited_reset", "_clock", "_limiter", "_reset", "_throttled")
 
     def __init__(self, limiter: RateLimiter, clock: Clock) -> None:
         self._limiter = limiter
         self._clock = clock
         self._throttled = ThrottledCompanies()
+        # When the daily quota is reset that requests wait for; a time of the event loop.
+        self._awaited_reset = 0.0
         # The last X-Rate-Limit-Reset header and its local time, as parsing it takes longer than comparing it.
         self._reset: tuple[str | None, float] = (None, 0.0)
 
@@ -65,15 +67,31 @@ class QuotaMonitor:
         if limit.remaining > 0:
             self._limiter.update_remaining(limit.remaining, seconds)
         else:
-            self._limiter.mark_exhausted(seconds, limit.reset)
+            self._mark_exhausted(seconds, limit.reset)
+
+    def reset_wait(self, since: float) -> float:
+        """Return how many seconds since then the rate limiter has held requests until the daily quota was reset.
+
+        Times are those of the event loop.
+        """
+        return max(0.0, min(self._awaited_reset, self._clock.time()) - since)
+
+    def _mark_exhausted(self, seconds: float, reset_at: datetime) -> bool:
+        is_awaited = self._limiter.mark_exhausted(seconds, reset_at)
+        if is_awaited:
+            self._awaited_reset = self._clock.time() + seconds
+        return is_awaited
 
     def on_success(self, sent_at: float) -> None:
         """Record that a request sent at this time of the event loop succeeded, so not all requests are throttled."""
         if self._throttled:
             self._throttled.note_success(sent_at)
 
-    def on_rate_limited(self, error: RateLimitError, longest: float, company_id: str | None) -> bool:
-        """Pause requests after a 429; return whether the rate limiter delays the next request long enough.
+    def on_rate_limited(self, error: RateLimitError, longest: float, company_id: str | None) -> float | None:
+        """Pause requests after a 429; return the seconds after which the request may be sent again.
+
+        None if the response does not say, or if the rate limiter holds requests until the daily quota is reset, as
+        the user has requested.
 
         A 429 while the daily quota is not used up may come from the platform behind one company: only that company is
         paused, unless several companies receive one at about the same time. `longest` is the longest acceptable pause
@@ -82,17 +100,17 @@ class QuotaMonitor:
         """
         if not _is_daily_quota(error, longest):
             self._pause(error, longest, company_id)
-            return False
+            return error.retry_after
         seconds, reset = self._seconds_to_reset(error), error.rate_limit.reset if error.rate_limit else None
         if seconds is None or seconds <= 0:
             self._limiter.pause(_DEFAULT_429_PAUSE)
-            return False
+            return error.retry_after
         if seconds <= longest:
             self._limiter.pause(seconds)
-            return True
+            return seconds
         reset_at = reset or datetime.fromtimestamp(self._clock.now() + seconds, UTC)
-        if self._limiter.mark_exhausted(seconds, reset_at):
-            return True
+        if self._mark_exhausted(seconds, reset_at):
+            return None
         raise QuotaExhaustedError(
             f"the daily quota is exhausted; it resets at {reset_at.isoformat()}", None, reset_at, seconds
         )

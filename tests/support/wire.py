@@ -213,6 +213,8 @@ class _Endless:
         await connection.send(Reply(headers={"Transfer-Encoding": "chunked"}).head())
         while True:
             await connection.send(b"%x\r\n%s\r\n" % (len(_PIECE), _PIECE))
+            # Slow enough that a client's time is up before it has read too much, however busy the machine is.
+            await asyncio.sleep(0.001)
 
 
 CLOSE_WITHOUT_ANSWER: Act = _CloseWithoutAnswer()
