@@ -5,8 +5,8 @@ from http import HTTPStatus
 
 from codat_commerce_async._core import codec as _codec
 from codat_commerce_async._core import headers as _headers
-from codat_commerce_async._core.text import excerpt
 from codat_commerce_async._core.credentials import Credentials
+from codat_commerce_async._core.text import excerpt
 from codat_commerce_async._core.transport import Response
 from codat_commerce_async.errors import StatusError, status_error_class
 from codat_commerce_async.models.error_message import ErrorMessage
