@@ -1,12 +1,21 @@
 """What a sync's status code means, by the table, by its thousands, or by the text where there is none."""
 
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codat_commerce_async.models.sync import CompanySyncStatus, SyncState, SyncStatus, SyncSummary
+from codat_commerce_async.models.sync import (
+    CompanySyncStatus,
+    DateRange,
+    SyncState,
+    SyncStatus,
+    SyncSummary,
+    SyncToLatestArgs,
+)
 
 KINDS: list[Any] = [CompanySyncStatus, SyncStatus, SyncSummary]
 
@@ -86,3 +95,19 @@ def test_a_failure_for_an_overlap_is_a_duplicate(where: str) -> None:
     assert CompanySyncStatus(sync_status_code=4000, **message).state is SyncState.DUPLICATE  # type: ignore[arg-type]
     assert CompanySyncStatus(sync_status_code=1000, **message).state is SyncState.IN_PROGRESS  # type: ignore[arg-type]
     assert CompanySyncStatus(sync_status_code=2000, **message).state is SyncState.SUCCEEDED  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_periods_compare_by_the_moments_they_name_also_where_a_clock_change_repeats_an_hour(first: int) -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    early, late = (datetime(2024, 10, 27, 2, 30, tzinfo=berlin, fold=fold) for fold in (first, 1 - first))
+    finish = datetime(2024, 11, 1, tzinfo=UTC)
+    assert DateRange(start=early, finish=finish) != DateRange(start=late, finish=finish)
+    assert SyncToLatestArgs(sync_to=early) != SyncToLatestArgs(sync_to=late)
+    same = DateRange(start=early.astimezone(UTC), finish=finish)
+    assert (DateRange(start=early, finish=finish), hash(DateRange(start=early, finish=finish))) == (same, hash(same))
+
+
+def test_a_time_without_a_zone_stays_as_it_is_in_a_period() -> None:
+    naive = datetime(2023, 1, 2)  # noqa: DTZ001 - as the merchant's clock
+    assert DateRange(start=naive, finish=naive).start == naive

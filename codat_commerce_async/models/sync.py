@@ -1,9 +1,9 @@
 """Syncs: what is asked for, and where one has got to."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 
-from attrs import frozen
+from attrs import field, frozen
 
 from codat_commerce_async.models.base import UNSET, LenientInt, LenientModel, Model, Unset
 from codat_commerce_async.models.connections import Connection
@@ -174,19 +174,32 @@ class SyncSummary(BaseSyncStatus):
     data_connections: tuple[Connection, ...] = ()
 
 
+def _moment(value: datetime | Unset | None) -> datetime | Unset | None:
+    """Return what a time is compared by: times of one zone compare by its wall clock, which a clock change repeats.
+
+    https://peps.python.org/pep-0495/#aware-datetime-comparison
+    """
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        return value
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:  # at the end of the calendar
+        return value
+
+
 @frozen(kw_only=True)
 class SyncToLatestArgs(Model):
     """How far a sync is to go; not sent or null is up to now."""
 
-    sync_to: datetime | Unset | None = UNSET
+    sync_to: datetime | Unset | None = field(default=UNSET, eq=_moment)
 
 
 @frozen(kw_only=True)
 class DateRange(Model):
     """The period to sync."""
 
-    start: datetime
-    finish: datetime
+    start: datetime = field(eq=_moment)
+    finish: datetime = field(eq=_moment)
 
 
 @frozen(kw_only=True)
