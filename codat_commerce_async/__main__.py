@@ -1,4 +1,4 @@
-"""`python -m codat_commerce_async`."""
+"""Run the command line with `python -m codat_commerce_async`."""
 
 import sys
 

@@ -1,3 +1,3 @@
-"""The version, where the build and the User-Agent read it."""
+"""The version of the package, which the build and the User-Agent header read."""
 
 __version__ = "0.1.0"
