@@ -1,17 +1,19 @@
-"""What a fan-out starts next: read from the input as it is needed, one sync of a company at a time."""
+"""The queue of a fan-out: its input, read as needed, with at most one active sync per company."""
 
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 from codat_commerce_async._core.log import logger_of
 from codat_commerce_async._core.operation import check_id
 from codat_commerce_async.errors import error_class
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.syncing.journal import Journal, JournalEntry
+from codat_commerce_async.syncing._poller import SyncPoller
+from codat_commerce_async.syncing._scheduler import Schedulable
+from codat_commerce_async.syncing.journal import JournalEntry, RunJournal
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["Companies", "SyncJob", "WorkQueue", "may_have_started"]
@@ -20,37 +22,77 @@ _logger = logger_of("sync")
 
 Companies = Iterable[str | SyncRequest] | AsyncIterable[str | SyncRequest]
 
-# How many further syncs of companies whose last has not ended are read ahead.
-_MOST_HELD = 1000
-# How much of an invalid id is shown as the company of its outcome.
-_LONGEST_SHOWN = 100
+# The number of jobs that may be read ahead while another sync of their company is active.
+_MAX_DEFERRED = 1000
+# The number of characters of an invalid id that its outcome shows as the company id.
+_MAX_SHOWN_LENGTH = 100
 
 
-@dataclass(frozen=True, slots=True)
-class SyncJob:
-    """A sync to ask for; `key` was used for it since `first_asked` (epoch seconds), `handle` is what came of it.
+class SyncJob(Schedulable):
+    """One sync of a fan-out, from the queue to its outcome.
 
-    `server_offset` is the server's time minus the local time at `first_asked`, in seconds, if it was known. `flaw` says
-    why it cannot be asked for.
+    `key` is its last idempotency key, first sent at `sent_at` (epoch seconds of the local clock), when the server's
+    clock was `server_offset` seconds ahead (None: unknown). `handle` is known once the sync was started, `poller` and
+    `requested_at` (seconds of the event loop's clock) while it is polled. `problem` says why it cannot be started.
     """
 
-    request: SyncRequest
-    key: str | None = None
-    first_asked: float | None = None
-    handle: SyncHandle | None = None
-    flaw: str | None = None
-    server_offset: float | None = None
+    __slots__ = (
+        "handle",
+        "key",
+        "poll_soon",
+        "poller",
+        "problem",
+        "request",
+        "requested_at",
+        "sent_at",
+        "server_offset",
+    )
+
+    poller: SyncPoller
+    requested_at: float
+
+    def __init__(
+        self,
+        request: SyncRequest,
+        key: str | None = None,
+        sent_at: float | None = None,
+        handle: SyncHandle | None = None,
+        *,
+        server_offset: float | None = None,
+        problem: str | None = None,
+    ) -> None:
+        self.request = request
+        self.key = key
+        self.sent_at = sent_at
+        self.handle = handle
+        self.server_offset = server_offset
+        self.problem = problem
+        # A notification arrived while the sync was being started.
+        self.poll_soon = False
 
     @classmethod
-    def after(cls, entry: JournalEntry) -> "SyncJob":
-        """What is left to do for a sync that a journal knows."""
+    def from_entry(cls, entry: JournalEntry) -> "SyncJob":
+        """Return the job that continues what a journal recorded."""
         handle = entry.handle
         if handle is not None and (entry.state == "running" or handle.commerce_sync_id or handle.sync_id):
             return cls(entry.request, entry.idempotency_key, entry.sent_at, handle)
         if may_have_started(entry):
             return cls(entry.request, entry.idempotency_key, entry.sent_at, server_offset=entry.server_offset)
-        # Codat would only repeat its refusal under the same key.
+        # Codat would repeat its refusal under the same key.
         return cls(entry.request)
+
+    @property
+    def company_id(self) -> str:
+        """Return the id of the company to sync."""
+        return self.request.company_id
+
+    def mark_sent(self, key: str, sent_at: float, server_offset: float | None) -> None:
+        """Record that the start request is about to be sent with this key."""
+        self.key, self.sent_at, self.server_offset = key, sent_at, server_offset
+
+    def mark_not_sent(self) -> None:
+        """Forget the key, because the request was not processed."""
+        self.key = self.sent_at = self.server_offset = None
 
 
 def may_have_started(entry: JournalEntry) -> bool:
@@ -61,184 +103,181 @@ def may_have_started(entry: JournalEntry) -> bool:
 
 
 class WorkQueue:
-    """The input of a fan-out, and what of it has been read and not been started.
+    """The jobs of a fan-out that are not started yet.
 
-    `active` tells what of a company is being asked for or running, `changed` is called when there is something new.
+    A job is ready unless another sync of its company is active; then it is deferred. `active_request` returns what is
+    being started or running for a company. `on_change` is called when a job becomes ready.
     """
 
     def __init__(
-        self, companies: Companies, active: Callable[[str], SyncRequest | None], changed: Callable[[], None]
+        self, companies: Companies, active_request: Callable[[str], SyncRequest | None], on_change: Callable[[], None]
     ) -> None:
         self._companies = companies
-        self._active = active
-        self._changed = changed
-        # By company, of which one sync at a time may be started.
-        self._next: OrderedDict[str, SyncJob] = OrderedDict()
-        # Further ones of each company, and of all companies to search in: a resume may add any number.
-        self._held: dict[str, deque[SyncJob]] = {}
-        self._held_requests: set[SyncRequest] = set()
-        self._held_count = 0
+        self._get_active = active_request
+        self._on_change = on_change
+        # By company id.
+        self._ready: OrderedDict[str, SyncJob] = OrderedDict()
+        self._deferred: dict[str, deque[SyncJob]] = {}
+        # All of them once more, because a resumed run may defer any number and each input is compared with them.
+        self._deferred_requests: set[SyncRequest] = set()
+        self._deferred_count = 0
         self._resumed: set[SyncRequest] = set()
-        self._room = asyncio.Event()
-        self._is_read = False
-        self._read = 0
+        self._has_room = asyncio.Event()
+        self._is_input_read = False
+        self._read_count = 0
         self.total = len(companies) if isinstance(companies, Sized) else None
         self.duplicates = 0
         self.already_finished = 0
 
     @property
     def is_done(self) -> bool:
-        """Whether there is nothing to start any more, now or later."""
-        return self._is_read and not self._next and not self._held
+        """Return whether all jobs were started."""
+        return self._is_input_read and not self._ready and not self._deferred
 
     @property
-    def has_next(self) -> bool:
-        """Whether there is something to start now."""
-        return bool(self._next)
+    def has_ready(self) -> bool:
+        """Return whether a job can be started now."""
+        return bool(self._ready)
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether the input is at its end, and all but what is held has been taken."""
-        return self._is_read and not self._next
+        """Return whether the input is exhausted and nothing but deferred jobs is left."""
+        return self._is_input_read and not self._ready
 
     @property
     def left(self) -> int | None:
-        """How many are yet to be started; None while that cannot be told."""
-        waiting = len(self._next) + self._held_count
-        if self._is_read:
+        """Return how many jobs are not started yet; None if the input has no length."""
+        waiting = len(self._ready) + self._deferred_count
+        if self._is_input_read:
             return waiting
-        return None if self.total is None else max(0, self.total - self._read) + waiting
+        return None if self.total is None else max(0, self.total - self._read_count) + waiting
 
     @property
     def waiting(self) -> Iterator[SyncJob]:
-        """What has been read, or taken up, and not been started."""
-        return chain(self._next.values(), *self._held.values())
+        """Yield the jobs that were read or resumed and are not started yet."""
+        return chain(self._ready.values(), *self._deferred.values())
 
-    async def read(self, journal: Journal | None) -> None:
-        """Read the input to its end, one ahead of need."""
+    async def read(self, journal: RunJournal) -> None:
+        """Read the input to its end, one job ahead of need."""
         async with aclosing(_items(self._companies)) as items:
             async for item in items:
-                self._read += 1
-                ask = _as_ask(item)
-                if ask.flaw is not None:
-                    await self._enqueue(ask)
-                    continue
-                request = ask.request
-                if request in self._resumed:
-                    # Taken up before the input came to it.
-                    self._resumed.discard(request)
-                    continue
-                entry = await journal.get(request) if journal is not None else None
-                ended_now = journal is not None and entry is not None and entry.run == journal.run
-                if entry is not None and entry.is_finished and not ended_now:
-                    self.already_finished += 1
-                elif ended_now or self._is_duplicate(request):
-                    self.duplicates += 1
-                    _logger.warning(
-                        "company %s was given twice; it is synced once",
-                        request.company_id,
-                        extra={"company_id": request.company_id},
-                    )
-                    # However many there are, others have their turn.
-                    await asyncio.sleep(0)
+                self._read_count += 1
+                job = _to_job(item)
+                if job.problem is not None:
+                    await self._enqueue(job)
+                elif job.request in self._resumed:
+                    self._resumed.discard(job.request)
                 else:
-                    await self._enqueue(ask if entry is None else SyncJob.after(entry))
-        self._is_read = True
-        self._changed()
+                    await self._enqueue_unless_known(job, journal)
+        self._is_input_read = True
+        self._on_change()
 
-    def take(self) -> SyncJob:
-        """What to start now."""
-        self._room.set()
-        return self._next.popitem(last=False)[1]
+    async def _enqueue_unless_known(self, job: SyncJob, journal: RunJournal) -> None:
+        entry = await journal.get(job.request)
+        has_ended_in_this_run = entry is not None and entry.run == journal.run
+        if entry is not None and entry.is_finished and not has_ended_in_this_run:
+            self.already_finished += 1
+        elif has_ended_in_this_run or self._is_duplicate(job.request):
+            self.duplicates += 1
+            _logger.warning(
+                "company %s was given twice; it is synced once",
+                job.company_id,
+                extra={"company_id": job.company_id},
+            )
+            # Let other tasks run, however many duplicates follow.
+            await asyncio.sleep(0)
+        else:
+            await self._enqueue(job if entry is None else SyncJob.from_entry(entry))
 
-    def requeue(self, ask: SyncJob) -> None:
-        """Start it, or what is left to do for it, before all others after all."""
-        self._append(ask)
-        self._next.move_to_end(ask.request.company_id, last=False)
-        self._changed()
+    def pop(self) -> SyncJob:
+        """Return the next job to start."""
+        self._has_room.set()
+        return self._ready.popitem(last=False)[1]
+
+    def requeue(self, job: SyncJob) -> None:
+        """Return a job to the front of the queue."""
+        self._append(job)
+        self._ready.move_to_end(job.company_id, last=False)
+        self._on_change()
 
     def resume(self, entry: JournalEntry) -> None:
-        """Go on with what a journal says was under way."""
-        ask = SyncJob.after(entry)
+        """Add the job of an unfinished journal entry."""
         self._resumed.add(entry.request)
-        if self._active_request(entry.request.company_id) is None:
-            self._append(ask)
-        else:
-            self._hold(ask)
+        self._append_or_defer(SyncJob.from_entry(entry))
 
-    def release(self, company_id: str) -> None:
-        """Let the next sync of a company step forward, as its last has ended."""
-        held = self._held.get(company_id)
-        if held is None:
+    def company_finished(self, company_id: str) -> None:
+        """Make the next deferred job of the company ready."""
+        deferred = self._deferred.get(company_id)
+        if deferred is None:
             return
-        ask = held.popleft()
-        self._append(ask)
-        self._held_requests.discard(ask.request)
-        self._held_count -= 1
-        if not held:
-            del self._held[company_id]
+        job = deferred.popleft()
+        self._append(job)
+        self._deferred_requests.discard(job.request)
+        self._deferred_count -= 1
+        if not deferred:
+            del self._deferred[company_id]
 
-    async def _enqueue(self, ask: SyncJob) -> None:
-        # Room for one that can be started, and for some that cannot: they are let go by what runs.
-        while self._next or self._held_count >= _MOST_HELD:
-            self._room.clear()
-            await self._room.wait()
-        if self._active_request(ask.request.company_id) is None:
-            self._append(ask)
-            self._changed()
+    async def _enqueue(self, job: SyncJob) -> None:
+        while self._ready or self._deferred_count >= _MAX_DEFERRED:
+            self._has_room.clear()
+            await self._has_room.wait()
+        self._append_or_defer(job)
+        self._on_change()
+
+    def _append_or_defer(self, job: SyncJob) -> None:
+        # One sync of a company at a time: Codat refuses overlapping periods.
+        if self._active_request(job.company_id) is None:
+            self._append(job)
         else:
-            # One sync of a company at a time: Codat refuses overlapping periods.
-            self._hold(ask)
+            self._defer(job)
 
-    def _append(self, ask: SyncJob) -> None:
-        self._next[ask.request.company_id] = ask
+    def _append(self, job: SyncJob) -> None:
+        self._ready[job.company_id] = job
 
-    def _hold(self, ask: SyncJob) -> None:
-        self._held.setdefault(ask.request.company_id, deque()).append(ask)
-        self._held_requests.add(ask.request)
-        self._held_count += 1
+    def _defer(self, job: SyncJob) -> None:
+        self._deferred.setdefault(job.company_id, deque()).append(job)
+        self._deferred_requests.add(job.request)
+        self._deferred_count += 1
 
     def _is_duplicate(self, request: SyncRequest) -> bool:
-        """Whether exactly this is under way, or waits for its turn."""
-        return request == self._active_request(request.company_id) or request in self._held_requests
+        """Return whether the same request is active or deferred."""
+        return request == self._active_request(request.company_id) or request in self._deferred_requests
 
     def _active_request(self, company_id: str) -> SyncRequest | None:
-        """What of the company is being asked for, or running, or next."""
-        active = self._active(company_id)
+        """Return the company's request that is started, running or ready."""
+        active = self._get_active(company_id)
         if active is not None:
             return active
-        ask = self._next.get(company_id)
-        return ask.request if ask is not None else None
+        job = self._ready.get(company_id)
+        return job.request if job is not None else None
 
 
-def _as_ask(item: object) -> SyncJob:
-    """Return the item of the input as a sync to start; one that is no company has a flaw, and so an outcome."""
+def _to_job(item: object) -> SyncJob:
+    """Return the job for an item of the input; an invalid item becomes a job with a problem."""
     if not isinstance(item, SyncRequest | str):
-        return SyncJob(
-            SyncRequest(company_id=_shown(item)),
-            flaw=f"companies takes company ids or SyncRequests, not {type(item).__name__}",
-        )
+        problem = f"companies must contain company ids or SyncRequests (got {type(item).__name__})"
+        return SyncJob(SyncRequest(company_id=_shown(item)), problem=problem)
     request = item if isinstance(item, SyncRequest) else SyncRequest(company_id=item)
     try:
         check_id("company_id", request.company_id)
     except TypeError as error:
-        return SyncJob(replace(request, company_id=_shown(request.company_id)), flaw=str(error))
+        return SyncJob(replace(request, company_id=_shown(request.company_id)), problem=str(error))
     except ValueError as error:
-        return SyncJob(request, flaw=str(error))
+        return SyncJob(request, problem=str(error))
     return SyncJob(request)
 
 
 def _shown(value: object) -> str:
-    """Return the text that an id of a wrong type goes by in its outcome."""
+    """Return the text that stands for an id of a wrong type in its outcome."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - an object whose repr raises is an invalid id like any other
         text = f"<{type(value).__name__}>"
-    return text[:_LONGEST_SHOWN]
+    return text[:_MAX_SHOWN_LENGTH]
 
 
 async def _items(companies: Companies) -> AsyncGenerator[object, None]:
-    """Yield the input's items as they are needed; an async generator is closed in the end."""
+    """Yield the items of the input as they are needed; close an async generator at the end."""
     if not isinstance(companies, AsyncIterable):
         for one in companies:
             yield one
@@ -248,6 +287,6 @@ async def _items(companies: Companies) -> AsyncGenerator[object, None]:
         async for item in source:
             yield item
     finally:
-        # Else it would be closed by the garbage collector, at any time, in a task that nobody knows.
+        # Otherwise the garbage collector would close it, at any time and in another task.
         if isinstance(source, AsyncGenerator):
             await source.aclose()

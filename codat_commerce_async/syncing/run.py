@@ -1,4 +1,4 @@
-"""Many syncs at once: each started once, all followed by one rule, every outcome given as it comes."""
+"""A fan-out of syncs as an async context manager and an async iterator of outcomes."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
@@ -15,24 +15,25 @@ from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._queue import Companies
 from codat_commerce_async.syncing._runner import SyncRunner
 from codat_commerce_async.syncing._scheduler import OBJECTIVES, Objective
-from codat_commerce_async.syncing.journal import Journal
+from codat_commerce_async.syncing.journal import Journal, NullJournal, RunJournal
 from codat_commerce_async.syncing.outcome import OnProgress, RunProgress, RunReport, StopWhen, SyncOutcome
 
 __all__ = ["Companies", "Objective", "SyncRun"]
 
-# How many outcomes may wait to be taken before the run does.
+# The number of outcomes that may wait for the caller before the run pauses.
 _MAX_BUFFERED = 1000
 
 
 class SyncRun:
-    """A fan-out of syncs, to be used with `async with`; iterate over it for the outcomes, as they come.
+    """A fan-out of syncs: use it with `async with`, and iterate over it for the outcomes as they arrive.
 
-    Leaving the block early stops it: what runs at Codat goes on, and stands in `running`; what was being asked for
-    stands in `unconfirmed`, by company and idempotency key. With a journal, the same call continues from there. Outcomes
-    that nobody took can still be taken then.
+    Leaving the block early stops the run. Syncs that run at Codat go on; `running` has their handles. Start requests
+    without a result are in `unconfirmed`, by company id and idempotency key. With a journal, the same call continues
+    from there. Outcomes that were not consumed can still be read after the block.
 
-    Of a company one sync is active at a time: what is asked for twice is synced once, and another period waits for its
-    turn. A company that is given again after its sync has ended is synced again, unless a journal knows better.
+    At most one sync of a company is active at a time. A duplicate of an active request is dropped; another period waits
+    until the active sync has ended. Without a journal, a company that is given again after its sync has ended is synced
+    again.
     """
 
     def __init__(
@@ -53,26 +54,26 @@ class SyncRun:
         if objective not in OBJECTIVES:
             raise ValueError(f"objective must be 'latency' or 'throughput' (got {objective!r})")
         if isinstance(companies, str | bytes):
-            raise TypeError("companies takes several company ids, not one string")
+            raise TypeError("companies must be an iterable of company ids (got one string)")
         if not isinstance(companies, Iterable | AsyncIterable):
-            raise TypeError(f"companies must be iterable, not {type(companies).__name__}")
+            raise TypeError(f"companies must be iterable (got {type(companies).__name__})")
         check_count("max_running", max_running)
         for name, callback in (("stop_when", stop_when), ("on_progress", on_progress)):
             if callback is not None:
                 check_callback(name, callback)
-        self._work = SyncRunner(
+        self._runner = SyncRunner(
             context,
             companies,
             objective=objective,
             timeout=timeout,
-            gap=poll.interval,
+            min_interval=poll.interval,
             max_running=max_running,
             adopt=adopt,
             options=options,
-            tell=self._emit,
+            on_outcome=self._emit,
         )
         self._journal_path = journal
-        self._journal: Journal | None = None
+        self._journal: RunJournal = NullJournal()
         self._stop_when = stop_when
         self._on_progress = on_progress
         self._outcomes: asyncio.Queue[SyncOutcome | None] = asyncio.Queue()
@@ -81,11 +82,11 @@ class SyncRun:
         self._began = 0.0
         self._elapsed: float | None = None
         self._task: asyncio.Task[None] | None = None
-        self._failure_told = False
+        self._is_failure_raised = False
 
     async def __aenter__(self) -> Self:
         if self._loop is not None:
-            raise RuntimeError("a run is used once; make a new one")
+            raise RuntimeError("a run can be used only once; call run_many again")
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         if self._journal_path is not None:
@@ -103,7 +104,7 @@ class SyncRun:
         assert task is not None  # noqa: S101 - it was entered
         task.cancel()
         await wait_uncancelled(asyncio.ensure_future(self._shut_down(task)))
-        if error is None and not self._failure_told and not task.cancelled():
+        if error is None and not self._is_failure_raised and not task.cancelled():
             task.result()
 
     def __aiter__(self) -> AsyncIterator[SyncOutcome]:
@@ -112,7 +113,7 @@ class SyncRun:
     async def __anext__(self) -> SyncOutcome:
         task = self._task
         if task is None:
-            raise RuntimeError("a run is used with `async with`")
+            raise RuntimeError("a run must be entered with `async with` first")
         outcome = await self._outcomes.get()
         if outcome is not None:
             self._buffer_slots.release()
@@ -120,48 +121,48 @@ class SyncRun:
         self._outcomes.put_nowait(None)
         await asyncio.wait((task,))
         if not task.cancelled():
-            self._failure_told = True
+            self._is_failure_raised = True
             task.result()
         raise StopAsyncIteration
 
     async def results(self) -> list[SyncOutcome]:
-        """All outcomes that are still to come, in the order in which they came."""
+        """Return all remaining outcomes, in the order in which they arrive."""
         return [outcome async for outcome in self]
 
     @property
     def report(self) -> RunReport:
-        """The counts at this moment."""
-        return self._work.report(self._seconds())
+        """Return the present counts."""
+        return self._runner.state.report(self._seconds())
 
     @property
     def progress(self) -> RunProgress:
-        """The counts at this moment, how fast it goes, and how long it may still take."""
+        """Return the present counts, the rate of outcomes, and an estimate of the remaining time."""
         report = self.report
         minutes = report.elapsed / 60
         return RunProgress(
             report=report,
-            total=self._work.intake.total,
+            total=self._runner.state.queue.total,
             per_minute=report.completed / minutes if minutes > 0 else 0.0,
-            seconds_left=self._work.seconds_left(report),
+            seconds_left=self._runner.seconds_left(report),
         )
 
     @property
     def running(self) -> tuple[SyncHandle, ...]:
-        """What runs at Codat and has no outcome yet."""
-        return self._work.running
+        """Return the handles of the syncs that run at Codat and have no outcome yet."""
+        return self._runner.state.running
 
     @property
     def unconfirmed(self) -> tuple[tuple[str, str], ...]:
-        """What was being asked for, as far as it is not known to run: company ids and idempotency keys."""
-        return self._work.unconfirmed
+        """Return the company ids and idempotency keys of the start requests whose result is not known."""
+        return self._runner.state.unconfirmed
 
     def stop(self) -> None:
-        """Begin nothing more, and end the iteration; what runs at Codat stands in `running`."""
-        self._work.stop()
+        """Send no more requests and end the iteration; `running` has the syncs that go on at Codat."""
+        self._runner.stop()
 
     async def _run(self) -> None:
         try:
-            await self._work.run(self._journal)
+            await self._runner.run(self._journal)
         finally:
             self._mark_done()
 
@@ -170,12 +171,11 @@ class SyncRun:
         self._outcomes.put_nowait(None)
 
     async def _shut_down(self, task: asyncio.Task[None]) -> None:
-        """Leave nothing behind: no task, no thread, no open file."""
+        """Wait for the task and close the journal, so that no task, thread or file is left."""
         await asyncio.wait((task,))
-        # A task that was cancelled before its first step has not even done that.
+        # A task that was cancelled before its first step has not done it.
         self._mark_done()
-        if self._journal is not None:
-            await self._journal.close()
+        await self._journal.close()
 
     async def _emit(self, outcome: SyncOutcome) -> None:
         self._outcomes.put_nowait(outcome)
@@ -186,7 +186,7 @@ class SyncRun:
         await self._buffer_slots.acquire()
 
     def _seconds(self) -> float:
-        """How long it goes on, or went on until it ended."""
+        """Return the seconds since the run was entered, until its end."""
         if self._elapsed is not None or self._loop is None:
             return self._elapsed or 0.0
         return self._loop.time() - self._began
