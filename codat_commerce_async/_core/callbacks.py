@@ -1,4 +1,4 @@
-"""Functions that users pass: a coroutine function where a plain one is called would be truthy, and never run."""
+"""Checks of the functions that users pass, so that no coroutine is created and never awaited."""
 
 from collections.abc import Awaitable, Callable
 from inspect import isasyncgenfunction, isawaitable, iscoroutinefunction, isgeneratorfunction
@@ -11,23 +11,23 @@ R = TypeVar("R")
 
 
 def is_coroutine_function(function: object) -> bool:
-    """Return whether calling it gives a coroutine: `async def`, a partial of one, or an object with such a call."""
+    """Return whether a call returns a coroutine: of `async def`, a partial of one, or an async `__call__`."""
     return _is(iscoroutinefunction, function)
 
 
 def check_function(name: str, function: object) -> None:
-    """Raise TypeError unless it is a function that can be called without `await`."""
+    """Raise TypeError unless the function can be called without `await`."""
     if is_coroutine_function(function):
-        raise TypeError(f"{name} must be a plain function, not a coroutine function (`async def`)")
+        raise TypeError(f"{name} must be a plain function (got a coroutine function)")
     check_callback(name, function)
 
 
 def check_callback(name: str, function: object) -> None:
-    """Raise TypeError unless it is a function or a coroutine function."""
+    """Raise TypeError unless the argument is a function or a coroutine function."""
     if not callable(function):
-        raise TypeError(f"{name} must be a function, not {type(function).__name__}")
+        raise TypeError(f"{name} must be a function (got {type(function).__name__})")
     if _is(isgeneratorfunction, function) or _is(isasyncgenfunction, function):
-        raise TypeError(f"{name} must be a function, not a generator function (`yield`)")
+        raise TypeError(f"{name} must be a function (got a generator function)")
 
 
 async def call(function: Callable[[A], R | Awaitable[R]], argument: A) -> R:
@@ -37,4 +37,4 @@ async def call(function: Callable[[A], R | Awaitable[R]], argument: A) -> R:
 
 
 def _is(kind: Callable[[object], bool], function: object) -> bool:
-    return kind(function) or kind(getattr(function, "__call__", None))  # noqa: B004 - what it is, not whether it is there
+    return kind(function) or kind(getattr(function, "__call__", None))  # noqa: B004 - its kind matters, not its presence

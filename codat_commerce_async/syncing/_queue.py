@@ -96,9 +96,9 @@ class SyncJob(Schedulable):
 
 
 def may_have_started(entry: JournalEntry) -> bool:
-    """Return whether the start of a sync without a known handle may have happened, as far as its journal tells."""
+    """Return whether a sync may have been started for an entry without a known handle."""
     error = error_class(entry.outcome or "")
-    # An error that ended the run says nothing of the company.
+    # An error that ended the run is not about the company.
     return entry.state == "starting" or error.ambiguous or error.fatal_for_run
 
 

@@ -81,7 +81,7 @@ class SyncRunner:
         self._task_slots = asyncio.Semaphore(_MAX_TASKS)
         self._wakeup = asyncio.Event()
         self._server_time_lock = asyncio.Lock()
-        self._has_asked_server_time = False
+        self._server_time_requested = False
         self._is_stopped = False
         self._paused_until = 0.0
 
@@ -215,15 +215,15 @@ class SyncRunner:
 
     async def _learn_server_time(self, company_id: str) -> None:
         """Send one request before the first key is recorded, so that its age stays known if the local clock is set."""
-        if not self._journal.is_persistent or self._clock.server_offset is not None or self._has_asked_server_time:
+        if not self._journal.is_persistent or self._clock.server_offset is not None or self._server_time_requested:
             return
         async with self._server_time_lock:
-            if self._has_asked_server_time:
+            if self._server_time_requested:
                 return
             with suppress(CodatError):
                 await self._context.calls.get_status(company_id, retry=RetryPolicy.none(), timeout=_SERVER_TIME_TIMEOUT)
             # Set last, so that concurrent starts wait for the response too.
-            self._has_asked_server_time = True
+            self._server_time_requested = True
 
     async def _record_claims(self, job: SyncJob) -> None:
         """Record which of the company's syncs belong to other requests in the journal."""

@@ -1,4 +1,4 @@
-"""What comes of a fan-out: an outcome per company, and where the whole has got to."""
+"""The results of a fan-out: an outcome per company, counts and progress."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncOutcome:
-    """How one company's sync ended: with a `status`, or an `error` that kept it from being started or followed.
+    """The result of one company's sync: a `status`, or the `error` that prevented starting or polling it.
 
-    `polls` is how often it was looked at, `elapsed` the seconds from asking for it to knowing its end. `handle` is None
-    when no sync was started, as far as that is known.
+    `polls` counts its polls, `elapsed` is the seconds from the start request to the known end. `handle` is None if no
+    sync is known to have been started.
     """
 
     request: SyncRequest
@@ -37,28 +37,30 @@ class SyncOutcome:
 
     @property
     def company_id(self) -> str:
-        """The company that was synced."""
+        """Return the id of the company."""
         return self.request.company_id
 
     @property
     def ok(self) -> bool:
-        """Whether the sync ended well; see `adopted` for whether it is certain that this request started it."""
+        """Return whether the sync succeeded; see `adopted` for whether this request started it."""
         return self.status is not None and self.status.succeeded
 
     @property
     def adopted(self) -> bool:
-        """Whether the sync was found at Codat rather than named in the response: another client may have started it."""
+        """Return whether the sync was found at Codat, not named in a response: another client may have started it."""
         return self.handle is not None and self.handle.adopted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """Counts of a fan-out at one moment.
+    """The counts of a fan-out at one moment.
 
-    Of those `started` some are still `running`; `succeeded` and `failed` ended by a status, `errors` by an error.
-    `duplicates` were asked for while the same was running, and dropped. `resumed` were running, and `already_finished`
-    had ended, when the journal was opened. `adopted` ended with a sync that was found at Codat rather than named in a
-    response. `polls` counts requests for statuses, `elapsed` seconds.
+    - `started`: start requests that succeeded; `running` of these have no outcome yet.
+    - `succeeded`, `failed`: outcomes with a status; `errors`: outcomes with an error.
+    - `duplicates`: dropped, because the same request was active or waiting.
+    - `resumed`: syncs that were running when the journal was opened; `already_finished`: syncs that had ended.
+    - `adopted`: outcomes of syncs that were found at Codat rather than named in a response.
+    - `polls`: status requests. `elapsed`: seconds.
     """
 
     started: int = 0
@@ -75,7 +77,7 @@ class RunReport:
 
     @property
     def completed(self) -> int:
-        """How many have an outcome."""
+        """Return how many companies have an outcome."""
         return self.succeeded + self.failed + self.errors
 
     def __str__(self) -> str:
@@ -89,10 +91,10 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunProgress:
-    """Where a fan-out has got to: its counts, how fast it goes, and how long it may still take.
+    """The progress of a fan-out.
 
-    `total` is how many companies there are, None while the input does not say. `per_minute` is outcomes a minute so
-    far, `seconds_left` an estimate from the durations that were learned and the quota; None while there is no telling.
+    `total` is the number of companies (None if the input has no length), `per_minute` the rate of outcomes so far, and
+    `seconds_left` an estimate from the learned durations and the quota (None while `total` is not known).
     """
 
     report: RunReport
