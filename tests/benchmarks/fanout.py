@@ -1,9 +1,9 @@
-"""Fan-outs beside each other in virtual time: what an oracle needs, what people write today, and `run_many`.
+"""Compare fan-outs in virtual time: an oracle, two common hand-written loops, and `run_many`.
 
-python tests/benchmarks/fanout.py                   every size, the mix that the figures are promised for
+python tests/benchmarks/fanout.py                   every size, the mix of the documented figures
 python tests/benchmarks/fanout.py --mixes all       ... and every other mix
 python tests/benchmarks/fanout.py --curve           the trade-off: `run_many` with other values of its constants
-python tests/benchmarks/fanout.py --memory          100,000 companies from a generator, at a Codat without memory
+python tests/benchmarks/fanout.py --memory          100,000 companies from a generator, and a server without history
 """
 
 # ruff: noqa: T201 - it prints for people
@@ -38,8 +38,8 @@ from codat_commerce_async.syncing._scheduler import Objective
 __all__ = ["MIXES", "Figures", "measure"]
 
 PER_MINUTE = 900
-# As many requests are under way at once as `run_many` has under way.
-HANDS = 32
+# Concurrent requests, as many as in `run_many`.
+MAX_TASKS = 32
 PAUSE = 5.0
 AT_ONCE = 100
 SHARES = (0.01, 0.03, 0.06, 0.1, 0.15, 0.25, 0.5)
@@ -70,7 +70,7 @@ MIXES: dict[str, Callable[[Random], float]] = {
 
 @dataclass
 class Figures:
-    """What one fan-out came to; times in seconds."""
+    """The results of one fan-out; times in seconds."""
 
     name: str
     seconds: float
@@ -102,13 +102,13 @@ class Field:
     known_at: dict[str, float] = field(default_factory=dict)
 
     def known(self, company_id: str) -> None:
-        """Note that the end of the company's sync is known now."""
+        """Record that the end of the company's sync is known now."""
         if company_id in self.known_at:
             raise AssertionError(f"{company_id} ended twice")
         self.known_at[company_id] = self.simulator.now()
 
     def ends(self, company_id: str) -> float:
-        """When the company's only sync ends."""
+        """Return when the company's only sync ends."""
         (sync,) = self.simulator.syncs(company_id)
         return sync.ends
 
@@ -116,57 +116,57 @@ class Field:
 Strategy = Callable[[Field], Awaitable[None]]
 
 
-def oracle(*, looks_first: bool) -> Strategy:
-    """Know every end for nothing, and look once after it; looks that are due go before starts, or after them."""
+def oracle(*, polls_first: bool) -> Strategy:
+    """Know every end in advance and poll once after it; due polls are sent before starts, or after them."""
 
     async def run(codat: Field) -> None:
-        loop, hands = asyncio.get_running_loop(), asyncio.Semaphore(HANDS)
-        to_start, due, bell = deque(codat.companies), [(math.inf, "")], asyncio.Event()
+        loop, slots = asyncio.get_running_loop(), asyncio.Semaphore(MAX_TASKS)
+        to_start, due, wakeup = deque(codat.companies), [(math.inf, "")], asyncio.Event()
 
         async def start(company_id: str) -> None:
             await codat.codat.sync.request(company_id)
             wait = codat.ends(company_id) - codat.simulator.now()
             heapq.heappush(due, (loop.time() + wait, company_id))
-            bell.set()
-            hands.release()
+            wakeup.set()
+            slots.release()
 
-        async def look(company_id: str) -> None:
+        async def poll(company_id: str) -> None:
             (sync,) = codat.simulator.syncs(company_id)
             status = await codat.codat.sync.get(company_id, sync.sync_id)
             assert status.is_terminal
             codat.known(company_id)
-            hands.release()
+            slots.release()
 
         async with asyncio.TaskGroup() as tasks:
             for _ in range(2 * len(codat.companies)):
-                await hands.acquire()
+                await slots.acquire()
                 while not to_start and due[0][0] > loop.time():
-                    bell.clear()
-                    await until(bell, due[0][0])
-                if due[0][0] <= loop.time() and (looks_first or not to_start):
-                    tasks.create_task(look(heapq.heappop(due)[1]))
+                    wakeup.clear()
+                    await until(wakeup, due[0][0])
+                if due[0][0] <= loop.time() and (polls_first or not to_start):
+                    tasks.create_task(poll(heapq.heappop(due)[1]))
                 else:
                     tasks.create_task(start(to_start.popleft()))
 
     return run
 
 
-async def until(bell: asyncio.Event, when: float) -> None:
-    """Wait for the bell, until then at the longest."""
+async def until(wakeup: asyncio.Event, when: float) -> None:
+    """Wait for the event, at most until this time."""
     try:
         async with asyncio.timeout_at(None if math.isinf(when) else when):
-            await bell.wait()
+            await wakeup.wait()
     except TimeoutError:
         pass
 
 
 def every_five_seconds(at_once: int | None) -> Strategy:
-    """Look at every sync each five seconds; so many companies at once, held over start and looks."""
+    """Poll every sync each five seconds; at most so many companies at once, from the start to the end."""
 
     async def run(codat: Field) -> None:
         room = asyncio.Semaphore(at_once or len(codat.companies))
 
-        async def see_through(company_id: str) -> None:
+        async def run_one(company_id: str) -> None:
             async with room:
                 await codat.codat.sync.request(company_id)
                 ended = False
@@ -175,13 +175,13 @@ def every_five_seconds(at_once: int | None) -> Strategy:
                     ended = (await codat.codat.sync.get_status(company_id)).is_terminal
             codat.known(company_id)
 
-        await asyncio.gather(*map(see_through, codat.companies))
+        await asyncio.gather(*map(run_one, codat.companies))
 
     return run
 
 
 def run_many(objective: Objective) -> Strategy:
-    """What this is about."""
+    """Use `run_many`."""
 
     async def run(codat: Field) -> None:
         async with codat.codat.sync.run_many(codat.companies, objective=objective) as outcomes:
@@ -193,8 +193,8 @@ def run_many(objective: Objective) -> Strategy:
 
 
 STRATEGIES: dict[str, Strategy] = {
-    "oracle, looks first": oracle(looks_first=True),
-    "oracle, starts first": oracle(looks_first=False),
+    "oracle, polls first": oracle(polls_first=True),
+    "oracle, starts first": oracle(polls_first=False),
     "semaphore of 100, each 5 s": every_five_seconds(AT_ONCE),
     "no bound, each 5 s": every_five_seconds(None),
     "run_many, throughput": run_many("throughput"),
@@ -203,7 +203,7 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def measure(name: str, mix: str, companies: int, seed: int) -> Figures:
-    """The figures of one strategy."""
+    """Return the figures of one strategy."""
     began = time.process_time()
     figures = run_in_virtual_time(_measure(name, mix, companies, seed))
     figures.cpu = time.process_time() - began
@@ -250,20 +250,20 @@ async def _measure(name: str, mix: str, companies: int, seed: int) -> Figures:
 
 
 def ids(companies: int) -> Iterator[str]:
-    """So many company ids, which nobody else keeps."""
+    """Yield so many company ids, without keeping them."""
     for number in range(companies):
         yield f"{number:08x}-0000-4000-8000-000000000000"
 
 
 class Forgetful:
-    """A Codat that knows of nothing but of what runs, so that what grows is the client's."""
+    """A server that knows running syncs only, so that all growth of memory is the client's."""
 
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
         self._ends: dict[str, float] = {}
 
     async def send(self, request: Request, timeouts: Timeouts) -> Response:
-        """Exchange one request for one reply."""
+        """Return the response to one request."""
         await asyncio.sleep(self._random.uniform(0.1, 0.3))
         company_id = next(part for part in request.target.split("/") if part.count("-") == 4)
         now = asyncio.get_running_loop().time()
@@ -283,7 +283,7 @@ class Forgetful:
 
 
 async def fan_out_forgetfully(companies: int, seed: int, journal: str | None) -> int:
-    """Fan out over so many companies from a generator; tells how many ran at once at most."""
+    """Fan out over so many companies from a generator; return the maximum that ran at once."""
     wall_clock, most = loop_wall_clock(), 0
     client = CodatCommerce("key", transport=Forgetful(seed), wall_clock=wall_clock, random=Random(seed))
     async with client as codat, codat.sync.run_many(ids(companies), journal=journal) as run:
@@ -298,9 +298,9 @@ async def fan_out_forgetfully(companies: int, seed: int, journal: str | None) ->
 
 
 def measure_memory(companies: int, seed: int, *, with_journal: bool) -> None:
-    """Print what one fan-out needs, in a process of its own."""
+    """Print the memory and time of one fan-out, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        # What is loaded or allocated once, whatever the size, is there by then.
+        # Load and allocate what is independent of the size.
         run_in_virtual_time(fan_out_forgetfully(200, seed, f"{folder}/first" if with_journal else None))
         before, began = getrusage(RUSAGE_SELF).ru_maxrss, time.process_time()
         journal = f"{folder}/second" if with_journal else None
@@ -310,7 +310,7 @@ def measure_memory(companies: int, seed: int, *, with_journal: bool) -> None:
 
 
 def show_memory(seed: int, *, with_journal: bool) -> None:
-    """Print what fan-outs of several sizes need."""
+    """Print the memory and time of fan-outs of several sizes."""
     print(f"from a generator, seed {seed}, {'with' if with_journal else 'without'} a journal")
     print(f"{'companies':>9} {'memory, MB':>10} {'most at once':>12} {'CPU, us/company':>18}")
     for companies in (1_000, 10_000, 30_000, 100_000):
@@ -320,10 +320,10 @@ def show_memory(seed: int, *, with_journal: bool) -> None:
 
 
 def show_curve(mixes: Sequence[str], sizes: Sequence[int], seeds: Sequence[int]) -> None:
-    """Print what other values of the two constants would give."""
+    """Print the results of other values of the two constants."""
     for mix, companies, seed in product(mixes, sizes, seeds):
         print(f"\n{mix}, {companies} companies, seed {seed}\n{HEAD}")
-        print(measure("oracle, looks first", mix, companies, seed), flush=True)
+        print(measure("oracle, polls first", mix, companies, seed), flush=True)
         for name, values in (("_COST_SHARE", SHARES), ("_MIN_GAIN", GAINS)):
             for value in values:
                 with constant(name, value):
@@ -334,7 +334,7 @@ def show_curve(mixes: Sequence[str], sizes: Sequence[int], seeds: Sequence[int])
 
 @contextmanager
 def constant(name: str, value: float) -> Iterator[None]:
-    """Another value for one of the constants of the price."""
+    """Replace one of the constants of the poll cost."""
     before = getattr(_scheduler, name)
     setattr(_scheduler, name, {**before, "throughput": value} if isinstance(before, dict) else value)
     try:
@@ -344,7 +344,7 @@ def constant(name: str, value: float) -> Iterator[None]:
 
 
 def show_figures(mixes: Sequence[str], sizes: Sequence[int], seeds: Sequence[int], only: str) -> None:
-    """Print the figures of every strategy beside each other."""
+    """Print the figures of every strategy."""
     for mix, companies, seed in product(mixes, sizes, seeds):
         print(f"\n{mix}, {companies} companies, seed {seed}\n{HEAD}")
         for name in STRATEGIES:
@@ -353,7 +353,7 @@ def show_figures(mixes: Sequence[str], sizes: Sequence[int], seeds: Sequence[int
 
 
 def main() -> None:
-    """Do what the options say."""
+    """Run what the options select."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--companies", type=int, nargs="+", default=[50, 1_000, 10_000])
     parser.add_argument("--mixes", nargs="+", default=["log-normal"], choices=[*MIXES, "all"])

@@ -48,7 +48,7 @@ class Codat:
         self.requests = 0
 
     def client(self, quota: Quota | None = None) -> CodatCommerce:
-        """A client of this Codat."""
+        """Return a client of this Codat."""
         transport = InMemoryTransport(self.simulator, latency=self._latency)
         return CodatCommerce("key", transport=transport, wall_clock=self.clock, random=self.random, quota=quota)
 
@@ -58,7 +58,7 @@ class Codat:
 
     @property
     def started(self) -> set[str]:
-        """The companies that a sync was started of."""
+        """Return the companies for which a sync was started."""
         return {one for one in self.ids if self.simulator.syncs_started(one)}
 
     @property
@@ -66,21 +66,21 @@ class Codat:
         return [one for one in self.ids if self.simulator.syncs_started(one) > 1]
 
     def delay(self, outcome: SyncOutcome) -> float:
-        """Seconds since the end of the company's newest sync."""
+        """Return the seconds since the end of the company's newest sync."""
         return self.simulator.now() - self.simulator.syncs(outcome.company_id)[-1].ends
 
     def unaccounted(self, run: SyncRun, outcomes: Sequence[SyncOutcome]) -> set[str]:
-        """The companies that were started and that a run says nothing of, or says two things."""
-        told = [outcome.company_id for outcome in outcomes]
-        told += [handle.company_id for handle in run.running] + [company_id for company_id, _ in run.unconfirmed]
-        return (self.started - set(told)) | {one for one in told if told.count(one) > 1}
+        """Return the started companies that a run reports not at all, or twice."""
+        reported = [outcome.company_id for outcome in outcomes]
+        reported += [handle.company_id for handle in run.running] + [company_id for company_id, _ in run.unconfirmed]
+        return (self.started - set(reported)) | {one for one in reported if reported.count(one) > 1}
 
 
 def own_tasks() -> set[asyncio.Task[object]]:
-    """The tasks beside the current one."""
+    """Return the tasks other than the current one."""
     return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
 
 
 def own_threads() -> list[str]:
-    """The threads that a journal has left."""
+    """Return the names of the threads that a journal has left."""
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("codat")]
