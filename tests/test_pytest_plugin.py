@@ -55,6 +55,15 @@ def imported_once() -> None:
             import_module(name)
 
 
+# A sync takes ten real milliseconds.
+SHORT_SYNCS = """
+import pytest
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.add_marker(pytest.mark.codat_simulator(durations=lambda random: 1.0))
+"""
+
 SERVICE = """
 import os
 
@@ -182,6 +191,7 @@ class TestSyncs:
 @pytest.mark.parametrize("scope", ["module", "session"])
 def test_the_fixtures_work_where_the_loop_scope_is_a_setting(pytester: pytest.Pytester, scope: str) -> None:
     settings = "-o", f"asyncio_default_test_loop_scope={scope}", "-o", f"asyncio_default_fixture_loop_scope={scope}"
+    pytester.makeconftest(SHORT_SYNCS)
     run(pytester, {"scopes": SCOPES.format(scope="")}, *settings).assert_outcomes(passed=3)
 
 
@@ -432,6 +442,7 @@ def test_the_fixtures_work_in_auto_mode(pytester: pytest.Pytester) -> None:
         "thread_safety": THREADS,  # 1
         **scopes("function", "module"),  # 6
     }
+    pytester.makeconftest(SHORT_SYNCS)
     run(pytester, files).assert_outcomes(passed=27)
 
 
@@ -443,6 +454,7 @@ def test_the_fixtures_work_in_strict_mode(pytester: pytest.Pytester) -> None:
         "anyio_marks": ANYIO,  # 3
         **scopes("class", "module", "session"),  # 9
     }
+    pytester.makeconftest(SHORT_SYNCS)
     run(pytester, files, mode="strict").assert_outcomes(passed=22)
 
 
@@ -454,6 +466,7 @@ def test_the_fixtures_need_no_pytest_asyncio(pytester: pytest.Pytester) -> None:
         "starlette_client": LENIENT + STARLETTE + IN_A_FUNCTION,  # 1
         "fastapi_client": LENIENT + FASTAPI + IN_A_FUNCTION,  # 2
     }
+    pytester.makeconftest(SHORT_SYNCS)
     run(pytester, files, mode=None).assert_outcomes(passed=10)
 
 

@@ -94,6 +94,15 @@ def test_a_late_answer_says_how_late() -> None:
     assert faulty(Fault(FaultKind.LATE, seconds=0.5)).send("GET", "/companies").delay == 0.5
 
 
+@pytest.mark.parametrize("kind", FaultKind)
+def test_a_fault_of_every_kind_shows(kind: FaultKind) -> None:
+    responses = []
+    for side in (Side(), faulty(kind)):
+        side.simulator.add_linked_company()
+        responses.append(side.send("GET", "/companies"))
+    assert responses[0] != responses[1]
+
+
 def test_the_maintenance_body_says_500_under_a_503() -> None:
     assert faulty(FaultKind.UNAVAILABLE).refusal("GET", "/companies", status=503)["statusCode"] == 500
 
@@ -103,6 +112,8 @@ def test_a_skewed_clock_shows_in_the_date_alone() -> None:
     assert response.headers["Date"] == "Wed, 15 Nov 2023 12:01:30 GMT"
     side = Side(clock_skew=-60)
     assert side.send("GET", "/companies").headers["Date"] == "Wed, 15 Nov 2023 11:59:00 GMT"
+    side.simulator.set_fault("*", Fault(FaultKind.CLOCK_SKEW, seconds=90))
+    assert side.send("GET", "/companies").headers["Date"] == "Wed, 15 Nov 2023 12:00:30 GMT"
     assert side.simulator.requests[0].time == side.wall
 
 

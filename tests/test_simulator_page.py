@@ -253,4 +253,4 @@ async def test_the_page_says_when_the_simulator_is_gone(browser: str) -> None:
         async with Simulator() as simulator:
             await page.go(f"{simulator.url}/")
             await page.until(LIVE)
-        await page.until("document.getElementById('link').textContent === 'no answer'")
+        await page.until("document.getElementById('link').textContent === 'no response'")

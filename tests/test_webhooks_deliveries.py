@@ -16,7 +16,7 @@ SOON = 10.0
 
 
 class Work:
-    """A handler that waits to be let go, or raises what it is told to; knows how often it was called."""
+    """A handler that waits until it may end, or raises an error; counts its calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -173,8 +173,8 @@ async def test_only_so_many_ids_are_remembered() -> None:
     processor = DeliveryProcessor(work.hooks, dedup_size=3)
     for webhook_id in "abcd":
         await processor.process(webhook_id, EVENT, within=SOON)
-    assert list(processor._handled) == ["b", "c", "d"]
-    await processor.process("b", EVENT, within=SOON)
+    for webhook_id in "bcd":
+        await processor.process(webhook_id, EVENT, within=SOON)
     assert work.calls == 4
     await processor.process("a", EVENT, within=SOON)
     assert work.calls == 5

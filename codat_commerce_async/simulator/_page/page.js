@@ -1,7 +1,7 @@
-// Asks the simulator every second how it is, and shows that. Everything it is told is text, never markup.
+// Fetches the simulator's state every second and shows it. All values are inserted as text, never as markup.
 
 const PERIOD = 1000;
-const PATIENCE = 5000;
+const TIMEOUT = 5000;
 
 const at = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en-US");
@@ -11,12 +11,12 @@ const FAILURES = 4000;
 
 let latest = null;
 
-function say(element, text) {
-  // Only what changes is touched, so that a selection stays and nothing is painted anew.
+function setText(element, text) {
+  // Change only what differs, so that a selection stays and nothing is repainted.
   if (element.textContent !== text) element.textContent = text;
 }
 
-function made(name, text = "", given = "") {
+function create(name, text = "", given = "") {
   const element = document.createElement(name);
   element.textContent = text;
   if (given) element.className = given;
@@ -24,7 +24,7 @@ function made(name, text = "", given = "") {
 }
 
 function mark(state) {
-  const shape = made("span", "", "mark");
+  const shape = create("span", "", "mark");
   shape.dataset.state = state;
   shape.setAttribute("aria-hidden", "true");
   return shape;
@@ -37,16 +37,16 @@ function span(seconds) {
   return whole < 172800 ? `${Math.floor(whole / 3600)} h` : `${Math.floor(whole / 86400)} d`;
 }
 
-// A row stays the element that it is for as long as its key is there; it is redrawn only when its look changes.
-function fill(body, items, keyOf, lookOf, draw) {
+// A row keeps its element as long as its key exists, and is redrawn only when its signature changes.
+function fill(body, items, keyOf, signatureOf, draw) {
   const known = new Map(Array.from(body.children, (row) => [row.dataset.key, row]));
   const rows = items.map((item) => {
     const key = String(keyOf(item));
-    const row = known.get(key) ?? made("tr");
-    const look = lookOf(item);
-    if (row.dataset.look !== look) {
+    const row = known.get(key) ?? create("tr");
+    const signature = signatureOf(item);
+    if (row.dataset.signature !== signature) {
       row.dataset.key = key;
-      row.dataset.look = look;
+      row.dataset.signature = signature;
       row.replaceChildren(...draw(item));
     }
     return row;
@@ -56,17 +56,17 @@ function fill(body, items, keyOf, lookOf, draw) {
 }
 
 function cell(parts, given = "", title = "") {
-  const element = made("td", "", given);
+  const element = create("td", "", given);
   element.append(...parts);
   if (title) element.title = title;
   return element;
 }
 
 function showCompanies({ companies }) {
-  for (const state of Object.keys(WORDS)) say(at(`companies-${state}`), number.format(companies[state]));
+  for (const state of Object.keys(WORDS)) setText(at(`companies-${state}`), number.format(companies[state]));
   const shown = companies.latest.length;
   const some = shown < companies.total ? `, the ${shown} latest shown` : "";
-  say(at("companies-note"), `${number.format(companies.total)} in all, ${number.format(companies.linked)} linked${some}`);
+  setText(at("companies-note"), `${number.format(companies.total)} in all, ${number.format(companies.linked)} linked${some}`);
   showTiles(companies);
   fill(at("companies"), companies.latest, (one) => one.id, JSON.stringify, (one) => [
     cell([one.name], "", `${one.name} ${one.id}`),
@@ -91,7 +91,7 @@ function showTiles(companies) {
 }
 
 function showMeter(name, value, most, text, bounds) {
-  say(at(`${name}-text`), text);
+  setText(at(`${name}-text`), text);
   const meter = at(name);
   meter.hidden = most === null;
   if (most !== null) Object.assign(meter, { max: Math.max(1, most), ...bounds(most), value });
@@ -103,8 +103,8 @@ function showQuota({ quota, now }) {
   const minute = number.format(lastMinute) + (perMinute === null ? "" : ` of ${number.format(perMinute)}`);
   showMeter("day", leftToday, perDay, day, (most) => ({ low: most * 0.1, high: most * 0.3, optimum: most }));
   showMeter("minute", lastMinute, perMinute, minute, (most) => ({ low: most * 0.9, high: most, optimum: 0 }));
-  const resets = perDay === null ? "" : `new day in ${span(quota.resets - now)}, `;
-  say(at("quota-note"), `${resets}busiest minute ${number.format(quota.peakPerMinute)}`);
+  const resets = perDay === null ? "" : `resets in ${span(quota.resets - now)}, `;
+  setText(at("quota-note"), `${resets}peak per minute ${number.format(quota.peakPerMinute)}`);
 }
 
 function syncState(sync) {
@@ -114,76 +114,76 @@ function syncState(sync) {
 
 function showSyncs({ syncs, now }) {
   const chosen = document.querySelector("input[name=which]:checked").value;
-  say(at("syncs-running"), number.format(syncs.running));
-  say(at("syncs-ended"), number.format(syncs.succeeded + syncs.failed));
-  say(at("syncs-failed"), number.format(syncs.failed));
+  setText(at("syncs-running"), number.format(syncs.running));
+  setText(at("syncs-ended"), number.format(syncs.succeeded + syncs.failed));
+  setText(at("syncs-failed"), number.format(syncs.failed));
   const shown = syncs[chosen];
-  say(at("syncs-note"), shown.length ? `the latest ${shown.length}` : "");
+  setText(at("syncs-note"), shown.length ? `the latest ${shown.length}` : "");
   at("no-syncs").hidden = shown.length > 0;
   at("no-syncs").previousElementSibling.hidden = shown.length === 0;
-  const took = (sync) => span((sync.ended ?? now) - sync.started);
-  fill(at("syncs"), shown, (sync) => sync.id, (sync) => JSON.stringify([sync, took(sync)]), (sync) => {
+  const duration = (sync) => span((sync.ended ?? now) - sync.started);
+  fill(at("syncs"), shown, (sync) => sync.id, (sync) => JSON.stringify([sync, duration(sync)]), (sync) => {
     const status = [mark(syncState(sync)), `${sync.code} ${sync.status}`];
-    if (sync.message) status.push(made("small", sync.message));
+    if (sync.message) status.push(create("small", sync.message));
     const company = [sync.company ?? "a deleted company"];
-    if (sync.source !== "api") company.push(made("small", sync.source === "schedule" ? "daily schedule" : "begun elsewhere"));
-    return [cell(company, "", `${sync.companyId}, sync ${sync.id}`), cell(status), cell([took(sync)], "number")];
+    if (sync.source !== "api") company.push(create("small", sync.source === "schedule" ? "daily schedule" : "started elsewhere"));
+    return [cell(company, "", `${sync.companyId}, sync ${sync.id}`), cell(status), cell([duration(sync)], "number")];
   });
 }
 
-function manner(request) {
+function rating(request) {
   if (request.status === null || request.status >= 500) return "bad";
   return request.status < 300 && !request.fault ? "good" : "odd";
 }
 
 function showRequests({ requests, now }) {
-  const faulty = requests.faulty ? `, ${number.format(requests.faulty)} made to go wrong` : "";
-  say(at("requests-note"), `${number.format(requests.total)} in all${faulty}`);
+  const faulty = requests.faulty ? `, ${number.format(requests.faulty)} with a fault` : "";
+  setText(at("requests-note"), `${number.format(requests.total)} in all${faulty}`);
   at("no-requests").hidden = requests.latest.length > 0;
   at("no-requests").previousElementSibling.hidden = requests.latest.length === 0;
   const ago = (request) => span(now - request.time);
   fill(at("requests"), requests.latest, (one) => one.number, ago, (request) => {
-    const answer = [made("span", request.status === null ? "none" : String(request.status), manner(request))];
-    if (request.replayed) answer.push(made("small", "replayed"));
-    if (request.fault) answer.push(made("small", request.fault.replaceAll("_", " ")));
+    const status = [create("span", request.status === null ? "none" : String(request.status), rating(request))];
+    if (request.replayed) status.push(create("small", "replayed"));
+    if (request.fault) status.push(create("small", request.fault.replaceAll("_", " ")));
     const what = [`${request.method} `, request.operation || request.path];
-    return [cell(what, "", `${request.method} ${request.path}`), cell(answer), cell([ago(request)], "number")];
+    return [cell(what, "", `${request.method} ${request.path}`), cell(status), cell([ago(request)], "number")];
   });
 }
 
 function show(state) {
   const speed = state.speed === 1 ? "" : `, ${state.speed} times as fast`;
-  say(at("clock"), `${clock.format(state.now * 1000)} UTC${speed}`);
+  setText(at("clock"), `${clock.format(state.now * 1000)} UTC${speed}`);
   showCompanies(state);
   showQuota(state);
   showSyncs(state);
   showRequests(state);
 }
 
-function tell(state, text) {
+function setLink(state, text) {
   at("link").dataset.state = state;
-  say(at("link"), text);
+  setText(at("link"), text);
 }
 
 const paused = () => at("pause").getAttribute("aria-pressed") === "true";
 
-async function look() {
+async function refresh() {
   try {
-    const answer = await fetch("/simulator/state", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
-    latest = await answer.json();
+    const response = await fetch("/simulator/state", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    latest = await response.json();
   } catch {
-    tell("lost", "no answer");
+    setLink("lost", "no response");
     return;
   }
   if (paused()) return;
   show(latest);
-  tell("live", "live");
+  setLink("live", "live");
 }
 
 async function watch() {
   for (;;) {
-    if (!paused() && !document.hidden) await look();
+    if (!paused() && !document.hidden) await refresh();
     await new Promise((next) => setTimeout(next, PERIOD));
   }
 }
@@ -191,12 +191,12 @@ async function watch() {
 at("pause").addEventListener("click", () => {
   const now = !paused();
   at("pause").setAttribute("aria-pressed", String(now));
-  tell(now ? "paused" : "waiting", now ? "paused" : "connecting");
-  if (!now) look();
+  setLink(now ? "paused" : "waiting", now ? "paused" : "connecting");
+  if (!now) refresh();
 });
 document.querySelector(".choice").addEventListener("change", () => latest && showSyncs(latest));
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && !paused()) look();
+  if (!document.hidden && !paused()) refresh();
 });
 at("address").textContent = `CODAT_BASE_URL=${location.origin}`;
 watch();
