@@ -297,8 +297,8 @@ async def test_of_many_companies_the_failures_are_told_and_the_sums(
     [
         ("", "the input contains no handle"),
         ("company  succeeded\n", "the input contains no handle"),
-        ("as printed:\n{}\n", "line 2: no sync handle of version 1"),
-        ("{\n", "line 1: a sync handle is JSON"),
+        ("as printed:\n{}\n", "line 2: version of a sync handle must be 1"),
+        ("{\n", "line 1: a sync handle must be JSON"),
         (b"\xff\xfe{".decode("latin-1"), "the input contains no handle"),
     ],
 )

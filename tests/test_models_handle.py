@@ -53,10 +53,10 @@ def test_a_time_of_request_comes_back_in_utc() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"version": 2}, "version 1"),
-        ({"version": None}, "version 1"),
-        ({"version": True}, "version 1"),
-        ({"version": 1.0}, "version 1"),
+        ({"version": 2}, "version of a sync handle must be 1"),
+        ({"version": None}, "version of a sync handle must be 1"),
+        ({"version": True}, "version of a sync handle must be 1"),
+        ({"version": 1.0}, "version of a sync handle must be 1"),
         ({"company_id": None}, "company_id"),
         ({"company_id": 7}, "company_id"),
         ({"sync_id": 7}, "sync_id"),
@@ -90,7 +90,7 @@ def test_a_missing_field_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", b"\xff", "[" * 100_000, "7"])
 def test_what_is_no_handle_is_refused(text: str | bytes) -> None:
-    with pytest.raises(ValueError, match="a sync handle is"):
+    with pytest.raises(ValueError, match="a sync handle must be"):
         SyncHandle.from_json(text)
 
 

@@ -112,7 +112,7 @@ class SyncHandle:
         """
         fields = _fields(text)
         if type(fields.get("version")) is not int or fields["version"] != _VERSION:
-            raise ValueError(f"no sync handle of version {_VERSION}")
+            raise ValueError(f"version of a sync handle must be {_VERSION}")
         return cls(
             company_id=_value(fields, "company_id", str),
             commerce_sync_id=_value_or_none(fields, "commerce_sync_id", str),
@@ -131,16 +131,16 @@ def _fields(text: str | bytes) -> dict[str, object]:
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError("a sync handle is JSON, this is not") from None
+        raise ValueError("a sync handle must be JSON") from None
     if not isinstance(fields, dict):
-        raise ValueError("a sync handle is a JSON object, this is not")  # noqa: TRY004 - the text is wrong
+        raise ValueError("a sync handle must be a JSON object")  # noqa: TRY004 - the text is wrong
     return fields
 
 
 def _value(fields: dict[str, object], name: str, kind: type[T]) -> T:
     value = fields.get(name)
     if type(value) is not kind:
-        raise ValueError(f"a sync handle has {name} as a {kind.__name__}, this has not")
+        raise ValueError(f"{name} of a sync handle must be a {kind.__name__} (got {type(value).__name__})")
     return value
 
 
@@ -153,18 +153,18 @@ def _utc(fields: dict[str, object], name: str) -> datetime | None:
         return None
     moment = _time(name, fields[name])
     if moment.utcoffset() is None:
-        raise ValueError(f"a sync handle has {name} with a time zone, this has not")
+        raise ValueError(f"{name} of a sync handle must have a time zone")
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"a sync handle has {name} within the calendar, this has not") from None
+        raise ValueError(f"{name} of a sync handle must be within the calendar in UTC") from None
 
 
 def _date_range(value: object) -> tuple[datetime, datetime] | None:
     if value is None:
         return None
     if not isinstance(value, list) or len(value) != 2:  # noqa: PLR2004 - a start and a finish
-        raise ValueError("a sync handle has date_range as two times, this has not")
+        raise ValueError("date_range of a sync handle must be two times")
     return _time("date_range", value[0]), _time("date_range", value[1])
 
 
@@ -174,4 +174,4 @@ def _time(name: str, value: object) -> datetime:
             return datetime.fromisoformat(value)
         except ValueError:
             pass
-    raise ValueError(f"a sync handle has {name} as a time, this has not")
+    raise ValueError(f"{name} of a sync handle must be a time in ISO 8601 format")
