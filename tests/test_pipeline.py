@@ -733,7 +733,7 @@ bodies = st.binary(max_size=200) | st.recursive(
     ),
     max_leaves=8,
 )
-QUICKLY = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+QUICKLY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @QUICKLY

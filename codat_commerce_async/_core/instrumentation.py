@@ -3,6 +3,7 @@
 import itertools
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from codat_commerce_async._core.log import error_fields, logger_of
@@ -29,10 +30,22 @@ _logger = logger_of("calls")
 class Instrumentation:
     """Tells the log, and whoever hung a function on the hooks."""
 
-    __slots__ = ("_hooks", "_server", "_wall_clock", "has_call_listener", "has_request_listener")
+    __slots__ = (
+        "_hooks",
+        "_server",
+        "_wall_clock",
+        "has_call_listener",
+        "has_request_listener",
+        "has_response_listener",
+        "has_start_listener",
+    )
 
-    # Of all clients together, as the same hooks may hang on several.
-    _ids = itertools.count(1)
+    # Of all clients together, as several may have the same hooks.
+    call_ids = itertools.count(1)
+    """The ids of calls to come."""
+    # A function of the standard library: it runs for every request.
+    logs_responses = partial(_logger.isEnabledFor, logging.DEBUG)
+    """Return whether the results of requests are logged."""
 
     def __init__(self, hooks: Hooks, server: str, wall_clock: Callable[[], float]) -> None:
         self._hooks = hooks
@@ -40,21 +53,18 @@ class Instrumentation:
         self._wall_clock = wall_clock
         self.has_request_listener = hooks.on_request_started is not None
         """Whether anybody is told of requests before they are sent."""
+        self.has_response_listener = hooks.on_request_ended is not None
+        """Whether there is a hook for the results of requests."""
+        self.has_start_listener = hooks.on_call_started is not None
+        """Whether there is a hook for the starts of calls."""
         self.has_call_listener = hooks.on_call_ended is not None
         """Whether anybody is told of the ends of calls."""
 
-    def call_started(self, operation: Operation[object], company_id: str | None) -> int:
-        """Announce a call; gives the number that it goes by in all that follows."""
-        call_id = next(self._ids)
+    def call_started(self, call_id: int, operation: Operation[object], company_id: str | None) -> None:
+        """Emit the start of a call."""
         if (hook := self._hooks.on_call_started) is not None:
             name, method, path = operation.name, operation.method, operation.path
             _invoke(hook, CallStarted(call_id, name, method, path, self._server, self._wall_clock(), company_id))
-        return call_id
-
-    @property
-    def has_response_listener(self) -> bool:
-        """Whether anybody is told of what became of requests."""
-        return self._hooks.on_request_ended is not None or _logger.isEnabledFor(logging.DEBUG)
 
     def request_started(
         self, call_id: int, operation: str, attempt: int, waited: float, headers: dict[str, str], after: float

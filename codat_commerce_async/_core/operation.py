@@ -1,6 +1,7 @@
 """An operation of the API as a value: what it is called, where it lives, what it answers, how it may be repeated."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeGuard, TypeVar
@@ -8,9 +9,11 @@ from urllib.parse import quote, unquote
 
 from codat_commerce_async._core.validation import check_str
 
-__all__ = ["Idempotency", "Operation", "check_id", "is_id"]
+__all__ = ["Idempotency", "Operation", "Query", "check_id", "is_id"]
 
 T_co = TypeVar("T_co", covariant=True)
+
+Query = Mapping[str, str | int | None]
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _ENCODED = re.compile("(%[0-9A-Fa-f]{2})")
@@ -75,8 +78,16 @@ class Operation(Generic[T_co]):
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 
+    def format_target(self, values: tuple[str, ...], query: Query | None) -> str:
+        """Return the path and query of a request, quoted; values of the query that are None are left out.
+
+        Raises TypeError or ValueError for values that a path or query cannot hold.
+        """
+        path = self.format_path(values)
+        return path + _query_string(query) if query else path
+
     def format_path(self, values: tuple[str, ...]) -> str:
-        """The path with the values in their places, quoted.
+        """Return the path with the values in their places, quoted.
 
         Raises TypeError for a wrong number of values or one that is no string, ValueError for one that would lead to
         another endpoint.
@@ -86,7 +97,7 @@ class Operation(Generic[T_co]):
         return self._template % tuple(map(check_id, self.path_params, values))
 
     def company_id(self, values: tuple[str, ...]) -> str | None:
-        """The company that the values speak of, or None."""
+        """Return the company id among the values, or None."""
         return None if self._company_at is None else values[self._company_at]
 
 
@@ -138,3 +149,28 @@ def check_id(name: str, value: object) -> str:
         return quote(text, safe="")
     except UnicodeEncodeError:
         raise ValueError(f"{name} must be an id without lone surrogates") from None
+
+
+def _query_string(query: Query) -> str:
+    """Return the query, quoted, without the values that are None."""
+    pairs = [f"{_quote_name(name)}={_quote_value(name, value)}" for name, value in query.items() if value is not None]
+    return "?" + "&".join(pairs) if pairs else ""
+
+
+def _quote_name(name: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"query must have names that are strings (got {type(name).__name__})")
+    try:
+        return quote(name, safe="$")
+    except UnicodeEncodeError:
+        raise ValueError("query must have names without lone surrogates") from None
+
+
+def _quote_value(name: str, value: str | int) -> str:
+    if not isinstance(value, str | int):
+        raise TypeError(f"{name} must be a string or an integer (got {type(value).__name__})")
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be text without lone surrogates") from None

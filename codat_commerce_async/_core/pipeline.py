@@ -1,4 +1,4 @@
-"""The pipeline of every call: fill the path, encode, then admit, send and judge until it is settled, and decode."""
+"""Make a call: encode the request, pass the rate limiter, send it, check the status, retry, and decode."""
 
 from collections.abc import Coroutine
 from datetime import UTC, datetime
@@ -12,10 +12,10 @@ from codat_commerce_async._core import headers as _headers
 from codat_commerce_async._core.credentials import Credentials
 from codat_commerce_async._core.instrumentation import Instrumentation
 from codat_commerce_async._core.lifecycle import Clock, Lifecycle
-from codat_commerce_async._core.operation import Idempotency, Operation
+from codat_commerce_async._core.operation import Idempotency, Operation, Query
 from codat_commerce_async._core.quota_monitor import QuotaMonitor
 from codat_commerce_async._core.rate_limiter import RateLimiter
-from codat_commerce_async._core.request import Query, check_options, make_request, merge_headers
+from codat_commerce_async._core.request import check_options, merge_headers
 from codat_commerce_async._core.responses import error_from_response
 from codat_commerce_async._core.retry import CallState, call_with_retries
 from codat_commerce_async._core.transport import Request, Response, Transport
@@ -40,7 +40,7 @@ AttemptRecord = tuple[int, float, float, float, int | None, str]
 
 
 class Pipeline:
-    """Makes calls: what all of them share is here, what one goes through is in its exchange."""
+    """Make calls; the state of a single call is in `_Call`."""
 
     def __init__(
         self,
@@ -76,7 +76,9 @@ class Pipeline:
         key_left: float | None = None,
         **options: Unpack[CallOptions],
     ) -> Coroutine[object, object, T]:
-        """The decoded answer to one call; `starts_work` waits when the day's rest is needed for what is under way.
+        """Make one call, and return its decoded response.
+
+        With `starts_work`, the request is deferred while the remaining daily quota is reserved for running syncs.
 
         `key_left` is for an idempotency key that was used before: the seconds, from now on both clocks, after which
         it must not be sent any more.
@@ -94,45 +96,45 @@ class Pipeline:
         key_left: float | None = None,
         **options: Unpack[CallOptions],
     ) -> ApiResponse[T]:
-        """The decoded answer to one call, together with what came around it."""
-        exchange = _Call(self, operation, path, query, body, options, starts_work=starts_work, key_left=key_left)
-        return exchange.answer(await exchange.run())
+        """Make one call, and return its decoded response with status, headers and attempts."""
+        call = _Call(self, operation, path, query, body, options, starts_work=starts_work, key_left=key_left)
+        return call.answer(await call.run())
 
     def new_key(self) -> str:
-        """A new idempotency key."""
+        """Return a new idempotency key."""
         return str(UUID(int=self.random.getrandbits(128), version=4))
 
 
 class _Call(Generic[T]):
-    """One call on its way."""
+    """One call with all its attempts."""
 
     __slots__ = (
         "_attempts",
         "_background",
         "_began",
-        "_caller",
         "_clock",
         "_company_id",
-        "_course",
         "_id",
         "_key",
         "_key_left",
         "_operation",
+        "_pipeline",
         "_policy",
-        "_reply",
+        "_quota_wait",
         "_request",
         "_requested_at",
         "_requested_delay",
+        "_response",
         "_sent_at",
         "_started_at",
         "_starts_work",
+        "_state",
         "_timeout",
-        "_waited",
     )
 
     def __init__(
         self,
-        caller: Pipeline,
+        pipeline: Pipeline,
         operation: Operation[T],
         path: tuple[str, ...],
         query: Query | None,
@@ -144,214 +146,226 @@ class _Call(Generic[T]):
     ) -> None:
         if options:
             check_options(operation, options)
-        self._caller = caller
+        self._pipeline = pipeline
         self._operation = operation
         self._key = None
         if operation.idempotency is Idempotency.KEYED:
-            # One for the whole call, however often it is sent.
-            self._key = options.get("idempotency_key") or caller.new_key()
-        self._request = make_request(operation, path, query, body, self._key, options)
+            # One for all attempts of the call.
+            self._key = options.get("idempotency_key") or pipeline.new_key()
+        self._request = _to_request(operation, operation.format_target(path, query), body, self._key, options)
         self._company_id = operation.company_id(path)
-        self._policy = options.get("retry") or caller.retry
+        self._policy = options.get("retry") or pipeline.retry
         self._timeout = options.get("timeout")
         self._background = options.get("background", False)
         self._starts_work = starts_work
         self._key_left = key_left
-        # What an Attempt is made of, which few ever ask for.
+        # Turned into Attempt objects only when they are needed.
         self._attempts: tuple[AttemptRecord, ...] = ()
         self._requested_at = 0.0
         self._requested_delay: float | None = None
 
     async def run(self) -> T:
-        """What the reply says that settles the call; raises what settles it otherwise."""
-        caller = self._caller
-        scope = caller.lifetime.scope(self._timeout)
+        """Send the request, retrying as the policy allows, and return the decoded response.
+
+        Raises the final `CodatError`.
+        """
+        pipeline = self._pipeline
+        scope = pipeline.lifetime.scope(self._timeout)
         self._clock = clock = scope.loop
         self._began = began = clock.time()
         deadline = None if self._timeout is None else began + self._timeout
-        self._course = CallState(
+        self._state = CallState(
             self._operation,
             self._policy,
             clock,
-            caller.random,
+            pipeline.random,
             deadline,
-            wall_clock=caller.clock.now,
+            wall_clock=pipeline.clock.now,
             key_left=self._key_left,
         )
-        self._id = caller.observer.call_started(self._operation, self._company_id)
-        reply: Response | None = None
+        self._id = next(pipeline.observer.call_ids)
+        if pipeline.observer.has_start_listener:
+            pipeline.observer.call_started(self._id, self._operation, self._company_id)
+        response: Response | None = None
         try:
             async with scope:
-                reply = await call_with_retries(self._attempt, self._course, before_sleep=self._before_sleep)
-            self._reply = reply
-            value = self._decoded(reply)
+                response = await call_with_retries(self._attempt, self._state, before_sleep=self._before_sleep)
+            self._response = response
+            value = self._decode(response)
         except CodatError as error:
-            failure = error if reply is not None else self._final_error(error)
+            failure = error if response is not None else self._final_error(error)
         except TimeoutError:
-            failure = self._final_error(RequestTimeoutError(_timeout_message(self._course), None, self._course.reached))
+            failure = self._final_error(RequestTimeoutError(_timeout_message(self._state), None, self._state.reached))
         except BaseException as error:
-            self._emit_call_ended(reply, error)
+            self._emit_call_ended(response, error)
             raise
         else:
-            self._emit_call_ended(reply, None)
+            self._emit_call_ended(response, None)
             return value
-        self._emit_call_ended(reply, failure)
+        self._emit_call_ended(response, failure)
         # Outside of the handlers, so that what was translated is let go of, but for the cause of an unknown outcome.
         raise failure
 
-    def _emit_call_ended(self, reply: Response | None, error: BaseException | None) -> None:
-        observer = self._caller.observer
+    def _emit_call_ended(self, response: Response | None, error: BaseException | None) -> None:
+        observer = self._pipeline.observer
         if observer.has_call_listener:
             observer.call_ended(
                 self._id,
                 self._operation.name,
                 self._clock.time() - self._began,
-                self._course.attempts,
-                reply.status if reply else None,
+                self._state.attempts,
+                response.status if response else None,
                 type(error).__name__ if error else None,
             )
 
-    def _decoded(self, reply: Response) -> T:
+    def _decode(self, response: Response) -> T:
         answer = self._operation.response_type
-        if answer is object and reply.status == HTTPStatus.NO_CONTENT:
+        if answer is object and response.status == HTTPStatus.NO_CONTENT:
             return cast("T", None)
         try:
-            return _codec.decode(self._caller.credentials.redact_echo(reply.body), answer)
+            return _codec.decode(self._pipeline.credentials.redact_echo(response.body), answer)
         except DecodeError as error:
-            failure = DecodeError(error.message, None, error.path, reply.status).with_call(self._call())
+            failure = DecodeError(error.message, None, error.path, response.status).with_call(self._call())
         raise failure
 
     def answer(self, value: T) -> ApiResponse[T]:
-        """What the reply says, with what came around it."""
-        reply = self._reply
-        credentials = self._caller.credentials
-        correlation_id = _headers.correlation_id(reply.headers)
+        """Return the value together with what is known of its response."""
+        response = self._response
+        credentials = self._pipeline.credentials
+        correlation_id = _headers.correlation_id(response.headers)
         return ApiResponse(
             value=value,
-            status=reply.status,
-            headers={name.lower(): credentials.redact_text(value) for name, value in reply.headers.items()},
-            rate_limit=_headers.rate_limit(reply.headers, self._caller.clock.now()),
-            server_time=_headers.server_time(reply.headers),
+            status=response.status,
+            headers={name.lower(): credentials.redact_text(value) for name, value in response.headers.items()},
+            rate_limit=_headers.rate_limit(response.headers, self._pipeline.clock.now()),
+            server_time=_headers.server_time(response.headers),
             correlation_id=credentials.redact_text(correlation_id) if correlation_id else None,
             idempotency_key=self._key,
-            attempts=tuple(map(_attempt, self._attempts)),
+            attempts=tuple(map(_to_attempt, self._attempts)),
         )
 
     async def _attempt(self) -> Response:
-        """One request, admitted, sent and judged; the place at the gate is held no longer than that."""
-        caller, arrived = self._caller, self._clock.time()
+        """Wait for the rate limiter, send the request, and return its response; raise the error that it is."""
+        pipeline, arrived = self._pipeline, self._clock.time()
         if self._starts_work:
-            caller.quota.sync_limiter()
-        await caller.rate_limiter.acquire(self._company_id, background=self._background, starts_work=self._starts_work)
-        reply: Response | None = None
+            pipeline.quota.sync_limiter()
+        await pipeline.rate_limiter.acquire(
+            self._company_id, background=self._background, starts_work=self._starts_work
+        )
+        response: Response | None = None
         try:
             request = self._start_attempt(arrived)
             try:
-                reply = await caller.transport.send(request, caller.timeouts)
-                caller.quota.observe(reply.headers)
-                if reply.status not in _GOOD:
-                    self._raise_for_status(reply)
+                response = await pipeline.transport.send(request, pipeline.timeouts)
+                pipeline.quota.observe(response.headers)
+                if response.status not in _GOOD:
+                    self._raise_for_status(response)
                 else:
-                    caller.quota.on_success(self._sent_at)
+                    pipeline.quota.on_success(self._sent_at)
             except BaseException as error:
-                self._finish_attempt(reply, error, sent=request.started is not False)
+                self._finish_attempt(response, error, sent=request.started is not False)
                 raise
-            self._finish_attempt(reply, None, sent=True)
-            return reply
+            self._finish_attempt(response, None, sent=True)
+            return response
         finally:
-            caller.rate_limiter.release(self._company_id)
+            pipeline.rate_limiter.release(self._company_id)
 
     def _start_attempt(self, arrived: float) -> Request:
-        """The request to send now, with what hooks add to it."""
-        caller, course = self._caller, self._course
-        if caller.lifetime.closed:
+        """Record the start of an attempt, and return its request with the headers that hooks add."""
+        pipeline, state = self._pipeline, self._state
+        if pipeline.lifetime.closed:
             raise ClientClosedError("the client was closed during the call")
-        course.check_key()
-        if course.error is not None:
-            course.extend(caller.quota.reset_wait(arrived))
-            course.check_deadline()
-        began, started_at = course.start(), caller.clock.now()
+        state.check_key()
+        if state.error is not None:
+            state.extend(pipeline.quota.reset_wait(arrived))
+            state.check_deadline()
+        began, started_at = state.start(), pipeline.clock.now()
         self._requested_at = self._requested_at or started_at
-        self._started_at, self._waited, self._sent_at = started_at, began - arrived, began
+        self._started_at, self._quota_wait, self._sent_at = started_at, began - arrived, began
         self._requested_delay = None
-        request = self._with_hook_headers() if caller.observer.has_request_listener else self._request
-        if course.repeats_key:
+        request = self._with_hook_headers() if pipeline.observer.has_request_listener else self._request
+        if state.repeats_key:
             # Connecting takes time too, for which the machine may be suspended.
-            request.before_send = course.check_key
+            request.before_send = state.check_key
         return request
 
-    def _raise_for_status(self, reply: Response) -> None:
-        """Raise the error that the reply is, if it is one; after a 429, everybody holds back."""
-        caller = self._caller
-        error = error_from_response(reply, caller.credentials, caller.clock.now())
+    def _raise_for_status(self, response: Response) -> None:
+        """Raise the error that a response is, if it is one, and pause the rate limiter after a 429."""
+        pipeline = self._pipeline
+        error = error_from_response(response, pipeline.credentials, pipeline.clock.now())
         if isinstance(error, RateLimitError):
-            self._requested_delay = caller.quota.on_rate_limited(error, self._policy.max_retry_after, self._company_id)
+            self._requested_delay = pipeline.quota.on_rate_limited(
+                error, self._policy.max_retry_after, self._company_id
+            )
         elif error is not None:
             self._requested_delay = error.retry_after
         if error is not None:
             raise error
 
-    def _finish_attempt(self, reply: Response | None, error: BaseException | None, *, sent: bool) -> None:
-        """Record the attempt's result. An interrupted one that was `sent` stays in flight, for all we know."""
-        status = reply.status if reply is not None else None
+    def _finish_attempt(self, response: Response | None, error: BaseException | None, *, sent: bool) -> None:
+        """Record the attempt's result.
+
+        A cancelled attempt that was `sent` stays marked in flight, because the server may have received it.
+        """
+        status = response.status if response is not None else None
         outcome = "ok" if error is None else _describe(error)
-        tries, elapsed = self._course.attempts, self._clock.time() - self._sent_at
+        attempts, elapsed = self._state.attempts, self._clock.time() - self._sent_at
         if error is None or isinstance(error, CodatError):
             if error is None:
-                self._course.succeed()
+                self._state.succeed()
             else:
-                self._course.fail(error, self._requested_delay)
-            self._attempts += ((tries, self._started_at, self._waited, elapsed, status, outcome),)
+                self._state.fail(error, self._requested_delay)
+            self._attempts += ((attempts, self._started_at, self._quota_wait, elapsed, status, outcome),)
         elif not sent:
-            self._course.never_sent()
-        observer = self._caller.observer
-        if observer.has_response_listener:
+            self._state.never_sent()
+        observer = self._pipeline.observer
+        if observer.has_response_listener or observer.logs_responses():
             event = RequestEnded(
                 self._id,
                 self._operation.name,
-                tries,
+                attempts,
                 elapsed,
                 status,
-                len(reply.body) if reply is not None else 0,
+                len(response.body) if response is not None else 0,
                 outcome if status is None else None,
                 error.correlation_id if isinstance(error, StatusError) else None,
                 type(error).__name__ if error is not None else None,
             )
-            observer.request_ended(event, self._waited, outcome, self._operation, self._company_id)
+            observer.request_ended(event, self._quota_wait, outcome, self._operation, self._company_id)
 
     def _with_hook_headers(self) -> Request:
-        """The request with what a hook adds to this try of it; the client's own headers stay as they are."""
-        request, observer = self._request, self._caller.observer
+        """Return the request with the headers that a hook adds to this attempt; the client's own are kept."""
+        request, observer = self._request, self._pipeline.observer
         headers = request.headers.copy()
         observer.request_started(
-            self._id, self._operation.name, self._course.attempts, self._waited, headers, self._sent_at - self._began
+            self._id, self._operation.name, self._state.attempts, self._quota_wait, headers, self._sent_at - self._began
         )
         merged = merge_headers(request.headers, headers, observer.header_refused)
         return Request(request.method, request.target, merged, request.body)
 
     def _before_sleep(self, error: CodatError, seconds: float) -> None:
-        course = self._course
-        self._caller.observer.retried(
-            self._id, self._operation, self._company_id, course.attempts, self._attempts[-1][3], seconds, error
+        state = self._state
+        self._pipeline.observer.retried(
+            self._id, self._operation, self._company_id, state.attempts, self._attempts[-1][3], seconds, error
         )
 
     def _final_error(self, error: CodatError) -> CodatError:
-        """What to raise in the end: a write that may have happened is neither done nor undone, and says so."""
+        """Return the error to raise: OutcomeUnknownError if a write may have happened."""
         call = self._call()
         error.with_call(call)
         # Closing interrupts with a CancelledError, whose frames hold what was on its way.
         error.__context__ = None
-        if not self._course.outcome_unknown:
+        if not self._state.outcome_unknown:
             return error
         unknown = OutcomeUnknownError(
             f"it may or may not have happened: {error.message}",
             call,
-            self._caller.clock.server_time(self._requested_at),
+            self._pipeline.clock.server_time(self._requested_at),
             error.correlation_id if isinstance(error, StatusError) else None,
         )
         unknown.__cause__ = error
         status = error.status if isinstance(error, StatusError) else None
-        self._caller.observer.outcome_unknown(unknown, self._company_id, status)
+        self._pipeline.observer.outcome_unknown(unknown, self._company_id, status)
         return unknown
 
     def _call(self) -> Call:
@@ -361,11 +375,24 @@ class _Call(Generic[T]):
             method=operation.method,
             path=operation.path,
             idempotency_key=self._key,
-            attempts=tuple(map(_attempt, self._attempts)),
+            attempts=tuple(map(_to_attempt, self._attempts)),
         )
 
 
-def _attempt(attempt: AttemptRecord) -> Attempt:
+def _to_request(
+    operation: Operation[object], target: str, body: object | None, key: str | None, options: CallOptions
+) -> Request:
+    """Return the request of a call; every attempt sends the same bytes."""
+    headers, data = dict(options["headers"]) if "headers" in options else {}, None
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+        data = _codec.encode(body)
+    return Request(operation.method, target, headers, data)
+
+
+def _to_attempt(attempt: AttemptRecord) -> Attempt:
     number, started_at, waited, elapsed, status, outcome = attempt
     return Attempt(
         number=number,
@@ -377,8 +404,8 @@ def _attempt(attempt: AttemptRecord) -> Attempt:
     )
 
 
-def _timeout_message(course: CallState) -> str:
-    waiting = "" if course.attempts else ", and was still waiting for its turn at the quota"
+def _timeout_message(state: CallState) -> str:
+    waiting = "" if state.attempts else ", and was still waiting for its turn at the quota"
     return f"the call took longer than its timeout{waiting}"
 
 

@@ -1,18 +1,13 @@
-"""What a call sends: its options checked, its headers, its target, its body."""
+"""Check the options of a call, and merge the headers that hooks add."""
 
 import re
 from collections.abc import Callable, Mapping
-from urllib.parse import quote
 
-from codat_commerce_async._core import codec as _codec
-from codat_commerce_async._core.operation import Idempotency, Operation
-from codat_commerce_async._core.transport import Request
+from codat_commerce_async._core.operation import Idempotency, Operation, Query
 from codat_commerce_async._core.validation import check_instance, check_seconds, check_str, check_str_mapping, require
 from codat_commerce_async.policies import CallOptions, PollOptions, PollPolicy, RetryPolicy
 
-__all__ = ["Query", "check_options", "check_wait_options", "make_request", "merge_headers"]
-
-Query = Mapping[str, str | int | None]
+__all__ = ["Query", "check_options", "check_wait_options", "merge_headers"]
 
 _RESERVED_HEADERS = frozenset(
     {
@@ -107,51 +102,3 @@ def merge_headers(
 def _check_key(key: str) -> None:
     text = check_str("idempotency_key", key)
     require(_GUID.fullmatch(text) is not None, "idempotency_key", "a GUID such as str(uuid.uuid4())", text)
-
-
-def make_request(
-    operation: Operation[object],
-    path: tuple[str, ...],
-    query: Query | None,
-    body: object | None,
-    key: str | None,
-    options: CallOptions,
-) -> Request:
-    """The request of a call, which is sent as it is however often it takes.
-
-    Raises TypeError or ValueError for values that a path or query cannot hold.
-    """
-    headers, data = dict(options["headers"]) if "headers" in options else {}, None
-    if key is not None:
-        headers["Idempotency-Key"] = key
-    if body is not None:
-        headers["Content-Type"] = "application/json"
-        data = _codec.encode(body)
-    target = operation.format_path(path)
-    if query:
-        target += _query_string(query)
-    return Request(operation.method, target, headers, data)
-
-
-def _query_string(query: Query) -> str:
-    pairs = [f"{_quoted_name(name)}={_quoted(name, value)}" for name, value in query.items() if value is not None]
-    return "?" + "&".join(pairs) if pairs else ""
-
-
-def _quoted_name(name: str) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f"query must have names that are strings (got {type(name).__name__})")
-    try:
-        return quote(name, safe="$")
-    except UnicodeEncodeError:
-        raise ValueError("query must have names without lone surrogates") from None
-
-
-def _quoted(name: str, value: str | int) -> str:
-    if not isinstance(value, str | int):
-        raise TypeError(f"{name} must be a string or an integer (got {type(value).__name__})")
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    try:
-        return quote(text, safe="")
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} must be text without lone surrogates") from None
