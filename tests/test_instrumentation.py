@@ -293,7 +293,7 @@ class Coroutine:
     "name", ["on_call_started", "on_request_started", "on_request_ended", "on_retry", "on_pause", "on_call_ended"]
 )
 def test_a_hook_that_would_do_nothing_is_refused_by_name(name: str, function: Any) -> None:
-    with pytest.raises(TypeError, match=rf"^{name} must be a (plain )?function, not "):
+    with pytest.raises(TypeError, match=rf"^{name} must be a (plain )?function \(got "):
         Hooks(**{name: function})
 
 

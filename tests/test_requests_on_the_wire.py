@@ -243,7 +243,8 @@ def test_every_operation_is_here() -> None:
     public = {
         f"{resource}.{method}"
         for resource in ("connections", "sync", "integrations", "advanced_controls", "sync_flow_settings")
-        for method in dir(part := getattr(CodatCommerce(KEY), resource))
+        for part in [getattr(CodatCommerce(KEY), resource)]
+        for method in dir(part)
         if not method.startswith("_") and callable(getattr(part, method))
     }
     of_many_requests = {f"sync.{method}" for method in ("start", "wait", "watch", "run", "run_many", "poll_now")}
