@@ -9,9 +9,9 @@ from codat_commerce_async.syncing._notifications import Notifier
 pytestmark = pytest.mark.virtual_time
 
 
-async def sleepers(hints: Notifier, *company_ids: str) -> list[asyncio.Task[float]]:
+async def sleepers(notifier: Notifier, *company_ids: str) -> list[asyncio.Task[float]]:
     async def sleep(company_id: str) -> float:
-        with hints.subscribed(company_id) as subscription:
+        with notifier.subscribed(company_id) as subscription:
             await subscription.sleep(30.0)
         return asyncio.get_running_loop().time()
 
@@ -21,56 +21,56 @@ async def sleepers(hints: Notifier, *company_ids: str) -> list[asyncio.Task[floa
 
 
 async def test_a_hint_wakes_all_who_wait_for_the_company_and_nobody_else() -> None:
-    hints = Notifier()
-    tasks = await sleepers(hints, "a", "a", "b")
-    assert hints.notify("a") == 2
+    notifier = Notifier()
+    tasks = await sleepers(notifier, "a", "a", "b")
+    assert notifier.notify("a") == 2
     assert await asyncio.gather(*tasks) == [1.0, 1.0, 30.0]
 
 
 async def test_a_hint_for_which_nobody_waits_wakes_nobody() -> None:
-    hints = Notifier()
-    assert hints.notify("a") == 0
-    assert await asyncio.gather(*await sleepers(hints, "a")) == [30.0]
+    notifier = Notifier()
+    assert notifier.notify("a") == 0
+    assert await asyncio.gather(*await sleepers(notifier, "a")) == [30.0]
 
 
-async def test_two_hints_at_once_wake_once() -> None:
-    hints = Notifier()
-    tasks = await sleepers(hints, "a")
-    assert (hints.notify("a"), hints.notify("a")) == (1, 0)
+async def test_two_notifications_at_once_wake_once() -> None:
+    notifier = Notifier()
+    tasks = await sleepers(notifier, "a")
+    assert (notifier.notify("a"), notifier.notify("a")) == (1, 0)
     assert await asyncio.gather(*tasks) == [1.0]
 
 
 async def test_one_that_was_cancelled_or_slept_enough_is_forgotten() -> None:
-    hints = Notifier()
-    cancelled, finished = await sleepers(hints, "a", "a")
+    notifier = Notifier()
+    cancelled, finished = await sleepers(notifier, "a", "a")
     cancelled.cancel()
     await finished
-    assert hints.notify("a") == 0
+    assert notifier.notify("a") == 0
 
 
 async def test_a_sleep_that_a_hint_has_ended_leaves_no_timer() -> None:
-    hints = Notifier()
-    tasks = await sleepers(hints, "a")
-    hints.notify("a")
+    notifier = Notifier()
+    tasks = await sleepers(notifier, "a")
+    notifier.notify("a")
     await asyncio.gather(*tasks)
     scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
     assert [timer for timer in scheduled if not timer.cancelled()] == []
 
 
-async def test_a_hint_at_the_very_end_of_the_sleep_does_no_harm() -> None:
-    hints = Notifier()
-    with hints.subscribed("a") as subscription:
+async def test_a_notification_at_the_very_end_of_the_sleep_does_no_harm() -> None:
+    notifier = Notifier()
+    with notifier.subscribed("a") as subscription:
         task = asyncio.create_task(subscription.sleep(5.0))
         await asyncio.sleep(0)
-        asyncio.get_running_loop().call_at(5.0, hints.notify, "a")
+        asyncio.get_running_loop().call_at(5.0, notifier.notify, "a")
         await task
     assert asyncio.get_running_loop().time() == 5.0
 
 
 async def test_a_notification_before_the_sleep_is_not_lost() -> None:
-    hints = Notifier()
-    with hints.subscribed("a") as subscription:
-        assert (hints.notify("a"), hints.notify("a")) == (1, 0)
+    notifier = Notifier()
+    with notifier.subscribed("a") as subscription:
+        assert (notifier.notify("a"), notifier.notify("a")) == (1, 0)
         await subscription.sleep(30.0)
         assert asyncio.get_running_loop().time() == 0.0
         assert (subscription.take(), subscription.take()) == (True, False)
@@ -79,11 +79,11 @@ async def test_a_notification_before_the_sleep_is_not_lost() -> None:
 
 
 async def test_a_subscriber_that_comes_while_another_leaves_is_notified() -> None:
-    hints = Notifier()
-    with hints.subscribed("a"):
+    notifier = Notifier()
+    with notifier.subscribed("a"):
         pass
-    with hints.subscribed("a") as later:
-        with hints.subscribed("a"):
+    with notifier.subscribed("a") as later:
+        with notifier.subscribed("a"):
             pass
-        assert hints.notify("a") == 1
+        assert notifier.notify("a") == 1
         assert later.take()
