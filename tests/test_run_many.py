@@ -112,7 +112,7 @@ async def test_an_outcome_says_how_it_went() -> None:
     assert (report.started, report.succeeded, report.failed, report.errors) == (2, 1, 1, 1)
 
 
-async def test_ids_that_cannot_be_are_outcomes_like_any_other() -> None:
+async def test_invalid_ids_are_outcomes_like_any_other() -> None:
     codat = Codat(2)
     odd = ["", " ", "..", "\ud800"]
     async with codat.client() as client, client.sync.run_many([codat.ids[0], *odd, codat.ids[1]]) as run:
@@ -121,7 +121,7 @@ async def test_ids_that_cannot_be_are_outcomes_like_any_other() -> None:
     assert {outcome.company_id for outcome in outcomes if outcome.ok} == set(codat.ids)
 
 
-async def test_ids_that_cannot_be_do_not_stop_a_journal(tmp_path: Path) -> None:
+async def test_invalid_ids_do_not_stop_a_journal(tmp_path: Path) -> None:
     codat = Codat(1)
     source = ["\ud800", "..", *codat.ids]
     async with codat.client() as client, client.sync.run_many(source, journal=tmp_path / "journal") as run:
@@ -218,7 +218,7 @@ async def test_no_more_run_at_once_than_is_allowed() -> None:
     assert 3 <= most <= 7
 
 
-async def test_held_periods_are_not_read_without_end() -> None:
+async def test_deferred_periods_are_read_up_to_a_limit() -> None:
     codat, read = Codat(1, durations=lambda chance: 5.0), 0
 
     def periods() -> Iterator[SyncRequest]:
@@ -242,11 +242,11 @@ async def test_an_outcome_comes_as_soon_as_it_is_known() -> None:
         assert asyncio.get_running_loop().time() < 10.0
 
 
-async def test_who_takes_no_outcomes_holds_the_run_up() -> None:
+async def test_outcomes_that_are_not_consumed_pause_the_run() -> None:
     codat = Codat(1300, durations=lambda chance: 1.0)
     async with codat.client(Quota.unlimited()) as client, client.sync.run_many(iter(codat.ids)) as run:
         await asyncio.sleep(3600.0)
-        # Those that may wait, and what every hand holds.
+        # Those that may wait, and one of every task.
         assert 1000 <= run.report.completed <= 1032
         assert len(codat.started) < 1300
         assert len(await run.results()) == 1300
@@ -392,7 +392,7 @@ async def test_a_failure_that_nobody_waited_for_is_raised_on_leaving() -> None:
                 await asyncio.sleep(100.0)
 
 
-async def test_a_slow_source_holds_no_look_up() -> None:
+async def test_a_slow_source_delays_no_poll() -> None:
     codat = Codat(20, durations=lambda chance: chance.uniform(2.0, 20.0))
     async with codat.client() as client, client.sync.run_many(slowly(codat.ids, 60.0)) as run:
         delays = [codat.delay(outcome) async for outcome in run]
@@ -425,7 +425,7 @@ async def test_an_async_generator_is_closed_on_leaving() -> None:
         (lambda report: report.completed >= 30, 0, 60),
     ],
 )
-async def test_a_run_stops_when_it_is_told_to(stop_when: object, least: int, most: int) -> None:
+async def test_a_run_stops_when_its_condition_is_met(stop_when: object, least: int, most: int) -> None:
     codat = Codat(120)
     for company_id in codat.ids[::3]:
         codat.simulator.script_sync(company_id, ScriptedSync(5000, duration=10.0))
@@ -453,16 +453,16 @@ def test_a_rate_is_a_share() -> None:
         stop_at_failure_rate(20.0)
 
 
-async def test_a_hint_jumps_the_queue() -> None:
+async def test_a_notification_is_polled_first() -> None:
     codat = Codat(300, durations=lambda chance: 40.0)
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         outcomes: list[SyncOutcome] = []
         reading = asyncio.create_task(collect(run, outcomes))
         await asyncio.sleep(40.5)
-        hinted = codat.ids[0]
-        client.sync.poll_now(hinted)
+        notified = codat.ids[0]
+        client.sync.poll_now(notified)
         await asyncio.sleep(3.0)
-        assert hinted in {outcome.company_id for outcome in outcomes}
+        assert notified in {outcome.company_id for outcome in outcomes}
         await reading
 
 
@@ -494,18 +494,18 @@ async def test_the_last_notification_reaches_a_sync_that_is_being_started() -> N
     assert outcome.elapsed < 3 * 0.3
 
 
-async def test_hints_at_any_moment_do_no_harm() -> None:
+async def test_notifications_at_any_time_do_no_harm() -> None:
     codat, chance = Codat(30), Random(5)
 
-    async def hint() -> None:
+    async def notify_at_random() -> None:
         while True:
             await asyncio.sleep(chance.uniform(0.0, 0.3))
             client.sync.poll_now(chance.choice([*codat.ids, "of another"]))
 
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
-        hinting = asyncio.create_task(hint())
+        notifying = asyncio.create_task(notify_at_random())
         outcomes = await run.results()
-        hinting.cancel()
+        notifying.cancel()
     assert sorted(outcome.company_id for outcome in outcomes) == sorted(codat.ids)
     assert max(outcome.polls for outcome in outcomes) < 60
 
@@ -537,14 +537,14 @@ async def test_what_took_too_long_is_followed_again_and_not_started_again(tmp_pa
     assert run.report.resumed == 1
 
 
-async def test_a_sync_that_runs_for_hours_is_looked_at_rarely_and_never_forgotten() -> None:
+async def test_a_sync_that_runs_for_hours_is_polled_rarely_and_never_forgotten() -> None:
     codat = Codat(200, durations=lambda chance: chance.uniform(5.0, 40.0))
     codat.simulator.script_sync(codat.ids[0], ScriptedSync(2000, duration=20_000.0))
     async with codat.client() as client, client.sync.run_many(codat.ids, timeout=None) as run:
         outcomes = await run.results()
     assert outcomes[-1].company_id == codat.ids[0]
     assert outcomes[-1].ok
-    # The longest pause between two looks is the age by then.
+    # The longest interval between two polls is the age at that time.
     assert 20_000.0 <= outcomes[-1].elapsed < 40_100.0
     assert outcomes[-1].polls < 1000
 
@@ -584,7 +584,7 @@ async def test_the_quota_of_the_day_may_be_spent_while_a_start_is_in_doubt(
     assert codat.started_twice == []
 
 
-async def test_looks_have_what_is_left_of_the_day_before_starts() -> None:
+async def test_polls_have_the_remaining_quota_of_the_day_before_starts() -> None:
     codat = Codat(100, per_day=1000, durations=lambda chance: 6.0)
     codat.simulator.set_remaining_quota(200)
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
@@ -665,7 +665,7 @@ async def test_a_storm_starts_no_company_twice_and_accounts_for_all(seed: int, t
     assert {entry.state for entry in read_journal(journal)} <= {"succeeded", "error"}
 
 
-async def test_starts_that_are_hard_to_settle_hold_no_look_up() -> None:
+async def test_starts_that_need_reconciling_delay_no_poll() -> None:
     codat = Codat(150, durations=lambda chance: 30.0)
     faults = FaultPlan(rate=1.0, kinds=(FaultKind.LOST_BEFORE,), operations=("request-sync",))
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
@@ -764,7 +764,7 @@ def test_a_process_that_is_killed_and_started_again_syncs_each_company_once() ->
     assert toll.resumed + toll.starting > 0, toll
 
 
-async def test_a_finished_journal_asks_nothing_again(tmp_path: Path) -> None:
+async def test_a_finished_journal_sends_no_request(tmp_path: Path) -> None:
     codat, journal = Codat(20), tmp_path / "journal"
     async with codat.client() as client:
         async with client.sync.run_many(codat.ids, journal=journal) as run:
@@ -785,7 +785,7 @@ async def test_a_company_given_again_after_its_end_is_a_duplicate_to_a_journal(t
     assert codat.started_twice == []
 
 
-async def test_what_was_being_asked_for_is_settled_by_its_key(tmp_path: Path) -> None:
+async def test_an_interrupted_start_is_settled_by_its_key(tmp_path: Path) -> None:
     codat, path = Codat(2), tmp_path / "journal"
     keys = ["6d3f4b0e-5a3c-4a52-8f0c-0b1f3a1c0001", "6d3f4b0e-5a3c-4a52-8f0c-0b1f3a1c0002"]
     # One was sent by a process that did not live to see the answer, the other never left.
@@ -969,7 +969,7 @@ async def test_every_unfinished_period_of_a_company_is_resumed_one_after_the_oth
     assert first.ends <= second.started
 
 
-async def test_a_read_ahead_of_held_periods_goes_on_when_one_is_let_go() -> None:
+async def test_reading_ahead_continues_when_a_deferred_period_is_started() -> None:
     codat = Codat(2, durations=lambda chance: 2.0)
     held = [period(codat.ids[0], day) for day in range(1003)]
     async with codat.client(Quota.unlimited()) as client, client.sync.run_many([*held, codat.ids[1]]) as run:
