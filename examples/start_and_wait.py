@@ -23,7 +23,7 @@ async def main(company_id: str) -> int:
         except SyncWaitTimeoutError as error:
             print(f"still running: {error.handle.to_json()}")
             return 1
-        print(f"done: {status.state.value}")
+        print(f"done: {status.state.description}")
         return 0
 
 

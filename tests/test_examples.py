@@ -63,7 +63,7 @@ def test_a_script_without_a_company_says_how_to_call_it(
 @pytest.mark.parametrize(
     ("outcome", "exit_status", "last"),
     [
-        (ScriptedSync(2000, duration=40), 0, "done: done, data was written"),
+        (ScriptedSync(2000, duration=40), 0, "done: completed, data was written"),
         (ScriptedSync(5130, duration=40), 1, "failed: the sync of company"),
         (ScriptedSync.never_ends(), 1, "still running: {"),
     ],
@@ -128,8 +128,8 @@ async def test_the_application_starts_a_sync_and_reports_it(simulator: Simulator
         await asyncio.sleep(1)
         reports.append(await (await web.get(started.headers["Location"])).json())
     assert reports[0] == {"ended": False, "outcome": None}
-    assert {"ended": False, "outcome": "the sync runs"} in reports
-    assert reports[-1] == {"ended": True, "outcome": "done, data was written"}
+    assert {"ended": False, "outcome": "in_progress"} in reports
+    assert reports[-1] == {"ended": True, "outcome": "succeeded"}
 
 
 async def test_the_application_answers_for_what_codat_does_not_know(

@@ -274,5 +274,5 @@ def test_every_section_with_accounts_can_be_asked(section: AccountSection) -> No
 
 
 def test_a_section_that_is_none_is_refused_by_its_name() -> None:
-    with pytest.raises(ValueError, match="section takes one of sales, payments, new_payments, fees"):
+    with pytest.raises(ValueError, match="section must be one of sales, payments, new_payments, fees"):
         select_account(Configuration(), "nope", "sales", "1")  # type: ignore[arg-type]  # that is what is tested

@@ -92,7 +92,7 @@ class Result:
     @classmethod
     def _of_end(cls, name: str, code: int | None, message: str | None, *, succeeded: bool) -> Self:
         outcome = SyncState.__members__.get(name)
-        means = outcome.value if outcome is not None else name
+        means = outcome.description if outcome is not None else name
         reason = None if succeeded else f"{code}, {means}" + (f": {message}" if message else "")
         return cls(succeeded=succeeded, label=name.replace("_", " ").lower(), reason=reason, code=code)
 

@@ -1,4 +1,4 @@
-"""The standard library's own time classes, also while a test library has replaced their names."""
+"""The standard library's time classes, even while a test library has replaced their names."""
 
 import datetime as dt
 import sys

@@ -1,7 +1,7 @@
-"""What pydantic needs to take models for types of its own: how to check, write and describe them.
+"""Pydantic schemas of the models: validation, serialization and JSON schema.
 
-Loaded by pydantic only, through the methods that it calls. Models are checked by the library's own codec; the schemas
-here describe the same JSON, for OpenAPI.
+Only imported through the methods that pydantic calls. The library's codec validates and serializes the models; the
+schemas describe the same JSON, for OpenAPI.
 """
 
 import inspect
@@ -42,7 +42,7 @@ class _Writes(Protocol):
 
 
 def model_schema(cls: type[_Writes], handler: GetCoreSchemaHandler) -> CoreSchema:
-    """Return the schema of a model: checked and written by the codec, described field by field."""
+    """Return the schema of a model, which the codec validates and serializes."""
     return core_schema.no_info_wrap_validator_function(
         partial(_checked, cls),
         _shape_of(cls, handler),

@@ -1,4 +1,4 @@
-"""What all models have in common: to and from Codat's JSON, and what they keep beyond their fields."""
+"""Base classes of the models: conversion to and from Codat's JSON, and the data that fields do not hold."""
 
 from abc import ABCMeta
 from collections.abc import KeysView, Mapping
@@ -38,14 +38,14 @@ class _Unset(Enum):
 
 Unset: TypeAlias = Literal[_Unset.UNSET]
 UNSET: Final = _Unset.UNSET
-"""What stands for a field that is not sent at all, where None is sent as null."""
+"""The value of a field that is not sent; None is sent as null."""
 
 LenientInt: TypeAlias = Annotated[int, "or text that begins with it"]
-"""A number that Codat also writes as text, like the `"4200,"` of its own examples."""
+"""A number that Codat also sends as text, like the `"4200,"` in its own examples."""
 
 
 class Model:
-    """The base of everything that Codat sends or accepts.
+    """The base class of everything that Codat sends or accepts.
 
     `to_dict` and `from_dict` are Codat's JSON, and so is `dict(model)`. With pydantic installed, models can be fields
     of its models, and FastAPI takes and returns them; their schema has Codat's names.
@@ -65,8 +65,8 @@ class Model:
     def from_dict(cls, data: Mapping[str, object]) -> Self:
         """Return the model that Codat's JSON describes, read as leniently as a response.
 
-        Values may be those of Python, such as a `datetime`; keys that are not known are ignored, or kept in `extra`.
-        Raises ValueError for data that does not fit, TypeError for what is no JSON.
+        Values may be those of Python, such as a `datetime`; unknown keys are ignored, or kept in `extra`.
+        Raises ValueError for data that does not fit, TypeError for values that JSON cannot represent.
         """
         if not isinstance(data, Mapping):
             raise TypeError(f"data must be a mapping (got {type(data).__name__})")
@@ -76,8 +76,8 @@ class Model:
             message = f"data does not fit {cls.__name__} at {error.path}: {error.message}"
         raise ValueError(message)
 
-    # What makes `dict(model)` and `{**model}` work. Models are registered as mappings below, as FastAPI takes only such
-    # parameters for bodies; but they are neither iterated nor counted, and are always true.
+    # `keys` and `__getitem__` support `dict(model)` and `{**model}`. Models are registered as mappings below, because
+    # FastAPI accepts only such parameters for bodies; but they cannot be iterated and are always true.
 
     def keys(self) -> KeysView[str]:
         """Return the keys of `to_dict`."""
@@ -86,7 +86,7 @@ class Model:
     def __getitem__(self, key: str) -> object:
         return self.to_dict()[key]
 
-    if not TYPE_CHECKING:  # a type checker is to refuse `for connection in page`
+    if not TYPE_CHECKING:  # type checkers have to reject `for connection in page`
 
         def get(self, key: str, default: object = None) -> object:
             """Return the value of `to_dict` under a key, for `match`."""
@@ -122,9 +122,9 @@ _register(Mapping, Model)
 
 
 class Received(tuple[tuple[str, str], ...]):  # noqa: SLOT001 - a tuple can have attributes only without
-    """The unparsed texts of an object, beside which it remembers how it arrived.
+    """The unparsed texts of a model, together with the JSON that it was structured from.
 
-    That is neither compared nor shown, and is copied with the field that it stands in.
+    The JSON is not compared and not in the repr, and is copied with the field that holds it.
     """
 
     data: Mapping[str, object]
@@ -134,7 +134,7 @@ class Received(tuple[tuple[str, str], ...]):  # noqa: SLOT001 - a tuple can have
     def of(
         cls, unparsed: tuple[tuple[str, str], ...], data: Mapping[str, object], values: tuple[object, ...]
     ) -> "Received":
-        """Return the texts with the parsed JSON, and what was read of it, by the order of the fields."""
+        """Return the texts with the parsed JSON and the values of the fields, in the order of the fields."""
         received = cls(unparsed)
         received.data, received.values = data, values
         return received
@@ -144,9 +144,9 @@ class Received(tuple[tuple[str, str], ...]):  # noqa: SLOT001 - a tuple can have
 class LenientModel(Model):
     """A model with times in it.
 
-    A time is an aware `datetime` where Codat says the zone, a naive one (local to the merchant) where it
-    does not, cut off after microseconds, and None for Codat's "never" (`0001-01-01T00:00:00`). Texts that
-    are no time at all become None too, and stand in `unparsed` as pairs of the field's name and the text.
+    A time is an aware `datetime` if Codat sends a time zone, otherwise a naive one (local to the merchant). It is
+    truncated to microseconds, and None for Codat's "never" (`0001-01-01T00:00:00`). A text that is not a time becomes
+    None too; `unparsed` has the field's name and the text.
     Source: https://docs.codat.io/using-the-api/queueing-data-syncs
     """
 
@@ -155,11 +155,11 @@ class LenientModel(Model):
 
 @frozen(kw_only=True)
 class PreservesUnknownFields(LenientModel):
-    """A model that is read, changed (`attrs.evolve`) and written back without erasing what it does not know.
+    """A model that can be read, changed (`attrs.evolve`) and written back without losing unknown fields.
 
-    `extra` holds the keys that have no field here, with their values as parsed JSON. Beside it the object
-    remembers how it arrived, so what was not changed is sent as it came: the order of keys, unknown keys,
-    null or missing, a time with all its digits. Only changed fields are written anew. (`unparsed` carries it.)
+    `extra` contains the keys that have no field here, with their values as parsed JSON. The model also keeps the JSON
+    that it was structured from (in `unparsed`), so unchanged parts are sent as they were received: the order of keys,
+    unknown keys, null or missing, a time with all its digits. Only changed fields are encoded again.
     """
 
     extra: Mapping[str, object] = field(factory=dict[str, object], repr=False, hash=False, metadata={"key": None})

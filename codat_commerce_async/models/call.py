@@ -1,4 +1,4 @@
-"""What happened on the wire during one call, as plain values."""
+"""A call's response and its attempts, as plain values."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,10 +13,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 @frozen(kw_only=True)
 class RateLimit:
-    """The day's request quota as an answer reported it (`X-Rate-Limit-*`).
+    """The daily request quota as a response reported it (`X-Rate-Limit-*`).
 
-    `limit` and `remaining` count requests, `reset` is when the count starts anew, `observed_at` when the
-    answer came in; what an answer did not say, or said unreadably, is None. Both times are in UTC.
+    `limit` and `remaining` count requests, `reset` is when the count starts again, `observed_at` when the response was
+    received; a value that is missing or cannot be parsed is None. Both times are in UTC.
     Source: https://docs.codat.io/using-the-api/rate-limits
     """
 
@@ -28,10 +28,10 @@ class RateLimit:
 
 @frozen(kw_only=True)
 class Attempt:
-    """One exchange with the server, of possibly several that a call needed.
+    """One request on the wire; a call may need several.
 
-    `started_at` is in UTC; `quota_wait` (for the quota) and `elapsed` (on the wire) are seconds; `status` is
-    the HTTP status, or None when no whole answer came; `result` says in a few words what did.
+    `started_at` is in UTC; `quota_wait` (for the quota) and `elapsed` (on the wire) are seconds; `status` is the HTTP
+    status, or None without a complete response; `result` describes the result in a few words.
     """
 
     number: int
@@ -44,7 +44,7 @@ class Attempt:
 
 @frozen(kw_only=True)
 class Call:
-    """Which call an error speaks of: its operation, the path as Codat writes it, its key, and its attempts."""
+    """The call that an error is about: its operation, path template, idempotency key and attempts."""
 
     operation: str
     method: str
@@ -55,10 +55,10 @@ class Call:
 
 @frozen(kw_only=True)
 class ApiResponse(Generic[T_co]):
-    """A decoded value together with what came around it.
+    """A decoded value together with its response.
 
-    `headers` has lower-case names. `server_time` is the answer's `Date`, in UTC. The value is left out of
-    the repr: a Sync flow URL, for one, carries a passcode.
+    `headers` has lower-case names. `server_time` is the response's `Date`, in UTC. The repr does not contain the
+    value, because a Sync flow URL contains a passcode.
     """
 
     value: T_co = field(repr=False)

@@ -14,14 +14,14 @@ __all__ = ["Companies", "Company", "CompanyLinks", "CompanyReference", "CreateCo
 
 @frozen(kw_only=True)
 class CompanyLinks(Model):
-    """Where to find a company in Codat's portal."""
+    """Links to a company in Codat's portal."""
 
     portal: str | None = None
 
 
 @frozen(kw_only=True)
 class CompanyReference(Model):
-    """A company as others speak of it."""
+    """A reference to a company."""
 
     id: str | None = None
     name: str | None = None
@@ -34,7 +34,7 @@ class CompanyReference(Model):
 class Company(LenientModel):
     """One of your customers.
 
-    `redirect` is where its people connect their platforms, `last_sync` when Codat last read data of it,
+    `redirect` is the page where the company connects its platforms, `last_sync` when Codat last read its data,
     `products` the Codat products that are on for it, `tags` your own key-value pairs, `owner_user_ids` the Portal users
     who own it, whom only the Portal can change.
     Source: https://docs.codat.io/sync-for-commerce-api#/schemas/Company

@@ -1,9 +1,8 @@
-"""How a company's sync is set up: read, changed, and written back whole.
+"""The configuration of a company's sync: read, changed and written back as a whole.
 
-Every class here keeps what it does not know and how it arrived (see `PreservesUnknownFields`), so that
-`encode(attrs.evolve(configuration, ...))` differs from what was read in nothing but the change. Lists and
-maps that Codat leaves out or sends as null are empty here, and go back as they came while nothing is put
-into them.
+Every class here preserves unknown fields and the JSON that was received (see `PreservesUnknownFields`), so
+`encode(attrs.evolve(configuration, ...))` differs from the received JSON only in the change. Lists and mappings that
+Codat omits or sends as null are empty here, and are written back as they were received while they stay empty.
 
 The names are those of Codat's reference: https://docs.codat.io/sync-for-commerce-api#/schemas/Configuration
 """
@@ -44,7 +43,7 @@ __all__ = [
 
 @frozen(kw_only=True)
 class SyncSchedule(PreservesUnknownFields):
-    """When the scheduled sync runs: how often, from when (UTC), at which hour (0 to 23) of the time zone."""
+    """The schedule: frequency, start (UTC) and hour (0 to 23) in the time zone."""
 
     selected_frequency: SyncFrequency | None = None
     frequency_options: tuple[SyncFrequency, ...] = ()
@@ -55,7 +54,7 @@ class SyncSchedule(PreservesUnknownFields):
 
 @frozen(kw_only=True)
 class ConfigurationMapSettings(PreservesUnknownFields):
-    """The form that the data takes in the accounting software."""
+    """The form of the data in the accounting software."""
 
     output_format: OutputFormat | None = None
 
@@ -72,7 +71,7 @@ class AccountConfigurationOption(PreservesUnknownFields):
 
 @frozen(kw_only=True)
 class AccountConfiguration(PreservesUnknownFields):
-    """A slot for one kind of money, and the account that it goes to.
+    """The account selected for one kind of amount, such as sales or refunds.
 
     `selected_account_id` has to be one of the options' ids.
     """
@@ -86,7 +85,7 @@ class AccountConfiguration(PreservesUnknownFields):
 
 @frozen(kw_only=True)
 class ConfigurationOption(PreservesUnknownFields):
-    """Something of the merchant's software that can be selected: a customer, a supplier, a tax rate."""
+    """A record in the merchant's software that can be selected: a customer, a supplier, a tax rate."""
 
     id: str | None = None
     name: str | None = None
@@ -137,7 +136,7 @@ class NewTaxRates(PreservesUnknownFields):
 
 @frozen(kw_only=True)
 class GroupingPeriod(PreservesUnknownFields):
-    """The period whose sales make one invoice."""
+    """The period whose sales are combined into one invoice."""
 
     selected_grouping_period: str | None = None
     grouping_period_options: tuple[str, ...] = ()
@@ -145,7 +144,7 @@ class GroupingPeriod(PreservesUnknownFields):
 
 @frozen(kw_only=True)
 class InvoiceLevelSelection(PreservesUnknownFields):
-    """What else makes sales go to different invoices."""
+    """Further criteria that split sales into different invoices."""
 
     selected_group_by_options: tuple[str, ...] = ()
     group_by_options: tuple[str, ...] = ()
@@ -153,7 +152,7 @@ class InvoiceLevelSelection(PreservesUnknownFields):
 
 @frozen(kw_only=True)
 class InvoiceLineLevelSelection(PreservesUnknownFields):
-    """What else makes sales go to different lines of an invoice."""
+    """Further criteria that split sales into different lines of an invoice."""
 
     selected_group_by_options: tuple[str, ...] = ()
     group_by_options: tuple[str, ...] = ()
@@ -177,7 +176,7 @@ class Grouping(PreservesUnknownFields):
 
 @frozen(kw_only=True)
 class SalesConfiguration(PreservesUnknownFields):
-    """Where sales go; `tax_rates` has percentages as keys, such as `17.5`."""
+    """The accounts and rules for sales; `tax_rates` has percentages as keys, such as `17.5`."""
 
     sync_sales: bool | None = None
     accounts: Mapping[str, AccountConfiguration] = field(factory=dict[str, AccountConfiguration], hash=False)
@@ -190,7 +189,7 @@ class SalesConfiguration(PreservesUnknownFields):
 
 @frozen(kw_only=True)
 class PaymentsConfiguration(PreservesUnknownFields):
-    """Where payments go, by the kind of payment."""
+    """The accounts for payments, by the kind of payment."""
 
     sync_payments: bool | None = None
     accounts: Mapping[str, AccountConfiguration] = field(factory=dict[str, AccountConfiguration], hash=False)
@@ -198,7 +197,7 @@ class PaymentsConfiguration(PreservesUnknownFields):
 
 @frozen(kw_only=True)
 class NewPaymentsConfiguration(PreservesUnknownFields):
-    """Where payments go, by the merchant's own payment methods."""
+    """The accounts for payments, by the merchant's own payment methods."""
 
     sync_payments: bool | None = None
     accounts: Mapping[str, AccountConfiguration] = field(factory=dict[str, AccountConfiguration], hash=False)
@@ -214,7 +213,7 @@ class FeesSupplier(PreservesUnknownFields):
 
 @frozen(kw_only=True)
 class FeesConfiguration(PreservesUnknownFields):
-    """Where fees go, by their kind; they cannot be synced without payments."""
+    """The accounts for fees, by their kind; fees cannot be synced without payments."""
 
     fees_supplier: FeesSupplier | None = None
     sync_fees: bool | None = None
@@ -223,7 +222,7 @@ class FeesConfiguration(PreservesUnknownFields):
 
 @frozen(kw_only=True)
 class CommerceConfiguration(PreservesUnknownFields):
-    """What is synced, and to where in the accounting software."""
+    """The data that is synced, and its accounts in the accounting software."""
 
     country_code: str | None = None
     map_settings: ConfigurationMapSettings | None = None
@@ -235,11 +234,11 @@ class CommerceConfiguration(PreservesUnknownFields):
 
 @frozen(kw_only=True)
 class Configuration(PreservesUnknownFields):
-    """How a company's sync is set up.
+    """The configuration of a company's sync.
 
-    `enable` switches the sync on, `configured` says that the merchant has set it up. Change it with
+    `enable` turns the sync on, `configured` is True if the merchant has configured it. Change it with
     `attrs.evolve`, or with the functions of `codat_commerce_async.models.configuration_changes`, which
-    check what they select.
+    validate the selections.
     """
 
     company_id: str | None = None

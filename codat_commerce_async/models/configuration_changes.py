@@ -1,13 +1,13 @@
-"""What people change of a configuration every day, with the checks that Codat makes when it is too late.
+"""Change the common settings of a configuration, with the checks that Codat makes only when it syncs.
 
-Each `select_...` returns a changed copy, to be written back with `set_configuration`. It raises ValueError
-for what a sync would fail on, and says in the words of the JSON which options it looked at.
+Each `select_...` returns a changed copy, to be written back with `set_configuration`. It raises ValueError for a
+selection that would make a sync fail, and names the path of the options in the JSON.
 Source: https://docs.codat.io/commerce/error-documentation#how-to-resolve-configuration-errors
 """
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from attrs import evolve, frozen
 
@@ -47,7 +47,7 @@ Path: TypeAlias = tuple[str, ...]
 
 @frozen
 class ConfigurationProblem:
-    """Something that a sync would fail on; `path` leads to it, in the words of the JSON."""
+    """A setting that would make a sync fail; `path` is its path in the JSON."""
 
     path: str
     message: str
@@ -56,8 +56,9 @@ class ConfigurationProblem:
         return f"{self.path}: {self.message}"
 
 
-class _Selection(NamedTuple):
-    """Something to select: where it is, and there the fields with what is selected and with what can be."""
+@frozen
+class _Selection:
+    """A setting: its path, and the names of the fields with the selection and with the options."""
 
     path: Path
     selected: str
@@ -102,7 +103,7 @@ def select_account(
     Prepaid sales and prepaid payments cannot share one, nor can cards and payouts.
     """
     if section not in _SECTIONS:
-        raise ValueError(f"section takes one of {', '.join(_SECTIONS)}")
+        raise ValueError(f"section must be one of {', '.join(_SECTIONS)} (got {section!r})")
     return _select(configuration, _account(section, account), account_id)
 
 
@@ -112,7 +113,7 @@ def select_tax_rate(configuration: Configuration, percentage: str, tax_rate_id: 
 
 
 def select_default_zero_tax_rate(configuration: Configuration, tax_rate_id: str) -> Configuration:
-    """Return the configuration with the tax rate selected that stands for no tax."""
+    """Return the configuration with the tax rate for zero tax selected."""
     return _select(configuration, _ZERO_TAX_RATE, tax_rate_id)
 
 
@@ -140,17 +141,17 @@ def select_grouping_period(configuration: Configuration, period: str) -> Configu
 
 
 def select_invoice_grouping(configuration: Configuration, *options: str) -> Configuration:
-    """Return the configuration with what makes sales go to different invoices; without options, nothing does."""
+    """Return the configuration with the options selected that split sales into different invoices."""
     return _select(configuration, _INVOICE_LEVEL, options)
 
 
 def select_invoice_line_grouping(configuration: Configuration, *options: str) -> Configuration:
-    """Return the configuration with what makes sales go to different lines; without options, nothing does."""
+    """Return the configuration with the options selected that split sales into different invoice lines."""
     return _select(configuration, _LINE_LEVEL, options)
 
 
 def select_frequency(configuration: Configuration, frequency: str) -> Configuration:
-    """Return the configuration with how often the scheduled sync runs."""
+    """Return the configuration with the frequency of the scheduled sync."""
     return _select(configuration, _FREQUENCY, SyncFrequency(frequency))
 
 
@@ -183,7 +184,7 @@ def unselected_accounts(configuration: Configuration) -> tuple[tuple[AccountSect
 
 
 def configuration_problems(configuration: Configuration) -> tuple[ConfigurationProblem, ...]:
-    """Return what Codat documents configuration errors for, as far as the configuration shows it.
+    """Return the settings that Codat documents as configuration errors, as far as the configuration shows them.
 
     What is not in the configuration, or belongs to a section that is switched off, is no problem.
     """
@@ -221,7 +222,7 @@ def _slot_problems(configuration: Configuration, slot: _Selection) -> Iterator[C
 
 
 def _conflicts(configuration: Configuration) -> Iterator[ConfigurationProblem]:
-    """Find selections that are sound each by itself, but not together."""
+    """Find selections that are valid individually, but not in combination."""
     commerce = configuration.configuration
     if commerce is None:
         return
@@ -271,7 +272,7 @@ def _payment_sections(commerce: CommerceConfiguration) -> Iterator[AccountSectio
 
 
 def _accounts(configuration: Configuration) -> Iterator[tuple[AccountSection, str, AccountConfiguration]]:
-    """Find the accounts of the sections that are not switched off."""
+    """Find the accounts of the sections that are enabled."""
     for section, switch in _SECTIONS.items():
         part: Any = getattr(configuration.configuration, section, None)
         if part is not None and getattr(part, switch) is not False:
@@ -328,7 +329,7 @@ def _get_path(holder: object, path: Path) -> object:
 
 
 def _set_path(holder: object, path: Path, value: object) -> object:
-    """Copy the holder and what is on the path, with the value at its end."""
+    """Return a copy of the holder with the value at the end of the path."""
     step, rest = path[0], path[1:]
     if isinstance(holder, Model):
         model: Any = holder
@@ -338,7 +339,7 @@ def _set_path(holder: object, path: Path, value: object) -> object:
 
 
 def _in_json(path: Path) -> str:
-    """Write the path in Codat's words; what follows a map's name is a key, and stays as it is."""
+    """Return the path in camelCase; the element after a mapping's name is a key and stays unchanged."""
     keys = {number + 1 for number, step in enumerate(path) if step in {"accounts", "tax_rates"}}
     return ".".join(
         step if number in keys else re.sub(r"_([a-z])", lambda hump: hump[1].upper(), step)

@@ -14,10 +14,10 @@ __all__ = ["Connection", "Connections", "CreateConnection", "DataConnectionError
 
 @frozen(kw_only=True)
 class DataConnectionError(LenientModel):
-    """Something that went wrong with a connection.
+    """An error of a connection.
 
     `status_code` and `status_text` are the source platform's, `error_message` is Codat's. `status` is None
-    for an error that does not pass by itself. Times are in UTC.
+    for an error that is not transient. Times are in UTC.
     """
 
     status_code: str | None = None
@@ -33,8 +33,8 @@ class Connection(LenientModel):
     """One company's connection to one platform.
 
     `integration_key` is the platform's four letters (`gbol` for Xero), `link_url` is where the company's
-    people authorize it, `last_sync` when Codat last read data from it, `connection_info` what the platform
-    says about itself, as parsed JSON.
+    people authorize it, `last_sync` when Codat last read data from it, `connection_info` the platform's
+    own information, as parsed JSON.
     Source: https://docs.codat.io/sync-for-commerce-api#/schemas/Connection
     """
 
@@ -73,6 +73,6 @@ class CreateConnection(Model):
 
 @frozen(kw_only=True)
 class UpdateConnection(Model):
-    """What to change of a connection; unlinking it is what Codat supports."""
+    """A change of a connection; Codat supports unlinking it."""
 
     status: ConnectionStatus | Unset | None = UNSET

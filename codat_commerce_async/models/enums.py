@@ -1,4 +1,4 @@
-"""Codat's enumerations, open to the values that it adds before anyone knows them."""
+"""Codat's enumerations, which accept values that Codat adds later."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
@@ -34,10 +34,10 @@ __all__ = [
 
 
 class OpenEnum(StrEnum):
-    """A string enumeration that takes any text: `is_known` tells what the specification names from the rest.
+    """A string enumeration that accepts any text; `is_known` is True for the members in the specification.
 
-    Known members are singletons (`status is ConnectionStatus.LINKED`); unknown ones are made anew each time
-    and are not remembered, so compare them with `==`, to each other or to plain text.
+    Known members are singletons (`status is ConnectionStatus.LINKED`). Unknown ones are created each time, so compare
+    them with `==`, to each other or to plain text.
     """
 
     @classmethod
@@ -50,7 +50,7 @@ class OpenEnum(StrEnum):
 
     @property
     def is_known(self) -> bool:
-        """Whether this is one of the members that the specification names."""
+        """Whether the specification lists this member."""
         return type(self).__members__.get(self._name_) is self
 
     def __repr__(self) -> str:
@@ -86,7 +86,7 @@ class ConnectionStatus(OpenEnum):
 
 
 class SourceType(OpenEnum):
-    """The kind of platform that a connection leads to."""
+    """The kind of a connection's platform."""
 
     ACCOUNTING = "Accounting"
     BANKING = "Banking"
@@ -153,7 +153,7 @@ class DataType(OpenEnum):
 
 
 class FeatureState(OpenEnum):
-    """How far along an integration's support for a feature is."""
+    """The state of an integration's support for a feature."""
 
     RELEASE = "Release"
     ALPHA = "Alpha"
@@ -164,7 +164,7 @@ class FeatureState(OpenEnum):
 
 
 class FeatureType(OpenEnum):
-    """What an integration can do with a data type."""
+    """An operation that an integration supports for a data type."""
 
     GET = "Get"
     POST = "Post"
@@ -186,7 +186,7 @@ class SyncFrequency(OpenEnum):
 
 
 class OutputFormat(OpenEnum):
-    """The form that commerce data takes in the accounting software."""
+    """The form of commerce data in the accounting software."""
 
     JOURNAL_ENTRY = "JournalEntry"
 
@@ -199,7 +199,7 @@ class Locale(OpenEnum):
 
 
 class ReadStatus(OpenEnum):
-    """Where a read of one data type has got to."""
+    """The status of a read of one data type."""
 
     INITIAL = "Initial"
     QUEUED = "Queued"
@@ -225,7 +225,7 @@ class ReadStatus(OpenEnum):
 
 
 class WriteType(OpenEnum):
-    """What a write request was to do."""
+    """The kind of a write request."""
 
     CREATE = "Create"
     UPDATE = "Update"
@@ -234,7 +234,7 @@ class WriteType(OpenEnum):
 
 
 class WriteStatus(OpenEnum):
-    """What became of a write request."""
+    """The status of a write request."""
 
     PENDING = "Pending"
     FAILED = "Failed"
@@ -243,7 +243,7 @@ class WriteStatus(OpenEnum):
 
 
 class WebhookEventType(OpenEnum):
-    """The events whose names are fixed; `{dataType}.write.successful` and its like are not among them."""
+    """The events with fixed names; the names of write events contain the data type and are not listed."""
 
     COMPANY_CREATED = "company.created"
     COMPANY_DELETED = "company.deleted"

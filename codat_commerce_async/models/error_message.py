@@ -9,7 +9,7 @@ __all__ = ["ErrorMessage", "ErrorValidation", "ErrorValidationItem"]
 
 @frozen(kw_only=True)
 class ErrorValidationItem(Model):
-    """One thing that the validation of a request found."""
+    """One finding of the validation of a request."""
 
     item_id: str | None = None
     message: str | None = None
@@ -18,7 +18,7 @@ class ErrorValidationItem(Model):
 
 @frozen(kw_only=True)
 class ErrorValidation(Model):
-    """What the validation of a request found: errors stop it, warnings do not."""
+    """The findings of the validation of a request; errors reject it, warnings do not."""
 
     errors: tuple[ErrorValidationItem, ...] = ()
     warnings: tuple[ErrorValidationItem, ...] = ()
@@ -26,9 +26,9 @@ class ErrorValidation(Model):
 
 @frozen(kw_only=True)
 class ErrorMessage(Model):
-    """An error as Codat words it; `correlation_id` is what its support asks for.
+    """Codat's error message; its support needs the `correlation_id`.
 
-    `status_code` can differ from the HTTP status, which is the one that decides.
+    `status_code` can differ from the HTTP status, which takes precedence.
     Source: https://docs.codat.io/using-the-api/errors
     """
 

@@ -1,4 +1,4 @@
-"""The platforms that Codat connects to, and how they look."""
+"""The platforms that Codat connects to, and their branding."""
 
 from attrs import field, frozen
 
@@ -21,7 +21,7 @@ __all__ = [
 
 @frozen(kw_only=True)
 class SupportedFeature(Model):
-    """Something that an integration can do with a data type, and how far along that is."""
+    """An operation that an integration supports for a data type, and the state of the support."""
 
     feature_type: FeatureType | None = None
     feature_state: FeatureState | None = None
@@ -29,7 +29,7 @@ class SupportedFeature(Model):
 
 @frozen(kw_only=True)
 class DataTypeFeature(Model):
-    """What an integration can do with one data type."""
+    """The operations that an integration supports for one data type."""
 
     data_type: DataType | None = field(default=None, metadata={"key": "datatype"})
     supported_features: tuple[SupportedFeature, ...] = ()
@@ -39,7 +39,7 @@ class DataTypeFeature(Model):
 class Integration(Model):
     """A platform that Codat supports.
 
-    `key` is its four letters, `enabled` says whether your customers may use it.
+    `key` is its four letters, `enabled` is True if your customers may use it.
     Source: https://docs.codat.io/sync-for-commerce-api#/schemas/Integration
     """
 
@@ -65,7 +65,7 @@ class Integrations(Page[Integration]):
 
 @frozen(kw_only=True)
 class ImageReference(Model):
-    """An image's address, and the text that stands for it."""
+    """An image's address and its alternative text."""
 
     src: str | None = None
     alt: str | None = None
@@ -88,7 +88,7 @@ class BrandingLogo(Model):
 
 @frozen(kw_only=True)
 class BrandingButton(Model):
-    """A platform's button, at rest and under the pointer."""
+    """A platform's button, in its default and its hover state."""
 
     default: BrandingImage | None = None
     hover: BrandingImage | None = None
@@ -96,7 +96,7 @@ class BrandingButton(Model):
 
 @frozen(kw_only=True)
 class Branding(Model):
-    """How a platform wants to look.
+    """The branding that a platform requires.
 
     Source: https://docs.codat.io/sync-for-commerce-api#/schemas/Branding
     """

@@ -1,4 +1,4 @@
-"""What surrounds the results of an operation that answers in pages."""
+"""Pages of results, and the links between them."""
 
 from typing import Generic, TypeVar
 
@@ -20,7 +20,7 @@ class HalRef(Model):
 
 @frozen(kw_only=True)
 class Links(Model):
-    """Where the pages around this one are."""
+    """Links to the pages around this one."""
 
     this: HalRef | None = field(default=None, metadata={"key": "self"})
     current: HalRef | None = None
@@ -32,7 +32,7 @@ class Links(Model):
 class Page(Model, Generic[T_co]):
     """One page of results; `page_number` counts from 1, `page_size` and `total_results` count results.
 
-    Codat's examples have zeros in all three numbers, so go by `has_next`.
+    Codat's examples have zeros in all three numbers, so rely on `has_next`.
     Source: https://docs.codat.io/using-the-api/paging
     """
 

@@ -1,7 +1,8 @@
-"""Syncs: what is asked for, and where one has got to."""
+"""Syncs: the requests that start them, and their status."""
 
 from datetime import UTC, datetime
-from enum import Enum
+from enum import StrEnum
+from typing import Self
 
 from attrs import field, frozen
 
@@ -21,25 +22,35 @@ __all__ = [
 ]
 
 
-class SyncState(Enum):
-    """What a sync's status code means.
+class SyncState(StrEnum):
+    """The meaning of a sync's status code: a stable word as the value, and a `description` for people.
 
     Source: https://docs.codat.io/commerce/error-documentation#status-codes
     """
 
-    IN_PROGRESS = "the sync runs"
-    IN_PROGRESS_SLOW = "the sync has been running for over ten minutes"
-    SUCCEEDED = "done, data was written"
-    NOTHING_TO_WRITE = "done, there was nothing to write"
-    CONFIGURATION_ERROR = "the merchant's configuration has to be mended"
-    COMPANY_UNAVAILABLE = "the company was deleted or de-authorized"
-    SUBSCRIPTION_LAPSED = "the accounting software's subscription has lapsed"
-    SERVER_ERROR = "something broke at Codat"
-    DUPLICATE = "a sync of that period exists already, asking again does not help"
-    DATA_PROCESSING_ERROR = "the data could not be processed"
-    DATA_WRITE_ERROR = "at least one item could not be written"
-    OTHER_FAILURE = "the sync failed in a way that Codat does not document"
-    UNKNOWN = "Codat does not say where the sync has got to; it counts as running"
+    IN_PROGRESS = "in_progress", "the sync is running"
+    IN_PROGRESS_SLOW = "in_progress_slow", "the sync has been running for over ten minutes"
+    SUCCEEDED = "succeeded", "completed, data was written"
+    NOTHING_TO_WRITE = "nothing_to_write", "completed, there was nothing to write"
+    CONFIGURATION_ERROR = "configuration_error", "the merchant has to correct the configuration"
+    COMPANY_UNAVAILABLE = "company_unavailable", "the company was deleted or de-authorized"
+    SUBSCRIPTION_LAPSED = "subscription_lapsed", "the accounting software's subscription has lapsed"
+    SERVER_ERROR = "server_error", "an internal error at Codat"
+    DUPLICATE = "duplicate", "a sync of that period exists already; starting it again does not help"
+    DATA_PROCESSING_ERROR = "data_processing_error", "the data could not be processed"
+    DATA_WRITE_ERROR = "data_write_error", "at least one item could not be written"
+    OTHER_FAILURE = "other_failure", "the sync failed with a code that Codat does not document"
+    UNKNOWN = "unknown", "Codat does not report the state; the sync counts as running"
+
+    description: str
+    """The meaning in a few words."""
+
+    def __new__(cls, value: str, description: str) -> Self:
+        """Create a member with its description."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.description = description
+        return member
 
 
 _RUNNING = frozenset({SyncState.IN_PROGRESS, SyncState.IN_PROGRESS_SLOW, SyncState.UNKNOWN})
@@ -67,7 +78,7 @@ _BY_THOUSANDS = {
     5: SyncState.OTHER_FAILURE,
 }
 
-# Only texts that leave no doubt; `ValidateError, Pending` is not among them.
+# Only texts that are unambiguous; `ValidateError, Pending` is not one of them.
 _BY_TEXT = {
     "notstarted": SyncState.IN_PROGRESS,
     "started": SyncState.IN_PROGRESS,
@@ -83,10 +94,10 @@ _OVERLAP = "date overlaps with a previous sync date range"
 
 @frozen(kw_only=True)
 class BaseSyncStatus(LenientModel):
-    """Where a sync has got to, in the words that all of Codat's answers about syncs share.
+    """The fields that all of Codat's responses about a sync share.
 
-    `sync_status_code` decides; `sync_status` is free text that goes with it. `sync_utc` is when the sync
-    began, in UTC. `data_pushed` says whether anything was written to the accounting software.
+    `sync_status_code` determines the state; `sync_status` is free text. `sync_utc` is when the sync started, in UTC.
+    `data_pushed` is True if anything was written to the accounting software.
     """
 
     company_id: str | None = None
@@ -99,31 +110,31 @@ class BaseSyncStatus(LenientModel):
 
     @property
     def state(self) -> SyncState:
-        """What the status code means; an unknown one goes by its thousands, a missing one by the text."""
+        """The meaning of the status code: by its thousands if it is unknown, by the text if it is missing."""
         code = self.sync_status_code
         if code is None:
             return _BY_TEXT.get((self.sync_status or "").strip().lower(), SyncState.UNKNOWN)
-        outcome = _BY_CODE.get(code) or _BY_THOUSANDS.get(code // 1000, SyncState.UNKNOWN)
-        return SyncState.DUPLICATE if self._overlaps and _has_failed(outcome) else outcome
+        state = _BY_CODE.get(code) or _BY_THOUSANDS.get(code // 1000, SyncState.UNKNOWN)
+        return SyncState.DUPLICATE if self._overlaps and _has_failed(state) else state
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the sync has ended, well or not."""
+        """Whether the sync has completed or failed."""
         return self.state not in _RUNNING
 
     @property
     def is_running(self) -> bool:
-        """Whether the sync goes on, as far as Codat says."""
+        """Whether the sync is running, as far as Codat reports."""
         return self.state in _RUNNING
 
     @property
     def succeeded(self) -> bool:
-        """Whether the sync ended well."""
+        """Whether the sync completed without a failure."""
         return self.state in _SUCCEEDED
 
     @property
     def failed(self) -> bool:
-        """Whether the sync ended badly; it did when any item could not be written."""
+        """Whether the sync failed; it did if any item could not be written."""
         return _has_failed(self.state)
 
     @property
@@ -131,22 +142,22 @@ class BaseSyncStatus(LenientModel):
         return any(_OVERLAP in (text or "").lower() for text in (self.error_message, self.sync_exception_message))
 
 
-def _has_failed(outcome: SyncState) -> bool:
-    return outcome not in _RUNNING and outcome not in _SUCCEEDED
+def _has_failed(state: SyncState) -> bool:
+    return state not in _RUNNING and state not in _SUCCEEDED
 
 
 @frozen(kw_only=True)
 class CompanySyncStatus(BaseSyncStatus):
-    """Where one sync has got to."""
+    """The status of one sync."""
 
     sync_id: str | None = None
 
 
 @frozen(kw_only=True)
 class SyncStatus(BaseSyncStatus):
-    """Where a company's newest sync has got to, with the company's connections.
+    """The status of a company's newest sync, with the company's connections.
 
-    The two ids name the same sync and differ; only this answer carries both.
+    The two ids are different ids of the same sync; only this response contains both.
     """
 
     commerce_sync_id: str | None = None
@@ -164,9 +175,9 @@ class SyncDateRange(LenientModel):
 
 @frozen(kw_only=True)
 class SyncSummary(BaseSyncStatus):
-    """Codat's answer to the request for a sync.
+    """Codat's response to the request that starts a sync.
 
-    `commerce_sync_id` is not the `sync_id` of the other answers, which this one does not carry.
+    `commerce_sync_id` is not the `sync_id` of the other responses, which this one does not contain.
     """
 
     commerce_sync_id: str | None = None
@@ -189,7 +200,7 @@ def _moment(value: datetime | Unset | None) -> datetime | Unset | None:
 
 @frozen(kw_only=True)
 class SyncToLatestArgs(Model):
-    """How far a sync is to go; not sent or null is up to now."""
+    """The end of the period to sync; up to now if it is not sent or null."""
 
     sync_to: datetime | Unset | None = field(default=UNSET, eq=_moment)
 

@@ -1,4 +1,4 @@
-"""The Sync flow: where a merchant sets up a sync, and what it shows."""
+"""The Sync flow, the pages where a merchant configures a sync: its URL, texts and visible accounts."""
 
 from collections.abc import Iterator, Mapping
 
@@ -11,9 +11,9 @@ __all__ = ["Localization", "LocalizationInfo", "SyncFlowUrl", "VisibleAccounts"]
 
 @frozen(kw_only=True)
 class SyncFlowUrl(Model):
-    """Where to send a merchant; the address holds a passcode that is good once, for 30 seconds.
+    """The URL for a merchant; it contains a passcode that is valid once, for 30 seconds.
 
-    So it is left out of the repr, and has no place in logs or caches.
+    The repr therefore does not contain the URL. Do not log or cache it.
     """
 
     url: str | None = field(default=None, repr=False)

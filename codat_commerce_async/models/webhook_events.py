@@ -1,4 +1,4 @@
-"""What Codat announces by webhook, as typed events.
+"""Webhook events.
 
 Source: https://docs.codat.io/using-the-api/webhooks/event-types
 """
@@ -40,9 +40,9 @@ P_co = TypeVar("P_co", covariant=True)
 
 @frozen(kw_only=True)
 class WebhookEvent(LenientModel, Generic[P_co]):
-    """Something that happened at Codat, at `generated_date` (UTC).
+    """An event that Codat generated at `generated_date` (UTC).
 
-    `id` is the event's; deliveries of one event share it.
+    All deliveries of one event have the same `id`.
     """
 
     id: str | None = None
@@ -60,7 +60,7 @@ class CompanyEvent(WebhookEvent[Company]):
 
 @frozen(kw_only=True)
 class CompanyProductPayload(Model):
-    """The product that was added to a company or removed, and all that it has now; `id` is the company's."""
+    """The product that was added or removed, and the company's current products; `id` is the company's."""
 
     id: str | None = None
     name: str | None = None
@@ -79,7 +79,7 @@ class CompanyProductEvent(WebhookEvent[CompanyProductPayload]):
 
 @frozen(kw_only=True)
 class ConnectionPayload(Model):
-    """A connection as it is now, and whose it is."""
+    """A connection in its current state, and its company."""
 
     reference_company: CompanyReference | None = None
     connection: Connection | None = None
@@ -94,7 +94,7 @@ class ConnectionEvent(WebhookEvent[ConnectionPayload]):
 
 @frozen(kw_only=True)
 class ReadIssueLinks(Model):
-    """Where to read more about an issue."""
+    """Links to more information about an issue."""
 
     logs: str | None = None
     portal: str | None = None
@@ -103,7 +103,7 @@ class ReadIssueLinks(Model):
 
 @frozen(kw_only=True)
 class ReadIssue(Model):
-    """Something that was wrong with the data."""
+    """A problem with the data."""
 
     type: str | None = None
     message: str | None = None
@@ -112,7 +112,7 @@ class ReadIssue(Model):
 
 @frozen(kw_only=True)
 class DataTypeReadSummary(Model):
-    """How the read of one data type went, and whether it changed anything."""
+    """The result of reading one data type."""
 
     connection_id: str | None = None
     data_type: DataType | None = None
@@ -123,7 +123,7 @@ class DataTypeReadSummary(Model):
 
 @frozen(kw_only=True)
 class ReadCompletedPayload(LenientModel):
-    """What was read, of which company; `modified_from_date` (UTC) is when it was last read before."""
+    """The data types that were read; `modified_from_date` (UTC) is the time of the previous read."""
 
     reference_company: CompanyReference | None = None
     modified_from_date: datetime | None = None
@@ -132,7 +132,7 @@ class ReadCompletedPayload(LenientModel):
 
 @frozen(kw_only=True)
 class ReadCompletedEvent(WebhookEvent[ReadCompletedPayload]):
-    """Data of a company was read; a hint that its sync may have got further."""
+    """Data of a company was read; its sync may have progressed."""
 
     payload: ReadCompletedPayload
 
@@ -146,7 +146,7 @@ class WriteRecord(Model):
 
 @frozen(kw_only=True)
 class WritePayload(LenientModel):
-    """What became of a write request; `id` is the request's. Times are in UTC."""
+    """The result of a write request; `id` is the request's. Times are in UTC."""
 
     id: str | None = None
     type: WriteType | None = None
@@ -161,13 +161,13 @@ class WritePayload(LenientModel):
 
 @frozen(kw_only=True)
 class WriteEvent(WebhookEvent[WritePayload]):
-    """Data was written to the accounting software, or was not; a hint that a sync may have got further."""
+    """A write to the accounting software succeeded or failed; a sync may have progressed."""
 
     payload: WritePayload
 
     @property
     def data_type(self) -> DataType:
-        """The kind of data, as the event's name has it."""
+        """The kind of data, from the event's name."""
         return DataType(self.event_type.partition(".write.")[0])
 
     @property
@@ -178,7 +178,7 @@ class WriteEvent(WebhookEvent[WritePayload]):
 
 @frozen(kw_only=True)
 class RateLimitPayload(LenientModel):
-    """The day's requests, how many are left, and when there are new ones (UTC)."""
+    """The daily quota, the requests that remain, and when the quota resets (UTC)."""
 
     daily_quota: int | None = None
     quota_remaining: int | None = None
@@ -187,7 +187,7 @@ class RateLimitPayload(LenientModel):
 
 @frozen(kw_only=True)
 class RateLimitEvent(WebhookEvent[RateLimitPayload]):
-    """The day's requests are spent, or there are new ones."""
+    """The daily quota is exhausted, or was reset."""
 
     payload: RateLimitPayload
 
@@ -223,7 +223,7 @@ _CLASSES: Mapping[str, type[WebhookEvent[object]]] = {
 
 
 def event_class(event_type: str) -> type[WebhookEvent[object]]:
-    """Return the class of the events of a type; `UnknownEvent` for a type that has none."""
+    """Return the class of an event type; `UnknownEvent` for an unknown type."""
     if event_type.endswith((".write.successful", ".write.unsuccessful")):
         return WriteEvent
     return _CLASSES.get(event_type, UnknownEvent)

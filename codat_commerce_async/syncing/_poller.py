@@ -103,7 +103,8 @@ def raise_if_failed(handle: SyncHandle, status: SyncStatus) -> None:
     if handle.sync_id is None and is_id(status.sync_id):
         handle = handle.with_sync_id(status.sync_id)
     raise SyncFailedError(
-        f"the sync of company {handle.company_id} failed with {status.sync_status_code}, {status.state.value}{detail}",
+        f"the sync of company {handle.company_id} failed with {status.sync_status_code}, "
+        f"{status.state.description}{detail}",
         handle,
         status,
     )
