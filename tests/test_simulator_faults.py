@@ -1,4 +1,4 @@
-"""What goes wrong in the simulator, when it is told to."""
+"""The simulator's faults: by rate, by script, and what each kind does."""
 
 import json
 from collections import Counter

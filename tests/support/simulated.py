@@ -17,7 +17,7 @@ def authorization(api_key: str = "simulator-key") -> dict[str, str]:
 
 
 class Side:
-    """The other side: a simulator whose wall clock stands still until it is told to go on."""
+    """A simulator whose wall clock stands still until the test advances it."""
 
     def __init__(self, **options: Any) -> None:
         self.wall = options.pop("start", NOON)
@@ -45,7 +45,7 @@ class Side:
         return self.simulator.handle(Request(method, path, urlencode(parameters), sent, payload))
 
     def ask(self, method: str, path: str, body: Any = None, **rest: Any) -> Any:
-        """Send one request that has to go well, and return what the answer says."""
+        """Send one request that must succeed, and return its decoded body."""
         response = self.send(method, path, body, **rest)
         assert (response.status, response.fault) == (200, None), response
         return json.loads(response.body)
