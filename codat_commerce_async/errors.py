@@ -110,7 +110,7 @@ class CodatError(Exception):
         return f"{type(self).__name__}({str(self)!r})"
 
     def with_call(self, call: "_exchange.Call") -> Self:
-        """The same error, now saying which call it speaks of."""
+        """Set the call that the error is about, and return the error."""
         self.call = call
         if self._call_in_args:
             self.args = (self.args[0], call, *self.args[2:])
@@ -199,7 +199,7 @@ class StatusError(CodatError):
 
     @property
     def correlation_id(self) -> str | None:
-        """What Codat's support asks for."""
+        """The correlation id of the response, which Codat's support needs."""
         return getattr(self.error, "correlation_id", None)
 
     @property

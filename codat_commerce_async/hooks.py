@@ -1,4 +1,4 @@
-"""What one can watch a client do: events as plain values, and the places to hang functions on."""
+"""Hooks: functions that are called with an event for each call, request, retry and pause."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
@@ -30,8 +30,9 @@ class CallStarted(NamedTuple):
 class RequestStarted(NamedTuple):
     """One request is about to be sent. `headers` go with it and may be added to (trace context, say).
 
-    `attempt` counts from 1, `quota_wait` is the seconds spent waiting for the quota, `since_call_start` those since the call began.
-    Credentials are not among the headers. A `RequestEnded` follows whatever happens, a cancellation included.
+    `attempt` counts from 1. `quota_wait` is the seconds spent waiting for the quota, `since_call_start` those since the
+    start of the call. Credentials are not among the headers. A `RequestEnded` always follows, also after a
+    cancellation.
     """
 
     call_id: int
@@ -117,7 +118,7 @@ class Hooks:
 
     @classmethod
     def combined(cls, *hooks: "Hooks") -> "Hooks":
-        """Hooks that call all of these, in order; at the end of a request or a call in reverse, as blocks nest."""
+        """Return hooks that call all of these, in order; for the end of a request or call, in reverse."""
         return cls(
             on_call_started=_in_turn(each.on_call_started for each in hooks),
             on_request_started=_in_turn(each.on_request_started for each in hooks),

@@ -1,4 +1,4 @@
-"""What an answer's headers say, read tolerantly: anything unparsed is None, never an exception."""
+"""Parse the headers of a response tolerantly: what cannot be parsed is None, never an exception."""
 
 import math
 import re
@@ -19,9 +19,9 @@ SANE = timedelta(hours=48)  # the daily quota starts anew within a day; leave ro
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """The seconds that `Retry-After` asks to wait, from either of its forms.
+    """Return the seconds of `Retry-After`, from either of its forms.
 
-    A date is rounded up to a whole second and held against the answer's own `Date`, where it has one, so that a
+    A date is rounded up to a whole second and compared with the response's own `Date`, if it has one, so that a
     wrong local clock does no harm. `now` is in epoch seconds.
     Source: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
     """
@@ -39,13 +39,13 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def server_time(headers: Mapping[str, str]) -> datetime | None:
-    """The answer's `Date`, in UTC."""
+    """Return the `Date` of a response, in UTC."""
     text = headers.get("Date")
     return _http_date(text) if text else None
 
 
 def rate_limit(headers: Mapping[str, str], now: float) -> RateLimit | None:
-    """The day's quota as the answer reports it, or None if it says nothing of it."""
+    """Return the daily quota that a response reports, or None if it does not."""
     limit = headers.get("X-Rate-Limit-Limit")
     left = headers.get("X-Rate-Limit-Remaining")
     reset = headers.get("X-Rate-Limit-Reset")
@@ -61,17 +61,17 @@ def rate_limit(headers: Mapping[str, str], now: float) -> RateLimit | None:
 
 
 def remaining(headers: Mapping[str, str]) -> int | None:
-    """How many of the day's requests are left, where that is all one asks."""
+    """Return only how many of the day's requests remain."""
     return _count(headers.get("X-Rate-Limit-Remaining"))
 
 
 def correlation_id(headers: Mapping[str, str]) -> str | None:
-    """What Codat's support asks for, where the answer's headers name it."""
+    """Return the correlation id of a response, which Codat's support needs."""
     return headers.get("X-Correlation-Id")
 
 
 def _count(text: str | None) -> int | None:
-    # What strip takes for space is more than int does.
+    # `str.strip` removes characters that `int` rejects.
     digits = text.strip() if text is not None else ""
     return int(digits) if _COUNT.fullmatch(digits) else None
 

@@ -1,4 +1,4 @@
-"""Which error an answer is, by its status; its body only adds to what the error says."""
+"""Turn a response with an error status into an error; its body only adds to the message."""
 
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
@@ -21,7 +21,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 def error_from_response(reply: Response, credentials: Credentials, now: float) -> StatusError | None:
-    """The error that a reply is, or None if it is none; `now` is in epoch seconds."""
+    """Return the error of a response, or None if it has none; `now` is in epoch seconds."""
     if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
         return None
     body = credentials.redact(reply.body)
@@ -39,7 +39,7 @@ def error_from_response(reply: Response, credentials: Credentials, now: float) -
 
 
 def _words(error: ErrorMessage) -> Iterator[str]:
-    """Codat's words, and a summary of what its validation found."""
+    """Yield Codat's message, and a summary of its validation errors."""
     if error.error:
         yield excerpt(error.error)
     found = error.validation.errors if error.validation else ()
@@ -50,7 +50,7 @@ def _words(error: ErrorMessage) -> Iterator[str]:
 
 
 def _said_otherwise(body: bytes) -> str:
-    """What a body says that is not of Codat's shape: a problem document, a gateway's JSON, or plain text."""
+    """Return the message of a body that is not of Codat's shape: a problem document, other JSON, or plain text."""
     try:
         data = _codec.parse(body)
     except (ValueError, RecursionError):
