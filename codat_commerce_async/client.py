@@ -173,7 +173,7 @@ class CodatCommerce:
             raise ValueError("quota must not be combined with rate_limiter, which has its own quota")
         self._base_url = parse_base_url(base_url)
         credentials = Credentials(api_key, auth_header)
-        self._lifetime = Lifecycle()
+        self._lifecycle = Lifecycle()
         observer = Instrumentation(hooks or Hooks(), self._base_url, wall_clock)
         limiter = rate_limiter or LocalRateLimiter(quota or Quota(), on_pause=observer.paused)
         self._transport = transport or AiohttpTransport(
@@ -188,12 +188,12 @@ class CodatCommerce:
         self._caller = Pipeline(
             self._transport,
             _for_account(limiter, credentials),
-            self._lifetime,
+            self._lifecycle,
             observer,
             credentials=credentials,
             retry=retry or RetryPolicy(),
             timeouts=timeouts or Timeouts(),
-            clock=Clock(self._lifetime, wall_clock),
+            clock=Clock(self._lifecycle, wall_clock),
             random=random or SystemRandom(),
         )
         self._poll = poll or PollPolicy()
@@ -255,13 +255,13 @@ class CodatCommerce:
         `limit` with nothing remaining has the effect of a response that reports an exhausted quota. It is ignored when
         its reset has passed, or when a response has reported a newer quota.
         """
-        self._lifetime.enter()
+        self._lifecycle.check_open()
         self._caller.quota.update(limit)
 
     @property
     def closed(self) -> bool:
         """Whether the client was closed."""
-        return self._lifetime.closed
+        return self._lifecycle.closed
 
     async def call(
         self,
@@ -291,11 +291,11 @@ class CodatCommerce:
 
     async def aclose(self) -> None:
         """Close the client: all of its calls and waits raise ClientClosedError at once. May be called twice."""
-        self._lifetime.close()
+        self._lifecycle.close()
         await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
-        self._lifetime.enter()
+        self._lifecycle.check_open()
         return self
 
     async def __aexit__(
@@ -307,7 +307,7 @@ class CodatCommerce:
         await self.aclose()
 
     def __repr__(self) -> str:
-        if "_lifetime" not in vars(self):
+        if "_lifecycle" not in vars(self):
             return "<CodatCommerce, not yet constructed>"  # a traceback with locals may show it so
         state = "closed" if self.closed else "open"
         return f"<CodatCommerce {self._base_url} {state}>"

@@ -158,7 +158,7 @@ async def test_a_cancellation_anywhere_comes_out_and_leaves_the_gate_exact(name:
             await gate.acquire("c")
             asyncio.get_running_loop().call_later(2.0, gate.release, "c")
             happened = await cancel_at(call(codat), at, cancel)
-            assert (transport.in_flight, gate.waiting, codat._lifetime._open) == (0, 0, {})
+            assert (transport.in_flight, gate.waiting, codat._lifecycle._open) == (0, 0, {})
             assert asyncio.all_tasks() == before
             await asyncio.sleep(2.0)
             assert (gate.in_flight, gate.in_flight_of("c")) == (0, 0)

@@ -83,7 +83,7 @@ async def test_closing_ends_every_scope_at_once() -> None:
     assert list(await waits) == [1.0] * 4
     assert lifetime.closed
     with pytest.raises(ClientClosedError):
-        lifetime.enter()
+        lifetime.check_open()
 
 
 @pytest.mark.virtual_time
@@ -311,7 +311,7 @@ async def test_one_who_is_past_the_gate_as_it_closes_sends_nothing() -> None:
     await asyncio.sleep(1.0)
     # Right when the gate opens, before whoever it lets through gets its turn.
     opens = codat._caller.rate_limiter._queue._timer_at  # type: ignore[attr-defined]  # the local gate has one
-    loop.call_at(opens, codat._lifetime.close)
+    loop.call_at(opens, codat._lifecycle.close)
     with pytest.raises(ClientClosedError):
         await task
     assert len(transport.sent) == 1

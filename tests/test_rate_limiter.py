@@ -622,7 +622,7 @@ async def test_each_stop_is_announced_once(*, wait_for_reset: bool) -> None:
     for _ in range(3):
         limiter.pause(20.0)
         assert limiter.mark_exhausted(3600.0, TOMORROW) is wait_for_reset
-    assert announced == [(20.0, "429 Too Many Requests"), (3600.0, "the day's requests are spent")]
+    assert announced == [(20.0, "429 Too Many Requests"), (3600.0, "the daily quota is exhausted")]
 
 
 async def test_a_pause_between_two_tries_holds_no_place() -> None:
@@ -680,7 +680,7 @@ async def test_a_company_that_is_done_with_is_forgotten() -> None:
         await line.add(f"{number}", f"company-{number % 50}", takes=1.0)
     await line.all_through()
     queue = line.limiter._queue
-    assert (queue.slots._of_company, queue._by_company, queue._line) == ({}, {}, [])
+    assert (queue.slots._of_company, queue._waiting_by_company, queue._waiting) == ({}, {}, [])
 
 
 async def test_a_pause_of_one_company_stops_that_company_only() -> None:
@@ -715,7 +715,7 @@ async def test_pauses_of_many_companies_end_each_at_its_time() -> None:
     started = dict(zip(line.order, line.times, strict=True))
     assert all(started[f"{number}"] == 20.0 - number for number in range(20))
     assert all(started[f"{number} again"] == 22.0 - number for number in range(20))
-    assert line.limiter._queue._by_company == {}
+    assert line.limiter._queue._waiting_by_company == {}
 
 
 async def test_a_company_whose_pause_is_over_is_forgotten() -> None:

@@ -1,4 +1,4 @@
-"""Notice clients of one process that send to the same server and count their requests separately."""
+"""Warn about clients of one process that send to the same server without sharing a rate limiter."""
 
 import ipaddress
 import threading
@@ -21,7 +21,7 @@ class _Client(Protocol):
     def __hash__(self) -> int: ...
 
 
-# Each client's server and rate limiter, until the client is collected.
+# The server and rate limiter of each client that has not been garbage-collected.
 _clients: WeakKeyDictionary[_Client, tuple[str, RateLimiter]] = WeakKeyDictionary()
 _lock = threading.Lock()
 
@@ -29,8 +29,8 @@ _lock = threading.Lock()
 def note_client(client: _Client, base_url: str, limiter: RateLimiter) -> None:
     """Log a warning if another open client sends to the same server, and the two do not share a rate limiter.
 
-    Codat's ceiling per minute holds for the IP address, whatever the API key. Of any number of such clients only the
-    second is warned of. A limiter that is not this package's may share its count by other means.
+    Codat's limit per minute holds for the IP address, whatever the API key. Of any number of such clients, only the
+    second causes a warning. A limiter of another class may share its count by other means, so it causes none.
     """
     server = urlsplit(base_url).netloc.lower()
     if _is_loopback(urlsplit(base_url).hostname or ""):
@@ -42,7 +42,7 @@ def note_client(client: _Client, base_url: str, limiter: RateLimiter) -> None:
         return
     if all(_share(each, others[0]) for each in others[1:]):
         _logger.warning(
-            "another client of this process sends to %s with a rate limiter of its own, but Codat's ceiling per minute "
+            "another client of this process sends to %s with a rate limiter of its own, but Codat's limit per minute "
             "holds for the IP address, whatever the API key; create limiter = LocalRateLimiter() once and pass "
             "rate_limiter=limiter to each client, or use one client for everything",
             server,

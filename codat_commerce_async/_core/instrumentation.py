@@ -1,4 +1,4 @@
-"""What one can see of a client: a log record and a hook for everything that happens, and no secret in either."""
+"""Log records and hooks for requests, retries and pauses, and hooks for calls. None contains a secret."""
 
 import itertools
 import logging
@@ -28,7 +28,7 @@ _logger = logger_of("calls")
 
 
 class Instrumentation:
-    """Tells the log, and whoever hung a function on the hooks."""
+    """Emit events to the log and to the hooks."""
 
     __slots__ = (
         "_hooks",
@@ -40,7 +40,7 @@ class Instrumentation:
         "has_start_listener",
     )
 
-    # Of all clients together, as several may have the same hooks.
+    # Unique among all clients, as several may have the same hooks.
     call_ids = itertools.count(1)
     """The ids of calls to come."""
     # A function of the standard library: it runs for every request.
@@ -52,13 +52,13 @@ class Instrumentation:
         self._server = server
         self._wall_clock = wall_clock
         self.has_request_listener = hooks.on_request_started is not None
-        """Whether anybody is told of requests before they are sent."""
+        """Whether there is a hook for requests that are about to be sent."""
         self.has_response_listener = hooks.on_request_ended is not None
         """Whether there is a hook for the results of requests."""
         self.has_start_listener = hooks.on_call_started is not None
         """Whether there is a hook for the starts of calls."""
         self.has_call_listener = hooks.on_call_ended is not None
-        """Whether anybody is told of the ends of calls."""
+        """Whether there is a hook for the ends of calls."""
 
     def call_started(self, call_id: int, operation: Operation[object], company_id: str | None) -> None:
         """Emit the start of a call."""
@@ -69,18 +69,18 @@ class Instrumentation:
     def request_started(
         self, call_id: int, operation: str, attempt: int, waited: float, headers: dict[str, str], after: float
     ) -> None:
-        """Announce a request; what a hook adds to the headers goes out with it."""
+        """Emit the start of a request; headers that a hook adds are sent."""
         if (hook := self._hooks.on_request_started) is not None:
             _invoke(hook, RequestStarted(call_id, operation, attempt, waited, headers, after))
 
     def header_refused(self, name: object, reason: str) -> None:
-        """Announce that a header which a hook has set is not sent. Its value is left out, as it may be a secret."""
+        """Log that a header of a hook is not sent; not its value, as that may be a secret."""
         _logger.warning("the header %s of a hook is not sent: %s", name, reason)
 
     def request_ended(
         self, event: RequestEnded, waited: float, outcome: str, operation: Operation[object], company_id: str | None
     ) -> None:
-        """Announce what became of a request that had to wait so long for the quota."""
+        """Emit the result of a request, which waited so many seconds for the quota."""
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug(
                 "%s: %s on attempt %d after %.3f s",
@@ -92,7 +92,7 @@ class Instrumentation:
                     **_fields(operation, company_id),
                     "status": event.status,
                     "attempt": event.attempt,
-                    "waited": waited,
+                    "quota_wait": waited,
                     "elapsed": event.elapsed,
                     "correlation_id": event.correlation_id,
                 },
@@ -110,7 +110,7 @@ class Instrumentation:
         pause: float,
         error: CodatError,
     ) -> None:
-        """Announce that a request will be sent again."""
+        """Emit that a request will be sent again."""
         name, reason = operation.name, error.message
         _logger.info(
             "%s: %s; sending it again in %.2f s",
@@ -129,11 +129,11 @@ class Instrumentation:
             _invoke(hook, Retried(call_id, name, attempt, pause, reason, type(error).__name__))
 
     def outcome_unknown(self, error: OutcomeUnknownError, company_id: str | None, status: int | None) -> None:
-        """Announce that a write may or may not have happened."""
+        """Log that a write may or may not have been processed."""
         _logger.warning("%s", error, extra={**error_fields(error), "company_id": company_id, "status": status})
 
     def paused(self, seconds: float, reason: str, company_id: str | None = None) -> None:
-        """Report that no requests are sent for a while, or none of one company."""
+        """Emit that requests are paused, all of them or those of one company."""
         log_pause(seconds, reason, company_id)
         if (hook := self._hooks.on_pause) is not None:
             _invoke(hook, Paused(seconds, reason, company_id))
@@ -147,7 +147,7 @@ class Instrumentation:
         status: int | None,
         error: str | None,
     ) -> None:
-        """Announce the end of a call."""
+        """Emit the end of a call."""
         if (hook := self._hooks.on_call_ended) is not None:
             _invoke(hook, CallEnded(call_id, operation, elapsed, attempts, status, error))
 

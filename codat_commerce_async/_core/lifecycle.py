@@ -1,4 +1,4 @@
-"""The span in which a client may be used: one event loop, from the first call until it is closed."""
+"""The lifecycle of a client: its event loop, closing, the cancellation of calls, and time."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ __all__ = ["CancelScope", "Clock", "Lifecycle"]
 
 
 class Lifecycle:
-    """Knows the loop that a client belongs to, and can end whatever awaits inside one of its scopes."""
+    """Bind a client to the event loop of its first call, and cancel what it awaits when it is closed."""
 
     __slots__ = ("_loop", "_open", "closed")
 
@@ -20,55 +20,56 @@ class Lifecycle:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.closed = False
         """Whether the client was closed."""
-        # Insertion-ordered, so that closing wakes in the order of arrival, the same way every time.
+        # A dict is ordered: closing cancels in the order in which the scopes were entered, which is deterministic.
         self._open: dict[CancelScope, None] = {}
 
-    def enter(self) -> asyncio.AbstractEventLoop:
-        """The running loop, if it is the client's; raises ClientClosedError or WrongEventLoopError otherwise."""
+    def check_open(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop; raise ClientClosedError or WrongEventLoopError if the client cannot be used."""
         if self.closed:
-            raise ClientClosedError("the client is closed; make a new one")
+            raise ClientClosedError("the client is closed; create a new one")
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
         elif self._loop is not loop:
             raise WrongEventLoopError(
-                "the client belongs to the event loop that used it first; make one client per event loop"
+                "the client belongs to the event loop that used it first; create one client per event loop"
             )
         return loop
 
     def scope(self, seconds: float | None = None) -> "CancelScope":
-        """A block that ends with TimeoutError after so many seconds, and with ClientClosedError on closing."""
-        return CancelScope(self, self.enter(), seconds)
+        """Return a scope that raises TimeoutError after so many seconds, and ClientClosedError on closing."""
+        return CancelScope(self, self.check_open(), seconds)
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep, unless the client is closed meanwhile: then raise ClientClosedError at once."""
+        """Sleep; raise ClientClosedError at once when the client is closed meanwhile."""
         async with self.scope():
             await asyncio.sleep(seconds)
 
     def close(self) -> None:
-        """End every open scope; from here on nothing new begins.
+        """Cancel every open scope, and allow no new ones.
 
-        Raises WrongEventLoopError when the client's own loop lives, and this is another.
+        Raises WrongEventLoopError when the client belongs to another event loop that is not closed.
         """
-        loop_lives = self._loop is not None and not self._loop.is_closed()
-        if loop_lives and asyncio.get_running_loop() is not self._loop:
+        loop_is_open = self._loop is not None and not self._loop.is_closed()
+        if loop_is_open and asyncio.get_running_loop() is not self._loop:
             raise WrongEventLoopError("the client must be closed on the event loop that it belongs to")
         self.closed = True
-        if loop_lives:
+        if loop_is_open:
             for scope in self._open:
                 scope.cancel_soon()
 
 
 class CancelScope:
-    """One block of awaiting inside a lifetime: an `asyncio.timeout` that closing ends too.
+    """A cancel scope: like `asyncio.timeout`, but closing the client cancels it too.
 
-    Every call opens one, which takes a third of the time of asyncio's own.
+    Written by hand because every call enters one: a subclass of `asyncio.Timeout` that is rescheduled on closing costs
+    2.4 µs more per call (3.5 instead of 1.1 µs, and 6.0 instead of 3.6 µs with a timeout).
     """
 
-    __slots__ = ("_cancelling", "_ended", "_lifetime", "_seconds", "_task", "_timer", "loop")
+    __slots__ = ("_cancelling", "_ended", "_lifecycle", "_seconds", "_task", "_timer", "loop")
 
-    def __init__(self, lifetime: Lifecycle, loop: asyncio.AbstractEventLoop, seconds: float | None) -> None:
-        self._lifetime = lifetime
+    def __init__(self, lifecycle: Lifecycle, loop: asyncio.AbstractEventLoop, seconds: float | None) -> None:
+        self._lifecycle = lifecycle
         self._seconds = seconds
         self.loop = loop
 
@@ -81,7 +82,7 @@ class CancelScope:
         self._timer: asyncio.Handle | None = None
         if self._seconds is not None:
             self._timer = self.loop.call_later(self._seconds, self._cancel)
-        self._lifetime._open[self] = None  # noqa: SLF001 - a scope is a part of its lifetime
+        self._lifecycle._open[self] = None  # noqa: SLF001 - a scope is a part of its lifecycle
 
     async def __aexit__(
         self,
@@ -89,18 +90,18 @@ class CancelScope:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        lifetime = self._lifetime
-        del lifetime._open[self]  # noqa: SLF001 - a scope is a part of its lifetime
+        lifecycle = self._lifecycle
+        del lifecycle._open[self]  # noqa: SLF001 - a scope is a part of its lifecycle
         if self._timer is not None:
             self._timer.cancel()
         if not self._ended or self._task.uncancel() > self._cancelling or kind is not asyncio.CancelledError:
             return
-        if lifetime.closed:
+        if lifecycle.closed:
             raise ClientClosedError("the client was closed during the call")
         raise TimeoutError
 
     def cancel_soon(self) -> None:
-        """End the block in the loop's next turn, if it has not ended by itself until then."""
+        """Cancel the block in the event loop's next iteration, unless it has ended by then."""
         if not self._ended:
             if self._timer is not None:
                 self._timer.cancel()
@@ -113,7 +114,7 @@ class CancelScope:
 
 
 class Clock:
-    """Tell the time of the event loop, of this machine and of the server, and sleep while the client is open."""
+    """Return the time of the event loop, of this machine and of the server, and sleep while the client is open."""
 
     __slots__ = ("_lifecycle", "now", "observed")
 

@@ -1,4 +1,4 @@
-"""The loggers of this library: one per area, with records that are one printable line and carry the same fields."""
+"""The loggers of this library: one per area. Records are one printable line each, and have the same fields."""
 
 import logging
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ __all__ = ["FIELDS", "error_fields", "logger_of"]
 _PACKAGE = "codat_commerce_async"
 FIELDS = ("operation", "method", "path", "company_id", "status", "attempt", "correlation_id", "elapsed")
 
-# Without it, Python prints the warnings of an application that has not configured logging.
+# Without a handler, Python prints the warnings of an application that has not configured logging.
 # https://docs.python.org/3/howto/logging.html#configuring-logging-for-a-library
 logging.getLogger(_PACKAGE).addHandler(logging.NullHandler())
 
@@ -19,7 +19,7 @@ logging.getLogger(_PACKAGE).addHandler(logging.NullHandler())
 def logger_of(area: str) -> logging.Logger:
     """Return the logger of an area, such as `calls`.
 
-    Every record has all of `FIELDS`, None where a value is not known, so that a format may name any of them.
+    Every record has all of `FIELDS`, with None for an unknown value, so that a log format can use any of them.
     """
     logger = logging.getLogger(f"{_PACKAGE}.{area}")
     if _complete not in logger.filters:
@@ -28,7 +28,7 @@ def logger_of(area: str) -> logging.Logger:
 
 
 def error_fields(error: CodatError) -> dict[str, object]:
-    """Return the fields of a record about an error, as far as the error knows them."""
+    """Return the fields of a record about an error, with None for unknown values."""
     call, attempts = error.call, error.attempts
     return {
         "operation": error.operation,

@@ -1,4 +1,4 @@
-"""The rate limiter that every request passes: when one may be sent, and who is next."""
+"""Limit the rate and the concurrency of requests, and queue those that have to wait."""
 
 import asyncio
 import heapq
@@ -17,9 +17,9 @@ from codat_commerce_async.policies import Quota
 
 __all__ = ["LocalRateLimiter", "RateLimiter", "log_pause"]
 
-# Background requests let pass whoever arrives within this many seconds after them, and nobody later.
+# Background requests are queued as if they had arrived so many seconds later.
 _BACKGROUND_DELAY = 60.0
-# A loop may round shorter timers down to none at all, which would be a busy loop.
+# Event loops may round shorter timers to zero, which would cause a busy loop.
 _SHORTEST_TIMER = 0.001
 
 OnPause = Callable[[float, str, str | None], None]
@@ -28,7 +28,7 @@ _logger = logger_of("quota")
 
 
 class RateLimiter(Protocol):
-    """What a client needs of a rate limiter. `LocalRateLimiter` is one; one for several processes can replace it."""
+    """The interface of a rate limiter. Implement it to limit several processes together; see `LocalRateLimiter`."""
 
     @property
     def min_interval(self) -> float:
@@ -41,36 +41,36 @@ class RateLimiter(Protocol):
         ...
 
     async def acquire(self, company_id: str | None, *, background: bool = False, starts_work: bool = False) -> None:
-        """Return when a request may be sent; call `release` when it has ended.
+        """Wait until a request may be sent; call `release` when it has ended.
 
-        `background` requests let others pass. `starts_work` is deferred while the remaining daily quota is reserved.
+        `background` requests have lower priority. `starts_work` defers while the remaining quota is reserved.
         Raises QuotaExhaustedError when the daily quota is exhausted.
         """
         ...
 
     def release(self, company_id: str | None) -> None:
-        """Note that a request has ended."""
+        """Record that a request has ended."""
         ...
 
     def pause(self, seconds: float, company_id: str | None = None) -> None:
-        """Let no request pass for so long, or none of one company, then continue gradually."""
+        """Send no requests for so many seconds, or none of one company, then continue at an even rate."""
         ...
 
     def mark_exhausted(self, seconds: float, reset_at: datetime | None) -> bool:
-        """Note that the daily quota is exhausted for so long; return whether requests wait for the reset."""
+        """Record that the daily quota is exhausted for so many seconds; return whether requests wait for the reset."""
         ...
 
     def update_remaining(self, remaining: int, seconds_to_reset: float) -> None:
-        """Note how many requests of the day remain, as a response reported it."""
+        """Record the remaining requests of the daily quota, as a response reported them."""
         ...
 
     def reserve(self, requests: int) -> None:
-        """Keep so many of the day's requests for work that is running; negative numbers give them back."""
+        """Reserve requests of the daily quota for work that is running; a negative number releases them."""
         ...
 
 
 class _Account:
-    """One API key: its daily quota, and the requests that wait for that."""
+    """The daily quota of one API key, and the requests that wait for it."""
 
     __slots__ = ("deferred", "quota", "until_reset")
 
@@ -81,7 +81,7 @@ class _Account:
 
 
 class _Waiter:
-    """A request that waits, with its place in the order."""
+    """A waiting request and its position in the queue."""
 
     __slots__ = ("account", "admitted", "company_id", "order")
 
@@ -98,21 +98,22 @@ class _Waiter:
 
 
 class _Queue:
-    """The requests of one IP address: they wait in order of arrival, for one timer.
+    """Queue the requests of one IP address in order of arrival, with one timer.
 
-    A request that waits for its company or for its account's daily quota steps aside, so it does not hold up others.
+    Requests that wait for their company or for the daily quota of their account have queues of their own, so they do
+    not delay the others.
     """
 
     __slots__ = (
         "_arrivals",
-        "_by_company",
         "_company_resumes_at",
-        "_line",
         "_paused_companies",
         "_paused_until",
         "_timer",
         "_timer_at",
         "_timer_loop",
+        "_waiting",
+        "_waiting_by_company",
         "accounts",
         "slots",
         "window",
@@ -122,8 +123,8 @@ class _Queue:
         self.slots = Slots(quota.concurrent, quota.per_company)
         self.window = RateWindow(quota.per_minute) if quota.per_minute else None
         self.accounts: list[_Account] = []
-        self._line: list[_Waiter] = []
-        self._by_company: dict[str, list[_Waiter]] = {}
+        self._waiting: list[_Waiter] = []
+        self._waiting_by_company: dict[str, list[_Waiter]] = {}
         self._arrivals = 0
         self._paused_until = 0.0
         self._paused_companies: dict[str, float] = {}
@@ -133,14 +134,14 @@ class _Queue:
         self._timer_loop: asyncio.AbstractEventLoop | None = None
 
     def __iter__(self) -> Iterator[_Waiter]:
-        lines: list[list[_Waiter]] = [self._line, *self._by_company.values()]
+        queues: list[list[_Waiter]] = [self._waiting, *self._waiting_by_company.values()]
         for account in self.accounts:
-            lines += [account.until_reset, list(account.deferred)]
-        return (waiter for line in lines for waiter in line if not waiter.admitted.done())
+            queues += [account.until_reset, list(account.deferred)]
+        return (waiter for queue in queues for waiter in queue if not waiter.admitted.done())
 
     def try_take(self, now: float, company_id: str | None, account: _Account) -> bool:
-        """Count a request and return True, if it may start now and nobody waits before it."""
-        if self._line or now < self._paused_until:
+        """Count a request and return True if it may start now and no other request waits."""
+        if self._waiting or now < self._paused_until:
             return False
         if self._paused_companies and self._company_paused_until(company_id) > now:
             return False
@@ -160,28 +161,28 @@ class _Queue:
         return _Waiter((arrived, self._arrivals), company_id, account, admitted)
 
     def push(self, *waiters: _Waiter) -> None:
-        """Let waiters join the queue at their place in the order."""
+        """Add waiters to the queue."""
         for waiter in waiters:
-            heapq.heappush(self._line, waiter)
+            heapq.heappush(self._waiting, waiter)
 
     def release(self, company_id: str | None, account: _Account) -> None:
-        """Note the end of a request, and let the next one pass."""
+        """Record the end of a request, and admit the next one."""
         account.quota.end()
         self.slots.release(company_id)
         if self.window is not None:
             self.window.end(_now(self._timer_at))
-        self._room_at(company_id)
+        self._dispatch_after(company_id)
 
     def undo(self, waiter: _Waiter) -> None:
-        """Take back a request that was admitted and never sent."""
+        """Undo the admission of a request that was never sent."""
         waiter.account.quota.undo()
         self.slots.release(waiter.company_id)
         if self.window is not None:
             self.window.undo()
-        self._room_at(waiter.company_id)
+        self._dispatch_after(waiter.company_id)
 
     def pause(self, now: float, seconds: float) -> bool:
-        """Let no request pass for so long; return whether that is longer than before."""
+        """Admit no request for so many seconds; return whether that extends the pause."""
         if now + seconds <= self._paused_until:
             return False
         self._paused_until = now + seconds
@@ -189,7 +190,7 @@ class _Queue:
         return True
 
     def pause_company(self, now: float, seconds: float, company_id: str) -> bool:
-        """Let no request of one company pass for so long; return whether that is longer than before."""
+        """Admit no request of one company for so many seconds; return whether that extends its pause."""
         self._resume_companies(now)
         if now + seconds <= self._company_paused_until(company_id):
             return False
@@ -198,40 +199,40 @@ class _Queue:
         return True
 
     def space_from(self, moment: float) -> None:
-        """Let requests that waited until then pass one by one, not all at once."""
+        """Admit the requests that waited until this moment at an even rate, without a burst."""
         if self.window is not None:
             self.window.space_from(max(moment, self._paused_until))
 
-    def serve(self) -> None:
-        """Let everybody pass who may, in order; set the timer for the next."""
+    def dispatch(self) -> None:
+        """Admit all requests that may start, in order, and schedule the next."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        while self._line:
-            waiter = self._line[0]
+        while self._waiting:
+            waiter = self._waiting[0]
             if waiter.admitted.done():
-                heapq.heappop(self._line)
-                self._advance(waiter.company_id)
+                heapq.heappop(self._waiting)
+                self._requeue_first(waiter.company_id)
             elif now < waiter.account.quota.exhausted_until:
-                heapq.heappush(waiter.account.until_reset, heapq.heappop(self._line))
-                self.wake_at(loop, waiter.account.quota.exhausted_until)
+                heapq.heappush(waiter.account.until_reset, heapq.heappop(self._waiting))
+                self.schedule(loop, waiter.account.quota.exhausted_until)
             elif waiter.company_id is not None and self._company_blocked(now, waiter.company_id):
-                heapq.heappush(self._by_company.setdefault(waiter.company_id, []), heapq.heappop(self._line))
-                self.wake_at(loop, self._company_resumes_at)
+                heapq.heappush(self._waiting_by_company.setdefault(waiter.company_id, []), heapq.heappop(self._waiting))
+                self.schedule(loop, self._company_resumes_at)
             elif self.slots.full:
                 return
             elif delay := self._delay(now):
-                self.wake_at(loop, now + delay)
+                self.schedule(loop, now + delay)
                 return
             else:
-                heapq.heappop(self._line)
+                heapq.heappop(self._waiting)
                 self.slots.try_take(waiter.company_id)
                 if self.window is not None:
                     self.window.take(now)
                 waiter.account.quota.take()
                 waiter.admitted.set_result(None)
 
-    def wake_at(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
-        """Set the timer to this time, unless it is set to an earlier one."""
+    def schedule(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
+        """Schedule a dispatch at this time, unless an earlier one is scheduled."""
         if when == math.inf:  # the end of a request in flight wakes the queue
             return
         # The limiter may outlive the event loop that created its timer; a timer of another loop is ignored.
@@ -239,12 +240,12 @@ class _Queue:
             if self._timer_at <= when and not self._timer.cancelled():
                 return
             self._timer.cancel()
-        # The time is kept here: a short timer of uvloop has no `when`, https://github.com/MagicStack/uvloop/issues/482
+        # A short timer of uvloop has no `when`: https://github.com/MagicStack/uvloop/issues/482
         self._timer_at, self._timer_loop = max(when, loop.time() + _SHORTEST_TIMER), loop
         self._timer = loop.call_at(self._timer_at, self._on_timer)
 
     def resume(self, account: _Account) -> None:
-        """Let go the requests of an account that its daily quota does not hold any longer."""
+        """Release the requests of an account for which its daily quota suffices by now."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         quota = account.quota
@@ -252,27 +253,27 @@ class _Queue:
             self.space_from(now)
             self.push(*account.until_reset)
             account.until_reset.clear()
-            self.serve()
+            self.dispatch()
         while account.deferred and not quota.shortage_ends(now):
             self.push(account.deferred.popleft())
-            self.serve()
+            self.dispatch()
         if account.until_reset:
-            self.wake_at(loop, quota.exhausted_until)
+            self.schedule(loop, quota.exhausted_until)
         if account.deferred:
-            self.wake_at(loop, quota.shortage_ends(now))
+            self.schedule(loop, quota.shortage_ends(now))
 
     def remove(self, account: _Account) -> list[_Waiter]:
-        """Return the requests of an account that wait, which wait no longer."""
+        """Remove all waiting requests of an account from the queues and return them."""
         removed = [waiter for waiter in self if waiter.account is account]
         gone = set(removed)
-        self._line = [waiter for waiter in self._line if waiter not in gone]
-        heapq.heapify(self._line)
-        for company_id, line in list(self._by_company.items()):
-            left = [waiter for waiter in line if waiter not in gone]
+        self._waiting = [waiter for waiter in self._waiting if waiter not in gone]
+        heapq.heapify(self._waiting)
+        for company_id, queue in list(self._waiting_by_company.items()):
+            left = [waiter for waiter in queue if waiter not in gone]
             heapq.heapify(left)
-            self._by_company[company_id] = left
+            self._waiting_by_company[company_id] = left
             if not left:
-                del self._by_company[company_id]
+                del self._waiting_by_company[company_id]
         account.until_reset.clear()
         account.deferred.clear()
         return removed
@@ -281,23 +282,23 @@ class _Queue:
         delay = 0.0 if self.window is None else self.window.delay(now)
         return max(delay, self._paused_until - now) if now < self._paused_until else delay
 
-    def _room_at(self, company_id: str | None) -> None:
-        if self._by_company:
-            self._advance(company_id)
-        if self._line:
-            self.serve()
+    def _dispatch_after(self, company_id: str | None) -> None:
+        if self._waiting_by_company:
+            self._requeue_first(company_id)
+        if self._waiting:
+            self.dispatch()
 
-    def _advance(self, company_id: str | None) -> None:
-        """Let the first that waits for a slot of this company step back into the queue."""
-        line = self._by_company.get(company_id) if company_id is not None else None
-        if line is None or company_id is None:
+    def _requeue_first(self, company_id: str | None) -> None:
+        """Move the first request that waits for this company back to the queue, if it may start."""
+        queue = self._waiting_by_company.get(company_id) if company_id is not None else None
+        if queue is None or company_id is None:
             return
-        while line and line[0].admitted.done():
-            heapq.heappop(line)
-        if line and company_id not in self._paused_companies and not self.slots.company_full(company_id):
-            self.push(heapq.heappop(line))
-        if not line:
-            del self._by_company[company_id]
+        while queue and queue[0].admitted.done():
+            heapq.heappop(queue)
+        if queue and company_id not in self._paused_companies and not self.slots.company_full(company_id):
+            self.push(heapq.heappop(queue))
+        if not queue:
+            del self._waiting_by_company[company_id]
 
     def _company_paused_until(self, company_id: str | None) -> float:
         return self._paused_companies.get(company_id, 0.0) if company_id is not None else 0.0
@@ -306,38 +307,41 @@ class _Queue:
         return self._company_paused_until(company_id) > now or self.slots.company_full(company_id)
 
     def _resume_companies(self, now: float) -> None:
-        """Let the requests of companies whose pause is over step back into the queue."""
+        """Move the requests of companies whose pause is over back to the queue."""
         if now < self._company_resumes_at:
             return
         for company_id in [each for each, deadline in self._paused_companies.items() if deadline <= now]:
             del self._paused_companies[company_id]
-            self.push(*self._by_company.pop(company_id, ()))
+            self.push(*self._waiting_by_company.pop(company_id, ()))
         self._company_resumes_at = min(self._paused_companies.values(), default=math.inf)
 
     def _on_timer(self) -> None:
         self._timer = None
         loop = asyncio.get_running_loop()
         self._resume_companies(loop.time())
-        if self._by_company:
-            self.wake_at(loop, self._company_resumes_at)
+        if self._waiting_by_company:
+            self.schedule(loop, self._company_resumes_at)
         for account in self.accounts:
             self.resume(account)
-        self.serve()
+        self.dispatch()
 
 
 class LocalRateLimiter:
     """The rate limiter of one client, or of all clients of one process that share it.
 
-    Requests are spaced evenly, with a tolerance of one second's worth, and never exceed `quota` in any 60 seconds, as
-    the server counts them. They are served in order of arrival; background requests count as arrived a minute later,
-    so they are never starved. A request that waits for a slot of its company does not hold up the others.
+    Requests are spaced evenly, after a burst of one second's worth, and never exceed `quota` in any 60 seconds, as the
+    server counts them. They are sent in order of arrival; background requests are queued as if they had arrived a
+    minute later, so they never starve. A request that waits for its company does not delay the others.
 
-    Codat's ceiling per minute holds for an IP address, whatever the API key. Give the clients of one process the same
-    limiter: `CodatCommerce(key, rate_limiter=limiter)`. Clients with different keys then share the rate and the slots;
-    the daily quota is counted per key. One limiter is for one event loop at a time, and not for several threads.
+    Codat's limit per minute holds for an IP address, whatever the API key. Give the clients of one process the same
+    limiter: `CodatCommerce(key, rate_limiter=limiter)`. Clients with different keys then share the rate and the
+    concurrency; the daily quota is counted per key. Use a limiter in one event loop at a time, and in one thread.
 
-    `on_pause` is called with the seconds, the reason and the company when all requests have to wait, or those of one
-    company; the default logs a warning.
+    Args:
+        quota: The limits; `Quota()` by default.
+        on_pause: Called with the seconds, the reason and the company id when requests are paused: all of them, or those
+            of one company. By default a warning is logged.
+
     """
 
     def __init__(self, quota: Quota | None = None, *, on_pause: OnPause | None = None) -> None:
@@ -367,7 +371,7 @@ class LocalRateLimiter:
         return sibling
 
     def shares_address_with(self, other: object) -> bool:
-        """Return whether the requests of both limiters are counted together."""
+        """Return whether both limiters count their requests together."""
         return isinstance(other, LocalRateLimiter) and other._queue is self._queue  # noqa: SLF001 - of its own class
 
     @property
@@ -383,20 +387,20 @@ class LocalRateLimiter:
 
     @property
     def in_flight(self) -> int:
-        """How many requests are admitted and not released."""
+        """The number of requests that are admitted and not released."""
         return self._queue.slots.in_flight
 
     def in_flight_of(self, company_id: str) -> int:
-        """Return how many of them belong to this company."""
+        """Return the number of this company's requests that are admitted and not released."""
         return self._queue.slots.of_company(company_id)
 
     @property
     def waiting(self) -> int:
-        """How many requests wait to be admitted."""
+        """The number of requests that wait to be admitted."""
         return sum(1 for _ in self._queue)
 
     async def acquire(self, company_id: str | None, *, background: bool = False, starts_work: bool = False) -> None:
-        """Return when a request may be sent, in order of arrival."""
+        """Wait until a request may be sent, in order of arrival."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         queue, account = self._queue, self._account
@@ -409,10 +413,10 @@ class LocalRateLimiter:
         waiter = queue.waiter(now + (_BACKGROUND_DELAY if background else 0.0), company_id, account)
         if shortage_ends:
             account.deferred.append(waiter)
-            queue.wake_at(loop, shortage_ends)
+            queue.schedule(loop, shortage_ends)
         else:
             queue.push(waiter)
-            queue.serve()
+            queue.dispatch()
         try:
             await waiter.admitted
         except asyncio.CancelledError:
@@ -421,22 +425,22 @@ class LocalRateLimiter:
             raise
 
     def release(self, company_id: str | None) -> None:
-        """Note that a request has ended."""
+        """Record that a request has ended."""
         self._queue.release(company_id, self._account)
 
     def pause(self, seconds: float, company_id: str | None = None) -> None:
-        """Let no request pass for so long, or none of one company, then continue gradually."""
+        """Send no requests for so many seconds, or none of one company, then continue at an even rate."""
         now = asyncio.get_running_loop().time()
         queue = self._queue
         if queue.pause(now, seconds) if company_id is None else queue.pause_company(now, seconds, company_id):
             self._on_pause(seconds, "429 Too Many Requests", company_id)
 
     def mark_exhausted(self, seconds: float, reset_at: datetime | None) -> bool:
-        """Note that the daily quota is exhausted: waiting requests raise, or wait on if the quota says so."""
+        """Record that the daily quota is exhausted: waiting requests raise, unless they wait for the reset."""
         now = asyncio.get_running_loop().time()
         if not self._account.quota.exhaust(now + seconds, reset_at):
             return self._wait_for_reset
-        self._on_pause(seconds, "the day's requests are spent", None)
+        self._on_pause(seconds, "the daily quota is exhausted", None)
         if self._wait_for_reset:
             return True
         for waiter in self._queue.remove(self._account):
@@ -444,21 +448,21 @@ class LocalRateLimiter:
         return False
 
     def update_remaining(self, remaining: int, seconds_to_reset: float) -> None:
-        """Note how many requests of the day remain, as a response reported it."""
+        """Record the remaining requests of the daily quota, as a response reported them."""
         now = asyncio.get_running_loop().time()
         self._account.quota.update(now, remaining, now + seconds_to_reset)
         self._queue.resume(self._account)
 
     def reserve(self, requests: int) -> None:
-        """Keep so many of the day's requests for work that is running; negative numbers give them back."""
+        """Reserve requests of the daily quota for work that is running; a negative number releases them."""
         self._account.quota.reserve(requests)
         if requests < 0 and self._account.deferred:
             self._queue.resume(self._account)
 
     def _exhausted(self, now: float) -> QuotaExhaustedError:
         seconds, reset_at = self._account.quota.exhausted_until - now, self._account.quota.reset_at
-        when = reset_at.isoformat() if reset_at else f"in {seconds:.0f} s"
-        return QuotaExhaustedError(f"the day's requests are spent; there are new ones {when}", None, reset_at, seconds)
+        when = f"at {reset_at.isoformat()}" if reset_at else f"in {seconds:.0f} s"
+        return QuotaExhaustedError(f"the daily quota is exhausted; it resets {when}", None, reset_at, seconds)
 
 
 def _was_admitted(waiter: _Waiter) -> bool:
@@ -474,7 +478,7 @@ def _now(otherwise: float) -> float:
 
 
 def log_pause(seconds: float, reason: str, company_id: str | None) -> None:
-    """Log that no requests are sent for a while, or none of one company."""
+    """Log that requests are paused, all of them or those of one company."""
     whose = f" of company {company_id}" if company_id is not None else ""
     extra = {"pause": seconds, "company_id": company_id}
     _logger.warning("no requests%s for %.1f s: %s", whose, seconds, reason, extra=extra)

@@ -1,6 +1,6 @@
-"""The bounds that a rate limiter keeps, as plain objects without waiting: rate, slots and daily quota.
+"""Count requests against a rate, concurrency limits and a daily quota, without waiting.
 
-Times are seconds of any clock that only goes forward.
+Times are seconds of any monotonic clock.
 """
 
 import math
@@ -9,35 +9,35 @@ from datetime import datetime
 
 __all__ = ["DailyQuota", "RateWindow", "Slots"]
 
-# A millisecond more than a minute, so that a request on the edge of two windows counts in one.
+# A millisecond more than a minute, so that no request is at the edge of two windows.
 _MINUTE = 60.001
-# How far requests may run ahead of an even spacing: by one second's worth, so that a few quick calls are not delayed.
+# Requests may start so much earlier than evenly spaced ones, so that a few quick calls are not delayed.
 _BURST_SECONDS = 1.0
 # Delays below the timer's resolution are treated as zero, to avoid a busy loop.
 _NEGLIGIBLE = 1e-6
 
 
 class RateWindow:
-    """Bound the requests that reach the server in any 60 seconds, and space them evenly.
+    """Limit the requests that reach the server in any 60 seconds, and space them evenly.
 
-    The spacing follows the generic cell rate algorithm. The bound holds at the server, however long each request is on
-    its way: a request may arrive at any moment between its start and its end, and so counts until a minute after its
-    end. The price is a rate that is lower by the share of a minute that a request takes (0.5 seconds: by 0.8 %).
+    The spacing follows the generic cell rate algorithm. The limit holds at the server, whatever the latency: a request
+    may arrive at any moment between its start and its end, and so counts until a minute after its end. In return, the
+    rate is lower by the share of a minute that a request takes (0.5 seconds: by 0.8 %).
     """
 
-    __slots__ = ("_ended", "_in_flight", "_next", "_per_minute", "min_interval")
+    __slots__ = ("_ended", "_in_flight", "_per_minute", "_tat", "min_interval")
 
     def __init__(self, per_minute: int) -> None:
         self._per_minute = per_minute
         self.min_interval = 60.0 / per_minute
         """Seconds from one request to the next at the full rate."""
-        self._next = 0.0  # when the next request would start if all were spaced evenly
+        self._tat = 0.0  # theoretical arrival time: when the next evenly spaced request would start
         self._in_flight = 0
         self._ended: deque[float] = deque()
 
     def delay(self, now: float) -> float:
-        """Return the seconds until a request may start; infinity if that depends on the end of one in flight."""
-        delay = self._next - _BURST_SECONDS - now
+        """Return the seconds until a request may start; infinity if a request in flight has to end first."""
+        delay = self._tat - _BURST_SECONDS - now
         ended = self._ended
         if self._in_flight + len(ended) >= self._per_minute:
             while ended and ended[0] + _MINUTE - now <= _NEGLIGIBLE:
@@ -48,26 +48,26 @@ class RateWindow:
 
     def take(self, now: float) -> None:
         """Count a request that starts now."""
-        self._next = (max(self._next, now)) + self.min_interval
+        self._tat = (max(self._tat, now)) + self.min_interval
         self._in_flight += 1
 
     def undo(self) -> None:
-        """Take back a `take` whose request was never sent."""
-        self._next -= self.min_interval
+        """Undo a `take` whose request was never sent."""
+        self._tat -= self.min_interval
         self._in_flight -= 1
 
     def end(self, now: float) -> None:
-        """Note that a request has ended; it counts for a minute more."""
+        """Record that a request has ended; it counts for another minute."""
         self._in_flight -= 1
         self._ended.append(now)
 
     def space_from(self, moment: float) -> None:
-        """Space requests evenly from this moment on, without a burst at its beginning."""
-        self._next = max(self._next, moment + _BURST_SECONDS)
+        """Space requests evenly from this moment on, without an initial burst."""
+        self._tat = max(self._tat, moment + _BURST_SECONDS)
 
 
 class Slots:
-    """Bound the requests in flight, in total and per company."""
+    """Limit the requests in flight, in total and per company."""
 
     __slots__ = ("_concurrent", "_of_company", "_per_company", "in_flight")
 
@@ -79,7 +79,7 @@ class Slots:
 
     @property
     def full(self) -> bool:
-        """Whether no request may start, of whatever company."""
+        """Whether no further request may start."""
         return self.in_flight >= self._concurrent
 
     def company_full(self, company_id: str | None) -> bool:
@@ -87,11 +87,11 @@ class Slots:
         return company_id is not None and self._of_company.get(company_id, 0) >= self._per_company
 
     def of_company(self, company_id: str) -> int:
-        """Return how many requests of this company are in flight."""
+        """Return the number of this company's requests in flight."""
         return self._of_company.get(company_id, 0)
 
     def try_take(self, company_id: str | None) -> bool:
-        """Count a request that starts and return True, if it may."""
+        """Count a request and return True, if it may start."""
         if self.in_flight >= self._concurrent:
             return False
         if company_id is not None:
@@ -103,7 +103,7 @@ class Slots:
         return True
 
     def release(self, company_id: str | None) -> None:
-        """Count a request that has ended; a company without requests is forgotten."""
+        """Record that a request has ended, and forget a company without requests."""
         self.in_flight -= 1
         if company_id is None:
             return
@@ -115,7 +115,7 @@ class Slots:
 
 
 class DailyQuota:
-    """Keep account of one API key's requests of the day."""
+    """Count the requests of one API key against its daily quota."""
 
     __slots__ = ("_in_flight", "_remaining", "_remaining_until", "_reserved", "exhausted_until", "reset_at")
 
@@ -125,9 +125,9 @@ class DailyQuota:
         self._remaining_until = 0.0
         self._reserved = 0
         self.exhausted_until = 0.0
-        """Until when no requests are left; in the past if there are some, 0 if there always were."""
+        """When the quota that is exhausted resets; a past time if it is not exhausted, 0 if it never was."""
         self.reset_at: datetime | None = None
-        """The server's time of the reset that an exhausted quota waits for, if known."""
+        """The server time of that reset, if known."""
 
     def take(self) -> None:
         """Count a request that starts."""
@@ -136,17 +136,17 @@ class DailyQuota:
             self._remaining -= 1
 
     def undo(self) -> None:
-        """Take back a `take` whose request was never sent."""
+        """Undo a `take` whose request was never sent."""
         self._in_flight -= 1
         if self._remaining is not None:
             self._remaining += 1
 
     def end(self) -> None:
-        """Note that a request has ended."""
+        """Record that a request has ended."""
         self._in_flight -= 1
 
     def exhaust(self, deadline: float, reset_at: datetime | None) -> bool:
-        """Note that no requests are left until then; return whether that was news."""
+        """Record that no requests are left until then; return whether that extends the exhaustion."""
         self._remaining, self._remaining_until = 0, deadline
         if deadline <= self.exhausted_until:
             return False
@@ -154,7 +154,7 @@ class DailyQuota:
         return True
 
     def update(self, now: float, remaining: int, deadline: float) -> bool:
-        """Note the remaining requests that a response reported; return whether that ends an exhaustion.
+        """Record the remaining requests that a response reported; return whether that ends an exhaustion.
 
         Requests in flight beside that response may be missing from its count, and are subtracted.
         """
@@ -166,11 +166,11 @@ class DailyQuota:
         return True
 
     def reserve(self, requests: int) -> None:
-        """Keep requests for work that is running; negative numbers give them back."""
+        """Reserve requests for work that is running; a negative number releases them."""
         self._reserved += requests
 
     def shortage_ends(self, now: float) -> float:
-        """Return until when all remaining requests are reserved, at the latest; 0 if some are free."""
+        """Return when the shortage ends at the latest, if all remaining requests are reserved, else 0."""
         if self._remaining is None or not self._reserved:
             return 0.0
         if now >= self._remaining_until:

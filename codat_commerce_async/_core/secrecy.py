@@ -1,4 +1,4 @@
-"""Errors of functions that take credentials, without the frames in which the credentials are."""
+"""Raise errors of functions that take credentials without the frames that contain them."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 def hides_arguments(function: Callable[P, T]) -> Callable[P, T]:
-    """Return the function with errors whose traceback, context and locals hold none of its arguments.
+    """Wrap a function so that the traceback and context of its errors contain none of its arguments.
 
-    Error trackers record the locals of every frame. The error is raised anew from a frame that has none, so the
-    traceback ends at the call. What an error was deliberately raised from stays its cause, if it is one of Python's.
+    Error trackers record the locals of every frame. The error is raised again from a frame without arguments, so the
+    traceback ends at the call.
     """
 
     @wraps(function)

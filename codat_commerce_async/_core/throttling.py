@@ -1,17 +1,17 @@
-"""Tell a platform that throttles one company from a ceiling that concerns all requests."""
+"""Distinguish a platform that throttles one company from a limit on all requests."""
 
 __all__ = ["ThrottledCompanies"]
 
-# So many companies make a common cause likely. Each is paused anyway, so two more requests are all that waiting costs.
+# So many companies make a common cause likely. Each of them is paused anyway, so the number may be low.
 _SEVERAL = 3
-# Responses within so many seconds came at about the same time.
+# Responses within so many seconds count as simultaneous.
 _SAME_TIME = 5.0
 
 
 class ThrottledCompanies:
-    """The companies that received a 429 lately, while no request of another company succeeded.
+    """Track the companies that received a 429 recently, while no request of another company succeeded.
 
-    A request that was sent after a 429 and succeeded shows that not everybody is throttled.
+    A request that was sent after a 429 and succeeded shows that not all requests are throttled.
     """
 
     __slots__ = ("_since",)
@@ -23,7 +23,7 @@ class ThrottledCompanies:
         return bool(self._since)
 
     def add(self, company_id: str, now: float) -> bool:
-        """Note a company's 429; return whether several companies received one at about the same time."""
+        """Record a company's 429; return whether several companies received one at about the same time."""
         self._since = {each: since for each, since in self._since.items() if now - since <= _SAME_TIME}
         self._since.setdefault(company_id, now)
         return len(self._since) >= _SEVERAL
