@@ -1,9 +1,9 @@
 """Everything that this library raises, as one tree.
 
 CodatError
-├── TransportError                 no whole answer came back
+├── TransportError                 no complete response came back
 │   └── RequestTimeoutError        ... in the time allowed (also a TimeoutError)
-├── StatusError                    Codat answered with an error status
+├── StatusError                    Codat responded with an error status
 │   ├── BadRequestError            400
 │   ├── AuthenticationError        401
 │   ├── PaymentRequiredError       402
@@ -13,11 +13,11 @@ CodatError
 │   ├── IdempotencyMismatchError   422
 │   ├── RateLimitError             429
 │   └── ServerError                5xx
-├── DecodeError                    the answer is not what the API promises
+├── DecodeError                    the response is not what the API promises
 ├── OutcomeUnknownError            a write may or may not have happened
 ├── QuotaExhaustedError            the day's requests are spent
 ├── SyncFailedError                the sync ended, and not well
-├── SyncWaitTimeoutError           we stopped looking, the sync goes on (also a TimeoutError)
+├── SyncWaitTimeoutError           polling stopped, the sync continues (also a TimeoutError)
 ├── JournalError                   a fan-out's journal cannot be opened, read or written
 ├── ClientClosedError              the client was closed
 ├── WrongEventLoopError            the client belongs to another event loop
@@ -26,8 +26,8 @@ CodatError
 Bad arguments raise ValueError or TypeError before anything is sent. Every error pickles, keeps its message through
 JSON, and holds no credentials, no header and no unparsed body.
 
-Each class declares what follows from it, and retries, reconciliation, polling, fan-outs and the command line ask the
-error instead of keeping lists of classes: `retryable`, `ambiguous` and `fatal_for_run`. See `CodatError`.
+Each class declares its nature as `retryable`, `ambiguous` and `fatal_for_run` (see `CodatError`). Retries,
+reconciliation, polling, fan-outs and the command line read these attributes instead of keeping lists of classes.
 """
 
 from datetime import datetime
@@ -134,7 +134,7 @@ class CodatError(Exception):
 
 
 class TransportError(CodatError):
-    """No whole answer came back.
+    """No complete response came back.
 
     `sent` is False when the request certainly never reached the server; `retryable` is False when trying again
     cannot help (a certificate that does not match, a URL that is none). `host` is the server or proxy that was to be
@@ -160,14 +160,14 @@ class TransportError(CodatError):
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
-    """No whole answer came back in the time allowed."""
+    """No complete response came back in the time allowed."""
 
 
 class StatusError(CodatError):
-    """Codat, or a gateway before it, answered with an error status.
+    """Codat, or a gateway before it, responded with an error status.
 
     `status` is the HTTP status, `error` the body as Codat words it (None when the body was no such thing),
-    `retry_after` the seconds that the server asks to wait.
+    `retry_after` the seconds that the server requires to wait.
     """
 
     _follows_key: ClassVar[bool] = False
@@ -263,9 +263,9 @@ class ServerError(StatusError):
 
 
 class DecodeError(CodatError):
-    """The answer is not what the API promises.
+    """The response is not what the API promises.
 
-    `path` leads to the bad value (`$.results[3].status`), `status` is the answer's HTTP status. The value itself is
+    `path` leads to the bad value (`$.results[3].status`), `status` is the response's HTTP status. The value itself is
     kept out, it may be private.
     """
 
@@ -283,7 +283,7 @@ class OutcomeUnknownError(CodatError):
     """A write may or may not have happened: it was sent, and what became of it was not said.
 
     `idempotency_key` is the key it was sent with, `requested_at` when, by the server's clock as far as that is known,
-    `correlation_id` is Codat's, if it answered. `handle` and `candidates` (sync ids) are there to look again later
+    `correlation_id` is Codat's, if it responded. `handle` and `candidates` (sync ids) are there to poll again later
     when the write was a sync.
     """
 

@@ -44,10 +44,10 @@ class RequestStarted(NamedTuple):
 
 
 class RequestEnded(NamedTuple):
-    """One request came to its end: answered with `status`, or not (None, and `error` names what happened).
+    """One request ended: with a response of `status`, or without one (None, and `error` names what happened).
 
-    `elapsed` is seconds on the wire, `size` the bytes of the answer's body. `error_type` is the class of the error that
-    the request came to, answered or not, and None if it went well.
+    `elapsed` is seconds on the wire, `size` the bytes of the response's body. `error_type` is the class of the error
+    that ended the request, with or without a response, and None if it succeeded.
     """
 
     call_id: int
@@ -83,7 +83,7 @@ class Paused(NamedTuple):
 class CallEnded(NamedTuple):
     """A call came to its end after `elapsed` seconds; `error` is the class of what it raised, or None.
 
-    `status` is that of the answer that settled it.
+    `status` is that of its last response.
     """
 
     call_id: int
@@ -100,7 +100,7 @@ class Hooks:
 
     What one raises is logged and goes no further; so is a header that cannot be one, or that is the client's to set.
     All but `on_pause` are called in the task that makes the call. Raises TypeError for a coroutine function, which
-    nobody would await.
+    is never awaited.
     """
 
     on_call_started: Callable[[CallStarted], None] | None = None

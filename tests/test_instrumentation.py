@@ -339,7 +339,7 @@ async def test_repeats_and_pauses_are_logged_for_whoever_operates(caplog: pytest
     assert [(record.levelname, record.message.partition(";")[0]) for record in caplog.records] == [
         ("INFO", "a-read: lost"),
         ("WARNING", "no requests of company c for 0.0 s: 429 Too Many Requests"),
-        ("INFO", "a-read: 429 Too Many Requests: the answer does not say why"),
+        ("INFO", "a-read: 429 Too Many Requests: the response does not say why"),
     ]
 
 

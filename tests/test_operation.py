@@ -100,7 +100,7 @@ def test_the_company_is_told_by_its_place_in_the_path() -> None:
 
 
 def test_a_path_without_its_slash_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^path takes"):
+    with pytest.raises(ValueError, match=r"^path must"):
         Operation("x", "GET", "companies", object)
 
 
@@ -145,7 +145,7 @@ def test_a_path_is_quoted_as_far_as_it_is_not_yet(path: str, target: str) -> Non
     ],
 )
 def test_a_path_that_leads_elsewhere_is_refused(path: str, words: str) -> None:
-    with pytest.raises(ValueError, match=f"path takes .*{words}"):
+    with pytest.raises(ValueError, match=f"^path must .*{words}"):
         Operation("odd", "GET", path, object)
 
 

@@ -75,7 +75,7 @@ def test_what_other_services_say_is_told_too(body: bytes, said: str) -> None:
 )
 def test_a_body_that_says_nothing_is_not_shown(body: bytes) -> None:
     error = error_of(body, 502)
-    assert error.message == "502 Bad Gateway: the answer does not say why"
+    assert error.message == "502 Bad Gateway: the response does not say why"
     assert type(error) is ServerError
 
 

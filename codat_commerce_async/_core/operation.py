@@ -1,4 +1,4 @@
-"""An operation of the API as a value: what it is called, where it lives, what it answers, how it may be repeated."""
+"""An operation of the API as a value: its name, method, path, response type and idempotency."""
 
 import re
 from collections.abc import Mapping
@@ -49,7 +49,8 @@ class Operation(Generic[T_co]):
     What a path cannot hold is percent-encoded, in `path` and in the values for its places. Raises ValueError for a path
     that holds a query, a fragment, or a segment that would lead to another endpoint.
 
-    An endpoint that this library does not model takes `object` as its answer and gets the parsed JSON, None for a 204:
+    An endpoint that this library does not model has `object` as its response type and returns the parsed JSON, None for
+    a 204:
     `await client.call(Operation("get-company", "GET", "/companies/{companyId}", object), company_id)`.
     """
 
@@ -67,7 +68,7 @@ class Operation(Generic[T_co]):
         _check_path(self.path)
         method = self.method.upper()
         arguments = tuple(_HUMP.sub("_", name).lower() for name in _PLACEHOLDER.findall(self.path))
-        # Once for an operation, as every call asks for them.
+        # Computed once per operation, as every call needs them.
         derived = {
             "method": method,
             "path_params": arguments,
@@ -93,7 +94,7 @@ class Operation(Generic[T_co]):
         another endpoint.
         """
         if len(values) != len(self.path_params):
-            raise TypeError(f"{self.name} takes {', '.join(self.path_params) or 'no path values'}")
+            raise TypeError(f"{self.name} requires {', '.join(self.path_params) or 'no path values'}")
         return self._template % tuple(map(check_id, self.path_params, values))
 
     def company_id(self, values: tuple[str, ...]) -> str | None:
@@ -103,14 +104,14 @@ class Operation(Generic[T_co]):
 
 def _check_path(path: str) -> None:
     if not path.startswith("/"):
-        raise ValueError("path takes the endpoint's path, beginning with a slash")
+        raise ValueError("path must be the endpoint's path, beginning with a slash")
     if "?" in path or "#" in path:
-        raise ValueError("path takes no query and no fragment; pass the query as query= to the call")
+        raise ValueError("path must have no query and no fragment; pass the query as query= to the call")
     literal = _PLACEHOLDER.sub("", path)
     if "{" in literal or "}" in literal:
-        raise ValueError("path takes placeholders of letters, digits and underscores, such as {companyId}")
+        raise ValueError("path must have placeholders of letters, digits and underscores, such as {companyId}")
     if any(unquote(segment) in {".", ".."} for segment in path.split("/")):
-        raise ValueError("path takes no segment '.' or '..', which would lead to another endpoint")
+        raise ValueError("path must have no segment '.' or '..', which would lead to another endpoint")
 
 
 def _template(path: str) -> str:
@@ -118,7 +119,7 @@ def _template(path: str) -> str:
     try:
         literals = [_quoted(text).replace("%", "%%") for text in _PLACEHOLDER.split(path)[::2]]
     except UnicodeEncodeError:
-        raise ValueError("path takes text without lone surrogates") from None
+        raise ValueError("path must be text without lone surrogates") from None
     return "%s".join(literals)
 
 

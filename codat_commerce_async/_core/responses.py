@@ -13,32 +13,33 @@ from codat_commerce_async.models.error_message import ErrorMessage
 
 __all__ = ["error_from_response"]
 
-# Of many validation errors, so many are enough to see what is the matter; `StatusError.validation_errors` has all.
+# Of many validation errors, so many are shown; `StatusError.validation_errors` has all.
 _SHOWN_ITEMS = 3
-# Where other services say in JSON what is wrong; the first two are of https://www.rfc-editor.org/rfc/rfc9457
-_SAYING = ("title", "detail", "message", "error", "error_description", "reason")
+# The keys under which other services put their message; the first two are of https://www.rfc-editor.org/rfc/rfc9457
+_MESSAGE_KEYS = ("title", "detail", "message", "error", "error_description", "reason")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-def error_from_response(reply: Response, credentials: Credentials, now: float) -> StatusError | None:
+def error_from_response(response: Response, credentials: Credentials, now: float) -> StatusError | None:
     """Return the error of a response, or None if it has none; `now` is in epoch seconds."""
-    if HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
+    if HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
         return None
-    body = credentials.redact(reply.body)
+    body = credentials.redact(response.body)
     error = _codec.decode_error_message(body)
-    said = "; ".join(_words(error)) if error else ""
+    detail = "; ".join(_message_parts(error)) if error else ""
     correlation = f" (correlation id {excerpt(error.correlation_id)})" if error and error.correlation_id else ""
-    return status_error_class(reply.status)(
-        f"{_name(reply.status)}: {said or _said_otherwise(body) or _unsaid(reply.status)}{correlation}",
+    detail = detail or _message_of_other_body(body) or _default_detail(response.status)
+    return status_error_class(response.status)(
+        f"{_status_line(response.status)}: {detail}{correlation}",
         None,
-        reply.status,
+        response.status,
         error,
-        _headers.retry_after(reply.headers, now),
-        _headers.rate_limit(reply.headers, now),
+        _headers.retry_after(response.headers, now),
+        _headers.rate_limit(response.headers, now),
     )
 
 
-def _words(error: ErrorMessage) -> Iterator[str]:
+def _message_parts(error: ErrorMessage) -> Iterator[str]:
     """Yield Codat's message, and a summary of its validation errors."""
     if error.error:
         yield excerpt(error.error)
@@ -49,14 +50,15 @@ def _words(error: ErrorMessage) -> Iterator[str]:
         yield f"{len(found)} validation error{'s' * (len(found) > 1)}: {'; '.join(shown + more)}"
 
 
-def _said_otherwise(body: bytes) -> str:
+def _message_of_other_body(body: bytes) -> str:
     """Return the message of a body that is not of Codat's shape: a problem document, other JSON, or plain text."""
     try:
         data = _codec.parse(body)
     except (ValueError, RecursionError):
         return _plain_text(body)
     if isinstance(data, Mapping):
-        return ": ".join(excerpt(text) for key in _SAYING if isinstance(text := data.get(key), str) and text.strip())
+        texts = (data.get(key) for key in _MESSAGE_KEYS)
+        return ": ".join(excerpt(text) for text in texts if isinstance(text, str) and text.strip())
     return excerpt(data) if isinstance(data, str) else ""
 
 
@@ -69,16 +71,16 @@ def _plain_text(body: bytes) -> str:
     return "" if text.startswith(("<", "{", "[")) else excerpt(text)
 
 
-def _name(status: int) -> str:
+def _status_line(status: int) -> str:
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
         return str(status)
 
 
-def _unsaid(status: int) -> str:
+def _default_detail(status: int) -> str:
     if status in _REDIRECTS:
         return "a redirect, which is not followed; check base_url"
     if status == HTTPStatus.NOT_MODIFIED:
-        return "the request has no condition; a cache on the way must have answered it"
-    return "the answer does not say why"
+        return "the request has no condition; a cache on the way must have responded"
+    return "the response does not say why"

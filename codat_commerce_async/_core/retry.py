@@ -55,7 +55,7 @@ class FailureKind(Enum):
     IN_PROGRESS = "409 after a lost response"
     SERVER_ERROR = "5xx"
     INVALID_RESPONSE = "a response that another attempt would not make readable"
-    REJECTED_UPSTREAM = "a refusal that tells nothing of an earlier attempt"
+    REJECTED_UPSTREAM = "a refusal that says nothing about an earlier attempt"
     FINAL = "any other error"
 
 
