@@ -57,7 +57,7 @@ def test_a_value_that_is_no_string_is_refused_by_name(value: object) -> None:
 
 @pytest.mark.parametrize("values", [(), ("c",), ("c", "s", "x")])
 def test_a_wrong_number_of_values_says_what_is_wanted(values: tuple[str, ...]) -> None:
-    with pytest.raises(TypeError, match=r"^get-sync-by-id takes company_id, sync_id$"):
+    with pytest.raises(TypeError, match=r"^get-sync-by-id requires company_id, sync_id$"):
         GET.format_path(values)
 
 

@@ -20,7 +20,7 @@ README = CHECKOUT / "README.md"
 PAGES = [path for path in (README, *sorted((CHECKOUT / "docs").glob("*.md"))) if path.is_file()]
 
 TRY_IT = "python -m pip install '.[cli]' && python -m codat_commerce_async demo"
-TEST_IT = "python -m pip install '.[test]' && python -m pytest"
+TEST_IT = "python -m pip install '.[test]' && python -m pytest -n auto"
 
 PRINTED = README.read_text(encoding="utf-8") if README.is_file() else ""
 FENCE = re.compile(r"^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -99,7 +99,8 @@ def test_the_checks_run_the_tests_as_the_readme_does() -> None:
     script = (CHECKOUT / ".ci" / "run").read_text(encoding="utf-8")
     install, _, test = TEST_IT.partition(" && ")
     assert f'"{install}"' in script
-    assert f'"{test.replace("python", "python -X dev -W error", 1)}"' in script
+    assert f'"{test}"' in script
+    assert '"python -X dev -W error -m pytest"' in script
 
 
 @pytest.mark.virtual_time
@@ -129,7 +130,7 @@ if __name__ == "__main__":
 ```console
 $ python -m pip install '.[cli]' && python -m codat_commerce_async demo
 # a remark
-python -m pip install '.[test]' && python -m pytest
+python -m pip install '.[test]' && python -m pytest -n auto
 ```
 
 ```python
