@@ -6,6 +6,7 @@ from enum import Enum
 from random import Random
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
+from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async._core.operation import Idempotency, Operation
 from codat_commerce_async.errors import (
     NOT_PROCESSED,
@@ -22,6 +23,8 @@ from codat_commerce_async.policies import RetryPolicy
 
 if TYPE_CHECKING:
     import tenacity
+else:  # loaded by the first failure, not by the import
+    tenacity = LazyModule("tenacity")
 
 __all__ = [
     "KEY_LIFETIME",
@@ -330,8 +333,6 @@ def retrying(state: CallState, before_sleep: Callable[[CodatError, float], None]
 
     `retry`, `wait` and `stop` are evaluated once for each failure, in this order, and change nothing.
     """
-    import tenacity  # noqa: PLC0415 - loaded by the first failure, not by the import
-
     def announce(call: tenacity.RetryCallState) -> None:
         error = call.outcome.exception() if call.outcome else None
         if isinstance(error, CodatError):
