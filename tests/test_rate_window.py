@@ -4,8 +4,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from codat_commerce_async._core.quota_monitor import ThrottledCompanies
 from codat_commerce_async._core.rate_window import DailyQuota, RateWindow, Slots
-from codat_commerce_async._core.throttling import ThrottledCompanies
 
 
 class AnyRequests(RuleBasedStateMachine):
@@ -134,4 +134,4 @@ def test_a_success_of_a_request_from_before_the_429s_says_nothing() -> None:
     throttled.note_success(0.5)
     assert throttled.add("c", 1.5)
     throttled.note_success(1.6)
-    assert not throttled
+    assert not throttled.since

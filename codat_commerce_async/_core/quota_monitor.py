@@ -1,30 +1,56 @@
 """Track the daily quota from response headers and webhooks, and keep the rate limiter informed."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from codat_commerce_async._core import headers as _headers
 from codat_commerce_async._core.lifecycle import Clock
 from codat_commerce_async._core.rate_limiter import RateLimiter
-from codat_commerce_async._core.throttling import ThrottledCompanies
 from codat_commerce_async.errors import QuotaExhaustedError, RateLimitError
 from codat_commerce_async.models.call import RateLimit
 
-__all__ = ["QuotaMonitor"]
+__all__ = ["QuotaMonitor", "ThrottledCompanies"]
 
 # Seconds to pause after a 429 without Retry-After.
 _DEFAULT_429_PAUSE = 1.0
+# So many companies make a common cause likely. Each of them is paused anyway, so the number may be low.
+_SEVERAL = 3
+# Responses within so many seconds count as simultaneous.
+_SAME_TIME = 5.0
+
+
+class ThrottledCompanies:
+    """Track the companies that received a 429 recently, while no request of another company succeeded.
+
+    A request that was sent after a 429 and succeeded shows that not all requests are throttled.
+    """
+
+    __slots__ = ("since",)
+
+    def __init__(self) -> None:
+        self.since: dict[str, float] = {}
+        """The companies, and the event loop's time of the 429 of each."""
+
+    def add(self, company_id: str, now: float) -> bool:
+        """Record a company's 429; return whether several companies received one at about the same time."""
+        self.since = {each: since for each, since in self.since.items() if now - since <= _SAME_TIME}
+        self.since.setdefault(company_id, now)
+        return len(self.since) >= _SEVERAL
+
+    def note_success(self, sent_at: float) -> None:
+        """Forget the 429s that were received before a request was sent that then succeeded."""
+        self.since = {each: since for each, since in self.since.items() if since >= sent_at}
 
 
 class QuotaMonitor:
     """Pass what responses report of the quota on to the rate limiter, and pause it after a 429."""
 
-    __slots__ = ("_awaited_reset", "_clock", "_limiter", "_reset", "_throttled")
+    __slots__ = ("_awaited_reset", "_clock", "_limiter", "_reset", "throttled")
 
     def __init__(self, limiter: RateLimiter, clock: Clock) -> None:
         self._limiter = limiter
         self._clock = clock
-        self._throttled = ThrottledCompanies()
+        self.throttled = ThrottledCompanies()
+        """The companies that received a 429 recently."""
         # When the daily quota is reset that requests wait for; a time of the event loop.
         self._awaited_reset = 0.0
         # The last X-Rate-Limit-Reset header and its local time, as parsing it takes longer than comparing it.
@@ -34,12 +60,6 @@ class QuotaMonitor:
     def rate_limit(self) -> RateLimit | None:
         """The daily quota as the last response reported it."""
         return _headers.rate_limit(*self._clock.observed) if self._clock.observed is not None else None
-
-    def observe(self, headers: Mapping[str, str]) -> None:
-        """Record a response's headers, which hold the server's time and the daily quota."""
-        self._clock.observe(headers)
-        if self._limiter.needs_quota_update:
-            self.sync_limiter()
 
     def sync_limiter(self) -> None:
         """Pass the daily quota of the last response on to the rate limiter; only few requests depend on it."""
@@ -82,11 +102,6 @@ class QuotaMonitor:
             self._awaited_reset = self._clock.time() + seconds
         return is_awaited
 
-    def on_success(self, sent_at: float) -> None:
-        """Record that a request sent at this time of the event loop succeeded, so not all requests are throttled."""
-        if self._throttled:
-            self._throttled.note_success(sent_at)
-
     def on_rate_limited(self, error: RateLimitError, longest: float, company_id: str | None) -> float | None:
         """Pause requests after a 429; return the seconds after which the request may be sent again.
 
@@ -120,7 +135,7 @@ class QuotaMonitor:
         is_general = (
             company_id is None
             or (limit is not None and limit.remaining == 0)
-            or self._throttled.add(company_id, self._clock.time())
+            or self.throttled.add(company_id, self._clock.time())
         )
         seconds = _DEFAULT_429_PAUSE if error.retry_after is None else min(error.retry_after, longest)
         self._limiter.pause(seconds, None if is_general else company_id)

@@ -333,6 +333,7 @@ def retrying(state: CallState, before_sleep: Callable[[CodatError, float], None]
 
     `retry`, `wait` and `stop` are evaluated once for each failure, in this order, and change nothing.
     """
+
     def announce(call: tenacity.RetryCallState) -> None:
         error = call.outcome.exception() if call.outcome else None
         if isinstance(error, CodatError):
