@@ -472,7 +472,7 @@ def _model_factory(cls: type, converter: "cattrs.Converter") -> StructureHook:
     parsed = [field for field in described if unwrap_optional(field.kind) in {Genuine.datetime, LenientInt}]
     if issubclass(cls, PreservesUnknownFields):
         return _object_hook(from_dict, preserve_received(described, parsed))
-    return _object_hook(from_dict, keep_unparsed(parsed) if parsed and issubclass(cls, LenientModel) else None)
+    return _object_hook(from_dict, _unparsed_keeper(parsed) if parsed and issubclass(cls, LenientModel) else None)
 
 
 def _object_hook(from_dict: Callable[[Any], Any], complete: Complete | None) -> StructureHook:
@@ -492,6 +492,19 @@ def _object_hook(from_dict: Callable[[Any], Any], complete: Complete | None) -> 
         return complete(from_dict(data), data)
 
     return structure_completely
+
+
+def _unparsed_keeper(parsed: list[Field]) -> Complete:
+    """Return a function that fills `unparsed`, if a field is None for which there is a value."""
+    names = [(field.name, field.key) for field in parsed]
+
+    def complete(model: Any, data: Mapping[str, object]) -> object:  # noqa: ANN401 - any LenientModel
+        for name, key in names:
+            if getattr(model, name) is None and data.get(key) is not None:
+                return keep_unparsed(model, data, parsed)
+        return model
+
+    return complete
 
 
 def _field_hook(field: Field, cls: type, converter: "cattrs.Converter") -> StructureHook | None:

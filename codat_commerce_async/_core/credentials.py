@@ -16,14 +16,15 @@ class Credentials:
     Takes the raw API key, or the header's value (`Basic ...`), which is what Codat's portal shows.
     """
 
-    __slots__ = ("_anchors", "_header", "_redaction_pattern")
+    __slots__ = ("_header", "_redaction_pattern", "anchors")
 
     def __init__(self, api_key: str | None, auth_header: str | None) -> None:
         self._header = _header_from(api_key, auth_header)
         encoded = self._header.removeprefix("Basic ").encode()
         secrets = (encoded.rstrip(b"=") or encoded, _decoded(encoded))
         self._redaction_pattern = _redaction_pattern(*secrets)
-        self._anchors = tuple(map(_anchor, (secret for secret in secrets if len(secret) >= _SHORTEST_KEY)))
+        self.anchors = tuple(map(_anchor, (secret for secret in secrets if len(secret) >= _SHORTEST_KEY)))
+        """Parts of the key, one of which is in every text that holds the key; secrets themselves."""
 
     def header(self) -> str:
         """Return the header's value, which must only be sent."""
@@ -38,7 +39,7 @@ class Credentials:
 
         A key that is too short to be one of Codat's is left, as it may be part of any text.
         """
-        for anchor in self._anchors:
+        for anchor in self.anchors:
             if anchor in body:
                 return self._redaction_pattern.sub(b"***", body)
         return body

@@ -98,7 +98,7 @@ class Pipeline:
     ) -> ApiResponse[T]:
         """Make one call, and return its decoded response with status, headers and attempts."""
         call = _Call(self, operation, path, query, body, options, starts_work=starts_work, key_left=key_left)
-        return call.answer(await call.run())
+        return call.to_response(await call.run())
 
     def new_key(self) -> str:
         """Return a new idempotency key."""
@@ -219,16 +219,16 @@ class _Call(Generic[T]):
             )
 
     def _decode(self, response: Response) -> T:
-        answer = self._operation.response_type
-        if answer is object and response.status == HTTPStatus.NO_CONTENT:
+        response_type = self._operation.response_type
+        if response_type is object and response.status == HTTPStatus.NO_CONTENT:
             return cast("T", None)
         try:
-            return _codec.decode(self._pipeline.credentials.redact_echo(response.body), answer)
+            return _codec.decode(_redacted(response.body, self._pipeline.credentials), response_type)
         except DecodeError as error:
             failure = DecodeError(error.message, None, error.path, response.status).with_call(self._call())
         raise failure
 
-    def answer(self, value: T) -> ApiResponse[T]:
+    def to_response(self, value: T) -> ApiResponse[T]:
         """Return the value together with what is known of its response."""
         response = self._response
         credentials = self._pipeline.credentials
@@ -257,11 +257,13 @@ class _Call(Generic[T]):
             request = self._start_attempt(arrived)
             try:
                 response = await pipeline.transport.send(request, pipeline.timeouts)
-                pipeline.quota.observe(response.headers)
+                pipeline.clock.observe(response.headers)
+                if pipeline.rate_limiter.needs_quota_update:
+                    pipeline.quota.sync_limiter()
                 if response.status not in _GOOD:
                     self._raise_for_status(response)
-                else:
-                    pipeline.quota.on_success(self._sent_at)
+                elif pipeline.quota.throttled.since:
+                    pipeline.quota.throttled.note_success(self._sent_at)
             except BaseException as error:
                 self._finish_attempt(response, error, sent=request.started is not False)
                 raise
@@ -407,6 +409,11 @@ def _to_attempt(attempt: AttemptRecord) -> Attempt:
 def _timeout_message(state: CallState) -> str:
     waiting = "" if state.attempts else ", and was still waiting for its turn at the quota"
     return f"the call took longer than its timeout{waiting}"
+
+
+def _redacted(body: bytes, credentials: Credentials) -> bytes:
+    """Return the body of a good response without the key, which it hardly ever contains."""
+    return credentials.redact_echo(body) if any(map(body.__contains__, credentials.anchors)) else body
 
 
 def _describe(error: BaseException) -> str:

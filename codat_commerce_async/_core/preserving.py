@@ -16,16 +16,10 @@ Complete = Callable[[Any, Mapping[str, object]], Any]
 """Return the model with what else there is in the JSON that it was structured from."""
 
 
-def keep_unparsed(parsed: Sequence[Field]) -> Complete:
-    """Return a function that fills `unparsed`; `parsed` are the fields whose texts are parsed."""
-    values_of = _values_getter(parsed)
-
-    def complete(model: Any, data: Mapping[str, object]) -> object:  # noqa: ANN401 - any LenientModel
-        if None in values_of(model) and (texts := _unparsed_texts(model, data, parsed)):
-            return evolve(model, unparsed=texts)
-        return model
-
-    return complete
+def keep_unparsed(model: Any, data: Mapping[str, object], parsed: Sequence[Field]) -> object:  # noqa: ANN401 - any LenientModel
+    """Return the model with `unparsed` filled; `parsed` are the fields whose texts are parsed."""
+    texts = _unparsed_texts(model, data, parsed)
+    return evolve(model, unparsed=texts) if texts else model
 
 
 def preserve_received(described: Sequence[Field], parsed: Sequence[Field]) -> Complete:
