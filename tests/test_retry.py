@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codat_commerce_async._core.operation import Operation
-from codat_commerce_async._core.retry import KEY_LIFETIME, MAX_IN_PROGRESS, CallState, call_with_retries, retrying
+from codat_commerce_async._core.retry import KEY_LIFETIME, MAX_IN_PROGRESS, CallState, repeat, retrying
 from codat_commerce_async.errors import (
     ClientClosedError,
     CodatError,
@@ -443,6 +443,17 @@ def attempts_at(*outcomes: object, state: CallState) -> Callable[[], Awaitable[s
 
 
 def ignore(error: CodatError, seconds: float) -> None: ...
+
+
+async def call_with_retries(
+    attempt: Callable[[], Awaitable[str]], state: CallState, *, before_sleep: Callable[[CodatError, float], None]
+) -> str:
+    """Make the first attempt as a call does, and repeat it."""
+    try:
+        return await attempt()
+    except CodatError as error:
+        first = error
+    return await repeat(first, attempt, state, before_sleep=before_sleep)
 
 
 @pytest.mark.virtual_time

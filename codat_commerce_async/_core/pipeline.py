@@ -17,7 +17,7 @@ from codat_commerce_async._core.quota_monitor import QuotaMonitor
 from codat_commerce_async._core.rate_limiter import RateLimiter
 from codat_commerce_async._core.request import check_options, merge_headers
 from codat_commerce_async._core.responses import error_from_response
-from codat_commerce_async._core.retry import CallState, call_with_retries
+from codat_commerce_async._core.retry import CallState, repeat
 from codat_commerce_async._core.transport import Request, Response, Transport
 from codat_commerce_async.errors import (
     ClientClosedError,
@@ -109,6 +109,7 @@ class _Call(Generic[T]):
     """One call with all its attempts."""
 
     __slots__ = (
+        "_attempt_count",
         "_attempts",
         "_background",
         "_began",
@@ -171,31 +172,24 @@ class _Call(Generic[T]):
         """
         pipeline = self._pipeline
         scope = pipeline.lifetime.scope(self._timeout)
-        self._clock = clock = scope.loop
-        self._began = began = clock.time()
-        deadline = None if self._timeout is None else began + self._timeout
-        self._state = CallState(
-            self._operation,
-            self._policy,
-            clock,
-            pipeline.random,
-            deadline,
-            wall_clock=pipeline.clock.now,
-            key_left=self._key_left,
-        )
+        self._clock = scope.loop
+        self._began = self._clock.time()
+        self._attempt_count = 0
+        self._state = None if self._key_left is None else self._new_state()
         self._id = next(pipeline.observer.call_ids)
         if pipeline.observer.has_start_listener:
             pipeline.observer.call_started(self._id, self._operation, self._company_id)
         response: Response | None = None
         try:
             async with scope:
-                response = await call_with_retries(self._attempt, self._state, before_sleep=self._before_sleep)
+                response = await self._attempt_until_done()
             self._response = response
             value = self._decode(response)
         except CodatError as error:
             failure = error if response is not None else self._final_error(error)
         except TimeoutError:
-            failure = self._final_error(RequestTimeoutError(_timeout_message(self._state), None, self._state.reached))
+            message = _timeout_message(self._attempt_count)
+            failure = self._final_error(RequestTimeoutError(message, None, self._known_state().reached))
         except BaseException as error:
             self._emit_call_ended(response, error)
             raise
@@ -206,6 +200,33 @@ class _Call(Generic[T]):
         # Outside of the handlers, so that what was translated is let go of, but for the cause of an unknown outcome.
         raise failure
 
+    async def _attempt_until_done(self) -> Response:
+        try:
+            return await self._attempt()
+        except CodatError as error:
+            first = error
+        return await repeat(first, self._attempt, self._known_state(), before_sleep=self._before_sleep)
+
+    def _new_state(self) -> CallState:
+        pipeline = self._pipeline
+        return CallState(
+            self._operation,
+            self._policy,
+            self._clock,
+            pipeline.random,
+            None if self._timeout is None else self._began + self._timeout,
+            wall_clock=pipeline.clock.now,
+            key_left=self._key_left,
+        )
+
+    def _known_state(self) -> CallState:
+        """Return what is known of the attempts; it is created for a call that does not succeed at once."""
+        if self._state is None:
+            self._state = self._new_state()
+            if self._attempt_count:
+                self._state.record_start(self._sent_at, self._started_at)
+        return self._state
+
     def _emit_call_ended(self, response: Response | None, error: BaseException | None) -> None:
         observer = self._pipeline.observer
         if observer.has_call_listener:
@@ -213,7 +234,7 @@ class _Call(Generic[T]):
                 self._id,
                 self._operation.name,
                 self._clock.time() - self._began,
-                self._state.attempts,
+                self._attempt_count,
                 response.status if response else None,
                 type(error).__name__ if error else None,
             )
@@ -277,16 +298,21 @@ class _Call(Generic[T]):
         pipeline, state = self._pipeline, self._state
         if pipeline.lifetime.closed:
             raise ClientClosedError("the client was closed during the call")
-        state.check_key()
-        if state.error is not None:
-            state.extend(pipeline.quota.reset_wait(arrived))
-            state.check_deadline()
-        began, started_at = state.start(), pipeline.clock.now()
+        if state is None:
+            began = self._clock.time()
+        else:
+            state.check_key()
+            if state.error is not None:
+                state.extend(pipeline.quota.reset_wait(arrived))
+                state.check_deadline()
+            began = state.start()
+        started_at = pipeline.clock.now()
+        self._attempt_count += 1
         self._requested_at = self._requested_at or started_at
         self._started_at, self._quota_wait, self._sent_at = started_at, began - arrived, began
         self._requested_delay = None
         request = self._with_hook_headers() if pipeline.observer.has_request_listener else self._request
-        if state.repeats_key:
+        if state is not None and state.repeats_key:
             # Connecting takes time too, for which the machine may be suspended.
             request.before_send = state.check_key
         return request
@@ -311,15 +337,15 @@ class _Call(Generic[T]):
         """
         status = response.status if response is not None else None
         outcome = "ok" if error is None else _describe(error)
-        attempts, elapsed = self._state.attempts, self._clock.time() - self._sent_at
+        attempts, elapsed = self._attempt_count, self._clock.time() - self._sent_at
         if error is None or isinstance(error, CodatError):
-            if error is None:
+            if error is not None:
+                self._known_state().fail(error, self._requested_delay)
+            elif self._state is not None:
                 self._state.succeed()
-            else:
-                self._state.fail(error, self._requested_delay)
             self._attempts += ((attempts, self._started_at, self._quota_wait, elapsed, status, outcome),)
         elif not sent:
-            self._state.never_sent()
+            self._known_state().never_sent()
         observer = self._pipeline.observer
         if observer.has_response_listener or observer.logs_responses():
             event = RequestEnded(
@@ -340,15 +366,14 @@ class _Call(Generic[T]):
         request, observer = self._request, self._pipeline.observer
         headers = request.headers.copy()
         observer.request_started(
-            self._id, self._operation.name, self._state.attempts, self._quota_wait, headers, self._sent_at - self._began
+            self._id, self._operation.name, self._attempt_count, self._quota_wait, headers, self._sent_at - self._began
         )
         merged = merge_headers(request.headers, headers, observer.header_refused)
         return Request(request.method, request.target, merged, request.body)
 
     def _before_sleep(self, error: CodatError, seconds: float) -> None:
-        state = self._state
         self._pipeline.observer.retried(
-            self._id, self._operation, self._company_id, state.attempts, self._attempts[-1][3], seconds, error
+            self._id, self._operation, self._company_id, self._attempt_count, self._attempts[-1][3], seconds, error
         )
 
     def _final_error(self, error: CodatError) -> CodatError:
@@ -357,7 +382,7 @@ class _Call(Generic[T]):
         error.with_call(call)
         # Closing interrupts with a CancelledError, whose frames hold what was on its way.
         error.__context__ = None
-        if not self._state.outcome_unknown:
+        if not self._known_state().outcome_unknown:
             return error
         unknown = OutcomeUnknownError(
             f"it may or may not have happened: {error.message}",
@@ -406,8 +431,8 @@ def _to_attempt(attempt: AttemptRecord) -> Attempt:
     )
 
 
-def _timeout_message(state: CallState) -> str:
-    waiting = "" if state.attempts else ", and was still waiting for its turn at the quota"
+def _timeout_message(attempts: int) -> str:
+    waiting = "" if attempts else ", and was still waiting for its turn at the quota"
     return f"the call took longer than its timeout{waiting}"
 
 

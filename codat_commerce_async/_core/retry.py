@@ -31,9 +31,9 @@ __all__ = [
     "MAX_IN_PROGRESS",
     "CallState",
     "FailureKind",
-    "call_with_retries",
     "classify",
     "is_safe",
+    "repeat",
     "retrying",
 ]
 
@@ -134,11 +134,11 @@ class KeyMemory:
 
     __slots__ = ("_clock", "_loop_until", "_wall_clock", "_wall_until")
 
-    def __init__(self, clock: Clock, wall_clock: Callable[[], float], seconds: float = KEY_LIFETIME) -> None:
+    def __init__(self, clock: Clock, wall_clock: Callable[[], float], loop_until: float, wall_until: float) -> None:
         self._clock = clock
         self._wall_clock = wall_clock
-        self._loop_until = clock.time() + seconds
-        self._wall_until = wall_clock() + seconds
+        self._loop_until = loop_until
+        self._wall_until = wall_until
 
     @property
     def is_over(self) -> bool:
@@ -188,7 +188,9 @@ class CallState:
         self._random = random
         self._call_deadline = call_deadline
         self._wall_clock = wall_clock
-        self._key_memory = None if key_left is None else KeyMemory(clock, wall_clock, key_left)
+        self._key_memory: KeyMemory | None = None
+        if key_left is not None:
+            self._key_memory = KeyMemory(clock, wall_clock, clock.time() + key_left, wall_clock() + key_left)
         self._key_used_before = key_left is not None
         self._lost = False
         self._reached = False
@@ -209,14 +211,20 @@ class CallState:
     def start(self) -> float:
         """Record that an attempt starts, and return the time."""
         now = self._clock.time()
+        self.record_start(now, self._wall_clock())
+        return now
+
+    def record_start(self, loop_time: float, wall_time: float) -> None:
+        """Record that an attempt started, at these times of the two clocks."""
         self.attempts += 1
         self._in_flight = True
         if self.attempts == 1:
-            self._started_at = now
+            self._started_at = loop_time
         # Before, nothing can have happened under the key, as the server refused every attempt.
         if self._idempotency is Idempotency.KEYED and not self.repeats_key:
-            self._key_memory = KeyMemory(self._clock, self._wall_clock)
-        return now
+            self._key_memory = KeyMemory(
+                self._clock, self._wall_clock, loop_time + KEY_LIFETIME, wall_time + KEY_LIFETIME
+            )
 
     def succeed(self) -> None:
         """Record that the attempt received a response of success."""
@@ -354,29 +362,25 @@ def retrying(state: CallState, before_sleep: Callable[[CodatError, float], None]
     )
 
 
-async def call_with_retries(
+async def repeat(
+    first: CodatError,
     attempt: Callable[[], Awaitable[T]],
     state: CallState,
     *,
     before_sleep: Callable[[CodatError, float], None],
 ) -> T:
-    """Return the result of `attempt`, repeated as the policy allows; raise the error of the last attempt.
+    """Return the result of `attempt` after a first one that failed, repeated as the policy allows.
 
-    The first attempt runs without tenacity, whose loop takes about 40 us. If it fails, tenacity takes over, starting
-    from that failure. `before_sleep` is called with each error that is retried, and the seconds until then.
+    Raises the error of the last attempt. The first one runs without tenacity, whose loop takes about 40 us; tenacity
+    starts from its failure. `before_sleep` is called with each error that is retried, and the seconds until then.
     """
-    try:
-        return await attempt()
-    except CodatError as error:
-        if not state.is_retryable(error):
-            raise
-        first: CodatError | None = error
+    if not state.is_retryable(first):
+        raise first
+    failed: list[CodatError] = [first]
 
     async def attempt_again() -> T:
-        nonlocal first
-        if first is not None:
-            error, first = first, None
-            raise error
+        if failed:
+            raise failed.pop()
         return await attempt()
 
     return await retrying(state, before_sleep)(attempt_again)
