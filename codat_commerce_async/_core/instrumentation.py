@@ -43,11 +43,10 @@ class Instrumentation:
     # Unique among all clients, as several may have the same hooks.
     call_ids = itertools.count(1)
     """The ids of calls to come."""
-    # A function of the standard library: it runs for every request.
-    logs_responses = partial(_logger.isEnabledFor, logging.DEBUG)
-    """Return whether the results of requests are logged."""
-
     def __init__(self, hooks: Hooks, server: str, wall_clock: Callable[[], float]) -> None:
+        # A function of the standard library: it runs for every request.
+        self.logs_responses: Callable[[], bool] = partial(_logger.isEnabledFor, logging.DEBUG)
+        """Return whether the results of requests are logged."""
         self._hooks = hooks
         self._server = server
         self._wall_clock = wall_clock
