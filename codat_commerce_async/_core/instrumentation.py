@@ -38,11 +38,13 @@ class Instrumentation:
         "has_request_listener",
         "has_response_listener",
         "has_start_listener",
+        "logs_responses",
     )
 
     # Unique among all clients, as several may have the same hooks.
     call_ids = itertools.count(1)
     """The ids of calls to come."""
+
     def __init__(self, hooks: Hooks, server: str, wall_clock: Callable[[], float]) -> None:
         # A function of the standard library: it runs for every request.
         self.logs_responses: Callable[[], bool] = partial(_logger.isEnabledFor, logging.DEBUG)
