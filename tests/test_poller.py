@@ -445,7 +445,7 @@ async def test_notifications_keep_the_poll_interval_and_the_last_one_is_not_lost
     client, wire = scripted(status(), poll=RARELY)
     notifying = asyncio.create_task(notify_often(client, "c", until=20.0))
     if method == "wait":
-        waiting: asyncio.Future[object] = asyncio.ensure_future(client.sync.wait(young(), timeout=500.0))
+        waiting: asyncio.Future[Any] = asyncio.ensure_future(client.sync.wait(young(), timeout=500.0))
     else:
         waiting = asyncio.ensure_future(anext(client.sync.watch(young(), timeout=500.0)))
         await waiting

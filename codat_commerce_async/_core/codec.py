@@ -379,7 +379,7 @@ def _optional_primitive(kind: type) -> StructureHook:
 
 
 def _optional_enum(kind: type[OpenEnum]) -> StructureHook:
-    known = {member.value: member for member in kind}
+    known: dict[object, OpenEnum] = {member.value: member for member in kind}
 
     def structure_optional(value: object, _: object) -> object:
         if value.__class__ is str:

@@ -260,7 +260,8 @@ class CallState:
 
         An error that is not of an attempt (the rate limiter's, say) is never retryable.
         """
-        return error is self.error and error.retryable and is_safe(self.kind, self._idempotency)
+        failure = self.error
+        return failure is error and failure is not None and failure.retryable and is_safe(self.kind, self._idempotency)
 
     def wait(self, _: "tenacity.RetryCallState | None" = None) -> float:
         """Return the seconds until the next attempt: what the server requests, or else exponential backoff.

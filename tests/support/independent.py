@@ -120,7 +120,7 @@ class IndependentServer:
             answer = 200, self._summary(self.start(company_id, key, (request.body or b"").decode()))
             if chance < self.fails:
                 answer = self._failure()
-        self._memory[key] = now, *answer
+        self._memory[key] = (now, answer[0], answer[1])
         return answer
 
     def _get(self, target: str) -> tuple[int, Any]:
