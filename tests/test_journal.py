@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from codat_commerce_async.errors import JournalError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.syncing.journal import Journal, JournalEntry, NullJournal, RunJournal, read_journal
+from codat_commerce_async.syncing.journal import Journal, JournalEntry, JournalStore, NullJournal, read_journal
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 from tests.support.fans import own_tasks, own_threads
@@ -132,7 +132,7 @@ async def test_an_entry_of_an_error_names_it_and_keeps_the_handle(tmp_path: Path
 
 
 async def test_a_run_without_a_file_uses_a_journal_that_keeps_nothing() -> None:
-    journal: RunJournal = NullJournal()
+    journal: JournalStore = NullJournal()
     await journal.record_start(LATEST, KEY, 1000.0, 0.5)
     await journal.record_running(LATEST, SyncHandle(company_id="latest", sync_id="an id"))
     await journal.record_outcome(outcome(LATEST), 2000.0)
@@ -143,7 +143,7 @@ async def test_a_run_without_a_file_uses_a_journal_that_keeps_nothing() -> None:
 
 
 async def test_a_journal_in_a_file_has_the_same_interface(tmp_path: Path) -> None:
-    journal: RunJournal = await Journal.open(tmp_path / "journal")
+    journal: JournalStore = await Journal.open(tmp_path / "journal")
     assert (journal.run, journal.is_persistent) == (1, True)
     await journal.close()
 

@@ -13,7 +13,7 @@ from codat_commerce_async.errors import error_class
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing._poller import SyncPoller
 from codat_commerce_async.syncing._scheduler import Schedulable
-from codat_commerce_async.syncing.journal import JournalEntry, RunJournal
+from codat_commerce_async.syncing.journal import JournalEntry, JournalStore
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["Companies", "SyncJob", "WorkQueue", "may_have_started"]
@@ -157,7 +157,7 @@ class WorkQueue:
         """Yield the jobs that were read or resumed and are not started yet."""
         return chain(self._ready.values(), *self._deferred.values())
 
-    async def read(self, journal: RunJournal) -> None:
+    async def read(self, journal: JournalStore) -> None:
         """Read the input to its end, one job ahead of need."""
         async with aclosing(_items(self._companies)) as items:
             async for item in items:
@@ -172,7 +172,7 @@ class WorkQueue:
         self._is_input_read = True
         self._on_change()
 
-    async def _enqueue_unless_known(self, job: SyncJob, journal: RunJournal) -> None:
+    async def _enqueue_unless_known(self, job: SyncJob, journal: JournalStore) -> None:
         entry = await journal.get(job.request)
         has_ended_in_this_run = entry is not None and entry.run == journal.run
         if entry is not None and entry.is_finished and not has_ended_in_this_run:

@@ -24,7 +24,7 @@ from codat_commerce_async.syncing._scheduler import (
     poll_cost_while_starting,
 )
 from codat_commerce_async.syncing._start import start
-from codat_commerce_async.syncing.journal import NullJournal, RunJournal
+from codat_commerce_async.syncing.journal import JournalStore, NullJournal
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 
 __all__ = ["SyncRunner"]
@@ -77,7 +77,7 @@ class SyncRunner:
         self._adopt = adopt
         self._options = options
         self._on_outcome = on_outcome
-        self._journal: RunJournal = NullJournal()
+        self._journal: JournalStore = NullJournal()
         self._task_slots = asyncio.Semaphore(_MAX_TASKS)
         self._wakeup = asyncio.Event()
         self._server_time_lock = asyncio.Lock()
@@ -85,7 +85,7 @@ class SyncRunner:
         self._is_stopped = False
         self._paused_until = 0.0
 
-    async def run(self, journal: RunJournal) -> None:
+    async def run(self, journal: JournalStore) -> None:
         """Run until every job has finished, resuming what the journal records as unfinished."""
         self._journal = journal
         self._context.notifier.subscribe(self._on_notification)

@@ -18,7 +18,7 @@ from codat_commerce_async.syncing._journal_rows import JournalEntry
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 
-__all__ = ["Journal", "JournalEntry", "NullJournal", "RunJournal", "read_journal"]
+__all__ = ["Journal", "JournalEntry", "JournalStore", "NullJournal", "read_journal"]
 
 T = TypeVar("T")
 Work = Callable[[JournalFile], T]
@@ -28,7 +28,7 @@ _MAX_BATCH = 500
 _SLICE = 200
 
 
-class RunJournal(Protocol):
+class JournalStore(Protocol):
     """What a fan-out needs of a journal: implemented by `Journal`, and by `NullJournal` for a run without a file."""
 
     @property
@@ -82,11 +82,11 @@ class NullJournal:
     run = 1
     is_persistent = False
 
-    async def get(self, request: SyncRequest) -> JournalEntry | None:  # noqa: ARG002 - as RunJournal names it
+    async def get(self, request: SyncRequest) -> JournalEntry | None:  # noqa: ARG002 - as JournalStore names it
         """Return None."""
         return None
 
-    async def of_company(self, company_id: str) -> list[JournalEntry]:  # noqa: ARG002 - as RunJournal names it
+    async def of_company(self, company_id: str) -> list[JournalEntry]:  # noqa: ARG002 - as JournalStore names it
         """Return an empty list."""
         return []
 

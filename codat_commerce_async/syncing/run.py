@@ -15,7 +15,7 @@ from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._queue import Companies
 from codat_commerce_async.syncing._runner import SyncRunner
 from codat_commerce_async.syncing._scheduler import OBJECTIVES, Objective
-from codat_commerce_async.syncing.journal import Journal, NullJournal, RunJournal
+from codat_commerce_async.syncing.journal import Journal, JournalStore, NullJournal
 from codat_commerce_async.syncing.outcome import OnProgress, RunProgress, RunReport, StopWhen, SyncOutcome
 
 __all__ = ["Companies", "Objective", "SyncRun"]
@@ -73,7 +73,7 @@ class SyncRun:
             on_outcome=self._emit,
         )
         self._journal_path = journal
-        self._journal: RunJournal = NullJournal()
+        self._journal: JournalStore = NullJournal()
         self._stop_when = stop_when
         self._on_progress = on_progress
         self._outcomes: asyncio.Queue[SyncOutcome | None] = asyncio.Queue()
