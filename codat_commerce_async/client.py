@@ -174,8 +174,8 @@ class CodatCommerce:
         self._base_url = parse_base_url(base_url)
         credentials = Credentials(api_key, auth_header)
         self._lifecycle = Lifecycle()
-        observer = Instrumentation(hooks or Hooks(), self._base_url, wall_clock)
-        limiter = rate_limiter or LocalRateLimiter(quota or Quota(), on_pause=observer.paused)
+        instrumentation = Instrumentation(hooks or Hooks(), self._base_url, wall_clock)
+        limiter = rate_limiter or LocalRateLimiter(quota or Quota(), on_pause=instrumentation.paused)
         self._transport = transport or AiohttpTransport(
             self._base_url,
             credentials,
@@ -185,11 +185,11 @@ class CodatCommerce:
             ssl_context=ssl_context,
             trust_env=trust_env,
         )
-        self._caller = Pipeline(
+        self._pipeline = Pipeline(
             self._transport,
             _for_account(limiter, credentials),
             self._lifecycle,
-            observer,
+            instrumentation,
             credentials=credentials,
             retry=retry or RetryPolicy(),
             timeouts=timeouts or Timeouts(),
@@ -197,7 +197,7 @@ class CodatCommerce:
             random=random or SystemRandom(),
         )
         self._poll = poll or PollPolicy()
-        self._hints = Notifier()
+        self._notifier = Notifier()
         if transport is None:
             note_client(self, self._base_url, limiter)
 
@@ -222,32 +222,32 @@ class CodatCommerce:
     @_Resource
     def connections(self) -> "_connections.ConnectionsResource":
         """Return the resource for the connections of companies to their platforms."""
-        return _connections.ConnectionsResource(self._caller)
+        return _connections.ConnectionsResource(self._pipeline)
 
     @_Resource
     def sync(self) -> "_sync.SyncResource":
         """Return the resource to start syncs, poll them and wait for their end."""
-        return _sync.SyncResource(self._caller, self._poll, self._hints)
+        return _sync.SyncResource(self._pipeline, self._poll, self._notifier)
 
     @_Resource
     def integrations(self) -> "_integrations.IntegrationsResource":
         """Return the resource for the platforms that Codat connects to."""
-        return _integrations.IntegrationsResource(self._caller)
+        return _integrations.IntegrationsResource(self._pipeline)
 
     @_Resource
     def advanced_controls(self) -> "_advanced_controls.AdvancedControlsResource":
         """Return the resource for companies and their configuration."""
-        return _advanced_controls.AdvancedControlsResource(self._caller)
+        return _advanced_controls.AdvancedControlsResource(self._pipeline)
 
     @_Resource
     def sync_flow_settings(self) -> "_sync_flow_settings.SyncFlowSettingsResource":
         """Return the resource for the texts and settings of the Sync flow."""
-        return _sync_flow_settings.SyncFlowSettingsResource(self._caller)
+        return _sync_flow_settings.SyncFlowSettingsResource(self._pipeline)
 
     @property
     def rate_limit(self) -> RateLimit | None:
         """The daily request quota as the last response reported it; None if none has reported one."""
-        return self._caller.quota.rate_limit
+        return self._pipeline.quota.rate_limit
 
     def update_rate_limit(self, limit: RateLimit) -> None:
         """Apply a daily quota that another source has reported, such as a webhook.
@@ -256,7 +256,7 @@ class CodatCommerce:
         its reset has passed, or when a response has reported a newer quota.
         """
         self._lifecycle.check_open()
-        self._caller.quota.update(limit)
+        self._pipeline.quota.update(limit)
 
     @property
     def closed(self) -> bool:
@@ -276,7 +276,7 @@ class CodatCommerce:
         `path` are the values of the operation's path parameters, in order. `query` are the query parameters; a value of
         None is left out. `body` is sent as JSON. `options` are those of `CallOptions`.
         """
-        return await self._caller.call(operation, *path, query=query, body=body, **options)
+        return await self._pipeline.call(operation, *path, query=query, body=body, **options)
 
     async def send(
         self,
@@ -287,7 +287,7 @@ class CodatCommerce:
         **options: Unpack[CallOptions],
     ) -> ApiResponse[T]:
         """Like `call`, but return the value together with the status, the headers, the quota and the attempts."""
-        return await self._caller.send(operation, *path, query=query, body=body, **options)
+        return await self._pipeline.send(operation, *path, query=query, body=body, **options)
 
     async def aclose(self) -> None:
         """Close the client: all of its calls and waits raise ClientClosedError at once. May be called twice."""

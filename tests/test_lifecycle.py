@@ -310,7 +310,7 @@ async def test_one_who_is_past_the_gate_as_it_closes_sends_nothing() -> None:
     task = asyncio.create_task(codat.call(POST, "c"))
     await asyncio.sleep(1.0)
     # Right when the gate opens, before whoever it lets through gets its turn.
-    opens = codat._caller.rate_limiter._queue._timer_at  # type: ignore[attr-defined]  # the local gate has one
+    opens = codat._pipeline.rate_limiter._queue._timer_at  # type: ignore[attr-defined]  # the local gate has one
     loop.call_at(opens, codat._lifecycle.close)
     with pytest.raises(ClientClosedError):
         await task

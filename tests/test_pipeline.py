@@ -25,8 +25,8 @@ from codat_commerce_async import (
     StatusError,
     TransportError,
 )
+from codat_commerce_async._core.idempotency import KEY_LIFETIME
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter
-from codat_commerce_async._core.retry import KEY_LIFETIME
 from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.errors import status_error_class
 from codat_commerce_async.models.sync import CompanySyncStatus
@@ -672,7 +672,7 @@ async def test_a_server_at_the_end_of_the_calendar_breaks_nothing(date: str) -> 
     with pytest.raises(OutcomeUnknownError) as caught:
         await codat.call(POST, "c", retry=RetryPolicy(initial_backoff=0.0))
     assert caught.value.requested_at is not None
-    assert codat._caller.clock.server_time(5000.0).tzinfo is UTC
+    assert codat._pipeline.clock.server_time(5000.0).tzinfo is UTC
 
 
 @pytest.mark.parametrize("kind", [ValueError, RuntimeError, asyncio.CancelledError, KeyboardInterrupt])

@@ -551,7 +551,7 @@ async def test_a_wait_leaves_nothing_behind() -> None:
 async def nothing_is_held(codat: Codat) -> None:
     """No task goes on, no place is taken, nothing is reserved, nobody is waited for."""
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    gate = codat.client._caller.rate_limiter
+    gate = codat.client._pipeline.rate_limiter
     assert (gate.in_flight, gate.waiting, gate._account.quota._reserved) == (0, 0, 0)  # type: ignore[attr-defined]
     assert codat.sync.poll_now(codat.company_id) == 0
 

@@ -264,7 +264,7 @@ async def test_whatever_a_client_holds_shows_no_key() -> None:
     async with playing(Reply(200, {"X-Echo": KEY}, b"1")) as (codat, _):
         answer = await codat.send(GET, "c")
         shown = [repr(codat), repr(answer), repr(vars(codat))]
-        shown += [repr(each) for each in (codat._transport, codat._caller.credentials, codat.sync, codat.rate_limit)]
+        shown += [repr(each) for each in (codat._transport, codat._pipeline.credentials, codat.sync, codat.rate_limit)]
     assert found_in(" ".join(shown)) == []
 
 

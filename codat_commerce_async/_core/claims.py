@@ -1,53 +1,19 @@
 """Which created resource belongs to which request of one client, so that none is ever assigned to two requests."""
 
-import math
 from datetime import datetime, timedelta
 
-__all__ = ["DRIFT", "KEY_MEMORY", "Claim", "Claims", "FirstUse"]
+from codat_commerce_async._core.idempotency import KEY_RETENTION, FirstUse
 
-# A request may have created something that began this much before it was sent, as the clocks of several machines go ...
+__all__ = ["DRIFT", "Claim", "Claims"]
+
+# A request may have created something that began this much before it was sent, as the clocks of several machines
+# differ, and until Codat forgets its key after it was last sent.
 DRIFT = timedelta(seconds=120)
-# ... and as long after it was last sent as Codat remembers its key.
-# https://docs.codat.io/using-the-api/idempotency
-KEY_MEMORY = timedelta(minutes=90)
 # Three per request: at a start, a poll and a lookup each, 1,000 requests a minute need hours to reach it. What is
 # dropped then started long before any request whose outcome is unknown.
 _MOST_NAMES = 100_000
 _MOST_OPEN_GROUPS = 20_000
 _MOST_OPEN_IN_GROUP = 1_000
-
-
-class FirstUse:
-    """When a key was first used, on every clock that could be read then: the local ones in seconds, and the server's.
-
-    `loop` is None for another process, and `server` if the server's time was not known.
-    """
-
-    __slots__ = ("local", "loop", "server")
-
-    def __init__(self, local: float, loop: float | None, server_offset: float | None) -> None:
-        self.local = local
-        self.loop = loop
-        self.server = None if server_offset is None else local + server_offset
-
-    @property
-    def is_unconfirmed(self) -> bool:
-        """Whether only the wall clock of another process shows when it was, which may have been set since."""
-        return self.loop is None and self.server is None
-
-    def age(self, now: float, loop: float, server_offset: float | None) -> float:
-        """Return the seconds since then by the clock that shows most, and infinity if none can be relied on.
-
-        The loop's clock stands still while the machine is suspended, and the wall clock may be set back.
-        """
-        ages = [now - self.local]
-        if self.loop is not None:
-            ages.append(loop - self.loop)
-        if self.server is not None and server_offset is not None:
-            ages.append(now + server_offset - self.server)
-        elif self.loop is None:
-            return math.inf
-        return max(ages)
 
 
 class Claim:
@@ -77,7 +43,7 @@ class Claim:
         if self.since is not None and created_at < self.since - DRIFT:
             return False
         # A resource that the response named existed when it was sent.
-        return self.deadline is None or created_at <= self.deadline + (KEY_MEMORY if self.alias is None else DRIFT)
+        return self.deadline is None or created_at <= self.deadline + (KEY_RETENTION if self.alias is None else DRIFT)
 
 
 class Claims:

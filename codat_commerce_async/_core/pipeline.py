@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from random import Random
 from typing import Generic, TypeVar, Unpack, cast
-from uuid import UUID
 
 from codat_commerce_async._core import codec as _codec
 from codat_commerce_async._core import headers as _headers
 from codat_commerce_async._core.credentials import Credentials
+from codat_commerce_async._core.idempotency import new_key
 from codat_commerce_async._core.instrumentation import Instrumentation
 from codat_commerce_async._core.lifecycle import Clock, Lifecycle
 from codat_commerce_async._core.operation import Idempotency, Operation, Query
@@ -46,8 +46,8 @@ class Pipeline:
         self,
         transport: Transport,
         rate_limiter: RateLimiter,
-        lifetime: Lifecycle,
-        observer: Instrumentation,
+        lifecycle: Lifecycle,
+        instrumentation: Instrumentation,
         *,
         credentials: Credentials,
         retry: RetryPolicy,
@@ -57,8 +57,8 @@ class Pipeline:
     ) -> None:
         self.transport = transport
         self.rate_limiter = rate_limiter
-        self.lifetime = lifetime
-        self.observer = observer
+        self.lifecycle = lifecycle
+        self.instrumentation = instrumentation
         self.credentials = credentials
         self.retry = retry
         self.timeouts = timeouts
@@ -100,10 +100,6 @@ class Pipeline:
         call = _Call(self, operation, path, query, body, options, starts_work=starts_work, key_left=key_left)
         return call.to_response(await call.run())
 
-    def new_key(self) -> str:
-        """Return a new idempotency key."""
-        return str(UUID(int=self.random.getrandbits(128), version=4))
-
 
 class _Call(Generic[T]):
     """One call with all its attempts."""
@@ -113,11 +109,11 @@ class _Call(Generic[T]):
         "_attempts",
         "_background",
         "_began",
-        "_clock",
         "_company_id",
         "_id",
         "_key",
         "_key_left",
+        "_loop",
         "_operation",
         "_pipeline",
         "_policy",
@@ -152,7 +148,7 @@ class _Call(Generic[T]):
         self._key = None
         if operation.idempotency is Idempotency.KEYED:
             # One for all attempts of the call.
-            self._key = options.get("idempotency_key") or pipeline.new_key()
+            self._key = options.get("idempotency_key") or new_key(pipeline.random)
         self._request = _to_request(operation, operation.format_target(path, query), body, self._key, options)
         self._company_id = operation.company_id(path)
         self._policy = options.get("retry") or pipeline.retry
@@ -171,14 +167,14 @@ class _Call(Generic[T]):
         Raises the final `CodatError`.
         """
         pipeline = self._pipeline
-        scope = pipeline.lifetime.scope(self._timeout)
-        self._clock = scope.loop
-        self._began = self._clock.time()
+        scope = pipeline.lifecycle.scope(self._timeout)
+        self._loop = scope.loop
+        self._began = self._loop.time()
         self._attempt_count = 0
         self._state = None if self._key_left is None else self._new_state()
-        self._id = next(pipeline.observer.call_ids)
-        if pipeline.observer.has_start_listener:
-            pipeline.observer.call_started(self._id, self._operation, self._company_id)
+        self._id = next(pipeline.instrumentation.call_ids)
+        if pipeline.instrumentation.has_start_listener:
+            pipeline.instrumentation.call_started(self._id, self._operation, self._company_id)
         response: Response | None = None
         try:
             async with scope:
@@ -212,10 +208,9 @@ class _Call(Generic[T]):
         return CallState(
             self._operation,
             self._policy,
-            self._clock,
+            pipeline.clock,
             pipeline.random,
             None if self._timeout is None else self._began + self._timeout,
-            wall_clock=pipeline.clock.now,
             key_left=self._key_left,
         )
 
@@ -228,12 +223,12 @@ class _Call(Generic[T]):
         return self._state
 
     def _emit_call_ended(self, response: Response | None, error: BaseException | None) -> None:
-        observer = self._pipeline.observer
-        if observer.has_call_listener:
-            observer.call_ended(
+        instrumentation = self._pipeline.instrumentation
+        if instrumentation.has_call_listener:
+            instrumentation.call_ended(
                 self._id,
                 self._operation.name,
-                self._clock.time() - self._began,
+                self._loop.time() - self._began,
                 self._attempt_count,
                 response.status if response else None,
                 type(error).__name__ if error else None,
@@ -267,7 +262,7 @@ class _Call(Generic[T]):
 
     async def _attempt(self) -> Response:
         """Wait for the rate limiter, send the request, and return its response; raise the error that it is."""
-        pipeline, arrived = self._pipeline, self._clock.time()
+        pipeline, arrived = self._pipeline, self._loop.time()
         if self._starts_work:
             pipeline.quota.sync_limiter()
         await pipeline.rate_limiter.acquire(
@@ -296,10 +291,10 @@ class _Call(Generic[T]):
     def _start_attempt(self, arrived: float) -> Request:
         """Record the start of an attempt, and return its request with the headers that hooks add."""
         pipeline, state = self._pipeline, self._state
-        if pipeline.lifetime.closed:
+        if pipeline.lifecycle.closed:
             raise ClientClosedError("the client was closed during the call")
         if state is None:
-            began = self._clock.time()
+            began = self._loop.time()
         else:
             state.check_key()
             if state.error is not None:
@@ -311,7 +306,7 @@ class _Call(Generic[T]):
         self._requested_at = self._requested_at or started_at
         self._started_at, self._quota_wait, self._sent_at = started_at, began - arrived, began
         self._requested_delay = None
-        request = self._with_hook_headers() if pipeline.observer.has_request_listener else self._request
+        request = self._with_hook_headers() if pipeline.instrumentation.has_request_listener else self._request
         if state is not None and state.repeats_key:
             # Connecting takes time too, for which the machine may be suspended.
             request.before_send = state.check_key
@@ -337,7 +332,7 @@ class _Call(Generic[T]):
         """
         status = response.status if response is not None else None
         outcome = "ok" if error is None else _describe(error)
-        attempts, elapsed = self._attempt_count, self._clock.time() - self._sent_at
+        attempts, elapsed = self._attempt_count, self._loop.time() - self._sent_at
         if error is None or isinstance(error, CodatError):
             if error is not None:
                 self._known_state().fail(error, self._requested_delay)
@@ -346,8 +341,8 @@ class _Call(Generic[T]):
             self._attempts += ((attempts, self._started_at, self._quota_wait, elapsed, status, outcome),)
         elif not sent:
             self._known_state().never_sent()
-        observer = self._pipeline.observer
-        if observer.has_response_listener or observer.logs_responses():
+        instrumentation = self._pipeline.instrumentation
+        if instrumentation.has_response_listener or instrumentation.logs_responses():
             event = RequestEnded(
                 self._id,
                 self._operation.name,
@@ -359,20 +354,20 @@ class _Call(Generic[T]):
                 error.correlation_id if isinstance(error, StatusError) else None,
                 type(error).__name__ if error is not None else None,
             )
-            observer.request_ended(event, self._quota_wait, outcome, self._operation, self._company_id)
+            instrumentation.request_ended(event, self._quota_wait, outcome, self._operation, self._company_id)
 
     def _with_hook_headers(self) -> Request:
         """Return the request with the headers that a hook adds to this attempt; the client's own are kept."""
-        request, observer = self._request, self._pipeline.observer
+        request, instrumentation = self._request, self._pipeline.instrumentation
         headers = request.headers.copy()
-        observer.request_started(
+        instrumentation.request_started(
             self._id, self._operation.name, self._attempt_count, self._quota_wait, headers, self._sent_at - self._began
         )
-        merged = merge_headers(request.headers, headers, observer.header_refused)
+        merged = merge_headers(request.headers, headers, instrumentation.header_refused)
         return Request(request.method, request.target, merged, request.body)
 
     def _before_sleep(self, error: CodatError, seconds: float) -> None:
-        self._pipeline.observer.retried(
+        self._pipeline.instrumentation.retried(
             self._id, self._operation, self._company_id, self._attempt_count, self._attempts[-1][3], seconds, error
         )
 
@@ -392,7 +387,7 @@ class _Call(Generic[T]):
         )
         unknown.__cause__ = error
         status = error.status if isinstance(error, StatusError) else None
-        self._pipeline.observer.outcome_unknown(unknown, self._company_id, status)
+        self._pipeline.instrumentation.outcome_unknown(unknown, self._company_id, status)
         return unknown
 
     def _call(self) -> Call:

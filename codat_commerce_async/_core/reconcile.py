@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Generic, TypeVar
 
-from codat_commerce_async._core.claims import DRIFT, KEY_MEMORY, Claim, Claims, FirstUse
+from codat_commerce_async._core.claims import DRIFT, Claim, Claims
+from codat_commerce_async._core.idempotency import KEY_LIFETIME, KEY_RETENTION, FirstUse, key_expired
 from codat_commerce_async._core.lifecycle import Clock
-from codat_commerce_async._core.retry import KEY_LIFETIME
+from codat_commerce_async._core.retry import MAX_IN_PROGRESS
 from codat_commerce_async.errors import (
     CodatError,
     ConflictError,
@@ -18,10 +19,9 @@ from codat_commerce_async.errors import (
     OutcomeUnknownError,
     ServerError,
     StatusError,
-    TransportError,
 )
 
-__all__ = ["Ambiguity", "Candidate", "Lookups", "key_expired", "write_exactly_once"]
+__all__ = ["Ambiguity", "Candidate", "Lookups", "write_exactly_once"]
 
 ResponseT = TypeVar("ResponseT")
 FoundT = TypeVar("FoundT")
@@ -30,8 +30,7 @@ FoundT = TypeVar("FoundT")
 _RESEND_DELAYS = (1.0, 4.0, 10.0)
 # How many new keys are used before the outcome is reported as unknown.
 _MAX_NEW_KEYS = 3
-# How long a 409 counts as our own earlier request in progress, and the delay between requests until it has finished.
-_MAX_IN_PROGRESS = 180.0
+# The delay between requests until our own earlier request, for which a 409 is returned, is not in progress any more.
 _IN_PROGRESS_DELAY = 5.0
 # The delay before each lookup; further delays double, up to the bound.
 _LOOKUP_DELAYS = (1.0, 4.0, 10.0, 15.0)
@@ -125,11 +124,6 @@ class Lookups:
                 return
 
 
-def key_expired() -> TransportError:
-    """Return the error for a key that is too old to be sent again."""
-    return TransportError("Codat may have forgotten the idempotency key by now")
-
-
 async def write_exactly_once(
     send: Callable[[str, float | None], Awaitable[ResponseT]],
     find_candidates: Callable[[], Awaitable[Iterable[Candidate[FoundT]]]],
@@ -175,7 +169,7 @@ async def _send_until_settled(
     new_keys_left = _MAX_NEW_KEYS
     while True:
         key = key if key is not None else await new_key(None)
-        write.record_send(key)
+        write.register_key(key)
         try:
             return await send(key, write.key_age.remaining)
         except CodatError as error:
@@ -183,7 +177,7 @@ async def _send_until_settled(
             if ambiguity is None:
                 write.withdraw()
                 raise
-        if await write.should_resend(ambiguity):
+        if await write.wait_to_resend(ambiguity):
             continue
         candidate = await write.reconcile(ambiguity)
         if candidate is not None:
@@ -241,7 +235,7 @@ class _RequestWindow:
     def __init__(self, clock: Clock, *, is_key_given: bool) -> None:
         self._clock = clock
         # The caller of a given key may have sent it long before us.
-        self._margin = KEY_MEMORY if is_key_given else DRIFT
+        self._margin = KEY_RETENTION if is_key_given else DRIFT
         self.first_use: FirstUse | None = None
         self.requested_at: datetime | None = None
 
@@ -334,7 +328,7 @@ class _Write(Generic[FoundT]):
             with contextlib.suppress(CodatError):
                 await self._find_candidates()
 
-    def record_send(self, key: str) -> None:
+    def register_key(self, key: str) -> None:
         """Record that the key is about to be sent."""
         clock, claim = self._clock, self._claim
         if claim.first_use is None and self._window.first_use is None:
@@ -376,7 +370,7 @@ class _Write(Generic[FoundT]):
         """Record that the write is not sent any more, whatever its outcome."""
         self._claims.left_open(self._claim, self._clock.server_time(self._clock.now()))
 
-    async def should_resend(self, ambiguity: Ambiguity) -> bool:
+    async def wait_to_resend(self, ambiguity: Ambiguity) -> bool:
         """Sleep and return True if the request should be sent again under the same key; return False otherwise."""
         if not _NEXT[ambiguity].resend:
             return False
@@ -438,7 +432,7 @@ class _Write(Generic[FoundT]):
         now = self._clock.time()
         if self._in_progress_since is None:
             self._in_progress_since = now
-        return now - self._in_progress_since < _MAX_IN_PROGRESS
+        return now - self._in_progress_since < MAX_IN_PROGRESS
 
     def _candidates(self, seen: Sequence[Candidate[FoundT]]) -> tuple[list[Candidate[FoundT]], list[Claim]]:
         """Return what the write may have created, and the client's other requests that may have created part of it."""

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from random import Random
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
+from codat_commerce_async._core.idempotency import KEY_LIFETIME, FirstUse, key_expired
 from codat_commerce_async._core.lazy import LazyModule
+from codat_commerce_async._core.lifecycle import Clock
 from codat_commerce_async._core.operation import Idempotency, Operation
 from codat_commerce_async.errors import (
     NOT_PROCESSED,
@@ -27,7 +29,6 @@ else:  # loaded by the first failure, not by the import
     tenacity = LazyModule("tenacity")
 
 __all__ = [
-    "KEY_LIFETIME",
     "MAX_IN_PROGRESS",
     "CallState",
     "FailureKind",
@@ -39,9 +40,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-# Codat forgets a key after 90 minutes, and would then do the work again; the margin is for a request on its way.
-# https://docs.codat.io/using-the-api/idempotency
-KEY_LIFETIME = 85 * 60.0
 # Seconds for which a 409 is taken for our own first request being processed. `attempts` does not count these polls.
 MAX_IN_PROGRESS = 180.0
 # Seconds between two of these polls at least, as `attempts` does not bound them.
@@ -58,7 +56,7 @@ class FailureKind(Enum):
     IN_PROGRESS = "409 after a lost response"
     SERVER_ERROR = "5xx"
     INVALID_RESPONSE = "a response that another attempt would not make readable"
-    REJECTED_UPSTREAM = "a refusal that says nothing about an earlier attempt"
+    INCONCLUSIVE_REJECTION = "a refusal that says nothing about an earlier attempt"
     FINAL = "any other error"
 
 
@@ -75,7 +73,7 @@ _RETRYABLE: Mapping[FailureKind, frozenset[Idempotency]] = {
     # The same key would only replay the failure for 90 minutes, and a new one may do the work twice.
     FailureKind.SERVER_ERROR: frozenset({Idempotency.NATIVE}),
     FailureKind.INVALID_RESPONSE: frozenset(),
-    FailureKind.REJECTED_UPSTREAM: frozenset(),
+    FailureKind.INCONCLUSIVE_REJECTION: frozenset(),
     FailureKind.FINAL: frozenset(),
 }
 # After which of them a write may have happened.
@@ -95,7 +93,7 @@ def classify(error: CodatError, *, lost_before: bool) -> FailureKind:
         case TransportError():
             return FailureKind.NO_RESPONSE if error.retryable else FailureKind.INVALID_RESPONSE
         case QuotaExhaustedError():
-            return FailureKind.REJECTED_UPSTREAM
+            return FailureKind.INCONCLUSIVE_REJECTION
         case StatusError():
             return _classify_status(error, lost_before=lost_before)
         case _:
@@ -113,37 +111,9 @@ def _classify_status(error: StatusError, *, lost_before: bool) -> FailureKind:
         case ServerError():
             return FailureKind.SERVER_ERROR
         case StatusError() if lost_before and not error.conclusive:
-            return FailureKind.REJECTED_UPSTREAM
+            return FailureKind.INCONCLUSIVE_REJECTION
         case _:
             return FailureKind.FINAL
-
-
-class Clock(Protocol):
-    """The time of the event loop."""
-
-    def time(self) -> float:
-        """Return seconds on a clock that only goes forward."""
-        ...
-
-
-class KeyMemory:
-    """Until when Codat is sure to remember an idempotency key, on two clocks; the earlier one decides.
-
-    The event loop's clock stands still while the machine is suspended, and the wall clock may be set back.
-    """
-
-    __slots__ = ("_clock", "_loop_until", "_wall_clock", "_wall_until")
-
-    def __init__(self, clock: Clock, wall_clock: Callable[[], float], loop_until: float, wall_until: float) -> None:
-        self._clock = clock
-        self._wall_clock = wall_clock
-        self._loop_until = loop_until
-        self._wall_until = wall_until
-
-    @property
-    def is_over(self) -> bool:
-        """Whether Codat may have forgotten the key by now."""
-        return self._clock.time() > self._loop_until or self._wall_clock() > self._wall_until
 
 
 class CallState:
@@ -152,10 +122,10 @@ class CallState:
     __slots__ = (
         "_call_deadline",
         "_clock",
+        "_first_use",
         "_idempotency",
         "_in_flight",
         "_in_progress_since",
-        "_key_memory",
         "_key_used_before",
         "_lost",
         "_not_counted",
@@ -164,7 +134,6 @@ class CallState:
         "_random",
         "_reached",
         "_started_at",
-        "_wall_clock",
         "attempts",
         "error",
         "kind",
@@ -179,7 +148,6 @@ class CallState:
         random: Random,
         call_deadline: float | None = None,
         *,
-        wall_clock: Callable[[], float],
         key_left: float | None = None,
     ) -> None:
         self._idempotency = operation.idempotency
@@ -187,10 +155,11 @@ class CallState:
         self._clock = clock
         self._random = random
         self._call_deadline = call_deadline
-        self._wall_clock = wall_clock
-        self._key_memory: KeyMemory | None = None
+        # When the key was first sent; nothing can have happened under it before.
+        self._first_use: FirstUse | None = None
         if key_left is not None:
-            self._key_memory = KeyMemory(clock, wall_clock, clock.time() + key_left, wall_clock() + key_left)
+            age = KEY_LIFETIME - key_left
+            self._first_use = FirstUse(clock.now() - age, clock.time() - age, None)
         self._key_used_before = key_left is not None
         self._lost = False
         self._reached = False
@@ -211,7 +180,7 @@ class CallState:
     def start(self) -> float:
         """Record that an attempt starts, and return the time."""
         now = self._clock.time()
-        self.record_start(now, self._wall_clock())
+        self.record_start(now, self._clock.now())
         return now
 
     def record_start(self, loop_time: float, wall_time: float) -> None:
@@ -222,9 +191,7 @@ class CallState:
             self._started_at = loop_time
         # Before, nothing can have happened under the key, as the server refused every attempt.
         if self._idempotency is Idempotency.KEYED and not self.repeats_key:
-            self._key_memory = KeyMemory(
-                self._clock, self._wall_clock, loop_time + KEY_LIFETIME, wall_time + KEY_LIFETIME
-            )
+            self._first_use = FirstUse(wall_time, loop_time, None)
 
     def succeed(self) -> None:
         """Record that the attempt received a response of success."""
@@ -263,7 +230,7 @@ class CallState:
         failure = self.error
         return failure is error and failure is not None and failure.retryable and is_safe(self.kind, self._idempotency)
 
-    def wait(self, _: "tenacity.RetryCallState | None" = None) -> float:
+    def delay(self, _: "tenacity.RetryCallState | None" = None) -> float:
         """Return the seconds until the next attempt: what the server requests, or else exponential backoff.
 
         Full jitter spreads the backoff from 0 to `initial_backoff * 2 ** (attempts - 1)`, at most `max_backoff`. A
@@ -290,7 +257,7 @@ class CallState:
         return self.requested_delay is not None and self.requested_delay > self._policy.max_retry_after
 
     def is_out_of_time(self, state: "tenacity.RetryCallState") -> bool:
-        """Return whether the next attempt would start too late; tenacity runs `wait` before it."""
+        """Return whether the next attempt would start too late; tenacity runs its `wait` before it."""
         return not self._may_start(self._clock.time() + state.upcoming_sleep)
 
     def _may_start(self, moment: float) -> bool:
@@ -308,14 +275,14 @@ class CallState:
     @property
     def key_is_stale(self) -> bool:
         """Whether Codat may have forgotten the key of a write that may have happened."""
-        return self.repeats_key and self._key_memory is not None and self._key_memory.is_over
+        if self._first_use is None or not self.repeats_key:
+            return False
+        return self._first_use.age(self._clock.now(), self._clock.time(), None) > KEY_LIFETIME
 
     def check_key(self) -> None:
         """Raise TransportError if the request must not be sent, because Codat may have forgotten its key."""
         if self.key_is_stale:
-            raise TransportError(
-                "Codat may have forgotten the idempotency key by now", None, sent=False, retryable=False
-            )
+            raise key_expired()
 
     def check_deadline(self) -> None:
         """Raise the error of the last attempt if the rate limiter has delayed the next one beyond the deadline."""
@@ -355,7 +322,7 @@ def retrying(state: CallState, before_sleep: Callable[[CodatError, float], None]
     )
     return tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(state.is_retryable),
-        wait=state.wait,
+        wait=state.delay,
         stop=tenacity.stop_any(*stops),
         sleep=asyncio.sleep,
         before_sleep=announce,

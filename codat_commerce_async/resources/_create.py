@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar, cast
 
 from codat_commerce_async._core.claims import Claims
+from codat_commerce_async._core.idempotency import key_expired, new_key
 from codat_commerce_async._core.log import logger_of
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.pipeline import Pipeline
-from codat_commerce_async._core.reconcile import Candidate, Lookups, key_expired, write_exactly_once
+from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exactly_once
 from codat_commerce_async._core.request import check_options
 from codat_commerce_async.policies import CallOptions
 
@@ -41,8 +42,8 @@ async def create_exactly_once(
         with_key: CallOptions = {**options, "idempotency_key": key}
         return await pipeline.call(operation, *path, body=body, key_left=valid_for, **with_key)
 
-    async def new_key(_last: str | None) -> str:
-        return pipeline.new_key()
+    async def next_key(_last: str | None) -> str:
+        return new_key(pipeline.random)
 
     check_options(operation, options)
     timeout = options.get("timeout")
@@ -52,7 +53,7 @@ async def create_exactly_once(
         send,
         find_candidates,
         key=key,
-        new_key=new_key,
+        new_key=next_key,
         clock=pipeline.clock,
         deadline=None if timeout is None else pipeline.clock.time() + timeout,
         claims=claims,

@@ -78,7 +78,7 @@ class SyncResource:
         self.context = SyncContext(
             calls=_SyncCalls(pipeline),
             clock=pipeline.clock,
-            lifecycle=pipeline.lifetime,
+            lifecycle=pipeline.lifecycle,
             rate_limiter=pipeline.rate_limiter,
             notifier=notifier,
             claims=Claims(),

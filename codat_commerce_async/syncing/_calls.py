@@ -16,6 +16,10 @@ from codat_commerce_async.syncing.request import SyncRequest
 __all__ = ["SyncCalls", "SyncContext"]
 
 
+# The requests of the daily quota reserved for each running sync, so that new work does not use up those of its polls.
+_RESERVED_REQUESTS = 2
+
+
 class SyncCalls(Protocol):
     """The API calls that start and poll syncs, as `SyncResource` has them."""
 
@@ -54,3 +58,7 @@ class SyncContext:
     claims: Claims
     retry: RetryPolicy
     random: Random
+
+    def reserve_polls(self, syncs: int = 1) -> None:
+        """Reserve requests of the daily quota for the polls of so many running syncs; a negative number frees them."""
+        self.rate_limiter.reserve(_RESERVED_REQUESTS * syncs)

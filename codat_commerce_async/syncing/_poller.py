@@ -28,12 +28,10 @@ __all__ = ["SyncPoller", "raise_if_failed", "wait", "watch"]
 
 _logger = logger_of("sync")
 
-# How long a 404 is retried after the sync was requested or last seen.
+# Seconds after Codat accepted or last reported the sync, for which a 404 means that it is not visible yet.
 _NOT_FOUND_GRACE = 60.0
-# How long the final poll, which starts when the timeout is over, may take.
+# Seconds beyond the timeout of the wait that its last poll may take.
 _FINAL_POLL_TIMEOUT = 15.0
-# The requests of the daily quota that a wait reserves, so that new work does not use up those of its polls.
-_RESERVED_REQUESTS = 2
 
 
 def watch(
@@ -74,7 +72,7 @@ async def _changes(
 ) -> AsyncGenerator[SyncStatus, None]:
     # Created here, because the generator may be created outside of the event loop.
     poller = new_poller()
-    context.rate_limiter.reserve(_RESERVED_REQUESTS)
+    context.reserve_polls()
     try:
         with context.notifier.subscribed(poller.handle.company_id) as subscription:
             for pause in _delays(poll, context.random, poller.age()):
@@ -92,7 +90,7 @@ async def _changes(
                     subscription.notify()
                 poller.check_deadline()
     finally:
-        context.rate_limiter.reserve(-_RESERVED_REQUESTS)
+        context.reserve_polls(-1)
 
 
 def raise_if_failed(handle: SyncHandle, status: SyncStatus) -> None:

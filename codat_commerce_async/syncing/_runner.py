@@ -35,8 +35,6 @@ _logger = logger_of("sync")
 _MAX_TASKS = 32
 # Of these, at most so many starts: a start that needs reconciling or waits for quota must not block polling.
 _MAX_START_TASKS = 24
-# Requests of the daily quota reserved for every running sync, so that starts do not use up those of its last polls.
-_RESERVED_REQUESTS = 2
 # The pause in seconds after the daily quota is exhausted, if the server does not say when it is reset.
 _DEFAULT_QUOTA_PAUSE = 60.0
 # The timeout in seconds of the request that learns the server's time before the first key is recorded.
@@ -101,7 +99,7 @@ class SyncRunner:
             raise _first_of(group) from None
         finally:
             self._context.notifier.unsubscribe(self._on_notification)
-            self._context.rate_limiter.reserve(-_RESERVED_REQUESTS * self.state.running_count)
+            self._context.reserve_polls(-self.state.running_count)
 
     def stop(self) -> None:
         """Start no more jobs and polls; requests that were sent are completed."""
@@ -251,7 +249,7 @@ class SyncRunner:
         job.handle = handle
         job.poller = SyncPoller(self._context, handle, self._timeout, self._options, adopt=self._adopt)
         self.state.started(job)
-        self._context.rate_limiter.reserve(_RESERVED_REQUESTS)
+        self._context.reserve_polls()
         deadline = math.inf if self._timeout is None else now + self._timeout
         self._scheduler.add(job, now - age, now, deadline=deadline)
         if job.poll_soon:
@@ -305,11 +303,11 @@ class SyncRunner:
 
     async def _emit(self, outcome: SyncOutcome) -> None:
         if self.state.finish(outcome):
-            self._context.rate_limiter.reserve(-_RESERVED_REQUESTS)
+            self._context.reserve_polls(-1)
         await self._on_outcome(outcome)
 
     def _pause_sending(self, error: QuotaExhaustedError) -> None:
-        """Send nothing until the daily quota is reset."""
+        """Record that nothing is sent until the daily quota is reset."""
         pause = error.retry_after or _DEFAULT_QUOTA_PAUSE
         self._paused_until = max(self._paused_until, self._clock.time() + pause)
 
@@ -355,7 +353,10 @@ def _as_codat_error(job: SyncJob, error: Exception) -> CodatError:
 
 
 def _raise_if_fatal(error: CodatError) -> BaseException | None:
-    """Return the cause of an ambiguous error, or any other error itself; raise it if it ends the run."""
+    """Raise the cause of the failure if it ends the run, and return it otherwise.
+
+    The cause of an ambiguous error is the error of its last request; any other error is its own cause.
+    """
     cause = error.__cause__ if isinstance(error, OutcomeUnknownError) else error
     if isinstance(cause, CodatError) and cause.fatal_for_run:
         raise cause

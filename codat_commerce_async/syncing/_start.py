@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from codat_commerce_async._core.claims import KEY_MEMORY
+from codat_commerce_async._core.idempotency import KEY_RETENTION, key_expired, new_key
 from codat_commerce_async._core.log import logger_of
 from codat_commerce_async._core.operation import is_id
-from codat_commerce_async._core.reconcile import Candidate, Lookups, key_expired, write_exactly_once
+from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exactly_once
 from codat_commerce_async._core.validation import as_utc
 from codat_commerce_async.errors import CodatError, NotFoundError, OutcomeUnknownError
 from codat_commerce_async.models.call import ApiResponse
@@ -100,7 +100,7 @@ class _StartRequest:
 
     async def new_key(self, last: str | None) -> str:
         """Return the next key, derived from the last one: a restart that knows only the first key derives it again."""
-        key = uuid5(UUID(last), "again") if last else UUID(int=self._context.random.getrandbits(128), version=4)
+        key = uuid5(UUID(last), "again") if last else new_key(self._context.random)
         if self._persist_key is not None:
             await self._persist_key(str(key))
         return str(key)
@@ -167,7 +167,7 @@ class _StartRequest:
         )
         if began is None:
             sent = requested_at
-        elif sent - KEY_MEMORY <= began < sent:
+        elif sent - KEY_RETENTION <= began < sent:
             sent = began
         return self._handle(requested_at=sent, sync_utc=response.value.sync_utc, commerce_sync_id=commerce_sync_id)
 
