@@ -1,7 +1,13 @@
 """What comes of a fan-out, in counts and in words, and when to stop it."""
 
+import json
+from datetime import UTC, datetime
+
 import pytest
 
+from codat_commerce_async.errors import CodatError, NotFoundError, OutcomeUnknownError, SyncWaitTimeoutError
+from codat_commerce_async.models.call import Attempt, Call
+from codat_commerce_async.models.error_message import ErrorMessage
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.syncing.outcome import (
@@ -67,3 +73,60 @@ def test_a_rate_stops_when_it_is_exceeded_by_enough_of_them(
 def test_a_rate_is_a_share(share: float) -> None:
     with pytest.raises(ValueError, match="share must be between 0 and 1"):
         stop_at_failure_rate(share)
+
+
+NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
+HANDLE = SyncHandle(company_id="a company", sync_id="a sync", requested_at=NOON)
+ATTEMPT = Attempt(number=1, started_at=NOON, quota_wait=0.5, elapsed=1.5, status=404, result="404")
+CALL = Call(operation="request-sync", method="POST", path="/x", idempotency_key="k", attempts=(ATTEMPT,))
+STATUS = SyncStatus(sync_id="a sync", sync_status_code=2000, sync_utc=NOON, error_message="none")
+REQUEST = SyncRequest(company_id="a company", start=NOON, finish=NOON)
+
+
+def test_an_outcome_with_a_status_survives_json() -> None:
+    whole = SyncOutcome(
+        request=REQUEST, handle=HANDLE, status=STATUS, error=None, polls=3, elapsed=2.5, ticket_id="a ticket"
+    )
+    assert SyncOutcome.from_json(whole.to_json()) == whole
+    assert SyncOutcome.from_json(json.dumps({**json.loads(whole.to_json()), "later": [1]})) == whole
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CodatError("broken"),
+        NotFoundError("unknown", CALL, 404, ErrorMessage(error="no", correlation_id="id"), 1.5),
+        OutcomeUnknownError("unknown", CALL, NOON, "id", HANDLE, ("a", "b")),
+        SyncWaitTimeoutError("late", HANDLE, STATUS, 3.5, 4),
+    ],
+)
+def test_the_error_of_an_outcome_survives_json(error: CodatError) -> None:
+    whole = SyncOutcome(request=REQUEST, handle=None, status=None, error=error, polls=0, elapsed=1.0)
+    read = SyncOutcome.from_json(whole.to_json()).error
+    assert type(read) is type(error)
+    assert vars(read) == vars(error)
+
+
+def test_an_error_of_a_later_version_keeps_its_message() -> None:
+    fields = json.loads(outcome(None).to_json())
+    for later in ({"type": "LaterError", "args": ["broken"]}, {"type": "DecodeError", "args": ["broken", *range(9)]}):
+        error = SyncOutcome.from_json(json.dumps({**fields, "error": later})).error
+        assert str(error) == "broken"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 2}, "version of an outcome must be 1 (got 2)"),
+        ({"polls": "3"}, "polls must be a int (got str)"),
+        ({"request": None}, "request must be a dict (got NoneType)"),
+        ({"request": {"company_id": "c", "sync_to": "soon"}}, "sync_to must be a time in ISO 8601 format"),
+    ],
+)
+def test_another_text_is_not_an_outcome(change: dict[str, object], message: str) -> None:
+    fields = json.loads(outcome(2000).to_json())
+    with pytest.raises(ValueError, match=r"^an outcome must be JSON$"):
+        SyncOutcome.from_json("{")
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - compared below
+        SyncOutcome.from_json(json.dumps({**fields, **change}))
+    assert str(caught.value) == message

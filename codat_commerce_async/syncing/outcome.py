@@ -1,12 +1,15 @@
 """The results of a fan-out: an outcome per company, counts and progress."""
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Self
 
 from codat_commerce_async._core.validation import check_int, check_number, require
 from codat_commerce_async.errors import CodatError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
+from codat_commerce_async.syncing import _json
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = [
@@ -19,13 +22,16 @@ __all__ = [
     "stop_at_first_failure",
 ]
 
+_VERSION = 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncOutcome:
     """The result of one company's sync: a `status`, or the `error` that prevented starting or polling it.
 
     `polls` counts its polls, `elapsed` is the seconds from the start request to the known end. `handle` is None if no
-    sync is known to have been started.
+    sync is known to have been started. `ticket_id` identifies the outcome of a `SyncTicket`, which may be delivered
+    more than once; it is None in `run_many`.
     """
 
     request: SyncRequest
@@ -34,6 +40,7 @@ class SyncOutcome:
     error: CodatError | None
     polls: int
     elapsed: float
+    ticket_id: str | None = None
 
     @property
     def company_id(self) -> str:
@@ -49,6 +56,42 @@ class SyncOutcome:
     def adopted(self) -> bool:
         """Return whether the sync was found at Codat, not named in a response: another client may have started it."""
         return self.handle is not None and self.handle.adopted
+
+    def to_json(self) -> str:
+        """Return the outcome as text, for `from_json` of this or a later version; the error's cause is left out."""
+        return json.dumps(
+            {
+                "version": _VERSION,
+                "request": _json.request_to_json(self.request),
+                "handle": self.handle.to_json() if self.handle is not None else None,
+                "status": self.status.to_dict() if self.status is not None else None,
+                "error": _json.error_to_json(self.error) if self.error is not None else None,
+                "polls": self.polls,
+                "elapsed": self.elapsed,
+                "ticket_id": self.ticket_id,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Return the outcome that `to_json` wrote; unknown fields are ignored. Raises ValueError for anything else."""
+        fields = _json.parse_object("an outcome", text)
+        version = _json.value(fields, "version", int)
+        require(version == _VERSION, "version of an outcome", f"{_VERSION}", version)
+        handle, status, error = (
+            _json.optional(fields, "handle", str),
+            _json.optional(fields, "status", dict),
+            _json.optional(fields, "error", dict),
+        )
+        return cls(
+            request=_json.request_from_json(_json.value(fields, "request", dict)),
+            handle=SyncHandle.from_json(handle) if handle is not None else None,
+            status=SyncStatus.from_dict(status) if status is not None else None,
+            error=_json.error_from_json(error) if error is not None else None,
+            polls=_json.value(fields, "polls", int),
+            elapsed=_json.value(fields, "elapsed", float),
+            ticket_id=_json.optional(fields, "ticket_id", str),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
