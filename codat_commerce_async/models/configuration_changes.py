@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias, cast
 from attrs import evolve, frozen
 
 from codat_commerce_async.models.base import Model
+from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.models.configuration import (
     AccountConfiguration,
     CommerceConfiguration,
@@ -20,6 +21,7 @@ from codat_commerce_async.models.configuration import (
     TaxRateMapping,
 )
 from codat_commerce_async.models.enums import SyncFrequency
+from codat_commerce_async.models.failure_rules import rule_of
 
 __all__ = [
     "AccountSection",
@@ -47,10 +49,31 @@ Path: TypeAlias = tuple[str, ...]
 
 @frozen
 class ConfigurationProblem:
-    """A setting that would make a sync fail; `path` is its path in the JSON."""
+    """A setting that would make a sync fail; `path` is its path in the JSON.
+
+    `cause` is that of the failed sync, `options` how many can be selected (None where this is not a selection).
+    """
 
     path: str
     message: str
+    cause: FailureCause = FailureCause.UNKNOWN
+    options: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the setting, such as `giftCards` for an account or `salesCustomer`."""
+        steps = self.path.split(".")
+        return steps[-2] if steps[-1].startswith("selected") else steps[-1]
+
+    @property
+    def action(self) -> str:
+        """What has to be done, such as `select an account for giftCards; 12 options available`."""
+        fix = rule_of(self.cause).fix
+        if fix is None:
+            return f"correct {self}"
+        available = f"{self.options} {'option' if self.options == 1 else 'options'} available"
+        name = self.path if self.options is None else self.name
+        return fix.format(name=name, options=available if self.options is not None else "").removesuffix("; ")
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}"
@@ -58,25 +81,53 @@ class ConfigurationProblem:
 
 @frozen
 class _Selection:
-    """A setting: its path, and the names of the fields with the selection and with the options."""
+    """A setting: its path, the names of the fields with the selection and with the options, and what it causes.
+
+    A sync fails because of `cause_if_missing` (None: of `cause` too) if nothing is selected.
+    """
 
     path: Path
     selected: str
     options: str
+    cause: FailureCause
+    cause_if_missing: FailureCause | None = None
 
 
 _SALES = ("configuration", "sales")
 _LEVELS = (*_SALES, "grouping", "grouping_levels")
 _NEW_TAX_RATES = (*_SALES, "new_tax_rates")
 
-_FREQUENCY = _Selection(("schedule",), "selected_frequency", "frequency_options")
-_CUSTOMER = _Selection((*_SALES, "sales_customer"), "selected_customer_id", "customer_options")
-_SUPPLIER = _Selection(("configuration", "fees", "fees_supplier"), "selected_supplier_id", "supplier_options")
-_INVOICE_STATUS = _Selection((*_SALES, "invoice_status"), "selected_invoice_status", "invoice_status_options")
-_PERIOD = _Selection((*_SALES, "grouping", "grouping_period"), "selected_grouping_period", "grouping_period_options")
-_INVOICE_LEVEL = _Selection((*_LEVELS, "invoice_level"), "selected_group_by_options", "group_by_options")
-_LINE_LEVEL = _Selection((*_LEVELS, "invoice_line_level"), "selected_group_by_options", "group_by_options")
-_ZERO_TAX_RATE = _Selection(_NEW_TAX_RATES, "selected_default_zero_tax_rate_id", "default_zero_tax_rate_options")
+_FREQUENCY = _Selection(("schedule",), "selected_frequency", "frequency_options", FailureCause.INVALID_SCHEDULE)
+_CUSTOMER = _Selection(
+    (*_SALES, "sales_customer"), "selected_customer_id", "customer_options", FailureCause.INVALID_SALES_CUSTOMER
+)
+_SUPPLIER = _Selection(
+    ("configuration", "fees", "fees_supplier"),
+    "selected_supplier_id",
+    "supplier_options",
+    FailureCause.INVALID_FEES_SUPPLIER,
+)
+_INVOICE_STATUS = _Selection(
+    (*_SALES, "invoice_status"),
+    "selected_invoice_status",
+    "invoice_status_options",
+    FailureCause.INVALID_INVOICE_STATUS,
+)
+_PERIOD = _Selection(
+    (*_SALES, "grouping", "grouping_period"),
+    "selected_grouping_period",
+    "grouping_period_options",
+    FailureCause.INVALID_GROUPING,
+)
+_INVOICE_LEVEL = _Selection(
+    (*_LEVELS, "invoice_level"), "selected_group_by_options", "group_by_options", FailureCause.INVALID_GROUPING
+)
+_LINE_LEVEL = _Selection(
+    (*_LEVELS, "invoice_line_level"), "selected_group_by_options", "group_by_options", FailureCause.INVALID_GROUPING
+)
+_ZERO_TAX_RATE = _Selection(
+    _NEW_TAX_RATES, "selected_default_zero_tax_rate_id", "default_zero_tax_rate_options", FailureCause.UNMAPPED_TAX_RATE
+)
 
 _SECTIONS: Mapping[AccountSection, str] = {
     "sales": "sync_sales",
@@ -88,11 +139,14 @@ _SECTIONS: Mapping[AccountSection, str] = {
 
 
 def _account(section: str, account: str) -> _Selection:
-    return _Selection(("configuration", section, "accounts", account), "selected_account_id", "account_options")
+    path = ("configuration", section, "accounts", account)
+    invalid, missing = FailureCause.INVALID_ACCOUNT, FailureCause.UNMAPPED_ACCOUNT
+    return _Selection(path, "selected_account_id", "account_options", invalid, missing)
 
 
 def _tax_rate(percentage: str) -> _Selection:
-    return _Selection((*_SALES, "tax_rates", percentage), "selected_tax_rate_id", "tax_rate_options")
+    path = (*_SALES, "tax_rates", percentage)
+    return _Selection(path, "selected_tax_rate_id", "tax_rate_options", FailureCause.UNMAPPED_TAX_RATE)
 
 
 def select_account(
@@ -213,12 +267,13 @@ def _slot_problems(configuration: Configuration, slot: _Selection) -> Iterator[C
     except ValueError:
         return
     selected, path = getattr(holder, slot.selected), (*slot.path, slot.selected)
-    if selected is None or selected == "":
-        yield ConfigurationProblem(_in_json(path), "nothing is selected")
-        return
     options, where = _ids(getattr(holder, slot.options)), _in_json((*slot.path, slot.options))
-    if not options.issuperset((selected,) if isinstance(selected, str) else selected):
-        yield ConfigurationProblem(_in_json(path), f"the selection is not among {where}")
+    if selected is None or selected == "":
+        missing = slot.cause_if_missing or slot.cause
+        yield ConfigurationProblem(_in_json(path), "nothing is selected", missing, len(options))
+    elif not options.issuperset((selected,) if isinstance(selected, str) else selected):
+        message = f"the selection is not among {where}"
+        yield ConfigurationProblem(_in_json(path), message, slot.cause, len(options))
 
 
 def _conflicts(configuration: Configuration) -> Iterator[ConfigurationProblem]:
@@ -228,7 +283,8 @@ def _conflicts(configuration: Configuration) -> Iterator[ConfigurationProblem]:
         return
     status = _invoice_status(commerce)
     if status not in {"", "submitted", "draft"}:
-        yield ConfigurationProblem(_STATUS_PATH, "an invoice is raised as Submitted or Draft")
+        message = "an invoice is raised as Submitted or Draft"
+        yield ConfigurationProblem(_STATUS_PATH, message, FailureCause.INVALID_INVOICE_STATUS)
     selected: dict[tuple[str, str], str] = {
         (section, name.lower()): account.selected_account_id
         for section, name, account in _accounts(configuration)
@@ -237,13 +293,17 @@ def _conflicts(configuration: Configuration) -> Iterator[ConfigurationProblem]:
     for section in _payment_sections(commerce):
         path = _in_json(("configuration", section, "accounts"))
         if status == "draft":
-            yield ConfigurationProblem(_STATUS_PATH, f"a Draft takes no payments, and {path} are synced")
+            message = f"a Draft takes no payments, and {path} are synced"
+            yield ConfigurationProblem(_STATUS_PATH, message, FailureCause.PAYMENTS_ON_DRAFT_INVOICES)
         if _shared(selected, ("sales", "prepaid"), (section, "prepaidpayment")):
-            yield ConfigurationProblem(path, "prepaidPayment shares its account with prepaid of the sales")
+            message = "prepaidPayment shares its account with prepaid of the sales"
+            yield ConfigurationProblem(path, message, FailureCause.SAME_PREPAID_ACCOUNT)
         if _shared(selected, (section, "card"), (section, "payout")):
-            yield ConfigurationProblem(path, "card and payout share an account")
+            message = "card and payout share an account"
+            yield ConfigurationProblem(path, message, FailureCause.SAME_PAYOUT_ACCOUNT)
     if commerce.fees and commerce.fees.sync_fees and not _has_payment_account(commerce):
-        yield ConfigurationProblem("configuration.fees.syncFees", "fees take a selected account for payments")
+        message = "fees take a selected account for payments"
+        yield ConfigurationProblem("configuration.fees.syncFees", message, FailureCause.PAYMENTS_NOT_CONFIGURED)
 
 
 def _invoice_status(commerce: CommerceConfiguration) -> str:
