@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from codat_commerce_async.resources import advanced_controls as _advanced_controls
     from codat_commerce_async.resources import connections as _connections
     from codat_commerce_async.resources import integrations as _integrations
+    from codat_commerce_async.resources import platform as _platform
     from codat_commerce_async.resources import sync as _sync
     from codat_commerce_async.resources import sync_flow_settings as _sync_flow_settings
 else:
@@ -46,6 +47,7 @@ else:
     _advanced_controls = LazyModule("codat_commerce_async.resources.advanced_controls")
     _connections = LazyModule("codat_commerce_async.resources.connections")
     _integrations = LazyModule("codat_commerce_async.resources.integrations")
+    _platform = LazyModule("codat_commerce_async.resources.platform")
     _sync = LazyModule("codat_commerce_async.resources.sync")
     _sync_flow_settings = LazyModule("codat_commerce_async.resources.sync_flow_settings")
 
@@ -243,6 +245,11 @@ class CodatCommerce:
     def sync_flow_settings(self) -> "_sync_flow_settings.SyncFlowSettingsResource":
         """Return the resource for the texts and settings of the Sync flow."""
         return _sync_flow_settings.SyncFlowSettingsResource(self._pipeline)
+
+    @_Resource
+    def platform(self) -> "_platform.PlatformResource":
+        """Return the resource of Codat's Platform API: companies, connections, reads, writes and webhook consumers."""
+        return _platform.PlatformResource(self._caller)
 
     @property
     def rate_limit(self) -> RateLimit | None:

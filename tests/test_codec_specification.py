@@ -8,12 +8,16 @@ import orjson
 import pytest
 
 from codat_commerce_async._core.codec import decode, encode
-from codat_commerce_async.models.companies import Companies, Company
+from codat_commerce_async.models.companies import Companies, Company, UpdateCompany
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.models.connections import Connection, Connections
 from codat_commerce_async.models.integrations import Branding, Integration, Integrations
+from codat_commerce_async.models.pull_operations import DataStatuses, PullOperation, PullOperations
+from codat_commerce_async.models.push_operations import PushOperation, PushOperations
 from codat_commerce_async.models.sync import CompanySyncStatus, SyncStatus, SyncSummary
 from codat_commerce_async.models.sync_flow import LocalizationInfo, SyncFlowUrl, VisibleAccounts
+from codat_commerce_async.models.sync_settings import CompanySyncSettings
+from codat_commerce_async.models.webhook_consumers import CreateWebhookConsumer, WebhookConsumer, WebhookConsumers
 from codat_commerce_async.models.webhook_events import event_class
 from tests.strategies import Answers, specification
 
@@ -42,6 +46,27 @@ MODELS: dict[str, Any] = {
     "update-visible-accounts-sync-flow": VisibleAccounts,
 }
 
+PLATFORM_MODELS: dict[str, Any] = {
+    "create-webhook-consumer": WebhookConsumer,
+    "get-company": Company,
+    "get-company-data-status": DataStatuses,
+    "get-company-push-history": PushOperations,
+    "get-company-syncSettings": CompanySyncSettings,
+    "get-connection": Connection,
+    "get-pull-operation": PullOperation,
+    "get-push-operation": PushOperation,
+    "list-pull-operations": PullOperations,
+    "list-webhook-consumers": WebhookConsumers,
+    "refresh-data-type": PullOperation,
+    "update-company": Company,
+}
+# What is sent, by the operation.
+PLATFORM_BODIES: dict[str, Any] = {
+    "create-webhook-consumer": CreateWebhookConsumer,
+    "set-company-syncSettings": CompanySyncSettings,
+    "update-company": UpdateCompany,
+}
+
 
 def answers(document: dict[str, Any]) -> dict[str, Any]:
     """The schema of what each operation answers."""
@@ -51,9 +76,22 @@ def answers(document: dict[str, Any]) -> dict[str, Any]:
         for operation in path.values()
         if isinstance(operation, dict) and "operationId" in operation
     ]
-    return {
-        operation["operationId"]: operation["responses"]["200"]["content"]["application/json"]["schema"]
+    contents = {
+        operation["operationId"]: answer.get("content")
         for operation in operations
+        for status, answer in operation["responses"].items()
+        if status in {"200", "201"}
+    }
+    return {name: content["application/json"]["schema"] for name, content in contents.items() if content}
+
+
+def bodies(document: dict[str, Any]) -> dict[str, Any]:
+    """The schema of what each operation is sent."""
+    return {
+        operation["operationId"]: operation["requestBody"]["content"]["application/json"]["schema"]
+        for path in document["paths"].values()
+        for operation in path.values()
+        if isinstance(operation, dict) and "requestBody" in operation
     }
 
 
@@ -70,6 +108,27 @@ def test_an_answer_is_read_and_nothing_of_it_is_lost(operation: str, *, odd: boo
         answer = maker.make(schema)
         written = orjson.loads(encode(decode(orjson.dumps(answer), MODELS[operation])))
         assert losses(maker, schema, answer, written) == []
+
+
+@pytest.mark.parametrize("odd", [False, True], ids=["as declared", "as it arrives"])
+@pytest.mark.parametrize("operation", sorted(PLATFORM_MODELS))
+def test_an_answer_of_the_platform_is_read_and_nothing_of_it_is_lost(operation: str, *, odd: bool) -> None:
+    document = specification("Codat-Platform")
+    schema, maker = answers(document)[operation], Answers(document, Random(operation), odd=odd)
+    for _ in range(50):
+        answer = maker.make(schema)
+        written = orjson.loads(encode(decode(orjson.dumps(answer), PLATFORM_MODELS[operation])))
+        assert losses(maker, schema, answer, written) == []
+
+
+@pytest.mark.parametrize("operation", sorted(PLATFORM_BODIES))
+def test_whatever_the_platform_accepts_can_be_sent(operation: str) -> None:
+    document = specification("Codat-Platform")
+    schema, maker = bodies(document)[operation], Answers(document, Random(operation), odd=False)
+    for _ in range(50):
+        body = {"url": "https://example.com", **maker.make(schema)}
+        written = orjson.loads(encode(decode(orjson.dumps(body), PLATFORM_BODIES[operation])))
+        assert losses(maker, schema, body, written) == []
 
 
 def examples(document: dict[str, Any]) -> list[tuple[str, Any, Any]]:

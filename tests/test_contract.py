@@ -20,10 +20,10 @@ from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.policies import RetryPolicy
 from tests.support.wire import Reply, WireServer
 
-SPECIFICATION = Path(__file__).parents[2] / "shared" / "spec" / "Codat-Sync-Commerce.json"
+SPECIFICATIONS = Path(__file__).parents[2] / "shared" / "spec"
 
 # Resource and method by the operation's id: https://docs.codat.io/sync-for-commerce-api
-METHODS = {
+COMMERCE_METHODS = {
     "create-connection": ("connections", "create"),
     "get-sync-flow-url": ("connections", "get_sync_flow_url"),
     "list-connections": ("connections", "list"),
@@ -47,6 +47,27 @@ METHODS = {
     "get-visible-accounts": ("sync_flow_settings", "get_visible_accounts"),
     "update-visible-accounts-sync-flow": ("sync_flow_settings", "update_visible_accounts_sync_flow"),
 }
+# Those of the Platform API that are needed beside it: https://docs.codat.io/platform-api
+PLATFORM_METHODS = {
+    "get-company": ("platform", "get_company"),
+    "update-company": ("platform", "update_company"),
+    "delete-company": ("platform", "delete_company"),
+    "get-connection": ("platform", "get_connection"),
+    "delete-connection": ("platform", "delete_connection"),
+    "refresh-company-data": ("platform", "refresh_company_data"),
+    "refresh-data-type": ("platform", "refresh_data_type"),
+    "get-company-data-status": ("platform", "get_company_data_status"),
+    "list-pull-operations": ("platform", "list_pull_operations"),
+    "get-pull-operation": ("platform", "get_pull_operation"),
+    "get-company-push-history": ("platform", "get_company_push_history"),
+    "get-push-operation": ("platform", "get_push_operation"),
+    "list-webhook-consumers": ("platform", "list_webhook_consumers"),
+    "create-webhook-consumer": ("platform", "create_webhook_consumer"),
+    "delete-webhook-consumer": ("platform", "delete_webhook_consumer"),
+    "get-company-syncSettings": ("platform", "get_company_sync_settings"),
+    "set-company-syncSettings": ("platform", "set_company_sync_settings"),
+}
+METHODS = COMMERCE_METHODS | PLATFORM_METHODS
 
 DOCUMENTED_CLASSES = {
     "400": errors.BadRequestError,
@@ -69,20 +90,30 @@ class Documented(NamedTuple):
     error_statuses: frozenset[str]
 
 
-@pytest.fixture(scope="module")
-def specification() -> dict[str, Documented]:
-    """The specification's operations by their ids."""
-    if not SPECIFICATION.is_file():
-        pytest.skip("Codat's specification is not at ../shared/spec")
-    paths = json.loads(SPECIFICATION.read_bytes())["paths"]
+def operations(name: str) -> dict[str, Documented]:
+    """The operations of one specification by their ids."""
+    path = SPECIFICATIONS / f"{name}.json"
+    if not path.is_file():
+        pytest.skip(f"{name}.json is not at ../shared/spec")
     return {
         operation["operationId"]: Documented(
             method.upper(), path, frozenset(status for status in operation["responses"] if status >= "400")
         )
-        for path, methods in paths.items()
+        for path, methods in json.loads(path.read_bytes())["paths"].items()
         for method, operation in methods.items()
         if "operationId" in operation
     }
+
+
+@pytest.fixture(scope="module")
+def commerce() -> dict[str, Documented]:
+    return operations("Codat-Sync-Commerce")
+
+
+@pytest.fixture(scope="module")
+def specification(commerce: dict[str, Documented]) -> dict[str, Documented]:
+    """The operations of this library by their ids, as their specification has them."""
+    return commerce | {name: one for name, one in operations("Codat-Platform").items() if name in PLATFORM_METHODS}
 
 
 def resource_modules() -> dict[str, ModuleType]:
@@ -121,7 +152,10 @@ def test_every_operation_of_a_resource_is_declared_once() -> None:
     assert sorted(declared) == sorted(METHODS)
 
 
-def test_the_table_names_the_operations_of_the_specification(specification: dict[str, Documented]) -> None:
+def test_the_tables_name_all_operations_of_the_product_and_some_of_the_platform(
+    commerce: dict[str, Documented], specification: dict[str, Documented]
+) -> None:
+    assert set(COMMERCE_METHODS) == set(commerce)
     assert set(METHODS) == set(specification)
 
 
@@ -166,15 +200,21 @@ ARGUMENTS: dict[str, object] = {
     "company_id": "company-1",
     "configuration": Configuration(company_id="company-1"),
     "connection_id": "connection-1",
+    "data_type": "invoices",
+    "dataset_id": "dataset-1",
     "finish": NOON,
     "locale": "en-us",
     "name": "A company",
     "platform_key": "gbol",
+    "push_operation_key": "push-1",
+    "settings": (),
     "start": NOON - timedelta(days=1),
     "status": "Unlinked",
     "sync_id": "sync-1",
     "texts": {"key": "text"},
+    "url": "https://example.com/hook",
     "visible_accounts": ["account-1"],
+    "webhook_id": "webhook-1",
 }
 
 
@@ -194,7 +234,7 @@ async def call(codat: CodatCommerce, name: str) -> object:
 
 def expected_class(method: str, status: str) -> type[errors.CodatError]:
     # A write that ends in a 5xx may have happened.
-    unknown = method in {"POST", "PATCH"} and status >= "500"
+    unknown = method in {"POST", "PATCH", "DELETE"} and status >= "500"
     return errors.OutcomeUnknownError if unknown else DOCUMENTED_CLASSES[status]
 
 

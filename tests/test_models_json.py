@@ -64,7 +64,7 @@ def test_a_model_goes_to_json_and_back(cls: type[Model]) -> None:
 def example(cls: Any, *, full: bool = False) -> Any:
     """An object of the class: with the fewest fields, or read from JSON that has them all."""
     needed = {
-        "id": "i", "key": "k", "name": "Dave", "platform_key": "gbol", "event_type": "company.created",
+        "id": "i", "key": "k", "name": "Dave", "platform_key": "gbol", "url": "u", "event_type": "company.created",
         "start": datetime(2024, 1, 2, tzinfo=UTC), "finish": datetime(2024, 1, 3, tzinfo=UTC),
     }  # fmt: skip
     arguments: dict[str, Any] = {}

@@ -13,7 +13,9 @@ from yarl import URL
 
 from codat_commerce_async import CodatCommerce, Operation
 from codat_commerce_async.models.configuration import Configuration
+from codat_commerce_async.models.enums import DataType
 from codat_commerce_async.models.sync_flow import Localization
+from codat_commerce_async.models.sync_settings import SyncSetting
 from tests.conftest import StrictResponses
 from tests.support.scripted import KEY
 from tests.support.wire import Reply, WireServer
@@ -173,6 +175,116 @@ REQUESTS: dict[str, tuple[Call, str, str, Any]] = {
         "/sync/commerce/config/ui/accounts/platform/gbol",
         {"visibleAccounts": None},
     ),
+    "platform.get_company": (
+        lambda c: c.platform.get_company("c"),
+        "GET",
+        "/companies/c",
+        None,
+    ),
+    "platform.update_company": (
+        lambda c: c.platform.update_company("c", name="Tea & Co", tags={}),
+        "PATCH",
+        "/companies/c",
+        {"name": "Tea & Co", "tags": {}},
+    ),
+    "platform.delete_company": (
+        lambda c: c.platform.delete_company("a/b"),
+        "DELETE",
+        "/companies/a%2Fb",
+        None,
+    ),
+    "platform.get_connection": (
+        lambda c: c.platform.get_connection("c", "k"),
+        "GET",
+        "/companies/c/connections/k",
+        None,
+    ),
+    "platform.delete_connection": (
+        lambda c: c.platform.delete_connection("c", "k"),
+        "DELETE",
+        "/companies/c/connections/k",
+        None,
+    ),
+    "platform.refresh_company_data": (
+        lambda c: c.platform.refresh_company_data("c"),
+        "POST",
+        "/companies/c/data/all",
+        None,
+    ),
+    "platform.refresh_data_type": (
+        lambda c: c.platform.refresh_data_type("c", DataType.COMMERCE_ORDERS, connection_id="k"),
+        "POST",
+        "/companies/c/data/queue/commerce-orders?connectionId=k",
+        None,
+    ),
+    "platform.get_company_data_status": (
+        lambda c: c.platform.get_company_data_status("c"),
+        "GET",
+        "/companies/c/dataStatus",
+        None,
+    ),
+    "platform.list_pull_operations": (
+        lambda c: c.platform.list_pull_operations("c", query="status!=Complete"),
+        "GET",
+        "/companies/c/data/history?query=status%21%3DComplete",
+        None,
+    ),
+    "platform.get_pull_operation": (
+        lambda c: c.platform.get_pull_operation("c", "d"),
+        "GET",
+        "/companies/c/data/history/d",
+        None,
+    ),
+    "platform.get_company_push_history": (
+        lambda c: c.platform.get_company_push_history("c", page_size=100, order_by="-requestedOnUtc"),
+        "GET",
+        "/companies/c/push?pageSize=100&orderBy=-requestedOnUtc",
+        None,
+    ),
+    "platform.get_push_operation": (
+        lambda c: c.platform.get_push_operation("c", "p"),
+        "GET",
+        "/companies/c/push/p",
+        None,
+    ),
+    "platform.list_webhook_consumers": (
+        lambda c: c.platform.list_webhook_consumers(),
+        "GET",
+        "/webhooks",
+        None,
+    ),
+    "platform.create_webhook_consumer": (
+        lambda c: c.platform.create_webhook_consumer(
+            url="https://h/x", event_types=["read.completed"], company_tags=("a:b",), disabled=False
+        ),
+        "POST",
+        "/webhooks",
+        {"url": "https://h/x", "disabled": False, "eventTypes": ["read.completed"], "companyTags": ["a:b"]},
+    ),
+    "platform.create_webhook_consumer, for all events": (
+        lambda c: c.platform.create_webhook_consumer(url="https://h/x"),
+        "POST",
+        "/webhooks",
+        {"url": "https://h/x"},
+    ),
+    "platform.delete_webhook_consumer": (
+        lambda c: c.platform.delete_webhook_consumer("w"),
+        "DELETE",
+        "/webhooks/w",
+        None,
+    ),
+    "platform.get_company_sync_settings": (
+        lambda c: c.platform.get_company_sync_settings("c"),
+        "GET",
+        "/companies/c/syncSettings",
+        None,
+    ),
+    "platform.set_company_sync_settings": (
+        lambda c: c.platform.set_company_sync_settings("c", [SyncSetting(data_type=DataType.BILLS, sync_order=0)]),
+        "POST",
+        "/companies/c/syncSettings",
+        {"companyId": "c", "settings": [{"dataType": "bills", "syncOrder": 0}], "overridesDefaults": True},
+    ),
     "call": (
         lambda c: c.call(
             Operation("delete-connection", "DELETE", "/companies/{companyId}/connections/{connectionId}", object),
@@ -190,6 +302,8 @@ ANSWERS = {
     "integrations.get_branding": '{"sourceId": "s"}',
     "sync_flow_settings.get_config_text_sync_flow": "{}",
     "sync_flow_settings.update_config_text_sync_flow": "{}",
+    "platform.get_company_data_status": "{}",
+    **dict.fromkeys(("platform.delete_company", "platform.delete_connection", "platform.delete_webhook_consumer"), ""),
 }
 NEEDED = '{"id": "i", "name": "n", "results": [], "companyId": "c"}'
 
@@ -242,7 +356,7 @@ def mocked_url(url: URL) -> URL:
 def test_every_operation_is_here() -> None:
     public = {
         f"{resource}.{method}"
-        for resource in ("connections", "sync", "integrations", "advanced_controls", "sync_flow_settings")
+        for resource in ("connections", "sync", "integrations", "advanced_controls", "sync_flow_settings", "platform")
         for part in [getattr(CodatCommerce(KEY), resource)]
         for method in dir(part)
         if not method.startswith("_") and callable(getattr(part, method))

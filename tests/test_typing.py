@@ -56,7 +56,7 @@ def test_every_public_method_is_asked_for_its_type() -> None:
     codat = CodatCommerce("key")
     members = {name: getattr(codat, name) for name in dir(codat) if not name.startswith("_")}
     resources = {name: value for name, value in members.items() if type(value).__name__.endswith("Resource")}
-    assert len(resources) == 5
+    assert len(resources) == 6
     expected = {f"codat.{method}" for method in public_methods(codat)}
     expected |= {
         f"codat.{name}.{method}" for name, resource in resources.items() for method in public_methods(resource)

@@ -33,7 +33,11 @@ from codat_commerce_async.models.companies import Companies, Company
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.models.connections import Connection, Connections
 from codat_commerce_async.models.integrations import Branding, Integration, Integrations
+from codat_commerce_async.models.pull_operations import DataStatus, DataStatuses, PullOperation, PullOperations
+from codat_commerce_async.models.push_operations import PushOperation, PushOperations
 from codat_commerce_async.models.sync_flow import Localization, LocalizationInfo, SyncFlowUrl, VisibleAccounts
+from codat_commerce_async.models.sync_settings import CompanySyncSettings, SyncSetting
+from codat_commerce_async.models.webhook_consumers import WebhookConsumer, WebhookConsumers
 from codat_commerce_async.syncing.outcome import RunProgress, RunReport, SyncOutcome
 from codat_commerce_async.syncing.run import SyncRun
 
@@ -107,6 +111,29 @@ async def sync_flow_settings(codat: CodatCommerce) -> None:
         VisibleAccounts,
     )
     assert_type(await settings.update_visible_accounts_sync_flow("gbol", None), VisibleAccounts)
+
+
+async def platform(codat: CodatCommerce) -> None:
+    assert_type(await codat.platform.get_company("c"), Company)
+    assert_type(await codat.platform.update_company("c", name="n", tags={"a": "b"}), Company)
+    assert_type(await codat.platform.delete_company("c"), None)
+    assert_type(await codat.platform.get_connection("c", "k"), Connection)
+    assert_type(await codat.platform.delete_connection("c", "k"), None)
+    assert_type(await codat.platform.refresh_company_data("c"), None)
+    assert_type(await codat.platform.refresh_data_type("c", "invoices", connection_id="k"), PullOperation)
+    statuses = await codat.platform.get_company_data_status("c")
+    assert_type(statuses, DataStatuses)
+    assert_type(statuses["invoices"], DataStatus)
+    assert_type(codat.platform.list_pull_operations("c"), Paginator[PullOperations, PullOperation])
+    assert_type(await codat.platform.get_pull_operation("c", "d"), PullOperation)
+    assert_type(codat.platform.get_company_push_history("c", page=1), Paginator[PushOperations, PushOperation])
+    assert_type(await codat.platform.get_push_operation("c", "p"), PushOperation)
+    assert_type(await codat.platform.list_webhook_consumers(), WebhookConsumers)
+    created = await codat.platform.create_webhook_consumer(url="https://h", event_types=["read.completed"])
+    assert_type(created, WebhookConsumer)
+    assert_type(await codat.platform.delete_webhook_consumer("w"), None)
+    assert_type(await codat.platform.get_company_sync_settings("c"), CompanySyncSettings)
+    assert_type(await codat.platform.set_company_sync_settings("c", [SyncSetting()]), None)
 
 
 async def sync(codat: CodatCommerce, moment: datetime) -> None:

@@ -31,6 +31,7 @@ from codat_commerce_async.models.base import (
 from codat_commerce_async.models.enums import OpenEnum
 from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidation, ErrorValidationItem
 from codat_commerce_async.models.integrations import DataTypeFeature
+from codat_commerce_async.models.pull_operations import DataStatus, DataStatuses
 from codat_commerce_async.models.sync_flow import Localization, LocalizationInfo, VisibleAccounts
 
 if TYPE_CHECKING:
@@ -313,6 +314,7 @@ def _converter(*, detailed: bool = False) -> "cattrs.Converter":
     converter.register_structure_hook(OpenEnum, lambda value, kind: kind(_structure_primitive(value, str)))
     converter.register_structure_hook(Localization, _localization_hook(converter))
     converter.register_structure_hook(LocalizationInfo, _localization_info_hook(converter))
+    converter.register_structure_hook(DataStatuses, _data_statuses_hook(converter))
     converter.register_structure_hook(DataTypeFeature, _data_type_feature_hook(converter))
 
     converter.register_unstructure_hook_factory(is_model)(_unstructure_model_factory)
@@ -320,6 +322,7 @@ def _converter(*, detailed: bool = False) -> "cattrs.Converter":
     for kind, hook in _UNSTRUCTURE_HOOKS.items():
         converter.register_unstructure_hook(kind, hook)
     converter.register_unstructure_hook(LocalizationInfo, lambda info: _unstructure_mapping(info.texts))
+    converter.register_unstructure_hook(DataStatuses, lambda statuses: _unstructure_mapping(statuses.statuses))
     return converter
 
 
@@ -528,6 +531,17 @@ def _localization_info_hook(converter: "cattrs.Converter") -> StructureHook:
     """Structure the whole object as a mapping of texts."""
     hook = _mapping_factory(Mapping[str, Localization], converter)
     return lambda data, kind: LocalizationInfo(texts=hook(data, kind))
+
+
+def _data_statuses_hook(converter: "cattrs.Converter") -> StructureHook:
+    """Structure the whole object as a mapping of data types, without those that are null."""
+    hook = _mapping_factory(Mapping[str, DataStatus | None], converter)
+
+    def structure_statuses(data: Any, kind: object) -> object:  # noqa: ANN401 - parsed JSON
+        statuses: Any = hook(data, kind)
+        return DataStatuses(statuses={name: status for name, status in statuses.items() if status is not None})
+
+    return structure_statuses
 
 
 def _data_type_feature_hook(converter: "cattrs.Converter") -> StructureHook:

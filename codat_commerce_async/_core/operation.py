@@ -49,9 +49,9 @@ class Operation(Generic[T_co]):
     What a path cannot hold is percent-encoded, in `path` and in the values for its places. Raises ValueError for a path
     that holds a query, a fragment, or a segment that would lead to another endpoint.
 
-    An endpoint that this library does not model has `object` as its response type and returns the parsed JSON, None for
-    a 204:
-    `await client.call(Operation("get-company", "GET", "/companies/{companyId}", object), company_id)`.
+    With `NoneType` as its response type, an operation returns None, whatever the body is. An endpoint that this library
+    does not model has `object` as its response type and returns the parsed JSON, None for a 204:
+    `await client.call(Operation("get-profile", "GET", "/profile", object))`.
     """
 
     name: str

@@ -4,6 +4,7 @@ from collections.abc import Coroutine
 from datetime import UTC, datetime
 from http import HTTPStatus
 from random import Random
+from types import NoneType
 from typing import Generic, TypeVar, Unpack, cast
 
 from codat_commerce_async._core import codec as _codec
@@ -236,7 +237,7 @@ class _Call(Generic[T]):
 
     def _decode(self, response: Response) -> T:
         response_type = self._operation.response_type
-        if response_type is object and response.status == HTTPStatus.NO_CONTENT:
+        if response_type is NoneType or (response_type is object and response.status == HTTPStatus.NO_CONTENT):
             return cast("T", None)
         try:
             return _codec.decode(_redacted(response.body, self._pipeline.credentials), response_type)

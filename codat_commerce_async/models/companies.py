@@ -9,7 +9,7 @@ from codat_commerce_async.models.base import UNSET, LenientModel, Model, Unset
 from codat_commerce_async.models.connections import Connection
 from codat_commerce_async.models.paging import Page
 
-__all__ = ["Companies", "Company", "CompanyLinks", "CompanyReference", "CreateCompany"]
+__all__ = ["Companies", "Company", "CompanyLinks", "CompanyReference", "CreateCompany", "UpdateCompany"]
 
 
 @frozen(kw_only=True)
@@ -74,5 +74,14 @@ class CreateCompany(Model):
     """
 
     name: str
+    description: str | Unset | None = UNSET
+    tags: Mapping[str, str] | Unset | None = field(default=UNSET, hash=False)
+
+
+@frozen(kw_only=True)
+class UpdateCompany(Model):
+    """Changes of a company; what is not sent stays. The limits are those of `CreateCompany`."""
+
+    name: str | Unset | None = UNSET
     description: str | Unset | None = UNSET
     tags: Mapping[str, str] | Unset | None = field(default=UNSET, hash=False)

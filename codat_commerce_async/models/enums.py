@@ -24,6 +24,7 @@ __all__ = [
     "Locale",
     "OpenEnum",
     "OutputFormat",
+    "PushChangeType",
     "ReadStatus",
     "SourceType",
     "SyncFrequency",
@@ -240,6 +241,16 @@ class WriteStatus(OpenEnum):
     FAILED = "Failed"
     SUCCESS = "Success"
     TIMED_OUT = "TimedOut"
+
+
+class PushChangeType(OpenEnum):
+    """What a push operation did to a record."""
+
+    UNKNOWN = "Unknown"
+    CREATED = "Created"
+    MODIFIED = "Modified"
+    DELETED = "Deleted"
+    ATTACHMENT_UPLOADED = "AttachmentUploaded"
 
 
 class WebhookEventType(OpenEnum):

@@ -24,7 +24,7 @@ from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.policies import CallOptions
 from codat_commerce_async.resources._create import create_exactly_once
 
-__all__ = ["AdvancedControlsResource", "check_company_name"]
+__all__ = ["AdvancedControlsResource", "check_company_name", "check_tags"]
 
 LIST_COMPANIES = Operation("list-companies", "GET", "/companies", Companies)
 CREATE_COMPANY = Operation("create-company", "POST", "/companies", Company)
@@ -87,7 +87,7 @@ class AdvancedControlsResource:
         body = CreateCompany(
             name=check_company_name("name", name),
             description=UNSET if description is None else check_str("description", description),
-            tags=UNSET if tags is None else _check_tags("tags", tags),
+            tags=UNSET if tags is None else check_tags("tags", tags),
         )
 
         async def find_candidates() -> list[Candidate[Company]]:
@@ -149,7 +149,7 @@ def check_company_name(name: str, value: str) -> str:
     return value
 
 
-def _check_tags(name: str, value: Mapping[str, str]) -> dict[str, str]:
+def check_tags(name: str, value: Mapping[str, str]) -> dict[str, str]:
     """Return a copy of the value if Codat accepts it as a company's tags, else raise TypeError or ValueError."""
     tags = check_str_mapping(name, value)
     require(len(tags) <= _MAX_TAGS, name, f"at most {_MAX_TAGS} tags", len(tags))
