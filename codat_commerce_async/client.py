@@ -249,7 +249,7 @@ class CodatCommerce:
     @_Resource
     def platform(self) -> "_platform.PlatformResource":
         """Return the resource of Codat's Platform API: companies, connections, reads, writes and webhook consumers."""
-        return _platform.PlatformResource(self._caller)
+        return _platform.PlatformResource(self._pipeline)
 
     @property
     def rate_limit(self) -> RateLimit | None:
