@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from codat_commerce_async.policies import Quota as Quota
     from codat_commerce_async.policies import RetryPolicy as RetryPolicy
     from codat_commerce_async.policies import Timeouts as Timeouts
+    from codat_commerce_async.problems import Problem as Problem
+    from codat_commerce_async.problems import problem as problem
     from codat_commerce_async.syncing.outcome import RunProgress as RunProgress
     from codat_commerce_async.syncing.outcome import RunReport as RunReport
     from codat_commerce_async.syncing.outcome import SyncOutcome as SyncOutcome
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from codat_commerce_async.syncing.outcome import stop_at_first_failure as stop_at_first_failure
     from codat_commerce_async.syncing.request import SyncRequest as SyncRequest
     from codat_commerce_async.syncing.run import SyncRun as SyncRun
+    from codat_commerce_async.syncing.watches import Watches as Watches
 
 _NAMES = {
     "_core.operation": "Operation",
@@ -85,9 +88,11 @@ _NAMES = {
     "models.handle": "SyncHandle",
     "models.sync": "CompanySyncStatus SyncState SyncStatus SyncSummary",
     "policies": "CallOptions PollOptions PollPolicy Quota RetryPolicy Timeouts",
+    "problems": "Problem problem",
     "syncing.outcome": "RunProgress RunReport SyncOutcome stop_at_failure_rate stop_at_first_failure",
     "syncing.request": "SyncRequest",
     "syncing.run": "SyncRun",
+    "syncing.watches": "Watches",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 

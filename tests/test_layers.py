@@ -36,6 +36,7 @@ RULES = Rules(
         "hooks": 0,
         "models": 0,
         "policies": 0,
+        "problems": 0,
         # What layer 0 needs itself.
         "_core.callbacks": 0,
         "_core.lazy": 0,
@@ -56,16 +57,18 @@ RULES = Rules(
         "__main__": 7,
     },
     libraries={
-        "aiohttp": {"_core.transport", "simulator._server", "webhooks"},
+        "aiohttp": {"_core.transport", "simulator._server", "webhooks._receiver"},
         "attrs": {ANYWHERE},
         "cattrs": {"_core.codec"},
+        "fastapi": {"contrib.fastapi"},
         "opentelemetry": {"contrib.otel"},
         "orjson": {"_core.codec"},
-        "pydantic": {"models._pydantic"},
+        "pydantic": {"models._pydantic", "contrib.fastapi"},
         "pydantic_core": {"models._pydantic"},
         "pytest": {"pytest_plugin"},
         "pytest_asyncio": {"pytest_plugin"},
         "rich": {"cli._view"},
+        "starlette": {"contrib.starlette", "contrib.fastapi"},
         "tenacity": {"_core.retry"},
         "yarl": {"_core.transport"},  # the URLs of aiohttp
     },

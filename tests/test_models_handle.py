@@ -1,7 +1,9 @@
 """A handle survives the way through text, and what is no handle is refused in words."""
 
+import base64
 import json
 import pickle
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -24,6 +26,8 @@ HANDLES = st.builds(
     requested_at=st.none() | MOMENTS,
     sync_utc=st.none() | MOMENTS | st.datetimes(),
     date_range=st.none() | st.tuples(MOMENTS, MOMENTS),
+    sync_to=st.none() | MOMENTS,
+    accepted_at=st.none() | MOMENTS,
     idempotency_key=TEXTS,
     adopted=st.booleans(),
 )
@@ -102,3 +106,46 @@ def test_junk_is_refused_or_read(changes: dict[str, object]) -> None:
     except ValueError:
         return
     assert SyncHandle.from_json(handle.to_json()) == handle
+
+
+@given(HANDLES)
+def test_a_token_keeps_everything_but_the_idempotency_key(handle: SyncHandle) -> None:
+    token = handle.to_token()
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", token)
+    assert SyncHandle.from_token(token, handle.company_id) == evolve(handle, idempotency_key=None)
+
+
+def test_a_token_contains_neither_the_company_nor_the_key_and_is_short() -> None:
+    handle = SyncHandle(
+        company_id="00000000-0000-0000-0000-00000000aaaa",
+        commerce_sync_id="00000000-0000-0000-0000-00000000bbbb",
+        requested_at=REQUESTED_AT,
+        sync_utc=REQUESTED_AT,
+        accepted_at=REQUESTED_AT,
+        idempotency_key="00000000-0000-0000-0000-00000000cccc",
+    )
+    token = handle.to_token()
+    assert len(token) <= 156
+    written = base64.urlsafe_b64decode(token + "==")
+    assert b"bbbb" in written
+    assert b"aaaa" not in written
+    assert b"cccc" not in written
+
+
+def token_of(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+@given(st.text() | JSON.map(token_of) | st.lists(JSON).map(lambda values: token_of([1, *values])))
+def test_any_other_token_is_a_value_error(token: str) -> None:
+    try:
+        handle = SyncHandle.from_token(token, "c")
+    except ValueError:
+        return
+    assert SyncHandle.from_token(handle.to_token(), "c") == handle
+
+
+@pytest.mark.parametrize("token", [token_of([2]), token_of([True]), token_of({}), token_of([1, None, None, "x"]), "ü"])
+def test_a_wrong_token_is_a_value_error(token: str) -> None:
+    with pytest.raises(ValueError, match=r"sync token|ISO 8601"):
+        SyncHandle.from_token(token, "c")

@@ -16,6 +16,7 @@ from codat_commerce_async import (
     OutcomeUnknownError,
     Paginator,
     PollPolicy,
+    Problem,
     Quota,
     RateLimit,
     RequestTimeoutError,
@@ -27,6 +28,8 @@ from codat_commerce_async import (
     SyncSummary,
     SyncWaitTimeoutError,
     Timeouts,
+    Watches,
+    problem,
 )
 from codat_commerce_async.models.call import Attempt
 from codat_commerce_async.models.companies import Companies, Company
@@ -153,6 +156,13 @@ async def sync(codat: CodatCommerce, moment: datetime) -> None:
     async for status in codat.sync.watch("c", "s"):
         assert_type(status, SyncStatus)
         assert_type(status.is_terminal, bool)
+    async with codat.sync.watches(end_on_signals=False) as watches:
+        assert_type(watches, Watches)
+        assert_type(watches.watch(handle), AsyncGenerator[SyncStatus, None])
+        assert_type(watches.watch("c", "s", heartbeat=5.0), AsyncGenerator[SyncStatus | None, None])
+        assert_type(watches.event_stream(handle), AsyncGenerator[bytes, None])
+    assert_type(SyncHandle.from_token(handle.to_token(), "c"), SyncHandle)
+    assert_type(problem(CodatError("")), Problem)
     assert_type(await codat.sync.run("c"), SyncStatus)
     assert_type(codat.sync.poll_now("c"), int)
 

@@ -1,7 +1,8 @@
 """The handle of a requested sync: a plain value that survives a restart."""
 
+import base64
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self, TypeVar
 
 from attrs import Attribute, evolve, field, frozen
@@ -14,6 +15,19 @@ __all__ = ["SyncHandle"]
 T = TypeVar("T")
 
 _VERSION = 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+# The fields of a token, in order; the version is before them. New ones are added at the end.
+_TOKEN_FIELDS = (
+    "commerce_sync_id",
+    "sync_id",
+    "requested_at",
+    "sync_utc",
+    "accepted_at",
+    "adopted",
+    "sync_to",
+    "date_range",
+)
 
 
 def _check_company(_handle: object, attribute: "Attribute[str]", value: str) -> None:
@@ -125,6 +139,89 @@ class SyncHandle:
             idempotency_key=_value_or_none(fields, "idempotency_key", str),
             adopted=_value(fields, "adopted", bool),
         )
+
+    def to_token(self) -> str:
+        """Return the handle as text for a URL, without the company's id and the idempotency key.
+
+        The token is about 150 characters long. It is not signed: check that the caller may access the company.
+        """
+        values = [getattr(self, name) for name in _TOKEN_FIELDS]
+        while values and not values[-1]:
+            values.pop()
+        written = json.dumps([_VERSION, *map(_token_value, values)], separators=(",", ":"))
+        return base64.urlsafe_b64encode(written.encode()).decode().rstrip("=")
+
+    @classmethod
+    def from_token(cls, token: str, company_id: str) -> Self:
+        """Return the handle of a company's sync from what `to_token` wrote; it has no idempotency key.
+
+        Take `company_id` from the path of the request, after you have checked that the caller may access it. Raises
+        ValueError for anything else than a token.
+        """
+        given = _token_values(token)
+        fields: dict[str, object] = dict(zip(_TOKEN_FIELDS, given, strict=False))
+        period = fields.get("date_range")
+        return cls(
+            company_id=company_id,
+            commerce_sync_id=_value_or_none(fields, "commerce_sync_id", str),
+            sync_id=_value_or_none(fields, "sync_id", str),
+            requested_at=_token_time("requested_at", fields.get("requested_at")),
+            sync_utc=_token_time("sync_utc", fields.get("sync_utc")),
+            accepted_at=_token_time("accepted_at", fields.get("accepted_at")),
+            adopted=_value_or_none(fields, "adopted", bool) or False,
+            sync_to=_token_time("sync_to", fields.get("sync_to")),
+            date_range=None if period is None else _token_range(period),
+        )
+
+
+def as_handle(handle: SyncHandle | str, sync_id: str | None) -> SyncHandle:
+    """Return the handle of a sync that is given by its handle, or by its company's id and its own."""
+    if isinstance(handle, SyncHandle):
+        if sync_id is not None:
+            raise TypeError("pass either a handle, or a company id and a sync id")
+        return handle
+    if sync_id is None:
+        raise TypeError("sync_id must be passed with a company id; it names one of the company's syncs")
+    return SyncHandle(company_id=handle, sync_id=sync_id)
+
+
+def _token_value(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_token_value(one) for one in value]
+    if not isinstance(value, datetime):
+        return value
+    return (value - _EPOCH) // _MICROSECOND if value.tzinfo is UTC else value.isoformat()
+
+
+def _token_values(token: str) -> list[object]:
+    try:
+        written = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        values = json.loads(written)
+    except (TypeError, ValueError, RecursionError):
+        values = None
+    if not isinstance(values, list) or not values or type(values[0]) is not int or values[0] != _VERSION:
+        raise ValueError(f"a sync token must be what `SyncHandle.to_token` returns, of version {_VERSION}")
+    return values[1:]
+
+
+def _token_time(name: str, value: object) -> datetime | None:
+    if value is None or isinstance(value, str):
+        return None if value is None else _time(name, value)
+    if type(value) is not int:
+        raise ValueError(f"{name} of a sync token must be a time")
+    try:
+        return _EPOCH + timedelta(microseconds=value)
+    except OverflowError:
+        raise ValueError(f"{name} of a sync token must be within the calendar") from None
+
+
+def _token_range(value: object) -> tuple[datetime, datetime]:
+    moments = [_token_time("date_range", one) for one in value] if isinstance(value, list) else []
+    match moments:
+        case [datetime() as start, datetime() as finish]:
+            return start, finish
+        case _:
+            raise ValueError("date_range of a sync token must be two times")
 
 
 def _fields(text: str | bytes) -> dict[str, object]:

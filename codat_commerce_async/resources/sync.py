@@ -12,7 +12,7 @@ from codat_commerce_async._core.pipeline import Pipeline
 from codat_commerce_async._core.request import check_options, check_wait_options
 from codat_commerce_async._core.validation import split_date_range
 from codat_commerce_async.models.call import ApiResponse
-from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.models.handle import SyncHandle, as_handle
 from codat_commerce_async.models.sync import (
     CompanySyncStatus,
     DateRange,
@@ -31,7 +31,9 @@ from codat_commerce_async.syncing.request import SyncRequest
 if TYPE_CHECKING:
     from codat_commerce_async.syncing import outcome as _outcome
     from codat_commerce_async.syncing import run as _fanout
+    from codat_commerce_async.syncing import watches as _watches
 else:
+    _watches = LazyModule("codat_commerce_async.syncing.watches")
     # Loaded only for a fan-out, because it imports SQLite.
     _fanout = LazyModule("codat_commerce_async.syncing.run")
     _outcome = LazyModule("codat_commerce_async.syncing.outcome")
@@ -195,7 +197,7 @@ class SyncResource:
         handle of these errors has the ids that polling found out, and `adopted`. Polls that fail with a retryable
         error are repeated until the timeout; 401, 403 and a lasting 404 end the wait.
         """
-        handle = _handle(handle, sync_id)
+        handle = as_handle(handle, sync_id)
         check_wait_options("wait", timeout, poll, options)
         status, handle = await wait(self.context, handle, poll or self._poll, timeout, options)
         if raise_on_failure:
@@ -216,7 +218,23 @@ class SyncResource:
         Raises SyncWaitTimeoutError after `timeout` seconds (None: never).
         """
         check_wait_options("watch", timeout, poll, options)
-        return watch(self.context, _handle(handle, sync_id), poll or self._poll, timeout, options)
+        return watch(self.context, as_handle(handle, sync_id), poll or self._poll, timeout, options)
+
+    def watches(
+        self,
+        *,
+        timeout: float | None = _WAIT,
+        poll: PollPolicy | None = None,
+        end_on_signals: bool = True,
+        **options: Unpack[PollOptions],
+    ) -> "_watches.Watches":
+        """Return watches for many listeners, such as event streams: one poller per sync, however many listen to it.
+
+        Use it with `async with`, once per process: its iterators end on SIGTERM and SIGINT, so that a web server can
+        shut down, unless `end_on_signals` is False. `timeout` (seconds) bounds each poller.
+        """
+        check_wait_options("watches", timeout, poll, options)
+        return _watches.Watches(self.context, poll or self._poll, timeout, options, end_on_signals=end_on_signals)
 
     async def run(
         self,
@@ -295,17 +313,6 @@ class SyncResource:
         and the last notification is followed by a poll.
         """
         return self.context.notifier.notify(company_id)
-
-
-def _handle(handle: SyncHandle | str, sync_id: str | None) -> SyncHandle:
-    if isinstance(handle, SyncHandle):
-        if sync_id is not None:
-            raise TypeError("pass either a handle, or a company id and a sync id")
-        return handle
-    if sync_id is None:
-        raise TypeError("sync_id must be passed with a company id; it names one of the company's syncs")
-    GET.format_path((handle, sync_id))
-    return SyncHandle(company_id=handle, sync_id=sync_id)
 
 
 class _SyncCalls:

@@ -54,6 +54,11 @@ class Subscription:
         self._is_pending = False
         self._sleeping: asyncio.Future[None] | None = None
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether there was a notification since the last `take`."""
+        return self._is_pending
+
     def notify(self) -> bool:
         """Make a notification pending; return True if none was pending before."""
         was_pending, self._is_pending = self._is_pending, True

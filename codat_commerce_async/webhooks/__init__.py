@@ -8,11 +8,13 @@
     receiver = WebhookReceiver(WebhookVerifier(secret), hooks)
     receiver.add_to(app, "/codat/webhooks")
 
+`WebhookReceiver` is for aiohttp.web, `WebhookEndpoint` for ASGI frameworks such as FastAPI and Starlette.
 No extra is needed.
 """
 
-from codat_commerce_async.webhooks._deliveries import DeliveryProcessor, DeliveryStatus
+from codat_commerce_async.webhooks._deliveries import DeliveryProcessor, DeliveryStatus, DeliveryStore
 from codat_commerce_async.webhooks._dispatch import Webhooks
+from codat_commerce_async.webhooks._endpoint import WebhookEndpoint
 from codat_commerce_async.webhooks._events import company_id_of, parse_event
 from codat_commerce_async.webhooks._receiver import WebhookReceiver
 from codat_commerce_async.webhooks._verification import WebhookVerifier
@@ -20,6 +22,8 @@ from codat_commerce_async.webhooks._verification import WebhookVerifier
 __all__ = [
     "DeliveryProcessor",
     "DeliveryStatus",
+    "DeliveryStore",
+    "WebhookEndpoint",
     "WebhookReceiver",
     "WebhookVerifier",
     "Webhooks",

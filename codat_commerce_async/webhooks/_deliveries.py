@@ -5,6 +5,7 @@ import enum
 from collections import OrderedDict
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal, Protocol
 
 from codat_commerce_async._core.log import logger_of
 from codat_commerce_async._core.validation import check_int
@@ -12,7 +13,7 @@ from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks._dispatch import Webhooks
 from codat_commerce_async.webhooks._events import log_fields
 
-__all__ = ["DeliveryProcessor", "DeliveryStatus"]
+__all__ = ["DeliveryProcessor", "DeliveryStatus", "DeliveryStore"]
 
 _logger = logger_of("webhooks")
 
@@ -29,22 +30,45 @@ class DeliveryStatus(enum.Enum):
     REFUSED = "refused"
 
 
+class DeliveryStore(Protocol):
+    """Where several processes record which deliveries they handle, so that each event is handled by one of them."""
+
+    async def claim(self, webhook_id: str) -> Literal["claimed", "in_progress", "handled"]:
+        """Claim an event for this process, unless another one has handled it or is handling it.
+
+        A claim must expire, so that the event of a process that was killed can be handled when it is delivered again.
+        """
+        ...
+
+    async def finish(self, webhook_id: str, *, handled: bool) -> None:
+        """Record that a claimed event was handled; otherwise give up the claim."""
+        ...
+
+
 class DeliveryProcessor:
     """Calls the handlers of each event once, however often it is delivered.
 
     Up to `capacity` events are in progress at the same time; further ones are refused. The ids of the last `dedup_size`
-    handled events are kept to recognize repeated deliveries. Use it with web frameworks other than aiohttp, which has
-    `WebhookReceiver`.
+    handled events are kept to recognize repeated deliveries. With several processes, they need a common store, which is
+    passed as `deduplicate`. In a web service, use `WebhookReceiver` (aiohttp.web) or `WebhookEndpoint` (ASGI).
     """
 
-    def __init__(self, hooks: Webhooks, *, capacity: int = 1000, dedup_size: int = 20_000) -> None:
+    def __init__(
+        self,
+        hooks: Webhooks,
+        *,
+        capacity: int = 1000,
+        dedup_size: int = 20_000,
+        deduplicate: DeliveryStore | None = None,
+    ) -> None:
         check_int("capacity", capacity, at_least=1)
         check_int("dedup_size", dedup_size, at_least=1)
         self._hooks = hooks
         self._capacity = capacity
         self._dedup_size = dedup_size
+        self._store = deduplicate
         self._handled: OrderedDict[str, None] = OrderedDict()
-        self._in_progress: dict[str, asyncio.Task[bool]] = {}
+        self._in_progress: dict[str, asyncio.Task[DeliveryStatus]] = {}
         self._acknowledged: dict[str, WebhookEvent[object]] = {}
         self._closing = False
         self._closed = False
@@ -101,14 +125,33 @@ class DeliveryProcessor:
         for webhook_id, event in self._acknowledged.items():
             _log_error("webhook %s (%s) was acknowledged but is not handled", webhook_id, event)
 
-    def _start(self, webhook_id: str, event: WebhookEvent[object]) -> asyncio.Task[bool]:
-        task = asyncio.create_task(self._hooks.dispatch(event), name=f"webhook {webhook_id}")
+    def _start(self, webhook_id: str, event: WebhookEvent[object]) -> asyncio.Task[DeliveryStatus]:
+        task = asyncio.create_task(self._handle(webhook_id, event), name=f"webhook {webhook_id}")
         self._in_progress[webhook_id] = task
         task.add_done_callback(lambda done: self._finish(webhook_id, event, done))
         return task
 
-    def _finish(self, webhook_id: str, event: WebhookEvent[object], task: asyncio.Task[bool]) -> None:
+    async def _handle(self, webhook_id: str, event: WebhookEvent[object]) -> DeliveryStatus:
+        if self._store is None:
+            return await self._dispatch(event)
+        claim = await self._store.claim(webhook_id)
+        if claim != "claimed":
+            # Another process may still fail: Codat has to deliver the event again until it is handled.
+            return DeliveryStatus.HANDLED if claim == "handled" else DeliveryStatus.REFUSED
+        status = DeliveryStatus.FAILED
+        try:
+            status = await self._dispatch(event)
+        finally:
+            await self._store.finish(webhook_id, handled=status is DeliveryStatus.HANDLED)
+        return status
+
+    async def _dispatch(self, event: WebhookEvent[object]) -> DeliveryStatus:
+        return DeliveryStatus.HANDLED if await self._hooks.dispatch(event) else DeliveryStatus.FAILED
+
+    def _finish(self, webhook_id: str, event: WebhookEvent[object], task: asyncio.Task[DeliveryStatus]) -> None:
         del self._in_progress[webhook_id]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _logger.error("webhook %s could not be handled", webhook_id, exc_info=error, extra=log_fields(event))
         if _status(task) is DeliveryStatus.HANDLED:
             self._acknowledged.pop(webhook_id, None)
             self._handled[webhook_id] = None
@@ -133,7 +176,7 @@ def _log_error(message: str, webhook_id: str, event: WebhookEvent[object]) -> No
     _logger.error(message, webhook_id, event.event_type, extra=log_fields(event))
 
 
-def _status(task: asyncio.Task[bool]) -> DeliveryStatus:
+def _status(task: asyncio.Task[DeliveryStatus]) -> DeliveryStatus:
     if task.cancelled():
         return DeliveryStatus.REFUSED
-    return DeliveryStatus.HANDLED if task.exception() is None and task.result() else DeliveryStatus.FAILED
+    return DeliveryStatus.FAILED if task.exception() is not None else task.result()

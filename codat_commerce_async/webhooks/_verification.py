@@ -8,7 +8,8 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import cast
 
 from codat_commerce_async._core.secrecy import hides_arguments
 from codat_commerce_async._core.validation import check_seconds
@@ -47,14 +48,16 @@ class WebhookVerifier:
             raise ValueError("secret must be `whsec_` and base64, as Codat's portal shows it")
         check_seconds("tolerance", tolerance, finite=True)
 
-    def verify(self, headers: Mapping[str, str], body: bytes) -> str:
+    def verify(self, headers: Mapping[str, str] | Iterable[tuple[str, str]], body: bytes) -> str:
         """Return the `webhook-id` of a delivery from Codat; it is the same for all deliveries of one event.
 
-        `body` is the raw body. Raises WebhookVerificationError, and nothing else, if the delivery is not valid.
+        `body` is the raw body. `headers` must show repeated headers, as a multidict or pairs do. Raises
+        WebhookVerificationError, and nothing else, if the delivery is not valid.
         """
-        webhook_id = _header(headers, "webhook-id", _ID)
-        sent_at = int(_header(headers, "webhook-timestamp", _SECONDS))
-        signatures = _header(headers, "webhook-signature").encode(errors="replace").split(b" ")
+        pairs = _pairs(headers)
+        webhook_id = _header(pairs, "webhook-id", _ID)
+        sent_at = int(_header(pairs, "webhook-timestamp", _SECONDS))
+        signatures = _header(pairs, "webhook-signature").encode(errors="replace").split(b" ")
         if not abs(self._wall_clock() - sent_at) <= self._tolerance:
             raise WebhookVerificationError("the webhook's timestamp is too far from the current time")
         # Compare the text: several texts decode to the same bytes.
@@ -89,8 +92,13 @@ def _key(secret: str) -> bytes:
         return b""
 
 
-def _header(headers: Mapping[str, str], name: str, form: re.Pattern[str] | None = None) -> str:
-    values = [value for key, value in headers.items() if key.lower() == name]
+def _pairs(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    items = headers.items() if isinstance(headers, Mapping) else headers
+    return tuple(cast("Iterable[tuple[str, str]]", items))
+
+
+def _header(pairs: tuple[tuple[str, str], ...], name: str, form: re.Pattern[str] | None = None) -> str:
+    values = [value for key, value in pairs if key.lower() == name]
     if len(values) != 1:
         raise WebhookVerificationError(f"the webhook has {'no' if not values else 'more than one'} {name}")
     if form and not form.fullmatch(values[0]):
