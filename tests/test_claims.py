@@ -194,6 +194,17 @@ async def test_a_date_header_that_is_wrong_or_missing_makes_nothing_ours(date_er
         assert isinstance(await result(client.sync.start(COMPANY)), OutcomeUnknownError)
 
 
+async def test_without_a_date_header_the_local_clock_makes_nothing_ours() -> None:
+    server = Server("refused", date_error=None)
+    server.start(COMPANY, None, None)
+    chance = Random(101)
+    async with CodatCommerce(
+        "key", transport=server, wall_clock=lambda: server.clock() - 60.0, random=chance
+    ) as client:
+        await asyncio.sleep(30.0)
+        assert isinstance(await result(client.sync.start(COMPANY)), OutcomeUnknownError)
+
+
 async def test_without_a_date_header_a_company_without_syncs_is_started_again() -> None:
     server = Server("refused", date_error=None)
     async with server.client() as client:

@@ -17,6 +17,7 @@ import pytest
 
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.syncing import _journal_file
 from codat_commerce_async.syncing import _journal_rows as entries
 from codat_commerce_async.syncing._journal_file import JournalFile
 from codat_commerce_async.syncing._journal_lock import file_system
@@ -397,6 +398,21 @@ def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
 def test_the_type_of_a_file_system_is_known() -> None:
     assert file_system(Path("/proc").stat().st_dev) == "proc"
     assert file_system(0xFFFFFF) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists the types of file systems")
+def test_a_journal_on_a_network_file_system_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # There is none in a test, so the one of the test is listed as one.
+    local = file_system(tmp_path.stat().st_dev)
+    assert local is not None
+    JournalFile.open(tmp_path / "local").close()
+    assert caplog.messages == []
+    monkeypatch.setattr(_journal_file, "_NETWORK_FILE_SYSTEMS", {local})
+    JournalFile.open(tmp_path / "remote").close()
+    (message,) = caplog.messages
+    assert (f"({local})" in message, "use a local disk" in message) == (True, True)
 
 
 def writer(path: Path, first: int) -> "subprocess.Popen[str]":

@@ -50,6 +50,19 @@ def test_resuming_compares_each_company_a_few_times_only(companies: int, periods
     assert len(list(resumed.waiting)) == len(entries)
 
 
+async def test_reading_duplicates_of_deferred_syncs_compares_each_a_few_times_only() -> None:
+    global comparisons  # noqa: PLW0603 - counts for one test
+    entries = unfinished(1, 2000)
+    requests = [entry.request for entry in entries]
+    queue = WorkQueue([*requests, *requests], lambda company_id: None, lambda: None)
+    for entry in entries:
+        queue.resume(entry)
+    comparisons = 0
+    await queue.read(NullJournal())
+    assert comparisons < 20 * len(entries)
+    assert queue.duplicates == len(entries)
+
+
 def test_each_company_starts_its_periods_one_after_another_in_their_order() -> None:
     resumed, entries = new_queue(), unfinished(3, 4)
     for entry in entries:

@@ -424,6 +424,30 @@ async def test_a_key_that_grew_old_while_the_machine_was_suspended_is_not_used_a
     assert world.asked == ["key-1"]
 
 
+async def test_without_the_servers_time_a_suspension_ages_a_key_too() -> None:
+    class Suspended(World):
+        async def sleep(self, seconds: float) -> None:
+            self.suspended = 7200.0
+            await super().sleep(seconds)
+
+    world = Suspended(lost, "twice", seen=[begun(0.05)])
+    world.ahead = None
+    assert (await world.unknown()).candidates == ("ours",)
+    assert world.asked == ["key-1"]
+
+
+async def test_a_key_grows_old_although_the_wall_clock_is_set_back() -> None:
+    class SetBack(World):
+        async def sleep(self, seconds: float) -> None:
+            self.suspended = -3600.0
+            await super().sleep(seconds)
+
+    ours = begun(0.05)
+    world = SetBack(lost, seen=[ours], takes=2400.0)
+    assert await world.write() is ours
+    assert world.asked == ["key-1"] * 3
+
+
 async def test_what_was_answered_is_never_asked_for_under_a_new_key_however_old_its_own() -> None:
     world = World(unparsed, "twice", takes=LIFETIME + 1.0)
     error = await world.unknown()

@@ -13,6 +13,7 @@ from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.simulator import ScriptedSync, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
+from codat_commerce_async.syncing._resolver import SyncResolver
 
 pytestmark = pytest.mark.virtual_time
 
@@ -134,6 +135,15 @@ async def test_one_that_is_the_only_one_it_can_be_is_taken() -> None:
     wait = codat.wait_for(evolve(await codat.start(), sync_utc=None))
     codat.overtake()
     assert (await wait.status()).sync_id == codat.ours
+
+
+async def test_the_only_one_it_can_be_is_not_taken_where_that_is_turned_off() -> None:
+    codat = Codat()
+    handle = evolve(await codat.start(), sync_utc=None)
+    codat.overtake()
+    with pytest.raises(OutcomeUnknownError) as raised:
+        await SyncResolver(codat.client.sync.context, handle, adopt=False).poll({})
+    assert raised.value.candidates == (codat.ours,)
 
 
 async def test_the_error_of_a_failed_sync_says_that_it_was_adopted() -> None:
