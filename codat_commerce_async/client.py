@@ -209,8 +209,9 @@ class CodatCommerce:
         """Return a client for the key in CODAT_API_KEY, at CODAT_BASE_URL if that is set.
 
         `settings` are those of `CodatCommerce`, and take precedence. With CODAT_PACE, for a simulator whose time runs
-        faster, the client polls and retries so many times as fast, without a limit per minute. The pytest fixtures set
-        all three variables. Raises ValueError when CODAT_API_KEY is not set, or CODAT_PACE is not a number above 0.
+        faster, the client polls and retries so many times as fast, without a limit per minute. Durations that it
+        reports, such as `progress.elapsed` of a run, stay seconds of real time. The pytest fixtures set all three
+        variables. Raises ValueError when CODAT_API_KEY is not set, or CODAT_PACE is not a number above 0.
         """
         api_key = os.environ.get("CODAT_API_KEY")
         if not api_key:

@@ -73,6 +73,7 @@ def test_the_demo_syncs_a_dozen_companies_and_shows_how_each_ended(demo: str) ->
     assert len(outcomes) == 12
     assert {"data write error", "configuration error"} < set(outcomes.values())
     assert "12 syncs requested, 12 started: none was lost or started twice" in demo
+    assert "all times are simulated" in demo.splitlines()[0]
 
 
 def test_the_demo_shows_what_goes_wrong_on_the_way(demo: str) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from codat_commerce_async.errors import JournalError, OutcomeUnknownError
@@ -158,6 +158,7 @@ async def test_each_opening_is_another_run(tmp_path: Path) -> None:
 
 
 @given(text=st.text(st.characters(codec=None), max_size=20), code=st.integers())
+@example(text="=cmd\r\n\x1b[31mforged \ud83d", code=5130)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_message_and_code_can_be_recorded(text: str, code: int, tmp_path: Path) -> None:
     async def work() -> JournalEntry | None:
@@ -172,6 +173,7 @@ def test_any_message_and_code_can_be_recorded(text: str, code: int, tmp_path: Pa
     entry = asyncio.run(work())
     assert entry is not None
     assert entry.code == (code if abs(code) < 2**63 else None)
+    assert (entry.message or "").isprintable()
 
 
 def commits(path: Path) -> int:

@@ -25,8 +25,7 @@ def test_the_path_is_filled_in_order() -> None:
         ("../companies", "..%2Fcompanies"),
         ("...", "..."),
         (" x ", "%20x%20"),
-        ("a\r\nHost: evil", "a%0D%0AHost%3A%20evil"),
-        ("a\x00b", "a%00b"),
+        ("a&b", "a%26b"),
         ("é", "%C3%A9"),
         ("{syncId}", "%7BsyncId%7D"),
     ],
@@ -43,8 +42,32 @@ def test_a_value_that_leads_elsewhere_is_refused_by_name(value: str) -> None:
         GET.format_path(("c", value))
 
 
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (" ", "an id that is neither empty nor blank (got ' ')"),
+        ("", "an id that is neither empty nor blank (got '')"),
+        ("..", "an id other than '.' and '..', which lead to another endpoint (got '..')"),
+        ("a\n", "an id without line breaks, control and invisible characters (got 'a\\n')"),
+    ],
+)
+def test_what_is_wrong_with_a_value_is_said(value: str, problem: str) -> None:
+    with pytest.raises(ValueError, match="company_id") as caught:
+        GET.format_path((value, "s"))
+    assert str(caught.value) == f"company_id must be {problem}"
+
+
+@pytest.mark.parametrize(
+    "value", ["a\n", "\ta", "a\r\nHost: evil", "a\x00b", "a\x7f", "a\x85b", "a\u200b", "a\u2028", "\u202ea", "\ufeffa"]
+)
+def test_a_value_with_a_character_that_cannot_be_seen_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match=r"^sync_id must be an id without line breaks") as caught:
+        GET.format_path(("c", value))
+    assert str(caught.value).isprintable()
+
+
 def test_a_lone_surrogate_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"^sync_id must be an id without lone surrogates") as caught:
+    with pytest.raises(ValueError, match=r"^sync_id must be text without lone surrogates") as caught:
         GET.format_path(("c", "\ud800"))
     assert type(caught.value) is ValueError
 

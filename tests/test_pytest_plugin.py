@@ -435,6 +435,7 @@ def test_the_fixtures_work_in_auto_mode(pytester: pytest.Pytester) -> None:
         "service": SERVICE,  # 6
         "unittest_cases": UNITTEST,  # 2
         "plain": PLAIN,  # 2
+        "anyio_marks": ANYIO,  # 3
         "starlette_client": LENIENT + STARLETTE + IN_A_FUNCTION + IN_A_COROUTINE,  # 2
         "fastapi_client": LENIENT + FASTAPI + IN_A_FUNCTION + IN_A_COROUTINE,  # 3
         "noon": NOON,  # 2
@@ -443,7 +444,7 @@ def test_the_fixtures_work_in_auto_mode(pytester: pytest.Pytester) -> None:
         **scopes("function", "module"),  # 6
     }
     pytester.makeconftest(SHORT_SYNCS)
-    run(pytester, files).assert_outcomes(passed=27)
+    run(pytester, files).assert_outcomes(passed=30)
 
 
 def test_the_fixtures_work_in_strict_mode(pytester: pytest.Pytester) -> None:

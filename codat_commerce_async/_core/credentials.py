@@ -64,6 +64,8 @@ def _header_from(api_key: str | None, auth_header: str | None) -> str:
     given = given.strip()
     if not given or not given.isprintable():
         raise ValueError(f"{name} must be the key as Codat shows it: not empty, without control characters")
+    if not given.isascii():
+        raise ValueError(f"{name} must be the key as Codat shows it: ASCII characters only, as a header requires")
     scheme, _, rest = given.partition(" ")
     if scheme.lower() == "basic" and rest:
         return f"Basic {rest.strip()}"

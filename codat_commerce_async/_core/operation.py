@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Generic, TypeGuard, TypeVar
 from urllib.parse import quote, unquote
 
-from codat_commerce_async._core.validation import check_str
+from codat_commerce_async._core.validation import check_url_text, require
 
 __all__ = ["Idempotency", "Operation", "Query", "check_id", "is_id"]
 
@@ -142,14 +142,13 @@ def check_id(name: str, value: object) -> str:
     """Return the value quoted as one segment of a path; raise TypeError or ValueError if it cannot be one."""
     if type(value) is str and _is_plain(value):
         return value
-    text = check_str(name, value)
+    text = check_url_text(name, value)
+    require(bool(text.strip()), name, "an id that is neither empty nor blank", text)
     # A dotted segment is normalized into another endpoint by URL libraries and servers alike, even when quoted.
-    if not text.strip() or text in {".", ".."}:
-        raise ValueError(f"{name} must be an id: not empty, not '.' and not '..' (got {text!r})")
-    try:
-        return quote(text, safe="")
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} must be an id without lone surrogates") from None
+    require(text not in {".", ".."}, name, "an id other than '.' and '..', which lead to another endpoint", text)
+    # Such as the line break of a line that was read from a file.
+    require(text.isprintable(), name, "an id without line breaks, control and invisible characters", text)
+    return quote(text, safe="")
 
 
 def _query_string(query: Query) -> str:

@@ -66,7 +66,10 @@ async def demo(options: DemoOptions) -> int:
         client = CodatCommerce(
             simulator.api_key, base_url=simulator.url, hooks=state.hooks, wall_clock=simulator.now, random=chance
         )
-        output.print(f"A simulated Codat, at {options.speed:g} times the speed of real time. Setting up ...")
+        output.print(
+            f"A simulated Codat, at {options.speed:g} times the speed of real time; all times are simulated. "
+            "Setting up ..."
+        )
         with state.capture_log():
             async with client as codat:
                 company_ids = await _set_up(codat, state)
