@@ -20,7 +20,7 @@ from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async._core.lifecycle import Clock, Lifecycle
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.pipeline import Pipeline
-from codat_commerce_async._core.rate_limiter import LocalRateLimiter, RateLimiter
+from codat_commerce_async._core.rate_limiter import LocalRateLimiter, OnPause, PauseSource, RateLimiter
 from codat_commerce_async._core.request import Query
 from codat_commerce_async._core.secrecy import hides_arguments
 from codat_commerce_async._core.transport import (
@@ -73,6 +73,7 @@ class Settings(TypedDict, total=False):
     timeouts: Timeouts | None
     quota: Quota | None
     rate_limiter: RateLimiter | None
+    shared_quota: str | os.PathLike[str] | None
     hooks: Hooks | None
     transport: Transport | None
     wall_clock: Callable[[], float]
@@ -128,6 +129,9 @@ class CodatCommerce:
         quota: How many requests the client may send; not together with `rate_limiter`.
         rate_limiter: A limiter to share. Codat's limit per minute holds for an IP address, so give all clients of one
             process the same `LocalRateLimiter`. By default the client has its own.
+        shared_quota: The path of a file in which all processes of this machine share the quota, or the URL of a Redis
+            or PostgreSQL server (`redis://`, `postgresql://`) for several machines; not together with `rate_limiter`.
+            See `codat_commerce_async.distributed`.
         hooks: Functions to call on calls, requests, retries and pauses.
         transport: Replaces aiohttp, for example by a fake in tests; the settings of the connection are ignored then.
         wall_clock: Returns the time in epoch seconds, for simulations.
@@ -156,6 +160,7 @@ class CodatCommerce:
         timeouts: Timeouts | None = None,
         quota: Quota | None = None,
         rate_limiter: RateLimiter | None = None,
+        shared_quota: str | os.PathLike[str] | None = None,
         hooks: Hooks | None = None,
         transport: Transport | None = None,
         wall_clock: Callable[[], float] = time.time,
@@ -173,11 +178,19 @@ class CodatCommerce:
         check_function("wall_clock", wall_clock)
         if quota is not None and rate_limiter is not None:
             raise ValueError("quota must not be combined with rate_limiter, which has its own quota")
+        if shared_quota is not None and rate_limiter is not None:
+            raise ValueError("shared_quota must not be combined with rate_limiter; pass a SharedRateLimiter as that")
         self._base_url = parse_base_url(base_url)
         credentials = Credentials(api_key, auth_header)
         self._lifecycle = Lifecycle()
         instrumentation = Instrumentation(hooks or Hooks(), self._base_url, wall_clock)
-        limiter = rate_limiter or LocalRateLimiter(quota or Quota(), on_pause=instrumentation.paused)
+        limiter = rate_limiter or _own_limiter(shared_quota, quota or Quota(), instrumentation.paused)
+        self._aclose_limiter = getattr(limiter, "aclose", None) if shared_quota is not None else None
+        self._pause_source: PauseSource | None = None
+        self._on_pause: OnPause = instrumentation.shared_limiter_paused
+        if isinstance(rate_limiter, PauseSource):
+            self._pause_source = rate_limiter
+            rate_limiter.add_pause_listener(self._on_pause)
         self._transport = transport or AiohttpTransport(
             self._base_url,
             credentials,
@@ -208,16 +221,20 @@ class CodatCommerce:
     def from_env(cls, **settings: Unpack[Settings]) -> Self:
         """Return a client for the key in CODAT_API_KEY, at CODAT_BASE_URL if that is set.
 
-        `settings` are those of `CodatCommerce`, and take precedence. With CODAT_PACE, for a simulator whose time runs
-        faster, the client polls and retries so many times as fast, without a limit per minute. Durations that it
-        reports, such as `progress.elapsed` of a run, stay seconds of real time. The pytest fixtures set all three
-        variables. Raises ValueError when CODAT_API_KEY is not set, or CODAT_PACE is not a number above 0.
+        With CODAT_SHARED_QUOTA, it shares its quota with other processes, as the setting `shared_quota` does. With
+        CODAT_PACE, for a simulator whose time runs faster, the client polls and retries so many times as fast, without
+        a limit per minute. Durations that it reports, such as `progress.elapsed` of a run, stay seconds of real time.
+        The pytest fixtures set all of these but CODAT_SHARED_QUOTA. `settings` are those of `CodatCommerce`, and take
+        precedence. Raises ValueError when CODAT_API_KEY is not set, or CODAT_PACE is not a number above 0.
         """
         api_key = os.environ.get("CODAT_API_KEY")
         if not api_key:
             raise ValueError("CODAT_API_KEY is not set; put the API key from Codat's portal into it")
         if "base_url" not in settings and os.environ.get("CODAT_BASE_URL"):
             settings["base_url"] = os.environ["CODAT_BASE_URL"]
+        shared_quota = os.environ.get("CODAT_SHARED_QUOTA")
+        if shared_quota and settings.get("rate_limiter") is None and "shared_quota" not in settings:
+            settings["shared_quota"] = shared_quota
         if pace := os.environ.get("CODAT_PACE"):
             settings = _paced_settings(_pace(pace), settings)
         return cls(api_key, **settings)
@@ -300,7 +317,11 @@ class CodatCommerce:
     async def aclose(self) -> None:
         """Close the client: all of its calls and waits raise ClientClosedError at once. May be called twice."""
         self._lifecycle.close()
+        if self._pause_source is not None:
+            self._pause_source.remove_pause_listener(self._on_pause)
         await self._transport.aclose()
+        if self._aclose_limiter is not None:
+            await self._aclose_limiter()
 
     async def __aenter__(self) -> Self:
         self._lifecycle.check_open()
@@ -354,6 +375,15 @@ def _paced_settings(pace: float, given: Settings) -> Settings:
     if given.get("quota") is None and given.get("rate_limiter") is None:
         paced["quota"] = Quota(per_minute=None)
     return paced
+
+
+def _own_limiter(shared_quota: str | os.PathLike[str] | None, quota: Quota, on_pause: OnPause) -> RateLimiter:
+    """Return the limiter of a client to which none was passed."""
+    if shared_quota is None:
+        return LocalRateLimiter(quota, on_pause=on_pause)
+    from codat_commerce_async.distributed._open import shared_limiter  # noqa: PLC0415 - most clients share no quota
+
+    return shared_limiter(shared_quota, quota, on_pause)
 
 
 def _for_account(limiter: RateLimiter, credentials: Credentials) -> RateLimiter:

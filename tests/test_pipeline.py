@@ -80,9 +80,9 @@ class KeptGate(LocalRateLimiter):
         self.told.append(("exhaust", seconds))
         return super().mark_exhausted(seconds, reset_at)
 
-    def update_remaining(self, remaining: int, seconds_to_reset: float) -> None:
+    def update_remaining(self, remaining: int, seconds_to_reset: float, age: float = 0.0) -> None:
         self.told.append((f"observe {remaining}", seconds_to_reset))
-        super().update_remaining(remaining, seconds_to_reset)
+        super().update_remaining(remaining, seconds_to_reset, age)
 
 
 async def test_an_answer_comes_with_what_was_around_it() -> None:

@@ -136,6 +136,10 @@ class Instrumentation:
     def paused(self, seconds: float, reason: str, company_id: str | None = None) -> None:
         """Emit that requests are paused, all of them or those of one company."""
         log_pause(seconds, reason, company_id)
+        self.shared_limiter_paused(seconds, reason, company_id)
+
+    def shared_limiter_paused(self, seconds: float, reason: str, company_id: str | None = None) -> None:
+        """Emit a pause of a rate limiter that the user has created, and that logs its pauses itself."""
         if (hook := self._hooks.on_pause) is not None:
             _invoke(hook, Paused(seconds, reason, company_id))
 

@@ -75,7 +75,7 @@ class QuotaMonitor:
             self._reset = text, self._local_time(limit.reset) if limit and limit.reset else 0.0
         seconds = self._reset[1] - self._clock.now()
         if seconds > 0:
-            self._limiter.update_remaining(remaining, seconds)
+            self._limiter.update_remaining(remaining, seconds, max(0.0, self._clock.now() - observed_at))
 
     def update(self, limit: RateLimit) -> None:
         """Record a daily quota that was learned elsewhere, unless a response has reported a newer one."""
@@ -85,7 +85,8 @@ class QuotaMonitor:
         if seconds <= 0:
             return
         if limit.remaining > 0:
-            self._limiter.update_remaining(limit.remaining, seconds)
+            age = (self._clock.server_time(self._clock.now()) - limit.observed_at).total_seconds()
+            self._limiter.update_remaining(limit.remaining, seconds, max(0.0, age))
         else:
             self._mark_exhausted(seconds, limit.reset)
 

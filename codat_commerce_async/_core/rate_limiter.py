@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from copy import copy
 from datetime import datetime
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from codat_commerce_async._core.callbacks import check_function
 from codat_commerce_async._core.log import logger_of
@@ -15,7 +15,7 @@ from codat_commerce_async._core.rate_window import DailyQuota, RateWindow, Slots
 from codat_commerce_async.errors import QuotaExhaustedError
 from codat_commerce_async.policies import Quota
 
-__all__ = ["LocalRateLimiter", "RateLimiter", "log_pause"]
+__all__ = ["LocalRateLimiter", "OnPause", "PauseSource", "RateLimiter", "log_pause"]
 
 # Background requests are queued as if they had arrived so many seconds later.
 _BACKGROUND_DELAY = 60.0
@@ -60,12 +60,25 @@ class RateLimiter(Protocol):
         """Record that the daily quota is exhausted for so many seconds; return whether requests wait for the reset."""
         ...
 
-    def update_remaining(self, remaining: int, seconds_to_reset: float) -> None:
-        """Record the remaining requests of the daily quota, as a response reported them."""
+    def update_remaining(self, remaining: int, seconds_to_reset: float, age: float = 0.0) -> None:
+        """Record the remaining requests of the daily quota, as a response reported them `age` seconds ago."""
         ...
 
     def reserve(self, requests: int) -> None:
         """Reserve requests of the daily quota for work that is running; a negative number releases them."""
+        ...
+
+
+@runtime_checkable
+class PauseSource(Protocol):
+    """A rate limiter that reports its pauses, so that they reach the hooks of the clients that share it."""
+
+    def add_pause_listener(self, listener: OnPause) -> None:
+        """Call a function with the seconds, the reason and the company id (None for all) of each pause."""
+        ...
+
+    def remove_pause_listener(self, listener: OnPause) -> None:
+        """Undo `add_pause_listener`."""
         ...
 
 
@@ -350,6 +363,7 @@ class LocalRateLimiter:
         if on_pause is not None:
             check_function("on_pause", on_pause)
         self._on_pause = on_pause or log_pause
+        self._listeners: list[OnPause] = []
         self._queue = _Queue(quota)
         self._account = _Account()
         self._queue.accounts.append(self._account)
@@ -433,22 +447,22 @@ class LocalRateLimiter:
         now = asyncio.get_running_loop().time()
         queue = self._queue
         if queue.pause(now, seconds) if company_id is None else queue.pause_company(now, seconds, company_id):
-            self._on_pause(seconds, "429 Too Many Requests", company_id)
+            self._emit_pause(seconds, "429 Too Many Requests", company_id)
 
     def mark_exhausted(self, seconds: float, reset_at: datetime | None) -> bool:
         """Record that the daily quota is exhausted: waiting requests raise, unless they wait for the reset."""
         now = asyncio.get_running_loop().time()
         if not self._account.quota.exhaust(now + seconds, reset_at):
             return self._wait_for_reset
-        self._on_pause(seconds, "the daily quota is exhausted", None)
+        self._emit_pause(seconds, "the daily quota is exhausted", None)
         if self._wait_for_reset:
             return True
         for waiter in self._queue.remove(self._account):
             waiter.admitted.set_exception(self._exhausted(now))
         return False
 
-    def update_remaining(self, remaining: int, seconds_to_reset: float) -> None:
-        """Record the remaining requests of the daily quota, as a response reported them."""
+    def update_remaining(self, remaining: int, seconds_to_reset: float, age: float = 0.0) -> None:  # noqa: ARG002
+        """Record the remaining requests of the daily quota, as a response of this process reported them."""
         now = asyncio.get_running_loop().time()
         self._account.quota.update(now, remaining, now + seconds_to_reset)
         self._queue.resume(self._account)
@@ -458,6 +472,19 @@ class LocalRateLimiter:
         self._account.quota.reserve(requests)
         if requests < 0 and self._account.deferred:
             self._queue.resume(self._account)
+
+    def add_pause_listener(self, listener: OnPause) -> None:
+        """Call a function with the seconds, the reason and the company id (None for all) of each pause."""
+        self._listeners.append(listener)
+
+    def remove_pause_listener(self, listener: OnPause) -> None:
+        """Undo `add_pause_listener`."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    def _emit_pause(self, seconds: float, reason: str, company_id: str | None) -> None:
+        for listener in (self._on_pause, *self._listeners):
+            listener(seconds, reason, company_id)
 
     def _exhausted(self, now: float) -> QuotaExhaustedError:
         seconds, reset_at = self._account.quota.exhausted_until - now, self._account.quota.reset_at

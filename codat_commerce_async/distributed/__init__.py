@@ -1,0 +1,45 @@
+"""One quota for several processes.
+
+    async with CodatCommerce(api_key, shared_quota="codat-quota.db") as codat: ...
+
+is all that the processes of one machine need; `SharedRateLimiter` with a store of your choice does the same for several
+machines. A store is imported when it is first used, as it may need an extra.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from codat_commerce_async.distributed._limiter import QuotaStatus, SharedRateLimiter
+from codat_commerce_async.distributed._stores import QuotaStore, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from codat_commerce_async.distributed.file import FileQuotaStore as FileQuotaStore
+    from codat_commerce_async.distributed.memory import MemoryQuotaStore as MemoryQuotaStore
+    from codat_commerce_async.distributed.postgres import PostgresQuotaStore as PostgresQuotaStore
+    from codat_commerce_async.distributed.redis import RedisQuotaStore as RedisQuotaStore
+
+__all__ = [
+    "FileQuotaStore",
+    "MemoryQuotaStore",
+    "PostgresQuotaStore",
+    "QuotaStatus",
+    "QuotaStore",
+    "RedisQuotaStore",
+    "SharedRateLimiter",
+    "StoreUnavailableError",
+]
+
+_STORES = {
+    "FileQuotaStore": "file",
+    "MemoryQuotaStore": "memory",
+    "PostgresQuotaStore": "postgres",
+    "RedisQuotaStore": "redis",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _STORES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_STORES[name]}"), name)
+    globals()[name] = value
+    return value

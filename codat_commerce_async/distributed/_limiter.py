@@ -1,0 +1,850 @@
+"""`SharedRateLimiter`: queue the requests of one process, and request permits from a store that processes share."""
+
+import asyncio
+import heapq
+import math
+import os
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from attrs import field, frozen
+
+from codat_commerce_async._core.callbacks import check_function
+from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.rate_limiter import log_pause
+from codat_commerce_async._core.validation import check_count, check_instance, check_int, check_str
+from codat_commerce_async.distributed._state import (
+    COMPANY,
+    DEFERRED,
+    EXHAUSTED,
+    FULL,
+    GRANTED,
+    LATER,
+    MAX_PERMITS,
+    UNLIMITED,
+    AddressState,
+    ClientState,
+    Report,
+    Result,
+    exchange,
+    new_address,
+    new_client,
+)
+from codat_commerce_async.distributed._stores import QuotaStore, StoreUnavailableError
+from codat_commerce_async.errors import ClientClosedError, QuotaExhaustedError
+from codat_commerce_async.policies import Quota
+
+__all__ = ["QuotaStatus", "SharedRateLimiter"]
+
+# A millisecond more than a minute, so that no request is at the edge of two windows.
+_MINUTE = 60.001
+# Seconds that a background request is queued as if it had arrived later. After that it takes precedence like any other.
+_BACKGROUND_DELAY = 60.0
+_HEARTBEAT = 5.0
+# Other processes may wait for a slot that was released.
+_REPORT_RELEASES_AFTER = 0.25
+_STORE_TIMEOUT = 1.5
+# While the store is unavailable, a round trip must not take as long as permits are granted in advance.
+_PROBE_TIMEOUT = 0.25
+_PROBE_AFTER = 0.5
+# Shorter delays are not worth a timer.
+_SHORTEST_DELAY = 0.001
+# A pause that ends so much later than the known one is a new one, not the same with the latency of a round trip.
+_NEW_PAUSE = 0.5
+# The daily quota need not be parsed from the headers of each response.
+_DAILY_QUOTA_AFTER = 1.0
+# After the store has lost its state, processes report within a few seconds, not at once.
+_REMEMBER_PROCESSES = 30.0
+
+_logger = logger_of("quota")
+
+OnPause = Callable[[float, str, str | None], None]
+
+
+@frozen(kw_only=True)
+class QuotaStatus:
+    """The state of the shared quota as the last round trip reported it, for health endpoints. Times are seconds."""
+
+    available: bool
+    """Whether the last round trip to the store succeeded."""
+
+    reason: str | None
+    """Why the store is unavailable, without credentials."""
+
+    age: float | None
+    """Seconds since the last successful round trip; None before the first."""
+
+    processes: int | None
+    """Live processes of this address, this one included; None if unknown."""
+
+    remaining_minute: int | None
+    """About how many requests of the last minute's limit are left; None without a limit, or if unknown."""
+
+    remaining_day: int | None
+    """Remaining requests of the daily quota; None if unknown."""
+
+    exhausted: float
+    """Seconds until the reset of an exhausted daily quota; 0 if it is not exhausted."""
+
+    pause: float
+    """Seconds for which all requests are paused."""
+
+    paused_companies: Mapping[str, float] = field(factory=dict)
+    """Seconds for which the requests of these companies are paused."""
+
+    in_flight: int
+    """Requests of this process that are admitted and not released."""
+
+    waiting: int
+    """Requests of this process that wait."""
+
+
+class _Waiter:
+    """A waiting request and its position in the queue."""
+
+    __slots__ = ("admitted", "arrived", "background", "company", "order", "starts_work", "timer")
+
+    def __init__(
+        self,
+        order: tuple[float, int],
+        arrived: float,
+        company: str,
+        *,
+        background: bool,
+        starts_work: bool,
+        admitted: asyncio.Future[None],
+    ) -> None:
+        self.order = order
+        self.arrived = arrived
+        self.company = company
+        self.background = background
+        self.starts_work = starts_work
+        self.admitted = admitted
+        # Set while it has a permit for a moment that is still to come.
+        self.timer: asyncio.TimerHandle | None = None
+
+    def __lt__(self, other: "_Waiter") -> bool:
+        return self.order < other.order
+
+
+class _Queue:
+    """The waiting requests of this process, in order of arrival.
+
+    Those of companies at their limit, and those that wait for the daily quota, do not delay the others.
+    """
+
+    def __init__(self) -> None:
+        self._ready: list[_Waiter] = []
+        self._by_company: dict[str, list[_Waiter]] = {}
+        self._company_until: dict[str, float] = {}
+        self._deferred: list[_Waiter] = []
+        self._deferred_until = 0.0
+        self._arrivals = 0
+
+    def __len__(self) -> int:
+        queues = (self._ready, self._deferred, *self._by_company.values())
+        return sum(not waiter.admitted.done() for queue in queues for waiter in queue)
+
+    def next_order(self) -> int:
+        self._arrivals += 1
+        return self._arrivals
+
+    def push(self, waiter: _Waiter) -> None:
+        heapq.heappush(self._ready, waiter)
+
+    def hold_company(self, company: str, until: float) -> None:
+        """Request no permits for a company until this time, or until `resume_company`."""
+        self._company_until[company] = until
+        self._by_company.setdefault(company, [])
+
+    def resume_company(self, company: str) -> None:
+        """Let a company's requests continue."""
+        if company in self._company_until:
+            self._company_until[company] = 0.0
+
+    def defer(self, waiter: _Waiter, until: float) -> None:
+        """Keep a request until this time, or until `resume_deferred`."""
+        self._deferred.append(waiter)
+        self._deferred_until = until
+
+    def resume_deferred(self) -> None:
+        """Let the requests continue that wait for the daily quota."""
+        self._deferred_until = 0.0
+
+    @property
+    def has_deferred(self) -> bool:
+        return bool(self._deferred)
+
+    def due(self) -> float:
+        """Return when the next request may request a permit; infinity if none waits."""
+        while self._ready and self._ready[0].admitted.done():
+            heapq.heappop(self._ready)
+        if self._ready:
+            return 0.0
+        held = (self._company_until[company] for company, queue in self._by_company.items() if queue)
+        return min(*held, self._deferred_until if self._deferred else math.inf, math.inf)
+
+    def pop(self, now: float, number: int, held: Mapping[str, int], per_company: int) -> list[_Waiter]:
+        """Remove and return the next requests, in order; those of companies that hold `per_company` slots must wait."""
+        self._resume(now)
+        popped: list[_Waiter] = []
+        counts: dict[str, int] = {}
+        while self._ready and len(popped) < number:
+            waiter = heapq.heappop(self._ready)
+            if waiter.admitted.done():
+                continue
+            if waiter.company and waiter.company in self._company_until:
+                heapq.heappush(self._by_company[waiter.company], waiter)
+            elif waiter.company and held.get(waiter.company, 0) + counts.get(waiter.company, 0) >= per_company:
+                self.hold_company(waiter.company, math.inf)
+                heapq.heappush(self._by_company[waiter.company], waiter)
+            else:
+                counts[waiter.company] = counts.get(waiter.company, 0) + 1
+                popped.append(waiter)
+        return popped
+
+    def drain(self) -> list[_Waiter]:
+        """Remove and return all requests."""
+        waiters = [*self._ready, *self._deferred, *(each for queue in self._by_company.values() for each in queue)]
+        self._ready, self._deferred, self._by_company, self._company_until = [], [], {}, {}
+        return [waiter for waiter in waiters if not waiter.admitted.done()]
+
+    def _resume(self, now: float) -> None:
+        if self._deferred and self._deferred_until <= now:
+            for waiter in self._deferred:
+                self.push(waiter)
+            self._deferred = []
+        for company in [each for each, until in self._company_until.items() if until <= now]:
+            del self._company_until[company]
+            for waiter in self._by_company.pop(company):
+                self.push(waiter)
+
+
+class SharedRateLimiter:
+    """A rate limiter that shares its quota with other processes, through a store.
+
+        limiter = SharedRateLimiter(FileQuotaStore("codat-quota.db"), Quota())
+        async with limiter, CodatCommerce(api_key, rate_limiter=limiter) as codat: ...
+
+    It implements `RateLimiter`. Requests wait in this process, in order of arrival, background requests later. One
+    background task makes the round trips to the store; concurrent requests share them. All processes together send at
+    most `quota.per_minute` requests in any 60 seconds; `concurrent` and `per_company` hold for all of them too. A pause
+    or an exhausted daily quota that one process reports applies to all with their next round trip.
+
+    While the store is unavailable, each process continues with its share of the quota, if it knows how many processes
+    there are; otherwise it sends nothing until the store is available again.
+
+    `reserve(requests)` reserves for work of this process, and ends with it. `reserve(requests, run="...")` reserves for
+    work that no process holds, such as tickets in a queue: the store keeps the sum per run, any process may release
+    it, and it expires with the day. `min_interval` is this process's share of the rate, `fleet_min_interval` that of
+    all processes together.
+
+    Use a limiter in one event loop at a time, and in one thread. Close it with `aclose` or `async with`.
+
+    Args:
+        store: Keeps what the processes share.
+        quota: The limits of all processes together; `Quota()` by default. Choose `per_minute` of 950 at most, as the
+            network bunches requests.
+        client: The name of the Codat client that owns the daily quota; the same in all processes. Not the API key.
+        address: The name of the IP address that Codat sees; processes behind another address have another name.
+        processes: The number of processes, if it is fixed: the share while the store is unavailable. By default the
+            number that the store last counted.
+        on_pause: Called with the seconds, the reason and the company id (None for all) when requests are paused, here
+            or by another process. By default a warning is logged.
+
+    """
+
+    def __init__(
+        self,
+        store: QuotaStore,
+        quota: Quota | None = None,
+        *,
+        client: str = "default",
+        address: str = "default",
+        processes: int | None = None,
+        on_pause: OnPause | None = None,
+    ) -> None:
+        if on_pause is not None:
+            check_function("on_pause", on_pause)
+        for name in ("exchange", "aclose"):
+            if not callable(getattr(store, name, None)):
+                raise TypeError(f"store must be a quota store (got {type(store).__name__})")
+        self._store = store
+        self._quota = Quota() if quota is None else check_instance("quota", quota, Quota)
+        self._client = check_str("client", client)
+        self._address = check_str("address", address)
+        self._fixed_processes = check_count("processes", processes)
+        self._on_pause = on_pause or log_pause
+        self._listeners: list[OnPause] = []
+        self._interval, self._tolerance = _rate(self._quota.per_minute)
+        self._process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._closed = False
+        self._reset()
+
+    def _reset(self) -> None:
+        """Forget what belongs to an event loop and to the requests that it ran."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wakeup = asyncio.Event()
+        self._queue = _Queue()
+        self._held: dict[str, int] = {}
+        self._scheduled: dict[_Waiter, None] = {}
+        self._request_at = 0.0
+        self._report_at = 0.0
+        self._is_in_round = False
+        self._heartbeat_at = 0.0
+        self._probe_at = 0.0
+        self._round_waiters: list[asyncio.Future[None]] = []
+        self._is_full = False
+        self._refused_background = False
+        self._reserved = 0
+        self._runs: dict[str, int] = {}
+        self._sequence = 0
+        self._sent_runs: dict[str, int] = {}
+        # What the next report has to contain, as times of the event loop.
+        self._new_pauses: dict[str, float] = {}
+        self._new_exhaustion: tuple[float, float] | None = None
+        self._new_remaining: tuple[int, float, float] | None = None
+        self._remaining_at = -math.inf
+        self._paused_until = 0.0
+        self._companies_until: dict[str, float] = {}
+        self._exhausted_until = 0.0
+        self._reset_at: datetime | None = None
+        self._result: Result | None = None
+        self._result_at = 0.0
+        self._is_available = True
+        self._reason: str | None = None
+        self._processes: int | None = None
+        self._processes_at = -math.inf
+        self._share = MAX_PERMITS
+        self._fallback: tuple[AddressState, ClientState] | None = None
+
+    @property
+    def min_interval(self) -> float:
+        """Seconds from one request of this process to the next at its share of the full rate; 0 without a rate."""
+        return self._interval * (self._known_processes or 1)
+
+    @property
+    def fleet_min_interval(self) -> float:
+        """Seconds from one request to the next at the full rate of all processes together; 0 without a rate."""
+        return self._interval
+
+    @property
+    def needs_quota_update(self) -> bool:
+        """Whether what the next response reports of the daily quota is of use; that is once per second."""
+        if self._queue.has_deferred or self._exhausted_until:
+            return True
+        return self._loop is not None and self._loop.time() - self._remaining_at >= _DAILY_QUOTA_AFTER
+
+    @property
+    def status(self) -> QuotaStatus:
+        """The state of the shared quota as the last round trip reported it, for health endpoints."""
+        result, now = self._result, self._now()
+        per_minute = self._quota.per_minute
+        return QuotaStatus(
+            available=self._is_available and result is not None,
+            reason=self._reason,
+            age=None if result is None else now - self._result_at,
+            processes=self._known_processes,
+            remaining_minute=(
+                None if result is None or per_minute is None else max(0, per_minute - math.ceil(result["used"]))
+            ),
+            remaining_day=None if result is None or result["remaining"] < 0 else result["remaining"],
+            exhausted=max(0.0, self._exhausted_until - now),
+            pause=max(0.0, self._paused_until - now),
+            paused_companies={company: until - now for company, until in self._companies_until.items() if until > now},
+            in_flight=sum(self._held.values()),
+            waiting=len(self._queue) + len(self._scheduled),
+        )
+
+    def add_pause_listener(self, listener: OnPause) -> None:
+        """Call a function with the seconds, the reason and the company id (None for all) of each pause."""
+        self._listeners.append(listener)
+
+    def remove_pause_listener(self, listener: OnPause) -> None:
+        """Undo `add_pause_listener`."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    async def acquire(self, company_id: str | None, *, background: bool = False, starts_work: bool = False) -> None:
+        """Wait until a request may be sent, in order of arrival."""
+        if self._closed:
+            raise ClientClosedError("the rate limiter is closed; create a new one")
+        loop = self._bind()
+        now = loop.time()
+        if now < self._exhausted_until and not self._quota.wait_for_reset:
+            raise self._quota_exhausted(now)
+        order = (now + (_BACKGROUND_DELAY if background else 0.0), self._queue.next_order())
+        waiter = _Waiter(
+            order,
+            now,
+            company_id or "",
+            background=background,
+            starts_work=starts_work,
+            admitted=loop.create_future(),
+        )
+        self._queue.push(waiter)
+        if self._refused_background and not background:
+            # A foreground request may be granted further ahead than the refused one.
+            self._request_at = 0.0
+        self._wake()
+        try:
+            await waiter.admitted
+        except asyncio.CancelledError:
+            if waiter.timer is not None:
+                self._unschedule(waiter)
+            elif _was_admitted(waiter):
+                self.release(company_id)
+            raise
+
+    def release(self, company_id: str | None) -> None:
+        """Record that a request has ended."""
+        company = company_id or ""
+        left = self._held.get(company, 0) - 1
+        if left > 0:
+            self._held[company] = left
+        else:
+            self._held.pop(company, None)
+        self._queue.resume_company(company)
+        if self._is_full:
+            self._is_full, self._request_at = False, 0.0
+        self._report_soon(_REPORT_RELEASES_AFTER)
+
+    def pause(self, seconds: float, company_id: str | None = None) -> None:
+        """Send no requests for so many seconds, or none of one company; the other processes follow."""
+        now = self._bind().time()
+        company = company_id or ""
+        if not self._extend_pause(company, now + seconds, 0.0):
+            return
+        self._new_pauses[company] = now + seconds
+        self._emit_pause(seconds, "429 Too Many Requests", company_id)
+        self._report_soon(0.0)
+
+    def mark_exhausted(self, seconds: float, reset_at: datetime | None) -> bool:
+        """Record that the daily quota is exhausted: waiting requests of all processes raise, or wait for the reset."""
+        now = self._bind().time()
+        if now + seconds > self._exhausted_until:
+            self._new_exhaustion = now + seconds, reset_at.timestamp() if reset_at is not None else 0.0
+            self._exhaust(now, seconds, reset_at)
+            self._report_soon(0.0)
+        return self._quota.wait_for_reset
+
+    def update_remaining(self, remaining: int, seconds_to_reset: float, age: float = 0.0) -> None:
+        """Record the remaining requests of the daily quota, as a response reported them `age` seconds ago."""
+        now = self._bind().time()
+        self._new_remaining = remaining, now + seconds_to_reset, now - max(0.0, age)
+        self._remaining_at = now
+        self._report_soon(0.0 if self._queue.has_deferred or self._exhausted_until else _HEARTBEAT)
+
+    def reserve(self, requests: int, *, run: str | None = None) -> None:
+        """Reserve requests of the daily quota for work that is running; a negative number releases them.
+
+        Without `run`, this process does that work, and the reservation ends with the process. With it, the store keeps
+        the sum of the run, which any process may change, until the daily quota is reset.
+        """
+        check_int("requests", requests)
+        if run is None:
+            self._reserved += requests
+        else:
+            check_str("run", run)
+            self._runs[run] = self._runs.get(run, 0) + requests
+        if _running_loop() is not None:
+            self._bind()
+            self._report_soon(_REPORT_RELEASES_AFTER)
+
+    async def refresh(self) -> None:
+        """Make a round trip now and wait for it, so that `status` is up to date and reservations are stored.
+
+        It never raises for an unavailable store; see `status`.
+        """
+        if self._closed:
+            raise ClientClosedError("the rate limiter is closed; create a new one")
+        self._bind()
+        # A round trip that is under way may have left before what the caller has just reserved.
+        for _ in range(2 if self._is_in_round else 1):
+            finished = self._bind().create_future()
+            self._round_waiters.append(finished)
+            self._report_soon(0.0)
+            await finished
+
+    async def aclose(self) -> None:
+        """Report the end of this process, and close the store's connections. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._fail_all(ClientClosedError("the rate limiter was closed"))
+        if self._task is not None and self._loop is _running_loop():
+            self._wake()
+            await asyncio.wait([self._task])
+        await self._store.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # The background task. Callers await futures, never the store.
+
+    def _bind(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop, and make sure that the background task runs in it."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            if self._loop is not None:
+                self._reset()
+            self._loop = loop
+        if (self._task is None or self._task.done()) and not self._closed:
+            self._task = loop.create_task(self._run(), name="codat-shared-quota")
+            self._task.add_done_callback(self._on_task_done)
+        return loop
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        """Start a new task if the old one was cancelled or failed while requests wait."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _logger.error("the background task of the shared quota failed", exc_info=error)
+        if self._task is task and self._loop is _running_loop() and not self._closed and self._is_needed:
+            self._bind()
+
+    @property
+    def _is_needed(self) -> bool:
+        return bool(self._scheduled or self._round_waiters or len(self._queue))
+
+    async def _run(self) -> None:
+        task = asyncio.current_task()
+        while not self._closed:
+            await self._wait_until_due()
+            if not self._closed:
+                await self._round()
+            # redis-py swallows some cancellations that arrive during a command.
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError
+        await self._leave()
+
+    async def _wait_until_due(self) -> None:
+        """Wait until a round trip is due. It always yields to other tasks."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0)
+        while not self._closed and (due := self._due()) > loop.time():
+            self._wakeup.clear()
+            timer = loop.call_at(due, self._wakeup.set)
+            try:
+                await self._wakeup.wait()
+            finally:
+                timer.cancel()
+
+    def _due(self) -> float:
+        requests_due = math.inf
+        if len(self._scheduled) < self._share:
+            requests_due = max(self._queue.due(), self._request_at, self._paused_until, self._exhausted_until)
+        if self._is_available:
+            return min(self._heartbeat_at, self._report_at, requests_due)
+        return self._probe_at if self._known_processes is None else min(self._probe_at, requests_due)
+
+    async def _round(self) -> None:
+        """Make a round trip, or grant requests from this process's share while the store is unavailable."""
+        now = self._now()
+        if not self._is_available and now < self._probe_at:
+            self._grant_from_share(now)
+            return
+        waiters = self._pop(now, 1) if self._is_available else []
+        report = self._report(now, waiters)
+        self._is_in_round = True
+        try:
+            async with asyncio.timeout(_STORE_TIMEOUT if self._is_available else _PROBE_TIMEOUT):
+                result = await self._store.exchange(report)
+            self._on_result(report, waiters, result)
+        except asyncio.CancelledError:
+            self._requeue(waiters)
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the store cannot be used
+            self._requeue(waiters)
+            self._on_failure(error)
+        finally:
+            self._is_in_round = False
+            self._finish_round()
+
+    def _finish_round(self) -> None:
+        finished, self._round_waiters = self._round_waiters, []
+        for waiter in finished:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _leave(self) -> None:
+        """Report the end of this process, so that its slots and its share are free at once."""
+        try:
+            async with asyncio.timeout(_STORE_TIMEOUT):
+                await self._store.exchange({**self._report(self._now(), []), "leaves": 1})
+        except Exception as error:  # noqa: BLE001 - the others notice it later
+            _logger.debug("the end of this process was not reported: %s", _reason(error))
+        self._finish_round()
+
+    def _pop(self, now: float, processes: int) -> list[_Waiter]:
+        """Remove the requests from the queue that may be granted next."""
+        if now < max(self._request_at, self._paused_until, self._exhausted_until):
+            return []
+        number = min(MAX_PERMITS, self._share - len(self._scheduled))
+        return self._queue.pop(now, number, self._held, _divide(self._quota.per_company, processes))
+
+    def _report(self, now: float, waiters: list[_Waiter], processes: int = 1) -> Report:
+        """Return the next report; with `processes`, one for this process's share."""
+        if self._runs and not self._sent_runs:
+            self._sent_runs, self._runs = self._runs, {}
+            self._sequence += 1
+        exhaustion, remaining = self._new_exhaustion, self._new_remaining
+        pauses = {company: until - now for company, until in self._new_pauses.items() if until > now}
+        if not self._is_available:
+            # After an outage, requests continue at an even rate.
+            pauses.setdefault("", 0.0)
+        return {
+            "address": self._address,
+            "client": self._client,
+            "process": self._process,
+            "leaves": 0,
+            "interval": self._interval * processes,
+            "tolerance": self._tolerance if processes == 1 else 0.0,
+            "per_minute": _divide(self._quota.per_minute, processes),
+            "concurrent": _divide(self._quota.concurrent, processes),
+            "per_company": _divide(self._quota.per_company, processes),
+            "held": self._held.copy(),
+            "reserved": self._reserved,
+            "runs": self._sent_runs,
+            "sequence": self._sequence,
+            "pauses": pauses,
+            "exhausted": [exhaustion[0] - now, exhaustion[1]] if exhaustion and exhaustion[0] > now else [],
+            "remaining": [remaining[0], remaining[1] - now, now - remaining[2]] if remaining else [],
+            "permits": [
+                (each.company, int(each.background and now - each.arrived < _BACKGROUND_DELAY), int(each.starts_work))
+                for each in waiters
+            ],
+        }
+
+    def _on_result(self, report: Report, waiters: list[_Waiter], result: Result) -> None:
+        now = self._now()
+        if not self._is_available:
+            self._is_available, self._reason, self._fallback = True, None, None
+            self._request_at = 0.0
+            _logger.info("the store of the shared quota is available again")
+        self._result, self._result_at = result, now
+        self._heartbeat_at, self._report_at = now + _HEARTBEAT, math.inf
+        self._share = result["share"]
+        if result["processes"] >= (self._processes or 0) or now - self._processes_at > _REMEMBER_PROCESSES:
+            self._processes, self._processes_at = result["processes"], now
+        self._forget_reported(report, now)
+        for waiter, (kind, seconds) in zip(waiters, result["permits"], strict=True):
+            self._decide(waiter, kind, seconds, now)
+        self._follow(result, now)
+
+    def _forget_reported(self, report: Report, now: float) -> None:
+        """Forget what the store knows by now; what was added meanwhile is reported next."""
+        if report["runs"]:
+            self._sent_runs = {}
+        for company in list(self._new_pauses):
+            if company in report["pauses"] or self._new_pauses[company] <= now:
+                del self._new_pauses[company]
+        if report["exhausted"]:
+            self._new_exhaustion = None
+        if report["remaining"]:
+            self._new_remaining = None
+        if self._runs:
+            self._report_at = now
+
+    def _decide(self, waiter: _Waiter, kind: int, seconds: float, now: float) -> None:
+        """Admit a request, or put it back into the queue. A permit of a cancelled one is not used."""
+        if waiter.admitted.done():
+            return
+        if kind == GRANTED:
+            self._schedule(waiter, seconds)
+            return
+        if kind == DEFERRED:
+            # Another process may release its reservation at any time.
+            self._queue.defer(waiter, now + min(seconds, _HEARTBEAT))
+            return
+        self._queue.push(waiter)
+        if kind == COMPANY:
+            self._queue.hold_company(waiter.company, now + seconds)
+        elif kind in {LATER, FULL}:
+            self._request_at = now + seconds
+            self._refused_background = waiter.background
+            self._is_full = kind == FULL
+        elif kind != EXHAUSTED:
+            raise ValueError(f"the store returned an unknown decision: {kind!r}")
+
+    def _follow(self, result: Result, now: float) -> None:
+        """Apply what other processes have reported."""
+        if result["pause"] > 0 and self._extend_pause("", now + result["pause"], _NEW_PAUSE):
+            self._emit_pause(result["pause"], "429 Too Many Requests in another process", None)
+        for company, seconds in result["companies"].items():
+            if self._extend_pause(company, now + seconds, _NEW_PAUSE):
+                self._emit_pause(seconds, "429 Too Many Requests in another process", company)
+        if result["exhausted"] > 0:
+            if now + result["exhausted"] > self._exhausted_until + _NEW_PAUSE:
+                reset_at = datetime.fromtimestamp(result["reset_at"], UTC) if result["reset_at"] else None
+                self._exhaust(now, result["exhausted"], reset_at)
+        elif self._new_exhaustion is None:
+            self._exhausted_until = 0.0
+        if self._queue.has_deferred and 0 <= result["reserved"] < result["remaining"]:
+            self._queue.resume_deferred()
+
+    def _on_failure(self, error: Exception) -> None:
+        now = self._now()
+        self._reason = _reason(error)
+        self._probe_at = now + _PROBE_AFTER
+        if not self._is_available:
+            return
+        self._is_available = False
+        processes = self._known_processes
+        effect = (
+            "nothing is sent until it is available again, as the number of processes is unknown"
+            if processes is None
+            else f"this process sends 1/{processes} of the quota until it is available again"
+        )
+        _logger.warning("the store of the shared quota is unavailable (%s): %s", self._reason, effect)
+
+    def _grant_from_share(self, now: float) -> None:
+        """Grant requests from this process's share of the quota, without a burst."""
+        processes = self._known_processes
+        if processes is None:
+            return
+        waiters = self._pop(now, processes)
+        report: Report = {**self._report(now, waiters, processes), "pauses": {}, "runs": {}}
+        if self._fallback is None:
+            self._fallback = new_address(now, report["interval"]), new_client(now)
+        address, client = self._fallback
+        result = exchange(address, client, report, now)
+        self._share = result["share"]
+        for waiter, (kind, seconds) in zip(waiters, result["permits"], strict=True):
+            self._decide(waiter, kind, seconds, now)
+
+    def _schedule(self, waiter: _Waiter, delay: float) -> None:
+        self._held[waiter.company] = self._held.get(waiter.company, 0) + 1
+        if delay < _SHORTEST_DELAY:
+            waiter.admitted.set_result(None)
+            return
+        waiter.timer = asyncio.get_running_loop().call_later(delay, self._admit, waiter)
+        self._scheduled[waiter] = None
+
+    def _admit(self, waiter: _Waiter) -> None:
+        waiter.timer = None
+        del self._scheduled[waiter]
+        if not waiter.admitted.done():
+            waiter.admitted.set_result(None)
+        self._wake()
+
+    def _unschedule(self, waiter: _Waiter) -> None:
+        """Give back the permit of a request that was not sent; its time is not used by others."""
+        if waiter.timer is not None:
+            waiter.timer.cancel()
+            waiter.timer = None
+            self._scheduled.pop(waiter, None)
+            self.release(waiter.company or None)
+
+    def _requeue(self, waiters: list[_Waiter]) -> None:
+        for waiter in waiters:
+            if not waiter.admitted.done():
+                self._queue.push(waiter)
+
+    def _requeue_scheduled(self, until: float, company: str) -> None:
+        """Put requests back whose permits are for a moment within a pause."""
+        for waiter in list(self._scheduled):
+            timer = waiter.timer
+            if timer is not None and timer.when() < until and company in {"", waiter.company}:
+                self._unschedule(waiter)
+                self._requeue([waiter])
+
+    def _extend_pause(self, company: str, until: float, at_least: float) -> bool:
+        """Return whether the pause ends so much later than the known one, and apply it then."""
+        known = self._companies_until.get(company, 0.0) if company else self._paused_until
+        if until <= max(known, self._now()) + at_least:
+            return False
+        if company:
+            self._companies_until[company] = until
+            self._queue.hold_company(company, until)
+        else:
+            self._paused_until = until
+        self._requeue_scheduled(until, company)
+        return True
+
+    def _exhaust(self, now: float, seconds: float, reset_at: datetime | None) -> None:
+        self._exhausted_until, self._reset_at = now + seconds, reset_at
+        self._emit_pause(seconds, "the daily quota is exhausted", None)
+        if self._quota.wait_for_reset:
+            self._requeue_scheduled(now + seconds, "")
+        else:
+            self._fail_all(self._quota_exhausted(now))
+
+    def _fail_all(self, error: Exception) -> None:
+        for waiter in list(self._scheduled):
+            self._unschedule(waiter)
+            waiter.admitted.set_exception(error)
+        for waiter in self._queue.drain():
+            waiter.admitted.set_exception(error)
+
+    def _quota_exhausted(self, now: float) -> QuotaExhaustedError:
+        seconds, reset_at = self._exhausted_until - now, self._reset_at
+        when = f"at {reset_at.isoformat()}" if reset_at else f"in {seconds:.0f} s"
+        return QuotaExhaustedError(f"the daily quota is exhausted; it resets {when}", None, reset_at, seconds)
+
+    def _emit_pause(self, seconds: float, reason: str, company_id: str | None) -> None:
+        for listener in (self._on_pause, *self._listeners):
+            try:
+                listener(seconds, reason, company_id)
+            except Exception:
+                _logger.exception("a pause listener raised")
+
+    def _report_soon(self, seconds: float) -> None:
+        loop = _running_loop()
+        if loop is not None and loop is self._loop:
+            self._report_at = min(self._report_at, loop.time() + seconds)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._loop is _running_loop():
+            self._wakeup.set()
+
+    @property
+    def _known_processes(self) -> int | None:
+        return self._fixed_processes or self._processes
+
+    def _now(self) -> float:
+        loop = _running_loop()
+        if loop is not None:
+            return loop.time()
+        return self._result_at if self._loop is None or self._loop.is_closed() else self._loop.time()
+
+
+def _rate(per_minute: int | None) -> tuple[float, float]:
+    """Return the interval and the tolerance that allow `per_minute` requests in any 60 seconds, burst included."""
+    if per_minute is None:
+        return 0.0, 0.0
+    burst = 1 + per_minute // 100
+    interval = _MINUTE / max(1, per_minute - burst)
+    return interval, (burst - 1) * interval
+
+
+def _divide(limit: int | None, processes: int) -> int:
+    return UNLIMITED if limit is None else max(1, limit // processes)
+
+
+def _was_admitted(waiter: _Waiter) -> bool:
+    admitted = waiter.admitted
+    return admitted.done() and not admitted.cancelled() and admitted.exception() is None
+
+
+def _reason(error: Exception) -> str:
+    """Return why the store is unavailable; of foreign exceptions only the type, as a text may contain credentials."""
+    if isinstance(error, StoreUnavailableError):
+        return str(error)
+    return "no response in time" if isinstance(error, TimeoutError) else type(error).__name__
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
