@@ -61,6 +61,12 @@ if TYPE_CHECKING:
     from codat_commerce_async.policies import Timeouts as Timeouts
     from codat_commerce_async.problems import Problem as Problem
     from codat_commerce_async.problems import problem as problem
+    from codat_commerce_async.syncing.diagnosis import Action as Action
+    from codat_commerce_async.syncing.diagnosis import Diagnosis as Diagnosis
+    from codat_commerce_async.syncing.diagnosis import Evidence as Evidence
+    from codat_commerce_async.syncing.diagnosis import FailureCause as FailureCause
+    from codat_commerce_async.syncing.diagnosis import Resolver as Resolver
+    from codat_commerce_async.syncing.diagnosis import Retry as Retry
     from codat_commerce_async.syncing.outcome import RunProgress as RunProgress
     from codat_commerce_async.syncing.outcome import RunReport as RunReport
     from codat_commerce_async.syncing.outcome import SyncOutcome as SyncOutcome
@@ -89,6 +95,7 @@ _NAMES = {
     "models.sync": "CompanySyncStatus SyncState SyncStatus SyncSummary",
     "policies": "CallOptions PollOptions PollPolicy Quota RetryPolicy Timeouts",
     "problems": "Problem problem",
+    "syncing.diagnosis": "Action Diagnosis Evidence FailureCause Resolver Retry",
     "syncing.outcome": "RunProgress RunReport SyncOutcome stop_at_failure_rate stop_at_first_failure",
     "syncing.request": "SyncRequest",
     "syncing.run": "SyncRun",

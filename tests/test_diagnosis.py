@@ -115,14 +115,17 @@ def test_the_most_frequent_problem_of_items_is_the_cause_and_all_have_actions() 
     assert found.evidence[1:] == operations
 
 
-def test_a_duplicate_needs_no_new_sync_whatever_its_message() -> None:
-    for message in ("Date overlaps with a previous sync date range", "x", None):
-        found = conclude(some_facts(5080, message))
-        assert (found.cause, found.resolver, found.retry) == (
-            FailureCause.DUPLICATE_PERIOD,
-            Resolver.NOBODY,
-            Retry.NEVER,
-        )
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        ("Date overlaps with a previous sync date range", FailureCause.OVERLAPPING_PERIOD),
+        ("new", FailureCause.DUPLICATE_PERIOD),
+        (None, FailureCause.DUPLICATE_PERIOD),
+    ],
+)
+def test_a_period_that_is_covered_needs_no_new_sync(message: str | None, cause: FailureCause) -> None:
+    found = conclude(some_facts(5080, message))
+    assert (found.cause, found.resolvers, found.retry) == (cause, (Resolver.NOBODY,), Retry.NEVER)
 
 
 @pytest.mark.parametrize("code", [4000, 4200, 5999, None])

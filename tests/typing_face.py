@@ -12,6 +12,7 @@ from codat_commerce_async import (
     CodatError,
     CompanySyncStatus,
     ConnectionStatus,
+    Diagnosis,
     Operation,
     OutcomeUnknownError,
     Paginator,
@@ -168,7 +169,8 @@ async def sync(codat: CodatCommerce, moment: datetime) -> None:
 
 
 async def sync_many(codat: CodatCommerce, more: AsyncIterator[str]) -> None:
-    async with codat.sync.run_many(["a", "b"], journal="nightly.db") as run:
+    assert_type(await codat.sync.diagnose(SyncHandle(company_id="c", sync_id="s")), Diagnosis)
+    async with codat.sync.run_many(["a", "b"], journal="nightly.db", diagnose=True) as run:
         assert_type(run, SyncRun)
         async for outcome in run:
             assert_type(outcome, SyncOutcome)

@@ -14,6 +14,7 @@ from codat_commerce_async._core.validation import split_date_range
 from codat_commerce_async.models.call import ApiResponse
 from codat_commerce_async.models.handle import SyncHandle, as_handle
 from codat_commerce_async.models.sync import (
+    BaseSyncStatus,
     CompanySyncStatus,
     DateRange,
     SyncRange,
@@ -29,11 +30,17 @@ from codat_commerce_async.syncing._start import start
 from codat_commerce_async.syncing.request import SyncRequest
 
 if TYPE_CHECKING:
+    from codat_commerce_async.resources import _diagnosis_calls as _calls
+    from codat_commerce_async.syncing import _diagnose
+    from codat_commerce_async.syncing import diagnosis as _diagnosis
     from codat_commerce_async.syncing import outcome as _outcome
     from codat_commerce_async.syncing import run as _fanout
     from codat_commerce_async.syncing import watches as _watches
 else:
     _watches = LazyModule("codat_commerce_async.syncing.watches")
+    _calls = LazyModule("codat_commerce_async.resources._diagnosis_calls")
+    _diagnose = LazyModule("codat_commerce_async.syncing._diagnose")
+    _diagnosis = LazyModule("codat_commerce_async.syncing.diagnosis")
     # Loaded only for a fan-out, because it imports SQLite.
     _fanout = LazyModule("codat_commerce_async.syncing.run")
     _outcome = LazyModule("codat_commerce_async.syncing.outcome")
@@ -273,6 +280,7 @@ class SyncResource:
         on_progress: "_outcome.OnProgress | None" = None,
         poll: PollPolicy | None = None,
         adopt: bool = True,
+        diagnose: bool = False,
         **options: Unpack[PollOptions],
     ) -> "_fanout.SyncRun":
         """Return a fan-out that starts one sync of every company, and polls all of them until they have ended.
@@ -284,13 +292,16 @@ class SyncResource:
         `timeout` (seconds) bounds the wait for each sync, `max_running` the syncs that run at once. `stop_when` stops
         the run early, depending on its report; like `on_progress`, it may be a coroutine function. Of `poll`, only
         `interval` has an effect: the least time between two polls of one sync. `adopt` is that of `start`; the outcome
-        of an adopted sync has `adopted` set.
+        of an adopted sync has `adopted` set. `diagnose` adds a `diagnosis` to each failed outcome, which is reported
+        after it: up to five background requests per failure, which neither starts nor polls wait for, and which are
+        left out while the rest of the daily quota is reserved for polls.
 
         An error of one company is that company's outcome and does not stop the run, nor does an invalid id of any
         type. Errors with `fatal_for_run` end the run, and are raised by the iteration: a wrong key (401), a closed
         client, and a journal that cannot be written.
         """
         check_wait_options("run_many", timeout, poll, options)
+        calls = _calls.PipelineDiagnosisCalls(self._pipeline, LIST, spares_quota=True) if diagnose else None
         return _fanout.SyncRun(
             self.context,
             companies,
@@ -303,7 +314,37 @@ class SyncResource:
             on_progress=on_progress,
             adopt=adopt,
             options=options,
+            diagnosis_calls=calls,
         )
+
+    async def diagnose(
+        self, failed: "BaseSyncStatus | SyncHandle | _outcome.SyncOutcome", **options: Unpack[CallOptions]
+    ) -> "_diagnosis.Diagnosis":
+        """Return why a sync failed, who has to act, and what to do; `failed` is its status, handle or outcome.
+
+        Requests the status of a handle, then up to five of: connections, configuration, one page of 100 push and pull
+        operations, syncs. They are background requests, each a single attempt; one that fails is named in `unchecked`
+        and ends nothing. Pass `background=False` or `retry` to change that.
+
+        Raises ValueError for a sync that has not failed, and the errors of `get` if a handle's status cannot be read.
+        """
+        calls = _calls.PipelineDiagnosisCalls(self._pipeline, LIST)
+        if isinstance(failed, SyncHandle):
+            status = await self._status_of(failed, options)
+            return await _diagnose.diagnose_status(calls, status, options, company_id=failed.company_id)
+        if isinstance(failed, BaseSyncStatus):
+            return await _diagnose.diagnose_status(calls, failed, options)
+        if isinstance(failed, _outcome.SyncOutcome):
+            return await _diagnose.diagnose_outcome(calls, failed, options)
+        raise TypeError(f"failed must be a status, a handle or an outcome (got {type(failed).__name__})")
+
+    async def _status_of(self, handle: SyncHandle, options: CallOptions) -> BaseSyncStatus:
+        if handle.sync_id is not None:
+            return await self.get(handle.company_id, handle.sync_id, **options)
+        status = await self.get_status(handle.company_id, **options)
+        if handle.commerce_sync_id not in {None, status.commerce_sync_id}:
+            raise ValueError("handle must have a sync_id, because a newer sync has started; wait for the handle first")
+        return status
 
     def poll_now(self, company_id: str) -> int:
         """Poll the company's running syncs soon; return how many waits were notified.

@@ -27,7 +27,6 @@ __all__ = ["Facts", "conclude", "conclude_from_error", "rule_of_status"]
 
 _CONFIGURATION_ERROR = 4000
 _UNAVAILABLE = frozenset({4040, 4220})
-_DUPLICATE = 5080
 _KINDS = (SourceType.ACCOUNTING, SourceType.COMMERCE)
 
 
@@ -59,10 +58,7 @@ class Facts:
 
 def rule_of_status(status: BaseSyncStatus) -> Rule:
     """Return the rule that the status alone suggests; that for unknown causes if its message is not documented."""
-    by_code = rule_for_code(status.sync_status_code)
-    if status.sync_status_code == _DUPLICATE and by_code is not None:
-        return by_code
-    by_message = rule_for_message(_message(status))
+    by_message, by_code = rule_for_message(_message(status)), rule_for_code(status.sync_status_code)
     return by_message or by_code or rule_of(FailureCause.UNKNOWN)
 
 

@@ -13,6 +13,8 @@ from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.policies import CallOptions, PollOptions, RetryPolicy
 from codat_commerce_async.syncing._calls import SyncContext
+from codat_commerce_async.syncing._diagnose import DiagnosisQueue
+from codat_commerce_async.syncing._facts import DiagnosisCalls
 from codat_commerce_async.syncing._journal_claims import record_entry
 from codat_commerce_async.syncing._poller import SyncPoller
 from codat_commerce_async.syncing._queue import Companies, SyncJob
@@ -64,6 +66,7 @@ class SyncRunner:
         adopt: bool,
         options: PollOptions,
         on_outcome: Callable[[SyncOutcome], Awaitable[None]],
+        diagnosis_calls: DiagnosisCalls | None = None,
     ) -> None:
         self.state = RunState(companies, self._wake)
         self._scheduler: PollScheduler[SyncJob] = PollScheduler(min_interval=min_interval, random=context.random)
@@ -75,6 +78,7 @@ class SyncRunner:
         self._adopt = adopt
         self._options = options
         self._on_outcome = on_outcome
+        self.diagnoses = DiagnosisQueue(diagnosis_calls, options, self._emit_diagnosed) if diagnosis_calls else None
         self._journal: JournalStore = NullJournal()
         self._task_slots = asyncio.Semaphore(_MAX_TASKS)
         self._wakeup = asyncio.Event()
@@ -82,6 +86,7 @@ class SyncRunner:
         self._server_time_requested = False
         self._is_stopped = False
         self._paused_until = 0.0
+        self._tasks: asyncio.TaskGroup
 
     async def run(self, journal: JournalStore) -> None:
         """Run until every job has finished, resuming what the journal records as unfinished."""
@@ -91,6 +96,7 @@ class SyncRunner:
             async with self._context.lifecycle.scope():
                 await self._resume()
                 async with asyncio.TaskGroup() as tasks:
+                    self._tasks = tasks
                     reader = tasks.create_task(self.state.queue.read(journal))
                     while (action := await self._next_action()) is not None:
                         tasks.create_task(self._run_action(action))
@@ -104,6 +110,8 @@ class SyncRunner:
     def stop(self) -> None:
         """Start no more jobs and polls; requests that were sent are completed."""
         self._is_stopped = True
+        if self.diagnoses is not None:
+            self.diagnoses.stop()
         self._wake()
 
     def seconds_left(self, report: RunReport) -> float | None:
@@ -304,6 +312,15 @@ class SyncRunner:
     async def _emit(self, outcome: SyncOutcome) -> None:
         if self.state.finish(outcome):
             self._context.reserve_polls(-1)
+        if self.diagnoses is None or outcome.ok:
+            await self._on_outcome(outcome)
+        else:
+            self.diagnoses.add(outcome, self._tasks)
+
+    async def _emit_diagnosed(self, outcome: SyncOutcome) -> None:
+        """Record the diagnosis in the journal, which has the outcome already, then report the outcome."""
+        if outcome.diagnosis is not None:
+            await self._journal.record_outcome(outcome, self._clock.now())
         await self._on_outcome(outcome)
 
     def _pause_sending(self, error: QuotaExhaustedError) -> None:

@@ -169,7 +169,7 @@ def _item(data: Mapping[str, object]) -> ItemProblem:
 
 def _cause(text: str) -> FailureCause:
     """Return the cause; one that a later version knows is unknown here."""
-    return FailureCause(text) if text in list(FailureCause) else FailureCause.UNKNOWN
+    return next((cause for cause in FailureCause if cause == text), FailureCause.UNKNOWN)
 
 
 def _member(kind: type[E], data: Mapping[str, object], name: str) -> E:

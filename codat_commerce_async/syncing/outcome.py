@@ -10,6 +10,7 @@ from codat_commerce_async.errors import CodatError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.syncing import _json
+from codat_commerce_async.syncing.diagnosis import Diagnosis
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = [
@@ -41,6 +42,7 @@ class SyncOutcome:
     polls: int
     elapsed: float
     ticket_id: str | None = None
+    diagnosis: Diagnosis | None = None
 
     @property
     def company_id(self) -> str:
@@ -69,6 +71,7 @@ class SyncOutcome:
                 "polls": self.polls,
                 "elapsed": self.elapsed,
                 "ticket_id": self.ticket_id,
+                "diagnosis": self.diagnosis.to_dict() if self.diagnosis is not None else None,
             }
         )
 
@@ -83,6 +86,7 @@ class SyncOutcome:
             _json.optional(fields, "status", dict),
             _json.optional(fields, "error", dict),
         )
+        diagnosis = _json.optional(fields, "diagnosis", dict)
         return cls(
             request=_json.request_from_json(_json.value(fields, "request", dict)),
             handle=SyncHandle.from_json(handle) if handle is not None else None,
@@ -91,6 +95,7 @@ class SyncOutcome:
             polls=_json.value(fields, "polls", int),
             elapsed=_json.value(fields, "elapsed", float),
             ticket_id=_json.optional(fields, "ticket_id", str),
+            diagnosis=Diagnosis.from_dict(diagnosis) if diagnosis is not None else None,
         )
 
 

@@ -12,6 +12,7 @@ from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.policies import PollOptions, PollPolicy
 from codat_commerce_async.syncing._aio import wait_uncancelled
 from codat_commerce_async.syncing._calls import SyncContext
+from codat_commerce_async.syncing._facts import DiagnosisCalls
 from codat_commerce_async.syncing._queue import Companies
 from codat_commerce_async.syncing._runner import SyncRunner
 from codat_commerce_async.syncing._scheduler import OBJECTIVES, Objective
@@ -50,6 +51,7 @@ class SyncRun:
         on_progress: OnProgress | None,
         adopt: bool = True,
         options: PollOptions,
+        diagnosis_calls: DiagnosisCalls | None = None,
     ) -> None:
         if objective not in OBJECTIVES:
             raise ValueError(f"objective must be 'latency' or 'throughput' (got {objective!r})")
@@ -71,6 +73,7 @@ class SyncRun:
             adopt=adopt,
             options=options,
             on_outcome=self._emit,
+            diagnosis_calls=diagnosis_calls,
         )
         self._journal_path = journal
         self._journal: JournalStore = NullJournal()
@@ -168,6 +171,8 @@ class SyncRun:
 
     def _mark_done(self) -> None:
         self._elapsed = self._seconds()
+        for outcome in self._runner.diagnoses.take_undiagnosed() if self._runner.diagnoses is not None else ():
+            self._outcomes.put_nowait(outcome)
         self._outcomes.put_nowait(None)
 
     async def _shut_down(self, task: asyncio.Task[None]) -> None:
