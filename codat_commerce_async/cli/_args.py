@@ -17,6 +17,7 @@ __all__ = [
     "PROGRAM",
     "Command",
     "DemoOptions",
+    "DiagnoseOptions",
     "Options",
     "ReportOptions",
     "SimulateOptions",
@@ -92,6 +93,15 @@ class WaitOptions(Options):
 
 
 @frozen(kw_only=True)
+class DiagnoseOptions(Options):
+    """The options of `diagnose`."""
+
+    company_id: str
+    sync_id: str | None
+    json: bool
+
+
+@frozen(kw_only=True)
 class ReportOptions(Options):
     """The options of `report`."""
 
@@ -124,7 +134,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_demo, _add_sync, _add_wait, _add_report, _add_simulate):
+    for add in (_add_demo, _add_sync, _add_wait, _add_diagnose, _add_report, _add_simulate):
         add(commands.add_parser)
     namespace = parser.parse_args(argv)
     kind: type[Options] = namespace.options
@@ -196,6 +206,22 @@ def _add_wait(add_parser: _AddParser) -> None:
     command.set_defaults(options=WaitOptions, run=Command("wait", "wait"))
     command.add_argument("file", nargs="?", default="-", metavar="FILE", help="'-' (the default) for standard input")
     _add_waiting(command)
+
+
+def _add_diagnose(add_parser: _AddParser) -> None:
+    command = add_parser(
+        "diagnose",
+        help="find out why a sync failed, and who has to act",
+        description="Print the cause of a failed sync, who has to act, what to do, and the evidence. Sends up to six "
+        "requests with the API key in CODAT_API_KEY.",
+        epilog="exit status: 0 if the sync could be read, whether it failed or not; 3 if it could not.",
+    )
+    command.set_defaults(options=DiagnoseOptions, run=Command("diagnose", "diagnose"))
+    command.add_argument("company_id", metavar="COMPANY_ID", type=_company_id)
+    command.add_argument(
+        "sync_id", nargs="?", metavar="SYNC_ID", type=_company_id, help="default: the company's newest sync"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object; null if the sync has not failed")
 
 
 def _add_report(add_parser: _AddParser) -> None:

@@ -12,7 +12,7 @@ from codat_commerce_async.cli._view import Output, run_with_view, view_for
 from codat_commerce_async.client import BASE_URL, CodatCommerce, Settings
 from codat_commerce_async.errors import AuthenticationError, CodatError, TransportError
 
-__all__ = ["ResumeHint", "raise_if_fatal", "run_session"]
+__all__ = ["ResumeHint", "client_from_env", "raise_if_fatal", "run_session"]
 
 _LIVE_INTERVAL, _PLAIN_INTERVAL = 0.1, 0.5
 
@@ -33,10 +33,7 @@ async def run_session(
     """Run `work` with a client from the environment, show the progress, print the summary, return the exit status."""
     output = Output.to(sys.stdout)
     settings["hooks"] = state.hooks
-    try:
-        client = CodatCommerce.from_env(**settings)
-    except ValueError as error:
-        raise CommandError(_with_variable(str(error))) from None
+    client = client_from_env(**settings)
     try:
         with state.capture_log():
             async with client as codat:
@@ -49,6 +46,14 @@ async def run_session(
     print_summary(state, output, journal)
     print_hint(output, interrupted=False)
     return EXIT_OK if all(row.status is Status.SUCCEEDED for row in state.rows) else EXIT_FAILED
+
+
+def client_from_env(**settings: Unpack[Settings]) -> CodatCommerce:
+    """Return a client with the key and the URL of the environment; raise CommandError without a valid one."""
+    try:
+        return CodatCommerce.from_env(**settings)
+    except ValueError as error:
+        raise CommandError(_with_variable(str(error))) from None
 
 
 def raise_if_fatal(state: RunState, error: CodatError | None) -> None:

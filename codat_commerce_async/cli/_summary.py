@@ -25,10 +25,21 @@ def print_summary(state: RunState, output: Output, journal: str | None = None) -
     if journal is not None and len(shown) < len(state.failed):
         output.print(f"... and {len(state.failed) - len(shown)} more; all of them:")
         output.print_unbroken(f"{PROGRAM} report {shlex.quote(journal)} --failed")
+    _print_diagnose_command(state, output)
     labels = ", ".join(f"{count} {label}" for label, count in state.labels.most_common())
     output.print("", f"{labels}; {format_count(state.requests, 'request')} in {format_duration(state.now)}")
     if state.already_finished:
         output.print(_restored_text(state, journal))
+
+
+def _print_diagnose_command(state: RunState, output: Output) -> None:
+    """Print how to find out why the first of the failed syncs failed; one that was not started has no diagnosis."""
+    failed = next((row for row in state.failed if row.handle is not None and row.open_handle is None), None)
+    if failed is not None and failed.handle is not None:
+        sync_id = failed.handle.sync_id
+        ids = " ".join(shlex.quote(each) for each in (failed.company_id, sync_id) if each is not None)
+        output.print("To find out why one failed:")
+        output.print_unbroken(f"{PROGRAM} diagnose {ids}")
 
 
 def print_failures(lines: Sequence[str], output: Output) -> None:

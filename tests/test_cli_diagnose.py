@@ -1,0 +1,75 @@
+"""`diagnose` prints the cause of a failed sync, and a failed `sync` prints how to call it."""
+
+import json
+import time
+
+import pytest
+
+from codat_commerce_async import Diagnosis, FailureCause
+from codat_commerce_async.cli._args import DiagnoseOptions, SyncOptions, parse
+from codat_commerce_async.cli._exit import EXIT_FAILED, EXIT_NOTHING_STARTED, EXIT_OK, CommandError
+from codat_commerce_async.cli.diagnose import diagnose
+from codat_commerce_async.cli.sync import sync
+from codat_commerce_async.simulator import Simulator
+from codat_commerce_async.simulator.in_memory import InMemoryTransport
+from codat_commerce_async.simulator.virtual_time import loop_wall_clock
+
+pytestmark = pytest.mark.virtual_time
+
+
+@pytest.fixture
+async def simulator(monkeypatch: pytest.MonkeyPatch) -> Simulator:
+    monkeypatch.setenv("CODAT_API_KEY", "key")
+    monkeypatch.setenv("CODAT_BASE_URL", "http://simulator.example")
+    return Simulator(seed=1, now=loop_wall_clock(time.time()))
+
+
+async def run(simulator: Simulator, *arguments: str) -> int:
+    options, transport = parse(arguments), InMemoryTransport(simulator)
+    if isinstance(options, DiagnoseOptions):
+        return await diagnose(options, transport=transport, wall_clock=simulator.now)
+    assert isinstance(options, SyncOptions)
+    return await sync(options, transport=transport, wall_clock=simulator.now)
+
+
+async def test_a_failed_sync_prints_the_command_that_diagnoses_it(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    company_id = simulator.add_linked_company()
+    simulator.script_sync(company_id, 4260)
+    assert await run(simulator, "sync", company_id) == EXIT_FAILED
+    (command,) = [line for line in capsys.readouterr().out.splitlines() if " diagnose " in line]
+    assert command.split()[1:] == ["diagnose", company_id, simulator.syncs(company_id)[-1].sync_id]
+    assert await run(simulator, *command.split()[1:]) == EXIT_OK
+    lines = capsys.readouterr().out.splitlines()
+    assert "cause:    subscription_lapsed: the sync failed with code 4260: " in "\n".join(lines)
+    assert "action 1: merchant: renew the subscription of the accounting software" in lines
+    assert "new sync: after the actions" in lines
+
+
+async def test_without_a_sync_id_the_newest_is_diagnosed_and_json_is_readable(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    company_id = simulator.add_linked_company()
+    simulator.script_sync(company_id, 5000)
+    await run(simulator, "sync", company_id)
+    capsys.readouterr()
+    assert await run(simulator, "diagnose", company_id, "--json") == EXIT_OK
+    found = Diagnosis.from_json(capsys.readouterr().out)
+    assert (found.cause, found.company_id) == (FailureCause.SERVER_ERROR, company_id)
+
+
+async def test_a_sync_that_succeeded_has_no_diagnosis(simulator: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
+    company_id = simulator.add_linked_company()
+    assert await run(simulator, "sync", company_id) == EXIT_OK
+    assert " diagnose " not in capsys.readouterr().out
+    assert await run(simulator, "diagnose", company_id) == EXIT_OK
+    assert "the sync has not failed: completed" in capsys.readouterr().out
+    await run(simulator, "diagnose", company_id, "--json")
+    assert json.loads(capsys.readouterr().out) is None
+
+
+async def test_a_company_without_a_sync_is_an_error(simulator: Simulator) -> None:
+    with pytest.raises(CommandError, match="404") as error:
+        await run(simulator, "diagnose", "no-such-company")
+    assert error.value.exit_status == EXIT_NOTHING_STARTED
