@@ -16,7 +16,6 @@ KEY = "aB3+dEfGhIjKlMnOpQrStUvWxYz0123456789"
 
 def error_of(body: bytes, status: int = 400, kind: str = "application/json") -> StatusError:
     error = error_from_response(Response(status, {"Content-Type": kind}, body), Credentials(KEY, None), 0.0)
-    assert error is not None
     assert error.message.isprintable()
     assert len(error.message) < 1500
     return error

@@ -4,9 +4,10 @@ import asyncio
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from copy import copy
 from datetime import datetime
+from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 from codat_commerce_async._core.callbacks import check_function
@@ -15,7 +16,7 @@ from codat_commerce_async._core.rate_window import DailyQuota, RateWindow, Slots
 from codat_commerce_async.errors import QuotaExhaustedError
 from codat_commerce_async.policies import Quota
 
-__all__ = ["LocalRateLimiter", "OnPause", "PauseSource", "RateLimiter", "log_pause"]
+__all__ = ["LocalRateLimiter", "OnPause", "PauseSource", "RateLimiter", "Slot", "log_pause"]
 
 # Background requests are queued as if they had arrived so many seconds later.
 _BACKGROUND_DELAY = 60.0
@@ -80,6 +81,27 @@ class PauseSource(Protocol):
     def remove_pause_listener(self, listener: OnPause) -> None:
         """Undo `add_pause_listener`."""
         ...
+
+
+class Slot:
+    """The place of one request within the limits: `async with` waits for it and releases it."""
+
+    __slots__ = ("_background", "_company_id", "_limiter", "_starts_work")
+
+    def __init__(self, limiter: RateLimiter, company_id: str | None, background: bool, starts_work: bool) -> None:  # noqa: FBT001 - every attempt makes one, and keywords take longer
+        self._limiter = limiter
+        self._company_id = company_id
+        self._background = background
+        self._starts_work = starts_work
+
+    def __aenter__(self) -> Awaitable[None]:
+        # Not a coroutine around a coroutine: every attempt awaits it.
+        return self._limiter.acquire(self._company_id, background=self._background, starts_work=self._starts_work)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._limiter.release(self._company_id)
 
 
 class _Account:

@@ -20,10 +20,8 @@ _MESSAGE_KEYS = ("title", "detail", "message", "error", "error_description", "re
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-def error_from_response(response: Response, credentials: Credentials, now: float) -> StatusError | None:
-    """Return the error of a response, or None if it has none; `now` is in epoch seconds."""
-    if HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
-        return None
+def error_from_response(response: Response, credentials: Credentials, now: float) -> StatusError:
+    """Return the error that a response with an error status is; `now` is in epoch seconds."""
     body = credentials.redact(response.body)
     error = _codec.decode_error_message(body)
     detail = "; ".join(_message_parts(error)) if error else ""

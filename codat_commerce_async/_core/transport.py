@@ -219,7 +219,9 @@ class AiohttpTransport:
         self._connector = connector
         self._trust_env = trust_env
         self._closed = False
-        self._timeouts: dict[Timeouts, aiohttp.ClientTimeout] = {}
+        # The timeouts of the last request, and the same as aiohttp takes them.
+        self._timeouts: Timeouts | None = None
+        self._aiohttp_timeout = aiohttp.ClientTimeout()
         # A borrowed session may be set up to raise for a status or to leave bodies compressed.
         self._request_options: dict[str, Any] = {
             "allow_redirects": False,
@@ -302,15 +304,16 @@ class AiohttpTransport:
         return self._session
 
     def _timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
-        known = self._timeouts.get(timeouts)
-        if known is None:
-            known = self._timeouts[timeouts] = aiohttp.ClientTimeout(
+        # A client passes the same object with every request.
+        if timeouts is not self._timeouts:
+            self._timeouts = timeouts
+            self._aiohttp_timeout = aiohttp.ClientTimeout(
                 total=_finite(timeouts.total),
                 sock_connect=_finite(timeouts.connect),
                 # A timer for every chunk is expensive, and adds nothing to that of `total`.
                 sock_read=_finite(timeouts.read) if timeouts.read < timeouts.total else None,
             )
-        return known
+        return self._aiohttp_timeout
 
 
 def _finite(seconds: float) -> float | None:
