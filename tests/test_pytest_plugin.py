@@ -18,7 +18,7 @@ from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop
 pytest_plugins = ["pytester"]
 
 CHECKOUT = Path(__file__).parents[1]
-README = CHECKOUT / "README.md"
+PAGES = (CHECKOUT / "README.md", CHECKOUT / "docs" / "testing.md")
 PLUGIN = "codat_commerce_async.pytest_plugin"
 # What is imported within a run inside this one is forgotten after it, and what is imported here is not.
 IMPORTED_ONCE = (CodatCommerce, Simulator, VirtualTimeLoop)
@@ -493,8 +493,9 @@ def test_who_does_not_use_it_loads_nothing_for_it() -> None:
     assert set(probe.stdout.split()) == {"codat_commerce_async", "codat_commerce_async._version", PLUGIN}
 
 
-def test_the_tests_that_the_readme_shows_pass(pytester: pytest.Pytester) -> None:
-    printed = README.read_text(encoding="utf-8") if README.is_file() else ""
+def test_the_tests_that_the_documentation_shows_pass(pytester: pytest.Pytester) -> None:
+    printed = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     shown = [code for code in BLOCK.findall(printed) if "def test_" in code]
-    result = run(pytester, {"readme": "\n".join([*shown, "def test_nothing(): pass"])}, mode="strict")
+    assert len(shown) >= 3
+    result = run(pytester, {"documentation": "\n".join(shown)}, mode="strict")
     assert result.ret == pytest.ExitCode.OK

@@ -17,7 +17,7 @@ from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 
 CHECKOUT = Path(__file__).parents[1]
 README = CHECKOUT / "README.md"
-PAGES = [path for path in (README, *sorted((CHECKOUT / "docs").glob("*.md"))) if path.is_file()]
+PAGES = [path for path in (README, *sorted((CHECKOUT / "docs").rglob("*.md"))) if path.is_file()]
 
 TRY_IT = "python -m pip install '.[cli]' && python -m codat_commerce_async demo"
 TEST_IT = "python -m pip install '.[test]' && python -m pytest -n auto"

@@ -1,4 +1,4 @@
-"""The README's tables say what the code says."""
+"""The tables of the documentation say what the code says."""
 
 import inspect
 import re
@@ -10,13 +10,14 @@ from attrs import fields
 from codat_commerce_async import CodatCommerce, errors, policies
 from codat_commerce_async.cli._args import parse
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = {"error": "errors", "setting": "settings", "method": "operations", "command": "command-line"}
 POLICIES = (policies.RetryPolicy, policies.PollPolicy, policies.Timeouts, policies.Quota)
 
 
 def rows(heading: str) -> list[list[str]]:
     """The cells of the table under this first heading."""
-    lines = README.splitlines()
+    lines = (DOCS / f"{PAGES[heading]}.md").read_text(encoding="utf-8").splitlines()
     below = lines[next(number for number, line in enumerate(lines) if line.startswith(f"| {heading} |")) + 2 :]
     table = below[: below.index("") if "" in below else len(below)]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]

@@ -1,0 +1,59 @@
+"""The reference of the documentation has every public name, and the site's navigation every page."""
+
+import re
+from importlib import import_module
+from pathlib import Path
+from pkgutil import walk_packages
+
+import pytest
+
+import codat_commerce_async
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PACKAGE = codat_commerce_async.__name__
+DIRECTIVE = re.compile(rf"^::: {PACKAGE}\.(\S+)$", re.MULTILINE)
+# Programs rather than modules to import from.
+PROGRAMS = {"__main__", "cli"}
+
+
+def documented() -> list[str]:
+    """Return the modules and names that the pages of the reference are generated from."""
+    pages = sorted((DOCS / "reference").glob("*.md"))
+    return [name for page in pages for name in DIRECTIVE.findall(page.read_text(encoding="utf-8"))]
+
+
+def public_modules() -> list[str]:
+    names = [
+        info.name.removeprefix(f"{PACKAGE}.") for info in walk_packages(codat_commerce_async.__path__, f"{PACKAGE}.")
+    ]
+    return [name for name in names if not re.search(r"(^|\.)_", name) and name.split(".")[0] not in PROGRAMS]
+
+
+def is_documented(module: str, name: str) -> bool:
+    """Return whether the name is on a page: itself, with its module, or where a package re-exports it from."""
+    places = set(documented())
+    return f"{module}.{name}" in places or module in places
+
+
+def test_no_entry_of_the_reference_is_listed_twice() -> None:
+    assert sorted(documented()) == sorted(set(documented()))
+
+
+@pytest.mark.parametrize("name", sorted(set(codat_commerce_async.__all__) - {"__version__"}))
+def test_every_exported_name_is_in_the_reference(name: str) -> None:
+    module = codat_commerce_async._MODULES[name]
+    assert is_documented(module, name)
+
+
+def test_every_public_module_is_in_the_reference() -> None:
+    modules = [name for name in public_modules() if getattr(import_module(f"{PACKAGE}.{name}"), "__all__", ())]
+    listed = documented()
+    missing = [name for name in modules if not any(f"{one}.".startswith(f"{name}.") for one in listed)]
+    assert missing == []
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
+    assert {page for page in pages if not re.search(rf": {re.escape(page)}$", navigation, re.MULTILINE)} == set()
