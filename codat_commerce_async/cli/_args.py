@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import math
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -12,6 +12,7 @@ from attrs import fields, frozen
 
 from codat_commerce_async._core.operation import check_id
 from codat_commerce_async._version import __version__
+from codat_commerce_async.models.causes import FailureCause
 
 __all__ = [
     "PROGRAM",
@@ -30,6 +31,8 @@ __all__ = [
 PROGRAM = "codat-commerce-async"
 
 _MAX_PORT = 65_535
+_SUCCESS = 2000
+_FINAL_THOUSANDS = frozenset({2, 4, 5})
 
 _EXIT_STATUS_HELP = """\
 exit status: 0 every sync succeeded; 1 a sync failed, or its end was not observed; 2 invalid arguments; 3 nothing was
@@ -118,6 +121,7 @@ class SimulateOptions(Options):
     companies: int
     list_to: str | None
     faults: float
+    outcomes: Mapping[int | FailureCause, float] | None
     seed: int
     speed: float
 
@@ -272,6 +276,13 @@ def _add_simulate(add_parser: _AddParser) -> None:
         metavar="RATE",
         help="share of responses, 0 to 1, that are lost, truncated or temporary errors (default: %(default)g)",
     )
+    command.add_argument(
+        "--outcomes",
+        type=_outcomes,
+        metavar="KEY=SHARE,...",
+        help="shares of syncs, 0 to 1, that end with a status code or because of a cause, such as "
+        "5130=0.1,unmapped_account=0.02; all others write data (2000)",
+    )
     _add_seed(command, 0)
     _add_speed(command, 1.0)
 
@@ -325,6 +336,36 @@ def _probability(text: str) -> float:
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"must be a number between 0 and 1 (got {text})")
     return number
+
+
+def _outcomes(text: str) -> dict[int | FailureCause, float]:
+    """Return the weights of the outcomes: the shares of the text, and what they leave for a success."""
+    outcomes: dict[int | FailureCause, float] = {}
+    for pair in text.split(","):
+        key, separator, share = pair.strip().partition("=")
+        if not separator:
+            raise argparse.ArgumentTypeError(f"must be KEY=SHARE, separated by commas (got {pair!r})")
+        outcome = _outcome(key.strip())
+        if outcome in outcomes:
+            raise argparse.ArgumentTypeError(f"must have each outcome once (got {key.strip()} twice)")
+        outcomes[outcome] = _probability(share.strip())
+    total = math.fsum(outcomes.values())
+    if total > 1:
+        raise argparse.ArgumentTypeError(f"must have shares that add up to 1 at most (got {total:g})")
+    outcomes[_SUCCESS] = outcomes.get(_SUCCESS, 0.0) + 1 - total
+    return outcomes
+
+
+def _outcome(key: str) -> int | FailureCause:
+    """Return the final status code or the cause that a key names."""
+    if key.isascii() and key.isdecimal() and int(key) // 1000 in _FINAL_THOUSANDS:
+        return int(key)
+    if key in list(FailureCause):
+        return FailureCause(key)
+    causes = ", ".join(FailureCause)
+    raise argparse.ArgumentTypeError(
+        f"must have a final status code (2xxx, 4xxx, 5xxx) or one of {causes} (got {key!r})"
+    )
 
 
 def _number(text: str) -> float:

@@ -18,7 +18,9 @@ _MAX_LISTED = 10
 async def simulate(options: SimulateOptions) -> int:
     """Serve the simulator until ctrl-C, which is not a failure."""
     faults = FaultPlan(rate=options.faults, seed=options.seed)
-    async with Simulator(seed=options.seed, speed=options.speed, port=options.port, faults=faults) as simulator:
+    async with Simulator(
+        seed=options.seed, speed=options.speed, port=options.port, faults=faults, outcomes=options.outcomes
+    ) as simulator:
         company_ids = [simulator.add_linked_company() for _ in range(options.companies)]
         if options.list_to is not None:
             _write_list(options.list_to, company_ids)

@@ -56,7 +56,7 @@ class FailureCause(StrEnum):
     description: str
     """The meaning in a few words."""
 
-    def __new__(cls, value: str, description: str) -> Self:
+    def __new__(cls, value: str, description: str = "") -> Self:
         """Create a member with its description."""
         member = str.__new__(cls, value)
         member._value_ = value

@@ -11,7 +11,7 @@ It shares no code with the client, except for `InMemoryTransport`, so that neith
 from codat_commerce_async.simulator._api.fault_kinds import FaultKind
 from codat_commerce_async.simulator._api.faults import TRANSIENT, Fault, FaultPlan
 from codat_commerce_async.simulator._api.http import RecordedRequest, Request, Response
-from codat_commerce_async.simulator._api.routes import ROUTES, Route
+from codat_commerce_async.simulator._api.routes import PLATFORM_ROUTES, ROUTES, Route
 from codat_commerce_async.simulator._simulator import Simulator
 from codat_commerce_async.simulator._state.quota import RequestQuota, ResetFormat
 from codat_commerce_async.simulator._state.records import ScriptedSync, Sync
@@ -19,6 +19,7 @@ from codat_commerce_async.simulator._webhook_faults import WebhookFault, Webhook
 from codat_commerce_async.simulator._webhooks import WebhookSender
 
 __all__ = [
+    "PLATFORM_ROUTES",
     "ROUTES",
     "TRANSIENT",
     "Fault",

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
+from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.simulator._api.api import Api
 from codat_commerce_async.simulator._api.faults import FaultPlan, FaultStep, to_steps
 from codat_commerce_async.simulator._api.http import RecordedRequest, Request, Response
@@ -23,7 +24,7 @@ from codat_commerce_async.simulator._state.catalog import PLATFORMS
 from codat_commerce_async.simulator._state.clock import Clock
 from codat_commerce_async.simulator._state.configuration import validation_errors
 from codat_commerce_async.simulator._state.quota import RequestQuota, RequestQuotaState
-from codat_commerce_async.simulator._state.records import STATUSES, Company, ScriptedSync, Sync
+from codat_commerce_async.simulator._state.records import STATUSES, Company, PushRecord, ScriptedSync, Sync
 from codat_commerce_async.simulator._state.serializers import serialize_company
 from codat_commerce_async.simulator._state.store import Store
 from codat_commerce_async.simulator._state.syncs import (
@@ -102,7 +103,7 @@ class Simulator:
         faults: FaultPlan | None = None,
         quota: RequestQuota | None = None,
         durations: Callable[[random.Random], float] = usual_duration,
-        outcomes: Mapping[int, float] | None = None,
+        outcomes: Mapping[int | FailureCause, float] | None = None,
         visibility_delay: float = 0.0,
         find_by_commerce_id: bool = False,
         daily_schedule: bool = False,
@@ -259,9 +260,48 @@ class Simulator:
             raise ValueError("; ".join(message for _, message in found))
         self._store.set_configuration(company, copy.deepcopy(dict(configuration)), now)
 
-    def script_sync(self, company_id: str, *outcomes: ScriptedSync | int) -> None:
-        """Script the outcomes of the company's next syncs, in order; an int is a final code."""
+    def script_sync(self, company_id: str, *outcomes: ScriptedSync | FailureCause | int) -> None:
+        """Script the outcomes of the company's next syncs, in order; an int is a final code, a cause fails the sync."""
         self._company(company_id).script.extend(_outcome(outcome) for outcome in outcomes)
+
+    def cause_failure(self, company_id: str, cause: FailureCause | str) -> None:
+        """Let the company's syncs fail because of a cause, until it is repaired, or corrected through the API.
+
+        The state of the company shows it: an unmapped account is without a selection in its configuration, a
+        de-authorized connection has that status. With `DUPLICATE_PERIOD` and `OVERLAPPING_PERIOD`, a sync of the
+        period is started, and only the next one fails. With `DELETED_COMPANY`, the syncs fail like those of a deleted
+        company, which `delete_company` removes.
+        """
+        now, company = self._run_due_events(), self._company(company_id)
+        self._store.cause_failure(company, FailureCause(cause), now)
+
+    def repair(self, company_id: str) -> None:
+        """Remove the causes of failures as the merchant or Codat: link the connections, restore the configuration."""
+        now, company = self._run_due_events(), self._company(company_id)
+        self._store.repair(company, now)
+
+    def add_push_operation(
+        self,
+        company_id: str,
+        *,
+        data_type: str = "journalEntries",
+        error: str | None = None,
+        items: Mapping[str, str] | None = None,
+    ) -> str:
+        """Add a push operation that has ended just now, and return its key; with an `error` it has failed.
+
+        `items` are the messages of the validation errors, by the id of the item.
+        """
+        now, company = self._run_due_events(), self._company(company_id)
+        connection = next(
+            (one for one in company.connections.values() if one.platform.source_type == "Accounting"), None
+        )
+        if connection is None:
+            raise ValueError(f"company_id must be that of a company with an accounting connection (got {company_id!r})")
+        refused = tuple((items or {}).items())
+        push = PushRecord(self._store.new_id(), connection.id, data_type, now, now, error, refused)
+        company.pushes.append(push)
+        return push.key
 
     def start_external_sync(self, company_id: str, outcome: ScriptedSync | int | None = None) -> str:
         """Start a sync that was not requested through the API, and return its id."""
@@ -349,5 +389,7 @@ def _status(status: str) -> str:
     return status
 
 
-def _outcome(outcome: ScriptedSync | int) -> ScriptedSync:
+def _outcome(outcome: ScriptedSync | FailureCause | int) -> ScriptedSync:
+    if isinstance(outcome, FailureCause):
+        return ScriptedSync.failing(outcome)
     return ScriptedSync(outcome) if isinstance(outcome, int) else outcome

@@ -156,6 +156,7 @@ _CHECKS: dict[str, Check] = {
     "minLength": _plain(lambda least, value: not isinstance(value, str) or len(value) >= least),
     "maxLength": _plain(lambda most, value: not isinstance(value, str) or len(value) <= most),
     "minItems": _plain(lambda least, value: not isinstance(value, list) or len(value) >= least),
+    "maxItems": _plain(lambda most, value: not isinstance(value, list) or len(value) <= most),
     "maxProperties": _plain(lambda most, value: not isinstance(value, dict) or len(value) <= most),
     "minimum": _plain(lambda least, value: not isinstance(value, int) or value >= least),
     "maximum": _plain(lambda most, value: not isinstance(value, int) or value <= most),

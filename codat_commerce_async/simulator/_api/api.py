@@ -141,7 +141,7 @@ class Api:
                 raise fault_error(fault, self._clock.speed)
         except ApiError as error:
             return self._error_response(error)
-        return Response(200, {}, _encoded(result))
+        return Response(route.status, {}, b"" if result is None else _encoded(result))
 
     def _authorize(self, request: Request) -> None:
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")

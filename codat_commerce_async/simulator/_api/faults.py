@@ -202,6 +202,8 @@ def _skewed(fault: Fault, response: Response) -> Response:
 
 def _rewritten(rewrite: Callable[[object], object]) -> Effect:
     def rewritten(_fault: Fault, response: Response) -> Response:
+        if not response.body:
+            return response
         return replace(response, body=json.dumps(rewrite(json.loads(response.body))).encode())
 
     return rewritten

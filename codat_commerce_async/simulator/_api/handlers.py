@@ -22,6 +22,10 @@ from codat_commerce_async.simulator._state.syncs import NewSync, period_to_lates
 from codat_commerce_async.simulator._state.texts import LOCALES
 
 __all__ = [
+    "check_name",
+    "check_tags",
+    "company_of",
+    "connection_of",
     "create_company",
     "create_connection",
     "get_branding",
@@ -111,11 +115,10 @@ def create_company(store: Store, call: Call) -> object:
     """Create a company, unless the plan allows no more."""
     body = call.object_body()
     name, description, tags = body.get("name"), body.get("description"), body.get("tags")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise validation_error("name", "name must have letters, digits and simple punctuation, at least one character.")
+    name = check_name(name)
     if not (description is None or isinstance(description, str)):
         raise validation_error("description", "description must be a string.")
-    checked = _tags(tags)
+    checked = check_tags(tags)
     if store.company_limit is not None and len(store.companies) >= store.company_limit:
         # In Codat's own example the body of this 402 has the status code 429.
         raise ApiError(402, f"The plan allows {store.company_limit} companies.", body_status=429)
@@ -148,7 +151,7 @@ def create_connection(store: Store, call: Call) -> object:
 
 def update_authorization(store: Store, call: Call) -> object:
     """Link the connection with the credentials in the body; they are not checked."""
-    company, connection = _connection_of(store, call)
+    company, connection = connection_of(store, call)
     if not all(isinstance(value, str) for value in call.object_body().values()):
         raise validation_error("", "Every value of an authorization must be a string.")
     store.set_status(company, connection, "Linked", call.now)
@@ -157,7 +160,7 @@ def update_authorization(store: Store, call: Call) -> object:
 
 def update_connection(store: Store, call: Call) -> object:
     """Change the status of the connection."""
-    company, connection = _connection_of(store, call)
+    company, connection = connection_of(store, call)
     body = call.object_body()
     if unknown := sorted(body.keys() - {"status"}):
         raise validation_error(unknown[0], "Only status can be changed.")
@@ -184,7 +187,8 @@ def set_configuration(store: Store, call: Call) -> object:
     return store.configuration(company)
 
 
-def _connection_of(store: Store, call: Call) -> tuple[Company, Connection]:
+def connection_of(store: Store, call: Call) -> tuple[Company, Connection]:
+    """Return the company and the connection of a call; raise a 404 if there is none."""
     company = company_of(store, call)
     connection = company.connections.get(call.values[1])
     if connection is None:
@@ -192,7 +196,15 @@ def _connection_of(store: Store, call: Call) -> tuple[Company, Connection]:
     return company, connection
 
 
-def _tags(tags: object) -> dict[str, str]:
+def check_name(name: object) -> str:
+    """Return the name of a company; raise a 400 if it is not valid."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise validation_error("name", "name must have letters, digits and simple punctuation, at least one character.")
+    return name
+
+
+def check_tags(tags: object) -> dict[str, str]:
+    """Return the tags of a body; raise a 400 if they are not valid."""
     if tags is None:
         return {}
     if not isinstance(tags, dict) or len(tags) > _MAX_TAGS:

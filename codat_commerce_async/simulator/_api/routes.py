@@ -1,24 +1,26 @@
-"""Route requests to the handlers of the 22 operations."""
+"""Route requests to the handlers of the operations."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from codat_commerce_async.simulator._api import handlers
+from codat_commerce_async.simulator._api import platform_handlers as platform
 from codat_commerce_async.simulator._api.http import Call
 from codat_commerce_async.simulator._state.store import Store
 
-__all__ = ["OPERATIONS", "ROUTES", "Route", "match", "methods_of"]
+__all__ = ["OPERATIONS", "PLATFORM_ROUTES", "ROUTES", "Route", "match", "methods_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An operation: `name` and `path` as in Codat's documentation, and its handler."""
+    """An operation: `name` and `path` as in Codat's documentation, its handler, and the status of its success."""
 
     name: str
     method: str
     path: str
     handler: Callable[[Store, Call], object] = field(repr=False, compare=False)
+    status: int = 200
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -27,6 +29,7 @@ class Route:
 
 
 _SYNCS = "/companies/{companyId}/sync/commerce/syncs"
+_COMPANY = "/companies/{companyId}"
 
 ROUTES: tuple[Route, ...] = (
     Route("create-connection", "POST", "/companies/{companyId}/connections", handlers.create_connection),
@@ -80,14 +83,35 @@ ROUTES: tuple[Route, ...] = (
     ),
 )
 
+PLATFORM_ROUTES: tuple[Route, ...] = (
+    Route("get-company", "GET", _COMPANY, platform.get_company),
+    Route("update-company", "PATCH", _COMPANY, platform.update_company),
+    Route("delete-company", "DELETE", _COMPANY, platform.delete_company, 204),
+    Route("get-connection", "GET", f"{_COMPANY}/connections/{{connectionId}}", platform.get_connection),
+    Route("delete-connection", "DELETE", f"{_COMPANY}/connections/{{connectionId}}", platform.delete_connection),
+    Route("refresh-company-data", "POST", f"{_COMPANY}/data/all", platform.refresh_all, 204),
+    Route("refresh-data-type", "POST", f"{_COMPANY}/data/queue/{{dataType}}", platform.refresh_data_type),
+    Route("get-company-data-status", "GET", f"{_COMPANY}/dataStatus", platform.get_data_status),
+    Route("list-pull-operations", "GET", f"{_COMPANY}/data/history", platform.list_pull_operations),
+    Route("get-pull-operation", "GET", f"{_COMPANY}/data/history/{{datasetId}}", platform.get_pull_operation),
+    Route("get-company-push-history", "GET", f"{_COMPANY}/push", platform.get_push_history),
+    Route("get-push-operation", "GET", f"{_COMPANY}/push/{{pushOperationKey}}", platform.get_push_operation),
+    Route("list-webhook-consumers", "GET", "/webhooks", platform.list_webhook_consumers),
+    Route("create-webhook-consumer", "POST", "/webhooks", platform.create_webhook_consumer, 201),
+    Route("delete-webhook-consumer", "DELETE", "/webhooks/{webhookId}", platform.delete_webhook_consumer, 204),
+    Route("get-company-syncSettings", "GET", f"{_COMPANY}/syncSettings", platform.get_sync_settings),
+    Route("set-company-syncSettings", "POST", f"{_COMPANY}/syncSettings", platform.set_sync_settings, 204),
+)
+"""The operations of the Platform API; `ROUTES` are those of Sync for Commerce."""
 
-OPERATIONS = frozenset(route.name for route in ROUTES)
+
+OPERATIONS = frozenset(route.name for route in (*ROUTES, *PLATFORM_ROUTES))
 
 
 def _by_length() -> dict[int, list[Route]]:
     lengths: dict[int, list[Route]] = {}
     # A literal segment matches before a placeholder: `latest` is not a sync id.
-    for route in sorted(ROUTES, key=lambda route: route.path.count("{")):
+    for route in sorted((*ROUTES, *PLATFORM_ROUTES), key=lambda route: route.path.count("{")):
         lengths.setdefault(len(route.segments), []).append(route)
     return lengths
 

@@ -5,9 +5,23 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Self
 
+from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.simulator._state.catalog import Platform
+from codat_commerce_async.simulator._state.failures import FAILURES, Condition
 
-__all__ = ["CODES", "OVERLAP", "STATUSES", "Company", "Connection", "ScriptedSync", "Sync", "SyncSource", "succeeded"]
+__all__ = [
+    "CODES",
+    "OVERLAP",
+    "STATUSES",
+    "Company",
+    "Connection",
+    "PullRecord",
+    "PushRecord",
+    "ScriptedSync",
+    "Sync",
+    "SyncSource",
+    "succeeded",
+]
 
 STATUSES = ("PendingAuth", "Linked", "Unlinked", "Deauthorized")
 """The statuses of a connection in the specification."""
@@ -46,11 +60,15 @@ def succeeded(code: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ScriptedSync:
-    """The scripted course of a sync: it ends with `code` after `duration` simulated seconds (None: random)."""
+    """The scripted course of a sync: it ends with `code` after `duration` simulated seconds (None: random).
+
+    `cause` decides what the push operations of a failed sync say.
+    """
 
     code: int = _PUSHED
     duration: float | None = None
     message: str | None = None
+    cause: FailureCause | None = None
 
     def __post_init__(self) -> None:
         if self.duration is not None and not self.duration >= 0:
@@ -60,6 +78,12 @@ class ScriptedSync:
     def text(self) -> str:
         """Return `message`, or the default message of the code."""
         return CODES.get(self.code, ("", ""))[1] if self.message is None else self.message
+
+    @classmethod
+    def failing(cls, cause: FailureCause, duration: float | None = None) -> Self:
+        """Return a sync that fails because of a cause, which does not show in the company's configuration."""
+        failure = FAILURES[cause]
+        return cls(failure.code, duration, failure.message, cause)
 
     @classmethod
     def never_ends(cls) -> Self:
@@ -87,6 +111,7 @@ class Sync:
     ends: float
     final_code: int
     final_message: str
+    cause: FailureCause | None = None
 
     def code(self, now: float) -> int:
         """Return the status code at this time."""
@@ -124,13 +149,39 @@ class Connection:
         return self.status == "Linked"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PushRecord:
+    """A write to the accounting software; it failed if there is an `error`, with (id, message) of its items."""
+
+    key: str
+    connection_id: str
+    data_type: str
+    requested: float
+    completed: float
+    error: str | None = None
+    items: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PullRecord:
+    """A read of one data type; it failed if there is an `error`."""
+
+    id: str
+    connection_id: str
+    data_type: str
+    requested: float
+    completed: float
+    error: str | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Company:
     """A company with its connections, configuration and syncs.
 
     `number` counts companies in the order of their creation. `syncs` are in the order of their start; `active_syncs`
     are those that have not ended, `synced_periods` are the merged periods of successful ones, and `synced_to` is the
-    end of the last.
+    end of the last. `conditions` are the causes because of which syncs fail; `pushes` and `pulls` are the operations
+    that belong to no sync.
     """
 
     id: str
@@ -149,6 +200,10 @@ class Company:
     synced_to: float | None = None
     failed_days: int = 0
     daily_due: float | None = None
+    conditions: list[Condition] = field(default_factory=list)
+    pushes: list[PushRecord] = field(default_factory=list)
+    pulls: list[PullRecord] = field(default_factory=list)
+    sync_settings: dict[str, object] | None = None
 
     @property
     def linked(self) -> bool:

@@ -1,5 +1,6 @@
 """Store companies, connections, configurations and syncs, and change them as simulated time passes."""
 
+import copy
 import heapq
 import random
 import uuid
@@ -7,10 +8,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.simulator._state.catalog import Platform
 from codat_commerce_async.simulator._state.clock import DAY, timestamp
 from codat_commerce_async.simulator._state.configuration import DEFAULT_SYNC_HOUR, default_configuration
-from codat_commerce_async.simulator._state.records import Company, Connection, Sync, succeeded
+from codat_commerce_async.simulator._state.failures import apply_failure, undo
+from codat_commerce_async.simulator._state.records import Company, Connection, ScriptedSync, Sync, succeeded
 from codat_commerce_async.simulator._state.serializers import (
     company_reference,
     serialize_company_details,
@@ -27,6 +30,13 @@ _MAX_FAILED_DAYS = 31
 _PASSCODE_SECONDS = 30.0
 _MAX_EVENTS = 10_000
 _WRITTEN_TYPE = "journalEntries"
+_CONNECTION_ERRORS = {
+    FailureCause.UNLINKED_CONNECTION: ("Unlinked", "403", "The connection was unlinked."),
+    FailureCause.DEAUTHORIZED_COMPANY: ("Deauthorized", "401", "The authorization was withdrawn."),
+    FailureCause.SUBSCRIPTION_LAPSED: ("Linked", "402", "The subscription has lapsed."),
+}
+_BY_CONNECTION = {FailureCause.UNLINKED_CONNECTION, FailureCause.DEAUTHORIZED_COMPANY}
+_COVERED = {FailureCause.DUPLICATE_PERIOD, FailureCause.OVERLAPPING_PERIOD}
 
 
 class Store:
@@ -47,6 +57,7 @@ class Store:
         self.events: deque[dict[str, object]] = deque(maxlen=_MAX_EVENTS)
         self.linked_companies = 0
         self.merchants: dict[str, str] = {}
+        self.webhook_consumers: dict[str, dict[str, object]] = {}
         self._passcodes: dict[tuple[str, str], float] = {}
         self.company_limit = company_limit
         self._daily_schedule = daily_schedule
@@ -135,6 +146,37 @@ class Store:
         """Replace a company's configuration, and schedule its next daily sync accordingly."""
         company.configuration = {**configuration, "companyId": company.id}
         self._schedule_daily(company, now)
+
+    def cause_failure(self, company: Company, cause: FailureCause, now: float) -> None:
+        """Bring a company into a state in which its syncs fail because of the cause."""
+        if cause in _CONNECTION_ERRORS:
+            status, code, text = _CONNECTION_ERRORS[cause]
+            self._set_ledger_status(company, status, (code, text), now)
+        if cause in _COVERED:
+            # Another sync covers the period, so the next one fails; that does not last.
+            if not company.active_syncs:
+                self.start_sync(company, now, NewSync(period_to_latest(company, now), source="external"))
+            company.script.appendleft(ScriptedSync.failing(cause, 1.0))
+        elif cause not in _BY_CONNECTION:
+            company.configuration = copy.deepcopy(self.configuration(company))
+            company.conditions.append(apply_failure(company.configuration, cause))
+
+    def repair(self, company: Company, now: float) -> None:
+        """Remove the causes of failures: relink the connections, and restore the configuration."""
+        for connection in company.connections.values():
+            connection.errors.clear()
+            self.set_status(company, connection, "Linked", now)
+        while company.conditions:
+            company.configuration = copy.deepcopy(self.configuration(company))
+            undo(company.configuration, company.conditions.pop())
+        company.failed_days = 0
+        self._schedule_daily(company, now)
+
+    def _set_ledger_status(self, company: Company, status: str, error: tuple[str, str], now: float) -> None:
+        for connection in company.connections.values():
+            if connection.platform.source_type == "Accounting":
+                self.set_status(company, connection, status, now)
+                connection.errors.append(_connection_error(*error, now))
 
     def start_sync(
         self,
@@ -237,6 +279,16 @@ class Store:
         company.failed_days = 0 if succeeded(sync.final_code) else company.failed_days + 1
         if company.failed_days >= _MAX_FAILED_DAYS:
             company.configuration = {**self.configuration(company), "enable": False}
+
+
+def _connection_error(code: str, text: str, now: float) -> dict[str, object]:
+    return {
+        "statusCode": code,
+        "statusText": text,
+        "errorMessage": text,
+        "erroredOnUtc": timestamp(now),
+        "status": "Active",
+    }
 
 
 def _schedule(company: Company) -> Mapping[str, object]:

@@ -6,8 +6,10 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.simulator._state.clock import parse_time
 from codat_commerce_async.simulator._state.configuration import FIRST_PERIOD
+from codat_commerce_async.simulator._state.failures import FAILURES
 from codat_commerce_async.simulator._state.records import Company, ScriptedSync, Sync, SyncSource, succeeded
 
 __all__ = ["NewSync", "SyncRules", "Syncs", "period_to_latest", "usual_duration", "usual_outcomes"]
@@ -20,7 +22,7 @@ def usual_duration(rng: random.Random) -> float:
     return min(120.0, max(2.0, rng.lognormvariate(math.log(12.0), 0.7)))
 
 
-def usual_outcomes() -> dict[int, float]:
+def usual_outcomes() -> dict[int | FailureCause, float]:
     """Return the default final codes of syncs with their weights."""
     return {2000: 0.9, 2040: 0.1}
 
@@ -29,19 +31,23 @@ def usual_outcomes() -> dict[int, float]:
 class SyncRules:
     """How syncs behave that are not scripted.
 
-    `durations` returns the simulated seconds that a sync takes, `outcomes` maps final codes to their weights. A sync
+    `durations` returns the simulated seconds that a sync takes, `outcomes` maps final codes, and the causes
+    of failures, to their weights. A sync
     becomes visible `visibility_delay` simulated seconds after its start. With `find_by_commerce_id` the status endpoint
     accepts the commerce sync id too.
     """
 
     durations: Callable[[random.Random], float] = usual_duration
-    outcomes: Mapping[int, float] = field(default_factory=usual_outcomes)
+    outcomes: Mapping[int | FailureCause, float] = field(default_factory=usual_outcomes)
     visibility_delay: float = 0.0
     find_by_commerce_id: bool = False
 
     def __post_init__(self) -> None:
         if not self.outcomes:
             raise ValueError("outcomes must have at least one code with its weight")
+        # A cause may be given as its word.
+        known = {end if isinstance(end, int) else FailureCause(end): weight for end, weight in self.outcomes.items()}
+        object.__setattr__(self, "outcomes", known)
         if not self.visibility_delay >= 0:
             raise ValueError(f"visibility_delay must be 0 seconds or more (got {self.visibility_delay!r})")
 
@@ -84,6 +90,7 @@ class Syncs:
             ends=now + (duration if outcome.duration is None else outcome.duration),
             final_code=outcome.code,
             final_message=outcome.text,
+            cause=outcome.cause,
         )
         company.syncs.append(sync)
         company.active_syncs.append(sync)
@@ -140,16 +147,35 @@ class Syncs:
         if company.script:
             return company.script.popleft()
         soon = min(_FAILS_AFTER, duration)
-        if company.deauthorized:
-            return ScriptedSync(4220, duration=soon)
-        if not (company.platform("Commerce") and company.platform("Accounting") and company.enabled):
-            return ScriptedSync(4000, duration=soon)
+        if (cause := _cause(company)) is not None:
+            return _failing(cause, soon)
         if _overlaps(company, period):
             return ScriptedSync.overlaps(duration=soon)
         if period[0] >= period[1]:
             return ScriptedSync(2040, duration=soon)
-        codes, weights = tuple(self._rules.outcomes), tuple(self._rules.outcomes.values())
-        return ScriptedSync(rng.choices(codes, weights)[0])
+        ends, weights = tuple(self._rules.outcomes), tuple(self._rules.outcomes.values())
+        end = rng.choices(ends, weights)[0]
+        return ScriptedSync(end) if isinstance(end, int) else _failing(end, soon)
+
+
+def _failing(cause: FailureCause, soon: float) -> ScriptedSync:
+    return ScriptedSync.failing(cause, soon if FAILURES[cause].is_early else None)
+
+
+def _cause(company: Company) -> FailureCause | None:
+    """Return why the company's syncs fail; None if they do not."""
+    if (cause := _lasting_cause(company)) is not None:
+        return cause
+    if company.deauthorized:
+        return FailureCause.DEAUTHORIZED_COMPANY
+    if not (company.platform("Commerce") and company.platform("Accounting")):
+        return FailureCause.UNLINKED_CONNECTION
+    return None if company.enabled else FailureCause.SYNC_DISABLED
+
+
+def _lasting_cause(company: Company) -> FailureCause | None:
+    company.conditions = [one for one in company.conditions if one.lasts(company.configuration or {})]
+    return company.conditions[0].cause if company.conditions else None
 
 
 def period_to_latest(company: Company, until: float) -> tuple[float, float]:
