@@ -16,6 +16,7 @@ from codat_commerce_async.webhooks._deliveries import DeliveryProcessor, Deliver
 from codat_commerce_async.webhooks._dispatch import Webhooks
 from codat_commerce_async.webhooks._endpoint import WebhookEndpoint
 from codat_commerce_async.webhooks._events import company_id_of, parse_event
+from codat_commerce_async.webhooks._file_store import FileDeliveryStore
 from codat_commerce_async.webhooks._receiver import WebhookReceiver
 from codat_commerce_async.webhooks._verification import WebhookVerifier
 
@@ -23,6 +24,7 @@ __all__ = [
     "DeliveryProcessor",
     "DeliveryStatus",
     "DeliveryStore",
+    "FileDeliveryStore",
     "WebhookEndpoint",
     "WebhookReceiver",
     "WebhookVerifier",

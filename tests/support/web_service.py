@@ -1,0 +1,104 @@
+"""A service that real servers run: `app` for ASGI servers, and aiohttp.web as a script.
+
+The client takes its settings from the environment.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from fastapi import FastAPI
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from codat_commerce_async import CodatCommerce, LocalRateLimiter
+from codat_commerce_async.contrib import aiohttp_web
+from codat_commerce_async.contrib.fastapi import (
+    Codat,
+    EventStream,
+    StartedSync,
+    Watched,
+    exception_handlers,
+    handle_from,
+    lifespan,
+)
+
+__all__ = ["app", "make_client"]
+
+
+def make_client() -> CodatCommerce:
+    return CodatCommerce.from_env()
+
+
+@asynccontextmanager
+async def _reporting(app: FastAPI) -> AsyncIterator[None]:
+    async with lifespan(make_client)(app):
+        yield
+    print("lifespan completed", file=sys.stderr, flush=True)  # noqa: T201 - the tests read it
+
+
+app = FastAPI(lifespan=_reporting, exception_handlers=exception_handlers())
+
+
+@app.post("/companies/{company_id}/syncs", status_code=202)
+async def start(company_id: str, codat: Codat) -> StartedSync:
+    return StartedSync.of(await codat.sync.start(company_id))
+
+
+@app.get("/companies/{company_id}/syncs/{token}/events", response_class=EventStream)
+async def events(company_id: str, token: str, watches: Watched) -> EventStream:
+    return EventStream(watches, handle_from(company_id, token))
+
+
+@app.get("/companies/{company_id}/syncs/{token}/sse", response_class=EventSourceResponse)
+async def server_sent_events(company_id: str, token: str, watches: Watched) -> AsyncIterator[ServerSentEvent]:
+    async for status in watches.watch(handle_from(company_id, token)):
+        yield ServerSentEvent(data=status.to_dict(), event="status")
+
+
+@app.get("/health")
+async def health(watches: Watched, codat: Codat) -> dict[str, int]:
+    limiter = codat.sync.context.rate_limiter
+    assert isinstance(limiter, LocalRateLimiter)
+    return {
+        "pid": os.getpid(),
+        "syncs": watches.syncs,
+        "listeners": watches.listeners,
+        "tasks": len([task for task in asyncio.all_tasks() if task is not asyncio.current_task()]),
+        "reserved": limiter._account.quota._reserved,
+    }
+
+
+@app.get("/companies/{company_id}")
+async def company(company_id: str, codat: Codat) -> int:
+    return len(await codat.sync.list(company_id))
+
+
+async def _events(request: web.Request) -> web.StreamResponse:
+    handle = aiohttp_web.handle_from(request.match_info["company_id"], request.match_info["token"])
+    return await aiohttp_web.event_stream(request, handle)
+
+
+async def _health(request: web.Request) -> web.Response:
+    watches = request.app[aiohttp_web.WATCHES]
+    return web.json_response({"pid": os.getpid(), "syncs": watches.syncs, "listeners": watches.listeners})
+
+
+async def _report(_: web.Application) -> AsyncIterator[None]:
+    yield
+    print("lifespan completed", file=sys.stderr, flush=True)  # noqa: T201 - the tests read it
+
+
+def _aiohttp_app() -> web.Application:
+    application = web.Application(middlewares=[aiohttp_web.problem_middleware])
+    application.cleanup_ctx.append(_report)
+    aiohttp_web.setup(application, make_client)
+    application.router.add_get("/companies/{company_id}/syncs/{token}/events", _events)
+    application.router.add_get("/health", _health)
+    return application
+
+
+if __name__ == "__main__":
+    web.run_app(_aiohttp_app(), host="127.0.0.1", port=int(sys.argv[1]))

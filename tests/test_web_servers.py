@@ -1,0 +1,216 @@
+"""Event streams on real servers: how many pollers they need, and how soon the servers stop."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from codat_commerce_async import CodatCommerce, SyncHandle
+from codat_commerce_async.simulator import ScriptedSync, Simulator
+
+pytestmark = pytest.mark.real
+
+ROOT = Path(__file__).parents[1]
+APP = "tests.support.web_service:app"
+
+
+class Server:
+    """A web server in a process group of its own, with its output in a file."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = log
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
+        """Send the signal to the server's process; return the seconds until it has ended."""
+        started = time.monotonic()
+        self.process.send_signal(number)
+        async with asyncio.timeout(20):
+            await self.process.wait()
+        return time.monotonic() - started
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(encoding="utf-8")
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+async def health(server: Server) -> dict[str, int]:
+    # A connection of its own, so that each worker is reached.
+    async with aiohttp.ClientSession() as session, session.get(f"{server.url}/health") as response:
+        found: dict[str, int] = await response.json()
+        return found
+
+
+@asynccontextmanager
+async def served(tmp_path: Path, arguments: Sequence[str]) -> AsyncIterator[Server]:
+    port = free_port()
+    log = tmp_path / "server.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-X",
+            "dev",
+            *(argument.replace("PORT", str(port)) for argument in arguments),
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    server = Server(process, port, log)
+    try:
+        async with asyncio.timeout(30):
+            while True:
+                assert process.returncode is None, server.output
+                try:
+                    await health(server)
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.1)
+                else:
+                    break
+        yield server
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+async def running_syncs(simulator: Simulator, count: int) -> list[SyncHandle]:
+    handles = []
+    async with CodatCommerce.from_env() as codat:
+        for _ in range(count):
+            company_id = simulator.add_linked_company()
+            simulator.script_sync(company_id, ScriptedSync.never_ends())
+            handles.append(await codat.sync.start(company_id))
+    return handles
+
+
+@asynccontextmanager
+async def streams(
+    server: Server, handles: Sequence[SyncHandle], count: int, kind: str = "events"
+) -> AsyncIterator[None]:
+    """Open so many event streams, each of which has received its first event."""
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
+
+        async def open_one(handle: SyncHandle) -> aiohttp.ClientResponse:
+            url = f"{server.url}/companies/{handle.company_id}/syncs/{handle.to_token()}/{kind}"
+            response = await session.get(url, timeout=aiohttp.ClientTimeout(total=60))
+            assert response.status == 200
+            assert b"status" in await response.content.readuntil(b"\n\n")
+            return response
+
+        await asyncio.gather(*(open_one(handles[number % len(handles)]) for number in range(count)))
+        yield
+
+
+def uvicorn(*options: str) -> tuple[str, ...]:
+    return ("-m", "uvicorn", APP, "--port", "PORT", "--log-level", "info", *options)
+
+
+SERVERS = {
+    "uvicorn": uvicorn(),
+    "uvicorn on asyncio": uvicorn("--loop", "asyncio"),
+    "aiohttp.web": ("-m", "tests.support.web_service", "PORT"),
+    # It waits so long for idle connections too.
+    "hypercorn": ("-m", "hypercorn", APP, "--bind", "127.0.0.1:PORT", "--graceful-timeout", "0.2"),
+    "granian": ("-m", "granian", APP, "--interface", "asgi", "--port", "PORT"),
+    "gunicorn": ("-m", "gunicorn", APP, "-k", "uvicorn_worker.UvicornWorker", "--bind", "127.0.0.1:PORT"),
+}
+
+
+@pytest.mark.parametrize("kind", ["events", "sse"])
+@pytest.mark.parametrize("name", SERVERS)
+async def test_a_server_stops_within_a_second_with_open_streams(
+    codat_simulator: Simulator, tmp_path: Path, name: str, kind: str
+) -> None:
+    module = SERVERS[name][1]
+    if find_spec(module.partition(".")[0]) is None:
+        pytest.skip(f"{module} is not installed")
+    if (name, kind) == ("aiohttp.web", "sse"):
+        pytest.skip("this is FastAPI's own format of event streams")
+    handles = await running_syncs(codat_simulator, 5)
+    async with served(tmp_path, SERVERS[name]) as server, streams(server, handles, 20, kind):
+        elapsed = await server.stop()
+    assert server.output.count("lifespan completed") == 1, server.output
+    assert "Warning" not in server.output
+    # hypercorn cancels its own tasks, which Python 3.11 logs.
+    assert name == "hypercorn" or "Traceback" not in server.output
+    assert elapsed < (1.5 if name == "hypercorn" else 1)
+
+
+async def test_a_reload_is_not_held_up_by_open_streams(codat_simulator: Simulator, tmp_path: Path) -> None:
+    handles = await running_syncs(codat_simulator, 5)
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    changed = watched / "changed.py"
+    changed.touch()
+    command = uvicorn("--reload", "--reload-dir", str(watched))
+    async with served(tmp_path, command) as server:
+        before = await health(server)
+        async with streams(server, handles, 20):
+            os.utime(changed, (0, 0))
+            await until(lambda: "Reloading" in server.output)
+            started = time.monotonic()
+            await until(lambda: "lifespan completed" in server.output)
+            elapsed = time.monotonic() - started
+            await until(lambda: server.output.count("Application startup complete") == 2)
+        assert (await health(server))["pid"] != before["pid"]
+        await server.stop()
+    assert elapsed < 2
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - another process brings it about
+            await asyncio.sleep(0.05)
+
+
+async def test_two_hundred_streams_on_ten_syncs_need_ten_pollers_per_worker(
+    codat_simulator: Simulator, tmp_path: Path
+) -> None:
+    handles = await running_syncs(codat_simulator, 10)
+    async with served(tmp_path, uvicorn("--workers", "2")) as server:
+        idle = await all_workers(server)
+        async with streams(server, handles, 200):
+            workers = await all_workers(server)
+            assert sum(worker["listeners"] for worker in workers.values()) == 200
+            assert all(worker["syncs"] <= 10 for worker in workers.values())
+        await asyncio.sleep(1)
+        left = await all_workers(server)
+        assert [(worker["syncs"], worker["listeners"]) for worker in left.values()] == [(0, 0), (0, 0)]
+        assert {pid: worker["tasks"] for pid, worker in left.items()} == {
+            pid: worker["tasks"] for pid, worker in idle.items()
+        }
+        assert all(worker["reserved"] == 0 for worker in left.values())
+        elapsed = await server.stop()
+    assert server.output.count("lifespan completed") == 2
+    assert "ResourceWarning" not in server.output
+    assert elapsed < 1.5
+
+
+async def all_workers(server: Server) -> dict[int, dict[str, int]]:
+    """Return the health of both workers, by process id."""
+    found: dict[int, dict[str, int]] = {}
+    async with asyncio.timeout(20):
+        while len(found) < 2:
+            for one in await asyncio.gather(*(health(server) for _ in range(8))):
+                found[one["pid"]] = one
+    return found
