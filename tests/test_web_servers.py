@@ -129,11 +129,18 @@ SERVERS = {
     "uvicorn": uvicorn(),
     "uvicorn on asyncio": uvicorn("--loop", "asyncio"),
     "aiohttp.web": ("-m", "tests.support.web_service", "PORT"),
-    # It waits so long for idle connections too.
-    "hypercorn": ("-m", "hypercorn", APP, "--bind", "127.0.0.1:PORT", "--graceful-timeout", "0.2"),
+    # It waits so many seconds for idle connections too.
+    "hypercorn": ("-m", "hypercorn", APP, "--bind", "127.0.0.1:PORT", "--graceful-timeout", "1"),
     "granian": ("-m", "granian", APP, "--interface", "asgi", "--port", "PORT"),
     "gunicorn": ("-m", "gunicorn", APP, "-k", "uvicorn_worker.UvicornWorker", "--bind", "127.0.0.1:PORT"),
 }
+
+
+def leaks(server: Server) -> list[str]:
+    """Return the ResourceWarnings, except that of the socket that uvicorn's parent process listens on."""
+    lines = [line for line in server.output.splitlines() if "ResourceWarning: " in line]
+    own = f"laddr=('127.0.0.1', {server.url.rpartition(':')[2]})>"
+    return [line for line in lines if not line.endswith(own) and "tracemalloc" not in line]
 
 
 @pytest.mark.parametrize("kind", ["events", "sse"])
@@ -150,10 +157,10 @@ async def test_a_server_stops_within_a_second_with_open_streams(
     async with served(tmp_path, SERVERS[name]) as server, streams(server, handles, 20, kind):
         elapsed = await server.stop()
     assert server.output.count("lifespan completed") == 1, server.output
-    assert "Warning" not in server.output
+    assert leaks(server) == []
     # hypercorn cancels its own tasks, which Python 3.11 logs.
     assert name == "hypercorn" or "Traceback" not in server.output
-    assert elapsed < (1.5 if name == "hypercorn" else 1)
+    assert elapsed < (2.5 if name == "hypercorn" else 1)
 
 
 async def test_a_reload_is_not_held_up_by_open_streams(codat_simulator: Simulator, tmp_path: Path) -> None:
@@ -166,7 +173,7 @@ async def test_a_reload_is_not_held_up_by_open_streams(codat_simulator: Simulato
     async with served(tmp_path, command) as server:
         before = await health(server)
         async with streams(server, handles, 20):
-            os.utime(changed, (0, 0))
+            os.utime(changed)
             await until(lambda: "Reloading" in server.output)
             started = time.monotonic()
             await until(lambda: "lifespan completed" in server.output)
@@ -202,7 +209,7 @@ async def test_two_hundred_streams_on_ten_syncs_need_ten_pollers_per_worker(
         assert all(worker["reserved"] == 0 for worker in left.values())
         elapsed = await server.stop()
     assert server.output.count("lifespan completed") == 2
-    assert "ResourceWarning" not in server.output
+    assert leaks(server) == []
     assert elapsed < 1.5
 
 
