@@ -37,12 +37,11 @@ def litestar_app(endpoint: WebhookEndpoint) -> Any:
     litestar = pytest.importorskip("litestar")
     types = pytest.importorskip("litestar.types")
 
-    @litestar.asgi(PATH, copy_scope=True)
     async def hooks(scope: Any, receive: Any, send: Any) -> None:
         await endpoint(scope, receive, send)
 
-    hooks.fn.__annotations__.update(scope=types.Scope, receive=types.Receive, send=types.Send)
-    return litestar.Litestar([hooks], openapi_config=None)
+    hooks.__annotations__.update(scope=types.Scope, receive=types.Receive, send=types.Send)
+    return litestar.Litestar([litestar.asgi(PATH, copy_scope=True)(hooks)], openapi_config=None)
 
 
 def quart_app(endpoint: WebhookEndpoint) -> Any:

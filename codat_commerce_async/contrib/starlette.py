@@ -43,7 +43,7 @@ __all__ = [
     "watches_of",
 ]
 
-_ExceptionHandler: TypeAlias = Callable[[Request, CodatError], Coroutine[None, None, Response]]
+_ExceptionHandler: TypeAlias = Callable[[Request, Exception], Coroutine[None, None, Response]]
 Lifespan: TypeAlias = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
@@ -97,7 +97,9 @@ def problem_response(error: CodatError) -> Response:
     return JSONResponse(found.to_dict(), found.status, found.headers, PROBLEM_MEDIA_TYPE)
 
 
-async def _respond(_: Request, error: CodatError) -> Response:
+async def _respond(_: Request, error: Exception) -> Response:
+    if not isinstance(error, CodatError):
+        raise error
     return problem_response(error)
 
 
