@@ -74,6 +74,9 @@ if TYPE_CHECKING:
     from codat_commerce_async.syncing.outcome import stop_at_first_failure as stop_at_first_failure
     from codat_commerce_async.syncing.request import SyncRequest as SyncRequest
     from codat_commerce_async.syncing.run import SyncRun as SyncRun
+    from codat_commerce_async.syncing.stepper import SyncStepper as SyncStepper
+    from codat_commerce_async.syncing.ticket import Reschedule as Reschedule
+    from codat_commerce_async.syncing.ticket import SyncTicket as SyncTicket
     from codat_commerce_async.syncing.watches import Watches as Watches
 
 _NAMES = {
@@ -100,6 +103,8 @@ _NAMES = {
     "syncing.request": "SyncRequest",
     "syncing.run": "SyncRun",
     "syncing.watches": "Watches",
+    "syncing.stepper": "SyncStepper",
+    "syncing.ticket": "Reschedule SyncTicket",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 

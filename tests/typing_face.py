@@ -44,6 +44,7 @@ from codat_commerce_async.models.sync_settings import CompanySyncSettings, SyncS
 from codat_commerce_async.models.webhook_consumers import WebhookConsumer, WebhookConsumers
 from codat_commerce_async.syncing.outcome import RunProgress, RunReport, SyncOutcome
 from codat_commerce_async.syncing.run import SyncRun
+from codat_commerce_async.syncing.stepper import SyncStepper
 
 NAMES = Operation("list-names", "GET", "/names", tuple[str, ...])
 LOOSE = Operation("get-anything", "GET", "/anything", object)
@@ -166,6 +167,7 @@ async def sync(codat: CodatCommerce, moment: datetime) -> None:
     assert_type(problem(CodatError("")), Problem)
     assert_type(await codat.sync.run("c"), SyncStatus)
     assert_type(codat.sync.poll_now("c"), int)
+    assert_type(codat.sync.stepper(timeout=None), SyncStepper)
 
 
 async def sync_many(codat: CodatCommerce, more: AsyncIterator[str]) -> None:

@@ -17,6 +17,7 @@ from codat_commerce_async.errors import (
     ConflictError,
     DecodeError,
     OutcomeUnknownError,
+    QuotaExhaustedError,
     ServerError,
     StatusError,
 )
@@ -177,6 +178,9 @@ async def _send_until_settled(
             if ambiguity is None:
                 write.withdraw()
                 raise
+            if isinstance(error, QuotaExhaustedError):
+                # Until the reset, neither the request nor a lookup can be sent.
+                raise write.unknown_error() from error
         if await write.wait_to_resend(ambiguity):
             continue
         candidate = await write.reconcile(ambiguity)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from codat_commerce_async._core.claims import Claims
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from codat_commerce_async.syncing import diagnosis as _diagnosis
     from codat_commerce_async.syncing import outcome as _outcome
     from codat_commerce_async.syncing import run as _fanout
+    from codat_commerce_async.syncing import stepper as _stepping
     from codat_commerce_async.syncing import watches as _watches
 else:
     _watches = LazyModule("codat_commerce_async.syncing.watches")
@@ -44,6 +44,7 @@ else:
     # Loaded only for a fan-out, because it imports SQLite.
     _fanout = LazyModule("codat_commerce_async.syncing.run")
     _outcome = LazyModule("codat_commerce_async.syncing.outcome")
+    _stepping = LazyModule("codat_commerce_async.syncing.stepper")
 
 __all__ = ["SyncResource"]
 
@@ -273,7 +274,7 @@ class SyncResource:
         companies: "_fanout.Companies",
         *,
         objective: "_fanout.Objective" = "throughput",
-        journal: str | Path | None = None,
+        journal: "_fanout.JournalSource | None" = None,
         timeout: float | None = _WAIT,
         max_running: int | None = None,
         stop_when: "_outcome.StopWhen | None" = None,
@@ -288,7 +289,8 @@ class SyncResource:
         Use it with `async with`, and iterate over it for one `SyncOutcome` per company. `companies` are ids, or
         `SyncRequest`s with their own period, from any iterable or async iterable, which is read as it is needed.
         `objective` decides what counts when requests are scarce: to report each end early (`latency`), or to finish
-        the run early (`throughput`). `journal` is the path of a file from which the same call resumes after a crash.
+        the run early (`throughput`). `journal` is the path of a file from which the same call resumes after a crash,
+        or a `JournalStore` of your own, which is not closed.
         `timeout` (seconds) bounds the wait for each sync, `max_running` the syncs that run at once. `stop_when` stops
         the run early, depending on its report; like `on_progress`, it may be a coroutine function. Of `poll`, only
         `interval` has an effect: the least time between two polls of one sync. `adopt` is that of `start`; the outcome
@@ -345,6 +347,16 @@ class SyncResource:
         if handle.commerce_sync_id not in {None, status.commerce_sync_id}:
             raise ValueError("handle must have a sync_id, because a newer sync has started; wait for the handle first")
         return status
+
+    def stepper(
+        self, *, timeout: float | None = _WAIT, poll: PollPolicy | None = None, **options: Unpack[PollOptions]
+    ) -> "_stepping.SyncStepper":
+        """Return a stepper, which performs single steps of `SyncTicket`s from a task queue; create one per process.
+
+        `timeout` (seconds) bounds the wait for each sync, from its start. Of `poll`, only `interval` has an effect.
+        """
+        check_wait_options("stepper", timeout, poll, options)
+        return _stepping.SyncStepper(self.context, timeout, poll or self._poll, options)
 
     def poll_now(self, company_id: str) -> int:
         """Poll the company's running syncs soon; return how many waits were notified.

@@ -18,10 +18,12 @@ from codat_commerce_async.syncing.request import SyncRequest
 __all__ = [
     "error_from_json",
     "error_to_json",
+    "isoformat",
     "optional",
     "parse_object",
     "request_from_json",
     "request_to_json",
+    "time",
     "value",
 ]
 
@@ -61,9 +63,9 @@ def request_to_json(request: SyncRequest) -> dict[str, object]:
     """Return the request as parsed JSON."""
     return {
         "company_id": request.company_id,
-        "sync_to": _isoformat(request.sync_to),
-        "start": _isoformat(request.start),
-        "finish": _isoformat(request.finish),
+        "sync_to": isoformat(request.sync_to),
+        "start": isoformat(request.start),
+        "finish": isoformat(request.finish),
     }
 
 
@@ -71,9 +73,9 @@ def request_from_json(fields: Mapping[str, object]) -> SyncRequest:
     """Return the request; raise ValueError for anything else."""
     return SyncRequest(
         company_id=value(fields, "company_id", str),
-        sync_to=_time(fields, "sync_to"),
-        start=_time(fields, "start"),
-        finish=_time(fields, "finish"),
+        sync_to=time(fields, "sync_to"),
+        start=time(fields, "start"),
+        finish=time(fields, "finish"),
     )
 
 
@@ -114,7 +116,7 @@ def _decode(each: Any) -> object:  # noqa: ANN401 - JSON is anything
         return each
     kind, inner = value(each, "type", str), each.get("value")
     if kind == "datetime":
-        return _time(each, "value")
+        return time(each, "value")
     if kind == "SyncHandle":
         return SyncHandle.from_json(value(each, "value", str))
     if kind not in _VALUES:
@@ -126,11 +128,13 @@ def _decode(each: Any) -> object:  # noqa: ANN401 - JSON is anything
     raise ValueError(message)
 
 
-def _isoformat(moment: datetime | None) -> str | None:
+def isoformat(moment: datetime | None) -> str | None:
+    """Return the time as text."""
     return moment.isoformat() if moment is not None else None
 
 
-def _time(fields: Mapping[str, object], name: str) -> datetime | None:
+def time(fields: Mapping[str, object], name: str) -> datetime | None:
+    """Return a time, or None; raise ValueError for anything else."""
     text = optional(fields, name, str)
     if text is None:
         return None

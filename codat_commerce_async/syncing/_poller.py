@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from random import Random
 
@@ -24,7 +25,7 @@ from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._notifications import Subscription
 from codat_commerce_async.syncing._resolver import SyncResolver
 
-__all__ = ["SyncPoller", "raise_if_failed", "wait", "watch"]
+__all__ = ["PollHistory", "SyncPoller", "raise_if_failed", "wait", "watch"]
 
 _logger = logger_of("sync")
 
@@ -108,6 +109,15 @@ def raise_if_failed(handle: SyncHandle, status: SyncStatus) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class PollHistory:
+    """What earlier processes know of a wait: seconds since the request and since the last status, and the polls."""
+
+    age: float
+    polls: int
+    unseen: float | None
+
+
 class SyncPoller:
     """Poll one sync: the deadline, the earliest next poll, and the last status."""
 
@@ -119,6 +129,7 @@ class SyncPoller:
         options: PollOptions,
         *,
         adopt: bool = True,
+        history: PollHistory | None = None,
     ) -> None:
         self._context = context
         self._clock = context.clock
@@ -136,6 +147,15 @@ class SyncPoller:
         self._polled_at = -math.inf
         self.polls = 0
         self.last: SyncStatus | None = None
+        if history is not None:
+            self._resume(history)
+
+    def _resume(self, history: PollHistory) -> None:
+        now = self._clock.time()
+        self._began = now - history.age
+        self.polls = history.polls
+        if history.unseen is not None:
+            self._last_seen = now - history.unseen
 
     def age(self) -> float:
         """Return the seconds since the sync was requested; infinity if that time is not known."""

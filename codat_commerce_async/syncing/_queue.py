@@ -16,7 +16,7 @@ from codat_commerce_async.syncing._scheduler import Schedulable
 from codat_commerce_async.syncing.journal import JournalEntry, JournalStore
 from codat_commerce_async.syncing.request import SyncRequest
 
-__all__ = ["Companies", "SyncJob", "WorkQueue", "may_have_started"]
+__all__ = ["Companies", "SyncJob", "WorkQueue", "may_have_started", "to_job"]
 
 _logger = logger_of("sync")
 
@@ -162,7 +162,7 @@ class WorkQueue:
         async with aclosing(_items(self._companies)) as items:
             async for item in items:
                 self._read_count += 1
-                job = _to_job(item)
+                job = to_job(item)
                 if job.problem is not None:
                     await self._enqueue(job)
                 elif job.request in self._resumed:
@@ -252,7 +252,7 @@ class WorkQueue:
         return job.request if job is not None else None
 
 
-def _to_job(item: object) -> SyncJob:
+def to_job(item: object) -> SyncJob:
     """Return the job for an item of the input; an invalid item becomes a job with a problem."""
     if not isinstance(item, SyncRequest | str):
         problem = f"companies must contain company ids or SyncRequests (got {type(item).__name__})"

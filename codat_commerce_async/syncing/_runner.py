@@ -7,7 +7,6 @@ from contextlib import suppress
 from functools import partial
 from typing import cast
 
-from codat_commerce_async._core.log import logger_of
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
@@ -15,6 +14,7 @@ from codat_commerce_async.policies import CallOptions, PollOptions, RetryPolicy
 from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._diagnose import DiagnosisQueue
 from codat_commerce_async.syncing._facts import DiagnosisCalls
+from codat_commerce_async.syncing._failures import as_codat_error, raise_if_fatal
 from codat_commerce_async.syncing._journal_claims import record_entry
 from codat_commerce_async.syncing._poller import SyncPoller
 from codat_commerce_async.syncing._queue import Companies, SyncJob
@@ -30,8 +30,6 @@ from codat_commerce_async.syncing.journal import JournalStore, NullJournal
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 
 __all__ = ["SyncRunner"]
-
-_logger = logger_of("sync")
 
 # Concurrent requests per run. Kept low so that the scheduler decides late what to send next.
 _MAX_TASKS = 32
@@ -190,7 +188,7 @@ class SyncRunner:
         try:
             handle = await self._send_start(job)
         except Exception as error:  # noqa: BLE001 - whatever one company causes is that company's outcome
-            await self._start_failed(job, _as_codat_error(job, error))
+            await self._start_failed(job, as_codat_error(job.company_id, error))
         else:
             self.state.counts.started += 1
             # Before it is recorded: the sync runs even if the journal fails.
@@ -238,7 +236,7 @@ class SyncRunner:
                 record_entry(self._context, entry)
 
     async def _start_failed(self, job: SyncJob, error: CodatError) -> None:
-        cause = _raise_if_fatal(error)
+        cause = raise_if_fatal(error)
         if not isinstance(cause, QuotaExhaustedError):
             await self._record_and_emit(_failed_outcome(job, error, self._clock.time() - job.requested_at))
             return
@@ -276,8 +274,8 @@ class SyncRunner:
             self._pause_sending(error)
             self._scheduler.defer(job, self._clock.time(), not_before=self._paused_until)
         except Exception as error:  # noqa: BLE001 - whatever one company causes is that company's outcome
-            failure = _as_codat_error(job, error)
-            _raise_if_fatal(failure)
+            failure = as_codat_error(job.company_id, error)
+            raise_if_fatal(failure)
             self._scheduler.forget(job)
             await self._finish(job, None, failure)
         else:
@@ -356,28 +354,6 @@ def _failed_outcome(job: SyncJob, error: CodatError, elapsed: float) -> SyncOutc
     """Return the outcome of a job that was not started, or may not have been."""
     handle = error.handle if isinstance(error, OutcomeUnknownError) else None
     return SyncOutcome(request=job.request, handle=handle, status=None, error=error, polls=0, elapsed=elapsed)
-
-
-def _as_codat_error(job: SyncJob, error: Exception) -> CodatError:
-    """Return the error, or a CodatError caused by it if it is of any other type."""
-    if isinstance(error, CodatError):
-        return error
-    fields = {"company_id": job.company_id}
-    _logger.error("unexpected error for company %s", job.company_id, exc_info=error, extra=fields)
-    unexpected = CodatError(f"unexpected {type(error).__name__}: {error}")
-    unexpected.__cause__ = error
-    return unexpected
-
-
-def _raise_if_fatal(error: CodatError) -> BaseException | None:
-    """Raise the cause of the failure if it ends the run, and return it otherwise.
-
-    The cause of an ambiguous error is the error of its last request; any other error is its own cause.
-    """
-    cause = error.__cause__ if isinstance(error, OutcomeUnknownError) else error
-    if isinstance(cause, CodatError) and cause.fatal_for_run:
-        raise cause
-    return cause
 
 
 def _first_of(group: BaseExceptionGroup) -> BaseException:

@@ -17,6 +17,8 @@ __all__ = [
     "Objective",
     "PollScheduler",
     "Schedulable",
+    "min_poll_interval",
+    "next_poll_age",
     "poll_cost_when_idle",
     "poll_cost_while_starting",
 ]
@@ -55,6 +57,16 @@ def poll_cost_while_starting(objective: Objective, started: int, left: int | Non
 def poll_cost_when_idle(started: int) -> float:
     """Return the cost of a poll, in seconds of delay, while it delays no start."""
     return started * _MIN_GAIN
+
+
+def next_poll_age(durations: DurationModel, last_age: float, cost: float) -> float:
+    """Return the age at which a sync is polled next, if its last poll was at `last_age` and a poll costs `cost`."""
+    return min(durations.next_poll_age(last_age, cost), max(2 * last_age, _MAX_UNPOLLED_AGE))
+
+
+def min_poll_interval(last_age: float, min_interval: float) -> float:
+    """Return the least seconds between two polls of a sync, the last of which was at that age."""
+    return max(min_interval, _RESOLUTION * last_age)
 
 
 class Schedulable:
@@ -210,7 +222,7 @@ class PollScheduler(Generic[J]):
         return self._heap[0][0] if self._heap else math.inf
 
     def _reschedule(self, job: J, now: float, not_before: float) -> None:
-        interval = max(self._min_interval, _RESOLUTION * job.last_age)
+        interval = min_poll_interval(job.last_age, self._min_interval)
         job.earliest = now + interval + self._jitter(interval / 4)
         job.not_before = not_before
         job.polled_at = now
@@ -229,8 +241,7 @@ class PollScheduler(Generic[J]):
         heapq.heappush(self._heap, (due, job.version, job))
 
     def _due_time(self, job: J) -> float:
-        age = self.durations.next_poll_age(job.last_age, self._cost)
-        age = min(age, max(2 * job.last_age, _MAX_UNPOLLED_AGE))
+        age = next_poll_age(self.durations, job.last_age, self._cost)
         due = max(job.started_at + age, job.earliest)
         return max(min(due, job.deadline), job.not_before)
 

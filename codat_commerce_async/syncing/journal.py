@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.models.handle import SyncHandle
@@ -28,6 +28,7 @@ _MAX_BATCH = 500
 _SLICE = 200
 
 
+@runtime_checkable
 class JournalStore(Protocol):
     """What a fan-out needs of a journal: implemented by `Journal`, and by `NullJournal` for a run without a file."""
 

@@ -19,7 +19,9 @@ from codat_commerce_async.syncing._scheduler import OBJECTIVES, Objective
 from codat_commerce_async.syncing.journal import Journal, JournalStore, NullJournal
 from codat_commerce_async.syncing.outcome import OnProgress, RunProgress, RunReport, StopWhen, SyncOutcome
 
-__all__ = ["Companies", "Objective", "SyncRun"]
+__all__ = ["Companies", "JournalSource", "Objective", "SyncRun"]
+
+JournalSource = str | Path | JournalStore
 
 # The number of outcomes that may wait for the caller before the run pauses.
 _MAX_BUFFERED = 1000
@@ -43,7 +45,7 @@ class SyncRun:
         companies: Companies,
         *,
         objective: Objective,
-        journal: str | Path | None,
+        journal: JournalSource | None,
         timeout: float | None,
         poll: PollPolicy,
         max_running: int | None,
@@ -75,8 +77,10 @@ class SyncRun:
             on_outcome=self._emit,
             diagnosis_calls=diagnosis_calls,
         )
-        self._journal_path = journal
-        self._journal: JournalStore = NullJournal()
+        self._journal_path = journal if isinstance(journal, str | Path) else None
+        self._journal: JournalStore = journal if isinstance(journal, JournalStore) else NullJournal()
+        if not isinstance(journal, str | Path | JournalStore | None):
+            raise TypeError(f"journal must be a path or a JournalStore (got {type(journal).__name__})")
         self._stop_when = stop_when
         self._on_progress = on_progress
         self._outcomes: asyncio.Queue[SyncOutcome | None] = asyncio.Queue()
@@ -180,7 +184,8 @@ class SyncRun:
         await asyncio.wait((task,))
         # A task that was cancelled before its first step has not done it.
         self._mark_done()
-        await self._journal.close()
+        if self._journal_path is not None:
+            await self._journal.close()
 
     async def _emit(self, outcome: SyncOutcome) -> None:
         self._outcomes.put_nowait(outcome)

@@ -1,0 +1,29 @@
+"""What a failure means for the other companies of a run."""
+
+from codat_commerce_async._core.log import logger_of
+from codat_commerce_async.errors import CodatError, OutcomeUnknownError
+
+__all__ = ["as_codat_error", "raise_if_fatal"]
+
+_logger = logger_of("sync")
+
+
+def as_codat_error(company_id: str, error: Exception) -> CodatError:
+    """Return the error, or a CodatError caused by it if it is of any other type."""
+    if isinstance(error, CodatError):
+        return error
+    _logger.error("unexpected error for company %s", company_id, exc_info=error, extra={"company_id": company_id})
+    unexpected = CodatError(f"unexpected {type(error).__name__}: {error}")
+    unexpected.__cause__ = error
+    return unexpected
+
+
+def raise_if_fatal(error: CodatError) -> BaseException | None:
+    """Raise the cause of the failure if it ends the run, and return it otherwise.
+
+    The cause of an ambiguous error is the error of its last request; any other error is its own cause.
+    """
+    cause = error.__cause__ if isinstance(error, OutcomeUnknownError) else error
+    if isinstance(cause, CodatError) and cause.fatal_for_run:
+        raise cause
+    return cause

@@ -1,0 +1,170 @@
+"""Syncs on a task queue: a ticket per company, and a stepper that performs one start or one poll of it.
+
+for ticket in SyncTicket.for_run("2026-11-26", company_ids): ...      # put ticket.to_json() into the queue
+
+stepper = codat.sync.stepper()                                        # one per process
+match await stepper.step(SyncTicket.from_json(text)):
+case Reschedule(ticket, seconds): ...                             # put it back, due after `seconds`
+case outcome: ...                                                 # a SyncOutcome: upsert it by ticket_id
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+from uuid import UUID, uuid5
+
+from codat_commerce_async._core.validation import check_aware_datetime, check_str, require
+from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.syncing import _json
+from codat_commerce_async.syncing._queue import SyncJob, to_job
+from codat_commerce_async.syncing._scheduler import OBJECTIVES, Objective
+from codat_commerce_async.syncing.request import SyncRequest
+
+__all__ = ["Reschedule", "SyncTicket", "TicketVersionError"]
+
+_VERSION = 1
+# The namespace of the ids of tickets.
+_NAMESPACE = UUID("7f0c4f0e-1f0a-5d6e-9d0b-3f4f6f1f2a11")
+
+
+class TicketVersionError(ValueError):
+    """A later version of the library wrote the ticket: leave it in the queue, for a process of that version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncTicket:
+    """One sync of a run, as a value for a task queue. `id` is the same in every process and for every delivery.
+
+    `id` is also the idempotency key of the start, so that a ticket that is delivered several times starts one sync.
+    `created_at` counts as the time at which the key was first sent: 85 minutes later it is not sent any more, and the
+    sync is searched for at Codat instead. Therefore create tickets as they are queued, and no faster than they are
+    processed. `server_offset` is the seconds by which the server's clock was ahead of the local one then;
+    without it, the clocks of the machines must agree to within a minute or two.
+
+    `index` is the position in the run and `size` the number of its companies, if known. The other fields hold the
+    progress: the `handle` once the sync was started, its age in seconds and the time at the last poll, and the time
+    before which Codat allows no poll.
+    """
+
+    run_id: str
+    request: SyncRequest
+    created_at: datetime
+    server_offset: float | None = None
+    index: int = 0
+    size: int | None = None
+    objective: Objective = "throughput"
+    problem: str | None = None
+    handle: SyncHandle | None = None
+    polls: int = 0
+    last_age: float = 0.0
+    last_seen_at: datetime | None = None
+    not_before: datetime | None = None
+
+    def __post_init__(self) -> None:
+        check_str("run_id", self.run_id)
+        check_aware_datetime("created_at", self.created_at)
+        require(self.objective in OBJECTIVES, "objective", "'latency' or 'throughput'", self.objective)
+
+    @classmethod
+    def for_run(
+        cls,
+        run_id: str,
+        companies: Iterable[str | SyncRequest],
+        *,
+        objective: Objective = "throughput",
+        size: int | None = None,
+        server_offset: float | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> Iterator[Self]:
+        """Yield a ticket per company, created as it is taken; `run_id` names the run, for example by its date.
+
+        The same run, company and period give the same ticket id, so a run that is enqueued again starts nothing twice.
+        `size` is the number of companies if `companies` has no length. An invalid id becomes an outcome.
+        """
+        known = len(companies) if size is None and isinstance(companies, Sized) else size
+        for index, item in enumerate(companies):
+            job: SyncJob = to_job(item)
+            yield cls(
+                run_id=run_id,
+                request=job.request,
+                created_at=datetime.fromtimestamp(wall_clock(), UTC),
+                server_offset=server_offset,
+                index=index,
+                size=known,
+                objective=objective,
+                problem=job.problem,
+            )
+
+    @property
+    def id(self) -> str:
+        """Return the id: a UUIDv5 of run, company and period."""
+        request = _json.request_to_json(self.request)
+        return str(uuid5(_NAMESPACE, json.dumps([self.run_id, *request.values()])))
+
+    @property
+    def company_id(self) -> str:
+        """Return the id of the company."""
+        return self.request.company_id
+
+    def to_json(self) -> str:
+        """Return the ticket as text, for `from_json` of this or a later version of the library."""
+        return json.dumps(
+            {
+                "version": _VERSION,
+                "run_id": self.run_id,
+                "request": _json.request_to_json(self.request),
+                "created_at": self.created_at.isoformat(),
+                "server_offset": self.server_offset,
+                "index": self.index,
+                "size": self.size,
+                "objective": self.objective,
+                "problem": self.problem,
+                "handle": self.handle.to_json() if self.handle is not None else None,
+                "polls": self.polls,
+                "last_age": self.last_age,
+                "last_seen_at": _json.isoformat(self.last_seen_at),
+                "not_before": _json.isoformat(self.not_before),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Return the ticket that `to_json` wrote; unknown fields are ignored.
+
+        Raises TicketVersionError for a ticket of a later version, which has to stay in the queue during a rolling
+        deployment, and ValueError for anything else.
+        """
+        fields = _json.parse_object("a ticket", text)
+        version = _json.value(fields, "version", int)
+        if version > _VERSION:
+            raise TicketVersionError(f"version of a ticket must be {_VERSION} at most (got {version}); leave it queued")
+        handle, created_at = _json.optional(fields, "handle", str), _json.time(fields, "created_at")
+        if created_at is None:
+            raise ValueError("created_at must be a time in ISO 8601 format")
+        objective = _json.value(fields, "objective", str)
+        return cls(
+            run_id=_json.value(fields, "run_id", str),
+            request=_json.request_from_json(_json.value(fields, "request", dict)),
+            created_at=created_at,
+            server_offset=_json.optional(fields, "server_offset", float),
+            index=_json.value(fields, "index", int),
+            size=_json.optional(fields, "size", int),
+            objective="latency" if objective == "latency" else "throughput",
+            problem=_json.optional(fields, "problem", str),
+            handle=SyncHandle.from_json(handle) if handle is not None else None,
+            polls=_json.value(fields, "polls", int),
+            last_age=_json.value(fields, "last_age", float),
+            last_seen_at=_json.time(fields, "last_seen_at"),
+            not_before=_json.time(fields, "not_before"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reschedule:
+    """The result of a step that did not end the sync: queue this ticket, due after so many seconds."""
+
+    ticket: SyncTicket
+    seconds: float
