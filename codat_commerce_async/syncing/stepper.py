@@ -212,7 +212,7 @@ class SyncStepper:
 
     def _reserve(self, ticket: SyncTicket, requests: int) -> None:
         """Reserve requests of the daily quota for the sync in all processes: it belongs to none of them."""
-        limiter = self._context.rate_limiter
+        limiter: object = self._context.rate_limiter
         if isinstance(limiter, _FleetLimiter):
             limiter.reserve(requests, run=ticket.run_id)
 
