@@ -1,0 +1,31 @@
+"""Each question that users have is answered on one page, by a sentence and a link to a heading that exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+TEXT = (DOCS / "questions.md").read_text(encoding="utf-8")
+QUESTIONS = dict(re.findall(r"^## (.+)\n\n((?:.+\n)+)", TEXT, re.MULTILINE))
+LINK = re.compile(r"\]\(([\w/-]+\.md)(?:#([\w-]+))?\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as MkDocs makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading.lower())).strip("-") for heading in headings}
+
+
+def test_there_are_thirty_questions() -> None:
+    assert len(QUESTIONS) >= 30
+    assert all(question.endswith("?") for question in QUESTIONS)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_is_answered_by_a_page_that_exists(question: str) -> None:
+    found = LINK.search(QUESTIONS[question])
+    assert found, "no link"
+    page, anchor = found.groups()
+    assert (DOCS / page).is_file()
+    assert anchor is None or anchor in anchors(DOCS / page)
