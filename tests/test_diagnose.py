@@ -1,6 +1,8 @@
 """`sync.diagnose` at a simulated Codat: few background requests, and an error of one of them is stated."""
 
+import asyncio
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 
@@ -8,6 +10,8 @@ from codat_commerce_async import CodatCommerce, Diagnosis, FailureCause, Resolve
 from codat_commerce_async.errors import CodatError, SyncFailedError
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.simulator import Fault, FaultKind
+from codat_commerce_async.syncing._diagnose import DiagnosisQueue
+from codat_commerce_async.syncing._facts import DiagnosisCalls
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 from tests.support.fans import Codat, own_tasks
@@ -155,3 +159,32 @@ async def test_an_error_outcome_needs_no_requests() -> None:
     async with codat.client() as client:
         found = await client.sync.diagnose(outcome)
     assert (found.cause, found.requests, codat.requests) == (FailureCause.UNKNOWN, 0, 0)
+
+
+class Broken:
+    """Calls of which each raises an error that is no CodatError."""
+
+    def __getattr__(self, name: str) -> object:
+        raise RuntimeError(f"no {name}")
+
+
+async def test_a_diagnosis_that_raises_leaves_the_outcome_and_the_others_alone() -> None:
+    passed_on: list[SyncOutcome] = []
+
+    async def pass_on(outcome: SyncOutcome) -> None:
+        passed_on.append(outcome)
+
+    queue = DiagnosisQueue(cast("DiagnosisCalls", Broken()), {}, pass_on)
+    outcomes = [failed_outcome(code) for code in (4260, 5000)]
+    async with asyncio.TaskGroup() as tasks:
+        for outcome in outcomes:
+            queue.add(outcome, tasks)
+    assert [each.diagnosis is None for each in passed_on] == [True, False]
+    assert [each.status for each in passed_on] == [each.status for each in outcomes]
+
+
+def failed_outcome(code: int) -> SyncOutcome:
+    status = SyncStatus(company_id="c", sync_status_code=code)
+    return SyncOutcome(
+        request=SyncRequest(company_id="c"), handle=None, status=status, error=None, polls=1, elapsed=1.0
+    )

@@ -3,11 +3,10 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import cast
 
-from codat_commerce_async.errors import CodatError
+from codat_commerce_async._core.log import logger_of
 from codat_commerce_async.models.sync import BaseSyncStatus
 from codat_commerce_async.policies import CallOptions, PollOptions, RetryPolicy
 from codat_commerce_async.syncing._conclude import conclude, conclude_from_error
@@ -16,6 +15,8 @@ from codat_commerce_async.syncing.diagnosis import Diagnosis
 from codat_commerce_async.syncing.outcome import SyncOutcome
 
 __all__ = ["DiagnosisQueue", "diagnose_outcome", "diagnose_status"]
+
+_logger = logger_of("sync")
 
 # Seconds after which a fan-out leaves a request out. Background requests wait for up to a minute when many are sent.
 _TIMEOUT = 300.0
@@ -98,6 +99,10 @@ class DiagnosisQueue:
     async def _diagnosed(self, outcome: SyncOutcome) -> SyncOutcome:
         if self._is_stopped:
             return outcome
-        with suppress(CodatError, ValueError):
-            return replace(outcome, diagnosis=await diagnose_outcome(self._calls, outcome, self._options))
-        return outcome
+        try:
+            diagnosis = await diagnose_outcome(self._calls, outcome, self._options)
+        except Exception as error:  # noqa: BLE001 - whatever one company causes must not end the run
+            fields = {"company_id": outcome.company_id}
+            _logger.warning("no diagnosis for company %s: %s", outcome.company_id, error, extra=fields)
+            return outcome
+        return replace(outcome, diagnosis=diagnosis)
