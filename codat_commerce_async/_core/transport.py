@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
 from aiohttp.connector import Connection
+from attrs import define, field
 from yarl import URL
 
 from codat_commerce_async._core.credentials import Credentials
@@ -52,6 +53,8 @@ _DEFAULT_HEADERS = {
 }
 
 
+# Without a repr, as bodies and headers may contain secrets.
+@define(eq=False, repr=False)
 class Request:
     """A request that a transport sends.
 
@@ -63,26 +66,21 @@ class Request:
     to write.
     """
 
-    __slots__ = ("before_send", "body", "headers", "method", "started", "target")
-
-    def __init__(self, method: str, target: str, headers: dict[str, str], body: bytes | None) -> None:
-        self.method = method
-        self.target = target
-        self.before_send: Callable[[], None] | None = None
-        self.started: bool | None = None
-        self.headers = headers
-        self.body = body
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes | None
+    before_send: Callable[[], None] | None = field(default=None, init=False)
+    started: bool | None = field(default=None, init=False)
 
 
+@define(eq=False, repr=False)
 class Response:
     """A whole response. `headers` must find a header whatever the case of its name."""
 
-    __slots__ = ("body", "headers", "status")
-
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class Transport(Protocol):
