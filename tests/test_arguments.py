@@ -354,7 +354,7 @@ async def test_a_guid_goes_out_as_it_was_given(key: str) -> None:
     assert transport.sent[0].key == key
 
 
-async def test_options_that_say_nothing_are_taken() -> None:
+async def test_options_that_report_nothing_are_taken() -> None:
     codat, transport = client_of(reply())
     options: Any = {"retry": None, "timeout": None, "idempotency_key": None, "headers": {}, "background": False}
     await codat.call(GET, "c", **options)
@@ -422,7 +422,7 @@ def test_a_name_takes_the_characters_of_the_specification_and_no_other(character
 
 
 @pytest.mark.parametrize("documented", [CreateCompany.__doc__, AdvancedControlsResource.create_company.__doc__])
-def test_the_documentation_of_a_name_says_what_the_validation_does(documented: str) -> None:
+def test_the_documentation_of_a_name_reports_what_the_validation_does(documented: str) -> None:
     assert all(character in documented for character in "-',&@.?!")
     assert "refuse" in documented
     assert "up to 10 tags, with" in " ".join(documented.split())

@@ -98,7 +98,7 @@ async def test_a_429_is_waited_out_under_the_same_key(headers: dict[str, str]) -
     assert log(server) == TWICE
 
 
-async def test_the_wait_that_a_429_asks_for_is_kept() -> None:
+async def test_the_wait_that_a_429_requests_is_kept() -> None:
     async with playing(worded(429, Retry_After="0.03"), SYNCED) as (codat, server):
         await codat.sync.get_latest_sync("c")
     first, second = server.requests
@@ -106,7 +106,7 @@ async def test_the_wait_that_a_429_asks_for_is_kept() -> None:
 
 
 @pytest.mark.parametrize("asked", ["121", "999999999999", "Wed, 01 Jul 2026 12:02:01 GMT"])
-async def test_a_429_that_asks_for_too_long_a_wait_is_raised_at_once(asked: str) -> None:
+async def test_a_429_that_requests_too_long_a_wait_is_raised_at_once(asked: str) -> None:
     async with playing(worded(429, Retry_After=asked, Date=A_DATE)) as (codat, _):
         with pytest.raises(RateLimitError) as caught:
             await codat.sync.request("c")
@@ -116,7 +116,7 @@ async def test_a_429_that_asks_for_too_long_a_wait_is_raised_at_once(asked: str)
     assert [attempt.status for attempt in caught.value.attempts] == [429]
 
 
-async def test_a_spent_day_is_said_at_once_to_all_who_wait() -> None:
+async def test_a_spent_day_is_reported_at_once_to_all_who_wait() -> None:
     spent = worded(429, Retry_After="7200", X_Rate_Limit_Remaining="0", X_Rate_Limit_Limit="1000")
     async with playing(spent) as (codat, _):
         with pytest.raises(QuotaExhaustedError):
@@ -139,7 +139,7 @@ async def test_a_spent_day_that_lasts_for_years_is_no_spent_day(asked: str) -> N
     "broken",
     [RESET_BEFORE_ANSWER, CLOSE_WITHOUT_ANSWER, RESET_MID_ANSWER, CutOff(200, b'{"commerceSyncId":"lost"}', at=9)],
 )
-async def test_a_lost_answer_repeats_the_same_key_and_the_same_bytes(broken: Act) -> None:
+async def test_a_lost_response_repeats_the_same_key_and_the_same_bytes(broken: Act) -> None:
     async with playing(broken, STARTED) as (codat, server):
         answer = await codat.send(POST, "c", body={"a": [1, 2]})
     assert answer.value == json.loads(STARTED.body)
@@ -253,7 +253,7 @@ async def test_an_html_502_is_a_server_error() -> None:
 @pytest.mark.parametrize(
     "answer", [Reply(200), Reply(200, body=b"<html>"), Reply(200, body=b'{"a":'), Reply(200, body=b"[]"), Reply(204)]
 )
-async def test_a_success_that_cannot_be_read_says_so_and_is_not_asked_for_again(answer: Reply) -> None:
+async def test_a_success_that_cannot_be_read_reports_it_and_is_not_requested_again(answer: Reply) -> None:
     async with playing(answer, answer) as (codat, _):
         with pytest.raises(DecodeError) as caught:
             await codat.sync.get_latest_sync("c")
@@ -345,7 +345,7 @@ async def test_a_gzipped_body_is_read() -> None:
     assert "gzip" in (server.requests[0].header("Accept-Encoding") or "")
 
 
-async def test_a_calls_timeout_bounds_a_server_that_never_answers() -> None:
+async def test_a_calls_timeout_bounds_a_server_that_never_responses() -> None:
     loop = asyncio.get_running_loop()
     async with playing(NEVER_ANSWER, NEVER_ANSWER) as (codat, _):
         began = loop.time()
@@ -364,7 +364,7 @@ async def test_a_call_may_have_all_the_time_it_needs(timeout: float | None) -> N
         await codat.sync.get_latest_sync("c", timeout=timeout)
 
 
-async def test_a_wrong_key_is_raised_at_once_with_what_support_asks_for() -> None:
+async def test_a_wrong_key_is_raised_at_once_with_what_support_needs() -> None:
     async with playing(worded(401)) as (codat, _):
         with pytest.raises(AuthenticationError, match="correlation id c0ffee") as caught:
             await codat.sync.get_latest_sync("c")

@@ -145,7 +145,7 @@ CALLS: dict[str, tuple[Call, list[Step]]] = {
 @pytest.mark.parametrize("cancel", [while_waiting, when_woken])
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.virtual_time
-async def test_a_cancellation_anywhere_comes_out_and_leaves_the_gate_exact(name: str, cancel: Cancel) -> None:
+async def test_a_cancellation_anywhere_comes_out_and_leaves_the_rate_limiter_exact(name: str, cancel: Cancel) -> None:
     call, script = CALLS[name]
 
     async def make() -> Callable[[int], Awaitable[bool]]:

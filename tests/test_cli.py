@@ -92,7 +92,7 @@ def test_the_same_seed_shows_the_same_demo(demo: str) -> None:
     assert table_of(demo) != table_of(other)
 
 
-def test_without_a_key_one_line_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_key_one_line_reports_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CODAT_API_KEY", raising=False)
     assert main(["sync", "company"]) == 3
     output = capsys.readouterr()
@@ -115,7 +115,7 @@ def test_a_file_that_is_not_there_is_named_without_a_number_of_the_system(capsys
 
 
 @pytest.mark.parametrize("arguments", [["demo"], ["sync", "company"], ["wait", "handles"]])
-def test_without_rich_one_line_says_what_to_install(arguments: list[str]) -> None:
+def test_without_rich_one_line_reports_what_to_install(arguments: list[str]) -> None:
     ended = without_rich(*arguments)
     assert (ended.returncode, ended.stdout) == (3, "")
     assert ended.stderr == (

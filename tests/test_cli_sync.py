@@ -118,7 +118,7 @@ async def test_an_unknown_company_does_not_stop_the_others(
     assert re.search(rf"^{company_id}  succeeded ", output, re.MULTILINE)
 
 
-async def test_a_company_that_is_named_twice_is_synced_once_and_that_is_said(
+async def test_a_company_that_is_named_twice_is_synced_once_and_that_is_reported(
     simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     company_id = simulator.add_linked_company()
@@ -174,7 +174,7 @@ async def test_a_server_that_cannot_be_reached_is_given_up_on(monkeypatch: pytes
         await sync(options_of(SyncOptions, "sync", "company"))
 
 
-async def test_no_more_syncs_run_at_once_than_asked_for(simulator: Simulator, run: Command) -> None:
+async def test_no_more_syncs_run_at_once_than_requested(simulator: Simulator, run: Command) -> None:
     company_ids = [simulator.add_linked_company() for _ in range(7)]
     for company_id in company_ids:
         simulator.script_sync(company_id, ScriptedSync(2000, duration=10))
@@ -212,7 +212,7 @@ async def test_ctrl_c_leaves_the_handles_of_what_goes_on(
     assert await run("wait") == 0
 
 
-async def test_ctrl_c_names_what_was_being_asked_for(
+async def test_ctrl_c_names_what_was_being_requested(
     simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     company_id = simulator.add_linked_company()
@@ -221,7 +221,7 @@ async def test_ctrl_c_names_what_was_being_asked_for(
     assert f"Interrupted while starting; these may or may not be running: {company_id}\n" in capsys.readouterr().out
 
 
-async def test_ctrl_c_with_a_journal_says_the_command_that_goes_on_and_it_does(
+async def test_ctrl_c_with_a_journal_reports_the_command_that_goes_on_and_it_does(
     simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     company_ids = [simulator.add_linked_company() for _ in range(3)]
@@ -240,7 +240,7 @@ async def test_ctrl_c_with_a_journal_says_the_command_that_goes_on_and_it_does(
     assert set(states(journal).values()) == {"succeeded"}
 
 
-async def test_ctrl_c_says_that_standard_input_is_needed_again(
+async def test_ctrl_c_reports_that_standard_input_is_needed_again(
     simulator: Simulator,
     run: Command,
     capsys: pytest.CaptureFixture[str],
@@ -275,7 +275,7 @@ async def test_a_file_that_is_no_journal_is_one_line(run: Command, tmp_path: Pat
         await run("sync", "company", "--journal", str(file))
 
 
-async def test_of_many_companies_the_failures_are_told_and_the_sums(
+async def test_of_many_companies_the_failures_are_reported_and_the_sums(
     simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     company_ids = [simulator.add_linked_company() for _ in range(60)]

@@ -279,7 +279,7 @@ def test_commands_are_never_broken_and_text_is_between_words() -> None:
 
 
 @pytest.mark.parametrize("text", ["[bold]x[/bold]", ":smile:", "[/nothing]", "12 apples at 0x10", "\\[a]"])
-def test_what_looks_like_markup_is_printed_as_it_is(terminal: Terminal, text: str) -> None:
+def test_what_resembles_markup_is_printed_as_it_is(terminal: Terminal, text: str) -> None:
     terminal.output.print(text)
     terminal.output.print_unbroken(text)
     terminal.output.print_rows(state_of(rows_of(text)))

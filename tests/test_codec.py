@@ -111,7 +111,7 @@ def test_what_is_read_is_what_its_constructor_makes() -> None:
     assert pickle.loads(pickle.dumps(read)) == made  # noqa: S301 - our own bytes
 
 
-def test_a_page_says_whether_another_follows() -> None:
+def test_a_page_reports_whether_another_follows() -> None:
     body = orjson.dumps(
         {"results": [CONNECTION], "pageNumber": 0, "_links": {"self": {"href": "/x"}, "next": {"href": "/y"}}}
     )
@@ -143,14 +143,14 @@ def test_texts_are_read_as_objects_and_as_plain_text() -> None:
     assert decode(b'{"text":"x"}', LocalizationInfo)["text"].text == "x"
 
 
-def test_no_visible_accounts_and_all_of_them_are_told_apart() -> None:
+def test_no_visible_accounts_and_all_of_them_are_reported_apart() -> None:
     assert decode(b'{"visibleAccounts":[]}', VisibleAccounts).visible_accounts == ()
     assert decode(b'{"visibleAccounts":null}', VisibleAccounts).visible_accounts is None
     assert encode(VisibleAccounts()) == b"{}"
     assert encode(VisibleAccounts(visible_accounts=())) == b'{"visibleAccounts":[]}'
 
 
-def test_an_answer_that_is_a_list_is_read() -> None:
+def test_a_response_that_is_a_list_is_read() -> None:
     body = b'[{"syncId":"a","syncStatusCode":2000},{"syncId":"b"}]'
     assert [sync.sync_id for sync in decode(body, tuple[CompanySyncStatus, ...])] == ["a", "b"]
     assert decode(b"null", tuple[CompanySyncStatus, ...]) == ()
@@ -231,12 +231,12 @@ def test_what_does_not_fit_is_named_by_its_path(body: str, answer: Any, path: st
     ],
 )
 @pytest.mark.parametrize("answer", [Connection, Configuration, tuple[CompanySyncStatus, ...], SyncStatus])
-def test_what_is_no_answer_is_an_error_of_ours(body: bytes, answer: Any) -> None:
+def test_what_is_no_response_is_an_error_of_ours(body: bytes, answer: Any) -> None:
     with pytest.raises(DecodeError):
         decode(body, answer)
 
 
-def test_an_empty_answer_and_a_page_of_html_are_called_so() -> None:
+def test_an_empty_response_and_a_page_of_html_are_called_so() -> None:
     with pytest.raises(DecodeError, match="empty"):
         decode(b"", Connection)
     with pytest.raises(DecodeError, match="HTML"):
@@ -279,7 +279,7 @@ SECRET = "merchant-secret-4711"
         (f'{{"{SECRET}":{{"text":7}}}}', LocalizationInfo),
     ],
 )
-def test_an_error_holds_nothing_of_what_was_answered(body: str, answer: Any) -> None:
+def test_an_error_holds_nothing_of_the_response(body: str, answer: Any) -> None:
     error = refusal(body.encode(), answer)
     assert error is not None
     assert error.__cause__ is None
@@ -293,7 +293,7 @@ def test_an_error_holds_nothing_of_what_was_answered(body: str, answer: Any) -> 
     assert SECRET not in shown
 
 
-def test_an_answer_of_a_type_that_cannot_be_read_is_a_mistake_of_the_caller() -> None:
+def test_a_response_of_a_type_that_cannot_be_read_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(TypeError, match="cannot be decoded to"):
         decode(b"{}", int | str)  # type: ignore[arg-type]
 
@@ -388,7 +388,7 @@ def test_requests_are_read_too() -> None:
     assert decode(b'{"name":"Dave","description":"x"}', CreateCompany) == CreateCompany(name="Dave", description="x")
 
 
-def test_an_error_is_read_with_all_that_codat_says() -> None:
+def test_an_error_is_read_with_all_that_codat_reports() -> None:
     body = {
         "statusCode": 400,
         "service": "PublicApi",
@@ -425,7 +425,7 @@ def test_an_error_loses_only_what_is_of_a_wrong_kind() -> None:
 
 
 @given(st.binary(max_size=40) | JSON.map(orjson.dumps))
-def test_no_bytes_keep_an_error_from_being_told(body: bytes) -> None:
+def test_no_bytes_keep_an_error_from_being_reported(body: bytes) -> None:
     message = decode_error_message(body)
     assert message is None or message != ErrorMessage()
 
@@ -434,7 +434,7 @@ ERROR_KEYS = ["statusCode", "service", "error", "correlationId", "validation", "
 
 
 @given(st.dictionaries(st.sampled_from(ERROR_KEYS), JSON | st.just({"errors": [{}]})))
-def test_an_error_of_any_shape_is_told(body: dict[str, object]) -> None:
+def test_an_error_of_any_shape_is_reported(body: dict[str, object]) -> None:
     message = decode_error_message(orjson.dumps(body))
     assert message is None or message.error == (body.get("error") if isinstance(body.get("error"), str) else None)
 
@@ -477,7 +477,7 @@ def test_a_number_that_json_does_not_have_is_nothing(number: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"error": "Caf\\ud83d"}', '\ufeff{"error": "Caf\\ud83d"}'.encode()])
-def test_an_error_with_half_a_pair_is_told(body: bytes) -> None:
+def test_an_error_with_half_a_pair_is_reported(body: bytes) -> None:
     assert decode_error_message(body) == ErrorMessage(error="Caf\ufffd")
 
 

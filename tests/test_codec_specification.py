@@ -101,7 +101,7 @@ def test_every_operation_of_the_specification_has_its_model() -> None:
 
 @pytest.mark.parametrize("odd", [False, True], ids=["as declared", "as it arrives"])
 @pytest.mark.parametrize("operation", sorted(MODELS))
-def test_an_answer_is_read_and_nothing_of_it_is_lost(operation: str, *, odd: bool) -> None:
+def test_a_response_is_read_and_nothing_of_it_is_lost(operation: str, *, odd: bool) -> None:
     document = specification()
     schema, maker = answers(document)[operation], Answers(document, Random(operation), odd=odd)
     for _ in range(200):
@@ -112,7 +112,7 @@ def test_an_answer_is_read_and_nothing_of_it_is_lost(operation: str, *, odd: boo
 
 @pytest.mark.parametrize("odd", [False, True], ids=["as declared", "as it arrives"])
 @pytest.mark.parametrize("operation", sorted(PLATFORM_MODELS))
-def test_an_answer_of_the_platform_is_read_and_nothing_of_it_is_lost(operation: str, *, odd: bool) -> None:
+def test_a_response_of_the_platform_is_read_and_nothing_of_it_is_lost(operation: str, *, odd: bool) -> None:
     document = specification("Codat-Platform")
     schema, maker = answers(document)[operation], Answers(document, Random(operation), odd=odd)
     for _ in range(50):

@@ -70,7 +70,7 @@ def test_an_unreadable_time_inside_stays_inside() -> None:
 
 
 @given(st.text() | st.sampled_from(ODD_TIMES))
-def test_no_text_keeps_an_answer_from_being_read_or_is_lost(text: str) -> None:
+def test_no_text_keeps_a_response_from_being_read_or_is_lost(text: str) -> None:
     status = decode(orjson.dumps({"syncUtc": text, "syncStatusCode": 2000}), SyncStatus)
     assert status.succeeded
     if status.sync_utc is None and text.strip() and not text.startswith("0001-"):

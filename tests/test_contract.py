@@ -160,7 +160,7 @@ def test_the_tables_name_all_operations_of_the_product_and_some_of_the_platform(
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_is_as_the_specification_says(name: str, specification: dict[str, Documented]) -> None:
+def test_an_operation_is_as_the_specification_reports(name: str, specification: dict[str, Documented]) -> None:
     operation, documented = OPERATIONS[name], specification[name]
     assert (operation.method, operation.path) == (documented.method, documented.path)
 
@@ -240,7 +240,7 @@ def expected_class(method: str, status: str) -> type[errors.CodatError]:
 
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("name", OPERATIONS)
-async def test_a_method_asks_its_endpoint_and_raises_the_class_of_a_documented_status(
+async def test_a_method_requests_its_endpoint_and_raises_the_class_of_a_documented_status(
     name: str, specification: dict[str, Documented]
 ) -> None:
     documented = specification[name]

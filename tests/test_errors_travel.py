@@ -112,7 +112,7 @@ def test_a_message_that_cannot_be_shown_is_named_by_its_type() -> None:
     assert repr(CodatError("said", Unshowable())) == "CodatError('said')"  # type: ignore[arg-type]
 
 
-def test_an_error_that_is_told_of_its_call_is_rebuilt_with_it() -> None:
+def test_an_error_that_gets_its_call_is_rebuilt_with_it() -> None:
     for error in (
         SyncFailedError("said", HANDLE, STATUS),
         RequestTimeoutError("said"),

@@ -52,7 +52,7 @@ def test_no_example_is_without_a_test() -> None:
     ("name", "arguments"),
     [("start_and_wait", "COMPANY_ID"), ("many_companies", "JOURNAL COMPANY_ID...")],
 )
-def test_a_script_without_a_company_says_how_to_call_it(
+def test_a_script_without_a_company_reports_how_to_call_it(
     name: str, arguments: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", [f"{name}.py"])
@@ -132,7 +132,7 @@ async def test_the_application_starts_a_sync_and_reports_it(simulator: Simulator
     assert reports[-1] == {"ended": True, "outcome": "succeeded"}
 
 
-async def test_the_application_answers_for_what_codat_does_not_know(
+async def test_the_application_handles_what_codat_does_not_know(
     simulator: Simulator, web: "TestClient[Any, Any]"
 ) -> None:
     company_id = simulator.add_linked_company()

@@ -57,11 +57,11 @@ def test_both_forms_of_retry_after_are_understood(text: str, seconds: float) -> 
         "Wed, 99 Jul 2026",
     ],
 )
-def test_an_unreadable_retry_after_asks_for_nothing(text: str) -> None:
+def test_an_unreadable_retry_after_requests_nothing(text: str) -> None:
     assert retry_after(text) is None
 
 
-def test_no_retry_after_asks_for_nothing() -> None:
+def test_no_retry_after_requests_nothing() -> None:
     assert _headers.retry_after({}, NOW) is None
 
 
@@ -128,7 +128,7 @@ def test_counts_are_read_or_unknown() -> None:
     assert (limit.limit, limit.remaining, limit.reset, limit.observed_at) == (5000, None, None, NOON)
 
 
-def test_an_answer_that_says_nothing_of_a_quota_has_none() -> None:
+def test_a_response_that_reports_nothing_of_a_quota_has_none() -> None:
     assert _headers.rate_limit({"X-Other": "1"}, NOW) is None
 
 

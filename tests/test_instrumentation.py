@@ -37,7 +37,7 @@ def hooks_into(seen: list[Any]) -> Hooks:
     )
 
 
-async def test_a_call_is_told_from_beginning_to_end() -> None:
+async def test_a_call_is_reported_from_beginning_to_end() -> None:
     seen: list[Any] = []
     codat, _ = client_of(
         LOST,
@@ -104,7 +104,7 @@ async def test_the_end_names_the_error_that_is_raised() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_the_end_is_told_of_a_call_that_ran_out_of_time() -> None:
+async def test_the_end_is_emitted_of_a_call_that_ran_out_of_time() -> None:
     seen: list[CallEnded] = []
     codat, _ = client_of(forever, hooks=Hooks(on_call_ended=seen.append))
     with pytest.raises(TimeoutError):
@@ -114,7 +114,7 @@ async def test_the_end_is_told_of_a_call_that_ran_out_of_time() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_the_end_is_told_of_a_request_that_was_interrupted() -> None:
+async def test_the_end_is_notified_of_a_request_that_was_interrupted() -> None:
     seen: list[Any] = []
     codat, _ = client_of(forever, hooks=hooks_into(seen))
     task = asyncio.create_task(codat.call(GET, "c"))
@@ -127,7 +127,7 @@ async def test_the_end_is_told_of_a_request_that_was_interrupted() -> None:
     assert (done.error, done.elapsed, done.status) == ("CancelledError", 3.0, None)
 
 
-async def test_the_end_names_an_answer_that_cannot_be_read() -> None:
+async def test_the_end_names_a_response_that_cannot_be_read() -> None:
     seen: list[CallEnded] = []
     codat, _ = client_of(reply(200, b"<html>"), hooks=Hooks(on_call_ended=seen.append))
     for ask in (codat.call, codat.send):
@@ -137,7 +137,7 @@ async def test_the_end_names_an_answer_that_cannot_be_read() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_a_request_tells_how_long_after_the_call_it_began() -> None:
+async def test_a_request_reports_how_long_after_the_call_it_began() -> None:
     seen: list[RequestStarted] = []
     codat, _ = client_of(LOST, reply(), hooks=Hooks(on_request_started=seen.append), random=Random(1))
     await codat.call(GET, "c")

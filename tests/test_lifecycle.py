@@ -274,7 +274,7 @@ async def test_closing_wakes_whoever_sleeps_before_another_try() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_closing_wakes_whoever_waits_at_the_gate() -> None:
+async def test_closing_wakes_whoever_waits_at_the_rate_limiter() -> None:
     gate = LocalRateLimiter(Quota(per_minute=2, concurrent=1, per_company=None))
     codat, transport = client_of(forever, rate_limiter=gate)
     tasks = [asyncio.create_task(codat.call(POST, "c")) for _ in range(5)]
@@ -303,7 +303,7 @@ async def test_closing_wakes_whoever_waits_for_a_sync() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_one_who_is_past_the_gate_as_it_closes_sends_nothing() -> None:
+async def test_one_who_is_past_the_rate_limiter_as_it_closes_sends_nothing() -> None:
     codat, transport = client_of(reply(200, 1), quota=Quota(per_minute=1, concurrent=None, per_company=None))
     loop = asyncio.get_running_loop()
     await codat.call(GET, "c")

@@ -68,7 +68,7 @@ def test_nothing_is_printed_where_logging_is_not_configured() -> None:
     assert (done.stdout, done.stderr) == ("", "")
 
 
-async def test_records_say_which_call_they_speak_of(caplog: pytest.LogCaptureFixture) -> None:
+async def test_records_report_which_call_it_is_about(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "codat_commerce_async")
     codat, _ = client_of(reply(503, FAILURE), reply(), retry=QUICK)
     await codat.call(GET, "company-1")
@@ -148,7 +148,7 @@ NASTY = "a\r\nWARNING forged\x1b[31m\x00\u2028b"
 
 
 @pytest.mark.parametrize("status", [400, 500])
-async def test_a_record_is_one_printable_line_whatever_the_server_says(status: int) -> None:
+async def test_a_record_is_one_printable_line_whatever_the_server_reports(status: int) -> None:
     with handled(logging.Formatter("%(message)s %(company_id)s %(correlation_id)s")) as stream:
         codat, _ = client_of(reply(status, {"error": NASTY, "correlationId": NASTY}), retry=QUICK)
         with pytest.raises(CodatError):

@@ -183,7 +183,7 @@ def test_what_is_not_known_stays_out_of_the_repr() -> None:
     assert "received" not in repr(read())
 
 
-def test_a_configuration_made_by_hand_says_only_what_was_said() -> None:
+def test_a_configuration_made_by_hand_reports_only_what_was_reported() -> None:
     made = Configuration(
         company_id="c",
         schedule=SyncSchedule(selected_frequency=SyncFrequency.DAILY, sync_hour=0),

@@ -268,7 +268,7 @@ def test_a_schedule_without_a_frequency_is_a_problem() -> None:
 
 
 @pytest.mark.parametrize("section", ["sales", "payments", "new_payments", "fees"])
-def test_every_section_with_accounts_can_be_asked(section: AccountSection) -> None:
+def test_every_section_with_accounts_can_be_requested(section: AccountSection) -> None:
     with pytest.raises(ValueError, match="has no configuration"):
         select_account(a_configuration(), section, "no such slot", "a")
 

@@ -42,13 +42,13 @@ def test_any_text_is_kept(text: str, enum: type[OpenEnum]) -> None:
         assert copied.is_known == member.is_known
 
 
-def test_an_unknown_value_says_what_it_is() -> None:
+def test_an_unknown_value_reports_what_it_is() -> None:
     assert repr(ConnectionStatus("Paused")) == "ConnectionStatus('Paused')"
     assert not ConnectionStatus("Paused").is_known
 
 
 @pytest.mark.parametrize("text", ["LINKED", "linked", "is_known", "_missing_", "name", ""])
-def test_a_value_that_looks_like_a_name_is_not_taken_for_one(text: str) -> None:
+def test_a_value_that_resembles_a_name_is_not_taken_for_one(text: str) -> None:
     assert not ConnectionStatus(text).is_known
     assert ConnectionStatus(text).value == text
 

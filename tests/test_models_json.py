@@ -272,7 +272,7 @@ async def ask(method: str, target: str, body: object = None) -> tuple[int, Any]:
     return sent[0]["status"], json.loads(b"".join(message.get("body", b"") for message in sent))
 
 
-async def test_fastapi_answers_with_models() -> None:
+async def test_fastapi_responses_with_models() -> None:
     assert await ask("GET", "/status") == (200, SyncStatus.from_dict(STATUS).to_dict())
     _, plain = await ask("GET", "/plain")
     assert plain["page"]["results"][0]["lastSync"] == CONNECTION["lastSync"]
@@ -289,7 +289,7 @@ async def test_fastapi_takes_models() -> None:
     assert await ask("POST", "/events", {"eventType": "company.created", "payload": {"id": "c"}}) == (200, "c")
 
 
-async def test_fastapi_refuses_what_does_not_fit_and_says_where() -> None:
+async def test_fastapi_refuses_what_does_not_fit_and_reports_where() -> None:
     status, answer = await ask("POST", "/companies", {"name": 7})
     [fault] = answer["detail"]
     assert (status, fault["loc"], fault["msg"]) == (422, ["body", "name"], "expected text, found a whole number")

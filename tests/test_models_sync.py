@@ -47,7 +47,7 @@ KINDS: list[Any] = [CompanySyncStatus, SyncStatus, SyncSummary]
         (-4000, SyncState.UNKNOWN, "running"),
     ],
 )
-def test_a_code_says_how_the_sync_stands(kind: Any, code: int, outcome: SyncState, state: str) -> None:
+def test_a_code_reports_how_the_sync_stands(kind: Any, code: int, outcome: SyncState, state: str) -> None:
     status = kind(sync_status_code=code)
     assert status.state is outcome
     assert status.is_running == (state == "running")

@@ -62,7 +62,7 @@ def test_a_connection_event_carries_the_connection() -> None:
 
 
 @pytest.mark.parametrize(("ending", "succeeded"), [("successful", True), ("unsuccessful", False)])
-def test_a_write_event_says_of_what_and_whether(ending: str, *, succeeded: bool) -> None:
+def test_a_write_event_reports_of_what_and_whether(ending: str, *, succeeded: bool) -> None:
     body = {"eventType": f"bills.write.{ending}", "payload": {"id": "p", "status": "TimedOut", "record": None}}
     event = decode(orjson.dumps(body), WriteEvent)
     assert event.data_type is DataType.BILLS

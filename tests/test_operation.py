@@ -51,7 +51,7 @@ def test_a_value_that_leads_elsewhere_is_refused_by_name(value: str) -> None:
         ("a\n", "an id without line breaks, control and invisible characters (got 'a\\n')"),
     ],
 )
-def test_what_is_wrong_with_a_value_is_said(value: str, problem: str) -> None:
+def test_what_is_wrong_with_a_value_is_reported(value: str, problem: str) -> None:
     with pytest.raises(ValueError, match="company_id") as caught:
         GET.format_path((value, "s"))
     assert str(caught.value) == f"company_id must be {problem}"
@@ -79,7 +79,7 @@ def test_a_value_that_is_no_string_is_refused_by_name(value: object) -> None:
 
 
 @pytest.mark.parametrize("values", [(), ("c",), ("c", "s", "x")])
-def test_a_wrong_number_of_values_says_what_is_wanted(values: tuple[str, ...]) -> None:
+def test_a_wrong_number_of_values_reports_what_is_wanted(values: tuple[str, ...]) -> None:
     with pytest.raises(TypeError, match=r"^get-sync-by-id requires company_id, sync_id$"):
         GET.format_path(values)
 
@@ -117,7 +117,7 @@ def test_the_method_decides_how_a_request_may_be_repeated(method: str, repeat: I
     assert Operation("x", method, "/x", object).idempotency is repeat
 
 
-def test_the_company_is_told_by_its_place_in_the_path() -> None:
+def test_the_company_is_reported_by_its_place_in_the_path() -> None:
     assert GET.company_id(("c", "s")) == "c"
     assert Operation("x", "GET", "/clients/{clientId}", object).company_id(("c",)) is None
 

@@ -270,7 +270,7 @@ async def test_what_a_call_raises_is_on_its_span_and_what_a_request_came_to_on_t
         assert span.events == ()
 
 
-async def test_an_answer_that_cannot_be_read_fails_the_call_and_not_the_request(telemetry: Telemetry) -> None:
+async def test_a_response_that_cannot_be_read_fails_the_call_and_not_the_request(telemetry: Telemetry) -> None:
     codat, _ = client_of(reply(200, b"<html>"), hooks=telemetry.hooks())
     with pytest.raises(DecodeError):
         await codat.call(GET, "c")
@@ -398,7 +398,7 @@ async def test_a_call_that_is_forgotten_ends_and_leaves_others_alone(
 
 
 @pytest.mark.virtual_time
-async def test_spans_and_metrics_tell_the_same_time(telemetry: Telemetry) -> None:
+async def test_spans_and_metrics_report_the_same_time(telemetry: Telemetry) -> None:
     async def slow(request: Request) -> Any:
         await asyncio.sleep(0.25)
         return reply(429, None, {"Retry-After": "2"}) if len(transport.sent) == 1 else reply()
@@ -451,7 +451,7 @@ async def test_metrics_have_the_names_units_and_buckets_of_the_conventions(telem
 
 
 @pytest.mark.virtual_time
-async def test_the_wait_for_the_quota_is_told_and_no_part_of_the_request(telemetry: Telemetry) -> None:
+async def test_the_wait_for_the_quota_is_reported_and_no_part_of_the_request(telemetry: Telemetry) -> None:
     async def slow(request: Request) -> Any:
         await asyncio.sleep(20.0)
         return reply()
@@ -502,7 +502,7 @@ async def many_calls(telemetry: Telemetry, *, record_company_id: bool) -> None:
     assert len(server.requests) == len(telemetry.requests) == len(script)
 
 
-async def test_nothing_secret_is_told(telemetry: Telemetry) -> None:
+async def test_nothing_secret_is_reported(telemetry: Telemetry) -> None:
     await many_calls(telemetry, record_company_id=False)
     told = everything(telemetry)
     encoded = base64.b64encode(KEY.encode()).decode()
@@ -511,7 +511,7 @@ async def test_nothing_secret_is_told(telemetry: Telemetry) -> None:
     assert "a-read" in told
 
 
-async def test_companies_are_told_if_asked_for_and_then_on_spans_only(telemetry: Telemetry) -> None:
+async def test_companies_are_reported_if_requested_and_then_on_spans_only(telemetry: Telemetry) -> None:
     await many_calls(telemetry, record_company_id=True)
     for span in (*telemetry.calls, *telemetry.requests):
         assert attributes_of(span)["codat.company_id"] == COMPANY
@@ -801,7 +801,7 @@ def test_the_module_makes_do_with_the_api() -> None:
     assert [name for name in modules if name.startswith("opentelemetry.sdk")] == []
 
 
-def test_without_the_extra_it_is_said_what_to_install() -> None:
+def test_without_the_extra_it_is_reported_what_to_install() -> None:
     ended = run("import sys; sys.modules['opentelemetry'] = None; import codat_commerce_async.contrib.otel")
     assert ended.returncode == 1
     assert "pip install 'codat-commerce-async[otel]'" in ended.stderr

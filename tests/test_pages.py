@@ -42,7 +42,7 @@ async def test_iterating_gives_every_item_of_every_page_in_order() -> None:
     ]
 
 
-async def test_iterating_begins_where_it_is_told() -> None:
+async def test_iterating_begins_where_it_is_reported() -> None:
     codat, _ = client_of(page("9"))
     assert [one.id async for one in codat.connections.list("c", page=5)] == ["9"]
 

@@ -85,7 +85,7 @@ class KeptGate(LocalRateLimiter):
         super().update_remaining(remaining, seconds_to_reset, age)
 
 
-async def test_an_answer_comes_with_what_was_around_it() -> None:
+async def test_a_response_comes_with_what_was_around_it() -> None:
     headers = {
         "Date": "Wed, 01 Jul 2026 12:00:00 GMT",
         "X-Correlation-Id": "c0ffee",
@@ -106,7 +106,7 @@ async def test_an_answer_comes_with_what_was_around_it() -> None:
     assert (attempt.number, attempt.status, attempt.result) == (1, 201, "ok")
 
 
-async def test_without_an_answer_there_is_no_quota_to_tell() -> None:
+async def test_without_a_response_there_is_no_quota_to_report() -> None:
     codat, _ = client_of(LOST, retry=RetryPolicy.none())
     with pytest.raises(TransportError):
         await codat.call(GET, "c")
@@ -146,7 +146,7 @@ async def test_headers_of_ones_own_are_sent_along_on_every_try() -> None:
     assert [sent.headers["traceparent"] for sent in transport.sent] == ["00-1"] * 2
 
 
-async def test_the_gate_is_told_whose_request_it_is_and_how_urgent() -> None:
+async def test_the_rate_limiter_is_reported_whose_request_it_is_and_how_urgent() -> None:
     gate = KeptGate()
     codat, _ = client_of(reply(), rate_limiter=gate)
     await codat.call(GET, "c")
@@ -158,7 +158,7 @@ async def test_the_gate_is_told_whose_request_it_is_and_how_urgent() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_no_place_at_the_gate_is_held_while_waiting_to_try_again() -> None:
+async def test_no_place_at_the_rate_limiter_is_held_while_waiting_to_try_again() -> None:
     gate = KeptGate(Quota(concurrent=1))
     codat, transport = client_of(LOST, reply(), reply(), rate_limiter=gate, retry=RetryPolicy(initial_backoff=100.0))
     patient = asyncio.ensure_future(codat.call(GET, "patient"))
@@ -184,7 +184,7 @@ async def test_a_calls_policy_replaces_the_clients() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_attempts_say_when_how_long_and_what_came_of_them() -> None:
+async def test_attempts_report_when_how_long_and_what_came_of_them() -> None:
     wall = loop_wall_clock()
     start = wall()
     codat, _ = client_of(
@@ -212,7 +212,7 @@ async def test_attempts_say_when_how_long_and_what_came_of_them() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_the_time_spent_waiting_for_the_quota_is_told() -> None:
+async def test_the_time_spent_waiting_for_the_quota_is_reported() -> None:
     codat, _ = client_of(reply(), quota=Quota(per_minute=1, concurrent=None, per_company=None))
     await codat.call(GET, "c")
     answer = await codat.send(GET, "c")
@@ -236,7 +236,7 @@ async def test_a_calls_timeout_bounds_an_exchange(operation: Operation[object]) 
 
 @pytest.mark.parametrize("operation", [GET, POST])
 @pytest.mark.virtual_time
-async def test_a_calls_timeout_bounds_the_wait_at_the_gate(operation: Operation[object]) -> None:
+async def test_a_calls_timeout_bounds_the_wait_at_the_rate_limiter(operation: Operation[object]) -> None:
     codat, transport = client_of(forever, quota=Quota(concurrent=1))
     holding = asyncio.ensure_future(codat.call(GET, "c"))
     await asyncio.sleep(1.0)
@@ -297,7 +297,7 @@ async def test_the_deadline_bounds_a_call_that_the_429s_of_others_delay() -> Non
 
 
 @pytest.mark.virtual_time
-async def test_the_deadline_bounds_the_wait_for_a_reset_that_only_a_header_tells() -> None:
+async def test_the_deadline_bounds_the_wait_for_a_reset_that_only_a_header_reports() -> None:
     wall = loop_wall_clock()
     reset = datetime.fromtimestamp(wall() + 60, UTC).isoformat()
     codat, transport = client_of(
@@ -425,7 +425,7 @@ async def test_a_429_with_nothing_left_of_the_day_pauses_everybody() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_a_429_that_does_not_say_how_long_pauses_its_company_for_a_moment() -> None:
+async def test_a_429_that_does_not_report_how_long_pauses_its_company_for_a_moment() -> None:
     gate = KeptGate()
     codat, transport = client_of(reply(429), reply(), rate_limiter=gate, random=Random(1))
     await codat.call(GET, "c")
@@ -446,7 +446,7 @@ SPENT = {"X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Limit": "1000"}
 
 
 @pytest.mark.virtual_time
-async def test_a_spent_day_is_waited_out_when_that_was_asked_for() -> None:
+async def test_a_spent_day_is_waited_out_when_that_was_requested() -> None:
     wall = loop_wall_clock()
     reset = datetime.fromtimestamp(wall() + 7200, UTC).isoformat()
     codat, transport = client_of(
@@ -477,7 +477,7 @@ async def test_no_content_is_none_where_anything_may_come() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_a_spent_day_says_when_there_are_new_requests() -> None:
+async def test_a_spent_day_reports_when_there_are_new_requests() -> None:
     wall = loop_wall_clock()
     reset = datetime.fromtimestamp(wall() + 7200, UTC)
     codat, transport = client_of(reply(429, None, {**SPENT, "X-Rate-Limit-Reset": reset.isoformat()}), wall_clock=wall)
@@ -523,7 +523,7 @@ async def test_a_spent_day_after_a_lost_write_leaves_the_write_in_doubt() -> Non
 
 @pytest.mark.parametrize("operation", [GET, POST])
 @pytest.mark.virtual_time
-async def test_a_day_that_another_call_spends_meanwhile_is_said_once(operation: Operation[object]) -> None:
+async def test_a_day_that_another_call_spends_meanwhile_is_reported_once(operation: Operation[object]) -> None:
     codat, transport = client_of(
         LOST, reply(429, None, {**SPENT, "Retry-After": "7200"}), retry=RetryPolicy(initial_backoff=10.0)
     )
@@ -650,7 +650,7 @@ async def test_a_read_goes_on_after_a_suspension() -> None:
 
 
 @pytest.mark.parametrize(("status", "kind"), [(500, OutcomeUnknownError), (404, StatusError), (429, RateLimitError)])
-async def test_a_removal_is_not_repeated_once_it_was_answered(status: int, kind: type[CodatError]) -> None:
+async def test_a_removal_is_not_repeated_once_it_has_a_response(status: int, kind: type[CodatError]) -> None:
     codat, transport = client_of(reply(status, None, {"Retry-After": "999"}))
     with pytest.raises(kind):
         await codat.call(DELETE, "c")
@@ -658,7 +658,7 @@ async def test_a_removal_is_not_repeated_once_it_was_answered(status: int, kind:
     assert transport.sent[0].key is None
 
 
-async def test_the_servers_clock_is_told_by_its_answers() -> None:
+async def test_the_servers_clock_is_reported_by_its_responses() -> None:
     codat, _ = client_of(reply(500, None, {"Date": "Wed, 01 Jul 2026 12:00:00 GMT"}), wall_clock=lambda: 1000.0)
     with pytest.raises(OutcomeUnknownError) as caught:
         await codat.call(POST, "c")
@@ -676,7 +676,7 @@ async def test_a_server_at_the_end_of_the_calendar_breaks_nothing(date: str) -> 
 
 
 @pytest.mark.parametrize("kind", [ValueError, RuntimeError, asyncio.CancelledError, KeyboardInterrupt])
-async def test_a_fault_in_a_transport_comes_out_as_it_is_and_frees_the_gate(kind: type[BaseException]) -> None:
+async def test_a_fault_in_a_transport_comes_out_as_it_is_and_frees_the_rate_limiter(kind: type[BaseException]) -> None:
     gate = KeptGate()
 
     async def fault(request: Request) -> object:
@@ -689,7 +689,7 @@ async def test_a_fault_in_a_transport_comes_out_as_it_is_and_frees_the_gate(kind
     assert gate.in_flight == 0
 
 
-async def test_an_error_says_which_call_it_speaks_of() -> None:
+async def test_an_error_reports_which_call_it_is_about() -> None:
     codat, _ = client_of(reply(400, {"error": "no such field"}))
     with pytest.raises(BadRequestError) as caught:
         await codat.call(POST, "c", idempotency_key=GUID)
@@ -768,7 +768,7 @@ headers = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.in
         ),
     ),
 )
-def test_no_header_turns_an_answer_into_another_failure(status: int, values: dict[str, str]) -> None:
+def test_no_header_turns_a_response_into_another_failure(status: int, values: dict[str, str]) -> None:
     error = failure_of(reply(status, None, values))
     if status == 200:
         assert error is None
@@ -790,7 +790,7 @@ async def test_an_absurd_count_is_no_count(remaining: str) -> None:
 
 
 @pytest.mark.parametrize("reset", [None, "soon", "999", "900000"])
-async def test_what_remains_until_nobody_knows_when_is_not_told(reset: str | None) -> None:
+async def test_what_remains_until_nobody_knows_when_is_not_reported(reset: str | None) -> None:
     gate = KeptGate()
     headers = {"X-Rate-Limit-Remaining": "41"} | ({"X-Rate-Limit-Reset": reset} if reset else {})
     codat, _ = client_of(reply(200, 1, headers), rate_limiter=gate, wall_clock=lambda: 1000.0)
@@ -798,7 +798,7 @@ async def test_what_remains_until_nobody_knows_when_is_not_told(reset: str | Non
     assert gate.told == []
 
 
-async def test_what_remains_of_the_day_is_told_to_the_gate() -> None:
+async def test_what_remains_of_the_day_is_reported_to_the_rate_limiter() -> None:
     gate = KeptGate()
     headers = {"X-Rate-Limit-Remaining": "41", "X-Rate-Limit-Reset": "4600"}
     codat, _ = client_of(reply(200, 1, headers), rate_limiter=gate, wall_clock=lambda: 1000.0)
@@ -814,7 +814,7 @@ async def test_a_wait_of_years_is_no_spent_day(asked: str) -> None:
         await codat.call(GET, "c")
 
 
-def test_a_client_takes_a_quota_or_a_gate() -> None:
+def test_a_client_takes_a_quota_or_a_rate_limiter() -> None:
     with pytest.raises(ValueError, match="must not be combined"):
         CodatCommerce(KEY, quota=Quota(), rate_limiter=KeptGate())
 
@@ -827,7 +827,7 @@ async def test_closing_a_client_closes_its_transport() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_a_timeout_at_the_gate_says_what_was_waited_for() -> None:
+async def test_a_timeout_at_the_rate_limiter_reports_what_was_waited_for() -> None:
     codat, _ = client_of(reply(), reply(), quota=Quota(per_minute=1))
     await codat.call(GET, "c")
     with pytest.raises(RequestTimeoutError, match="still waiting for its turn at the quota"):

@@ -90,7 +90,7 @@ def test_a_policy_is_a_value(policy: type) -> None:
         setattr(one, fields(policy)[0].name, 1)
 
 
-def test_shorthands_mean_what_they_say() -> None:
+def test_shorthands_mean_what_they_report() -> None:
     assert RetryPolicy.none().attempts == 1
     unlimited = Quota.unlimited()
     assert (unlimited.per_minute, unlimited.concurrent, unlimited.per_company) == (None, None, None)

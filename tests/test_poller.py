@@ -121,7 +121,7 @@ async def looks(
     return [sent.at - began for sent in wire.sent]
 
 
-async def test_the_first_look_comes_soon_and_the_pauses_grow_up_to_a_cap() -> None:
+async def test_the_first_poll_comes_soon_and_the_pauses_grow_up_to_a_cap() -> None:
     assert await looks(STEADY) == [1.0, 3.0, 7.0, 15.0, 31.0, 51.0, 71.0, 91.0, 100.0]
 
 
@@ -139,7 +139,7 @@ async def test_the_first_look_comes_soon_and_the_pauses_grow_up_to_a_cap() -> No
     ],
     ids=["initial_delay", "no initial_delay", "interval", "factor", "max_interval"],
 )
-async def test_every_knob_of_the_policy_changes_when_it_looks(poll: PollPolicy, expected: list[float]) -> None:
+async def test_every_knob_of_the_policy_changes_when_it_polls(poll: PollPolicy, expected: list[float]) -> None:
     assert await looks(poll, seconds=30.0) == expected
 
 
@@ -155,33 +155,33 @@ async def test_jitter_spreads_every_pause_by_its_share() -> None:
     assert (min(firsts) >= 10.0, min(pauses) >= 7.0, max(*firsts, *pauses) <= 13.0) == (True, True, True)
 
 
-async def test_the_time_since_the_start_counts_for_the_first_look() -> None:
+async def test_the_time_since_the_start_counts_for_the_first_poll() -> None:
     handle = young()
     await asyncio.sleep(4.0)
     poll = PollPolicy(initial_delay=10.0, interval=50.0, max_interval=50.0, jitter=0.0)
     assert (await looks(poll, handle=handle, seconds=10.0))[0] == pytest.approx(6.0)
 
 
-async def test_many_old_syncs_are_looked_at_soon_but_not_in_step() -> None:
+async def test_many_old_syncs_are_polled_soon_but_not_in_step() -> None:
     poll = PollPolicy(initial_delay=2.0, interval=50.0, max_interval=50.0, jitter=0.2)
     firsts = [(await looks(poll, handle=old(), seconds=3.0, seed=seed))[0] for seed in range(20)]
     assert max(firsts) <= 2.0
     assert len(set(firsts)) == 20
 
 
-async def test_the_last_look_comes_at_the_deadline_and_may_still_find_the_end() -> None:
+async def test_the_last_poll_comes_at_the_deadline_and_may_still_find_the_end() -> None:
     codat = Codat()
     handle = await codat.start(duration=19.0)
     assert (await codat.sync.wait(handle, timeout=20.0)).succeeded
     assert now() == pytest.approx(20.2, abs=0.1)
 
 
-async def test_a_wait_without_time_looks_once() -> None:
+async def test_a_wait_without_time_polls_once() -> None:
     assert await looks(STEADY, seconds=0.0) == [0.0]
 
 
 @pytest.mark.parametrize(("status_code", "asks"), [(503, "40"), (429, "40"), (500, "40")])
-async def test_retry_after_is_a_floor_for_the_next_look_and_only_for_that(status_code: int, asks: str) -> None:
+async def test_retry_after_is_a_floor_for_the_next_poll_and_only_for_that(status_code: int, asks: str) -> None:
     client, wire = scripted(status(), reply(status_code, {}, {"Retry-After": asks}), status())
     with pytest.raises(SyncWaitTimeoutError):
         await client.sync.wait(young(), timeout=60.0)
@@ -196,7 +196,7 @@ async def test_a_short_retry_after_does_not_shorten_a_pause() -> None:
     assert [sent.at for sent in wire.sent] == [1.0, 3.0, 7.0, 15.0, 20.0]
 
 
-async def test_where_retry_after_reaches_beyond_the_deadline_there_is_no_last_look() -> None:
+async def test_where_retry_after_reaches_beyond_the_deadline_there_is_no_last_poll() -> None:
     client, wire = scripted(status(), reply(503, {}, {"Retry-After": "300"}), status(2000))
     with pytest.raises(SyncWaitTimeoutError):
         await client.sync.wait(young(), timeout=60.0)
@@ -343,7 +343,7 @@ async def test_a_sync_of_more_than_ten_minutes_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize(("code", "meaning"), FAILURES.items())
-async def test_a_failed_sync_says_how_and_which_it_was(code: int, meaning: SyncState) -> None:
+async def test_a_failed_sync_reports_how_and_which_it_was(code: int, meaning: SyncState) -> None:
     codat = Codat()
     handle = await codat.start(code)
     with pytest.raises(SyncFailedError) as raised:
@@ -370,7 +370,7 @@ async def test_an_unknown_code_counts_as_running_and_is_warned_of_once(
     assert [str(code) in record.getMessage() for record in caplog.records] == [True]
 
 
-async def test_a_wait_that_runs_out_says_what_it_has_learned() -> None:
+async def test_a_wait_that_runs_out_reports_what_it_has_learned() -> None:
     codat = Codat()
     handle = await codat.start(duration=None)
     with pytest.raises(SyncWaitTimeoutError) as raised:
@@ -399,7 +399,7 @@ async def test_a_sync_can_be_waited_for_by_the_text_of_its_handle_or_by_its_id()
     assert (await codat.sync.wait(codat.company_id, codat.sync_id)).sync_id == codat.sync_id
 
 
-async def test_a_wait_does_not_lose_a_sync_that_is_overtaken_between_two_looks() -> None:
+async def test_a_wait_does_not_lose_a_sync_that_is_overtaken_between_two_polls() -> None:
     codat = Codat()
     handle = await codat.start(5130, duration=60.0)
     waiting = asyncio.create_task(codat.sync.wait(handle, raise_on_failure=False))
@@ -418,7 +418,7 @@ async def test_several_that_it_can_be_end_the_wait_with_their_names() -> None:
     assert set(raised.value.candidates) == {codat.sync_id, other}
 
 
-async def test_a_hint_makes_it_look_at_once() -> None:
+async def test_a_hint_makes_it_poll_once() -> None:
     codat = Codat(poll=RARELY)
     handle = await codat.start(duration=30.0)
     asyncio.get_running_loop().call_later(40.0, codat.sync.poll_now, codat.company_id)
@@ -426,7 +426,7 @@ async def test_a_hint_makes_it_look_at_once() -> None:
     assert now() == pytest.approx(40.2, abs=0.1)
 
 
-async def test_a_hint_does_not_make_it_come_earlier_than_the_server_asked() -> None:
+async def test_a_hint_does_not_make_it_come_earlier_than_the_server_requested() -> None:
     client, wire = scripted(status(), reply(503, {}, {"Retry-After": "50"}), status(2000), poll=RARELY)
     asyncio.get_running_loop().call_later(20.0, client.sync.poll_now, "c")
     assert (await client.sync.wait(young())).succeeded
@@ -574,7 +574,7 @@ async def test_a_running_wait_keeps_new_work_from_taking_its_last_requests() -> 
     assert codat.simulator.syncs(another) == ()
 
 
-async def test_a_look_takes_the_options_of_a_wait() -> None:
+async def test_a_poll_takes_the_options_of_a_wait() -> None:
     class Noting(LocalRateLimiter):
         noted: list[bool] = []  # noqa: RUF012 - of one test's one gate
 
@@ -606,7 +606,7 @@ async def test_a_bad_day_at_codat_is_seen_through() -> None:
     ],
     ids=["a handle and an id", "no id", "an id that leads elsewhere"],
 )
-async def test_it_has_to_be_said_which_sync_is_meant(call: Callable[..., Any]) -> None:
+async def test_it_has_to_be_reported_which_sync_is_meant(call: Callable[..., Any]) -> None:
     client, wire = scripted(status(2000))
     with pytest.raises((TypeError, ValueError)):
         await call(client.sync, young())

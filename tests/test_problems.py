@@ -89,7 +89,7 @@ def test_every_kind_of_problem_has_its_own_type() -> None:
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_only_what_concerns_the_caller_is_said(cls: type[errors.CodatError]) -> None:
+def test_only_what_concerns_the_caller_is_reported(cls: type[errors.CodatError]) -> None:
     found = problem(made(cls))
     concerns_caller = found.status < 500 or cls is errors.SyncWaitTimeoutError
     assert (SECRET in json.dumps(found.to_dict())) == concerns_caller
@@ -108,7 +108,7 @@ def test_retry_after_is_in_whole_seconds(seconds: Any, header: str) -> None:
     assert problem(errors.RateLimitError("", None, 429, None, seconds)).headers == {"Retry-After": header}
 
 
-def test_the_extensions_say_what_can_be_done() -> None:
+def test_the_extensions_report_what_can_be_done() -> None:
     assert problem(made(errors.BadRequestError)).extensions == {
         "correlation_id": "correlation",
         "validation_errors": [{"itemId": "syncTo", "message": "is in the future", "validatorName": None}],

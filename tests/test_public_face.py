@@ -83,7 +83,7 @@ CALLABLES = public_callables()
 
 
 @pytest.mark.parametrize("name", [name for name, module in MODULES.items() if says_something(module)])
-def test_a_public_module_says_what_is_public_in_order(name: str) -> None:
+def test_a_public_module_reports_what_is_public_in_order(name: str) -> None:
     module = MODULES[name]
     names = list(module.__all__)
     assert names == sorted(set(names), key=ruffs_order)
@@ -128,7 +128,7 @@ def test_what_is_public_is_documented() -> None:
     assert bare == []
 
 
-def test_no_public_signature_says_any() -> None:
+def test_no_public_signature_reports_any() -> None:
     assert [name for name, value in CALLABLES.items() if re.search(r"\bAny\b", signature(value))] == []
 
 
@@ -139,7 +139,7 @@ def signature(value: Callable[..., object]) -> str:
         return ""
 
 
-def test_a_signature_that_says_any_would_be_found() -> None:
+def test_a_signature_that_reports_any_would_be_found() -> None:
     def one(value: "dict[str, Any]") -> None: ...
 
     assert re.search(r"\bAny\b", signature(one))

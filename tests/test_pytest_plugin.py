@@ -97,7 +97,7 @@ async def test_the_settings_are_gone_afterwards():
 
 
 @pytest.mark.codat_simulator(api_key="another", company_limit=0)
-async def test_the_mark_says_what_it_is_made_with(codat_simulator, codat):
+async def test_the_mark_reports_what_it_is_made_with(codat_simulator, codat):
     assert codat_simulator.api_key == "another"
     with pytest.raises(Exception, match="allows 0"):
         await codat.advanced_controls.create_company(name="Birch")

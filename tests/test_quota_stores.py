@@ -195,7 +195,7 @@ async def test_a_pause_holds_for_all_and_is_followed_by_an_even_rate(store: Quot
     assert result["permits"] == [[2, pytest.approx(10.0)]] or result["permits"] == [(2, pytest.approx(10.0))]
 
 
-async def test_an_exhausted_day_holds_for_all_until_a_newer_response_says_otherwise(
+async def test_an_exhausted_day_holds_for_all_until_a_newer_response_reports_otherwise(
     store: QuotaStore, clock: Clock
 ) -> None:
     await store.exchange(report("p1", exhausted=[3600.0, NOON + 3600]))
@@ -320,7 +320,7 @@ async def test_a_file_that_another_process_locks_is_unavailable_after_a_second(t
 
 
 @pytest.mark.parametrize("content", [b"no database at all, but long enough to be read as one" * 3, None])
-async def test_a_file_that_cannot_be_used_is_unavailable_and_says_why(tmp_path: Path, content: bytes | None) -> None:
+async def test_a_file_that_cannot_be_used_is_unavailable_and_reports_why(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "missing" / "quota.db" if content is None else tmp_path / "quota.db"
     if content is not None:
         path.write_bytes(content)

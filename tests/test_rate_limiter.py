@@ -458,7 +458,7 @@ async def test_a_pause_holds_without_a_rate_too() -> None:
     assert line.times == [3.0]
 
 
-async def test_a_spent_day_is_told_to_all_who_wait_and_all_who_come() -> None:
+async def test_a_spent_day_is_reported_to_all_who_wait_and_all_who_come() -> None:
     limiter = LocalRateLimiter(Quota(per_minute=None, concurrent=1, per_company=1))
     await limiter.acquire("a")
     waiting = [asyncio.create_task(limiter.acquire(company_id)) for company_id in ("a", "b", None)]
@@ -491,7 +491,7 @@ async def test_the_day_after_a_spent_one_is_open() -> None:
     await limiter.acquire(None)
 
 
-async def test_an_answer_that_reports_requests_opens_a_spent_day_again() -> None:
+async def test_a_response_that_reports_requests_opens_a_spent_day_again() -> None:
     limiter = LocalRateLimiter(OPEN)
     limiter.mark_exhausted(100.0, None)
     limiter.update_remaining(500, 100.0)
@@ -500,7 +500,7 @@ async def test_an_answer_that_reports_requests_opens_a_spent_day_again() -> None
 
 
 @pytest.mark.parametrize("wait_for_reset", [False, True])
-async def test_an_answer_from_before_the_day_was_spent_does_not_open_it(*, wait_for_reset: bool) -> None:
+async def test_a_response_from_before_the_day_was_spent_does_not_open_it(*, wait_for_reset: bool) -> None:
     limiter = LocalRateLimiter(Quota(per_minute=None, wait_for_reset=wait_for_reset))
     for _ in range(5):
         await limiter.acquire(None)
@@ -525,7 +525,7 @@ async def test_whoever_waits_for_the_next_day_goes_on_when_there_are_requests_be
     assert line.times == pytest.approx([50.0, 51.0, 52.0, 53.0, 54.0])
 
 
-async def test_whoever_asked_for_it_waits_for_the_next_day_and_nothing_is_lost() -> None:
+async def test_whoever_requested_it_waits_for_the_next_day_and_nothing_is_lost() -> None:
     line = Line(LocalRateLimiter(Quota(per_minute=600, wait_for_reset=True)))
     assert line.limiter.mark_exhausted(7200.0, TOMORROW)
     for number in range(50):
@@ -549,7 +549,7 @@ async def test_new_work_waits_while_the_rest_of_the_day_is_needed_for_running_wo
     assert (line.order, now()) == (["running", "new"], 0.0)
 
 
-async def test_new_work_goes_on_when_an_answer_reports_more() -> None:
+async def test_new_work_goes_on_when_a_response_reports_more() -> None:
     line = Line(LocalRateLimiter(OPEN))
     line.limiter.reserve(10)
     line.limiter.update_remaining(5, 3600.0)
@@ -575,7 +575,7 @@ async def test_new_work_does_not_wait_where_nothing_else_runs() -> None:
     assert now() == 0.0
 
 
-async def test_what_is_in_flight_beside_an_answer_is_taken_off_what_it_reports() -> None:
+async def test_what_is_in_flight_beside_a_response_is_taken_off_what_it_reports() -> None:
     limiter = LocalRateLimiter(OPEN)
     limiter.reserve(10)
     for _ in range(5):
@@ -636,7 +636,7 @@ async def test_a_pause_between_two_tries_holds_no_place() -> None:
     assert len(wire.sent) == 3
 
 
-def test_a_gate_outlives_the_loop_that_it_was_used_in() -> None:
+def test_a_rate_limiter_outlives_the_loop_that_it_was_used_in() -> None:
     limiter = LocalRateLimiter(Quota(per_minute=60))
 
     async def use(requests: int) -> None:

@@ -127,7 +127,7 @@ def test_several_companies_at_about_the_same_time_are_a_common_cause() -> None:
     assert [throttled.add(company_id, 0.1) for company_id in "abc"] == [False, False, True]
 
 
-def test_a_success_of_a_request_from_before_the_429s_says_nothing() -> None:
+def test_a_success_of_a_request_from_before_the_429s_reports_nothing() -> None:
     throttled = ThrottledCompanies()
     throttled.add("a", 1.0)
     throttled.add("b", 1.0)

@@ -30,7 +30,7 @@ def test_every_error_has_its_line() -> None:
 
 
 @pytest.mark.parametrize("row", rows("error"), ids=lambda row: row[0])
-def test_an_error_is_what_its_line_says(row: list[str]) -> None:
+def test_an_error_is_what_its_line_reports(row: list[str]) -> None:
     kind = getattr(errors, row[0].strip("`"))
     if status := re.match(r"\d{3}", row[1]):
         assert errors.status_error_class(int(status[0])) is kind
@@ -51,14 +51,14 @@ def test_all_operations_have_their_line() -> None:
 
 
 @pytest.mark.parametrize("row", rows("method"), ids=lambda row: row[0])
-def test_an_operation_is_where_its_line_says(row: list[str]) -> None:
+def test_an_operation_is_where_its_line_reports(row: list[str]) -> None:
     resource, method = row[0].strip("`").split(".")
     documented = inspect.getdoc(getattr(getattr(CodatCommerce("key"), resource), method))
     assert re.search(rf"^{re.escape(row[2])}\.", documented or "", re.MULTILINE)
 
 
 @pytest.mark.parametrize("row", rows("command"), ids=lambda row: row[0])
-def test_a_command_can_be_typed_as_its_line_says(row: list[str]) -> None:
+def test_a_command_can_be_typed_as_its_line_reports(row: list[str]) -> None:
     typed = row[0].strip("`").replace("...", "").split()
     options = parse(typed)
     assert options.command == typed[0]

@@ -182,14 +182,14 @@ class World(Clock):
         return raised.value
 
 
-async def test_what_goes_well_is_asked_for_once() -> None:
+async def test_what_goes_well_is_requested_once() -> None:
     world = World("done")
     assert await world.write() == "done"
     assert (world.asked, world.looked_at) == (["key-1"], [])
 
 
 @pytest.mark.parametrize("doubt", [lost, gateway, gateway_in_json, unparsed])
-async def test_a_lost_answer_is_asked_for_under_the_same_key_before_anything_is_adopted(doubt: Make) -> None:
+async def test_a_lost_response_is_requested_under_the_same_key_before_anything_is_adopted(doubt: Make) -> None:
     # Something else has begun meanwhile; the same key says for sure what became of ours.
     world = World(doubt, doubt, "done", seen=[begun(1.0, "another's")])
     assert await world.write() == "done"
@@ -205,14 +205,14 @@ async def test_what_the_same_key_cannot_settle_is_adopted_when_it_is_seen(doubt:
 
 
 @pytest.mark.parametrize("doubt", [lost, gateway, gateway_in_json, unparsed])
-async def test_what_may_still_be_under_way_is_never_asked_for_under_a_new_key(doubt: Make) -> None:
+async def test_what_may_still_be_under_way_is_never_requested_under_a_new_key(doubt: Make) -> None:
     world = World(doubt)
     error = await world.unknown()
     assert set(world.asked) == {"key-1"}
     assert (error.idempotency_key, error.candidates, error.requested_at) == ("key-1", (), when(0.0))
 
 
-async def test_a_refusal_of_codats_is_not_replayed_but_looked_after_and_asked_for_under_a_new_key() -> None:
+async def test_a_refusal_of_codats_is_not_replayed_but_polled_after_and_requested_under_a_new_key() -> None:
     world = World(refused, "done")
     assert await world.write() == "done"
     assert world.asked == ["key-1", "key-2"]
@@ -234,7 +234,7 @@ async def test_several_that_it_may_be_are_named() -> None:
     assert isinstance(error.__cause__, ServerError)
 
 
-async def test_one_that_does_not_say_when_it_began_is_no_proof() -> None:
+async def test_one_that_does_not_report_when_it_began_is_no_proof() -> None:
     error = await World(refused, seen=[begun(None, "undated")]).unknown()
     assert error.candidates == ("undated",)
 
@@ -262,7 +262,7 @@ async def test_a_clock_that_jumped_back_makes_nothing_ours(ahead: float) -> None
     assert (world.asked, error.candidates) == (["key-1"], ("older",))
 
 
-async def test_a_look_that_fails_is_repeated() -> None:
+async def test_a_poll_that_fails_is_repeated() -> None:
     world = World(refused, "done", seen=lost)
     looks = 0
 
@@ -277,7 +277,7 @@ async def test_a_look_that_fails_is_repeated() -> None:
     assert looks == 5
 
 
-async def test_looks_that_found_nothing_before_one_that_failed_are_not_enough() -> None:
+async def test_polls_that_found_nothing_before_one_that_failed_are_not_enough() -> None:
     world = World(refused, "twice")
     looks = 0
 
@@ -293,7 +293,7 @@ async def test_looks_that_found_nothing_before_one_that_failed_are_not_enough() 
     assert world.asked == ["key-1"]
 
 
-async def test_without_a_last_look_nothing_is_asked_for_anew() -> None:
+async def test_without_a_last_poll_nothing_is_requested_anew() -> None:
     world = World(refused, "twice", seen=answered(AuthenticationError, 401))
     error = await world.unknown()
     assert world.asked == ["key-1"]
@@ -341,7 +341,7 @@ async def test_a_refusal_under_the_same_key_stands_as_what_was_done_would_have_b
 
 
 @pytest.mark.parametrize("error", SAYS_NOTHING)
-async def test_what_stops_a_repeat_says_nothing_of_the_lost_request_before_it(error: Make) -> None:
+async def test_what_stops_a_repeat_reports_nothing_of_the_lost_request_before_it(error: Make) -> None:
     world = World(lost, error)
     raised = await world.unknown()
     assert raised.idempotency_key in {"key-1", None}
@@ -396,7 +396,7 @@ async def test_a_key_that_codat_may_have_forgotten_is_not_used_again() -> None:
     assert world.asked == []
 
 
-async def test_a_repeat_is_told_how_long_its_key_lasts() -> None:
+async def test_a_repeat_is_reported_how_long_its_key_lasts() -> None:
     world = World(lost, lost, "done")
     await world.write()
     # The first use is not bound: however long it waits to be sent, nothing was done under its key.
@@ -448,7 +448,7 @@ async def test_a_key_grows_old_although_the_wall_clock_is_set_back() -> None:
     assert world.asked == ["key-1"] * 3
 
 
-async def test_what_was_answered_is_never_asked_for_under_a_new_key_however_old_its_own() -> None:
+async def test_what_was_responded_is_never_requested_under_a_new_key_however_old_its_own() -> None:
     world = World(unparsed, "twice", takes=LIFETIME + 1.0)
     error = await world.unknown()
     assert (world.asked, error.candidates) == (["key-1"], ())

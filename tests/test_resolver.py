@@ -84,7 +84,7 @@ async def test_the_newest_sync_is_ours_when_it_has_our_commerce_id_and_its_id_is
     assert (status.sync_id, wait.handle.sync_id) == (codat.ours, codat.ours)
 
 
-async def test_once_learned_the_id_is_all_that_is_asked_for() -> None:
+async def test_once_learned_the_id_is_all_that_is_requested() -> None:
     codat = Codat()
     wait = codat.wait_for(await codat.start())
     await wait.status()
@@ -146,7 +146,7 @@ async def test_the_only_one_it_can_be_is_not_taken_where_that_is_turned_off() ->
     assert raised.value.candidates == (codat.ours,)
 
 
-async def test_the_error_of_a_failed_sync_says_that_it_was_adopted() -> None:
+async def test_the_error_of_a_failed_sync_reports_that_it_was_adopted() -> None:
     codat = Codat()
     handle = evolve(await codat.start(), sync_utc=None)
     codat.overtake()
@@ -197,14 +197,14 @@ async def test_a_handle_without_any_id_does_not_choose_among_several() -> None:
     assert set(raised.value.candidates) == {codat.ours, other}
 
 
-async def test_a_company_without_any_sync_says_that_there_is_none() -> None:
+async def test_a_company_without_any_sync_reports_that_there_is_none() -> None:
     codat = Codat()
     empty = SyncHandle(company_id=codat.simulator.add_linked_company(), commerce_sync_id="none")
     with pytest.raises(NotFoundError):
         await codat.wait_for(empty).poll()
 
 
-async def test_an_unknown_sync_id_says_that_there_is_none() -> None:
+async def test_an_unknown_sync_id_reports_that_there_is_none() -> None:
     codat = Codat()
     with pytest.raises(NotFoundError):
         await codat.wait_for(SyncHandle(company_id=codat.company_id, sync_id="none")).poll()

@@ -39,11 +39,11 @@ def test_seven_hundred_validation_errors_are_counted_and_all_kept() -> None:
     assert len(error.validation_errors) == 700
 
 
-def test_one_validation_error_is_told_whole() -> None:
+def test_one_validation_error_is_reported_whole() -> None:
     assert "Bad.; 1 validation error: field 0 is required" in error_of(invalid(1)).message
 
 
-def test_validation_errors_alone_say_why() -> None:
+def test_validation_errors_alone_report_why() -> None:
     body = b'{"validation": {"errors": [{"validatorName": "NotNull"}, {"itemId": "x"}, {}]}}'
     assert error_of(body).message == "400 Bad Request: 3 validation errors: NotNull; x; ?"
 
@@ -64,7 +64,7 @@ def test_validation_errors_alone_say_why() -> None:
         (b'{"error": "Caf\\ud83d"}', "Caf\ufffd"),
     ],
 )
-def test_what_other_services_say_is_told_too(body: bytes, said: str) -> None:
+def test_what_other_services_report_is_reported_too(body: bytes, said: str) -> None:
     assert error_of(body).message == f"400 Bad Request: {said}"
     assert type(error_of(body)) is BadRequestError
 
@@ -72,7 +72,7 @@ def test_what_other_services_say_is_told_too(body: bytes, said: str) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b" ", b"<html>502", b"[1]", b"7", b"{}", b'{"error', b"\xff\xfe", b'{"title": " "}']
 )
-def test_a_body_that_says_nothing_is_not_shown(body: bytes) -> None:
+def test_a_body_that_reports_nothing_is_not_shown(body: bytes) -> None:
     error = error_of(body, 502)
     assert error.message == "502 Bad Gateway: the response does not say why"
     assert type(error) is ServerError
@@ -80,7 +80,7 @@ def test_a_body_that_says_nothing_is_not_shown(body: bytes) -> None:
 
 @pytest.mark.parametrize("shape", ['{"title": "%s"}', '"%s"', "you sent %s", '{"error": "%s"}'])
 @pytest.mark.parametrize("padding", [0, 200_000])
-def test_an_echoed_key_is_told_in_no_shape(shape: str, padding: int) -> None:
+def test_an_echoed_key_is_reported_in_no_shape(shape: str, padding: int) -> None:
     header = Credentials(KEY, None).header()
     for echo in (KEY, header, header.replace("+", "\\u002b")):
         error = error_of((shape % echo + " " * padding).encode())

@@ -178,7 +178,7 @@ def test_a_first_failure_goes_by_the_table(
     ],
     ids=str,
 )
-def test_after_a_lost_answer_only_codats_own_word_settles_a_write(
+def test_after_a_lost_response_only_codats_own_word_settles_a_write(
     method: str, second: CodatError, *, goes_on: bool, unknown: bool
 ) -> None:
     state = state_of(method)
@@ -195,7 +195,7 @@ def test_a_write_in_flight_is_in_doubt_and_a_read_is_not() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_what_the_gate_raises_between_two_tries_is_not_the_last_failure_again(method: str) -> None:
+def test_what_the_rate_limiter_raises_between_two_tries_is_not_the_last_failure_again(method: str) -> None:
     state = state_of(method)
     assert fails(state, lost())
     # No request began since.

@@ -122,14 +122,14 @@ async def test_an_exception_of_any_type_is_an_outcome_also_when_resumed(
             assert kind.__name__ in str(error)
 
 
-def test_the_errors_that_end_a_run_say_so_themselves() -> None:
+def test_the_errors_that_end_a_run_report_so_themselves() -> None:
     every = [getattr(errors, name) for name in errors.__all__]
     fatal = {one.__name__ for one in every if isinstance(one, type) and getattr(one, "fatal_for_run", False)}
     assert fatal == {"AuthenticationError", "ClientClosedError", "JournalError", "WrongEventLoopError"}
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
-async def test_a_user_defined_error_ends_the_run_if_it_says_so(method: str) -> None:
+async def test_a_user_defined_error_ends_the_run_if_it_reports_it(method: str) -> None:
     class RevokedError(CodatError):
         fatal_for_run = True
 
@@ -184,7 +184,7 @@ async def test_a_request_with_an_id_of_a_wrong_type_is_one_outcome(invalid: obje
     assert len(outcomes) == 3
 
 
-async def test_an_invalid_id_says_what_it_was() -> None:
+async def test_an_invalid_id_reports_what_it_was() -> None:
     codat = Codat(1)
     async with codat.client() as client:
         outcomes = await results(client.sync.run_many([*codat.ids, None]))  # type: ignore[list-item]

@@ -92,7 +92,7 @@ async def test_companies_come_from_any_iterable(kind: str) -> None:
             await source.aclose()
 
 
-async def test_an_outcome_says_how_it_went() -> None:
+async def test_an_outcome_reports_how_it_went() -> None:
     codat = Codat(3)
     good, bad, gone = codat.ids
     codat.simulator.script_sync(good, ScriptedSync(2000, duration=30.0))
@@ -253,7 +253,7 @@ async def test_outcomes_that_are_not_consumed_pause_the_run() -> None:
 
 
 @pytest.mark.parametrize("taken", [0, 1, 7, 29])
-async def test_leaving_early_leaves_nothing_behind_and_everything_said(taken: int, tmp_path: Path) -> None:
+async def test_leaving_early_leaves_nothing_behind_and_everything_reported(taken: int, tmp_path: Path) -> None:
     codat = Codat(60)
     outcomes: list[SyncOutcome] = []
     async with codat.client() as client:
@@ -363,7 +363,7 @@ async def test_closing_the_client_in_the_middle_of_starts_leaves_them_unsettled(
     assert codat.started_twice == []
 
 
-async def test_a_source_that_raises_ends_the_run_and_says_what_runs() -> None:
+async def test_a_source_that_raises_ends_the_run_and_reports_what_runs() -> None:
     codat = Codat(10, durations=lambda chance: 300.0)
 
     async def ids() -> AsyncIterator[str]:
@@ -677,7 +677,7 @@ async def test_starts_that_need_reconciling_delay_no_poll() -> None:
     assert max(delays) < 30.0
 
 
-async def test_progress_says_where_it_has_got_to_and_how_long_it_takes() -> None:
+async def test_progress_reports_where_it_has_got_to_and_how_long_it_takes() -> None:
     codat, seen = Codat(200, durations=lambda chance: chance.uniform(20.0, 60.0)), []
 
     def note(progress: RunProgress) -> None:
@@ -865,7 +865,7 @@ async def test_where_places_are_short_ends_are_known_early() -> None:
     assert run.report.elapsed < 300 / 10 * 20.0 * 1.12
 
 
-async def test_a_second_run_on_one_journal_says_so_and_stops(tmp_path: Path) -> None:
+async def test_a_second_run_on_one_journal_reports_it_and_stops(tmp_path: Path) -> None:
     codat, path = Codat(5), tmp_path / "journal"
     async with codat.client() as client, client.sync.run_many(codat.ids, journal=path) as run:
         with pytest.raises(JournalError, match="in use"):

@@ -177,7 +177,7 @@ async def test_a_server_out_of_reach() -> None:
 
 @pytest.mark.parametrize("settings", [{"timeouts": Timeouts(total=0.02)}, {"timeouts": Timeouts(read=0.02)}, {}])
 @pytest.mark.parametrize("operation", [GET, POST], ids=["GET", "POST"])
-async def test_an_answer_that_takes_too_long(settings: Settings, operation: Operation[object]) -> None:
+async def test_a_response_that_takes_too_long(settings: Settings, operation: Operation[object]) -> None:
     async with playing(NEVER_ANSWER, NEVER_ANSWER, **settings) as (codat, _):
         error = await error_of(codat.call(operation, "c", timeout=0.05))
     assert isinstance(error, CodatError)
@@ -294,7 +294,7 @@ async def test_a_proxy_out_of_reach() -> None:
 
 
 @pytest.mark.parametrize("echo", [f"Basic {ENCODED}", KEY, f"you sent {ENCODED}, thanks"])
-async def test_a_key_that_is_sent_back_in_an_answer_reaches_no_model(echo: str) -> None:
+async def test_a_key_that_is_sent_back_in_a_response_reaches_no_model(echo: str) -> None:
     fields = ("errorMessage", "syncExceptionMessage", "syncStatus", "companyId", "syncId")
     body = "{" + ", ".join(f'"{name}": "{echo}"' for name in fields) + ', "syncStatusCode": 5000}'
     headers = {"X-Correlation-Id": echo, "X-Echo": echo}
@@ -392,7 +392,7 @@ def test_what_is_half_constructed_can_be_shown(cls: type[object]) -> None:
     assert cls.__name__ in repr(cls.__new__(cls))
 
 
-async def test_what_is_looked_for_would_be_found() -> None:
+async def test_what_is_searched_for_would_be_found() -> None:
     """The search is worth something only if it finds what is there."""
 
     def leak(secret: str) -> None:

@@ -149,7 +149,7 @@ def test_a_body_that_is_not_declared_as_json_is_a_415() -> None:
     Side().refusal("POST", "/companies", {"name": "A"}, status=415, headers={"Content-Type": "text/plain"})
 
 
-def test_a_plan_that_is_full_is_a_402_whose_body_says_429() -> None:
+def test_a_plan_that_is_full_is_a_402_whose_body_reports_429() -> None:
     side = Side(company_limit=1)
     side.ask("POST", "/companies", {"name": "A"})
     assert side.refusal("POST", "/companies", {"name": "B"}, status=402)["statusCode"] == 429
@@ -332,7 +332,7 @@ def test_a_deleted_company_is_unknown() -> None:
     assert side.send("GET", "/companies").headers["X-Rate-Limit-Limit"] == "1000"
 
 
-def test_the_log_says_what_was_asked_and_holds_no_credentials() -> None:
+def test_the_log_reports_what_was_requested_and_holds_no_credentials() -> None:
     side = Side()
     key = "6f1c1a5e-3d5c-4b5e-9a39-0c9b7c6a1d11"
     side.send("POST", "/companies", {"name": "A"}, key=key)
@@ -360,7 +360,7 @@ def test_the_log_is_bounded() -> None:
     assert [seen.query for seen in side.simulator.requests] == ["page=3", "page=4", "page=5"]
 
 
-def test_the_same_seed_and_calls_give_the_same_answers() -> None:
+def test_the_same_seed_and_calls_give_the_same_responses() -> None:
     def play(seed: int) -> list[bytes]:
         side = Side(seed=seed)
         company_id = side.simulator.add_linked_company()
@@ -372,7 +372,7 @@ def test_the_same_seed_and_calls_give_the_same_answers() -> None:
     assert play(1) != play(2)
 
 
-def test_what_happened_to_connections_is_told_as_events() -> None:
+def test_what_happened_to_connections_is_reported_as_events() -> None:
     side = Side()
     company_id = side.simulator.add_company()
     connection_id = side.simulator.add_connection(company_id, "gbol", status="PendingAuth")

@@ -142,7 +142,7 @@ def test_the_routes_are_the_operations_of_the_specification() -> None:
 
 
 @every_route
-def test_a_good_request_gets_an_answer_of_its_schema(route: Route) -> None:
+def test_a_good_request_gets_a_response_of_its_schema(route: Route) -> None:
     specification()
     status, content = stage().send(route)
     assert (status, wrong(route, route.status, content)) == (route.status, [])
@@ -364,7 +364,7 @@ def unlike_the_specification(route: Route, status: int, content: Any) -> list[st
 
 
 @every_route
-def test_whatever_is_sent_earns_an_answer_of_the_specification(route: Route) -> None:
+def test_whatever_is_sent_earns_a_response_of_the_specification(route: Route) -> None:
     specification()
 
     @settings(deadline=None, max_examples=EXAMPLES, database=None)
@@ -380,7 +380,7 @@ def test_whatever_is_sent_earns_an_answer_of_the_specification(route: Route) -> 
     fuzz()
 
 
-def test_a_mutated_answer_is_not_of_its_schema() -> None:
+def test_a_mutated_response_is_not_of_its_schema() -> None:
     route = next(route for route in ROUTES if route.name == "get-sync-status")
     found = {}
     for kind in (FaultKind.NUMBERS_AS_TEXT, FaultKind.NEW_ENUM_VALUES, FaultKind.NEW_FIELDS):

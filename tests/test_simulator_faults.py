@@ -24,12 +24,12 @@ def test_without_faults_nothing_goes_wrong() -> None:
 @pytest.mark.parametrize(
     "kind", [FaultKind.LOST_BEFORE, FaultKind.LOST_AFTER, FaultKind.RESET_BEFORE, FaultKind.RESET_AFTER]
 )
-def test_a_lost_answer_is_marked_and_holds_nothing(kind: FaultKind) -> None:
+def test_a_lost_response_is_marked_and_holds_nothing(kind: FaultKind) -> None:
     response = faulty(kind).send("GET", "/companies")
     assert (response.status, dict(response.headers), response.body, response.fault) == (0, {}, b"", kind)
 
 
-def test_the_log_tells_what_codat_answered_although_nobody_heard() -> None:
+def test_the_log_reports_what_codat_sent_although_nobody_heard() -> None:
     side = Side(faults=FaultPlan(script={"*": ["lost_before", "lost_after", None]}))
     for _ in range(3):
         side.send("GET", "/companies")
@@ -55,7 +55,7 @@ def test_before_means_nothing_was_done_and_after_that_it_was() -> None:
     assert done == dict.fromkeys(before, 0) | dict.fromkeys(after, 1)
 
 
-def test_a_cut_off_answer_announces_more_than_it_holds() -> None:
+def test_a_cut_off_response_announces_more_than_it_holds() -> None:
     whole = Side().send("GET", "/companies").body
     response = faulty(FaultKind.CUT_OFF).send("GET", "/companies")
     assert response.fault is FaultKind.CUT_OFF
@@ -74,22 +74,22 @@ def test_a_cut_off_answer_announces_more_than_it_holds() -> None:
         (FaultKind.RATE_LIMITED, 429, "application/json; charset=utf-8"),
     ],
 )
-def test_an_answer_shows_who_gave_it(kind: FaultKind, status: int, content_type: str) -> None:
+def test_a_response_shows_who_gave_it(kind: FaultKind, status: int, content_type: str) -> None:
     response = faulty(kind).send("GET", "/companies")
     assert (response.status, response.headers["Content-Type"], response.fault) == (status, content_type, None)
 
 
-def test_a_gateway_says_nothing_of_the_quota() -> None:
+def test_a_gateway_reports_nothing_of_the_quota() -> None:
     for kind in (FaultKind.BAD_GATEWAY, FaultKind.GATEWAY_TIMEOUT, FaultKind.GATEWAY_TIMEOUT_AFTER):
         assert "X-Rate-Limit-Limit" not in faulty(kind).send("GET", "/companies").headers
 
 
-def test_an_empty_answer_is_a_200_without_a_body() -> None:
+def test_an_empty_response_is_a_200_without_a_body() -> None:
     response = faulty(FaultKind.EMPTY).send("GET", "/companies")
     assert (response.status, response.body) == (200, b"")
 
 
-def test_a_late_answer_says_how_late() -> None:
+def test_a_late_response_reports_how_late() -> None:
     assert faulty(FaultKind.LATE).send("GET", "/companies").delay == 120
     assert faulty(Fault(FaultKind.LATE, seconds=0.5)).send("GET", "/companies").delay == 0.5
 
@@ -103,7 +103,7 @@ def test_a_fault_of_every_kind_shows(kind: FaultKind) -> None:
     assert responses[0] != responses[1]
 
 
-def test_the_maintenance_body_says_500_under_a_503() -> None:
+def test_the_maintenance_body_reports_500_under_a_503() -> None:
     assert faulty(FaultKind.UNAVAILABLE).refusal("GET", "/companies", status=503)["statusCode"] == 500
 
 
@@ -153,7 +153,7 @@ def test_numbers_arrive_as_text() -> None:
     assert (content["syncStatusCode"], content["dataPushed"]) == ("2000,", True)
 
 
-def test_a_rate_hits_as_often_as_it_says_and_the_same_way_every_time() -> None:
+def test_a_rate_hits_as_often_as_it_reports_and_the_same_way_every_time() -> None:
     def play(seed: int) -> list[FaultKind | None]:
         side = Side(faults=FaultPlan(rate=0.2, seed=seed))
         for _ in range(900):

@@ -20,7 +20,7 @@ def linked() -> tuple[Side, str]:
     return side, side.simulator.add_linked_company()
 
 
-def test_the_same_key_and_body_replay_the_first_answer_and_do_nothing() -> None:
+def test_the_same_key_and_body_replay_the_first_response_and_do_nothing() -> None:
     side, company_id = linked()
     first = post(side, company_id)
     side.wait(60)
@@ -30,7 +30,7 @@ def test_the_same_key_and_body_replay_the_first_answer_and_do_nothing() -> None:
     assert side.simulator.syncs(company_id)[0].idempotency_key == KEY
 
 
-def test_a_replay_counts_against_the_quota_and_tells_the_time() -> None:
+def test_a_replay_counts_against_the_quota_and_reports_the_time() -> None:
     side, company_id = linked()
     path = f"/companies/{company_id}/sync/commerce/latest"
     first = side.send("POST", path, key=KEY).headers
@@ -51,7 +51,7 @@ def test_a_key_is_remembered_for_ninety_minutes() -> None:
     assert side.simulator.syncs_started(company_id) == 2
 
 
-def test_the_same_key_with_another_body_is_a_422_and_the_first_answer_stays() -> None:
+def test_the_same_key_with_another_body_is_a_422_and_the_first_response_stays() -> None:
     side, company_id = linked()
     first = post(side, company_id, {"syncTo": None})
     assert post(side, company_id, {"syncTo": "2023-11-01"})[0] == 422
@@ -148,7 +148,7 @@ def test_a_429_is_forgotten_and_the_key_is_free() -> None:
     assert side.simulator.syncs_started(company_id) == 1
 
 
-def test_a_repeat_while_the_first_is_in_progress_is_a_409_and_then_its_answer() -> None:
+def test_a_repeat_while_the_first_is_in_progress_is_a_409_and_then_its_response() -> None:
     side, company_id = linked()
     side.simulator.script_sync(company_id, ScriptedSync(2000, duration=600))
     side.simulator.set_fault("request-sync", Fault(FaultKind.LATE, seconds=120))

@@ -93,7 +93,7 @@ def test_the_state_stays_small_however_much_there_is() -> None:
     assert names == sorted(names)
 
 
-def test_the_state_tells_of_the_quota_and_the_requests() -> None:
+def test_the_state_reports_of_the_quota_and_the_requests() -> None:
     side = Side()
     side.simulator.set_fault("list-companies", "lost_after")
     side.send("GET", "/companies")
@@ -126,7 +126,7 @@ async def test_the_page_needs_no_key_and_leaves_no_trace() -> None:
         assert simulator.peak_per_minute == 0
 
 
-async def test_who_asks_for_no_page_gets_codats_answer() -> None:
+async def test_who_requests_no_page_gets_codats_response() -> None:
     async with Simulator() as simulator, aiohttp.ClientSession() as session:
         statuses = []
         for method, path, headers in (
@@ -142,7 +142,7 @@ async def test_who_asks_for_no_page_gets_codats_answer() -> None:
         assert len(simulator.requests) == 5
 
 
-def test_the_page_asks_for_nothing_from_elsewhere() -> None:
+def test_the_page_requests_nothing_from_elsewhere() -> None:
     page = files("codat_commerce_async.simulator").joinpath("_page")
     texts = [
         file.read_text(encoding="utf-8") for file in page.iterdir() if file.name.endswith((".html", ".css", ".js"))
@@ -237,7 +237,7 @@ async def test_the_page_is_used_by_keyboard(browser: str) -> None:
         assert page.complaints == []
 
 
-async def test_the_page_takes_what_it_is_told_for_text(browser: str) -> None:
+async def test_the_page_takes_what_it_gets_for_text(browser: str) -> None:
     name = "<img src=x onerror=\"document.title='broken in'\">"
     async with Simulator() as simulator, open_page(browser) as page:
         simulator.start_external_sync(simulator.add_linked_company(name), ScriptedSync.never_ends())
@@ -248,7 +248,7 @@ async def test_the_page_takes_what_it_is_told_for_text(browser: str) -> None:
         assert page.complaints == []
 
 
-async def test_the_page_says_when_the_simulator_is_gone(browser: str) -> None:
+async def test_the_page_reports_when_the_simulator_is_gone(browser: str) -> None:
     async with open_page(browser) as page:
         async with Simulator() as simulator:
             await page.go(f"{simulator.url}/")

@@ -42,7 +42,7 @@ def test_pages_follow_each_other_by_their_links() -> None:
     }
 
 
-def test_a_page_holds_a_hundred_unless_told_otherwise_and_at_most_five_thousand() -> None:
+def test_a_page_holds_a_hundred_unless_reported_otherwise_and_at_most_five_thousand() -> None:
     side = Side()
     assert side.ask("GET", "/companies")["pageSize"] == 100
     assert side.ask("GET", "/companies", pageSize=5000)["pageSize"] == 5000

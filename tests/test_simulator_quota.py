@@ -24,7 +24,7 @@ def test_any_sixty_seconds_hold_so_many_requests() -> None:
     assert side.simulator.peak_per_minute == 5  # from 40 to 80, refused ones included
 
 
-def test_a_429_says_how_long_to_wait_and_that_is_enough() -> None:
+def test_a_429_reports_how_long_to_wait_and_that_is_enough() -> None:
     side = Side(quota=RequestQuota(per_minute=1))
     get(side)
     side.wait(17.5)
@@ -65,7 +65,7 @@ def test_a_spent_day_is_a_429_until_midnight_utc() -> None:
     assert side.send("GET", "/companies").headers["X-Rate-Limit-Remaining"] == "4"
 
 
-def test_the_days_end_is_told_as_events() -> None:
+def test_the_days_end_is_reported_as_events() -> None:
     side = Side()
     side.simulator.set_remaining_quota(1)
     for _ in range(3):
@@ -97,7 +97,7 @@ def test_quota_headers_come_with_errors_too() -> None:
     assert {"X-Rate-Limit-Limit", "X-Rate-Limit-Remaining", "X-Rate-Limit-Reset", "Date"} <= set(response.headers)
 
 
-def test_without_a_daily_bound_nothing_is_said_of_it() -> None:
+def test_without_a_daily_bound_nothing_is_reported_of_it() -> None:
     side = Side(quota=RequestQuota(per_minute=None, per_day=None))
     response = side.send("GET", "/companies")
     assert not [name for name in response.headers if name.startswith("X-Rate-Limit")]

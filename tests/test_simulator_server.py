@@ -26,7 +26,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def test_a_sync_can_be_started_and_looked_at(session: aiohttp.ClientSession) -> None:
+async def test_a_sync_can_be_started_and_polled(session: aiohttp.ClientSession) -> None:
     async with Simulator() as simulator:
         company_id = simulator.add_linked_company()
         url = f"{simulator.url}/companies/{company_id}/sync/commerce"
@@ -47,7 +47,7 @@ async def test_a_quoted_path_arrives_as_it_was_sent(session: aiohttp.ClientSessi
         assert (simulator.requests[0].path, simulator.requests[0].query) == tuple(path.split("?"))
 
 
-async def test_it_is_served_on_loopback_and_on_the_port_that_was_asked_for() -> None:
+async def test_it_is_served_on_loopback_and_on_the_port_that_was_requested() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -71,7 +71,7 @@ async def test_it_can_be_served_again_and_remembers(session: aiohttp.ClientSessi
 
 
 @pytest.mark.parametrize("kind", [FaultKind.LOST_BEFORE, FaultKind.LOST_AFTER])
-async def test_a_lost_connection_closes_without_an_answer(session: aiohttp.ClientSession, kind: FaultKind) -> None:
+async def test_a_lost_connection_closes_without_a_response(session: aiohttp.ClientSession, kind: FaultKind) -> None:
     async with Simulator(faults=FaultPlan(script={"create-company": [kind]})) as simulator:
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await session.post(f"{simulator.url}/companies", json={"name": "A"})
@@ -105,7 +105,7 @@ async def test_an_endless_body_goes_on_until_the_client_hangs_up(session: aiohtt
             assert (await answer.json())["totalResults"] == 0
 
 
-async def test_a_late_answer_outlasts_a_timeout_while_the_work_is_done(session: aiohttp.ClientSession) -> None:
+async def test_a_late_response_outlasts_a_timeout_while_the_work_is_done(session: aiohttp.ClientSession) -> None:
     faults = FaultPlan(script={"create-company": [Fault(FaultKind.LATE, seconds=60)]})
     async with Simulator(faults=faults) as simulator:
         url, headers = f"{simulator.url}/companies", {"Idempotency-Key": KEY}
@@ -140,7 +140,7 @@ async def test_leaving_drops_what_is_still_under_way(session: aiohttp.ClientSess
     assert asyncio.all_tasks() == before
 
 
-async def test_answers_that_any_shell_can_show_arrive_as_they_are(session: aiohttp.ClientSession) -> None:
+async def test_responses_that_any_shell_can_show_arrive_as_they_are(session: aiohttp.ClientSession) -> None:
     kinds = [FaultKind.BAD_GATEWAY, FaultKind.GATEWAY_TIMEOUT_AFTER, FaultKind.REDIRECT, FaultKind.EMPTY]
     async with Simulator(faults=FaultPlan(script={"*": kinds})) as simulator:
         seen = []

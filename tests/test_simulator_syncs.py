@@ -16,7 +16,7 @@ def linked(**options: Any) -> tuple[Side, str]:
     return side, side.simulator.add_linked_company()
 
 
-def test_a_sync_has_two_ids_and_each_answer_its_own_of_them() -> None:
+def test_a_sync_has_two_ids_and_each_response_its_own_of_them() -> None:
     side, company_id = linked()
     summary, latest, status = side.request_sync(company_id), side.look(company_id), side.status(company_id)
     assert "syncId" not in summary
@@ -25,7 +25,7 @@ def test_a_sync_has_two_ids_and_each_answer_its_own_of_them() -> None:
     assert status["syncId"] != status["commerceSyncId"]
 
 
-def test_the_commerce_id_is_a_404_by_default_and_works_where_it_is_said_to() -> None:
+def test_the_commerce_id_is_a_404_by_default_and_works_where_it_is_enabled() -> None:
     side, company_id = linked()
     commerce_id = side.request_sync(company_id)["commerceSyncId"]
     side.refusal("GET", f"/companies/{company_id}/sync/commerce/syncs/{commerce_id}/status", status=404)
@@ -53,7 +53,7 @@ def test_codes_go_from_1000_over_1010_after_ten_minutes_to_the_end() -> None:
     assert seen == {0: 1000, 599: 1000, 600: 1010, 899: 1010, 900: 5130, 901: 5130}
 
 
-def test_an_ended_sync_says_how_it_went() -> None:
+def test_an_ended_sync_reports_how_it_went() -> None:
     side, company_id = linked()
     side.simulator.script_sync(company_id, ScriptedSync(5130, duration=90, message="No such account."))
     side.request_sync(company_id)
@@ -234,7 +234,7 @@ def test_a_second_sync_while_one_runs_is_duplication() -> None:
     assert side.look(company_id)["syncStatusCode"] == 5080
 
 
-def test_a_foreign_sync_becomes_the_newest_and_is_not_counted_as_asked_for() -> None:
+def test_a_foreign_sync_becomes_the_newest_and_is_not_counted_as_requested() -> None:
     side, company_id = linked()
     side.simulator.script_sync(company_id, ScriptedSync(2000, duration=60))
     summary = side.request_sync(company_id)
@@ -318,7 +318,7 @@ def test_connections_remember_when_they_were_synced() -> None:
     assert side.ask("GET", "/companies")["results"][0]["lastSync"] == "2023-11-15T12:00:10.0000000Z"
 
 
-def test_a_sync_that_takes_no_time_is_over_in_its_own_answer() -> None:
+def test_a_sync_that_takes_no_time_is_over_in_its_own_response() -> None:
     side, company_id = linked()
     side.simulator.script_sync(company_id, ScriptedSync(2000, duration=0))
     assert side.request_sync(company_id)["syncStatusCode"] == 2000
@@ -463,7 +463,7 @@ def test_the_end_of_a_sync_leaves_events_that_are_hints() -> None:
     assert side.simulator.take_events() == ()
 
 
-def test_thousands_of_syncs_end_when_they_are_next_looked_at() -> None:
+def test_thousands_of_syncs_end_when_they_are_next_polled() -> None:
     side = Side(quota=None, log_size=1)
     ids = [side.simulator.add_linked_company() for _ in range(2000)]
     for company_id in ids:

@@ -139,7 +139,7 @@ async def test_what_a_5xx_started_is_found_and_adopted(delay: float) -> None:
 
 
 @pytest.mark.virtual_time
-async def test_a_gateway_that_gives_up_after_the_work_is_asked_again() -> None:
+async def test_a_gateway_that_gives_up_after_the_work_is_requested_again() -> None:
     async with codat() as world:
         world.simulator.set_fault(REQUEST, *[FaultKind.GATEWAY_TIMEOUT_AFTER] * 3)
         handle = await world.client.sync.start(world.company_id)
@@ -183,7 +183,7 @@ async def test_the_handle_of_an_unknown_start_finds_the_sync_later() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_a_day_that_is_spent_after_a_lost_answer_leaves_it_unknown() -> None:
+async def test_a_day_that_is_spent_after_a_lost_response_leaves_it_unknown() -> None:
     async with codat() as world:
         world.simulator.set_fault(REQUEST, FaultKind.LOST_AFTER)
         world.simulator.set_remaining_quota(1)
@@ -193,7 +193,7 @@ async def test_a_day_that_is_spent_after_a_lost_answer_leaves_it_unknown() -> No
 
 
 @pytest.mark.virtual_time
-async def test_a_day_that_is_spent_before_anything_was_done_says_so() -> None:
+async def test_a_day_that_is_spent_before_anything_was_done_reports_it() -> None:
     async with codat() as world:
         world.simulator.set_remaining_quota(0)
         with pytest.raises(QuotaExhaustedError):

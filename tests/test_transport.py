@@ -108,7 +108,7 @@ async def test_cookies_are_not_kept() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_redirect_is_an_answer_and_not_followed(status: int, method: str) -> None:
+async def test_a_redirect_is_a_response_and_not_followed(status: int, method: str) -> None:
     async with wire.WireServer([]) as elsewhere:
         reply = await answer(
             wire.Reply(status, {"Location": f"{elsewhere.url}/take"}), request=Request(method, "/x", {}, None)
@@ -160,7 +160,7 @@ async def test_a_body_without_a_length_arrives_whole() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 204, 304])
-async def test_an_answer_without_a_body_has_an_empty_one(status: int) -> None:
+async def test_a_response_without_a_body_has_an_empty_one(status: int) -> None:
     assert (await answer(wire.Reply(status))).body == b""
 
 
@@ -186,7 +186,7 @@ class Flood:
 
 
 @pytest.mark.parametrize("act", [Bomb(), Flood()])
-async def test_an_endless_body_is_cut_off_and_not_asked_for_again(act: wire.Act) -> None:
+async def test_an_endless_body_is_cut_off_and_not_requested_again(act: wire.Act) -> None:
     error = await failure(act)
     assert (error.sent, error.retryable) == (True, False)
     assert "too large" in str(error)
@@ -210,7 +210,7 @@ BAD_HEAD = b"HTTP/1.1 200 OK\r\nX-Long: %s\r\n\r\n" % (b"x" * 20_000)
     ],
 )
 @pytest.mark.parametrize("make", [get, post])
-async def test_a_broken_answer_is_a_transport_error(
+async def test_a_broken_response_is_a_transport_error(
     act: wire.Act, make: Callable[[], Request], *, repeatable: bool
 ) -> None:
     error = await failure(act, request=make())
@@ -246,7 +246,7 @@ async def test_bytes_that_are_no_http_are_a_transport_error(data: bytes) -> None
         (wire.ENDLESS, Timeouts(total=0.02)),
     ],
 )
-async def test_a_slow_answer_is_a_timeout(act: wire.Act, timeouts: Timeouts) -> None:
+async def test_a_slow_response_is_a_timeout(act: wire.Act, timeouts: Timeouts) -> None:
     error = await failure(act, timeouts=timeouts)
     assert isinstance(error, RequestTimeoutError)
     assert isinstance(error, TimeoutError)
@@ -350,7 +350,7 @@ def certificate(kind: str) -> ssl.SSLContext:
         ("unknown authority", "unable to get local issuer certificate"),
     ],
 )
-async def test_what_is_wrong_with_a_certificate_is_told(kind: str, reason: str) -> None:
+async def test_what_is_wrong_with_a_certificate_is_reported(kind: str, reason: str) -> None:
     context = certificate(kind)
     trusting = ssl.create_default_context()
     if kind in {"expired", "wrong host"}:
@@ -366,7 +366,7 @@ async def test_what_is_wrong_with_a_certificate_is_told(kind: str, reason: str) 
     assert (str(again), again.host, again.errno, again.reason) == (str(error), error.host, error.errno, error.reason)
 
 
-async def test_why_a_connection_was_not_made_or_lost_is_told() -> None:
+async def test_why_a_connection_was_not_made_or_lost_is_reported() -> None:
     error = await failure_at(f"http://127.0.0.1:{await unused_port()}")
     assert (error.host, error.errno, error.reason) == ("127.0.0.1", errno.ECONNREFUSED, "Connection refused")
     assert str(error) == "the server cannot be reached: Connection refused"
@@ -385,7 +385,7 @@ async def test_a_proxy_out_of_reach_was_not_sent_anything() -> None:
     assert "hidden" not in str(error)
 
 
-async def test_a_proxy_is_asked_for_the_whole_address() -> None:
+async def test_a_proxy_is_requested_the_whole_address() -> None:
     async with wire.WireServer([wire.Reply()]) as proxy:
         url = proxy.url.replace("http://", "http://user:word@")
         transport = AiohttpTransport("http://api.example.com", Credentials(KEY, None), proxy=url)
@@ -658,7 +658,7 @@ async def test_whatever_a_borrowed_sessions_middleware_raises_is_a_transport_err
     assert "private" not in str(error)
 
 
-async def test_what_only_looks_like_a_session_is_refused_by_name() -> None:
+async def test_what_only_resembles_a_session_is_refused_by_name() -> None:
     async with aiohttp.ClientSession() as session:
         wrapper = RetryClient(client_session=session)
         with pytest.raises(TypeError, match=r"^session must be an aiohttp\.ClientSession, not aiohttp_retry\."):
@@ -669,7 +669,7 @@ async def test_what_only_looks_like_a_session_is_refused_by_name() -> None:
         CodatCommerce(KEY, ssl_context=False)  # type: ignore[arg-type]
 
 
-async def test_a_borrowed_session_that_was_closed_says_so() -> None:
+async def test_a_borrowed_session_that_was_closed_reports_it() -> None:
     session = aiohttp.ClientSession()
     await session.close()
     transport = AiohttpTransport("http://127.0.0.1:9", Credentials(KEY, None), session=session)

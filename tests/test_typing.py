@@ -52,7 +52,7 @@ def public_methods(owner: object) -> list[str]:
     return [name for name, _ in inspect.getmembers(type(owner), inspect.isfunction) if not name.startswith("_")]
 
 
-def test_every_public_method_is_asked_for_its_type() -> None:
+def test_every_public_method_is_requested_its_type() -> None:
     codat = CodatCommerce("key")
     members = {name: getattr(codat, name) for name in dir(codat) if not name.startswith("_")}
     resources = {name: value for name, value in members.items() if type(value).__name__.endswith("Resource")}

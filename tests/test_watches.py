@@ -233,7 +233,7 @@ async def test_an_event_stream_ends_with_the_sync(codat: Codat) -> None:
     assert body.count(b": heartbeat\n\n") == 6
 
 
-async def test_an_event_stream_says_why_it_ends(codat: Codat) -> None:
+async def test_an_event_stream_reports_why_it_ends(codat: Codat) -> None:
     body = await body_of(codat, SyncHandle(company_id="unknown", sync_id="unknown"))
     [(first, problem), (last, _)] = events(body)
     assert (first, problem["status"], last) == ("problem", 404, "end")

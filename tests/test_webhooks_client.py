@@ -79,7 +79,7 @@ def looks(simulator: Simulator) -> int:
         "tea.brewed",
     ],
 )
-async def test_an_event_about_a_company_makes_its_wait_look_at_once(
+async def test_an_event_about_a_company_makes_its_wait_poll_once(
     simulator: Simulator, codat: CodatCommerce, hooks: Webhooks, event_type: str
 ) -> None:
     company_id = simulator.add_linked_company()
@@ -207,7 +207,7 @@ async def test_a_limit_that_was_reached_yesterday_means_nothing_today(
 
 
 @pytest.mark.parametrize("quota", [RequestQuota(per_day=100)])
-async def test_a_later_answer_is_believed_over_an_event(
+async def test_a_later_response_is_believed_over_an_event(
     simulator: Simulator, codat: CodatCommerce, hooks: Webhooks
 ) -> None:
     company_id = simulator.add_linked_company()

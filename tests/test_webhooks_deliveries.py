@@ -199,7 +199,7 @@ async def test_draining_waits_for_what_is_in_work_and_refuses_what_is_new() -> N
     assert (work.ended, processor.unhandled) == (2, {})
 
 
-async def test_draining_gives_up_in_time_and_says_what_was_accepted(caplog: pytest.LogCaptureFixture) -> None:
+async def test_draining_gives_up_in_time_and_reports_what_was_accepted(caplog: pytest.LogCaptureFixture) -> None:
     work, clock = Work(), asyncio.get_running_loop()
     processor = DeliveryProcessor(work.hooks)
     await processor.process("msg-accepted", EVENT, within=0)

@@ -62,7 +62,7 @@ def test_an_event_comes_as_the_class_of_its_type(event_type: str, kind: type[Web
 
 
 @pytest.mark.parametrize("event_type", [name for name in CLASSES if not name.startswith("client.")])
-def test_an_event_about_a_company_says_which(event_type: str) -> None:
+def test_an_event_about_a_company_reports_which(event_type: str) -> None:
     assert company_id_of(parse_event(body_of(event_type))) == COMPANY
 
 
@@ -76,7 +76,7 @@ def test_an_event_about_a_company_says_which(event_type: str) -> None:
         b'{"eventType": "tea.brewed"}',
     ],
 )
-def test_an_event_about_no_company_says_none(body: bytes) -> None:
+def test_an_event_about_no_company_reports_none(body: bytes) -> None:
     assert company_id_of(parse_event(body)) is None
 
 
@@ -155,7 +155,7 @@ RULE_EVENTS = [
 
 
 @pytest.mark.parametrize("rule_type", RULE_EVENTS)
-def test_the_older_rule_events_are_unknown_events_that_say_their_company(rule_type: str) -> None:
+def test_the_older_rule_events_are_unknown_events_that_report_their_company(rule_type: str) -> None:
     body = {
         "AlertId": "a9367074-b5c3-42c4-9be4-be129f43577e",
         "RuleId": "70af3071-65d9-4ec3-b3cb-5283e8d55dac",
@@ -237,7 +237,7 @@ def test_a_reached_limit_leaves_nothing_until_the_reset() -> None:
     assert without_count == RateLimit(remaining=0, reset=until, observed_at=TOLD_AT)
 
 
-def test_a_reset_says_what_there_is_now() -> None:
+def test_a_reset_reports_what_there_is_now() -> None:
     assert told("reset") == RateLimit(limit=12000, remaining=11993, reset=MIDNIGHT, observed_at=TOLD_AT)
 
 
@@ -248,5 +248,5 @@ def test_a_reset_that_cannot_be_is_at_midnight(expiry: str | None) -> None:
     assert limit.reset == MIDNIGHT
 
 
-def test_an_event_that_does_not_say_when_it_was_tells_nothing_of_the_quota() -> None:
+def test_an_event_that_does_not_report_when_it_was_reports_nothing_of_the_quota() -> None:
     assert told("reached", generated="soon") is None

@@ -82,7 +82,7 @@ class Tea:
         self.done += 1
 
 
-async def test_a_delivery_is_handled_and_answered_with_204(serve: Serve, hooks: Webhooks) -> None:
+async def test_a_delivery_is_handled_and_responded_with_204(serve: Serve, hooks: Webhooks) -> None:
     seen = list[str | None]()
 
     @hooks.on("connection.disconnected")
@@ -106,7 +106,7 @@ async def test_an_unknown_type_arrives_too(serve: Serve, hooks: Webhooks) -> Non
     assert seen == [{"beans": 3}]
 
 
-async def test_a_bad_signature_is_answered_with_401_and_reaches_nobody(
+async def test_a_bad_signature_gets_a_response_with_401_and_reaches_nobody(
     serve: Serve, hooks: Webhooks, caplog: pytest.LogCaptureFixture
 ) -> None:
     tea = Tea(hooks)
@@ -128,7 +128,7 @@ async def test_a_signed_body_is_accepted_whatever_its_shape(serve: Serve, body: 
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_an_oversized_body_is_answered_with_413(serve: Serve, *, chunked: bool) -> None:
+async def test_an_oversized_body_gets_a_response_with_413(serve: Serve, *, chunked: bool) -> None:
     client = await serve(client_max_size=10_000)
     message = delivery(body=b" " * 20_000 + body_of("tea.brewed"))
 
@@ -140,7 +140,7 @@ async def test_an_oversized_body_is_answered_with_413(serve: Serve, *, chunked: 
         assert answer.status == 413
 
 
-async def test_other_methods_are_answered_with_405(serve: Serve) -> None:
+async def test_other_methods_are_responded_with_405(serve: Serve) -> None:
     async with (await serve()).get(PATH) as answer:
         assert answer.status == 405
 
@@ -167,7 +167,7 @@ async def test_a_handler_that_raises_makes_codat_deliver_again(serve: Serve, hoo
     assert seen == ["tea.brewed", "tea.brewed", "company.created"]
 
 
-async def test_a_slow_handler_does_not_hold_up_the_answer(serve: Serve, hooks: Webhooks) -> None:
+async def test_a_slow_handler_does_not_hold_up_the_response(serve: Serve, hooks: Webhooks) -> None:
     tea, clock = Tea(hooks), asyncio.get_running_loop()
     client = await serve()
     message, began = delivery(), clock.time()
@@ -202,7 +202,7 @@ async def test_unfinished_work_can_be_left_to_another_delivery(serve: Serve, hoo
     assert (tea.begun, tea.done) == (1, 1)
 
 
-async def test_a_full_receiver_asks_for_another_delivery(serve: Serve, hooks: Webhooks) -> None:
+async def test_a_full_receiver_requests_another_delivery(serve: Serve, hooks: Webhooks) -> None:
     tea = Tea(hooks)
     client = await serve(capacity=1)
     assert await post(client, delivery()) == 202
@@ -214,7 +214,7 @@ async def test_a_full_receiver_asks_for_another_delivery(serve: Serve, hooks: We
     assert tea.done == 2
 
 
-async def test_a_body_that_does_not_come_is_answered_in_time(serve: Serve) -> None:
+async def test_a_body_that_does_not_come_gets_a_response_in_time(serve: Serve) -> None:
     client = await serve()
     assert client.server.port is not None
     reader, writer = await asyncio.open_connection("127.0.0.1", client.server.port)

@@ -71,7 +71,7 @@ async def test_the_script_goes_on_over_one_connection_or_several() -> None:
         (Raw(b"nonsense\r\n\r\n"), aiohttp.ClientResponseError),
     ],
 )
-async def test_what_a_client_makes_of_a_broken_answer(
+async def test_what_a_client_makes_of_a_broken_response(
     session: aiohttp.ClientSession, act: Act, error: type[Exception]
 ) -> None:
     async with WireServer([act]) as server:
@@ -81,14 +81,14 @@ async def test_what_a_client_makes_of_a_broken_answer(
     assert [request.body for request in server.requests] == [b"x"]
 
 
-async def test_an_answer_that_is_reset_midway_shows_its_beginning(session: aiohttp.ClientSession) -> None:
+async def test_a_response_that_is_reset_midway_shows_its_beginning(session: aiohttp.ClientSession) -> None:
     async with WireServer([RESET_MID_ANSWER]) as server, session.get(server.url) as answer:
         assert answer.status == 200
         with pytest.raises(aiohttp.ClientError):
             await answer.read()
 
 
-async def test_an_answer_that_is_cut_off_ends_where_it_was_told() -> None:
+async def test_a_response_that_is_cut_off_ends_where_it_was_reported() -> None:
     async with WireServer([CutOff(503, b"0123456789", at=4)]) as server:
         answer = await exchange(server)
     assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 10\r\n")
@@ -104,7 +104,7 @@ async def test_a_kept_connection_is_dropped_at_its_second_request(session: aioht
     assert [request.connection for request in server.requests] == [1, 1, 2]
 
 
-async def test_a_slow_answer_comes_after_its_time(session: aiohttp.ClientSession) -> None:
+async def test_a_slow_response_comes_after_its_time(session: aiohttp.ClientSession) -> None:
     started = asyncio.get_running_loop().time()
     async with WireServer([Slow(Reply(204), 0.02)]) as server:
         assert (await session.get(server.url)).status == 204
@@ -122,7 +122,7 @@ async def test_leaving_ends_what_would_go_on_forever(act: Act) -> None:
     gc.collect()  # a socket left open would warn here, and a warning fails the test
 
 
-async def test_an_endless_answer_comes_piece_by_piece_until_the_client_leaves(
+async def test_an_endless_response_comes_piece_by_piece_until_the_client_leaves(
     session: aiohttp.ClientSession,
 ) -> None:
     async with WireServer([ENDLESS]) as server, session.get(server.url) as answer:

@@ -39,7 +39,7 @@ def test_the_same_seed_gives_the_same_storm() -> None:
 
 
 @pytest.mark.parametrize(("seed", "at_once"), [(0, False), (0, True), (1, False), (1, True)])
-def test_every_reported_success_is_ours_or_says_that_it_was_adopted(seed: int, at_once: bool) -> None:  # noqa: FBT001
+def test_every_reported_success_is_ours_or_reports_that_it_was_adopted(seed: int, at_once: bool) -> None:  # noqa: FBT001
     verdict = ours(seed, 25, at_once=at_once)
     assert verdict.wrong == [], verdict
     assert verdict.ok > 0, verdict
@@ -176,7 +176,7 @@ async def test_a_day_that_runs_out_in_the_middle_loses_nothing_and_goes_on_after
 
 
 @pytest.mark.virtual_time
-async def test_a_day_that_runs_out_is_told_to_everybody_with_its_reset() -> None:
+async def test_a_day_that_runs_out_is_reported_to_everybody_with_its_reset() -> None:
     clock = loop_wall_clock()
     simulator = Simulator(now=clock)
     ids = [simulator.add_linked_company() for _ in range(80)]
@@ -239,7 +239,7 @@ def test_a_hundred_thousand_requests_that_arrive_at_random_all_pass() -> None:
 
 
 @pytest.mark.real
-def test_two_thousand_calls_that_arrive_at_random_under_uvloop_are_all_answered() -> None:
+def test_two_thousand_calls_that_arrive_at_random_under_uvloop_are_all_responded() -> None:
     uvloop = pytest.importorskip("uvloop")
     arrivals = uvloop.run(call_server(5, 2_000, per_minute=7_000))
     assert (arrivals.passed, arrivals.seen, arrivals.in_flight, arrivals.waiting) == (2_000, 2_000, 0, 0), arrivals
