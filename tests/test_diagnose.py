@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Any
 
 import pytest
 
@@ -11,7 +11,6 @@ from codat_commerce_async.errors import CodatError, SyncFailedError
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.simulator import Fault, FaultKind
 from codat_commerce_async.syncing._diagnose import DiagnosisQueue
-from codat_commerce_async.syncing._facts import DiagnosisCalls
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 from tests.support.fans import Codat, own_tasks
@@ -174,7 +173,8 @@ async def test_a_diagnosis_that_raises_leaves_the_outcome_and_the_others_alone()
     async def pass_on(outcome: SyncOutcome) -> None:
         passed_on.append(outcome)
 
-    queue = DiagnosisQueue(cast("DiagnosisCalls", Broken()), {}, pass_on)
+    broken: Any = Broken()
+    queue = DiagnosisQueue(broken, {}, pass_on)
     outcomes = [failed_outcome(code) for code in (4260, 5000)]
     async with asyncio.TaskGroup() as tasks:
         for outcome in outcomes:
