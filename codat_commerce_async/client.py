@@ -68,6 +68,7 @@ class Settings(TypedDict, total=False):
     proxy: str | None
     ssl_context: ssl.SSLContext | None
     trust_env: bool
+    user_agent: str | None
     retry: RetryPolicy | None
     poll: PollPolicy | None
     timeouts: Timeouts | None
@@ -123,6 +124,8 @@ class CodatCommerce:
         proxy: The URL of an HTTP proxy.
         ssl_context: The TLS settings, for example with your own certificate authority.
         trust_env: Whether to use the proxy settings of the environment and `.netrc`, as aiohttp does.
+        user_agent: Text to append to the User-Agent header, such as the name of your service. The simulator counts
+            requests by `process/...` in it.
         retry: How often, and for how long, a call is attempted.
         poll: How often a running sync is polled.
         timeouts: How long one attempt may take.
@@ -155,6 +158,7 @@ class CodatCommerce:
         proxy: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = False,
+        user_agent: str | None = None,
         retry: RetryPolicy | None = None,
         poll: PollPolicy | None = None,
         timeouts: Timeouts | None = None,
@@ -199,6 +203,7 @@ class CodatCommerce:
             proxy=proxy,
             ssl_context=ssl_context,
             trust_env=trust_env,
+            user_agent=user_agent,
         )
         self._pipeline = Pipeline(
             self._transport,

@@ -205,6 +205,7 @@ class AiohttpTransport:
         proxy: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = False,
+        user_agent: str | None = None,
     ) -> None:
         _check_kinds(session, connector, ssl_context)
         if session is not None and (connector is not None or trust_env):
@@ -217,6 +218,7 @@ class AiohttpTransport:
         self._connector = connector
         self._trust_env = trust_env
         self._closed = False
+        self._headers = _headers_with(user_agent)
         # The timeouts of the last request, and the same as aiohttp takes them.
         self._timeouts: Timeouts | None = None
         self._aiohttp_timeout = aiohttp.ClientTimeout()
@@ -277,7 +279,7 @@ class AiohttpTransport:
             request.method,
             URL(self._base_url + request.target, encoded=True),
             # Its own session has the default headers; a borrowed one is not altered.
-            headers=request.headers if self._owned else {**_DEFAULT_HEADERS, **request.headers},
+            headers=request.headers if self._owned else {**self._headers, **request.headers},
             data=request.body,
             timeout=self._timeout(timeouts),
             middlewares=(*self._middlewares, _NoReplay(request, self._credentials.header())),
@@ -295,7 +297,7 @@ class AiohttpTransport:
         self._session = aiohttp.ClientSession(
             connector=connector,
             connector_owner=self._connector is None,
-            headers=_DEFAULT_HEADERS,
+            headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=self._trust_env,
         )
@@ -312,6 +314,17 @@ class AiohttpTransport:
                 sock_read=_finite(timeouts.read) if timeouts.read < timeouts.total else None,
             )
         return self._aiohttp_timeout
+
+
+def _headers_with(user_agent: str | None) -> dict[str, str]:
+    """Return the headers of all requests; `user_agent` is appended to the library's own."""
+    if user_agent is None:
+        return _DEFAULT_HEADERS
+    if not isinstance(user_agent, str):
+        raise TypeError(f"user_agent must be a string (got {type(user_agent).__name__})")
+    if not (user_agent.isascii() and user_agent.isprintable() and user_agent.strip()):
+        raise ValueError("user_agent must be printable ASCII text, such as 'nightly/1.0 process/4711'")
+    return {**_DEFAULT_HEADERS, "User-Agent": f"{_DEFAULT_HEADERS['User-Agent']} {user_agent.strip()}"}
 
 
 def _finite(seconds: float) -> float | None:

@@ -342,6 +342,14 @@ class Simulator:
         return serialize_state(self._store, self._quota, self._api, self._clock)
 
     @property
+    def requests_by_process(self) -> Mapping[str, int]:
+        """Return the number of requests per client process, as named by `process/NAME` in the User-Agent.
+
+        `/simulator/state` has them too, as `requests.byProcess`, and the busiest 60 seconds as `quota.peakPerMinute`.
+        """
+        return dict(self._api.requests_by_process)
+
+    @property
     def requests(self) -> Sequence[RecordedRequest]:
         """Return the last requests, oldest first, without their `Authorization`."""
         return tuple(self._api.requests)

@@ -6,7 +6,8 @@ import hmac
 import json
 import math
 import random
-from collections import deque
+import re
+from collections import Counter, deque
 from dataclasses import replace
 
 from codat_commerce_async.simulator._api.fault_injector import FaultInjector
@@ -28,6 +29,9 @@ from codat_commerce_async.simulator._state.store import Store
 __all__ = ["Api"]
 
 _KEYED = frozenset({"POST", "PATCH"})
+# In the User-Agent: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.5
+_PROCESS = re.compile(r"(?:^|\s)process/([\w.:-]+)", re.ASCII)
+_MAX_PROCESSES = 1000
 _JSON = "application/json; charset=utf-8"
 
 
@@ -54,6 +58,7 @@ class Api:
         self.requests: deque[RecordedRequest] = deque(maxlen=log_size)
         self.request_count = 0
         self.faulty = 0
+        self.requests_by_process: Counter[str] = Counter()
         self.outdated_keys: set[str] = set()
         self.expired = False
         self._store = store
@@ -68,6 +73,7 @@ class Api:
         """Return the response to a request, and how the connection has to deliver it."""
         now = self._clock.now()
         self._store.run_due_events(now)
+        self._count_process(request)
         matched = match(request.method, request.path)
         operation = matched[0].name if matched else ""
         fault = self.faults.next(operation)
@@ -85,6 +91,12 @@ class Api:
         """Replace the API key; requests with the old one get 403."""
         self.outdated_keys.add(self._api_key)
         self._api_key = api_key
+
+    def _count_process(self, request: Request) -> None:
+        """Count the request for the client process that its `User-Agent` names, if it does."""
+        found = _PROCESS.search(request.headers.get("user-agent", ""))
+        if found and (found[1] in self.requests_by_process or len(self.requests_by_process) < _MAX_PROCESSES):
+            self.requests_by_process[found[1]] += 1
 
     def _log(self, recorded: RecordedRequest) -> None:
         self.requests.append(recorded)

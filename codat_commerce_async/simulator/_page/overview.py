@@ -98,6 +98,7 @@ def _requests(api: Api) -> dict[str, object]:
     return {
         "total": api.request_count,
         "faulty": api.faulty,
+        "byProcess": dict(api.requests_by_process),
         "latest": [_request(api.request_count - back, request) for back, request in enumerate(newest)],
     }
 
