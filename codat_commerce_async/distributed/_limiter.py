@@ -200,7 +200,8 @@ class _Queue:
             if waiter.company and waiter.company in self._company_until:
                 heapq.heappush(self._by_company[waiter.company], waiter)
             elif waiter.company and held.get(waiter.company, 0) + counts.get(waiter.company, 0) >= per_company:
-                self.hold_company(waiter.company, math.inf)
+                # The end of a request wakes it; those that are popped now may be refused, and so never end.
+                self.hold_company(waiter.company, 0.0 if waiter.company in counts else math.inf)
                 heapq.heappush(self._by_company[waiter.company], waiter)
             else:
                 counts[waiter.company] = counts.get(waiter.company, 0) + 1
@@ -349,7 +350,7 @@ class SharedRateLimiter:
             available=self._is_available and result is not None,
             reason=self._reason,
             age=None if result is None else now - self._result_at,
-            processes=self._known_processes,
+            processes=result["processes"] if result is not None and self._is_available else self._known_processes,
             remaining_minute=(
                 None if result is None or per_minute is None else max(0, per_minute - math.ceil(result["used"]))
             ),
@@ -532,7 +533,8 @@ class SharedRateLimiter:
         await asyncio.sleep(0)
         while not self._closed and (due := self._due()) > loop.time():
             self._wakeup.clear()
-            timer = loop.call_at(due, self._wakeup.set)
+            # Event loops may round shorter timers to zero, which would cause a busy loop.
+            timer = loop.call_at(max(due, loop.time() + _SHORTEST_DELAY), self._wakeup.set)
             try:
                 await self._wakeup.wait()
             finally:
