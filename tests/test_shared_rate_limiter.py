@@ -79,7 +79,7 @@ class Load:
     async def stop(self) -> list[BaseException | None]:
         for task in self._tasks:
             task.cancel()
-        return await asyncio.gather(*self._tasks, return_exceptions=True)  # type: ignore[return-value]
+        return await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 @pytest.mark.virtual_time
@@ -378,10 +378,11 @@ async def test_a_client_shares_its_quota_through_a_file(tmp_path: Path, monkeypa
     other = CodatCommerce.from_env()
     assert not path.exists()
     async with one, other:
-        for client in (one, other):
-            limiter = client._pipeline.rate_limiter
-            assert isinstance(limiter, SharedRateLimiter)
+        limiters = [client._pipeline.rate_limiter for client in (one, other)]
+        shared = [limiter for limiter in limiters if isinstance(limiter, SharedRateLimiter)]
+        for limiter in shared:
             await limiter.refresh()
+        assert len(shared) == 2
         assert limiter.status.processes == 2
     assert path.exists()
     with pytest.raises(ClientClosedError):
