@@ -67,6 +67,10 @@ if TYPE_CHECKING:
     from codat_commerce_async.syncing.diagnosis import FailureCause as FailureCause
     from codat_commerce_async.syncing.diagnosis import Resolver as Resolver
     from codat_commerce_async.syncing.diagnosis import Retry as Retry
+    from codat_commerce_async.syncing.journal import Journal as Journal
+    from codat_commerce_async.syncing.journal import JournalEntry as JournalEntry
+    from codat_commerce_async.syncing.journal import JournalRun as JournalRun
+    from codat_commerce_async.syncing.journal import MinuteCounts as MinuteCounts
     from codat_commerce_async.syncing.outcome import RunProgress as RunProgress
     from codat_commerce_async.syncing.outcome import RunReport as RunReport
     from codat_commerce_async.syncing.outcome import SyncOutcome as SyncOutcome
@@ -99,6 +103,7 @@ _NAMES = {
     "policies": "CallOptions PollOptions PollPolicy Quota RetryPolicy Timeouts",
     "problems": "Problem problem",
     "syncing.diagnosis": "Action Diagnosis Evidence FailureCause Resolver Retry",
+    "syncing.journal": "Journal JournalEntry JournalRun MinuteCounts",
     "syncing.outcome": "RunProgress RunReport SyncOutcome stop_at_failure_rate stop_at_first_failure",
     "syncing.request": "SyncRequest",
     "syncing.run": "SyncRun",

@@ -17,7 +17,7 @@ from codat_commerce_async.errors import CodatError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.policies import RetryPolicy, Timeouts
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
-from codat_commerce_async.syncing.journal import Journal
+from codat_commerce_async.syncing._journal_writer import JournalWriter
 from codat_commerce_async.syncing.request import SyncRequest
 from tests.support.independent import IndependentServer
 from tests.support.scripted import client_of, reply
@@ -229,7 +229,7 @@ async def test_the_syncs_of_a_journal_are_no_candidates(tmp_path: Path) -> None:
 
 async def test_a_finished_sync_of_a_journal_is_no_candidate(tmp_path: Path) -> None:
     server, path = Server("ok", "refused", "ok"), tmp_path / "journal"
-    journal = await Journal.open(path)
+    journal = await JournalWriter.open(path)
     async with server.client() as client:
         handle = await client.sync.start(COMPANY, date_range=JANUARY)
         await journal.record_running(SyncRequest(company_id=COMPANY, start=JANUARY[0], finish=JANUARY[1]), handle)

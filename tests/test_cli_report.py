@@ -14,7 +14,8 @@ import pytest
 from codat_commerce_async import NotFoundError, SyncHandle, SyncOutcome, SyncRequest, SyncStatus
 from codat_commerce_async.cli import main
 from codat_commerce_async.cli._files import read_company_ids
-from codat_commerce_async.syncing.journal import Journal, read_journal
+from codat_commerce_async.syncing._journal_writer import JournalWriter
+from codat_commerce_async.syncing.journal import read_journal
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC).timestamp()
 PERIOD = (datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC))
@@ -37,7 +38,7 @@ def write(path: Path, ended: Sequence[Ended], running: Sequence[str] = ()) -> No
 
 
 async def _write(path: Path, ended: Sequence[Ended], running: Sequence[str]) -> None:
-    journal = await Journal.open(path)
+    journal = await JournalWriter.open(path)
     for number, (request, code, elapsed) in enumerate(ended):
         await journal.record_start(request, f"key {number}", NOON + number)
         await journal.record_outcome(outcome(request, code, elapsed), NOON + number + elapsed)
@@ -166,7 +167,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureF
 
 async def test_a_journal_that_is_in_use_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "night.db"
-    journal = await Journal.open(path)
+    journal = await JournalWriter.open(path)
     try:
         await journal.record_start(SyncRequest(company_id="a"), "a key", NOON)
         assert await asyncio.to_thread(main, ["report", str(path)]) == 0
@@ -204,7 +205,7 @@ def test_no_text_of_the_server_adds_a_line_to_a_report(
 
 
 async def _write_failure(path: Path, text: str) -> None:
-    journal = await Journal.open(path)
+    journal = await JournalWriter.open(path)
     request = SyncRequest(company_id="=c")
     status = SyncStatus(sync_status_code=5130, error_message=text)
     await journal.record_start(request, "key", NOON)

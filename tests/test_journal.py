@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from codat_commerce_async.errors import JournalError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.syncing.journal import Journal, JournalEntry, JournalStore, NullJournal, read_journal
+from codat_commerce_async.syncing._journal_writer import JournalStore, JournalWriter, NullJournal
+from codat_commerce_async.syncing.journal import JournalEntry, read_journal
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 from tests.support.fans import own_tasks, own_threads
@@ -46,7 +47,7 @@ def outcome(request: SyncRequest, code: int = 2000, message: str | None = None) 
 
 async def fill(path: Path, companies: int) -> None:
     """Write a journal with so many companies, in every state."""
-    journal = await Journal.open(path)
+    journal = await JournalWriter.open(path)
     for number in range(companies):
         request = SyncRequest(company_id=f"company {number}")
         await journal.record_start(request, KEY, 1000.0 + number)
@@ -87,7 +88,7 @@ def files(directory: Path) -> set[str]:
 async def open_error(path: Path) -> str:
     """Return the message of the error that opening raises."""
     with pytest.raises(JournalError) as caught:
-        await Journal.open(path)
+        await JournalWriter.open(path)
     assert own_threads() == []
     return str(caught.value)
 
@@ -95,7 +96,7 @@ async def open_error(path: Path) -> str:
 @pytest.mark.parametrize("request_", [LATEST, UP_TO, RANGE])
 async def test_a_sync_is_known_in_each_of_its_states(request_: SyncRequest, tmp_path: Path) -> None:
     handle = SyncHandle(company_id=request_.company_id, commerce_sync_id="c", requested_at=datetime.now(UTC))
-    journal = await Journal.open(tmp_path / "journal")
+    journal = await JournalWriter.open(tmp_path / "journal")
     assert await journal.get(request_) is None
     await journal.record_start(request_, KEY, 1000)
     assert await journal.get(request_) == JournalEntry(request_, "starting", KEY, 1000.0)
@@ -120,7 +121,7 @@ async def test_an_entry_of_an_error_names_it_and_keeps_the_handle(tmp_path: Path
     handle = SyncHandle(company_id="latest", sync_id="an id")
     error = OutcomeUnknownError("the response was lost")
     ended = SyncOutcome(request=LATEST, handle=None, status=None, error=error, polls=0, elapsed=1.0)
-    journal = await Journal.open(tmp_path / "journal")
+    journal = await JournalWriter.open(tmp_path / "journal")
     await journal.record_start(LATEST, KEY, 1000.0)
     await journal.record_running(LATEST, handle)
     await journal.record_outcome(ended, 2000.0)
@@ -143,18 +144,18 @@ async def test_a_run_without_a_file_uses_a_journal_that_keeps_nothing() -> None:
 
 
 async def test_a_journal_in_a_file_has_the_same_interface(tmp_path: Path) -> None:
-    journal: JournalStore = await Journal.open(tmp_path / "journal")
+    journal: JournalStore = await JournalWriter.open(tmp_path / "journal")
     assert (journal.run, journal.is_persistent) == (1, True)
     await journal.close()
 
 
-async def test_each_opening_is_another_run(tmp_path: Path) -> None:
+async def test_each_opening_is_another_session_of_the_unfinished_run(tmp_path: Path) -> None:
     for number in (1, 2, 3):
-        journal = await Journal.open(tmp_path / "journal")
-        assert journal.run == number
+        journal = await JournalWriter.open(tmp_path / "journal")
+        assert (journal.run, journal.session) == (1, number)
         await journal.record_outcome(outcome(SyncRequest(company_id=f"company {number}")), 2000.0)
         await journal.close()
-    assert [entry.run for entry in read_journal(tmp_path / "journal")] == [1, 2, 3]
+    assert [entry.session for entry in read_journal(tmp_path / "journal")] == [1, 2, 3]
 
 
 @given(text=st.text(st.characters(codec=None), max_size=20), code=st.integers())
@@ -164,7 +165,7 @@ def test_any_message_and_code_can_be_recorded(text: str, code: int, tmp_path: Pa
     async def work() -> JournalEntry | None:
         path = tmp_path / "journal"
         path.unlink(missing_ok=True)
-        journal = await Journal.open(path)
+        journal = await JournalWriter.open(path)
         await journal.record_outcome(outcome(LATEST, code, text), 1.0)
         entry = await journal.get(LATEST)
         await journal.close()
@@ -183,7 +184,7 @@ def commits(path: Path) -> int:
 
 
 async def test_many_writers_share_their_commits(tmp_path: Path) -> None:
-    journal = await Journal.open(tmp_path / "journal")
+    journal = await JournalWriter.open(tmp_path / "journal")
     requests = [SyncRequest(company_id=f"company {number}") for number in range(2000)]
     before = commits(tmp_path / "journal")
     await asyncio.gather(*(journal.record_start(request, KEY, 1.0) for request in requests))
@@ -193,7 +194,7 @@ async def test_many_writers_share_their_commits(tmp_path: Path) -> None:
 
 
 async def test_the_event_loop_is_not_blocked_by_the_disk(tmp_path: Path) -> None:
-    journal, turns = await Journal.open(tmp_path / "journal"), 0
+    journal, turns = await JournalWriter.open(tmp_path / "journal"), 0
     writing = asyncio.ensure_future(journal.record_start(LATEST, KEY, 1.0))
     while not writing.done():
         turns += 1
@@ -203,7 +204,7 @@ async def test_the_event_loop_is_not_blocked_by_the_disk(tmp_path: Path) -> None
 
 
 async def test_a_cancelled_write_is_committed_all_the_same(tmp_path: Path) -> None:
-    journal = await Journal.open(tmp_path / "journal")
+    journal = await JournalWriter.open(tmp_path / "journal")
     # The first is being committed, the others wait for the next commit.
     writing = [asyncio.ensure_future(journal.record_start(request, KEY, 1.0)) for request in (LATEST, UP_TO, RANGE)]
     await asyncio.sleep(0)
@@ -214,7 +215,7 @@ async def test_a_cancelled_write_is_committed_all_the_same(tmp_path: Path) -> No
 
 
 async def test_a_failed_write_leaves_the_other_entries_as_they_were(tmp_path: Path) -> None:
-    journal = await Journal.open(tmp_path / "journal")
+    journal = await JournalWriter.open(tmp_path / "journal")
     await journal.record_start(LATEST, KEY, 1.0)
     with pytest.raises(JournalError, match="could not be written"):
         await journal.record_start(SyncRequest(company_id="\ud800"), KEY, 1.0)
@@ -226,7 +227,7 @@ async def test_a_failed_write_leaves_the_other_entries_as_they_were(tmp_path: Pa
 @pytest.mark.parametrize("turns", range(8))
 async def test_opening_and_closing_can_be_cancelled_at_any_step(turns: int, tmp_path: Path) -> None:
     async def work() -> None:
-        journal = await Journal.open(tmp_path / "journal")
+        journal = await JournalWriter.open(tmp_path / "journal")
         try:
             await journal.record_start(LATEST, KEY, 1.0)
         finally:
@@ -243,12 +244,12 @@ async def test_opening_and_closing_can_be_cancelled_at_any_step(turns: int, tmp_
     assert task.cancelled()
     assert (own_tasks(), own_threads()) == (set(), [])
     # The file is unlocked.
-    await (await Journal.open(tmp_path / "journal")).close()
+    await (await JournalWriter.open(tmp_path / "journal")).close()
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3, 5])
 async def test_a_cancelled_close_still_closes_the_file(turns: int, tmp_path: Path) -> None:
-    journal = await Journal.open(tmp_path / "journal")
+    journal = await JournalWriter.open(tmp_path / "journal")
     writing = asyncio.ensure_future(journal.record_start(LATEST, KEY, 1.0))
     closing = asyncio.create_task(journal.close())
     for _ in range(turns):
@@ -278,7 +279,7 @@ def test_a_killed_process_leaves_all_committed_entries(tmp_path: Path) -> None:
 async def test_a_second_process_is_refused() -> None:
     with reachable() as directory:
         path = directory / "journal"
-        journal = await Journal.open(path)
+        journal = await JournalWriter.open(path)
         path.chmod(0o666)
         (directory / "journal.lock").chmod(0o666)
         message = await asyncio.to_thread(other_user, "OPEN", path)
@@ -289,7 +290,7 @@ async def test_a_second_process_is_refused() -> None:
 
 
 async def test_a_journal_in_use_is_read_as_of_its_last_commit(tmp_path: Path) -> None:
-    journal = await Journal.open(tmp_path / "journal")
+    journal = await JournalWriter.open(tmp_path / "journal")
     await journal.record_start(LATEST, KEY, 1.0)
     assert [entry.request for entry in read_journal(tmp_path / "journal")] == [LATEST]
     await journal.record_start(UP_TO, KEY, 1.0)
@@ -356,14 +357,14 @@ async def test_a_journal_of_another_version_is_not_changed(tmp_path: Path) -> No
     path = tmp_path / "journal"
     await fill(path, 4)
     file = sqlite3.connect(path)
-    file.execute("PRAGMA user_version = 4")
+    file.execute("PRAGMA user_version = 5")
     file.close()
     before = path.read_bytes()
     assert await open_error(path) == (
-        f"the journal {path} must be of version 3 (got 4); "
+        f"the journal {path} must be of version 4 or older (got 5); "
         "finish the run with the version of this library that wrote it, or use a new file"
     )
-    with pytest.raises(JournalError, match="got 4"):
+    with pytest.raises(JournalError, match="got 5"):
         list(read_journal(path))
     assert path.read_bytes() == before
 
@@ -402,13 +403,13 @@ def test_valid_rows_that_are_not_those_of_the_last_commit_are_detected(how: str,
 
 
 async def add_start(path: Path, request: SyncRequest) -> None:
-    journal = await Journal.open(path)
+    journal = await JournalWriter.open(path)
     await journal.record_start(request, KEY, 1.0)
     await journal.close()
 
 
 async def test_unfinished_syncs_come_in_slices_and_the_earliest_start_first(tmp_path: Path) -> None:
-    journal = await Journal.open(tmp_path / "journal")
+    journal = await JournalWriter.open(tmp_path / "journal")
     requests = [SyncRequest(company_id=f"company {number}") for number in range(1001)]
     await asyncio.gather(*(journal.record_start(each, KEY, float(-number)) for number, each in enumerate(requests)))
     slices = [[entry.request for entry in some] async for some in journal.unfinished()]
@@ -418,7 +419,7 @@ async def test_unfinished_syncs_come_in_slices_and_the_earliest_start_first(tmp_
 
 
 async def test_an_entry_has_the_offset_of_the_server_at_its_start(tmp_path: Path) -> None:
-    journal = await Journal.open(tmp_path / "journal")
+    journal = await JournalWriter.open(tmp_path / "journal")
     await journal.record_start(LATEST, KEY, 1000.0, -3600.25)
     await journal.record_running(LATEST, SyncHandle(company_id=LATEST.company_id))
     await journal.record_start(UP_TO, KEY, 1000.0)
@@ -450,7 +451,7 @@ def damaged(sound: Path, damage: Callable[[bytearray], None]) -> None:
 
 
 async def open_and_close(path: Path) -> None:
-    await (await Journal.open(path)).close()
+    await (await JournalWriter.open(path)).close()
 
 
 @given(st.data())

@@ -21,8 +21,9 @@ from codat_commerce_async.syncing import _journal_file
 from codat_commerce_async.syncing import _journal_rows as entries
 from codat_commerce_async.syncing._journal_file import JournalFile
 from codat_commerce_async.syncing._journal_lock import file_system
-from codat_commerce_async.syncing._journal_rows import JournalEntry
-from codat_commerce_async.syncing.journal import Journal, read_journal
+from codat_commerce_async.syncing._journal_rows import JournalEntry, SyncKey
+from codat_commerce_async.syncing._journal_writer import JournalWriter
+from codat_commerce_async.syncing.journal import read_journal
 from codat_commerce_async.syncing.request import SyncRequest
 
 ROOT = Path(__file__).parents[1]
@@ -36,8 +37,16 @@ def entry(number: int, state: str = "running") -> JournalEntry:
     return JournalEntry(request, state, f"key {number}", 1000.0 + number, handle, server_offset=-0.5)
 
 
-def write(path: Path, numbers: range, state: str = "running") -> None:
+def opened(path: Path) -> JournalFile:
+    """Open the journal for writing, with one run."""
     file = JournalFile.open(path)
+    with file.transaction():
+        assert file.begin_run("a night", 1000.0) == 1
+    return file
+
+
+def write(path: Path, numbers: range, state: str = "running") -> None:
+    file = opened(path)
     for number in numbers:
         with file.transaction():
             file.write(entry(number, state))
@@ -46,9 +55,10 @@ def write(path: Path, numbers: range, state: str = "running") -> None:
 
 def known(path: Path) -> dict[str, JournalEntry]:
     """Open the journal for writing, add an entry, and return the entries before it."""
-    file = JournalFile.open(path)
+    file = opened(path)
     try:
-        found = {each.request.company_id: each for each in file.read(lambda rows: list(entries.entries(rows)))}
+        keys = file.read(lambda rows: rows.execute("SELECT run, company_id, period FROM syncs").fetchall())
+        found = {each.request.company_id: each for key in keys if (each := file.get(SyncKey(*key)))}
         with file.transaction():
             file.write(entry(999_999))
     finally:
@@ -84,9 +94,11 @@ def interrupted(path: Path, numbers: range, state: str) -> tuple[bytes, bytes]:
             file.execute(f"PRAGMA {setting}")
         file.execute("BEGIN IMMEDIATE")
         summary = entries.read_summary(file)
+        (run,) = entries.read_runs(file, summary)
         for number in numbers:
-            summary = entries.write(file, entry(number, state), summary)
-        entries.write_summary(file, replace(summary, commits=summary.commits + 1))
+            run = entries.write(file, entry(number, state), run)
+        entries.write_run(file, run)
+        entries.write_summary(file, replace(summary.of_runs([run]), commits=summary.commits + 1))
         # This makes SQLite write pages before the commit.
         file.execute("CREATE TABLE further AS SELECT * FROM syncs")
         file.execute("DROP TABLE further")
@@ -129,7 +141,7 @@ def test_a_killed_commit_without_its_rollback_journal_is_refused(torn: tuple[byt
 def test_pages_of_two_commits_are_refused_or_one_of_them(night: Path, tmp_path: Path) -> None:
     later = tmp_path / "later"
     shutil.copy(night, later)
-    file = JournalFile.open(later)
+    file = opened(later)
     with file.transaction():
         for number in range(5, 70, 6):
             file.write(entry(number, "succeeded"))
@@ -244,7 +256,7 @@ def test_no_flipped_bit_of_a_small_journal_is_missed(part: int, tmp_path: Path) 
 
 async def test_a_commit_waits_for_a_reader(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    journal = await Journal.open(path)
+    journal = await JournalWriter.open(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM syncs").fetchall()
@@ -287,7 +299,7 @@ except sqlite3.OperationalError as error:
 @pytest.mark.parametrize("name", ["journal", "another name"])
 def test_a_second_process_is_refused_after_a_backup_in_this_one(name: str, tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    file = JournalFile.open(path)
+    file = opened(path)
     (tmp_path / "another name").symlink_to(path)
     with file.transaction():
         file.write(entry(1))
@@ -301,7 +313,7 @@ def test_a_second_process_is_refused_after_a_backup_in_this_one(name: str, tmp_p
 
 def test_a_second_writer_in_this_process_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    file = JournalFile.open(path)
+    file = opened(path)
     with pytest.raises(JournalError, match="in use"):
         JournalFile.open(path)
     assert "in use" in run_process(OPEN, path)
@@ -312,7 +324,7 @@ def test_a_second_writer_in_this_process_is_refused_and_the_first_goes_on(tmp_pa
 
 def test_a_reader_in_this_process_does_not_release_the_locks_of_a_commit(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    file = JournalFile.open(path)
+    file = opened(path)
     with file.transaction():
         file.write(entry(1))
         assert list(read_journal(path)) == []
@@ -331,7 +343,7 @@ def test_a_journal_taken_away_during_a_run_is_reported_at_the_next_commit(how: s
     path = tmp_path / "journal"
     write(path, range(2))
     shutil.copy(path, tmp_path / "copy")
-    file = JournalFile.open(path)
+    file = opened(path)
     commit(file)
     if how == "deleted":
         path.unlink()
@@ -358,33 +370,10 @@ def test_a_hard_link_is_refused(tmp_path: Path) -> None:
     assert len(list(read_journal(path))) == 2
 
 
-@pytest.mark.parametrize("with_log", [True, False])
-def test_a_journal_of_version_1_is_refused_and_kept(*, with_log: bool, tmp_path: Path) -> None:
-    path = tmp_path / "journal"
-    file = sqlite3.connect(path, isolation_level=None)
-    file.execute("CREATE TABLE syncs (company_id TEXT)")
-    file.execute(f"PRAGMA application_id = {0x434F4441}")
-    file.execute("PRAGMA user_version = 1")
-    file.execute("PRAGMA journal_mode = WAL")
-    file.execute("INSERT INTO syncs VALUES ('a')")
-    left = {name: (tmp_path / name).read_bytes() for name in ("journal", "journal-wal")}
-    file.close()
-    if with_log:
-        for name, whole in left.items():
-            (tmp_path / name).write_bytes(whole)
-    before = path.read_bytes()
-    for work in (JournalFile.open, lambda path: list(read_journal(path))):
-        with pytest.raises(JournalError, match="journal-wal, written by an older" if with_log else "got 1"):
-            work(path)
-    assert path.read_bytes() == before
-    if with_log:
-        assert (tmp_path / "journal-wal").read_bytes() == left["journal-wal"]
-
-
 def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
-        file = JournalFile.open(tmp_path / "journal")
+        file = opened(tmp_path / "journal")
         with file.transaction():
             file.write(entry(1))
             modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()}

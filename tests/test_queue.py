@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from codat_commerce_async.syncing._journal_writer import NullJournal
 from codat_commerce_async.syncing._queue import WorkQueue
-from codat_commerce_async.syncing.journal import JournalEntry, NullJournal
+from codat_commerce_async.syncing.journal import JournalEntry
 from codat_commerce_async.syncing.request import SyncRequest
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)

@@ -26,7 +26,8 @@ from codat_commerce_async.errors import (
 from codat_commerce_async.policies import Quota
 from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, ScriptedSync
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
-from codat_commerce_async.syncing.journal import Journal, read_journal
+from codat_commerce_async.syncing._journal_writer import JournalWriter
+from codat_commerce_async.syncing.journal import read_journal
 from codat_commerce_async.syncing.outcome import (
     RunProgress,
     RunReport,
@@ -791,7 +792,7 @@ async def test_an_interrupted_start_is_settled_by_its_key(tmp_path: Path) -> Non
     # One was sent by a process that did not live to see the answer, the other never left.
     async with codat.client() as client:
         await client.sync.start(codat.ids[0], idempotency_key=keys[0])
-    journal = await Journal.open(path)
+    journal = await JournalWriter.open(path)
     for company_id, key in zip(codat.ids, keys, strict=True):
         await journal.record_start(SyncRequest(company_id=company_id), key, codat.clock() - 0.5, 0.0)
     await journal.close()
@@ -805,7 +806,7 @@ async def test_a_key_that_is_too_old_is_not_used_again(tmp_path: Path) -> None:
     codat, path = Codat(1), tmp_path / "journal"
     key = "6d3f4b0e-5a3c-4a52-8f0c-0b1f3a1c0001"
     async with codat.client() as client:
-        journal = await Journal.open(path)
+        journal = await JournalWriter.open(path)
         await journal.record_start(SyncRequest(company_id=codat.ids[0]), key, codat.clock(), 0.0)
         await journal.close()
         await client.sync.start(codat.ids[0], idempotency_key=key)
@@ -952,7 +953,7 @@ async def test_every_unfinished_period_of_a_company_is_resumed_one_after_the_oth
     codat, path = Codat(2), tmp_path / "journal"
     requests = [period(codat.ids[0], day) for day in range(2)]
     async with codat.client() as client:
-        journal = await Journal.open(path)
+        journal = await JournalWriter.open(path)
         for request, state in zip(requests, states.split(), strict=True):
             key = str(UUID(int=codat.random.getrandbits(128), version=4))
             await journal.record_start(request, key, codat.clock())

@@ -43,7 +43,10 @@ async def report(options: ReportOptions) -> int:
 
 def _read(journal: str) -> list[JournalEntry]:
     try:
-        return list(read_journal(journal))
+        # The newest run.
+        entries = list(read_journal(journal))
+        newest = max((entry.run for entry in entries), default=0)
+        return [entry for entry in entries if entry.run == newest]
     except JournalError as error:
         raise CommandError(error.message) from None
 

@@ -5,19 +5,18 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Unpack
 
 from codat_commerce_async.cli._args import PROGRAM, SyncOptions
-from codat_commerce_async.cli._exit import CommandError
+from codat_commerce_async.cli._exit import EXIT_NOTHING_STARTED
 from codat_commerce_async.cli._files import STANDARD_INPUT, read_company_ids
 from codat_commerce_async.cli._session import raise_if_fatal, run_session
 from codat_commerce_async.cli._state import Row, RunState
 from codat_commerce_async.cli._summary import print_handles, print_resume_command
 from codat_commerce_async.cli._view import Output
 from codat_commerce_async.client import CodatCommerce, Settings
-from codat_commerce_async.errors import JournalError
-from codat_commerce_async.syncing.journal import read_journal
+from codat_commerce_async.syncing.journal import Journal
+from codat_commerce_async.syncing.outcome import RunReport
 from codat_commerce_async.syncing.run import SyncRun
 
 __all__ = ["follow", "sync"]
@@ -34,8 +33,8 @@ async def sync(options: SyncOptions, **settings: Unpack[Settings]) -> int:
     company_ids = list(dict.fromkeys(given))
     state = RunState([Row(company_id, company_id) for company_id in company_ids], asyncio.get_running_loop().time)
     _report_duplicates(state, given)
-    if options.journal is not None:
-        _restore(state, options.journal)
+
+    reports = list[RunReport]()
 
     async def work(codat: CodatCommerce) -> None:
         run = codat.sync.run_many(
@@ -45,14 +44,22 @@ async def sync(options: SyncOptions, **settings: Unpack[Settings]) -> int:
             timeout=options.timeout,
             max_running=options.max_running,
         )
-        await follow(state, run)
+        await follow(state, run, options.journal)
+        reports.append(run.report)
 
-    return await run_session(state, work, partial(_print_hint, state, options), journal=options.journal, **settings)
+    hint = partial(_print_hint, state, options)
+    exit_status = await run_session(state, work, hint, journal=options.journal, **settings)
+    return EXIT_NOTHING_STARTED if any(report.nothing_started for report in reports) else exit_status
 
 
-async def follow(state: RunState, run: SyncRun) -> None:
-    """Record the outcomes of a run as they arrive; raise CommandError for an error that would fail every sync."""
+async def follow(state: RunState, run: SyncRun, journal: str | None = None) -> None:
+    """Record the outcomes of a run as they arrive, after those that its journal has.
+
+    Raises CommandError for an error that would fail every sync.
+    """
     async with run:
+        if journal is not None:
+            await _restore(state, journal, run.run_id)
         state.follow(run)
         try:
             async for outcome in run:
@@ -69,16 +76,11 @@ def _report_duplicates(state: RunState, given: Sequence[str]) -> None:
         state.add_message(f"given more than once, synced once: {', '.join(repeated[:_MAX_NAMED])}{more}")
 
 
-def _restore(state: RunState, journal: str) -> None:
-    """Record the syncs that ended before, from the journal."""
-    if not Path(journal).exists():
-        return
-    try:
-        for entry in read_journal(journal):
-            if entry.is_finished and entry.request.date_range is None and entry.request.sync_to is None:
-                state.restore(entry)
-    except JournalError as error:
-        raise CommandError(error.message) from None
+async def _restore(state: RunState, journal: str, run_id: str | None) -> None:
+    """Record the syncs of this run that ended before, from the journal."""
+    for entry in await Journal.open(journal).entries(run_id):
+        if entry.is_finished and entry.request.date_range is None and entry.request.sync_to is None:
+            state.restore(entry)
 
 
 def _print_hint(state: RunState, options: SyncOptions, output: Output, *, interrupted: bool) -> None:

@@ -275,6 +275,9 @@ class SyncResource:
         *,
         objective: "_fanout.Objective" = "throughput",
         journal: "_fanout.JournalSource | None" = None,
+        run_id: str | None = None,
+        resume: "_fanout.Resume" = "unfinished",
+        keep_runs: int | None = None,
         timeout: float | None = _WAIT,
         max_running: int | None = None,
         stop_when: "_outcome.StopWhen | None" = None,
@@ -291,6 +294,12 @@ class SyncResource:
         `objective` decides what counts when requests are scarce: to report each end early (`latency`), or to finish
         the run early (`throughput`). `journal` is the path of a file from which the same call resumes after a crash,
         or a `JournalStore` of your own, which is not closed.
+        A journal holds many runs: the same call with the same path on the next night begins a new one. `run_id` names
+        the run to continue or to begin; by default it is the newest run if that has not ended and began less than 24
+        hours ago, else the present UTC date. Syncs of earlier runs that have not ended are counted in the report, and
+        polled to their end, unless `resume` is "never"; their outcomes are in the journal only. `keep_runs` deletes
+        older runs from the journal. If nothing is left to start, the report has `nothing_started` and a warning is
+        logged.
         `timeout` (seconds) bounds the wait for each sync, `max_running` the syncs that run at once. `stop_when` stops
         the run early, depending on its report; like `on_progress`, it may be a coroutine function. Of `poll`, only
         `interval` has an effect: the least time between two polls of one sync. `adopt` is that of `start`; the outcome
@@ -309,6 +318,7 @@ class SyncResource:
             companies,
             objective=objective,
             journal=journal,
+            run_options=_fanout.RunOptions(run_id=run_id, resume=resume, keep_runs=keep_runs),
             timeout=timeout,
             poll=poll or self._poll,
             max_running=max_running,

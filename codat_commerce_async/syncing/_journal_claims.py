@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from codat_commerce_async.syncing._calls import SyncContext
+from codat_commerce_async.syncing._journal_rows import JournalEntry
 from codat_commerce_async.syncing._queue import may_have_started
-from codat_commerce_async.syncing.journal import JournalEntry
 
 __all__ = ["record_entry"]
 

@@ -17,16 +17,16 @@ from codat_commerce_async._core.log import logger_of
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.syncing import _journal_rows as rows
 from codat_commerce_async.syncing._journal_lock import Ownership, file_system, is_at
-from codat_commerce_async.syncing._journal_rows import JournalEntry, Summary
-from codat_commerce_async.syncing.request import SyncRequest
+from codat_commerce_async.syncing._journal_migration import OLD_VERSIONS, migrate, read_old_summary, run_id_of
+from codat_commerce_async.syncing._journal_rows import JournalEntry, RunRow, Summary, SyncKey
 
-__all__ = ["JournalFile", "describe_open_error", "snapshot"]
+__all__ = ["JournalFile", "JournalReader", "describe_open_error", "read"]
 
 _logger = logger_of("sync")
 
 T = TypeVar("T")
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 _APPLICATION_ID: Final = 0x434F4441  # "CODA", so that no other program's database is taken for a journal
 _CACHE_KIB = 256
 # SQLite treats a shorter file as empty and would overwrite it.
@@ -35,8 +35,10 @@ _PRIVATE = 0o600
 # A commit or an opening waits so many seconds for a reader to unlock the file, and tries again at this interval.
 _LOCK_TIMEOUT = 30.0
 _LOCK_POLL_INTERVAL = 0.002
-# A snapshot is taken so many times until one is complete.
-_SNAPSHOT_ATTEMPTS = 3
+# A journal is read so many times until it is found complete.
+_READ_ATTEMPTS = 3
+# An unfinished run that began earlier than these seconds before is not continued by default.
+_MAX_RUN_AGE = 24 * 3600.0
 _MESSAGES = {
     "busy": "the journal {path} is in use by another process; wait for that process to end, or use another file",
     "forbidden": (
@@ -67,6 +69,8 @@ class JournalFile:
         self._file = file
         self._ownership = ownership
         self._summary = summary
+        # By number, the oldest first.
+        self._runs = {run.number: run for run in rows.read_runs(file, summary)}
         self._identity = path.stat()
 
     @classmethod
@@ -93,7 +97,7 @@ class JournalFile:
             for setting in ("synchronous = FULL", f"cache_size = -{_CACHE_KIB}", "cache_spill = OFF"):
                 file.execute(f"PRAGMA {setting}")
             _begin(file)
-            summary = _create_schema(file) if _is_empty(file) else _verify(file, path)
+            summary = _create_schema(file) if _is_empty(file) else _verified_or_migrated(file, path)
             summary = replace(summary, writer=uuid4().hex, commits=summary.commits + 1)
             rows.write_summary(file, summary)
             _commit(file)
@@ -113,17 +117,20 @@ class JournalFile:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit all writes of the block at its end; if the block fails, write nothing."""
-        file, before = self._file, self._summary
+        file, before, runs_before = self._file, self._summary, dict(self._runs)
         _begin(file)
         try:
             self._check_unchanged()
             yield
-            if self._summary != before:
-                self._summary = replace(self._summary, commits=before.commits + 1)
+            if self._runs != runs_before:
+                self._summary = _next_summary(before, runs_before, self._runs)
+                for number, run in self._runs.items():
+                    if runs_before.get(number) != run:
+                        rows.write_run(file, run)
                 rows.write_summary(file, self._summary)
             _commit(file)
         except BaseException as error:
-            self._summary = before
+            self._summary, self._runs = before, runs_before
             _roll_back(file)
             if isinstance(error, sqlite3.Error):
                 # This may be the cause of the error.
@@ -142,64 +149,158 @@ class JournalFile:
         if not self._ownership.is_held:
             raise JournalError(f"the lock file of the journal {self._path} was deleted while it was in use")
 
-    def get(self, key: SyncRequest | tuple[str, str]) -> JournalEntry | None:
+    @property
+    def runs(self) -> tuple[RunRow, ...]:
+        """Return all runs, the oldest first."""
+        return tuple(self._runs.values())
+
+    def begin_run(self, run_id: str | None, now: float, companies: int | None = None) -> int:
+        """Return the number of the run with this id, creating it if necessary; use it inside of a transaction.
+
+        Without an id, this is the newest run if it has not ended and began less than 24 hours before `now` (epoch
+        seconds), else the run of the present UTC date. `companies` is the length of the input, if it has one.
+        """
+        run = self._find_run(run_id, now)
+        if run is None:
+            number = max(self._runs, default=0) + 1
+            run = RunRow(number, run_id or run_id_of(now), now, companies=companies)
+        elif companies is not None:
+            run = replace(run, companies=companies)
+        self._runs[run.number] = run
+        return run.number
+
+    def _find_run(self, run_id: str | None, now: float) -> RunRow | None:
+        newest = next(reversed(self._runs.values()), None)
+        if run_id is None and newest is not None and newest.ended_at is None and now - newest.began_at < _MAX_RUN_AGE:
+            return newest
+        return next((run for run in self._runs.values() if run.run_id == (run_id or run_id_of(now))), None)
+
+    def end_run(self, number: int, now: float) -> None:
+        """Record that the run has ended now (epoch seconds), unless it had ended before and nothing was started."""
+        if self._runs[number].ended_at is None:
+            self._runs[number] = replace(self._runs[number], ended_at=now)
+
+    def delete_run(self, number: int) -> None:
+        """Delete the run with all of its entries."""
+        rows.delete_run(self._file, number)
+        del self._runs[number]
+
+    def get(self, key: SyncKey) -> JournalEntry | None:
         """Return the entry of this sync, or None."""
         return rows.get(self._file, key)
 
+    def of_company(self, company_id: str) -> list[JournalEntry]:
+        """Return the entries of one company in all runs."""
+        return rows.of_company(self._file, self._runs, company_id)
+
     def write(self, entry: JournalEntry) -> None:
-        """Write the entry, replacing an older entry of the same sync."""
-        self._summary = rows.write(self._file, entry, self._summary)
+        """Write the entry, replacing an older entry of the same sync in the same run."""
+        run = self._runs[entry.run]
+        if entry.state == "starting" and run.ended_at is not None:
+            run = replace(run, ended_at=None)
+        self._runs[entry.run] = rows.write(self._file, entry, run)
+
+    def add_counts(self, number: int, minute: int, starts: int, polls: int) -> None:
+        """Add to the counts of a minute (since the epoch) of the run."""
+        self._runs[number] = rows.add_counts(self._file, self._runs[number], minute, starts, polls)
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Return the result of a query."""
         return work(self._file)
 
 
-def snapshot(path: Path) -> sqlite3.Connection:
-    """Return a verified copy of the journal in memory, as of one moment; the file may be in use.
+def _next_summary(summary: Summary, before: dict[int, RunRow], now: dict[int, RunRow]) -> Summary:
+    """Return the summary after a commit; only the runs that changed are computed."""
+    total = summary.total
+    for number in before.keys() | now.keys():
+        old, new = before.get(number), now.get(number)
+        if old is not new:
+            total += (new.row[-1] if new is not None else 0) - (old.row[-1] if old is not None else 0)
+    return replace(summary, commits=summary.commits + 1, runs=len(now), total=rows.wrap_int64(total))
 
-    The file is locked only while it is copied. Raises JournalError.
+
+class JournalReader:
+    """A journal that this process only reads: every read is a short transaction, repeated while the file is locked."""
+
+    def __init__(self, file: sqlite3.Connection) -> None:
+        self._file = file
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Return the result of a query as of one commit; the file is locked while it runs."""
+        return _retry_while_locked(lambda: self._read_once(work))
+
+    def _read_once(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._file.execute("BEGIN")
+        try:
+            return work(self._file)
+        finally:
+            _roll_back(self._file)
+
+
+def read(path: Path, work: Callable[[JournalReader], T]) -> T:
+    """Return the result of reading the journal, which may be in use; old versions are converted in memory.
+
+    Raises JournalError.
     """
     path = _resolve(path)
+    if not path.exists():
+        raise JournalError(f"there is no journal {path}")
     attempt = 1
     while True:
         try:
-            return _copy_to_memory(path)
+            with _reader(path) as reader:
+                return work(reader)
         except (*_DAMAGE_ERRORS, OSError) as error:
-            # Another program in this process may have released the locks during a commit by closing the file.
-            if attempt == _SNAPSHOT_ATTEMPTS:
+            # Another program in this process may have released the locks during a commit by closing the file, or the
+            # journal of a killed writer was taken over while it was copied.
+            if attempt == _READ_ATTEMPTS:
                 raise JournalError(describe_open_error(path, error)) from None
         attempt += 1
         time.sleep(_LOCK_POLL_INTERVAL)
 
 
-def _copy_to_memory(path: Path) -> sqlite3.Connection:
+@contextmanager
+def _reader(path: Path) -> Iterator[JournalReader]:
     _check_companions(path)
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(contextlib.closing(_connect(path, _read_mode(path))))
+        try:
+            version = JournalReader(file).read(lambda file: _check_kind(file, path))
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_READONLY_ROLLBACK:
+                raise
+            # The writer was killed during a commit.
+            file = stack.enter_context(_recovered_copy(path))
+            version = _check_kind(file, path)
+        if version != _VERSION:
+            file = stack.enter_context(contextlib.closing(_migrated_copy(file, path)))
+        reader = JournalReader(file)
+        reader.read(lambda file: _check_tables(file, path))
+        yield reader
+
+
+def _read_mode(path: Path) -> str:
+    if _lock_file(path).exists():
+        # Closing the file would release the locks of a writer in this process.
+        return "ro"
+    # A reader cannot open a file of version 1, which used a write-ahead log, unless it assumes that there is no writer.
+    # https://www.sqlite.org/fileformat.html#file_format_version_numbers
+    with path.open("rb") as file:
+        is_wal = file.read(20)[18:] == b"\x02\x02"
+    return "ro&immutable=1" if is_wal else "ro"
+
+
+def _migrated_copy(file: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     try:
-        _retry_while_locked(lambda: _copy(path, memory))
-        _verify(memory, path)
+        file.backup(memory)
+        memory.execute("BEGIN")
+        _verified_or_migrated(memory, path)
+        memory.execute("COMMIT")
     except BaseException:
         memory.close()
         raise
     return memory
-
-
-def _copy(path: Path, memory: sqlite3.Connection) -> None:
-    with contextlib.closing(_connect(path, "ro")) as file:
-        try:
-            # Lock the file for the copy: without a lock, `backup` restarts without end while the file is written.
-            file.execute("BEGIN")
-            _check_kind(file, path)
-        except sqlite3.OperationalError as error:
-            if _code(error) != sqlite3.SQLITE_READONLY_ROLLBACK:
-                raise
-        else:
-            file.backup(memory)
-            return
-    # The writer was killed during a commit.
-    with _recovered_copy(path) as file:
-        file.backup(memory)
 
 
 def _acquire(path: Path) -> Ownership:
@@ -208,7 +309,7 @@ def _acquire(path: Path) -> Ownership:
         raise IsADirectoryError
     exists = path.exists()
     mode = path.stat().st_mode & 0o777 if exists else _PRIVATE
-    ownership = Ownership.acquire(path.with_name(f"{path.name}.lock"), mode)
+    ownership = Ownership.acquire(_lock_file(path), mode)
     try:
         _check_companions(path)
         if not path.exists():
@@ -271,18 +372,22 @@ def _check_recovery(path: Path) -> None:
         if before is None and _is_empty(file):
             # The writer was killed while it created the tables.
             return
-        after = _verify(file, path)
-    if before is not None and (after.journal != before.journal or before.commits - after.commits not in {0, 1}):
+        file.execute("BEGIN")
+        after = _verified_or_migrated(file, path)
+    if before is not None and (after.journal != before[0] or before[1] - after.commits not in {0, 1}):
         raise ValueError("the rollback journal next to it belongs to another commit")
 
 
-def _summary_unrecovered(path: Path) -> Summary | None:
-    """Return the summary in the file itself, possibly that of an unfinished commit, or None if it is unusable."""
-    try:
-        with contextlib.closing(_connect(path, "ro&immutable=1")) as file:
-            return rows.read_summary(file)
-    except _DAMAGE_ERRORS:
-        return None
+def _summary_unrecovered(path: Path) -> tuple[str, int] | None:
+    """Return the id and the commits in the file itself, possibly of an unfinished commit, or None if it is unusable."""
+    for read_summary in (rows.read_summary, read_old_summary):
+        try:
+            with contextlib.closing(_connect(path, "ro&immutable=1")) as file:
+                summary = read_summary(file)
+        except _DAMAGE_ERRORS:
+            continue
+        return summary.journal, summary.commits
+    return None
 
 
 @contextmanager
@@ -295,6 +400,10 @@ def _recovered_copy(path: Path) -> Iterator[sqlite3.Connection]:
         with contextlib.closing(_connect(copy, "rw")) as file:
             file.execute("PRAGMA schema_version").fetchone()
             yield file
+
+
+def _lock_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
 
 
 def _rollback_journal(path: Path) -> Path:
@@ -335,37 +444,52 @@ def _create_schema(file: sqlite3.Connection) -> Summary:
     return Summary(journal=uuid4().hex, writer="")
 
 
-def _verify(file: sqlite3.Connection, path: Path) -> Summary:
-    """Return the summary after checking the whole file. Raises JournalError or ValueError if anything has changed."""
-    _check_settings(file, path)
-    if tuple(sql for (sql,) in file.execute("SELECT sql FROM sqlite_master ORDER BY rowid")) != rows.SCHEMA:
-        raise ValueError("its tables are not those of a journal")
-    if file.execute("PRAGMA quick_check").fetchall() != [("ok",)]:
-        raise ValueError("its pages have changed")
-    summary = rows.read_summary(file)
-    if rows.compute_totals(file) != (summary.entries, summary.total):
-        raise ValueError("its entries are not those of one commit")
+def _verified_or_migrated(file: sqlite3.Connection, path: Path) -> Summary:
+    """Return the summary of a journal of any version. Raises JournalError or ValueError if anything has changed."""
+    version = _check_kind(file, path)
+    if version == _VERSION:
+        return _verify(file, path)
+    summary = migrate(file, version)
+    file.execute(f"PRAGMA user_version = {_VERSION}")
     return summary
 
 
+def _verify(file: sqlite3.Connection, path: Path) -> Summary:
+    """Return the summary after checking the whole file. Raises JournalError or ValueError if anything has changed."""
+    _check_tables(file, path)
+    if file.execute("PRAGMA quick_check").fetchall() != [("ok",)]:
+        raise ValueError("its pages have changed")
+    summary = rows.read_summary(file)
+    rows.check_totals(file, rows.read_runs(file, summary))
+    return summary
+
+
+def _check_tables(file: sqlite3.Connection, path: Path) -> None:
+    _check_settings(file, path)
+    if tuple(sql for (sql,) in file.execute("SELECT sql FROM sqlite_master ORDER BY rowid")) != rows.SCHEMA:
+        raise ValueError("its tables are not those of a journal")
+
+
 def _check_settings(file: sqlite3.Connection, path: Path) -> None:
-    """Raise JournalError or ValueError for a file that is neither empty nor a journal of this version."""
+    """Raise JournalError or ValueError for a file that is neither empty nor a journal."""
     if _is_empty(file):
         return
-    _check_kind(file, path)
-    if file.execute("PRAGMA journal_mode").fetchone() == ("wal",) or _number(file, "PRAGMA auto_vacuum"):
+    is_wal = file.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    if (is_wal and _check_kind(file, path) == _VERSION) or _number(file, "PRAGMA auto_vacuum"):
         raise ValueError("its settings are not those of a journal")
 
 
-def _check_kind(file: sqlite3.Connection, path: Path) -> None:
+def _check_kind(file: sqlite3.Connection, path: Path) -> int:
+    """Return the version. Raises JournalError for a file that is not a journal of this or an older version."""
     application, version = _number(file, "PRAGMA application_id"), _number(file, "PRAGMA user_version")
     if application != _APPLICATION_ID:
         raise JournalError(f"{path} is a database, but not a journal; use another file")
-    if version != _VERSION:
+    if version != _VERSION and version not in OLD_VERSIONS:
         raise JournalError(
-            f"the journal {path} must be of version {_VERSION} (got {version}); "
+            f"the journal {path} must be of version {_VERSION} or older (got {version}); "
             "finish the run with the version of this library that wrote it, or use a new file"
         )
+    return version
 
 
 def _number(file: sqlite3.Connection, query: str) -> int:

@@ -1,46 +1,70 @@
-"""The rows of a journal: one per sync, with a checksum, and a summary of all rows."""
+"""The rows of a journal: runs, their syncs and their counts per minute, each with a checksum, and a summary of all."""
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from codat_commerce_async._core.text import one_line
+from codat_commerce_async.errors import CodatError, error_class
 from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.models.sync import SyncStatus
+from codat_commerce_async.syncing._journal_values import (
+    diagnosis_from_json,
+    diagnosis_to_json,
+    error_from_json,
+    error_to_json,
+    status_from_json,
+    status_to_json,
+)
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = [
     "SCHEMA",
     "JournalEntry",
+    "RunRow",
     "Summary",
-    "compute_totals",
+    "SyncKey",
+    "add_counts",
+    "check_totals",
+    "checksum",
+    "delete_run",
     "durations",
-    "entries",
+    "entry_of",
     "get",
-    "last_run",
+    "last_session",
     "of_company",
+    "read_minutes",
+    "read_runs",
+    "read_slice",
     "read_summary",
+    "request_from_key",
     "unfinished",
     "with_outcome",
+    "wrap_int64",
     "write",
+    "write_run",
     "write_summary",
 ]
 
 # SQLite does not detect a byte that changed on the disk, and a changed key or state could start a sync twice. So each
 # row has a checksum of its other columns. A copy of a file in use, or a file without its rollback journal, can combine
-# valid rows of different commits. So every commit writes the one row of `summary`: the number of rows and the sum of
-# their checksums.
+# valid rows of different commits. So each row of `runs` has the number of the run's rows in `syncs` and `minutes`, and
+# the sum of their checksums; and every commit writes the one row of `summary`, which has the same of `runs`.
 SCHEMA: Final = (
     """CREATE TABLE syncs (
+    run INTEGER NOT NULL,
     company_id TEXT NOT NULL,
     period TEXT NOT NULL,
     state TEXT NOT NULL,
+    position INTEGER,
     idempotency_key TEXT,
     sent_at REAL,
+    server_offset REAL,
     handle TEXT,
     ended_at REAL,
     polls INTEGER,
@@ -48,30 +72,65 @@ SCHEMA: Final = (
     code INTEGER,
     outcome TEXT,
     message TEXT,
-    run INTEGER,
-    server_offset REAL,
+    status TEXT,
+    error TEXT,
+    diagnosis TEXT,
+    session INTEGER,
     checksum INTEGER NOT NULL,
-    PRIMARY KEY (company_id, period)
+    PRIMARY KEY (run, company_id, period)
 ) WITHOUT ROWID""",
+    """CREATE TABLE minutes (
+    run INTEGER NOT NULL,
+    minute INTEGER NOT NULL,
+    starts INTEGER NOT NULL,
+    polls INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    PRIMARY KEY (run, minute)
+) WITHOUT ROWID""",
+    """CREATE TABLE runs (
+    run INTEGER PRIMARY KEY,
+    run_id TEXT NOT NULL,
+    began_at REAL NOT NULL,
+    ended_at REAL,
+    companies INTEGER,
+    entries INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
+)""",
     """CREATE TABLE summary (
     journal TEXT NOT NULL,
     writer TEXT NOT NULL,
     commits INTEGER NOT NULL,
-    entries INTEGER NOT NULL,
+    runs INTEGER NOT NULL,
     total INTEGER NOT NULL,
     checksum INTEGER NOT NULL
 )""",
 )
 _COLUMNS = (
-    "company_id, period, state, idempotency_key, sent_at, handle, "
-    "ended_at, polls, elapsed, code, outcome, message, run, server_offset, checksum"
+    "run, company_id, period, state, position, idempotency_key, sent_at, server_offset, handle, "
+    "ended_at, polls, elapsed, code, outcome, message, status, error, diagnosis, session, checksum"
 )
-_UPSERT = f"INSERT OR REPLACE INTO syncs ({_COLUMNS}) VALUES ({', '.join('?' * len(_COLUMNS.split(', ')))})"  # noqa: S608
-_BY_KEY = "WHERE company_id = ? AND period = ?"
+_SELECT = f"SELECT {_COLUMNS} FROM syncs"  # noqa: S608 - constants
+_UPSERT = f"INSERT OR REPLACE INTO syncs VALUES ({', '.join('?' * len(_COLUMNS.split(', ')))})"  # noqa: S608
+_BY_KEY = "WHERE run = ? AND company_id = ? AND period = ?"
 # SQLite integers are signed and have 64 bits.
 _HALF = 1 << 63
+_CHANGED = "an entry has changed"
 
 Row = tuple[Any, ...]
+
+
+class SyncKey(NamedTuple):
+    """The primary key of a sync; `period` is the requested period as text."""
+
+    run: int
+    company_id: str
+    period: str
+
+    @classmethod
+    def of(cls, run: int, request: SyncRequest) -> Self:
+        """Return the key of this request in this run."""
+        return cls(run, request.company_id, _period(request))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +139,10 @@ class JournalEntry:
 
     `sent_at`, when the start was first sent with this key, and `ended_at` are epoch seconds of the local clock.
     `elapsed` is in seconds. `server_offset` is the server's time minus the local time in seconds at `sent_at`, or None
-    if it was not known. `code`, `outcome` and `message` describe how the sync ended, `run` is the number of the run in
-    which it ended, from 1.
+    if it was not known. `code`, `outcome` and `message` describe the end; `status`, `error` and `diagnosis` are
+    JSON (see `to_outcome`), each None if there is none, or if an older version of the library wrote the entry.
+    `position` is the place of the company in the input, from 1. `run` is the number of its run, and `session` counts
+    the processes of that run, from 1: the one in which the sync ended.
     """
 
     request: SyncRequest
@@ -95,18 +156,90 @@ class JournalEntry:
     code: int | None = None
     outcome: str | None = None
     message: str | None = None
-    run: int | None = None
+    run: int = 1
     server_offset: float | None = None
+    position: int | None = None
+    status: str | None = None
+    error: str | None = None
+    diagnosis: str | None = None
+    session: int | None = None
 
     @property
     def is_finished(self) -> bool:
-        """Return whether the sync ended with a status; the next run repeats a sync that ended with an error."""
+        """Return whether the sync ended with a status; the next call repeats a sync that ended with an error."""
         return self.state in {"succeeded", "failed"}
+
+    @property
+    def has_ended(self) -> bool:
+        """Return whether there is an outcome, be it a status or an error."""
+        return self.is_finished or self.state == "error"
+
+    def to_outcome(self) -> SyncOutcome:
+        """Return the recorded outcome. Raises ValueError if there is none."""
+        if not self.has_ended:
+            raise ValueError(f"state must be succeeded, failed or error (got {self.state})")
+        return SyncOutcome(
+            request=self.request,
+            handle=self.handle,
+            status=self._known_status() if self.is_finished else None,
+            error=None if self.is_finished else self._known_error(),
+            polls=self.polls or 0,
+            elapsed=self.elapsed or 0.0,
+            diagnosis=diagnosis_from_json(self.diagnosis),
+        )
+
+    def _known_status(self) -> SyncStatus:
+        if (status := status_from_json(self.status)) is not None:
+            return status
+        handle = self.handle
+        return SyncStatus(
+            company_id=self.request.company_id,
+            sync_id=handle.sync_id if handle is not None else None,
+            commerce_sync_id=handle.commerce_sync_id if handle is not None else None,
+            sync_status_code=self.code,
+            error_message=self.message,
+        )
+
+    def _known_error(self) -> CodatError:
+        if (error := error_from_json(self.error)) is not None:
+            return error
+        cls, message = error_class(self.outcome or ""), self.message or ""
+        try:
+            return cls(message)
+        except TypeError:
+            return CodatError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run. `entries` and `total` are the number and the sum of the checksums of its rows in `syncs` and `minutes`.
+
+    `began_at` and `ended_at` are epoch seconds; `companies` is the length of its input, if it has one.
+    """
+
+    number: int
+    run_id: str
+    began_at: float
+    ended_at: float | None = None
+    companies: int | None = None
+    entries: int = 0
+    total: int = 0
+
+    def replaced(self, old: int | None, new: int) -> Self:
+        """Return the row after a write; `old` and `new` are the checksums of the replaced and the new row."""
+        return replace(self, entries=self.entries + (old is None), total=wrap_int64(self.total + new - (old or 0)))
+
+    @property
+    def row(self) -> Row:
+        """Return the columns, with the checksum."""
+        began_at, ended_at = _seconds(self.began_at), _seconds(self.ended_at)
+        row = (self.number, self.run_id, began_at, ended_at, self.companies, self.entries, self.total)
+        return (*row, checksum(row))
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A summary of all entries: their number, the sum of their checksums (`total`), and the number of commits.
+    """A summary of all runs: their number, the sum of their checksums (`total`), and the number of commits.
 
     `journal` is the id of the file. `writer` is the id of the last opening that wrote it.
     """
@@ -114,18 +247,18 @@ class Summary:
     journal: str
     writer: str
     commits: int = 0
-    entries: int = 0
+    runs: int = 0
     total: int = 0
 
-    def replaced(self, old: int | None, new: int) -> Self:
-        """Return the summary after a write; `old` and `new` are the checksums of the replaced and the new row."""
-        total = self.total + new - (old or 0)
-        return replace(self, entries=self.entries + (old is None), total=_wrap_int64(total))
+    def of_runs(self, runs: Iterable[RunRow]) -> Self:
+        """Return the summary of these runs."""
+        checksums = [run.row[-1] for run in runs]
+        return replace(self, runs=len(checksums), total=wrap_int64(sum(checksums)))
 
 
 def read_summary(file: sqlite3.Connection) -> Summary:
     """Return the summary of the last commit. Raises ValueError if it is damaged."""
-    rows = file.execute("SELECT journal, writer, commits, entries, total, checksum FROM summary").fetchall()
+    rows = file.execute("SELECT journal, writer, commits, runs, total, checksum FROM summary").fetchall()
     if len(rows) != 1 or not _checksum_ok(rows[0]):
         raise ValueError("the summary has changed")
     return Summary(*rows[0][:-1])
@@ -133,30 +266,72 @@ def read_summary(file: sqlite3.Connection) -> Summary:
 
 def write_summary(file: sqlite3.Connection, summary: Summary) -> None:
     """Replace the summary."""
-    row = (summary.journal, summary.writer, summary.commits, summary.entries, summary.total)
+    row = (summary.journal, summary.writer, summary.commits, summary.runs, summary.total)
     file.execute("DELETE FROM summary")
-    file.execute("INSERT INTO summary VALUES (?, ?, ?, ?, ?, ?)", (*row, _checksum(row)))
+    file.execute("INSERT INTO summary VALUES (?, ?, ?, ?, ?, ?)", (*row, checksum(row)))
 
 
-def compute_totals(file: sqlite3.Connection) -> tuple[int, int]:
-    """Return the number of rows and the sum of their checksums. Raises ValueError if one is damaged or out of order."""
-    count, total, last = 0, 0, (b"", b"")
-    for row in file.execute(f"SELECT {_COLUMNS} FROM syncs"):  # noqa: S608
-        key = (str(row[0]).encode(), str(row[1]).encode())
-        if not _checksum_ok(row) or (count and key <= last):
-            raise ValueError("an entry has changed")
-        count, total, last = count + 1, total + row[-1], key
-    return count, _wrap_int64(total)
+def read_runs(file: sqlite3.Connection, summary: Summary) -> list[RunRow]:
+    """Return all runs, the oldest first. Raises ValueError if they are not those of the summary."""
+    rows = file.execute("SELECT * FROM runs ORDER BY run").fetchall()
+    if not all(map(_checksum_ok, rows)):
+        raise ValueError("a run has changed")
+    runs = [RunRow(*row[:-1]) for row in rows]
+    if summary.of_runs(runs) != summary:
+        raise ValueError("its entries are not those of one commit")
+    return runs
+
+
+def write_run(file: sqlite3.Connection, run: RunRow) -> None:
+    """Write the row of the run."""
+    file.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", run.row)
+
+
+def delete_run(file: sqlite3.Connection, run: int) -> None:
+    """Delete the run and all of its rows."""
+    for table in ("syncs", "minutes", "runs"):
+        file.execute(f"DELETE FROM {table} WHERE run = ?", (run,))  # noqa: S608 - constants
+
+
+def check_totals(file: sqlite3.Connection, runs: Iterable[RunRow]) -> None:
+    """Raise ValueError if a row is damaged or out of order, or the rows are not those of the runs."""
+    found = {run.number: (0, 0) for run in runs}
+    for row in _verified(file):
+        if row[0] not in found:
+            raise ValueError(_CHANGED)
+        count, total = found[row[0]]
+        found[row[0]] = (count + 1, total + row[-1])
+    if any((run.entries, run.total) != (found[run.number][0], wrap_int64(found[run.number][1])) for run in runs):
+        raise ValueError("its entries are not those of one commit")
+
+
+def _verified(file: sqlite3.Connection) -> Iterator[Row]:
+    last: tuple[int, bytes, bytes] | None = None
+    for row in file.execute(_SELECT):
+        if not _checksum_ok(row):
+            raise ValueError(_CHANGED)
+        key = (int(row[0]), str(row[1]).encode(), str(row[2]).encode())
+        if last is not None and key <= last:
+            raise ValueError(_CHANGED)
+        last = key
+        yield row
+    before = (-1, -1)
+    for row in file.execute("SELECT run, minute, starts, polls, checksum FROM minutes"):
+        if not _checksum_ok(row) or row[:2] <= before:
+            raise ValueError(_CHANGED)
+        before = row[:2]
+        yield row
 
 
 def _period(request: SyncRequest) -> str:
-    """Return the requested period as text; together with the company id it is the primary key."""
+    """Return the requested period as text."""
     if request.date_range is not None:
         return "/".join(moment.astimezone(UTC).isoformat() for moment in request.date_range)
     return request.sync_to.astimezone(UTC).isoformat() if request.sync_to is not None else ""
 
 
-def _request(company_id: str, period: str) -> SyncRequest:
+def request_from_key(company_id: str, period: str) -> SyncRequest:
+    """Return the request of the company and the period as text."""
     if not period:
         return SyncRequest(company_id=company_id)
     moments = [datetime.fromisoformat(text) for text in period.split("/")]
@@ -174,66 +349,106 @@ def durations(file: sqlite3.Connection) -> list[float]:
     return [seconds for (seconds,) in rows]
 
 
-def last_run(file: sqlite3.Connection) -> int:
-    """Return the number of the last run that recorded an outcome; 0 if there is none."""
-    return int(file.execute("SELECT max(run) FROM syncs").fetchone()[0] or 0)
+def last_session(file: sqlite3.Connection, run: int) -> int:
+    """Return the number of the run's last session that recorded an outcome; 0 if there is none."""
+    return int(file.execute("SELECT max(session) FROM syncs WHERE run = ?", (run,)).fetchone()[0] or 0)
 
 
-def unfinished(file: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Return the keys of all syncs that have not ended, for `get`; the earliest start first."""
-    return file.execute(
-        "SELECT company_id, period FROM syncs WHERE state IN ('starting', 'running') ORDER BY sent_at"
-    ).fetchall()
+def unfinished(file: sqlite3.Connection) -> list[SyncKey]:
+    """Return the keys of all syncs that have not ended, in any run, for `get`; the earliest start first."""
+    rows = file.execute(
+        "SELECT run, company_id, period FROM syncs WHERE state IN ('starting', 'running') ORDER BY sent_at"
+    )
+    return [SyncKey(*row) for row in rows]
 
 
-def get(file: sqlite3.Connection, key: SyncRequest | tuple[str, str]) -> JournalEntry | None:
+def get(file: sqlite3.Connection, key: SyncKey) -> JournalEntry | None:
     """Return the entry of this sync, or None."""
-    row = _get_row(file, (key.company_id, _period(key)) if isinstance(key, SyncRequest) else key)
+    row = _get_row(file, key)
     return _entry(row) if row is not None else None
 
 
-def _get_row(file: sqlite3.Connection, key: tuple[str, str]) -> Row | None:
-    row: Row | None = file.execute(f"SELECT {_COLUMNS} FROM syncs {_BY_KEY}", key).fetchone()  # noqa: S608
+def _get_row(file: sqlite3.Connection, key: Row) -> Row | None:
+    row: Row | None = file.execute(f"{_SELECT} {_BY_KEY}", key).fetchone()
     if row is not None and not _checksum_ok(row):
-        raise ValueError("an entry has changed")
+        raise ValueError(_CHANGED)
     return row
 
 
-def of_company(file: sqlite3.Connection, company_id: str) -> list[JournalEntry]:
-    """Return the entries of one company."""
-    rows = file.execute(f"SELECT {_COLUMNS} FROM syncs WHERE company_id = ?", (company_id,)).fetchall()  # noqa: S608
-    if not all(_checksum_ok(row) for row in rows):
-        raise ValueError("an entry has changed")
+def of_company(file: sqlite3.Connection, runs: Iterable[int], company_id: str) -> list[JournalEntry]:
+    """Return the entries of one company in these runs."""
+    query = f"{_SELECT} WHERE run = ? AND company_id = ?"
+    rows = [row for run in runs for row in file.execute(query, (run, company_id))]
+    if not all(map(_checksum_ok, rows)):
+        raise ValueError(_CHANGED)
     return [_entry(row) for row in rows]
 
 
-def entries(file: sqlite3.Connection) -> Iterator[JournalEntry]:
-    """Return all entries, ordered by company and period."""
-    return (_entry(row) for row in file.execute(f"SELECT {_COLUMNS} FROM syncs ORDER BY company_id, period"))  # noqa: S608
+def read_slice(file: sqlite3.Connection, after: SyncKey, size: int) -> list[Row]:
+    """Return so many rows of a run, ordered by company and period, from the first one after this key."""
+    query = f"{_SELECT} WHERE run = ? AND (company_id, period) > (?, ?) ORDER BY company_id, period LIMIT ?"
+    return file.execute(query, (*after, size)).fetchall()
+
+
+def read_minutes(file: sqlite3.Connection, run: int) -> list[Row]:
+    """Return minute (since the epoch), starts, polls and checksum of each minute of the run."""
+    rows = file.execute("SELECT run, minute, starts, polls, checksum FROM minutes WHERE run = ?", (run,)).fetchall()
+    if not all(map(_checksum_ok, rows)):
+        raise ValueError(_CHANGED)
+    return [row[1:] for row in rows]
+
+
+def entry_of(row: Row) -> JournalEntry:
+    """Return the entry of a row of `read_slice`. Raises ValueError if it is damaged."""
+    if not _checksum_ok(row):
+        raise ValueError(_CHANGED)
+    return _entry(row)
 
 
 def _entry(row: Row) -> JournalEntry:
-    company_id, period, state, key, sent_at, handle, *details = row[:-1]
-    request = _request(company_id, period)
-    return JournalEntry(request, state, key, sent_at, SyncHandle.from_json(handle) if handle else None, *details)
+    run, company_id, period, state, position, key, sent_at, offset, handle, ended_at, polls, *rest = row[:-1]
+    elapsed, code, outcome, message, status, error, diagnosis, session = rest
+    return JournalEntry(
+        request_from_key(company_id, period),
+        state,
+        key,
+        sent_at,
+        SyncHandle.from_json(handle) if handle else None,
+        ended_at,
+        polls,
+        elapsed,
+        code,
+        outcome,
+        message,
+        run,
+        offset,
+        position,
+        status,
+        error,
+        diagnosis,
+        session,
+    )
 
 
-def write(file: sqlite3.Connection, entry: JournalEntry, summary: Summary) -> Summary:
-    """Write the entry, replacing an older entry of the same sync, and return the new summary."""
+def write(file: sqlite3.Connection, entry: JournalEntry, run: RunRow) -> RunRow:
+    """Write the entry, replacing an older entry of the same sync, and return the new row of its run."""
     row = _row(entry)
-    old = _get_row(file, row[:2])
+    old = _get_row(file, row[:3])
     file.execute(_UPSERT, row)
-    return summary.replaced(old[-1] if old is not None else None, row[-1])
+    return run.replaced(old[-1] if old is not None else None, row[-1])
 
 
 def _row(entry: JournalEntry) -> Row:
     request, handle = entry.request, entry.handle
     row = (
+        entry.run,
         request.company_id,
         _period(request),
         entry.state,
+        entry.position,
         entry.idempotency_key,
         _seconds(entry.sent_at),
+        _seconds(entry.server_offset),
         handle.to_json() if handle else None,
         _seconds(entry.ended_at),
         entry.polls,
@@ -241,10 +456,26 @@ def _row(entry: JournalEntry) -> Row:
         entry.code,
         entry.outcome,
         entry.message,
-        entry.run,
-        _seconds(entry.server_offset),
+        entry.status,
+        entry.error,
+        entry.diagnosis,
+        entry.session,
     )
-    return (*row, _checksum(row))
+    return (*row, checksum(row))
+
+
+def add_counts(file: sqlite3.Connection, run: RunRow, minute: int, starts: int, polls: int) -> RunRow:
+    """Add to the counts of a minute (since the epoch), and return the new row of the run."""
+    old: Row | None = file.execute(
+        "SELECT run, minute, starts, polls, checksum FROM minutes WHERE run = ? AND minute = ?", (run.number, minute)
+    ).fetchone()
+    if old is not None and not _checksum_ok(old):
+        raise ValueError(_CHANGED)
+    before = (0, 0) if old is None else old[2:4]
+    row = (run.number, minute, before[0] + starts, before[1] + polls)
+    new = checksum(row)
+    file.execute("INSERT OR REPLACE INTO minutes VALUES (?, ?, ?, ?, ?)", (*row, new))
+    return run.replaced(old[-1] if old is not None else None, new)
 
 
 def with_outcome(entry: JournalEntry, outcome: SyncOutcome, now: float) -> JournalEntry:
@@ -262,6 +493,9 @@ def with_outcome(entry: JournalEntry, outcome: SyncOutcome, now: float) -> Journ
         outcome=status.state.name if status is not None else type(error).__name__,
         # Also makes text of what SQLite cannot store, such as half of a surrogate pair.
         message=one_line(message) if message else None,
+        status=status_to_json(status),
+        error=error_to_json(error),
+        diagnosis=diagnosis_to_json(outcome.diagnosis),
     )
 
 
@@ -275,15 +509,17 @@ def _seconds(value: float | None) -> float | None:
     return None if value is None else float(value) + 0.0
 
 
-def _checksum(row: Row) -> int:
+def checksum(row: Row) -> int:
+    """Return the checksum of these columns."""
     # A damaged column may have any type; `default` handles the types that JSON lacks.
     text = json.dumps(row, default=repr).encode()
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 
 def _checksum_ok(row: Row) -> bool:
-    return bool(_checksum(row[:-1]) == row[-1])
+    return bool(checksum(row[:-1]) == row[-1])
 
 
-def _wrap_int64(number: int) -> int:
+def wrap_int64(number: int) -> int:
+    """Return the sum as a signed integer of 64 bits."""
     return (number + _HALF) % (2 * _HALF) - _HALF

@@ -11,9 +11,10 @@ from codat_commerce_async._core.log import logger_of
 from codat_commerce_async._core.operation import check_id
 from codat_commerce_async.errors import error_class
 from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.syncing._journal_rows import JournalEntry
+from codat_commerce_async.syncing._journal_writer import JournalStore
 from codat_commerce_async.syncing._poller import SyncPoller
 from codat_commerce_async.syncing._scheduler import Schedulable
-from codat_commerce_async.syncing.journal import JournalEntry, JournalStore
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["Companies", "SyncJob", "WorkQueue", "may_have_started", "to_job"]
@@ -34,13 +35,17 @@ class SyncJob(Schedulable):
     `key` is its last idempotency key, first sent at `sent_at` (epoch seconds of the local clock), when the server's
     clock was `server_offset` seconds ahead (None: unknown). `handle` is known once the sync was started, `poller` and
     `requested_at` (seconds of the event loop's clock) while it is polled. `problem` says why it cannot be started.
+    `position` is its place in the input, from 1. `earlier_run` is the number of its run in the journal, if that is not
+    the present run.
     """
 
     __slots__ = (
+        "earlier_run",
         "handle",
         "key",
         "poll_soon",
         "poller",
+        "position",
         "problem",
         "request",
         "requested_at",
@@ -67,12 +72,20 @@ class SyncJob(Schedulable):
         self.handle = handle
         self.server_offset = server_offset
         self.problem = problem
+        self.position: int | None = None
+        self.earlier_run: int | None = None
         # A notification arrived while the sync was being started.
         self.poll_soon = False
 
     @classmethod
     def from_entry(cls, entry: JournalEntry) -> "SyncJob":
         """Return the job that continues what a journal recorded."""
+        job = cls._from_entry(entry)
+        job.position = entry.position
+        return job
+
+    @classmethod
+    def _from_entry(cls, entry: JournalEntry) -> "SyncJob":
         handle = entry.handle
         if handle is not None and (entry.state == "running" or handle.commerce_sync_id or handle.sync_id):
             return cls(entry.request, entry.idempotency_key, entry.sent_at, handle)
@@ -85,6 +98,11 @@ class SyncJob(Schedulable):
     def company_id(self) -> str:
         """Return the id of the company to sync."""
         return self.request.company_id
+
+    @property
+    def is_earlier(self) -> bool:
+        """Return whether the sync belongs to an earlier run of the journal."""
+        return self.earlier_run is not None
 
     def mark_sent(self, key: str, sent_at: float, server_offset: float | None) -> None:
         """Record that the start request is about to be sent with this key."""
@@ -122,6 +140,8 @@ class WorkQueue:
         self._deferred_requests: set[SyncRequest] = set()
         self._deferred_count = 0
         self._resumed: set[SyncRequest] = set()
+        # The companies of which a sync of an earlier run is ready or active. It is never a duplicate.
+        self._earlier: set[str] = set()
         self._has_room = asyncio.Event()
         self._is_input_read = False
         self._read_count = 0
@@ -163,6 +183,7 @@ class WorkQueue:
             async for item in items:
                 self._read_count += 1
                 job = to_job(item)
+                job.position = self._read_count
                 if job.problem is not None:
                     await self._enqueue(job)
                 elif job.request in self._resumed:
@@ -174,7 +195,7 @@ class WorkQueue:
 
     async def _enqueue_unless_known(self, job: SyncJob, journal: JournalStore) -> None:
         entry = await journal.get(job.request)
-        has_ended_in_this_run = entry is not None and entry.run == journal.run
+        has_ended_in_this_run = entry is not None and entry.session == journal.session
         if entry is not None and entry.is_finished and not has_ended_in_this_run:
             self.already_finished += 1
         elif has_ended_in_this_run or self._is_duplicate(job.request):
@@ -187,7 +208,7 @@ class WorkQueue:
             # Let other tasks run, however many duplicates follow.
             await asyncio.sleep(0)
         else:
-            await self._enqueue(job if entry is None else SyncJob.from_entry(entry))
+            await self._enqueue(job if entry is None else _continued(job, entry))
 
     def pop(self) -> SyncJob:
         """Return the next job to start."""
@@ -205,14 +226,22 @@ class WorkQueue:
         self._resumed.add(entry.request)
         self._append_or_defer(SyncJob.from_entry(entry))
 
+    def resume_earlier(self, entry: JournalEntry) -> None:
+        """Add the job of an unfinished sync of an earlier run, before anything was read from the input."""
+        job = SyncJob.from_entry(entry)
+        job.earlier_run = entry.run
+        self._append_or_defer(job)
+
     def company_finished(self, company_id: str) -> None:
         """Make the next deferred job of the company ready."""
+        self._earlier.discard(company_id)
         deferred = self._deferred.get(company_id)
         if deferred is None:
             return
         job = deferred.popleft()
         self._append(job)
-        self._deferred_requests.discard(job.request)
+        if not job.is_earlier:
+            self._deferred_requests.discard(job.request)
         self._deferred_count -= 1
         if not deferred:
             del self._deferred[company_id]
@@ -232,16 +261,21 @@ class WorkQueue:
             self._defer(job)
 
     def _append(self, job: SyncJob) -> None:
+        if job.is_earlier:
+            self._earlier.add(job.company_id)
         self._ready[job.company_id] = job
 
     def _defer(self, job: SyncJob) -> None:
         self._deferred.setdefault(job.company_id, deque()).append(job)
-        self._deferred_requests.add(job.request)
+        if not job.is_earlier:
+            self._deferred_requests.add(job.request)
         self._deferred_count += 1
 
     def _is_duplicate(self, request: SyncRequest) -> bool:
         """Return whether the same request is active or deferred."""
-        return request == self._active_request(request.company_id) or request in self._deferred_requests
+        if request in self._deferred_requests:
+            return True
+        return request.company_id not in self._earlier and request == self._active_request(request.company_id)
 
     def _active_request(self, company_id: str) -> SyncRequest | None:
         """Return the company's request that is started, running or ready."""
@@ -250,6 +284,13 @@ class WorkQueue:
             return active
         job = self._ready.get(company_id)
         return job.request if job is not None else None
+
+
+def _continued(job: SyncJob, entry: JournalEntry) -> SyncJob:
+    """Return the job that continues the entry, at its present place in the input."""
+    continued = SyncJob.from_entry(entry)
+    continued.position = job.position
+    return continued
 
 
 def to_job(item: object) -> SyncJob:

@@ -23,6 +23,8 @@ class Counts:
     resumed: int = 0
     adopted: int = 0
     polls: int = 0
+    earlier_unfinished: int = 0
+    earlier_finished: int = 0
 
     def add(self, outcome: SyncOutcome) -> None:
         """Count one outcome."""
@@ -44,6 +46,7 @@ class RunState:
         # By company id.
         self._starting: dict[str, SyncJob] = {}
         self._running: dict[str, SyncJob] = {}
+        self._earlier_running = 0
 
     @property
     def is_done(self) -> bool:
@@ -75,6 +78,7 @@ class RunState:
         """Record that the job is running."""
         del self._starting[job.company_id]
         self._running[job.company_id] = job
+        self._earlier_running += job.is_earlier
 
     def requeue(self, job: SyncJob) -> None:
         """Return a job that was not started to the queue."""
@@ -83,12 +87,22 @@ class RunState:
 
     def finish(self, outcome: SyncOutcome) -> bool:
         """Count the outcome of a job and make the company's next job ready; return whether the job was running."""
-        company_id = outcome.company_id
-        self._starting.pop(company_id, None)
-        was_running = self._running.pop(company_id, None) is not None
-        self.queue.company_finished(company_id)
+        was_running = self._remove(outcome.company_id)
         self.counts.add(outcome)
         return was_running
+
+    def finish_earlier(self, company_id: str) -> bool:
+        """Count the end of a sync of an earlier run, and make the company's next job ready."""
+        was_running = self._remove(company_id)
+        self.counts.earlier_finished += 1
+        return was_running
+
+    def _remove(self, company_id: str) -> bool:
+        self._starting.pop(company_id, None)
+        job = self._running.pop(company_id, None)
+        self._earlier_running -= job is not None and job.is_earlier
+        self.queue.company_finished(company_id)
+        return job is not None
 
     def get_running(self, company_id: str) -> SyncJob | None:
         """Return the running job of the company, if any."""
@@ -115,11 +129,12 @@ class RunState:
         jobs = [job for job in self._not_running() if job.handle is None]
         return tuple((job.company_id, job.key) for job in jobs if job.key is not None)
 
-    def report(self, elapsed: float) -> RunReport:
+    def report(self, elapsed: float, run_id: str | None = None) -> RunReport:
         """Return the present counts."""
         return RunReport(
             **asdict(self.counts),
-            running=len(self._running),
+            run_id=run_id,
+            running=len(self._running) - self._earlier_running,
             duplicates=self.queue.duplicates,
             already_finished=self.queue.already_finished,
             elapsed=elapsed,

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import cast
 
+from codat_commerce_async._core.log import logger_of
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
@@ -16,6 +17,8 @@ from codat_commerce_async.syncing._diagnose import DiagnosisQueue
 from codat_commerce_async.syncing._facts import DiagnosisCalls
 from codat_commerce_async.syncing._failures import as_codat_error, raise_if_fatal
 from codat_commerce_async.syncing._journal_claims import record_entry
+from codat_commerce_async.syncing._journal_rows import JournalEntry
+from codat_commerce_async.syncing._journal_writer import JournalStore, NullJournal, Resume
 from codat_commerce_async.syncing._poller import SyncPoller
 from codat_commerce_async.syncing._queue import Companies, SyncJob
 from codat_commerce_async.syncing._run_state import RunState
@@ -26,10 +29,11 @@ from codat_commerce_async.syncing._scheduler import (
     poll_cost_while_starting,
 )
 from codat_commerce_async.syncing._start import start
-from codat_commerce_async.syncing.journal import JournalStore, NullJournal
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 
 __all__ = ["SyncRunner"]
+
+_logger = logger_of("sync")
 
 # Concurrent requests per run. Kept low so that the scheduler decides late what to send next.
 _MAX_TASKS = 32
@@ -78,6 +82,7 @@ class SyncRunner:
         self._on_outcome = on_outcome
         self.diagnoses = DiagnosisQueue(diagnosis_calls, options, self._emit_diagnosed) if diagnosis_calls else None
         self._journal: JournalStore = NullJournal()
+        self._resume_option: Resume = "unfinished"
         self._task_slots = asyncio.Semaphore(_MAX_TASKS)
         self._wakeup = asyncio.Event()
         self._server_time_lock = asyncio.Lock()
@@ -86,9 +91,13 @@ class SyncRunner:
         self._paused_until = 0.0
         self._tasks: asyncio.TaskGroup
 
-    async def run(self, journal: JournalStore) -> None:
-        """Run until every job has finished, resuming what the journal records as unfinished."""
+    async def run(self, journal: JournalStore, resume: Resume = "unfinished") -> None:
+        """Run until every job has finished, resuming what the journal records as unfinished.
+
+        `resume` decides about unfinished syncs of earlier runs.
+        """
         self._journal = journal
+        self._resume_option = resume
         self._context.notifier.subscribe(self._on_notification)
         try:
             async with self._context.lifecycle.scope():
@@ -99,11 +108,18 @@ class SyncRunner:
                     while (action := await self._next_action()) is not None:
                         tasks.create_task(self._run_action(action))
                     reader.cancel()
+                if self.state.is_done:
+                    await self._journal.record_end(self._clock.now())
         except BaseExceptionGroup as group:
             raise _first_of(group) from None
         finally:
             self._context.notifier.unsubscribe(self._on_notification)
             self._context.reserve_polls(-self.state.running_count)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Return whether `stop` was called."""
+        return self._is_stopped
 
     def stop(self) -> None:
         """Start no more jobs and polls; requests that were sent are completed."""
@@ -166,7 +182,28 @@ class SyncRunner:
             self._scheduler.durations.observe_duration(seconds)
         async for entries in self._journal.unfinished():
             for entry in entries:
-                self.state.queue.resume(entry)
+                if entry.run == self._journal.run:
+                    self.state.queue.resume(entry)
+                else:
+                    await self._resume_earlier(entry)
+        earlier = self.state.counts.earlier_unfinished
+        if earlier:
+            what = "are left as they are" if self._resume_option == "never" else "are polled to their end"
+            _logger.warning("%d syncs of earlier runs of the journal had not ended; they %s", earlier, what)
+
+    async def _resume_earlier(self, entry: JournalEntry) -> None:
+        """Add an unfinished sync of an earlier run to the queue, unless it is not known to have been started."""
+        self.state.counts.earlier_unfinished += 1
+        if self._resume_option == "never":
+            return
+        if SyncJob.from_entry(entry).handle is not None:
+            self.state.queue.resume_earlier(entry)
+            return
+        # Sending its key again could start a second sync besides the one of this run.
+        error = OutcomeUnknownError("the process ended before the response; a sync may have been started")
+        outcome = SyncOutcome(request=entry.request, handle=None, status=None, error=error, polls=0, elapsed=0.0)
+        await self._journal.record_outcome(outcome, self._clock.now(), run=entry.run)
+        self.state.counts.earlier_finished += 1
 
     async def _start(self, job: SyncJob) -> None:
         job.requested_at = self._clock.time()
@@ -179,7 +216,7 @@ class SyncRunner:
             await self._start_new(job)
 
     def _track_resumed(self, job: SyncJob, handle: SyncHandle) -> None:
-        self.state.counts.resumed += 1
+        self.state.counts.resumed += not job.is_earlier
         age = max(0.0, self._clock.now() - job.sent_at) if job.sent_at is not None else 0.0
         job.requested_at -= age
         self._track(job, handle, age)
@@ -215,7 +252,7 @@ class SyncRunner:
         await self._learn_server_time(job.company_id)
         now, server_offset = self._clock.now(), self._clock.server_offset
         job.mark_sent(key, now, server_offset)
-        await self._journal.record_start(job.request, key, now, server_offset)
+        await self._journal.record_start(job.request, key, now, server_offset, job.position)
 
     async def _learn_server_time(self, company_id: str) -> None:
         """Send one request before the first key is recorded, so that its age stays known if the local clock is set."""
@@ -232,13 +269,13 @@ class SyncRunner:
     async def _record_claims(self, job: SyncJob) -> None:
         """Record which of the company's syncs belong to other requests in the journal."""
         for entry in await self._journal.of_company(job.company_id):
-            if entry.request != job.request:
+            if entry.run != self._journal.run or entry.request != job.request:
                 record_entry(self._context, entry)
 
     async def _start_failed(self, job: SyncJob, error: CodatError) -> None:
         cause = raise_if_fatal(error)
         if not isinstance(cause, QuotaExhaustedError):
-            await self._record_and_emit(_failed_outcome(job, error, self._clock.time() - job.requested_at))
+            await self._record_and_emit(job, _failed_outcome(job, error, self._clock.time() - job.requested_at))
             return
         self._pause_sending(cause)
         if cause is error:
@@ -266,6 +303,7 @@ class SyncRunner:
         poller = job.poller
         sync_id = poller.handle.sync_id
         self.state.counts.polls += 1
+        self._journal.count_poll(self._clock.now())
         try:
             status = await poller.poll()
             if status is None or not status.is_terminal:
@@ -285,7 +323,7 @@ class SyncRunner:
                 return
             self._reschedule(job, status)
             if poller.handle.sync_id != sync_id:
-                await self._journal.record_running(job.request, poller.handle)
+                await self._journal.record_running(job.request, poller.handle, job.earlier_run)
 
     def _reschedule(self, job: SyncJob, status: SyncStatus | None) -> None:
         report = self._scheduler.defer if status is None else self._scheduler.still_running
@@ -300,12 +338,15 @@ class SyncRunner:
             polls=job.poller.polls,
             elapsed=self._clock.time() - job.requested_at,
         )
-        await self._record_and_emit(outcome)
+        await self._record_and_emit(job, outcome)
 
-    async def _record_and_emit(self, outcome: SyncOutcome) -> None:
-        """Record the outcome in the journal, then report it."""
-        await self._journal.record_outcome(outcome, self._clock.now())
-        await self._emit(outcome)
+    async def _record_and_emit(self, job: SyncJob, outcome: SyncOutcome) -> None:
+        """Record the outcome in the journal, then report it, unless it is of an earlier run."""
+        await self._journal.record_outcome(outcome, self._clock.now(), run=job.earlier_run, position=job.position)
+        if not job.is_earlier:
+            await self._emit(outcome)
+        elif self.state.finish_earlier(job.company_id):
+            self._context.reserve_polls(-1)
 
     async def _emit(self, outcome: SyncOutcome) -> None:
         if self.state.finish(outcome):

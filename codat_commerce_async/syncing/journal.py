@@ -1,287 +1,237 @@
-"""The journal of a fan-out: an SQLite file that records each sync, so that another process can resume the run."""
+"""Read the journal of a fan-out: its runs, their outcomes and what is running, also while another process writes it."""
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+from types import TracebackType
+from typing import NamedTuple, Self, TypeVar
 
 from codat_commerce_async.errors import JournalError
-from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing import _journal_rows as rows
-from codat_commerce_async.syncing._aio import wait_uncancelled
-from codat_commerce_async.syncing._journal_file import JournalFile, describe_open_error, snapshot
-from codat_commerce_async.syncing._journal_rows import JournalEntry
-from codat_commerce_async.syncing.outcome import SyncOutcome
-from codat_commerce_async.syncing.request import SyncRequest
+from codat_commerce_async.syncing._journal_file import JournalReader, read
+from codat_commerce_async.syncing._journal_rows import JournalEntry, RunRow, Summary, SyncKey
+from codat_commerce_async.syncing._journal_writer import JournalStore, NullJournal
+from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 
-__all__ = ["Journal", "JournalEntry", "JournalStore", "NullJournal", "read_journal"]
+__all__ = ["Journal", "JournalEntry", "JournalRun", "JournalStore", "MinuteCounts", "NullJournal", "read_journal"]
 
 T = TypeVar("T")
-Work = Callable[[JournalFile], T]
 
-_MAX_BATCH = 500
-# The number of unfinished entries that are read at once. The thread serves other callers between two reads.
-_SLICE = 200
+# So many entries are read at once. The file is locked meanwhile, for some ten milliseconds.
+_SLICE = 5000
 
 
-@runtime_checkable
-class JournalStore(Protocol):
-    """What a fan-out needs of a journal: implemented by `Journal`, and by `NullJournal` for a run without a file."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalRun:
+    """One run of a journal, such as a night.
+
+    Times are in UTC, by the clock of the machine that wrote them. `ended_at` is None unless every company of the run
+    has an outcome. `companies` is the length of its input, None if it had none. `number` counts the runs, from 1.
+    """
+
+    run_id: str
+    number: int
+    began_at: datetime
+    ended_at: datetime | None
+    companies: int | None
 
     @property
-    def run(self) -> int:
-        """Return the number of this run, from 1."""
-        ...
-
-    @property
-    def is_persistent(self) -> bool:
-        """Return whether another process can read the entries later."""
-        ...
-
-    async def get(self, request: SyncRequest) -> JournalEntry | None:
-        """Return the entry of this sync, or None."""
-        ...
-
-    async def of_company(self, company_id: str) -> list[JournalEntry]:
-        """Return the entries of all syncs of a company."""
-        ...
-
-    def unfinished(self) -> AsyncIterator[list[JournalEntry]]:
-        """Yield the syncs that have not ended, in slices, the earliest start first."""
-        ...
-
-    async def durations(self) -> list[float]:
-        """Return the durations of the last thousand completed syncs, in seconds."""
-        ...
-
-    async def record_start(
-        self, request: SyncRequest, key: str, sent_at: float, server_offset: float | None = None
-    ) -> None:
-        """Record that the start request is about to be sent with this idempotency key."""
-        ...
-
-    async def record_running(self, request: SyncRequest, handle: SyncHandle) -> None:
-        """Record that the sync was started, or that more of its ids are known."""
-        ...
-
-    async def record_outcome(self, outcome: SyncOutcome, now: float) -> None:
-        """Record how the sync ended."""
-        ...
-
-    async def close(self) -> None:
-        """Commit what is pending and release the file."""
-        ...
+    def has_ended(self) -> bool:
+        """Return whether every company of the run has an outcome."""
+        return self.ended_at is not None
 
 
-class NullJournal:
-    """The journal of a run without a file: it records nothing and has no entries."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinuteCounts:
+    """The start requests and the polls of a run in the minute that begins at `minute` (UTC).
 
-    run = 1
-    is_persistent = False
+    The polls of the last second before a process was killed are missing.
+    """
 
-    async def get(self, request: SyncRequest) -> JournalEntry | None:  # noqa: ARG002 - as JournalStore names it
-        """Return None."""
-        return None
-
-    async def of_company(self, company_id: str) -> list[JournalEntry]:  # noqa: ARG002 - as JournalStore names it
-        """Return an empty list."""
-        return []
-
-    async def unfinished(self) -> AsyncIterator[list[JournalEntry]]:
-        """Yield nothing."""
-        for entries in list[list[JournalEntry]]():
-            yield entries
-
-    async def durations(self) -> list[float]:
-        """Return an empty list."""
-        return []
-
-    async def record_start(
-        self, request: SyncRequest, key: str, sent_at: float, server_offset: float | None = None
-    ) -> None:
-        """Record nothing."""
-
-    async def record_running(self, request: SyncRequest, handle: SyncHandle) -> None:
-        """Record nothing."""
-
-    async def record_outcome(self, outcome: SyncOutcome, now: float) -> None:
-        """Record nothing."""
-
-    async def close(self) -> None:
-        """Return at once: there is no file."""
+    minute: datetime
+    starts: int
+    polls: int
 
 
 class Journal:
-    """The journal of a fan-out in a file: a coroutine that writes returns once the entry is on the disk.
+    """A journal for reading, while a run writes it too: `async with Journal.open(path) as journal`.
 
-    One thread owns the file. It commits together all writes that arrived during the last commit. Other processes can
-    read the file at the same time, but not write it. `run` is the number of this run. Raises JournalError if the file
-    or the disk fails.
+    Nothing is read before a method is called, and each method reads the newest state. The file is locked only for some
+    milliseconds at a time, in a thread, so neither the event loop nor a run that writes the journal waits longer. In a
+    run of more than 5,000 syncs that is written meanwhile, entries may be of different commits. Every method takes the
+    `run_id`, by default that of the newest run, and raises JournalError if the file cannot be read or is damaged, or
+    has no such run.
     """
 
-    is_persistent = True
-
     def __init__(self, path: Path) -> None:
-        self._path = path.absolute()
-        self.run = 1
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="codat-journal")
-        self._file: JournalFile | None = None
-        self._pending: list[_Write] = []
-        self._commit: asyncio.Future[None] | None = None
+        self._path = path
 
     @classmethod
-    async def open(cls, path: str | Path) -> Self:
-        """Open the journal in this file, creating the file if necessary."""
-        journal = cls(Path(path))
-        try:
-            await wait_uncancelled(journal._run_in_thread(journal._open))
-        except BaseException:
-            await journal.close()
-            raise
-        return journal
+    def open(cls, path: str | Path) -> Self:
+        """Return the journal in this file for reading; `async with` raises JournalError if there is none."""
+        return cls(Path(path).absolute())
 
-    async def close(self) -> None:
-        """Commit what is pending and release the file, even if the caller is cancelled."""
-        await wait_uncancelled(asyncio.ensure_future(self._close()))
+    async def __aenter__(self) -> Self:
+        await self.runs()
+        return self
 
-    async def get(self, request: SyncRequest) -> JournalEntry | None:
-        """Return the entry of this sync, or None."""
-        return await self._submit(lambda file: file.get(request))
-
-    async def of_company(self, company_id: str) -> list[JournalEntry]:
-        """Return the entries of all syncs of a company."""
-        return await self._submit(lambda file: file.read(lambda connection: rows.of_company(connection, company_id)))
-
-    async def unfinished(self) -> AsyncIterator[list[JournalEntry]]:
-        """Yield the syncs that had not ended at the first step, in slices, the earliest start first."""
-        keys = await self._submit(lambda file: file.read(rows.unfinished))
-        for first in range(0, len(keys), _SLICE):
-            entries = await self._submit(partial(_get_all, keys[first : first + _SLICE]))
-            yield [entry for entry in entries if entry is not None]
-
-    async def durations(self) -> list[float]:
-        """Return the durations of the last thousand completed syncs, in seconds."""
-        return await self._submit(lambda file: file.read(rows.durations))
-
-    async def record_start(
-        self, request: SyncRequest, key: str, sent_at: float, server_offset: float | None = None
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Record that the start request is about to be sent with this idempotency key.
+        # Every read opens the file and closes it.
+        return
 
-        `sent_at` is epoch seconds of the local clock. `server_offset` is the server's time minus the local time in
-        seconds, or None if it is not known.
+    async def runs(self) -> list[JournalRun]:
+        """Return all runs, the oldest first."""
+        return await self._read(lambda reader: [_journal_run(run) for run in reader.read(_read_state)[1]])
+
+    async def entries(self, run_id: str | None = None) -> list[JournalEntry]:
+        """Return the entries of all syncs of the run in the order of its input, whatever their state."""
+        found = await self._read(lambda reader: _read_run(reader, run_id))
+        return sorted(found, key=_input_order)
+
+    async def outcomes(self, run_id: str | None = None) -> list[SyncOutcome]:
+        """Return all outcomes of the run in the order of its input, those of earlier processes too."""
+        return [entry.to_outcome() for entry in await self.entries(run_id) if entry.has_ended]
+
+    async def running(self, run_id: str | None = None) -> list[JournalEntry]:
+        """Return the entries of the syncs that were requested and have no outcome, the earliest start first."""
+        found = [entry for entry in await self.entries(run_id) if not entry.has_ended]
+        return sorted(found, key=lambda entry: entry.sent_at or 0.0)
+
+    async def durations(self, run_id: str | None = None) -> list[float]:
+        """Return the seconds from start to end of the syncs that ended with a status, in the order of the input."""
+        return [
+            entry.elapsed for entry in await self.entries(run_id) if entry.is_finished and entry.elapsed is not None
+        ]
+
+    async def per_minute(self, run_id: str | None = None) -> list[MinuteCounts]:
+        """Return the start requests and polls of each minute in which there were any, in order of time."""
+        return await self._read(lambda reader: _read_minutes(reader, run_id))
+
+    async def report(self, run_id: str | None = None) -> RunReport:
+        """Return the counts of the run over all of its processes; `elapsed` is the time from its begin to its end.
+
+        Duplicates are not recorded. While the run has not ended, `elapsed` reaches up to the last outcome.
         """
-        entry = JournalEntry(request, "starting", idempotency_key=key, sent_at=sent_at, server_offset=server_offset)
-        await self._submit(lambda file: file.write(entry))
+        run, found = await self._read(lambda reader: (_read_one(reader, run_id), _read_run(reader, run_id)))
+        return _report(run, found)
 
-    async def record_running(self, request: SyncRequest, handle: SyncHandle) -> None:
-        """Record that the sync was started, or that more of its ids are known."""
-
-        def work(file: JournalFile) -> None:
-            entry = file.get(request) or JournalEntry(request, "running")
-            file.write(replace(entry, state="running", handle=handle, outcome=None, message=None))
-
-        await self._submit(work)
-
-    async def record_outcome(self, outcome: SyncOutcome, now: float) -> None:
-        """Record how the sync ended; `now` is epoch seconds of the local clock."""
-
-        def work(file: JournalFile) -> None:
-            entry = file.get(outcome.request) or JournalEntry(outcome.request, "error")
-            file.write(replace(rows.with_outcome(entry, outcome, now), run=self.run))
-
-        await self._submit(work)
-
-    async def _submit(self, work: Work[T]) -> T:
-        """Run the work in the thread, and return its result once it is committed."""
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._pending.append(_Write(work, done))
-        if self._commit is None:
-            self._commit_batch()
-        return await done
-
-    def _commit_batch(self) -> None:
-        """Start the commit of what is pending."""
-        batch, self._pending = self._pending[:_MAX_BATCH], self._pending[_MAX_BATCH:]
-        self._commit = self._run_in_thread(partial(self._write_batch, batch))
-        self._commit.add_done_callback(partial(self._committed, batch))
-
-    def _committed(self, batch: "list[_Write]", commit: asyncio.Future[None]) -> None:
-        """Start the next commit if writes are pending, and wake the callers of this one."""
-        self._commit = None
-        if self._pending:
-            self._commit_batch()
-        error = commit.exception()
-        for write in batch:
-            write.finish(error)
-
-    async def _close(self) -> None:
-        while self._commit is not None:
-            await asyncio.wait((self._commit,))
-        if self._file is not None:
-            await self._run_in_thread(self._file.close)
-        self._thread.shutdown()
-
-    def _run_in_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    def _open(self) -> None:
-        self._file = JournalFile.open(self._path)
-        self.run = self._file.read(rows.last_run) + 1
-
-    def _write_batch(self, batch: "list[_Write]") -> None:
-        """Commit all writes together; if one fails, none is written. Runs in the thread."""
-        file = self._file
-        if file is None:
-            raise JournalError(f"the journal {self._path} is not open")
-        try:
-            with file.transaction():
-                for write in batch:
-                    write.result = write.work(file)
-        except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
-            raise JournalError(f"the journal {self._path} could not be written: {error}") from None
+    async def _read(self, work: Callable[[JournalReader], T]) -> T:
+        return await asyncio.to_thread(read, self._path, work)
 
 
-class _Write:
-    """Work for the thread, and the future of the coroutine that waits for it."""
-
-    __slots__ = ("_done", "result", "work")
-
-    def __init__(self, work: Work[object], done: "asyncio.Future[Any]") -> None:
-        self.work = work
-        self.result: object = None
-        self._done = done
-
-    def finish(self, error: BaseException | None) -> None:
-        """Set the result or the error, unless the waiting task was cancelled. Runs on the event loop."""
-        if self._done.done():
-            return
-        if error is None:
-            self._done.set_result(self.result)
-        else:
-            self._done.set_exception(error)
-
-
-def _get_all(keys: list[tuple[str, str]], file: JournalFile) -> list[JournalEntry | None]:
-    return [file.get(key) for key in keys]
-
-
-def read_journal(path: str | Path) -> Iterator[JournalEntry]:
-    """Yield all entries of a journal as of one moment, ordered by company; the journal may be in use.
+def read_journal(path: str | Path, run_id: str | None = None) -> Iterator[JournalEntry]:
+    """Yield the entries of a run, or with None of all runs, ordered by run, company and period. Blocks the thread.
 
     Raises JournalError.
     """
-    path = Path(path).absolute()
-    if not path.exists():
-        raise JournalError(f"there is no journal {path}")
-    file = snapshot(path)
-    try:
-        yield from rows.entries(file)
-    except (sqlite3.Error, ValueError) as error:
-        raise JournalError(describe_open_error(path, error)) from None
-    finally:
-        file.close()
+
+    def work(reader: JournalReader) -> list[JournalEntry]:
+        if run_id is not None:
+            return _read_run(reader, run_id)
+        return [entry for run in reader.read(_read_state)[1] for entry in _read_run(reader, run.run_id)]
+
+    yield from read(Path(path).absolute(), work)
+
+
+def _read_state(file: sqlite3.Connection) -> tuple[Summary, list[RunRow]]:
+    summary = rows.read_summary(file)
+    return summary, rows.read_runs(file, summary)
+
+
+def _find(runs: list[RunRow], run_id: str | None) -> RunRow:
+    found = [run for run in runs if run_id in {None, run.run_id}]
+    if not found:
+        known = ", ".join(run.run_id for run in runs) or "none"
+        raise JournalError(f"the journal has no run {run_id or ''}; its runs are: {known}")
+    return found[-1]
+
+
+def _read_one(reader: JournalReader, run_id: str | None) -> RunRow:
+    return _find(reader.read(_read_state)[1], run_id)
+
+
+class _Slice(NamedTuple):
+    """Some rows of a run, and the state of the run at that moment."""
+
+    commits: int
+    run: RunRow
+    syncs: list[rows.Row]
+    minutes: list[rows.Row]
+
+
+def _read_run(reader: JournalReader, run_id: str | None) -> list[JournalEntry]:
+    """Return the entries of the run, verified: each by its checksum, and all if no commit happened meanwhile."""
+    slices = list(_read_slices(reader, run_id))
+    found = [row for each in slices for row in each.syncs]
+    entries = [rows.entry_of(row) for row in found]
+    first, last = slices[0], slices[-1]
+    if first.commits == last.commits:
+        checksums = [row[-1] for row in (*found, *last.minutes)]
+        if (last.run.entries, last.run.total) != (len(checksums), rows.wrap_int64(sum(checksums))):
+            raise ValueError("its entries are not those of one commit")
+    return entries
+
+
+def _read_slices(reader: JournalReader, run_id: str | None) -> Iterator[_Slice]:
+    key = SyncKey(0, "", "")
+    while True:
+        some = reader.read(partial(_read_slice, run_id, key))
+        yield some
+        if len(some.syncs) < _SLICE:
+            return
+        key = SyncKey(some.run.number, *some.syncs[-1][1:3])
+
+
+def _read_slice(run_id: str | None, after: SyncKey, file: sqlite3.Connection) -> _Slice:
+    summary, runs = _read_state(file)
+    run = _find(runs, run_id)
+    some = rows.read_slice(file, after._replace(run=run.number), _SLICE)
+    return _Slice(summary.commits, run, some, rows.read_minutes(file, run.number))
+
+
+def _read_minutes(reader: JournalReader, run_id: str | None) -> list[MinuteCounts]:
+    run = _read_one(reader, run_id)
+    found = reader.read(lambda file: rows.read_minutes(file, run.number))
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return [
+        MinuteCounts(minute=epoch + timedelta(minutes=minute), starts=starts, polls=polls)
+        for minute, starts, polls, _ in found
+    ]
+
+
+def _journal_run(run: RunRow) -> JournalRun:
+    return JournalRun(
+        run_id=run.run_id,
+        number=run.number,
+        began_at=datetime.fromtimestamp(run.began_at, UTC),
+        ended_at=datetime.fromtimestamp(run.ended_at, UTC) if run.ended_at is not None else None,
+        companies=run.companies,
+    )
+
+
+def _input_order(entry: JournalEntry) -> tuple[float, float]:
+    # Entries of an older version of the library have no position.
+    return (float("inf") if entry.position is None else entry.position, entry.sent_at or 0.0)
+
+
+def _report(run: RunRow, found: list[JournalEntry]) -> RunReport:
+    states = Counter(entry.state for entry in found)
+    last = max((entry.ended_at for entry in found if entry.ended_at is not None), default=run.began_at)
+    return RunReport(
+        run_id=run.run_id,
+        started=sum(entry.handle is not None and not entry.handle.adopted for entry in found),
+        running=states["starting"] + states["running"],
+        succeeded=states["succeeded"],
+        failed=states["failed"],
+        errors=states["error"],
+        adopted=sum(entry.has_ended and entry.handle is not None and entry.handle.adopted for entry in found),
+        polls=sum(entry.polls or 0 for entry in found),
+        elapsed=max(0.0, (run.ended_at or last) - run.began_at),
+    )

@@ -109,8 +109,12 @@ class RunReport:
     - `resumed`: syncs that were running when the journal was opened; `already_finished`: syncs that had ended.
     - `adopted`: outcomes of syncs that were found at Codat rather than named in a response.
     - `polls`: status requests. `elapsed`: seconds.
+    - `earlier_unfinished`: syncs of earlier runs of the journal that were unfinished when this run was opened;
+      `earlier_finished`: those of them that have ended since. They are in none of the other counts but `polls`.
+    - `run_id`: the id of the run in its journal, None without a journal.
     """
 
+    run_id: str | None = None
     started: int = 0
     running: int = 0
     succeeded: int = 0
@@ -122,19 +126,31 @@ class RunReport:
     adopted: int = 0
     polls: int = 0
     elapsed: float = 0.0
+    earlier_unfinished: int = 0
+    earlier_finished: int = 0
 
     @property
     def completed(self) -> int:
         """Return how many companies have an outcome."""
         return self.succeeded + self.failed + self.errors
 
+    @property
+    def nothing_started(self) -> bool:
+        """Return whether no company was started, resumed or reported: at the end, whether all had ended before."""
+        return not (self.started or self.resumed or self.running or self.completed)
+
     def __str__(self) -> str:
         adopted = f"{self.adopted} adopted, " if self.adopted else ""
         return (
             f"{self.completed} ended ({self.succeeded} succeeded, {self.failed} failed, {self.errors} errors), "
             f"{adopted}{self.running} running, {self.duplicates} duplicates, {self.already_finished} finished before, "
-            f"{self.polls} polls in {self.elapsed:.0f} s"
+            f"{self.polls} polls in {self.elapsed:.0f} s{self._earlier()}"
         )
+
+    def _earlier(self) -> str:
+        if not self.earlier_unfinished:
+            return ""
+        return f"; of {self.earlier_unfinished} unfinished syncs of earlier runs, {self.earlier_finished} have ended"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

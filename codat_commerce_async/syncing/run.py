@@ -1,30 +1,36 @@
 """A fan-out of syncs as an async context manager and an async iterator of outcomes."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sized
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from codat_commerce_async._core.callbacks import call, check_callback
-from codat_commerce_async._core.validation import check_count
+from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.validation import check_count, check_str, require
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.policies import PollOptions, PollPolicy
 from codat_commerce_async.syncing._aio import wait_uncancelled
 from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._facts import DiagnosisCalls
+from codat_commerce_async.syncing._journal_writer import JournalStore, JournalWriter, NullJournal, Resume, RunOptions
 from codat_commerce_async.syncing._queue import Companies
 from codat_commerce_async.syncing._runner import SyncRunner
 from codat_commerce_async.syncing._scheduler import OBJECTIVES, Objective
-from codat_commerce_async.syncing.journal import Journal, JournalStore, NullJournal
+from codat_commerce_async.syncing.journal import Journal
 from codat_commerce_async.syncing.outcome import OnProgress, RunProgress, RunReport, StopWhen, SyncOutcome
 
-__all__ = ["Companies", "JournalSource", "Objective", "SyncRun"]
+__all__ = ["Companies", "JournalSource", "Objective", "Resume", "RunOptions", "SyncRun"]
 
 JournalSource = str | Path | JournalStore
 
+_logger = logger_of("sync")
+
 # The number of outcomes that may wait for the caller before the run pauses.
 _MAX_BUFFERED = 1000
+_MAX_RUN_ID_LENGTH = 200
 
 
 class SyncRun:
@@ -46,6 +52,7 @@ class SyncRun:
         *,
         objective: Objective,
         journal: JournalSource | None,
+        run_options: RunOptions,
         timeout: float | None,
         poll: PollPolicy,
         max_running: int | None,
@@ -81,6 +88,9 @@ class SyncRun:
         self._journal: JournalStore = journal if isinstance(journal, JournalStore) else NullJournal()
         if not isinstance(journal, str | Path | JournalStore | None):
             raise TypeError(f"journal must be a path or a JournalStore (got {type(journal).__name__})")
+        companies_count = len(companies) if isinstance(companies, Sized) else None
+        self._run_options = replace(check_run_options(run_options, self._journal_path), companies=companies_count)
+        self._clock = context.clock
         self._stop_when = stop_when
         self._on_progress = on_progress
         self._outcomes: asyncio.Queue[SyncOutcome | None] = asyncio.Queue()
@@ -97,7 +107,8 @@ class SyncRun:
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         if self._journal_path is not None:
-            self._journal = await Journal.open(self._journal_path)
+            now = self._clock.now()
+            self._journal = await JournalWriter.open(self._journal_path, self._run_options, now=now)
         self._task = asyncio.create_task(self._run(), name="codat-sync-run")
         return self
 
@@ -132,14 +143,31 @@ class SyncRun:
             task.result()
         raise StopAsyncIteration
 
-    async def results(self) -> list[SyncOutcome]:
-        """Return all remaining outcomes, in the order in which they arrive."""
-        return [outcome async for outcome in self]
+    async def results(self, *, include_finished: bool = False) -> list[SyncOutcome]:
+        """Return all remaining outcomes, in the order in which they arrive.
+
+        With `include_finished`, the outcomes that earlier processes recorded in the journal for this run come first, in
+        the order of the input. Then there is one outcome for every company of the run, also after a resume.
+        """
+        rest = [outcome async for outcome in self]
+        return [*await self._finished_before(), *rest] if include_finished else rest
+
+    async def _finished_before(self) -> list[SyncOutcome]:
+        if self._journal_path is None:
+            return []
+        journal = Journal.open(self._journal_path)
+        entries = await journal.entries(self.run_id)
+        return [each.to_outcome() for each in entries if each.has_ended and each.session != self._journal.session]
+
+    @property
+    def run_id(self) -> str | None:
+        """Return the id of this run in its journal, or None without a journal."""
+        return self._journal.run_id
 
     @property
     def report(self) -> RunReport:
         """Return the present counts."""
-        return self._runner.state.report(self._seconds())
+        return self._runner.state.report(self._seconds(), self.run_id)
 
     @property
     def progress(self) -> RunProgress:
@@ -169,9 +197,24 @@ class SyncRun:
 
     async def _run(self) -> None:
         try:
-            await self._runner.run(self._journal)
+            await self._runner.run(self._journal, self._run_options.resume)
+            self._warn_if_nothing_started()
         finally:
             self._mark_done()
+
+    def _warn_if_nothing_started(self) -> None:
+        report = self.report
+        if not report.nothing_started or self._runner.is_stopped:
+            return
+        if not report.already_finished:
+            _logger.warning("nothing was started: the input had no companies")
+            return
+        _logger.warning(
+            "nothing was started: all %d companies have ended before in run %s of the journal; "
+            "pass another run_id to sync them again",
+            report.already_finished,
+            report.run_id,
+        )
 
     def _mark_done(self) -> None:
         self._elapsed = self._seconds()
@@ -200,3 +243,17 @@ class SyncRun:
         if self._elapsed is not None or self._loop is None:
             return self._elapsed or 0.0
         return self._loop.time() - self._began
+
+
+def check_run_options(options: RunOptions, journal: str | Path | None) -> RunOptions:
+    """Return the options; raise ValueError or TypeError if they are invalid."""
+    if options.resume not in ("unfinished", "never"):
+        raise ValueError(f"resume must be 'unfinished' or 'never' (got {options.resume!r})")
+    check_count("keep_runs", options.keep_runs)
+    if options.run_id is not None:
+        check_str("run_id", options.run_id)
+        is_valid = 0 < len(options.run_id) <= _MAX_RUN_ID_LENGTH and options.run_id.isprintable()
+        require(is_valid, "run_id", f"1 to {_MAX_RUN_ID_LENGTH} printable characters", options.run_id)
+    if journal is None and options != RunOptions():
+        raise ValueError("journal must be passed with run_id, resume or keep_runs")
+    return options

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing._journal_file import JournalFile
+from codat_commerce_async.syncing._journal_writer import JournalWriter
 from codat_commerce_async.syncing._queue import WorkQueue
-from codat_commerce_async.syncing.journal import Journal, JournalEntry
+from codat_commerce_async.syncing.journal import JournalEntry
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["commits_per_second", "resume"]
@@ -24,7 +25,7 @@ KEY = "6d3f4b0e-5a3c-4a52-8f0c-0b1f3a1c0001"
 
 async def commits_per_second(path: Path, at_once: int, entries: int) -> float:
     """Commit so many entries with so many tasks, each of which awaits one before the next."""
-    journal, numbers = await Journal.open(path), iter(range(entries))
+    journal, numbers = await JournalWriter.open(path), iter(range(entries))
 
     async def write() -> None:
         for number in numbers:
@@ -40,6 +41,8 @@ async def commits_per_second(path: Path, at_once: int, entries: int) -> float:
 def fill(path: Path, rows: int) -> None:
     """Write so many entries of running syncs."""
     file = JournalFile.open(path)
+    with file.transaction():
+        file.begin_run("a night", 0.0)
     for start in range(0, rows, 1000):
         with file.transaction():
             for number in range(start, min(start + 1000, rows)):
@@ -52,7 +55,7 @@ def fill(path: Path, rows: int) -> None:
 async def resume(path: Path) -> tuple[float, float, float]:
     """Return the seconds to open the journal, to resume all entries, and the longest block of the event loop."""
     began = time.perf_counter()
-    journal = await Journal.open(path)
+    journal = await JournalWriter.open(path)
     opened = time.perf_counter()
     queue, longest = WorkQueue([], lambda company_id: None, lambda: None), 0.0
 

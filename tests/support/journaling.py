@@ -10,20 +10,22 @@ import sys
 from pathlib import Path
 
 from codat_commerce_async.errors import JournalError
-from codat_commerce_async.syncing.journal import Journal, read_journal
+from codat_commerce_async.models.sync import SyncStatus
+from codat_commerce_async.syncing._journal_writer import JournalWriter
+from codat_commerce_async.syncing.journal import read_journal
 from codat_commerce_async.syncing.request import SyncRequest
 
 OTHER_USER = 65534
 
 
 async def open_and_close(path: str) -> None:
-    journal = await Journal.open(path)
+    journal = await JournalWriter.open(path)
     await journal.close()
 
 
 async def write_and_die(path: str) -> None:
     """Write fifty entries, and kill this process during the next write."""
-    journal = await Journal.open(path)
+    journal = await JournalWriter.open(path)
     for number in range(50):
         await journal.record_start(SyncRequest(company_id=str(number)), "a key", 1.0)
     writing = asyncio.ensure_future(journal.record_start(SyncRequest(company_id="the last"), "a key", 1.0))
@@ -32,8 +34,9 @@ async def write_and_die(path: str) -> None:
 
 
 def main(action: str, path: str) -> None:
-    # Load the module now: only root may be able to read it.
+    # Load the modules now: only root may be able to read them.
     Path("/").as_uri()
+    SyncStatus.from_dict({})
     # Root has all permissions.
     if action != "DIE" and os.geteuid() == 0:
         os.setgroups([])

@@ -1,0 +1,410 @@
+"""The journal as a fan-out writes it: one thread owns the file and commits together what arrived meanwhile."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self, TypeVar, runtime_checkable
+
+from codat_commerce_async.errors import JournalError
+from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.syncing import _journal_rows as rows
+from codat_commerce_async.syncing._aio import wait_uncancelled
+from codat_commerce_async.syncing._journal_file import JournalFile
+from codat_commerce_async.syncing._journal_rows import JournalEntry, SyncKey
+from codat_commerce_async.syncing.outcome import SyncOutcome
+from codat_commerce_async.syncing.request import SyncRequest
+
+__all__ = ["JournalStore", "JournalWriter", "NullJournal", "Resume", "RunOptions"]
+
+T = TypeVar("T")
+Work = Callable[[JournalFile], T]
+Resume = Literal["unfinished", "never"]
+"""What becomes of unfinished syncs of earlier runs: they are finished, or left as they are."""
+
+_MAX_BATCH = 500
+# The number of unfinished entries that are read at once. The thread serves other callers between two reads.
+_SLICE = 200
+# Counts are written with the first commit after so many seconds since they were written last.
+_COUNTS_INTERVAL = 1.0
+_MINUTE = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Which run of a journal to begin or to continue, and which others to keep. None stands for the default."""
+
+    run_id: str | None = None
+    resume: Resume = "unfinished"
+    keep_runs: int | None = None
+    companies: int | None = None
+
+
+@runtime_checkable
+class JournalStore(Protocol):
+    """What a fan-out needs of a journal: implemented by `JournalWriter`, and by `NullJournal` for a run without one."""
+
+    @property
+    def run(self) -> int:
+        """Return the number of this run in the journal, from 1."""
+        ...
+
+    @property
+    def run_id(self) -> str | None:
+        """Return the id of this run, or None without a file."""
+        ...
+
+    @property
+    def session(self) -> int:
+        """Return the number of this process among those of the run, from 1."""
+        ...
+
+    @property
+    def is_persistent(self) -> bool:
+        """Return whether another process can read the entries later."""
+        ...
+
+    async def get(self, request: SyncRequest) -> JournalEntry | None:
+        """Return the entry of this sync in this run, or None."""
+        ...
+
+    async def of_company(self, company_id: str) -> list[JournalEntry]:
+        """Return the entries of all syncs of a company, in all runs."""
+        ...
+
+    def unfinished(self) -> AsyncIterator[list[JournalEntry]]:
+        """Yield the syncs of all runs that have not ended, in slices, the earliest start first."""
+        ...
+
+    async def durations(self) -> list[float]:
+        """Return the durations of the last thousand completed syncs, in seconds."""
+        ...
+
+    def count_poll(self, now: float) -> None:
+        """Count a poll; the count is written with a later commit."""
+        ...
+
+    async def record_start(
+        self,
+        request: SyncRequest,
+        key: str,
+        sent_at: float,
+        server_offset: float | None = None,
+        position: int | None = None,
+    ) -> None:
+        """Record that the start request is about to be sent with this idempotency key."""
+        ...
+
+    async def record_running(self, request: SyncRequest, handle: SyncHandle, run: int | None = None) -> None:
+        """Record that the sync was started, or that more of its ids are known."""
+        ...
+
+    async def record_outcome(
+        self, outcome: SyncOutcome, now: float, *, run: int | None = None, position: int | None = None
+    ) -> None:
+        """Record how the sync ended."""
+        ...
+
+    async def record_end(self, now: float) -> None:
+        """Record that all syncs of this run have ended."""
+        ...
+
+    async def close(self) -> None:
+        """Commit what is pending and release the file."""
+        ...
+
+
+class NullJournal:
+    """The journal of a run without a file: it records nothing and has no entries."""
+
+    run = 1
+    run_id: str | None = None
+    session = 1
+    is_persistent = False
+
+    async def get(self, request: SyncRequest) -> JournalEntry | None:  # noqa: ARG002 - as JournalStore names it
+        """Return None."""
+        return None
+
+    async def of_company(self, company_id: str) -> list[JournalEntry]:  # noqa: ARG002 - as JournalStore names it
+        """Return an empty list."""
+        return []
+
+    async def unfinished(self) -> AsyncIterator[list[JournalEntry]]:
+        """Yield nothing."""
+        for entries in list[list[JournalEntry]]():
+            yield entries
+
+    async def durations(self) -> list[float]:
+        """Return an empty list."""
+        return []
+
+    def count_poll(self, now: float) -> None:
+        """Count nothing."""
+
+    async def record_start(
+        self,
+        request: SyncRequest,
+        key: str,
+        sent_at: float,
+        server_offset: float | None = None,
+        position: int | None = None,
+    ) -> None:
+        """Record nothing."""
+
+    async def record_running(self, request: SyncRequest, handle: SyncHandle, run: int | None = None) -> None:
+        """Record nothing."""
+
+    async def record_outcome(
+        self, outcome: SyncOutcome, now: float, *, run: int | None = None, position: int | None = None
+    ) -> None:
+        """Record nothing."""
+
+    async def record_end(self, now: float) -> None:
+        """Record nothing."""
+
+    async def close(self) -> None:
+        """Return at once: there is no file."""
+
+
+class JournalWriter:
+    """The journal of a fan-out in a file: a coroutine that writes returns once the entry is on the disk.
+
+    One thread owns the file. It commits together all writes that arrived during the last commit. Other processes can
+    read the file at the same time, but not write it. Raises JournalError if the file or the disk fails.
+    """
+
+    is_persistent = True
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+        self.run = 1
+        self.session = 1
+        self.run_id: str | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="codat-journal")
+        self._file: JournalFile | None = None
+        self._pending: list[_Write] = []
+        self._commit: asyncio.Future[None] | None = None
+        # Starts and polls by minute since the epoch.
+        self._counts: dict[int, list[int]] = {}
+        self._counts_due = 0.0
+
+    @classmethod
+    async def open(cls, path: str | Path, options: RunOptions | None = None, *, now: float | None = None) -> Self:
+        """Open the journal in this file, creating the file if necessary, and begin or continue a run.
+
+        `now` is epoch seconds of the local clock, by default the present time.
+        """
+        journal = cls(Path(path))
+        moment = time.time() if now is None else now
+        try:
+            await wait_uncancelled(journal._run_in_thread(partial(journal._open, options or RunOptions(), moment)))
+        except BaseException:
+            await journal.close()
+            raise
+        return journal
+
+    async def close(self) -> None:
+        """Commit what is pending and release the file, even if the caller is cancelled."""
+        await wait_uncancelled(asyncio.ensure_future(self._close()))
+
+    async def get(self, request: SyncRequest) -> JournalEntry | None:
+        """Return the entry of this sync in this run, or None."""
+        key = SyncKey.of(self.run, request)
+        return await self._submit(lambda file: file.get(key))
+
+    async def of_company(self, company_id: str) -> list[JournalEntry]:
+        """Return the entries of all syncs of a company, in all runs."""
+        return await self._submit(lambda file: file.of_company(company_id))
+
+    async def unfinished(self) -> AsyncIterator[list[JournalEntry]]:
+        """Yield the syncs that had not ended at the first step, in slices, the earliest start first."""
+        keys = await self._submit(lambda file: file.read(rows.unfinished))
+        for first in range(0, len(keys), _SLICE):
+            entries = await self._submit(partial(_get_all, keys[first : first + _SLICE]))
+            yield [entry for entry in entries if entry is not None]
+
+    async def durations(self) -> list[float]:
+        """Return the durations of the last thousand completed syncs, in seconds."""
+        return await self._submit(lambda file: file.read(rows.durations))
+
+    def count_poll(self, now: float) -> None:
+        """Count a poll at `now` (epoch seconds); the count is written with a later commit."""
+        self._count(now, 1)
+
+    async def record_start(
+        self,
+        request: SyncRequest,
+        key: str,
+        sent_at: float,
+        server_offset: float | None = None,
+        position: int | None = None,
+    ) -> None:
+        """Record that the start request is about to be sent with this idempotency key.
+
+        `sent_at` is epoch seconds of the local clock. `server_offset` is the server's time minus the local time in
+        seconds, or None if it is not known. `position` is the place of the request in the input, from 1.
+        """
+        self._count(sent_at, 0)
+        entry = JournalEntry(
+            request,
+            "starting",
+            idempotency_key=key,
+            sent_at=sent_at,
+            server_offset=server_offset,
+            position=position,
+            run=self.run,
+        )
+        await self._submit(lambda file: file.write(entry))
+
+    async def record_running(self, request: SyncRequest, handle: SyncHandle, run: int | None = None) -> None:
+        """Record that the sync was started, or that more of its ids are known."""
+        key = SyncKey.of(run or self.run, request)
+
+        def work(file: JournalFile) -> None:
+            entry = file.get(key) or JournalEntry(request, "running", run=key.run)
+            cleared = replace(entry, outcome=None, message=None, status=None, error=None, diagnosis=None)
+            file.write(replace(cleared, state="running", handle=handle))
+
+        await self._submit(work)
+
+    async def record_outcome(
+        self, outcome: SyncOutcome, now: float, *, run: int | None = None, position: int | None = None
+    ) -> None:
+        """Record how the sync ended; `now` is epoch seconds of the local clock, `run` its run if it is not this one."""
+        key = SyncKey.of(run or self.run, outcome.request)
+
+        def work(file: JournalFile) -> None:
+            entry = file.get(key) or JournalEntry(outcome.request, "error", run=key.run, position=position)
+            file.write(replace(rows.with_outcome(entry, outcome, now), session=self.session))
+
+        await self._submit(work)
+
+    async def record_end(self, now: float) -> None:
+        """Record that all syncs of this run have ended; `now` is epoch seconds of the local clock."""
+        await self._submit(lambda file: file.end_run(self.run, now))
+
+    def _count(self, now: float, kind: int) -> None:
+        """Count a start (0) or a poll (1)."""
+        self._counts.setdefault(int(now // _MINUTE), [0, 0])[kind] += 1
+
+    async def _submit(self, work: Work[T]) -> T:
+        """Run the work in the thread, and return its result once it is committed."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._pending.append(_Write(work, done))
+        if self._commit is None:
+            self._commit_batch()
+        return await done
+
+    def _commit_batch(self) -> None:
+        """Start the commit of what is pending."""
+        batch, self._pending = self._pending[:_MAX_BATCH], self._pending[_MAX_BATCH:]
+        self._commit = self._run_in_thread(partial(self._write_batch, batch, self._take_counts()))
+        self._commit.add_done_callback(partial(self._committed, batch))
+
+    def _take_counts(self) -> dict[int, list[int]]:
+        """Return the counts to write with the next commit."""
+        now = time.monotonic()
+        if not self._counts or now < self._counts_due:
+            return {}
+        self._counts_due = now + _COUNTS_INTERVAL
+        counts, self._counts = self._counts, {}
+        return counts
+
+    def _committed(self, batch: "list[_Write]", commit: asyncio.Future[None]) -> None:
+        """Start the next commit if writes are pending, and wake the callers of this one."""
+        self._commit = None
+        if self._pending:
+            self._commit_batch()
+        error = commit.exception()
+        for write in batch:
+            write.finish(error)
+
+    async def _close(self) -> None:
+        while self._commit is not None:
+            await asyncio.wait((self._commit,))
+        if self._file is not None:
+            await self._run_in_thread(partial(self._close_file, self._file))
+        self._thread.shutdown()
+
+    def _close_file(self, file: JournalFile) -> None:
+        """Write the remaining counts and close the file. Runs in the thread."""
+        try:
+            if self._counts:
+                with file.transaction():
+                    self._write_counts(file, self._counts)
+        except (JournalError, sqlite3.Error, ValueError, OSError):
+            # They are for a chart; the entries are on the disk.
+            pass
+        finally:
+            file.close()
+
+    def _run_in_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _open(self, options: RunOptions, now: float) -> None:
+        """Open the file, choose the run and delete old ones. Runs in the thread."""
+        file = self._file = JournalFile.open(self._path)
+        try:
+            with file.transaction():
+                self.run = file.begin_run(options.run_id, now, options.companies)
+                self.run_id = next(run.run_id for run in file.runs if run.number == self.run)
+                self.session = file.read(lambda connection: rows.last_session(connection, self.run)) + 1
+                for number in self._outdated(file, options):
+                    file.delete_run(number)
+        except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
+            raise JournalError(f"the journal {self._path} could not be written: {error}") from None
+
+    def _outdated(self, file: JournalFile, options: RunOptions) -> list[int]:
+        """Return the runs to delete; not those whose unfinished syncs are to be finished."""
+        if options.keep_runs is None:
+            return []
+        kept = {self.run}
+        if options.resume == "unfinished":
+            kept |= {key.run for key in file.read(rows.unfinished)}
+        return [run.number for run in file.runs[: -options.keep_runs] if run.number not in kept]
+
+    def _write_counts(self, file: JournalFile, counts: dict[int, list[int]]) -> None:
+        for minute, (starts, polls) in counts.items():
+            file.add_counts(self.run, minute, starts, polls)
+
+    def _write_batch(self, batch: "list[_Write]", counts: dict[int, list[int]]) -> None:
+        """Commit all writes together; if one fails, none is written. Runs in the thread."""
+        file = self._file
+        if file is None:
+            raise JournalError(f"the journal {self._path} is not open")
+        try:
+            with file.transaction():
+                for write in batch:
+                    write.result = write.work(file)
+                self._write_counts(file, counts)
+        except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
+            raise JournalError(f"the journal {self._path} could not be written: {error}") from None
+
+
+class _Write:
+    """Work for the thread, and the future of the coroutine that waits for it."""
+
+    __slots__ = ("_done", "result", "work")
+
+    def __init__(self, work: Work[object], done: "asyncio.Future[Any]") -> None:
+        self.work = work
+        self.result: object = None
+        self._done = done
+
+    def finish(self, error: BaseException | None) -> None:
+        """Set the result or the error, unless the waiting task was cancelled. Runs on the event loop."""
+        if self._done.done():
+            return
+        if error is None:
+            self._done.set_result(self.result)
+        else:
+            self._done.set_exception(error)
+
+
+def _get_all(keys: list[SyncKey], file: JournalFile) -> list[JournalEntry | None]:
+    return [file.get(key) for key in keys]
