@@ -18,7 +18,8 @@ from attrs import field, frozen, validators
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codat_commerce_async._core.codec import decode, decode_error_message, encode
+from codat_commerce_async._core.codec import decode, encode
+from codat_commerce_async._core.responses import error_message
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models.base import UNSET
 from codat_commerce_async.models.companies import Company, CreateCompany
@@ -399,7 +400,7 @@ def test_an_error_is_read_with_all_that_codat_reports() -> None:
         "detailedErrorCode": 7,
         "more": True,
     }
-    assert decode_error_message(orjson.dumps(body)) == ErrorMessage(
+    assert error_message(orjson.dumps(body)) == ErrorMessage(
         status_code=400,
         service="PublicApi",
         error="No such name.",
@@ -414,19 +415,19 @@ def test_an_error_is_read_with_all_that_codat_reports() -> None:
     "body", [b"", b"<html>", b"null", b"[]", b'"x"', b"{}", b'{"message":"of a gateway"}', b'{"error":7}', b"\xff"]
 )
 def test_what_is_no_error_of_codats_is_none(body: bytes) -> None:
-    assert decode_error_message(body) is None
+    assert error_message(body) is None
 
 
 def test_an_error_loses_only_what_is_of_a_wrong_kind() -> None:
     body = b'{"statusCode":"400","error":"x","validation":{"errors":[7,{"message":"m","itemId":7}],"warnings":"w"}}'
-    assert decode_error_message(body) == ErrorMessage(
+    assert error_message(body) == ErrorMessage(
         error="x", validation=ErrorValidation(errors=(ErrorValidationItem(message="m"),))
     )
 
 
 @given(st.binary(max_size=40) | JSON.map(orjson.dumps))
 def test_no_bytes_keep_an_error_from_being_reported(body: bytes) -> None:
-    message = decode_error_message(body)
+    message = error_message(body)
     assert message is None or message != ErrorMessage()
 
 
@@ -435,7 +436,7 @@ ERROR_KEYS = ["statusCode", "service", "error", "correlationId", "validation", "
 
 @given(st.dictionaries(st.sampled_from(ERROR_KEYS), JSON | st.just({"errors": [{}]})))
 def test_an_error_of_any_shape_is_reported(body: dict[str, object]) -> None:
-    message = decode_error_message(orjson.dumps(body))
+    message = error_message(orjson.dumps(body))
     assert message is None or message.error == (body.get("error") if isinstance(body.get("error"), str) else None)
 
 
@@ -478,7 +479,7 @@ def test_a_number_that_json_does_not_have_is_nothing(number: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b'{"error": "Caf\\ud83d"}', '\ufeff{"error": "Caf\\ud83d"}'.encode()])
 def test_an_error_with_half_a_pair_is_reported(body: bytes) -> None:
-    assert decode_error_message(body) == ErrorMessage(error="Caf\ufffd")
+    assert error_message(body) == ErrorMessage(error="Caf\ufffd")
 
 
 ANY_TEXT = st.text(st.characters(), max_size=8)

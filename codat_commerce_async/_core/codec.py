@@ -29,7 +29,6 @@ from codat_commerce_async.models.base import (
     Unset,
 )
 from codat_commerce_async.models.enums import OpenEnum
-from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidation, ErrorValidationItem
 from codat_commerce_async.models.integrations import DataTypeFeature
 from codat_commerce_async.models.pull_operations import DataStatus, DataStatuses
 from codat_commerce_async.models.sync_flow import Localization, LocalizationInfo, VisibleAccounts
@@ -44,7 +43,7 @@ else:  # loaded by the first call, not by the import of the library
     cols = LazyModule("cattrs.cols")
     gen = LazyModule("cattrs.gen")
 
-__all__ = ["decode", "decode_error_message", "encode", "from_values", "parse", "structure", "to_values"]
+__all__ = ["decode", "encode", "from_values", "parse", "structure", "to_values"]
 
 T = TypeVar("T")
 StructureHook = Callable[[Any, Any], Any]
@@ -79,24 +78,6 @@ def structure(data: object, response_type: type[T]) -> T:
         return value
     del data  # see `decode`
     raise failure
-
-
-def decode_error_message(body: bytes) -> ErrorMessage | None:
-    """Return Codat's error message, without the fields that are of the wrong type; None if the body has none."""
-    try:
-        data = _if_type(dict, parse(body)) or {}
-    except (ValueError, RecursionError):
-        return None
-    message = ErrorMessage(
-        status_code=_if_type(int, data.get("statusCode")),
-        service=_if_type(str, data.get("service")),
-        error=_if_type(str, data.get("error")),
-        correlation_id=_if_type(str, data.get("correlationId")),
-        validation=_error_validation(data.get("validation")),
-        can_be_retried=_if_type(str, data.get("canBeRetried")),
-        detailed_error_code=_if_type(int, data.get("detailedErrorCode")),
-    )
-    return None if message == ErrorMessage() else message
 
 
 def parse(body: bytes) -> Any:  # noqa: ANN401 - JSON is anything
@@ -185,31 +166,6 @@ def _with_long_integers(plain: object) -> object:
     if type(plain) is int and plain not in _INTEGERS:
         return orjson.Fragment(str(plain))
     return plain
-
-
-def _if_type(kind: type[T], value: object) -> T | None:
-    return value if type(value) is kind else None
-
-
-def _error_validation(data: object) -> ErrorValidation | None:
-    if not isinstance(data, dict):
-        return None
-    return ErrorValidation(
-        errors=_error_validation_items(data.get("errors")),
-        warnings=_error_validation_items(data.get("warnings")),
-    )
-
-
-def _error_validation_items(data: object) -> tuple[ErrorValidationItem, ...]:
-    return tuple(
-        ErrorValidationItem(
-            item_id=_if_type(str, item.get("itemId")),
-            message=_if_type(str, item.get("message")),
-            validator_name=_if_type(str, item.get("validatorName")),
-        )
-        for item in _if_type(list, data) or ()
-        if isinstance(item, dict)
-    )
 
 
 # Errors: the fast hooks only fail; structuring once more, with cattrs' detailed validation, finds the path.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from typing import TypeVar
 
 from codat_commerce_async._core import codec as _codec
 from codat_commerce_async._core import headers as _headers
@@ -9,9 +10,11 @@ from codat_commerce_async._core.credentials import Credentials
 from codat_commerce_async._core.text import excerpt
 from codat_commerce_async._core.transport import Response
 from codat_commerce_async.errors import StatusError, status_error_class
-from codat_commerce_async.models.error_message import ErrorMessage
+from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidation, ErrorValidationItem
 
-__all__ = ["error_from_response"]
+__all__ = ["error_from_response", "error_message"]
+
+T = TypeVar("T")
 
 # Of many validation errors, so many are shown; `StatusError.validation_errors` has all.
 _SHOWN_ITEMS = 3
@@ -23,7 +26,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 def error_from_response(response: Response, credentials: Credentials, now: float) -> StatusError:
     """Return the error that a response with an error status is; `now` is in epoch seconds."""
     body = credentials.redact(response.body)
-    error = _codec.decode_error_message(body)
+    error = error_message(body)
     detail = "; ".join(_message_parts(error)) if error else ""
     correlation = f" (correlation id {excerpt(error.correlation_id)})" if error and error.correlation_id else ""
     detail = detail or _message_of_other_body(body) or _default_detail(response.status)
@@ -34,6 +37,49 @@ def error_from_response(response: Response, credentials: Credentials, now: float
         error,
         _headers.retry_after(response.headers, now),
         _headers.rate_limit(response.headers, now),
+    )
+
+
+def error_message(body: bytes) -> ErrorMessage | None:
+    """Return Codat's error message, without the fields that are of the wrong type; None if the body has none."""
+    try:
+        data = _if_type(dict, _codec.parse(body)) or {}
+    except (ValueError, RecursionError):
+        return None
+    message = ErrorMessage(
+        status_code=_if_type(int, data.get("statusCode")),
+        service=_if_type(str, data.get("service")),
+        error=_if_type(str, data.get("error")),
+        correlation_id=_if_type(str, data.get("correlationId")),
+        validation=_error_validation(data.get("validation")),
+        can_be_retried=_if_type(str, data.get("canBeRetried")),
+        detailed_error_code=_if_type(int, data.get("detailedErrorCode")),
+    )
+    return None if message == ErrorMessage() else message
+
+
+def _if_type(kind: type[T], value: object) -> T | None:
+    return value if type(value) is kind else None
+
+
+def _error_validation(data: object) -> ErrorValidation | None:
+    if not isinstance(data, dict):
+        return None
+    return ErrorValidation(
+        errors=_error_validation_items(data.get("errors")),
+        warnings=_error_validation_items(data.get("warnings")),
+    )
+
+
+def _error_validation_items(data: object) -> tuple[ErrorValidationItem, ...]:
+    return tuple(
+        ErrorValidationItem(
+            item_id=_if_type(str, item.get("itemId")),
+            message=_if_type(str, item.get("message")),
+            validator_name=_if_type(str, item.get("validatorName")),
+        )
+        for item in _if_type(list, data) or ()
+        if isinstance(item, dict)
     )
 
 
