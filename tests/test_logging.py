@@ -31,7 +31,7 @@ GET = Operation("a-read", "GET", "/companies/{companyId}/things", object)
 POST = Operation("a-write", "POST", "/companies/{companyId}/things", object)
 LOST = failing(lambda: TransportError("lost"))
 QUICK = RetryPolicy(initial_backoff=0.0)
-FIELDS = {"operation", "method", "path", "company_id", "status", "attempt", "correlation_id", "elapsed"}
+FIELDS = {"operation", "method", "path", "company_id", "status", "attempt", "correlation_id", "elapsed", "quota_wait"}
 FAILURE = {"error": "down", "correlationId": "c0ffee"}
 
 
@@ -78,6 +78,7 @@ async def test_records_report_which_call_it_is_about(caplog: pytest.LogCaptureFi
     for record, expected, level in ((first, failed, "DEBUG"), (retried, failed, "INFO")):
         fields = fields_of(record)
         assert isinstance(fields.pop("elapsed"), float)
+        assert isinstance(fields.pop("quota_wait"), float if level == "DEBUG" else (float, type(None)))
         assert (record.name, record.levelname, fields) == ("codat_commerce_async.calls", level, expected)
     fields = fields_of(second)
     assert (fields["status"], fields["attempt"], fields["correlation_id"]) == (200, 2, None)
@@ -90,6 +91,7 @@ async def test_an_unknown_outcome_is_a_warning(caplog: pytest.LogCaptureFixture)
     [record] = ours(caplog)
     fields = fields_of(record)
     assert isinstance(fields.pop("elapsed"), float)
+    assert isinstance(fields.pop("quota_wait"), float)
     assert (record.name, record.levelname) == ("codat_commerce_async.calls", "WARNING")
     assert fields == {
         "operation": "a-write",
@@ -152,7 +154,7 @@ async def test_a_record_is_one_printable_line_whatever_the_server_reports(status
     with handled(logging.Formatter("%(message)s %(company_id)s %(correlation_id)s")) as stream:
         codat, _ = client_of(reply(status, {"error": NASTY, "correlationId": NASTY}), retry=QUICK)
         with pytest.raises(CodatError):
-            await codat.call(GET, NASTY)
+            await codat.call(GET, "company-1")
     lines = stream.getvalue().split("\n")
     assert len(lines) == (2 if status == 400 else 8)
     assert all(line.isprintable() for line in lines)
@@ -174,6 +176,7 @@ async def test_python_json_logger_shows_the_fields() -> None:
     first = json.loads(stream.getvalue().splitlines()[0])
     assert (first["operation"], first["company_id"], first["status"]) == ("a-read", "company-1", 503)
     assert (first["correlation_id"], first["levelname"]) == ("c0ffee", "DEBUG")
+    assert first.keys() >= FIELDS
 
 
 async def test_structlog_shows_the_fields() -> None:
@@ -190,3 +193,4 @@ async def test_structlog_shows_the_fields() -> None:
     first = json.loads(stream.getvalue().splitlines()[0])
     assert (first["method"], first["path"], first["attempt"]) == ("GET", "/companies/{companyId}/things", 1)
     assert "a-read" in first["event"]
+    assert first.keys() >= FIELDS

@@ -152,6 +152,7 @@ async def sync(codat: CodatCommerce, moment: datetime) -> None:
     handle = await codat.sync.start("c", date_range=(moment, moment))
     assert_type(handle, SyncHandle)
     assert_type(SyncHandle.from_json(handle.to_json()), SyncHandle)
+    assert_type(await codat.sync.poll(handle), SyncStatus | None)
     assert_type(await codat.sync.wait(handle, timeout=None, poll=PollPolicy()), SyncStatus)
     assert_type(await codat.sync.wait("c", "s", raise_on_failure=False, background=True), SyncStatus)
     assert_type(codat.sync.watch(handle), AsyncGenerator[SyncStatus, None])

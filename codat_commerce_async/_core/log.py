@@ -9,7 +9,7 @@ from codat_commerce_async.errors import CodatError, OutcomeUnknownError, StatusE
 __all__ = ["FIELDS", "error_fields", "logger_of"]
 
 _PACKAGE = "codat_commerce_async"
-FIELDS = ("operation", "method", "path", "company_id", "status", "attempt", "correlation_id", "elapsed")
+FIELDS = ("operation", "method", "path", "company_id", "status", "attempt", "correlation_id", "elapsed", "quota_wait")
 
 # Without a handler, Python prints the warnings of an application that has not configured logging.
 # https://docs.python.org/3/howto/logging.html#configuring-logging-for-a-library
@@ -38,6 +38,7 @@ def error_fields(error: CodatError) -> dict[str, object]:
         "attempt": attempts[-1].number if attempts else None,
         "correlation_id": error.correlation_id if isinstance(error, StatusError | OutcomeUnknownError) else None,
         "elapsed": attempts[-1].elapsed if attempts else None,
+        "quota_wait": attempts[-1].quota_wait if attempts else None,
     }
 
 

@@ -9,7 +9,7 @@ from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.pipeline import Pipeline
 from codat_commerce_async._core.request import check_options, check_wait_options
-from codat_commerce_async._core.validation import split_date_range
+from codat_commerce_async._core.validation import check_instance, split_date_range
 from codat_commerce_async.models.call import ApiResponse
 from codat_commerce_async.models.handle import SyncHandle, as_handle
 from codat_commerce_async.models.sync import (
@@ -25,6 +25,7 @@ from codat_commerce_async.policies import CallOptions, PollOptions, PollPolicy
 from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._notifications import Notifier
 from codat_commerce_async.syncing._poller import raise_if_failed, wait, watch
+from codat_commerce_async.syncing._resolver import SyncResolver
 from codat_commerce_async.syncing._start import start
 from codat_commerce_async.syncing.request import SyncRequest
 
@@ -187,6 +188,18 @@ class SyncResource:
         start_, finish = split_date_range("date_range", date_range)
         request = SyncRequest(company_id=company_id, sync_to=sync_to, start=start_, finish=finish)
         return await start(self.context, request, options, adopt=adopt)
+
+    async def poll(self, handle: SyncHandle, **options: Unpack[CallOptions]) -> SyncStatus | None:
+        """Poll a sync once and return its status, terminal or not; None if the sync is not visible at Codat yet.
+
+        A handle of `start` may not have a sync id yet. This finds the sync, and `status.sync_id` has the id: keep
+        `handle.with_sync_id(status.sync_id)`, so that the next poll needs one request only. Unlike `wait`, this raises
+        the error of a failed request. Raises OutcomeUnknownError if several syncs may be that of the handle.
+        """
+        check_instance("handle", handle, SyncHandle)
+        check_options(GET_STATUS, options)
+        async with self.context.lifecycle.scope():
+            return await SyncResolver(self.context, handle).poll(options)
 
     async def wait(
         self,
