@@ -221,3 +221,29 @@ async def all_workers(server: Server) -> dict[int, dict[str, int]]:
             for one in await asyncio.gather(*(health(server) for _ in range(8))):
                 found[one["pid"]] = one
     return found
+
+
+@pytest.mark.codat_simulator(speed=1.0)
+async def test_two_workers_share_one_quota(
+    codat_simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company_ids = [codat_simulator.add_linked_company() for _ in range(20)]
+    monkeypatch.setenv("SERVICE_PER_MINUTE", "300")
+    monkeypatch.setenv("CODAT_SHARED_QUOTA", str(tmp_path / "quota.db"))
+    responses = dict[int, int]()
+
+    async def keep_calling(session: aiohttp.ClientSession, url: str, ends_at: float) -> None:
+        while time.monotonic() < ends_at:
+            async with session.get(url) as response:
+                responses[response.status] = responses.get(response.status, 0) + 1
+
+    async with served(tmp_path, uvicorn("--workers", "2")) as server:
+        await all_workers(server)
+        ends_at = time.monotonic() + 63
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)  # so that both workers are called
+        async with aiohttp.ClientSession(connector=connector) as session:
+            urls = [f"{server.url}/companies/{company_ids[number % 20]}" for number in range(40)]
+            await asyncio.gather(*(keep_calling(session, url, ends_at) for url in urls))
+        await server.stop()
+    assert set(responses) == {200}
+    assert 270 <= codat_simulator.peak_per_minute <= 300

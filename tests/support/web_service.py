@@ -13,7 +13,7 @@ from aiohttp import web
 from fastapi import FastAPI
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from codat_commerce_async import CodatCommerce, LocalRateLimiter
+from codat_commerce_async import CodatCommerce, LocalRateLimiter, Quota
 from codat_commerce_async.contrib import aiohttp_web
 from codat_commerce_async.contrib.fastapi import (
     Codat,
@@ -29,7 +29,8 @@ __all__ = ["app", "make_client"]
 
 
 def make_client() -> CodatCommerce:
-    return CodatCommerce.from_env()
+    per_minute = os.environ.get("SERVICE_PER_MINUTE")
+    return CodatCommerce.from_env(quota=Quota(per_minute=int(per_minute))) if per_minute else CodatCommerce.from_env()
 
 
 @asynccontextmanager
@@ -61,13 +62,12 @@ async def server_sent_events(company_id: str, token: str, watches: Watched) -> A
 @app.get("/health")
 async def health(watches: Watched, codat: Codat) -> dict[str, int]:
     limiter = codat.sync.context.rate_limiter
-    assert isinstance(limiter, LocalRateLimiter)
     return {
         "pid": os.getpid(),
         "syncs": watches.syncs,
         "listeners": watches.listeners,
         "tasks": len([task for task in asyncio.all_tasks() if task is not asyncio.current_task()]),
-        "reserved": limiter._account.quota._reserved,
+        "reserved": limiter._account.quota._reserved if isinstance(limiter, LocalRateLimiter) else -1,
     }
 
 
