@@ -65,8 +65,8 @@ async def served(tmp_path: Path, arguments: Sequence[str]) -> AsyncIterator[Serv
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-X",
-            "dev",
+            "-W",
+            "always::ResourceWarning",
             *(argument.replace("PORT", str(port)) for argument in arguments),
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -110,12 +110,12 @@ async def streams(
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
 
-        async def open_one(handle: SyncHandle) -> aiohttp.ClientResponse:
+        async def open_one(handle: SyncHandle) -> None:
             url = f"{server.url}/companies/{handle.company_id}/syncs/{handle.to_token()}/{kind}"
             response = await session.get(url, timeout=aiohttp.ClientTimeout(total=60))
             assert response.status == 200
+            stack.callback(response.close)
             assert b"status" in await response.content.readuntil(b"\n\n")
-            return response
 
         await asyncio.gather(*(open_one(handles[number % len(handles)]) for number in range(count)))
         yield
