@@ -102,6 +102,7 @@ def test_json_is_one_object_with_the_sums_and_every_sync(journal: str, capsys: p
         "total": 21,
         "states": {"succeeded": 18, "failed": 1, "error": 1, "running": 1},
         "outcomes": {"SUCCEEDED": 18, "DATA_WRITE_ERROR": 1, "NotFoundError": 1},
+        "causes": [],
         "seconds": {"median": 10.0, "p95": 60.0, "max": 60.0},
         "first_sent_at": "2024-01-15T12:00:00+00:00",
         "last_ended_at": "2024-01-15T12:01:18+00:00",
@@ -122,6 +123,10 @@ def test_json_is_one_object_with_the_sums_and_every_sync(journal: str, capsys: p
         "sync_id": "sync of failed",
         "commerce_sync_id": None,
         "idempotency_key": "key 18",
+        "cause": None,
+        "resolver": None,
+        "action": None,
+        "retry": None,
     }
 
 

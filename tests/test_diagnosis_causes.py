@@ -1,6 +1,9 @@
 """Each cause, from a failed sync over its diagnosis and the action to a sync that succeeds; and a night of failures."""
 
 import asyncio
+import csv
+import io
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +12,8 @@ import pytest
 from attrs import evolve
 
 from codat_commerce_async import CodatCommerce, Diagnosis, FailureCause, Resolver, Retry, SyncFailedError
+from codat_commerce_async.cli._args import ReportOptions, parse
+from codat_commerce_async.cli.report import report
 from codat_commerce_async.models.configuration import Configuration, PaymentsConfiguration
 from codat_commerce_async.models.configuration_changes import (
     AccountSection,
@@ -21,6 +26,7 @@ from codat_commerce_async.models.configuration_changes import (
     select_tax_rate,
 )
 from codat_commerce_async.models.failure_rules import rule_of
+from codat_commerce_async.syncing.journal import read_journal
 from tests.support.fans import LATENCY, Codat
 
 pytestmark = pytest.mark.virtual_time
@@ -193,3 +199,39 @@ async def test_a_night_of_twenty_failures_costs_no_more_than_its_requests(compan
     assert 0 < requests <= 5 * companies // 4
     assert diagnosed.simulator.peak_per_minute <= 1000
     assert longer <= duration + requests * (60 / 900) + 5 * 1.5 * LATENCY
+
+
+async def test_the_report_of_a_journal_groups_the_failures_exactly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    companies, journal = 80, tmp_path / "night.db"
+    await night(Codat(companies), diagnose=True, journal=journal)
+    expected = expected_causes(companies)
+    options = parse(["report", str(journal), "--failed", "--csv"])
+    assert isinstance(options, ReportOptions)
+    await report(options)
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert Counter(row["cause"] for row in rows) == expected
+    assert {(row["cause"], row["retry"]) for row in rows} == {
+        (str(cause), str(rule_of(cause).retry)) for cause in NIGHT
+    }
+    assert all(row["action"].startswith(f"{row['resolver']}: ") for row in rows)
+    await report(evolve(options, format="json"))
+    groups = json.loads(capsys.readouterr().out)["summary"]["causes"]
+    assert {group["cause"]: group["count"] for group in groups} == expected
+    assert all(group["examples"] and group["action"] for group in groups)
+    await report(evolve(options, format=None))
+    assert "1 unmapped_account (integrator): select an account for giftCards; " in capsys.readouterr().out
+
+
+async def test_the_journal_keeps_the_end_of_a_sync_and_its_diagnosis(tmp_path: Path) -> None:
+    codat, journal = Codat(1), tmp_path / "night.db"
+    codat.simulator.cause_failure(codat.ids[0], FailureCause.UNMAPPED_ACCOUNT)
+    async with codat.client() as client, client.sync.run_many(codat.ids, diagnose=True, journal=journal) as run:
+        (outcome,) = await run.results()
+        reported = codat.simulator.now()
+    (entry,) = read_journal(journal)
+    assert outcome.diagnosis is not None
+    assert entry.to_outcome().diagnosis == outcome.diagnosis
+    assert entry.ended_at is not None
+    assert entry.ended_at < reported

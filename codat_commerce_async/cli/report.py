@@ -10,6 +10,7 @@ from statistics import median
 
 from codat_commerce_async._core.text import for_spreadsheet, one_line
 from codat_commerce_async.cli._args import ReportOptions
+from codat_commerce_async.cli._causes import diagnosis_of, group_by_cause
 from codat_commerce_async.cli._exit import EXIT_OK, CommandError
 from codat_commerce_async.cli._state import Result, Status
 from codat_commerce_async.cli._text import format_count
@@ -22,6 +23,7 @@ _HEADINGS = ("company", "outcome", "duration", "polls", "ended (UTC)")
 _FIELDS = (
     *("company_id", "sync_to", "start", "finish", "state", "outcome", "code", "message", "seconds", "polls"),
     *("sent_at", "ended_at", "sync_id", "commerce_sync_id", "idempotency_key"),
+    *("cause", "resolver", "action", "retry"),
 )
 _HIGH_PERCENTILE = 95
 
@@ -80,6 +82,11 @@ def _print_table(entries: Sequence[JournalEntry], chosen: Sequence[JournalEntry]
     labels = Counter(_label(entry) for entry in entries).most_common()
     counted = ", ".join(f"{count} {label}" for label, count in labels)
     output.print(f"{format_count(len(entries), 'sync')}: {counted}" if entries else "no syncs")
+    for group in group_by_cause(entries):
+        text = (
+            f"{group.count} {group.cause} ({group.resolver}): {group.action}; for example {', '.join(group.examples)}"
+        )
+        output.print_unbroken(one_line(text))
     seconds = _seconds(entries)
     if seconds is not None:
         low, high, longest = (_format_seconds(seconds[name]) for name in ("median", "p95", "max"))
@@ -118,8 +125,16 @@ def _record(entry: JournalEntry) -> Mapping[str, Value]:
         *(_to_datetime(time).isoformat() if time is not None else None for time in (entry.sent_at, entry.ended_at)),
         *((handle.sync_id, handle.commerce_sync_id) if handle is not None else (None, None)),
         entry.idempotency_key,
+        *_diagnosed(entry),
     )
     return dict(zip(_FIELDS, values, strict=True))
+
+
+def _diagnosed(entry: JournalEntry) -> tuple[Value, ...]:
+    found = diagnosis_of(entry)
+    if found is None:
+        return (None, None, None, None)
+    return (found.cause.value, found.resolver.value, "; ".join(map(str, found.actions)), found.retry.value)
 
 
 def _summary(entries: Sequence[JournalEntry]) -> Mapping[str, object]:
@@ -128,6 +143,7 @@ def _summary(entries: Sequence[JournalEntry]) -> Mapping[str, object]:
         "total": len(entries),
         "states": Counter(entry.state for entry in entries),
         "outcomes": Counter(entry.outcome for entry in entries if entry.outcome is not None),
+        "causes": [group.to_dict() for group in group_by_cause(entries)],
         "seconds": _seconds(entries),
         "first_sent_at": first.isoformat() if first else None,
         "last_ended_at": last.isoformat() if last else None,

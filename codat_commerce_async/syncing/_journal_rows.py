@@ -486,7 +486,8 @@ def with_outcome(entry: JournalEntry, outcome: SyncOutcome, now: float) -> Journ
         entry,
         state="error" if status is None else "failed" if status.failed else "succeeded",
         handle=outcome.handle or entry.handle,
-        ended_at=now,
+        # A diagnosis is recorded after the end of its sync.
+        ended_at=entry.ended_at if outcome.diagnosis is not None and entry.has_ended else now,
         polls=outcome.polls,
         elapsed=outcome.elapsed,
         code=_clamp_int64(status.sync_status_code) if status is not None else None,
