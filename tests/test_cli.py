@@ -272,3 +272,15 @@ def test_a_port_that_is_taken_is_one_line(capsys: pytest.CaptureFixture[str]) ->
     output = capsys.readouterr()
     assert output.out == ""
     assert re.fullmatch(r"codat-commerce-async: .*address already in use.*\n", output.err)
+
+
+@pytest.mark.real
+def test_the_demo_with_processes_prints_their_requests_and_the_busiest_minute(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["demo", "--processes", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("  process ") for line in lines) == 3
+    assert any(line.startswith("Killed process ") for line in lines)
+    assert any("refused" in line and " 0 refused" in line for line in lines)
+    assert any(line.startswith("Busiest 60 seconds at the simulator: ") for line in lines)

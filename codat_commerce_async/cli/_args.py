@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from attrs import fields, frozen
+from attrs import evolve, fields, frozen
 
 from codat_commerce_async._core.operation import check_id
 from codat_commerce_async._version import __version__
@@ -71,6 +71,7 @@ class DemoOptions(Options):
 
     seed: int
     speed: float
+    processes: int
 
 
 @frozen(kw_only=True)
@@ -145,6 +146,9 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     options = kind(
         **{each.name: getattr(namespace, each.name) for each in fields(kind) if each.name != "argv"}, argv=argv
     )
+    if isinstance(options, DemoOptions) and options.processes > 1:
+        # In real time: processes do not share a virtual clock.
+        options = evolve(options, run=Command("demo_processes", "demo_processes"))
     if isinstance(options, SyncOptions):
         _check_sync(options, commands.choices["sync"])
     return options
@@ -159,6 +163,13 @@ def _add_demo(add_parser: _AddParser) -> None:
         epilog="exit status: 0 if every sync ended as the simulator planned and none was started twice, else 1.",
     )
     command.set_defaults(options=DemoOptions, run=Command("demo", "demo"))
+    command.add_argument(
+        "--processes",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="instead, let N processes share one quota for 20 seconds of real time, and kill one of them",
+    )
     _add_seed(command, 7)
     _add_speed(command, 5.0)
 
