@@ -64,6 +64,7 @@ RULES = Rules(
         "fastapi": {"contrib.fastapi"},
         "opentelemetry": {"contrib.otel"},
         "orjson": {"_core.codec"},
+        "procrastinate": {"contrib.procrastinate"},
         "psycopg": {"distributed.postgres"},
         "pydantic": {"models._pydantic", "contrib.fastapi"},
         "pydantic_core": {"models._pydantic"},
@@ -72,6 +73,7 @@ RULES = Rules(
         "redis": {"distributed.redis"},
         "rich": {"cli._view"},
         "starlette": {"contrib.starlette", "contrib.fastapi"},
+        "taskiq": {"contrib.taskiq"},
         "tenacity": {"_core.retry"},
         "yarl": {"_core.transport"},  # the URLs of aiohttp
     },

@@ -212,9 +212,9 @@ class SyncStepper:
 
     def _reserve(self, ticket: SyncTicket, requests: int) -> None:
         """Reserve requests of the daily quota for the sync in all processes: it belongs to none of them."""
-        limiter: object = self._context.rate_limiter
+        limiter = self._context.rate_limiter
         if isinstance(limiter, _FleetLimiter):
-            limiter.reserve(requests, run=ticket.run_id)
+            cast("_FleetLimiter", limiter).reserve(requests, run=ticket.run_id)
 
     async def _learn_server_time(self, company_id: str) -> None:
         """Send one request before the first start, so that the age of tickets is known by the server's clock."""

@@ -1,0 +1,146 @@
+"""Syncs as jobs of procrastinate (extra `procrastinate`): one job per start or poll, on PostgreSQL.
+
+app = procrastinate.App(connector=procrastinate.PsycopgConnector(...))
+tasks = SyncTasks(app, on_outcome=save)                   # in every process, when the module is imported
+
+await tasks.feed(SyncTicket.for_run("2026-11-26", company_ids))       # in one process
+async with CodatCommerce.from_env() as codat:
+await tasks.run_worker(codat)                                     # in every worker
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+from codat_commerce_async._core.callbacks import call, check_callback
+from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.validation import check_str
+from codat_commerce_async.client import CodatCommerce
+from codat_commerce_async.syncing._feeder import MAX_QUEUED, feed
+from codat_commerce_async.syncing.outcome import SyncOutcome
+from codat_commerce_async.syncing.stepper import SyncStepper
+from codat_commerce_async.syncing.ticket import Reschedule, SyncTicket
+
+try:
+    from procrastinate import App, BaseRetryStrategy, RetryDecision
+    from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
+    from procrastinate.jobs import Job, Status
+except ImportError as error:
+    raise ImportError("procrastinate is not installed: pip install 'codat-commerce-async[procrastinate]'") from error
+
+__all__ = ["SyncTasks"]
+
+_logger = logger_of("sync")
+
+_STEP, _RECOVER = "codat_sync_step", "codat_sync_recover"
+# procrastinate's cron expressions have the seconds as their last field.
+_EVERY_15_SECONDS = "* * * * * */15"
+_MAX_RETRY_DELAY = 300
+# Polls have priority over starts: a running sync is waited for, a waiting company is not.
+_POLL_PRIORITY = 10
+_COUNT = "SELECT count(*) AS queued FROM procrastinate_jobs WHERE queue_name = %(queue)s AND status = 'todo'"
+
+
+class _Retry(BaseRetryStrategy):
+    """Keep the job in the queue, unless its ticket cannot be read at all."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        if type(exception) is ValueError:
+            return None
+        if not isinstance(exception, Exception):  # the worker is being stopped
+            return RetryDecision(retry_in={"seconds": 0})
+        return RetryDecision(retry_in={"seconds": min(_MAX_RETRY_DELAY, 10 * 2 ** min(job.attempts, 10))})
+
+
+class SyncTasks:
+    """The tasks of syncs in a procrastinate app. Create it once per process, before the worker starts.
+
+    `on_outcome` (also a coroutine function) receives every outcome at least once: store it by its `ticket_id`. A job
+    whose `on_outcome` raises is repeated. All jobs are in one queue, `queue`.
+    """
+
+    def __init__(
+        self, app: App, *, on_outcome: Callable[[SyncOutcome], Awaitable[None] | None], queue: str = "codat"
+    ) -> None:
+        check_callback("on_outcome", on_outcome)
+        self.queue = check_str("queue", queue)
+        self._app = app
+        self._on_outcome = on_outcome
+        self._stepper: SyncStepper | None = None
+        self._task = app.task(name=_STEP, queue=queue, retry=_Retry())(self._step)
+        # Recovery has a queueing lock, so that a backlog of it never grows.
+        recover = app.task(name=_RECOVER, queue=queue, queueing_lock=_RECOVER)(self._recover)
+        app.periodic(cron=_EVERY_15_SECONDS)(recover)
+
+    async def enqueue(self, ticket: SyncTicket, *, connection: object | None = None) -> bool:
+        """Enqueue a ticket; return False if it is queued already.
+
+        With a psycopg `connection`, it is enqueued in its transaction. A ticket that is queued already then makes the
+        transaction fail.
+        """
+        return await self._defer(ticket, 0.0, connection)
+
+    async def feed(self, tickets: Iterable[SyncTicket], *, max_queued: int = MAX_QUEUED) -> int:
+        """Enqueue a whole run, at most `max_queued` tickets at a time; return the number of tickets."""
+        return await feed(tickets, self._enqueue_all, self.count_queued, max_queued=max_queued)
+
+    async def count_queued(self) -> int:
+        """Return how many jobs of the queue are waiting, including those that are not due yet."""
+        row = await self._app.connector.execute_query_one_async(_COUNT, queue=self.queue)
+        return int(row["queued"])
+
+    @asynccontextmanager
+    async def working(self, codat: CodatCommerce, *, timeout: float | None = 3600.0) -> AsyncIterator[SyncStepper]:
+        """Perform the steps with this client inside the block: run the worker in it."""
+        self._stepper = codat.sync.stepper(timeout=timeout)
+        try:
+            yield self._stepper
+        finally:
+            self._stepper = None
+
+    async def run_worker(self, codat: CodatCommerce, *, concurrency: int = 100, timeout: float | None = 3600.0) -> None:
+        """Run a worker until SIGTERM; steps that do not end within a second are then returned to the queue."""
+        async with self.working(codat, timeout=timeout):
+            await self._app.run_worker_async(
+                queues=[self.queue],
+                concurrency=concurrency,
+                fetch_job_polling_interval=1.0,
+                shutdown_graceful_timeout=1.0,
+                delete_jobs="successful",
+            )
+
+    async def _step(self, ticket: str) -> None:
+        if self._stepper is None:
+            raise RuntimeError("the worker must run inside `async with tasks.working(codat)`")
+        result = await self._stepper.step(SyncTicket.from_json(ticket))
+        if isinstance(result, Reschedule):
+            await self._defer(result.ticket, result.seconds, None)
+        else:
+            await call(self._on_outcome, result)
+
+    async def _defer(self, ticket: SyncTicket, seconds: float, connection: object | None) -> bool:
+        deferrer = self._task.configure(
+            queueing_lock=ticket.id,
+            priority=0 if ticket.handle is None else _POLL_PRIORITY,
+            schedule_in={"milliseconds": round(seconds * 1000)},
+            connection=connection,
+        )
+        try:
+            await deferrer.defer_async(ticket=ticket.to_json())
+        except AlreadyEnqueued:
+            return False
+        return True
+
+    async def _enqueue_all(self, tickets: Sequence[SyncTicket]) -> None:
+        for ticket in tickets:
+            await self.enqueue(ticket)
+
+    async def _recover(self, timestamp: int) -> None:  # noqa: ARG002 - of every periodic task
+        """Return the jobs of dead workers to the queue."""
+        for job in await self._app.job_manager.get_stalled_jobs(queue=self.queue):
+            try:
+                await self._app.job_manager.retry_job(job)
+            except UniqueViolation:
+                # The successor of the job is queued already: its step was completed.
+                await self._app.job_manager.finish_job(job, Status.FAILED, delete_job=True)
+            except ConnectorException as error:
+                _logger.info("could not recover job %s: %s", job.id, error)

@@ -1,0 +1,149 @@
+"""Syncs as tasks of taskiq (extra `taskiq`): a task is a slice of several steps, as brokers cannot delay a message.
+
+broker = RedisStreamBroker(...)                           # any broker that acknowledges messages
+tasks = SyncTasks(broker, on_outcome=save)                # in every process, when the module is imported
+
+await tasks.feed(SyncTicket.for_run("2026-11-26", company_ids), count_queued)      # in one process
+async with CodatCommerce.from_env() as codat:
+await tasks.run_worker(codat)                                                  # in every worker
+"""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+
+from codat_commerce_async._core.callbacks import call, check_callback
+from codat_commerce_async._core.log import logger_of
+from codat_commerce_async.client import CodatCommerce
+from codat_commerce_async.syncing._feeder import MAX_QUEUED, Slices, feed
+from codat_commerce_async.syncing.outcome import SyncOutcome
+from codat_commerce_async.syncing.ticket import SyncTicket
+
+try:
+    from taskiq import AsyncBroker, Context, TaskiqDepends
+    from taskiq.acks import AcknowledgeType
+    from taskiq.receiver import Receiver
+except ImportError as error:
+    raise ImportError("taskiq is not installed: pip install 'codat-commerce-async[taskiq]'") from error
+
+__all__ = ["SyncTasks"]
+
+_logger = logger_of("sync")
+
+_SLICE, _WAKE = "codat_sync_slice", "codat_sync_wake"
+# Seconds between messages without work. taskiq's Redis broker recovers the messages of dead workers only when it
+# receives one.
+_WAKE_INTERVAL = 10.0
+# Seconds before a ticket that cannot be processed now is queued again.
+_RETRY_DELAY = 15.0
+_CONTEXT: Context = TaskiqDepends()
+
+
+class SyncTasks:
+    """The tasks of syncs at a taskiq broker. Create it once per process, before the worker starts.
+
+    `on_outcome` (also a coroutine function) receives every outcome at least once: store it by its `ticket_id`. A ticket
+    whose `on_outcome` raises is queued again. A slice takes `slice_seconds`; the broker must not redeliver a message
+    before twice that time.
+    """
+
+    def __init__(
+        self,
+        broker: AsyncBroker,
+        *,
+        on_outcome: Callable[[SyncOutcome], Awaitable[None] | None],
+        slice_seconds: float = 20.0,
+    ) -> None:
+        check_callback("on_outcome", on_outcome)
+        self._broker = broker
+        self._on_outcome = on_outcome
+        self._slice_seconds = slice_seconds
+        self._slices: Slices | None = None
+        self._stop = asyncio.Event()
+
+        async def run_slice(ticket: str, context: Context = _CONTEXT) -> None:
+            await self._run(ticket, context)
+
+        # A function, because taskiq renames what it registers, and a method has no name to set.
+        self._task = broker.register_task(run_slice, task_name=_SLICE, ack_type=AcknowledgeType.MANUAL.value)
+        self._wake = broker.register_task(_do_nothing, task_name=_WAKE)
+
+    async def enqueue(self, ticket: SyncTicket) -> None:
+        """Enqueue a ticket; brokers have no part in a transaction of your database."""
+        await self._task.kiq(ticket.to_json())
+
+    async def feed(
+        self,
+        tickets: Iterable[SyncTicket],
+        count_queued: Callable[[], Awaitable[int]],
+        *,
+        max_queued: int = MAX_QUEUED,
+    ) -> int:
+        """Enqueue a whole run, at most `max_queued` tickets at a time; return the number of tickets.
+
+        `count_queued` returns the number of messages that are not acknowledged, as only the broker's own client can
+        count them.
+        """
+        return await feed(tickets, self._enqueue_all, count_queued, max_queued=max_queued)
+
+    async def run_worker(
+        self, codat: CodatCommerce, *, concurrency: int = 1000, timeout: float | None = 3600.0
+    ) -> None:
+        """Run a worker in this process until SIGTERM; it then returns its tickets to the queue.
+
+        Unlike taskiq's command, it has no child process, which would survive a kill of its parent.
+        """
+        loop = asyncio.get_running_loop()
+        self._slices = Slices(codat.sync.stepper(timeout=timeout), seconds=self._slice_seconds)
+        self._broker.is_worker_process = True
+        receiver = Receiver(self._broker, max_async_tasks=concurrency, wait_tasks_timeout=5.0)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        waking = asyncio.create_task(self._send_wake_messages())
+        try:
+            await receiver.listen(self._stop)
+        finally:
+            waking.cancel()
+            await asyncio.wait((waking,))
+            await self._broker.shutdown()
+
+    def stop(self) -> None:
+        """End the worker: no further messages, and all slices return their tickets."""
+        self._stop.set()
+        if self._slices is not None:
+            self._slices.stop()
+
+    async def _run(self, ticket: str, context: Context) -> None:
+        """Run one slice. taskiq acknowledges a task that raised, therefore the task acknowledges itself, at the end."""
+        if self._slices is None:
+            raise RuntimeError("the worker must be started by `tasks.run_worker(codat)`")
+        try:
+            result = await self._slices.run(SyncTicket.from_json(ticket))
+            if isinstance(result, SyncOutcome):
+                await call(self._on_outcome, result)
+            else:
+                await self.enqueue(result)
+        except Exception:
+            _logger.exception("a ticket could not be processed, and is queued again")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RETRY_DELAY):
+                    await self._stop.wait()
+            await self._task.kiq(ticket)
+        await context.ack()
+
+    async def _enqueue_all(self, tickets: Sequence[SyncTicket]) -> None:
+        for ticket in tickets:
+            await self.enqueue(ticket)
+
+    async def _send_wake_messages(self) -> None:
+        while True:
+            await asyncio.sleep(_WAKE_INTERVAL)
+            try:
+                await self._wake.kiq()
+            except Exception:  # the broker may be back at the next time
+                _logger.exception("could not send a message to the broker")
+
+
+async def _do_nothing() -> None:
+    """Handle a message whose only purpose is that the broker receives one."""
