@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from codat_commerce_async.cli.sync import sync
 from codat_commerce_async.simulator import Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
+from codat_commerce_async.syncing.journal import read_journal
 
 pytestmark = pytest.mark.virtual_time
 
@@ -73,3 +75,13 @@ async def test_a_company_without_a_sync_is_an_error(simulator: Simulator) -> Non
     with pytest.raises(CommandError, match="404") as error:
         await run(simulator, "diagnose", "no-such-company")
     assert error.value.exit_status == EXIT_NOTHING_STARTED
+
+
+async def test_sync_records_the_diagnoses_in_its_journal(simulator: Simulator, tmp_path: Path) -> None:
+    company_id = simulator.add_linked_company()
+    simulator.script_sync(company_id, 4260)
+    assert await run(simulator, "sync", company_id, "--diagnose", "--journal", str(tmp_path / "j.db")) == EXIT_FAILED
+    (entry,) = read_journal(tmp_path / "j.db")
+    found = entry.to_outcome().diagnosis
+    assert found is not None
+    assert found.cause is FailureCause.SUBSCRIPTION_LAPSED

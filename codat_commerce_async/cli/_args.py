@@ -83,6 +83,7 @@ class SyncOptions(Options):
     column: str | None
     journal: str | None
     objective: Literal["latency", "throughput"]
+    diagnose: bool
     timeout: float
     max_running: int | None
 
@@ -199,6 +200,11 @@ def _add_sync(add_parser: _AddParser) -> None:
         choices=("latency", "throughput"),
         default="throughput",
         help="when requests are short: know each end early, or finish the run early (default: %(default)s)",
+    )
+    command.add_argument(
+        "--diagnose",
+        action="store_true",
+        help="find the cause of each failure, for the report of the journal: up to five more requests per failure",
     )
     _add_waiting(command)
 

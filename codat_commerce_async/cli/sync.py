@@ -43,6 +43,7 @@ async def sync(options: SyncOptions, **settings: Unpack[Settings]) -> int:
             journal=options.journal,
             timeout=options.timeout,
             max_running=options.max_running,
+            diagnose=options.diagnose,
         )
         await follow(state, run, options.journal)
         reports.append(run.report)
