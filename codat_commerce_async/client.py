@@ -19,7 +19,7 @@ from codat_commerce_async._core.instrumentation import Instrumentation
 from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async._core.lifecycle import Clock, Lifecycle
 from codat_commerce_async._core.operation import Operation
-from codat_commerce_async._core.pipeline import Pipeline
+from codat_commerce_async._core.pipeline import Pipeline, check_operation
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter, OnPause, PauseSource, RateLimiter
 from codat_commerce_async._core.request import Query
 from codat_commerce_async._core.secrecy import hides_arguments
@@ -30,6 +30,7 @@ from codat_commerce_async._core.transport import (
     Transport,
     parse_base_url,
 )
+from codat_commerce_async._core.validation import check_instance, check_methods
 from codat_commerce_async.hooks import Hooks
 from codat_commerce_async.models.call import ApiResponse, RateLimit
 from codat_commerce_async.policies import CallOptions, PollPolicy, Quota, RetryPolicy, Timeouts
@@ -176,9 +177,14 @@ class CodatCommerce:
             ("timeouts", timeouts, Timeouts),
             ("quota", quota, Quota),
             ("hooks", hooks, Hooks),
+            ("random", random, Random),
         ):
-            if value is not None and not isinstance(value, kind):
-                raise TypeError(f"{name} must be a {kind.__name__} (got {type(value).__name__})")
+            if value is not None:
+                check_instance(name, value, kind)
+        if transport is not None:
+            check_methods("transport", transport, "Transport", "send", "aclose")
+        if rate_limiter is not None:
+            check_methods("rate_limiter", rate_limiter, "RateLimiter", "acquire", "release")
         check_function("wall_clock", wall_clock)
         if quota is not None and rate_limiter is not None:
             raise ValueError("quota must not be combined with rate_limiter, which has its own quota")
@@ -285,6 +291,7 @@ class CodatCommerce:
         `limit` with nothing remaining has the effect of a response that reports an exhausted quota. It is ignored when
         its reset has passed, or when a response has reported a newer quota.
         """
+        check_instance("limit", limit, RateLimit)
         self._lifecycle.check_open()
         self._pipeline.quota.update(limit)
 
@@ -306,6 +313,7 @@ class CodatCommerce:
         `path` are the values of the operation's path parameters, in order. `query` are the query parameters; a value of
         None is left out. `body` is sent as JSON. `options` are those of `CallOptions`.
         """
+        check_operation(operation)
         return await self._pipeline.call(operation, *path, query=query, body=body, **options)
 
     async def send(
@@ -317,6 +325,7 @@ class CodatCommerce:
         **options: Unpack[CallOptions],
     ) -> ApiResponse[T]:
         """Like `call`, but return the value together with the status, the headers, the quota and the attempts."""
+        check_operation(operation)
         return await self._pipeline.send(operation, *path, query=query, body=body, **options)
 
     async def aclose(self) -> None:

@@ -426,3 +426,56 @@ def test_the_documentation_of_a_name_reports_what_the_validation_does(documented
     assert all(character in documented for character in "-',&@.?!")
     assert "refuse" in documented
     assert "up to 10 tags, with" in " ".join(documented.split())
+
+
+@pytest.mark.parametrize("company_id", [[], {}, None, 7])
+def test_a_company_that_is_no_string_is_refused_wherever_it_is_used(company_id: object) -> None:
+    async def work() -> None:
+        for call in (
+            lambda codat: codat.sync.start(company_id),
+            lambda codat: codat.sync.run(company_id),
+            lambda codat: codat.sync.poll_now(company_id),
+        ):
+            await refused(call, TypeError, "company_id must be a string")
+
+    run_in_virtual_time(work())
+
+
+@pytest.mark.parametrize("response_type", [[], "no type", 7])
+def test_a_type_that_no_response_can_be_decoded_to_is_refused_before_a_write_is_sent(response_type: Any) -> None:
+    write = Operation("a-write", "POST", "/companies", response_type)
+    run_in_virtual_time(refused(lambda codat: codat.call(write), TypeError, "response"))
+    run_in_virtual_time(refused(lambda codat: codat.send(write), TypeError, "response"))
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda codat: codat.call(None), TypeError, "operation must be a Operation"),
+        (lambda codat: codat.call(GET, "c", query=True), TypeError, "query must be a mapping"),
+        (lambda codat: codat.call(POST, "c", body="\ud800"), TypeError, "a body must be JSON"),
+        (lambda codat: codat.sync.run_many([], objective=[]), TypeError, "objective must be a string"),
+        (lambda codat: codat.sync.run_many([], objective="x" * 1000), ValueError, "objective must be 'latency' or"),
+        (lambda codat: codat.connections.update_connection("c", "k", status="x" * 1000), ValueError, "status must be"),
+        (
+            lambda codat: codat.advanced_controls.create_company(name="a", description="\ud800"),
+            ValueError,
+            "description must be text without lone surrogates",
+        ),
+    ],
+)
+def test_an_argument_that_broke_inside_is_refused_by_name(call: Call, kind: type[Exception], message: str) -> None:
+    async def work() -> None:
+        codat, transport = client_of(reply())
+        with pytest.raises(kind) as caught:
+            await outcome(call, codat)
+        assert str(caught.value).startswith(message)
+        assert len(str(caught.value)) < 200
+        assert transport.sent == []
+
+    run_in_virtual_time(work())
+
+
+def test_a_quota_that_is_none_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"^limit must be a RateLimit \(got NoneType\)$"):
+        client_of(reply())[0].update_rate_limit(None)  # type: ignore[arg-type]  # that is what is tested

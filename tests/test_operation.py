@@ -1,4 +1,5 @@
 from enum import Enum
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -120,6 +121,22 @@ def test_the_method_decides_how_a_request_may_be_repeated(method: str, repeat: I
 def test_the_company_is_reported_by_its_place_in_the_path() -> None:
     assert GET.company_id(("c", "s")) == "c"
     assert Operation("x", "GET", "/clients/{clientId}", object).company_id(("c",)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "path", "message"),
+    [
+        ("", "GET", "/x", "^name must be printable text"),
+        ("a\n", "GET", "/x", "^name must be printable text"),
+        ("x", None, "/x", "^method must be a string"),
+        ("x", "", "/x", "^method must be an HTTP method"),
+        ("x", "GET /\r\n", "/x", "^method must be an HTTP method"),
+        ("x", "GET", None, "^path must be a string"),
+    ],
+)
+def test_an_operation_that_cannot_be_is_refused_by_name(name: str, method: Any, path: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        Operation(name, method, path, object)
 
 
 def test_a_path_without_its_slash_is_refused() -> None:

@@ -120,7 +120,9 @@ def test_the_defaults_stay_below_codats_ceilings() -> None:
     assert quota.per_company == 10
 
 
-@pytest.mark.parametrize("name", ["retry", "poll", "timeouts", "quota", "hooks"])
+@pytest.mark.parametrize(
+    "name", ["retry", "poll", "timeouts", "quota", "hooks", "random", "transport", "rate_limiter", "wall_clock"]
+)
 def test_a_setting_of_another_kind_is_refused_by_its_name(name: str) -> None:
     with pytest.raises(TypeError, match=f"^{name} must be a "):
         CodatCommerce("key", **{name: 3})  # type: ignore[arg-type]  # that is what is tested

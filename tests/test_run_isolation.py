@@ -219,7 +219,10 @@ def test_a_handle_with_an_id_that_cannot_be_is_refused_on_construction(name: str
         SyncHandle.from_json(text)
 
 
-@pytest.mark.parametrize("name", ["company_id", "sync_id", "requested_at", "date_range", "idempotency_key"])
+@pytest.mark.parametrize(
+    "name",
+    ["company_id", "sync_id", "requested_at", "sync_utc", "sync_to", "accepted_at", "date_range", "idempotency_key"],
+)
 def test_a_handle_with_a_value_of_a_wrong_type_is_refused_on_construction(name: str) -> None:
     fields = {"company_id": "c", name: 7}
     with pytest.raises(TypeError, match=name):

@@ -43,7 +43,7 @@ else:  # loaded by the first call, not by the import of the library
     cols = LazyModule("cattrs.cols")
     gen = LazyModule("cattrs.gen")
 
-__all__ = ["decode", "encode", "from_values", "parse", "structure", "to_values"]
+__all__ = ["check_decodable", "decode", "encode", "from_values", "parse", "structure", "to_values"]
 
 T = TypeVar("T")
 StructureHook = Callable[[Any, Any], Any]
@@ -101,7 +101,14 @@ def encode(value: object) -> bytes:
     try:
         return orjson.dumps(plain)
     except orjson.JSONEncodeError:
-        return orjson.dumps(_with_long_integers(plain))
+        return _dumps_leniently(plain)
+
+
+def check_decodable(kind: object) -> None:
+    """Raise TypeError for a type that no response can be decoded to."""
+    if not isinstance(kind, Hashable):
+        raise TypeError(f"response_type must be a type (got {type(kind).__name__})")
+    _decoder_for(kind)
 
 
 def to_values(model: object) -> dict[str, Any]:
@@ -156,6 +163,14 @@ def _representable(data: object) -> object:
     if isinstance(data, dict):
         return {_SURROGATE.sub("\ufffd", key): _representable(value) for key, value in data.items()}
     return data
+
+
+def _dumps_leniently(plain: object) -> bytes:
+    try:
+        return orjson.dumps(_with_long_integers(plain))
+    except orjson.JSONEncodeError as error:
+        reason = str(error)
+    raise TypeError(f"a body must be JSON ({reason})")
 
 
 def _with_long_integers(plain: object) -> object:
@@ -257,7 +272,7 @@ def _hook_for(kind: Hashable, *, detailed: bool = False) -> StructureHook:
     try:
         return _converter(detailed=detailed).get_structure_hook(kind)
     except cattrs_errors.StructureHandlerNotFoundError:
-        raise TypeError(f"a response cannot be decoded to {kind!r}") from None
+        raise TypeError(f"a response cannot be decoded to {kind!r:.100}") from None
 
 
 @cache

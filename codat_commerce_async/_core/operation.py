@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Generic, TypeGuard, TypeVar
 from urllib.parse import quote, unquote
 
-from codat_commerce_async._core.validation import check_url_text, require
+from codat_commerce_async._core.validation import check_mapping, check_str, check_url_text, require
 
 __all__ = ["Idempotency", "Operation", "Query", "check_id", "is_id"]
 
@@ -21,6 +21,8 @@ _ENCODED = re.compile("(%[0-9A-Fa-f]{2})")
 _PATH_CHARACTERS = "/:@!$&'()*+,;="
 # What ids are made of as a rule; it needs no quoting, and cannot be a dotted segment.
 _is_plain = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", re.ASCII).fullmatch
+# https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
+_METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -65,8 +67,10 @@ class Operation(Generic[T_co]):
     _company_at: int | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_path(self.path)
-        method = self.method.upper()
+        require(bool(check_str("name", self.name)) and self.name.isprintable(), "name", "printable text", self.name)
+        _check_path(check_str("path", self.path))
+        method = check_str("method", self.method).upper()
+        require(_METHOD.fullmatch(method) is not None, "method", "an HTTP method such as 'GET'", self.method)
         arguments = tuple(_HUMP.sub("_", name).lower() for name in _PLACEHOLDER.findall(self.path))
         # Computed once per operation, as every call needs them.
         derived = {
@@ -85,7 +89,10 @@ class Operation(Generic[T_co]):
         Raises TypeError or ValueError for values that a path or query cannot hold.
         """
         path = self.format_path(values)
-        return path + _query_string(query) if query else path
+        if not query:
+            return path
+        check_mapping("query", query)
+        return path + _query_string(query)
 
     def format_path(self, values: tuple[str, ...]) -> str:
         """Return the path with the values in their places, quoted.

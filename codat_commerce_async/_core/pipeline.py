@@ -20,11 +20,12 @@ from codat_commerce_async._core.request import check_options, merge_headers
 from codat_commerce_async._core.responses import error_from_response
 from codat_commerce_async._core.retry import repeat
 from codat_commerce_async._core.transport import Request, Response, Transport
+from codat_commerce_async._core.validation import check_instance
 from codat_commerce_async.errors import ClientClosedError, CodatError, DecodeError, RateLimitError
 from codat_commerce_async.models.call import ApiResponse
 from codat_commerce_async.policies import CallOptions, RetryPolicy, Timeouts
 
-__all__ = ["Pipeline"]
+__all__ = ["Pipeline", "check_operation"]
 
 T = TypeVar("T")
 _GOOD = range(200, 300)
@@ -90,6 +91,12 @@ class Pipeline:
         """Make one call, and return its decoded response with status, headers and attempts."""
         call = _Call(self, operation, path, query, body, options, starts_work=starts_work, key_left=key_left)
         return call.to_response(await call.run())
+
+
+def check_operation(operation: Operation[object]) -> None:
+    """Raise TypeError unless it is an operation whose response can be decoded, before anything is sent."""
+    check_instance("operation", operation, Operation)
+    _codec.check_decodable(operation.response_type)
 
 
 class _Call(CallRecord, Generic[T]):

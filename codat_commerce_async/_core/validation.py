@@ -13,6 +13,7 @@ __all__ = [
     "check_instance",
     "check_int",
     "check_mapping",
+    "check_methods",
     "check_number",
     "check_platform_key",
     "check_seconds",
@@ -45,6 +46,12 @@ def check_instance(name: str, value: object, kind: type[T], expected: str | None
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be a {expected or kind.__name__} (got {type(value).__name__})")
     return value
+
+
+def check_methods(name: str, value: object, kind: str, *methods: str) -> None:
+    """Raise TypeError unless the value has the methods of the protocol `kind`."""
+    if isinstance(value, type) or not all(callable(getattr(value, method, None)) for method in methods):
+        raise TypeError(f"{name} must be a {kind} with the methods {', '.join(methods)} (got {_kind_of(value)})")
 
 
 def check_str(name: str, value: object) -> str:
@@ -179,6 +186,10 @@ def page_query(
         "query": None if query is None else check_url_text("query", query),
         "orderBy": None if order_by is None else check_url_text("order_by", order_by),
     }
+
+
+def _kind_of(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def _shown(value: object) -> str:

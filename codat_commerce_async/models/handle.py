@@ -8,7 +8,13 @@ from typing import Self, TypeVar
 from attrs import Attribute, evolve, field, frozen
 
 from codat_commerce_async._core.operation import check_id
-from codat_commerce_async._core.validation import as_utc, check_aware_datetime, check_str, split_date_range
+from codat_commerce_async._core.validation import (
+    as_utc,
+    check_aware_datetime,
+    check_instance,
+    check_str,
+    split_date_range,
+)
 
 __all__ = ["SyncHandle"]
 
@@ -58,7 +64,9 @@ def _accepted_at_in_utc(moment: datetime | None) -> datetime | None:
 
 def _sync_utc_in_utc(moment: datetime | None) -> datetime | None:
     """Return Codat's own time in UTC; one without a zone, or at the end of the calendar, stays as it was sent."""
-    return moment if moment is None or moment.utcoffset() is None else as_utc(moment)
+    if moment is None:
+        return None
+    return moment if check_instance("sync_utc", moment, datetime).utcoffset() is None else as_utc(moment)
 
 
 def _date_range_in_utc(period: tuple[datetime, datetime] | None) -> tuple[datetime, datetime] | None:

@@ -15,6 +15,7 @@ from codat_commerce_async._core.validation import (
     check_instance,
     check_str,
     check_str_mapping,
+    check_url_text,
     page_query,
     require,
 )
@@ -86,7 +87,7 @@ class AdvancedControlsResource:
         """
         body = CreateCompany(
             name=check_company_name("name", name),
-            description=UNSET if description is None else check_str("description", description),
+            description=UNSET if description is None else check_url_text("description", description),
             tags=UNSET if tags is None else check_tags("tags", tags),
         )
 

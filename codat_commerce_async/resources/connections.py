@@ -15,6 +15,7 @@ from codat_commerce_async._core.validation import (
     check_str_mapping,
     check_url_text,
     page_query,
+    require,
 )
 from codat_commerce_async.models.connections import (
     Connection,
@@ -161,6 +162,5 @@ class ConnectionsResource:
 
 def _check_status(name: str, value: ConnectionStatus | str) -> ConnectionStatus:
     status = ConnectionStatus(check_str(name, value))
-    if not status.is_known:
-        raise ValueError(f"{name} must be one of {', '.join(ConnectionStatus)} (got {value!r})")
+    require(status.is_known, name, f"one of {', '.join(ConnectionStatus)}", str(value))
     return status

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Unpack
 
 from codat_commerce_async._core.claims import Claims
 from codat_commerce_async._core.lazy import LazyModule
-from codat_commerce_async._core.operation import Operation
+from codat_commerce_async._core.operation import Operation, check_id
 from codat_commerce_async._core.pipeline import Pipeline
 from codat_commerce_async._core.request import check_options, check_wait_options
-from codat_commerce_async._core.validation import check_instance, split_date_range
+from codat_commerce_async._core.validation import check_instance, check_str, split_date_range
 from codat_commerce_async.models.call import ApiResponse
 from codat_commerce_async.models.handle import SyncHandle, as_handle
 from codat_commerce_async.models.sync import (
@@ -184,6 +184,7 @@ class SyncResource:
         Raises OutcomeUnknownError with the candidates if it stays unknown which sync was started, and the errors of
         `request`.
         """
+        check_id("company_id", company_id)
         check_options(REQUEST, options)
         start_, finish = split_date_range("date_range", date_range)
         request = SyncRequest(company_id=company_id, sync_to=sync_to, start=start_, finish=finish)
@@ -388,7 +389,7 @@ class SyncResource:
         it worth a poll. However many notifications there are, two polls of one sync are `PollPolicy.interval` apart,
         and the last notification is followed by a poll.
         """
-        return self.context.notifier.notify(company_id)
+        return self.context.notifier.notify(check_str("company_id", company_id))
 
 
 class _SyncCalls:

@@ -5,7 +5,7 @@ from typing import Unpack
 
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.pipeline import Pipeline
-from codat_commerce_async._core.validation import check_mapping, check_platform_key, check_str, check_str_list
+from codat_commerce_async._core.validation import check_mapping, check_platform_key, check_str, check_str_list, require
 from codat_commerce_async.models.enums import Locale
 from codat_commerce_async.models.sync_flow import Localization, LocalizationInfo, VisibleAccounts
 from codat_commerce_async.policies import CallOptions
@@ -87,8 +87,7 @@ class SyncFlowSettingsResource:
 
 
 def _check_locale(name: str, value: Locale | str) -> str:
-    if not Locale(check_str(name, value)).is_known:
-        raise ValueError(f"{name} must be one of {', '.join(Locale)} (got {str(value)!r})")
+    require(Locale(check_str(name, value)).is_known, name, f"one of {', '.join(Locale)}", str(value))
     return str(value)
 
 

@@ -62,8 +62,7 @@ class SyncRun:
         options: PollOptions,
         diagnosis_calls: DiagnosisCalls | None = None,
     ) -> None:
-        if objective not in OBJECTIVES:
-            raise ValueError(f"objective must be 'latency' or 'throughput' (got {objective!r})")
+        require(check_str("objective", objective) in OBJECTIVES, "objective", "'latency' or 'throughput'", objective)
         if isinstance(companies, str | bytes):
             raise TypeError("companies must be an iterable of company ids (got one string)")
         if not isinstance(companies, Iterable | AsyncIterable):
