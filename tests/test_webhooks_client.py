@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from gc import collect
+from weakref import ref
 
 import pytest
 
@@ -237,3 +239,14 @@ async def test_events_after_the_client_is_closed_do_no_harm(codat: CodatCommerce
     await codat.aclose()
     assert await hooks.dispatch(parse_event(reached()))
     assert await hooks.dispatch(parse_event(body_of("read.completed")))
+
+
+async def test_an_attached_client_is_not_kept_alive(simulator: Simulator) -> None:
+    hooks = Webhooks()
+    client = CodatCommerce(simulator.api_key, transport=InMemoryTransport(simulator))
+    hooks.attach(client)
+    forgotten = ref(client)
+    await client.aclose()
+    del client
+    collect()
+    assert forgotten() is None

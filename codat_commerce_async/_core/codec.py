@@ -107,7 +107,7 @@ def encode(value: object) -> bytes:
 def check_decodable(kind: object) -> None:
     """Raise TypeError for a type that no response can be decoded to."""
     if not isinstance(kind, Hashable):
-        raise TypeError(f"response_type must be a type (got {type(kind).__name__})")
+        raise TypeError(f"a response cannot be decoded to {kind!r:.100}")
     _decoder_for(kind)
 
 
