@@ -27,8 +27,8 @@ class FileQuotaStore:
     """A store in an SQLite file, shared by all processes of one machine that use the same path.
 
     The file must be on a local disk: SQLite's locks do not work on network file systems
-    (https://www.sqlite.org/wal.html). A round trip takes tens of microseconds and runs in the event loop; no thread is used. The
-    file survives a crash of the processes, and may have to be deleted after a crash of the machine.
+    (https://www.sqlite.org/wal.html). A round trip takes tens of microseconds and runs in the event loop; no thread is
+    used. The file survives a crash of the processes, and may have to be deleted after a crash of the machine.
 
     Args:
         path: The file; it is created on first use.
