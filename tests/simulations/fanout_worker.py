@@ -1,7 +1,7 @@
 """A process that runs a fan-out with a journal, writes each outcome to a file, and may be killed at any moment.
 
-`python -m tests.simulations.fanout_worker URL SPEED ORIGIN JOURNAL OUTCOMES COMPANIES`; the clock runs SPEED times as
-fast as the real one since ORIGIN, COMPANIES is a file of ids.
+`python -m tests.simulations.fanout_worker URL SPEED ORIGIN JOURNAL OUTCOMES COMPANIES [RUN_ID]`; the clock runs
+SPEED times as fast as the real one since ORIGIN, COMPANIES is a file of ids.
 """
 
 import asyncio
@@ -14,9 +14,11 @@ from codat_commerce_async import CodatCommerce
 from tests.simulations.worker import HastyLoop
 
 
-async def main(url: str, speed: float, origin: float, journal: str, outcomes: TextIO, ids: list[str]) -> None:
+async def main(
+    url: str, speed: float, origin: float, journal: str, outcomes: TextIO, ids: list[str], run_id: str | None
+) -> None:
     codat = CodatCommerce("simulator-key", base_url=url, wall_clock=lambda: origin + (time.time() - origin) * speed)
-    async with codat, codat.sync.run_many(ids, journal=journal, timeout=None) as run:
+    async with codat, codat.sync.run_many(ids, journal=journal, run_id=run_id, timeout=None) as run:
         print("ready", flush=True)  # noqa: T201 - the parent process waits for this line
         async for outcome in run:
             result = type(outcome.error).__name__ if outcome.error else "ended"
@@ -25,10 +27,10 @@ async def main(url: str, speed: float, origin: float, journal: str, outcomes: Te
 
 
 if __name__ == "__main__":
-    url, speed, origin, journal, outcomes, companies = sys.argv[1:]
+    url, speed, origin, journal, outcomes, companies, *run_ids = sys.argv[1:]
     with (
         Path(outcomes).open("a") as file,
         asyncio.Runner(loop_factory=lambda: HastyLoop(float(speed))) as runner,
     ):
         ids = Path(companies).read_text().split()
-        runner.run(main(url, float(speed), float(origin), journal, file, ids))
+        runner.run(main(url, float(speed), float(origin), journal, file, ids, run_ids[0] if run_ids else None))
