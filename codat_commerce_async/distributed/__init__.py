@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from codat_commerce_async.distributed._limiter import QuotaStatus, SharedRateLimiter
 from codat_commerce_async.distributed._stores import QuotaStore, StoreUnavailableError
+from codat_commerce_async.syncing.stepper import SyncStepper
+from codat_commerce_async.syncing.ticket import Reschedule, SyncTicket
 
 if TYPE_CHECKING:
     from codat_commerce_async.distributed.file import FileQuotaStore as FileQuotaStore
@@ -25,8 +27,11 @@ __all__ = [
     "QuotaStatus",
     "QuotaStore",
     "RedisQuotaStore",
+    "Reschedule",
     "SharedRateLimiter",
     "StoreUnavailableError",
+    "SyncStepper",
+    "SyncTicket",
 ]
 
 _STORES = {
