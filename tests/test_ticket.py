@@ -287,9 +287,11 @@ class MemoryStore:
     """A `JournalStore` of the application, in memory."""
 
     is_persistent = True
+    run = 1
+    run_id: str | None = None
 
     def __init__(self) -> None:
-        self.run = 0
+        self.session = 1
         self.entries: dict[SyncRequest, JournalEntry] = {}
         self.is_closed = False
 
@@ -305,19 +307,32 @@ class MemoryStore:
     async def durations(self) -> list[float]:
         return []
 
+    def count_poll(self, now: float) -> None:
+        pass
+
+    async def record_end(self, now: float) -> None:
+        pass
+
     async def record_start(
-        self, request: SyncRequest, key: str, sent_at: float, server_offset: float | None = None
+        self,
+        request: SyncRequest,
+        key: str,
+        sent_at: float,
+        server_offset: float | None = None,
+        position: int | None = None,
     ) -> None:
         self.entries[request] = JournalEntry(
             request, "starting", idempotency_key=key, sent_at=sent_at, server_offset=server_offset
         )
 
-    async def record_running(self, request: SyncRequest, handle: SyncHandle) -> None:
+    async def record_running(self, request: SyncRequest, handle: SyncHandle, run: int | None = None) -> None:
         self.entries[request] = replace(self.entries[request], state="running", handle=handle)
 
-    async def record_outcome(self, outcome: SyncOutcome, now: float) -> None:
+    async def record_outcome(
+        self, outcome: SyncOutcome, now: float, *, run: int | None = None, position: int | None = None
+    ) -> None:
         state = "succeeded" if outcome.ok else "failed"
-        self.entries[outcome.request] = replace(self.entries[outcome.request], state=state, run=self.run)
+        self.entries[outcome.request] = replace(self.entries[outcome.request], state=state, session=self.session)
 
     async def close(self) -> None:
         self.is_closed = True
@@ -327,7 +342,7 @@ async def test_a_run_resumes_from_a_journal_object_and_leaves_it_open() -> None:
     codat, store = Codat(10), MemoryStore()
     async with codat.client() as client, client.sync.run_many(codat.ids, journal=store) as run:
         first = [await anext(run) for _ in range(3)]
-    store.run += 1
+    store.session += 1
     async with codat.client() as client, client.sync.run_many(codat.ids, journal=store) as run:
         rest = await run.results()
     assert len(first) + len(rest) == 10
