@@ -361,5 +361,6 @@ def test_every_operation_is_here() -> None:
         for method in dir(part)
         if not method.startswith("_") and callable(getattr(part, method))
     }
-    of_many_requests = {f"sync.{method}" for method in ("start", "wait", "watch", "run", "run_many", "poll_now")}
-    assert public - of_many_requests == {name.partition(",")[0] for name in REQUESTS} - {"call"}
+    built_on_them = {"start", "wait", "watch", "watches", "run", "run_many", "poll", "poll_now", "diagnose", "stepper"}
+    operations = {name.partition(",")[0] for name in REQUESTS} - {"call"}
+    assert public - {f"sync.{method}" for method in built_on_them} == operations

@@ -266,4 +266,4 @@ async def test_a_burst_is_handled_whole_and_once_each() -> None:
 @pytest.mark.parametrize("bound", ["capacity", "dedup_size"])
 async def test_bounds_are_at_least_one(bound: str) -> None:
     with pytest.raises(ValueError, match=bound):
-        DeliveryProcessor(Webhooks(), **{bound: 0})
+        DeliveryProcessor(Webhooks(), **{bound: 0})  # type: ignore[arg-type]
