@@ -332,6 +332,36 @@ async def test_a_file_that_cannot_be_used_is_unavailable_and_reports_why(tmp_pat
         await FileQuotaStore(path).exchange(report())
 
 
+async def test_a_state_that_cannot_be_read_is_unavailable_and_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "quota.db"
+    store = FileQuotaStore(path)
+    await store.exchange(report())
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("DELETE FROM codat_quota_2")
+        with pytest.raises(StoreUnavailableError, match="the row of the state is missing"):
+            await store.exchange(report())
+        assert (await store.exchange(report()))["processes"] == 1
+        other.execute("UPDATE codat_quota_2 SET state = x'0102'")
+        with pytest.raises(StoreUnavailableError, match=r"quota.db: unpack_from"):
+            await store.exchange(report())
+        assert other.execute("SELECT state FROM codat_quota_2").fetchall() == [(b"\x01\x02",)]
+    await store.aclose()
+
+
+async def test_several_connections_to_one_file_follow_the_same_rules(clock: Clock, tmp_path: Path) -> None:
+    random, expected = Random(11), MemoryQuotaStore(clock)
+    stores = [FileQuotaStore(tmp_path / "quota.db", clock=clock) for _ in range(2)]
+    for step in range(800):
+        clock.now += random.choice([0.0, 0.001, 0.1, 0.7, 4.0, 4.0])
+        if random.random() < 0.02:
+            clock.now += random.choice([-500.0, -1.0, 11.0, 100.0])
+        made = random_report(random)
+        want, found = await expected.exchange(made), await random.choice(stores).exchange(made)
+        assert plain(found) == plain(want), (step, made)
+    for store in stores:
+        await store.aclose()
+
+
 async def test_no_password_is_shown_when_a_server_cannot_be_reached() -> None:
     for store in (
         RedisQuotaStore("redis://user:secret-1@127.0.0.1:1/0"),

@@ -126,7 +126,7 @@ class AddressState(TypedDict):
 
 
 class Member(TypedDict):
-    """One process of a client."""
+    """One process of a client. Only the report of the process itself changes it; otherwise it is replaced."""
 
     seen: float
     held: dict[str, int]
@@ -166,11 +166,12 @@ def exchange(address: AddressState, client: ClientState, report: Report, now: fl
     _record_pauses(address, client, report, now)
     _record_daily_quota(client, report, now)
     _record_runs(client, report, now)
-    reserved = sum(member["reserved"] for member in client["members"].values())
-    reserved += int(sum(each[0] for each in client["runs"].values()))
+    reserved = sum([member["reserved"] for member in client["members"].values()])
+    if client["runs"]:
+        reserved += int(sum(each[0] for each in client["runs"].values()))
     processes = max(1, len(address["seen"]))
     granted = _grant(address, client, report, now, reserved, processes)
-    used = _count(address, sum(kind == GRANTED for kind, _ in granted), now)
+    used = _count(address, sum([kind == GRANTED for kind, _ in granted]), now)
     exhausted, remaining = client["exhausted"], client["remaining"]
     return {
         "permits": granted,
@@ -204,8 +205,7 @@ def _set_client_clock(client: ClientState, now: float) -> None:
     passed = now - client["last"]
     client["last"] = now
     if passed < 0:
-        for member in client["members"].values():
-            member["seen"] += passed
+        _see_members(client, {process: member["seen"] + passed for process, member in client["members"].items()})
         client["pauses"] = {company: until + passed for company, until in client["pauses"].items()}
         for run in client["runs"].values():
             run[1] += passed
@@ -213,8 +213,14 @@ def _set_client_clock(client: ClientState, now: float) -> None:
             for position in positions if times else ():
                 times[position] += passed
     elif passed > _LONG_SILENCE:
-        for member in client["members"].values():
-            member["seen"] = max(member["seen"], now - LIVE_FOR + _GRACE)
+        seen = {process: member["seen"] for process, member in client["members"].items()}
+        _extend_lives(seen, now)
+        _see_members(client, seen)
+
+
+def _see_members(client: ClientState, seen: dict[str, float]) -> None:
+    for process, member in client["members"].items():
+        client["members"][process] = {**member, "seen": seen[process]}
 
 
 def _extend_lives(seen: dict[str, float], now: float) -> None:
@@ -275,7 +281,7 @@ def _record_remaining(client: ClientState, remaining: float, until: float, obser
     """Record what a response reported at `observed`. Requests in flight beside it may be missing from its count."""
     if until <= now:
         return
-    in_flight = sum(sum(member["held"].values()) for member in client["members"].values())
+    in_flight = sum([sum(member["held"].values()) for member in client["members"].values()])
     left = max(0, remaining - max(0, in_flight - 1))
     known = client["remaining"]
     if known and until < known[1] - _SAME_RESET:
@@ -315,7 +321,7 @@ def _grant(
     if not permits or report["process"] not in client["members"]:
         return []
     held = client["members"][report["process"]]["held"] = dict(report["held"])
-    in_flight = sum(sum(member["held"].values()) for member in client["members"].values())
+    in_flight = sum([sum(member["held"].values()) for member in client["members"].values()])
     decisions: list[tuple[int, float]] = []
     granted = 0
     for company, background, starts_work in permits:
@@ -359,7 +365,7 @@ def _slot_decision(delay: float, ahead: float, has_share: bool) -> tuple[int, fl
 
 
 def _held_of(client: ClientState, company: str) -> int:
-    return sum(member["held"].get(company, 0) for member in client["members"].values())
+    return sum([member["held"].get(company, 0) for member in client["members"].values()])
 
 
 def _share(ahead: float, interval: float, processes: int) -> int:
