@@ -175,7 +175,9 @@ async def test_iterators_end_when_the_watches_or_the_client_do(
 
 async def test_a_new_iterator_ends_at_once_after_the_end(codat: Codat) -> None:
     handle = await codat.start(duration=None)
+    assert not codat.watches.ended
     codat.watches.end()
+    assert codat.watches.ended
     polls = codat.polls
     assert await codes(codat.watches.watch(handle)) == []
     assert codat.polls == polls

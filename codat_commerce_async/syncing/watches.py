@@ -81,6 +81,11 @@ class Watches:
         """The number of iterators that have started and not ended."""
         return sum(len(shared.listeners) for shared in set(self._shared.values()))
 
+    @property
+    def ended(self) -> bool:
+        """Whether all iterators end: after `end`, `aclose` or a shutdown signal. For event streams of your own."""
+        return self._ended
+
     @overload
     def watch(
         self, handle: SyncHandle | str, sync_id: str | None = None, *, heartbeat: None = None
