@@ -13,9 +13,13 @@ import pytest
 
 from codat_commerce_async import NotFoundError, SyncHandle, SyncOutcome, SyncRequest, SyncStatus
 from codat_commerce_async.cli import main
+from codat_commerce_async.cli._args import ReportOptions, parse
 from codat_commerce_async.cli._files import read_company_ids
+from codat_commerce_async.cli.report import report as report_command
+from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
 from codat_commerce_async.syncing._journal_writer import JournalWriter
 from codat_commerce_async.syncing.journal import read_journal
+from tests.support.fans import Codat
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC).timestamp()
 PERIOD = (datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC))
@@ -70,15 +74,16 @@ def report(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_people_get_a_table_reasons_and_sums(journal: str, capsys: pytest.CaptureFixture[str]) -> None:
     lines = report(capsys, journal).splitlines()
     assert lines[0].split() == ["company", "outcome", "duration", "polls", "ended", "(UTC)"]
-    assert [line.split("  ")[0] for line in lines[1:22]] == sorted(
-        ["failed", *(f"good {number:02}" for number in range(1, 19)), "open", "unknown"]
-    )
-    assert lines[1].split() == ["failed", "data", "write", "error", "60.0", "s", "3", "12:01:18"]
-    assert "open     running" in lines[20]
+    assert [line.split("  ")[0] for line in lines[1:22]] == [
+        *(f"good {number:02}" for number in range(1, 19)),
+        *("failed", "unknown", "open"),
+    ]
+    assert lines[19].split() == ["failed", "data", "write", "error", "60.0", "s", "3", "12:01:18"]
+    assert "open     running" in lines[21]
     assert lines[22:26] == [
         *("", "failed: 5130, at least one item could not be written: No such tax rate.", "unknown: 404 Not Found", "")
     ]
-    assert lines[26] == "21 syncs: 18 succeeded, 1 data write error, 1 running, 1 not found"
+    assert lines[26] == "21 syncs: 18 succeeded, 1 data write error, 1 not found, 1 running"
     assert lines[27:] == [
         "durations: median 10.0 s, 95th percentile 60.0 s, longest 60.0 s",
         "from 2024-01-15 12:00:00 to 2024-01-15 12:01:18 UTC",
@@ -107,7 +112,7 @@ def test_json_is_one_object_with_the_sums_and_every_sync(journal: str, capsys: p
         "first_sent_at": "2024-01-15T12:00:00+00:00",
         "last_ended_at": "2024-01-15T12:01:18+00:00",
     }
-    assert whole["syncs"][0] == {
+    assert whole["syncs"][18] == {
         "company_id": "failed",
         "sync_to": None,
         "start": "2024-01-01T00:00:00+00:00",
@@ -136,7 +141,8 @@ def test_csv_has_the_same_and_is_taken_by_sync(
     text = report(capsys, journal, "--csv", "--failed")
     [failed, unknown] = csv.DictReader(io.StringIO(text))
     expected = json.loads(report(capsys, journal, "--json"))["syncs"]
-    assert failed == {name: "" if value is None else str(value) for name, value in expected[0].items()}
+    as_text = {name: "" if value is None else str(value) for name, value in expected[18].items()}
+    assert failed == {**as_text, "seconds": "60.000"}
     assert unknown["outcome"] == "NotFoundError"
     (tmp_path / "failed.csv").write_text(text, encoding="utf-8")
     assert read_company_ids(str(tmp_path / "failed.csv"), "company_id") == ["failed", "unknown"]
@@ -149,6 +155,48 @@ def test_the_95th_percentile_is_the_least_that_so_many_do_not_exceed(
     path = tmp_path / "night.db"
     write(path, [(SyncRequest(company_id=str(each)), 2000, float(each)) for each in range(1, number + 1)])
     assert json.loads(report(capsys, str(path), "--json"))["summary"]["seconds"]["p95"] == least
+
+
+def test_seconds_have_three_decimals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "night.db"
+    write(path, [(SyncRequest(company_id="a"), 2000, 1.23456), (SyncRequest(company_id="b"), 2000, 2.0)])
+    found = [row["seconds"] for row in csv.DictReader(io.StringIO(report(capsys, str(path), "--csv")))]
+    assert found == ["1.235", "2.000"]
+    assert json.loads(report(capsys, str(path), "--json"))["syncs"][0]["seconds"] == 1.235
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--follow", "--csv"], ["--follow", "--json"], ["--html", "page", "--csv"], ["--html", "night.db"]]
+)
+def test_what_does_not_go_together_is_one_line_and_status_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["report", "night.db", *arguments])
+    assert ended.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_run_is_followed_until_it_has_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def night() -> int:
+        codat = Codat(3, durations=lambda _: 12.0)
+        async with codat.client() as client, client.sync.run_many(codat.ids, journal=tmp_path / "night.db") as run:
+            await asyncio.sleep(2)
+            following = asyncio.create_task(report_command(parse_report(str(tmp_path / "night.db"), "--follow")))
+            async for _ in run:
+                pass
+        return await following
+
+    assert run_in_virtual_time(night()) == 0
+    counts = [line for line in capsys.readouterr().out.splitlines() if line.startswith("3 syncs: ")]
+    assert counts[0] == "3 syncs: 3 running"
+    assert counts[-1] == "3 syncs: 3 succeeded"
+
+
+def parse_report(*arguments: str) -> ReportOptions:
+    options = parse(["report", *arguments])
+    assert isinstance(options, ReportOptions)
+    return options
 
 
 def test_an_empty_journal_is_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,6 +66,7 @@ RULES = Rules(
         "orjson": {"_core.codec"},
         "procrastinate": {"contrib.procrastinate"},
         "psycopg": {"distributed.postgres"},
+        "pygal": {"cli._report_charts"},
         "pydantic": {"models._pydantic", "contrib.fastapi"},
         "pydantic_core": {"models._pydantic"},
         "pytest": {"pytest_plugin"},

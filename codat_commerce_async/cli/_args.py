@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from attrs import evolve, fields, frozen
@@ -111,8 +112,11 @@ class ReportOptions(Options):
     """The options of `report`."""
 
     journal: str
+    run_id: str | None
     format: Literal["json", "csv"] | None
+    html: str | None
     failed: bool
+    follow: bool
 
 
 @frozen(kw_only=True)
@@ -152,6 +156,8 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         options = evolve(options, run=Command("demo_processes", "demo_processes"))
     if isinstance(options, SyncOptions):
         _check_sync(options, commands.choices["sync"])
+    if isinstance(options, ReportOptions):
+        _check_report(options, commands.choices["report"])
     return options
 
 
@@ -256,7 +262,13 @@ def _add_report(add_parser: _AddParser) -> None:
     )
     command.set_defaults(options=ReportOptions, run=Command("report", "report"))
     command.add_argument("journal", metavar="JOURNAL")
+    command.add_argument("--run", dest="run_id", metavar="ID", help="the run to report (default: the newest)")
     formats = command.add_mutually_exclusive_group()
+    formats.add_argument(
+        "--html",
+        metavar="FILE",
+        help="write a page with charts and a searchable table to this file; it needs no network",
+    )
     formats.add_argument(
         "--json",
         dest="format",
@@ -274,6 +286,20 @@ def _add_report(add_parser: _AddParser) -> None:
     command.add_argument(
         "--failed", action="store_true", help="only the syncs that failed, or whose end was not observed"
     )
+    command.add_argument(
+        "--follow",
+        action="store_true",
+        help="report again every 5 seconds until the run has ended; with --html, a browser reloads the page",
+    )
+
+
+def _check_report(options: ReportOptions, command: argparse.ArgumentParser) -> None:
+    if options.follow and options.format is not None:
+        command.error(f"--follow cannot be combined with --{options.format}")
+    if options.failed and options.html is not None:
+        command.error("--failed cannot be combined with --html, whose table has a filter")
+    if options.html is not None and Path(options.html).absolute() == Path(options.journal).absolute():
+        command.error("--html must be another file than the journal")
 
 
 def _add_simulate(add_parser: _AddParser) -> None:

@@ -1,21 +1,25 @@
-"""`report`: print the contents of a journal as a table, JSON or CSV."""
+"""`report`: report a run of a journal as a table, JSON, CSV or HTML."""
 
+import asyncio
 import csv
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from statistics import median
 
 from codat_commerce_async._core.text import for_spreadsheet, one_line
 from codat_commerce_async.cli._args import ReportOptions
 from codat_commerce_async.cli._causes import diagnosis_of, group_by_cause
 from codat_commerce_async.cli._exit import EXIT_OK, CommandError
+from codat_commerce_async.cli._report_data import RunData
 from codat_commerce_async.cli._state import Result, Status
 from codat_commerce_async.cli._text import format_count
 from codat_commerce_async.errors import JournalError
-from codat_commerce_async.syncing.journal import JournalEntry, read_journal
+from codat_commerce_async.syncing.journal import Journal, JournalEntry
 
 __all__ = ["report"]
 
@@ -26,31 +30,67 @@ _FIELDS = (
     *("cause", "resolver", "action", "retry"),
 )
 _HIGH_PERCENTILE = 95
+_FOLLOW_INTERVAL = 5.0
 
 Value = str | int | float | None
 
 
 async def report(options: ReportOptions) -> int:
-    """Print the entries of the journal, or those that failed, and the totals of all."""
-    entries = _read(options.journal)
+    """Report a run of the journal; with `--follow`, again until the run has ended."""
+    while True:
+        try:
+            data = await _read(options)
+        except JournalError as error:
+            raise CommandError(error.message) from None
+        has_ended = data is None or data.run.has_ended
+        _report(options, data, refresh=_FOLLOW_INTERVAL if options.follow and not has_ended else None)
+        if has_ended or not options.follow:
+            return EXIT_OK
+        await asyncio.sleep(_FOLLOW_INTERVAL)
+
+
+async def _read(options: ReportOptions) -> RunData | None:
+    """Return what the journal has of the run, or None if it has no runs yet."""
+    async with Journal.open(options.journal) as journal:
+        # First: if the run has ended by now, its entries are complete.
+        runs = await journal.runs()
+        if not runs and options.run_id is None:
+            return None
+        run_id = options.run_id or runs[-1].run_id
+        entries, minutes = await journal.entries(run_id), await journal.per_minute(run_id)
+        run = next(run for run in runs if run.run_id == run_id)
+    return RunData(journal=Path(options.journal).name, run=run, entries=entries, minutes=minutes)
+
+
+def _report(options: ReportOptions, data: RunData | None, *, refresh: float | None) -> None:
+    entries = data.entries if data is not None else []
     chosen = [entry for entry in entries if entry.state in {"failed", "error"}] if options.failed else entries
-    if options.format == "json":
+    if options.html is not None:
+        _write_html(data, options.html, refresh)
+    elif options.format == "json":
         _write_json(entries, chosen, options.journal)
     elif options.format == "csv":
         _write_csv(chosen)
     else:
         _print_table(entries, chosen)
-    return EXIT_OK
 
 
-def _read(journal: str) -> list[JournalEntry]:
+def _write_html(data: RunData | None, name: str, refresh: float | None) -> None:
+    # Only this needs pygal.
+    from codat_commerce_async.cli._report_html import render  # noqa: PLC0415
+
+    if data is None:
+        raise CommandError("the journal has no run yet")
+    page, path = render(data, now=datetime.now(UTC), refresh=refresh), Path(name)
+    # A browser never reads half a page.
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        # The newest run.
-        entries = list(read_journal(journal))
-        newest = max((entry.run for entry in entries), default=0)
-        return [entry for entry in entries if entry.run == newest]
-    except JournalError as error:
-        raise CommandError(error.message) from None
+        unfinished.write_text(page, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise CommandError(f"{name}: {error.strerror}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _write_json(entries: Sequence[JournalEntry], chosen: Sequence[JournalEntry], journal: str | None) -> None:
@@ -63,8 +103,13 @@ def _write_csv(chosen: Sequence[JournalEntry]) -> None:
     writer = csv.DictWriter(sys.stdout, _FIELDS, lineterminator="\n")
     writer.writeheader()
     for entry in chosen:
-        record = _record(entry).items()
-        writer.writerow({name: for_spreadsheet(value) if isinstance(value, str) else value for name, value in record})
+        writer.writerow({name: _csv_cell(value) for name, value in _record(entry).items()})
+
+
+def _csv_cell(value: Value) -> Value:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return for_spreadsheet(value) if isinstance(value, str) else value
 
 
 def _print_table(entries: Sequence[JournalEntry], chosen: Sequence[JournalEntry]) -> None:
@@ -121,13 +166,17 @@ def _record(entry: JournalEntry) -> Mapping[str, Value]:
     values: tuple[Value, ...] = (
         request.company_id,
         *(moment.isoformat() if moment else None for moment in (request.sync_to, request.start, request.finish)),
-        *(entry.state, entry.outcome, entry.code, entry.message, entry.elapsed, entry.polls),
+        *(entry.state, entry.outcome, entry.code, entry.message, _rounded(entry.elapsed), entry.polls),
         *(_to_datetime(time).isoformat() if time is not None else None for time in (entry.sent_at, entry.ended_at)),
         *((handle.sync_id, handle.commerce_sync_id) if handle is not None else (None, None)),
         entry.idempotency_key,
         *_diagnosed(entry),
     )
     return dict(zip(_FIELDS, values, strict=True))
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _diagnosed(entry: JournalEntry) -> tuple[Value, ...]:
