@@ -151,18 +151,18 @@ async def demo(port: int, workers: int = 1, elsewhere: float = 0.0) -> AsyncIter
                     "WEB_APP_DIRECTORY": directory,
                 },
             )
-            tasks = [
-                asyncio.create_task(server.run()),
-                asyncio.create_task(send_webhooks(simulator, server.url, secret)),
-            ]
-            if elsewhere:
-                tasks.append(asyncio.create_task(start_syncs_elsewhere(simulator, elsewhere)))
-            try:
-                yield simulator, server
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(server.run()),
+                    group.create_task(send_webhooks(simulator, server.url, secret)),
+                ]
+                if elsewhere:
+                    tasks.append(group.create_task(start_syncs_elsewhere(simulator, elsewhere)))
+                try:
+                    yield simulator, server
+                finally:
+                    for task in tasks:
+                        task.cancel()
 
 
 async def until_ready(url: str) -> None:
@@ -191,5 +191,8 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(main())
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(main())
+    except* (OSError, RuntimeError) as errors:
+        sys.exit("\n".join(map(str, errors.exceptions)))

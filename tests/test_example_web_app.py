@@ -1,4 +1,4 @@
-"""The example application `examples/web_app.py` in a real browser, with real processes: about 80 seconds."""
+"""The example application `examples/web_app.py` in a real browser, with real processes: about 90 seconds."""
 
 import asyncio
 import importlib.util
@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import aiohttp
 import pytest
 
 from codat_commerce_async.simulator import ScriptedSync, Simulator
@@ -103,6 +104,9 @@ async def test_each_sync_ends_as_scripted_and_failures_have_a_reason_and_a_next_
         found = await demo.accessible()
         assert {("button", f"Sync {name}") for name in NAMES} <= found
         assert {("heading", "Merchants"), ("button", "Sync all"), ("meter", "Daily quota")} <= found
+        for scheme in ("light", "dark"):
+            await demo.page.look_like(1280, 900, scheme)
+            assert [text for ratio, text in await demo.page.contrasts() if ratio < 4.5] == []
         # What failed for a moment succeeds the next time, and is announced.
         await demo.page.evaluate("document.querySelector('[aria-label=\"Sync Juniper Records\"]').click()")
         await demo.until("document.getElementById('spoken').textContent.includes('Juniper Records: succeeded.')")
@@ -122,6 +126,10 @@ async def test_a_double_click_starts_one_sync_also_with_two_processes_and_the_ke
         await demo.until("document.querySelectorAll('.pill[data-state=succeeded]').length === 2")
         assert await demo.page.evaluate(focused) == "Sync Alder Bakery"
         assert [demo.simulator.syncs_started(one) for one in (alder, birchwood)] == [1, 1]
+        async with aiohttp.ClientSession(headers={"Sec-Fetch-Site": "cross-site"}) as other_site:
+            for path in ("syncs", f"merchants/{alder}/syncs"):
+                async with other_site.post(f"{demo.server.url}/{path}") as response:
+                    assert response.status == 403
 
 
 async def test_a_sync_that_was_started_elsewhere_and_a_webhook_appear(browser: str) -> None:

@@ -161,32 +161,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-# The ratio of WCAG 2.2 between each text and what is painted behind it:
-# https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio
-CONTRASTS = """(() => {
-  const paint = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
-    .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, place) => sum + c * [0.2126, 0.7152, 0.0722][place], 0);
-  const behind = (one) => {
-    for (; one; one = one.parentElement) {
-      const color = paint(getComputedStyle(one).backgroundColor);
-      if (color.length === 3 || color[3] === 1) return color;
-    }
-    throw new Error("nothing is painted");
-  };
-  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  const found = [];
-  while (texts.nextNode()) {
-    const one = texts.currentNode.parentElement;
-    if (!texts.currentNode.textContent.trim() || !one.checkVisibility() || one.closest(".unseen")) continue;
-    const [a, b] = [light(paint(getComputedStyle(one).color)), light(behind(one))].sort((x, y) => y - x);
-    found.push([(a + 0.05) / (b + 0.05), texts.currentNode.textContent.trim()]);
-  }
-  return found;
-})()"""
-
-
 async def sideways(page: Page) -> bool:
     """Whether one has to scroll sideways."""
     found = await page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
@@ -210,7 +184,7 @@ async def test_the_page_shows_many_syncs_live_on_every_screen(browser: str) -> N
         for width in (1280, 390):
             for scheme in ("light", "dark"):
                 await page.look_like(width, 844, scheme)
-                weak = [text for ratio, text in await page.evaluate(CONTRASTS) if ratio < 4.5]
+                weak = [text for ratio, text in await page.contrasts() if ratio < 4.5]
                 assert (width, scheme, weak, await sideways(page)) == (width, scheme, [], False)
         simulator.advance(40)
         await page.until("document.getElementById('companies-failed').textContent === '10'")

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, StreamingResponse
 
 from codat_commerce_async import CodatCommerce, Hooks, PollPolicy
@@ -115,7 +115,13 @@ async def health(watches: Watched) -> dict[str, int]:
     return {"pid": os.getpid(), "syncs": watches.syncs}
 
 
-@app.post("/merchants/{company_id}/syncs", status_code=202)
+async def same_site(request: Request) -> None:
+    """Refuse what a page of another site sends: browsers let it post here, and say so."""
+    if request.headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}:
+        raise HTTPException(403, "Other sites may not start syncs.")
+
+
+@app.post("/merchants/{company_id}/syncs", status_code=202, dependencies=[Depends(same_site)])
 async def start(company_id: str) -> dict[str, bool]:
     """Start a sync, unless one of the merchant is running."""
     store = store_of(app)
@@ -125,7 +131,7 @@ async def start(company_id: str) -> dict[str, bool]:
     return {"started": started}
 
 
-@app.post("/syncs", status_code=202)
+@app.post("/syncs", status_code=202, dependencies=[Depends(same_site)])
 async def start_all() -> dict[str, int]:
     """Start a sync of every merchant of which none is running."""
     store = store_of(app)

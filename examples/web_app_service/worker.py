@@ -144,7 +144,7 @@ class SyncWorker:
         self._to_check.update(dict.fromkeys(self._store.merchant_ids()))
         next_sweep = asyncio.get_running_loop().time() + _SWEEP
         while True:
-            while self._to_check:
+            while self._is_first and self._to_check:
                 company_id = next(iter(self._to_check))
                 del self._to_check[company_id]
                 await (self._check(company_id) if company_id else self._list_merchants())
@@ -156,7 +156,7 @@ class SyncWorker:
 
     def _check_next(self, turn: int) -> None:
         merchants = self._store.merchant_ids()
-        if self._store.has_open_page():
+        if self._is_first and self._store.has_open_page():
             self._to_check[merchants[turn % len(merchants)] if merchants else ""] = None
 
     async def _list_merchants(self) -> None:

@@ -34,6 +34,31 @@ _LARGEST_MESSAGE = 64 * 1024 * 1024
 _PATIENCE = 30.0
 _KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "ArrowRight": (39, ""), " ": (32, " ")}
 
+# The ratio of WCAG 2.2 between each text and what is painted behind it:
+# https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio
+_CONTRASTS = """(() => {
+  const paint = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+    .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, place) => sum + c * [0.2126, 0.7152, 0.0722][place], 0);
+  const behind = (one) => {
+    for (; one; one = one.parentElement) {
+      const color = paint(getComputedStyle(one).backgroundColor);
+      if (color.length === 3 || color[3] === 1) return color;
+    }
+    throw new Error("nothing is painted");
+  };
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (texts.nextNode()) {
+    const one = texts.currentNode.parentElement;
+    if (!texts.currentNode.textContent.trim() || !one.checkVisibility() || one.closest(".unseen")) continue;
+    const [a, b] = [light(paint(getComputedStyle(one).color)), light(behind(one))].sort((x, y) => y - x);
+    found.push([(a + 0.05) / (b + 0.05), texts.currentNode.textContent.trim()]);
+  }
+  return found;
+})()"""
+
 
 def chromium() -> str | None:
     """Where a Chromium is on this machine, if one is."""
@@ -122,6 +147,10 @@ class Page:
         found = await self.evaluate("document.body.innerText")
         assert isinstance(found, str)
         return found
+
+    async def contrasts(self) -> list[tuple[float, str]]:
+        """The contrast of each visible text with what is behind it, and the text."""
+        return [(ratio, text) for ratio, text in await self.evaluate(_CONTRASTS)]
 
     async def press(self, *keys: str) -> None:
         """Press keys, as from a keyboard."""
