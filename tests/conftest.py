@@ -10,7 +10,13 @@ from typing import Any
 import aiohttp
 import aioresponses.core
 import pytest
+from hypothesis import settings
 from yarl import URL
+
+# Fewer examples than hypothesis takes, and no deadline, which a busy machine exceeds.
+settings.register_profile("quick", max_examples=40, deadline=None)
+settings.register_profile("thorough", max_examples=100, deadline=None)
+settings.load_profile("quick")
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
