@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codat_commerce_async import CodatCommerce, Operation, SyncHandle
@@ -112,9 +112,11 @@ async def test_a_wait_refuses_bad_ids(method: str, company_id: str, sync_id: str
     await refused(lambda codat: getattr(codat.sync, method)(company_id, sync_id), ValueError, name)
 
 
-@given(st.text())
-def test_any_id_is_refused_or_stays_in_its_segment(value: str) -> None:
-    async def ask() -> None:
+# Several ids in one example, as the event loop of an example costs more than the calls on it.
+@given(st.lists(st.text(), min_size=1, max_size=8))
+@settings(max_examples=30, deadline=None)
+def test_any_id_is_refused_or_stays_in_its_segment(values: list[str]) -> None:
+    async def ask(value: str) -> None:
         codat, transport = client_of(reply(200, []))
         try:
             await codat.sync.list(value)
@@ -128,7 +130,11 @@ def test_any_id_is_refused_or_stays_in_its_segment(value: str) -> None:
             assert sent.target.endswith(end)
             assert re.fullmatch(r"[\w.~%-]+", sent.target[len(beginning) : -len(end)], re.ASCII)
 
-    run_in_virtual_time(ask())
+    async def ask_for_all() -> None:
+        for value in values:
+            await ask(value)
+
+    run_in_virtual_time(ask_for_all())
 
 
 REFUSALS: list[tuple[str, type[Exception], Call]] = [

@@ -152,23 +152,26 @@ class Unprintable:
         raise LookupError("no text")
 
 
-@pytest.mark.parametrize("position", [0, 20, 39])
+INVALID = [None, 7, b"bytes", 1.5, ["a list"], {}, object(), Unprintable(), SyncRequest, "", " ", "..", "\ud800"]
+
+
+# Position 39 comes after the companies that are started at once.
 @pytest.mark.parametrize(
-    "invalid",
-    [None, 7, b"bytes", 1.5, ["a list"], {}, object(), Unprintable(), SyncRequest, "", " ", "..", "\ud800"],
-    ids=lambda value: type(value).__name__,
+    ("invalid", "companies", "position"),
+    [(value, 3, 1) for value in INVALID] + [(value, 39, at) for at in (0, 20, 39) for value in (Unprintable(), "..")],
+    ids=lambda value: value if type(value) is int else type(value).__name__,
 )
 async def test_an_invalid_id_of_any_type_at_any_position_is_one_outcome(
-    invalid: object, position: int, tmp_path: Path
+    invalid: object, companies: int, position: int, tmp_path: Path
 ) -> None:
-    codat = Codat(39)
+    codat = Codat(companies)
     source: list[object] = [*codat.ids]
     source.insert(position, invalid)
     async with codat.client() as client:
         run = client.sync.run_many(source, journal=tmp_path / "journal")  # type: ignore[arg-type]
         outcomes = await results(run)
     assert {company_id for company_id, outcome in outcomes.items() if outcome.ok} == set(codat.ids)
-    assert len(outcomes) == 40
+    assert len(outcomes) == companies + 1
     assert run.report.errors == 1
     assert codat.started_twice == []
 

@@ -25,7 +25,7 @@ from codat_commerce_async.errors import (
 )
 from codat_commerce_async.policies import Quota
 from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, ScriptedSync
-from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
+from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
 from codat_commerce_async.syncing._journal_writer import JournalWriter
 from codat_commerce_async.syncing.journal import read_journal
 from codat_commerce_async.syncing.outcome import (
@@ -40,7 +40,7 @@ from codat_commerce_async.syncing.run import Companies, SyncRun
 from tests.benchmarks.fanout import measure
 from tests.simulations.fanout_killed import fanout_killed
 from tests.simulations.storm import STORM
-from tests.support.fans import Codat, own_tasks, own_threads
+from tests.support.fans import MORNING, Codat, own_tasks, own_threads
 
 pytestmark = pytest.mark.virtual_time
 
@@ -289,9 +289,9 @@ async def interrupted(codat: Codat, journal: Path, chance: Random, outcomes: lis
         return task.cancelled()
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(4))
 async def test_cancelled_at_any_moment_and_continued_each_company_ends_once(seed: int, tmp_path: Path) -> None:
-    codat, chance, journal = Codat(25, seed=seed), Random(seed), tmp_path / "journal"
+    codat, chance, journal = Codat(12, seed=seed), Random(seed), tmp_path / "journal"
     outcomes: list[SyncOutcome] = []
     while await interrupted(codat, journal, chance, outcomes):
         assert (own_tasks(), own_threads()) == (set(), [])
@@ -349,7 +349,7 @@ async def test_closing_the_client_is_noticed_while_nothing_is_sent() -> None:
 
 
 async def test_closing_the_client_in_the_middle_of_starts_leaves_them_unsettled(tmp_path: Path) -> None:
-    codat = Codat(50)
+    codat = Codat(20)
     client = codat.client()
     async with client.sync.run_many(codat.ids, journal=tmp_path / "journal") as run:
         # The server's time is learned first, the starts come then.
@@ -360,7 +360,7 @@ async def test_closing_the_client_in_the_middle_of_starts_leaves_them_unsettled(
     assert run.unconfirmed
     assert codat.unaccounted(run, []) == set()
     async with codat.client() as client, client.sync.run_many(codat.ids, journal=tmp_path / "journal") as run:
-        assert len(await run.results()) == 50
+        assert len(await run.results()) == 20
     assert codat.started_twice == []
 
 
@@ -512,17 +512,17 @@ async def test_notifications_at_any_time_do_no_harm() -> None:
 
 
 async def test_a_sync_that_takes_too_long_is_an_outcome_at_its_time() -> None:
-    codat = Codat(8)
+    codat = Codat(4)
     for company_id in codat.ids[2:]:
         codat.simulator.script_sync(company_id, ScriptedSync(2000, duration=50_000.0))
-    async with codat.client() as client, client.sync.run_many(codat.ids, timeout=1800.0) as run:
+    async with codat.client() as client, client.sync.run_many(codat.ids, timeout=600.0) as run:
         outcomes = await run.results()
     late = [outcome for outcome in outcomes if not outcome.ok]
     assert {outcome.company_id for outcome in late} == set(codat.ids[2:])
     for outcome in late:
         assert isinstance(outcome.error, SyncWaitTimeoutError)
         assert outcome.handle is not None
-        assert 1800.0 <= outcome.elapsed < 1802.0
+        assert 600.0 <= outcome.elapsed < 602.0
 
 
 async def test_what_took_too_long_is_followed_again_and_not_started_again(tmp_path: Path) -> None:
@@ -539,7 +539,7 @@ async def test_what_took_too_long_is_followed_again_and_not_started_again(tmp_pa
 
 
 async def test_a_sync_that_runs_for_hours_is_polled_rarely_and_never_forgotten() -> None:
-    codat = Codat(200, durations=lambda chance: chance.uniform(5.0, 40.0))
+    codat = Codat(50, durations=lambda chance: chance.uniform(5.0, 40.0))
     codat.simulator.script_sync(codat.ids[0], ScriptedSync(2000, duration=20_000.0))
     async with codat.client() as client, client.sync.run_many(codat.ids, timeout=None) as run:
         outcomes = await run.results()
@@ -643,17 +643,17 @@ async def test_a_start_in_doubt_is_an_outcome_with_its_key_and_settled_by_it(
     assert (codat.started, codat.started_twice) == (set(codat.ids), [])
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 async def test_a_storm_starts_no_company_twice_and_accounts_for_all(seed: int, tmp_path: Path) -> None:
     faults = FaultPlan(rate=0.25, kinds=STORM, seed=seed)
-    codat = Codat(60, seed=seed, faults=faults, visibility_delay=(0.0, 0.5, 3.0)[seed % 3])
+    codat = Codat(30, seed=seed, faults=faults, visibility_delay=(0.0, 0.5, 3.0)[seed % 3])
     journal = tmp_path / "journal"
     async with codat.client() as client, client.sync.run_many(codat.ids, journal=journal) as run:
         outcomes = await run.results()
     assert codat.started_twice == []
     assert sorted(outcome.company_id for outcome in outcomes) == sorted(codat.ids)
     assert {type(outcome.error) for outcome in outcomes} <= {type(None), OutcomeUnknownError}
-    assert sum(outcome.ok for outcome in outcomes) >= 50
+    assert sum(outcome.ok for outcome in outcomes) >= 25
     for outcome in outcomes:
         if outcome.error is not None:
             assert outcome.error.idempotency_key
@@ -828,6 +828,24 @@ async def test_a_journal_has_the_servers_offset_of_each_request_from_the_first_o
     known = [offset for offset in offsets if offset is not None]
     assert len(known) == 40
     assert all(abs(offset - 3600.0) < 2.0 for offset in known)
+
+
+async def test_a_start_is_settled_and_not_repeated_when_the_clock_was_set_back(tmp_path: Path) -> None:
+    codat, path, here = Codat(5), tmp_path / "journal", loop_wall_clock(MORNING)
+    codat.clock = lambda: here() + 7200.0
+    client = codat.client()
+    async with client.sync.run_many(codat.ids, journal=path) as run:
+        # The server's time is learned first; then all starts are sent, and the process ends before the responses.
+        await asyncio.sleep(0.4)
+        await client.aclose()
+    assert run.unconfirmed
+    offsets = [entry.server_offset for entry in read_journal(path) if entry.state == "starting"]
+    assert offsets == [pytest.approx(-7200.0, abs=2.0)] * len(run.unconfirmed)
+    codat.clock = here
+    async with codat.client() as client, client.sync.run_many(codat.ids, journal=path) as run:
+        outcomes = await run.results()
+    assert all(outcome.ok for outcome in outcomes)
+    assert (codat.started, codat.started_twice) == (set(codat.ids), [])
 
 
 async def test_what_was_learned_of_an_id_is_in_the_journal_at_once(tmp_path: Path) -> None:

@@ -224,10 +224,10 @@ async def test_a_wait_goes_on_in_another_process() -> None:
     assert said.split() == [b"5130", ours]
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_requests_that_arrive_at_random_all_pass_and_leave_no_count_behind(seed: int) -> None:
-    arrivals = pass_limiter(seed, 5_000, per_minute=900)
-    assert (arrivals.passed, arrivals.in_flight, arrivals.waiting) == (5_000, 0, 0), arrivals
+    arrivals = pass_limiter(seed, 3_000, per_minute=900)
+    assert (arrivals.passed, arrivals.in_flight, arrivals.waiting) == (3_000, 0, 0), arrivals
     assert arrivals.most_in_a_minute <= 900, arrivals
 
 

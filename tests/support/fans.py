@@ -13,7 +13,7 @@ from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.run import SyncRun
 
-__all__ = ["Codat", "own_tasks", "own_threads"]
+__all__ = ["MORNING", "Codat", "own_tasks", "own_threads"]
 
 MORNING = 1_705_305_600.0  # 2024-01-15T08:00:00Z
 LATENCY = 0.2
