@@ -166,7 +166,7 @@ def test_the_command_writes_the_page_of_a_journal(tmp_path: Path, capsys: pytest
     assert main(["report", str(tmp_path / "night.db"), "--html", str(page)]) == 0
     assert rows_of(page.read_text(encoding="utf-8"))[0][0] == "a company"
     assert sorted(path.name for path in tmp_path.glob("*.html*")) == ["night.html"]
-    assert main(["report", str(tmp_path / "night.db"), "--html", str(tmp_path / "nowhere" / "night.html")]) == 3
+    assert main(["report", str(tmp_path / "night.db"), "--html", str(tmp_path / "nowhere" / "night.html")]) == 2
     assert capsys.readouterr().err.endswith("night.html: No such file or directory\n")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import re
 import shlex
 import time
@@ -125,7 +126,7 @@ async def test_a_company_that_is_named_twice_is_synced_once_and_that_is_reported
     simulator.script_sync(company_id, 2000)
     assert await run("sync", company_id, company_id) == 0
     assert simulator.syncs_started(company_id) == 1
-    assert f"given more than once, synced once: {company_id}\n" in capsys.readouterr().out
+    assert f"given more than once, synced once: {company_id}\n" in capsys.readouterr().err
 
 
 async def test_a_sync_that_was_taken_over_is_remarked(
@@ -135,7 +136,7 @@ async def test_a_sync_that_was_taken_over_is_remarked(
     simulator.script_sync(company_id, 2000)
     simulator.set_fault("request-sync", FaultKind.ERROR_AFTER)
     assert await run("sync", company_id) == 0
-    assert f"{company_id}: the response was lost, but the sync was found at Codat" in capsys.readouterr().out
+    assert f"{company_id}: the response was lost, but the sync was found at Codat" in capsys.readouterr().err
     assert simulator.syncs_started(company_id) == 1
 
 
@@ -283,13 +284,48 @@ async def test_of_many_companies_the_failures_are_reported_and_the_sums(
         simulator.script_sync(company_id, ScriptedSync(2000 if number >= 10 else 5130, duration=30))
     journal = tmp_path / "night.db"
     assert await run("sync", *company_ids, "--journal", str(journal), "--objective", "latency") == 1
-    output = capsys.readouterr().out
-    assert "succeeded\n" not in output, "no line for each that went well"
-    assert len(re.findall(r"s  \S+: data write error$", output, re.MULTILINE)) == 10
-    assert re.search(r"\d+ of 60 ended(, | \(\d failed\), )\d+ running; \d+ of 900 requests/min; 10 s so far", output)
+    output, progress = capsys.readouterr()
+    assert "succeeded\n" not in progress, "no line for each that went well"
+    assert len(re.findall(r"s  \S+: data write error$", progress, re.MULTILINE)) == 10
+    assert re.search(r"\d+ of 60 ended(, | \(\d failed\), )\d+ running; \d+ of 900 requests/min; 10 s so far", progress)
     assert len(re.findall(r"^\S+: 5130, ", output, re.MULTILINE)) == 3
     assert f"... and 7 more; all of them:\n{PROGRAM} report {journal} --failed\n" in output
     assert "50 succeeded, 10 data write error; " in output
+
+
+async def test_json_is_one_line_per_outcome_also_of_those_that_ended_before(
+    simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    good, bad = (simulator.add_linked_company() for _ in range(2))
+    simulator.script_sync(good, 2000)
+    simulator.script_sync(bad, ScriptedSync(5130, message="No such tax rate."))
+    command = ("sync", good, bad, "unknown", "--json", "--journal", str(tmp_path / "night.db"))
+    assert await run(*command) == 1
+    output, progress = capsys.readouterr()
+    records = {record["company_id"]: record for record in map(json.loads, output.splitlines())}
+    assert {company_id: record["state"] for company_id, record in records.items()} == {
+        good: "succeeded",
+        bad: "failed",
+        "unknown": "error",
+    }
+    assert (records[bad]["code"], records[bad]["message"]) == (5130, "No such tax rate.")
+    assert records[good]["sync_id"] == simulator.syncs(good)[0].sync_id
+    assert all(count in progress for count in ("1 succeeded", "1 data write error", "1 not found"))
+    await run(*command)
+    again = [json.loads(line)["company_id"] for line in capsys.readouterr().out.splitlines()]
+    assert sorted(again) == sorted(records)
+    assert simulator.syncs_started(good) == 1
+
+
+@pytest.mark.parametrize(("options", "lines"), [(["--quiet"], 3), (["--quiet", "--json"], 1)])
+async def test_quiet_shows_results_and_no_progress(
+    simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str], options: list[str], lines: int
+) -> None:
+    company_id = simulator.add_linked_company()
+    simulator.script_sync(company_id, 2000)
+    assert await run("sync", company_id, *options) == 0
+    output, progress = capsys.readouterr()
+    assert (len([line for line in output.splitlines() if line]), progress) == (lines, "")
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias
 
 from attrs import evolve, fields, frozen
 
 from codat_commerce_async._core.operation import check_id
+from codat_commerce_async._core.text import one_line
 from codat_commerce_async._version import __version__
+from codat_commerce_async.cli._exit import EXIT_USAGE
 from codat_commerce_async.models.causes import FailureCause
 
 __all__ = [
@@ -36,8 +38,8 @@ _SUCCESS = 2000
 _FINAL_THOUSANDS = frozenset({2, 4, 5})
 
 _EXIT_STATUS_HELP = """\
-exit status: 0 every sync succeeded; 1 a sync failed, or its end was not observed; 2 invalid arguments; 3 nothing was
-started (no or wrong API key, no connection, a file that cannot be used); 130 ctrl-C.
+exit status: 0 every sync succeeded; 1 a sync failed, or its end was not observed; 2 invalid arguments or input; 3
+nothing was started (no or wrong API key, no connection, a journal that cannot be used); 130 ctrl-C.
 """
 
 
@@ -84,6 +86,8 @@ class SyncOptions(Options):
     column: str | None
     journal: str | None
     objective: Literal["latency", "throughput"]
+    json: bool
+    quiet: bool
     diagnose: bool
     timeout: float
     max_running: int | None
@@ -136,10 +140,18 @@ class SimulateOptions(Options):
 _AddParser: TypeAlias = Callable[..., argparse.ArgumentParser]
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports an invalid argument in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and exit with 2."""
+        self.exit(EXIT_USAGE, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")
+
+
 def parse(arguments: Sequence[str] | None = None) -> Options:
     """Return the options of one command; raise SystemExit after printing help, the version or an error."""
     argv = tuple(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         PROGRAM, description="Codat's Sync for Commerce API, from the command line.", epilog=_EXIT_STATUS_HELP
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -208,6 +220,12 @@ def _add_sync(add_parser: _AddParser) -> None:
         help="when requests are short: know each end early, or finish the run early (default: %(default)s)",
     )
     command.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object per line as each sync ends, and the summary on standard error",
+    )
+    command.add_argument("--quiet", action="store_true", help="show no progress")
+    command.add_argument(
         "--diagnose",
         action="store_true",
         help="find the cause of each failure, for the report of the journal: up to five more requests per failure",
@@ -257,7 +275,7 @@ def _add_report(add_parser: _AddParser) -> None:
         help="report the contents of a journal",
         description="Report a journal of the sync command or of run_many: each sync with its outcome and duration, and "
         "the totals.",
-        epilog="exit status: 0 if the journal could be read; 3 if it is missing, damaged or not a journal. You can "
+        epilog="exit status: 0 if the journal could be read; 2 if it is missing, damaged or not a journal. You can "
         "report a journal while a run is writing it.",
     )
     command.set_defaults(options=ReportOptions, run=Command("report", "report"))

@@ -5,14 +5,17 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Protocol, Unpack
 
-from codat_commerce_async.cli._exit import EXIT_FAILED, EXIT_NOTHING_STARTED, EXIT_OK, CommandError
+from attrs import frozen
+
+from codat_commerce_async._core.text import one_line
+from codat_commerce_async.cli._exit import EXIT_FAILED, EXIT_NOTHING_STARTED, EXIT_OK, EXIT_USAGE, CommandError
 from codat_commerce_async.cli._state import RunState, Status
 from codat_commerce_async.cli._summary import print_summary
-from codat_commerce_async.cli._view import Output, run_with_view, view_for
+from codat_commerce_async.cli._view import Output, QuietView, run_with_view, view_for
 from codat_commerce_async.client import BASE_URL, CodatCommerce, Settings
 from codat_commerce_async.errors import AuthenticationError, CodatError, TransportError
 
-__all__ = ["ResumeHint", "client_from_env", "raise_if_fatal", "run_session"]
+__all__ = ["Reporting", "ResumeHint", "client_from_env", "raise_if_fatal", "run_session"]
 
 _LIVE_INTERVAL, _PLAIN_INTERVAL = 0.1, 0.5
 
@@ -27,25 +30,51 @@ class ResumeHint(Protocol):
         ...
 
 
+@frozen(kw_only=True)
+class Reporting:
+    """What a session prints: the summary names the `journal`; with `json`, it is on stderr, as stdout has records."""
+
+    journal: str | None = None
+    json: bool = False
+    quiet: bool = False
+
+
 async def run_session(
-    state: RunState, work: Work, print_hint: ResumeHint, *, journal: str | None = None, **settings: Unpack[Settings]
+    state: RunState,
+    work: Work,
+    print_hint: ResumeHint,
+    reporting: Reporting = Reporting(),
+    **settings: Unpack[Settings],
 ) -> int:
-    """Run `work` with a client from the environment, show the progress, print the summary, return the exit status."""
-    output = Output.to(sys.stdout)
+    """Run `work` with a client from the environment and return the exit status.
+
+    The progress is shown on stderr, the summary is printed on stdout.
+    """
+    progress, output = Output.to(sys.stderr), Output.to(sys.stderr if reporting.json else sys.stdout)
     settings["hooks"] = state.hooks
     client = client_from_env(**settings)
+    view = QuietView(state) if reporting.quiet else view_for(state, progress)
     try:
         with state.capture_log():
             async with client as codat:
-                interval = _LIVE_INTERVAL if output.live else _PLAIN_INTERVAL
-                await run_with_view(_with_fatal_errors(state, work(codat)), view_for(state, output), interval)
+                interval = _LIVE_INTERVAL if progress.live else _PLAIN_INTERVAL
+                await run_with_view(_with_fatal_errors(state, work(codat)), view, interval)
     except BaseException as error:
-        reachable = Output.to(sys.stderr) if isinstance(error, BrokenPipeError) else output
-        print_hint(reachable, interrupted=not isinstance(error, CommandError))
+        _print_hint(print_hint, output, interrupted=not isinstance(error, CommandError))
         raise
-    print_summary(state, output, journal)
-    print_hint(output, interrupted=False)
+    if not (reporting.quiet and reporting.json):
+        print_summary(state, output, reporting.journal)
+    _print_hint(print_hint, output, interrupted=False)
     return EXIT_OK if all(row.status is Status.SUCCEEDED for row in state.rows) else EXIT_FAILED
+
+
+def _print_hint(print_hint: ResumeHint, output: Output, *, interrupted: bool) -> None:
+    """Print the hint; on stderr if the output was closed."""
+    try:
+        print_hint(output, interrupted=interrupted)
+    except BrokenPipeError:
+        print_hint(Output.to(sys.stderr), interrupted=interrupted)
+        raise
 
 
 def client_from_env(**settings: Unpack[Settings]) -> CodatCommerce:
@@ -53,7 +82,9 @@ def client_from_env(**settings: Unpack[Settings]) -> CodatCommerce:
     try:
         return CodatCommerce.from_env(**settings)
     except ValueError as error:
-        raise CommandError(_with_variable(str(error))) from None
+        message = str(error).replace("base_url", "CODAT_BASE_URL", 1)
+        status = EXIT_USAGE if os.environ.get("CODAT_API_KEY") else EXIT_NOTHING_STARTED
+        raise CommandError(one_line(message), status) from None
 
 
 def raise_if_fatal(state: RunState, error: CodatError | None) -> None:
@@ -77,11 +108,6 @@ async def _with_fatal_errors(state: RunState, work: Coroutine[object, object, No
     except CodatError as error:
         raise_if_fatal(state, error)
         raise
-
-
-def _with_variable(message: str) -> str:
-    """Return a message about the base URL with the name of its environment variable."""
-    return f"CODAT_BASE_URL: {message}" if message.startswith("base_url") else message
 
 
 def _server() -> str:

@@ -29,6 +29,7 @@ __all__ = [
     "LiveView",
     "Output",
     "PlainView",
+    "QuietView",
     "View",
     "progress_text",
     "run_with_view",
@@ -146,6 +147,21 @@ async def run_with_view(
             view.close(keep=True)
         raise
     view.close(keep=False)
+
+
+class QuietView:
+    """Show nothing, and keep the state up to date for the summary."""
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+
+    def draw(self) -> None:
+        """Discard the messages since the last call."""
+        self._state.refresh()
+        self._state.take_messages()
+
+    def close(self, *, keep: bool) -> None:
+        """Do nothing."""
 
 
 class PlainView:

@@ -13,8 +13,9 @@ from statistics import median
 
 from codat_commerce_async._core.text import for_spreadsheet, one_line
 from codat_commerce_async.cli._args import ReportOptions
-from codat_commerce_async.cli._causes import diagnosis_of, group_by_cause
-from codat_commerce_async.cli._exit import EXIT_OK, CommandError
+from codat_commerce_async.cli._causes import group_by_cause
+from codat_commerce_async.cli._exit import EXIT_OK, EXIT_USAGE, CommandError
+from codat_commerce_async.cli._records import FIELDS, Value, record_of
 from codat_commerce_async.cli._report_data import RunData
 from codat_commerce_async.cli._state import Result, Status
 from codat_commerce_async.cli._text import format_count
@@ -24,15 +25,8 @@ from codat_commerce_async.syncing.journal import Journal, JournalEntry
 __all__ = ["report"]
 
 _HEADINGS = ("company", "outcome", "duration", "polls", "ended (UTC)")
-_FIELDS = (
-    *("company_id", "sync_to", "start", "finish", "state", "outcome", "code", "message", "seconds", "polls"),
-    *("sent_at", "ended_at", "sync_id", "commerce_sync_id", "idempotency_key"),
-    *("cause", "resolver", "action", "retry"),
-)
 _HIGH_PERCENTILE = 95
 _FOLLOW_INTERVAL = 5.0
-
-Value = str | int | float | None
 
 
 async def report(options: ReportOptions) -> int:
@@ -41,7 +35,7 @@ async def report(options: ReportOptions) -> int:
         try:
             data = await _read(options)
         except JournalError as error:
-            raise CommandError(error.message) from None
+            raise CommandError(error.message, EXIT_USAGE) from None
         has_ended = data is None or data.run.has_ended
         _report(options, data, refresh=_FOLLOW_INTERVAL if options.follow and not has_ended else None)
         if has_ended or not options.follow:
@@ -88,22 +82,22 @@ def _write_html(data: RunData | None, name: str, refresh: float | None) -> None:
         unfinished.write_text(page, encoding="utf-8")
         unfinished.replace(path)
     except OSError as error:
-        raise CommandError(f"{name}: {error.strerror}") from None
+        raise CommandError(f"{name}: {error.strerror}", EXIT_USAGE) from None
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def _write_json(entries: Sequence[JournalEntry], chosen: Sequence[JournalEntry], journal: str | None) -> None:
-    document = {"journal": journal, "summary": _summary(entries), "syncs": [_record(entry) for entry in chosen]}
+    document = {"journal": journal, "summary": _summary(entries), "syncs": [record_of(entry) for entry in chosen]}
     json.dump(document, sys.stdout, indent=1)
     print()
 
 
 def _write_csv(chosen: Sequence[JournalEntry]) -> None:
-    writer = csv.DictWriter(sys.stdout, _FIELDS, lineterminator="\n")
+    writer = csv.DictWriter(sys.stdout, FIELDS, lineterminator="\n")
     writer.writeheader()
     for entry in chosen:
-        writer.writerow({name: _csv_cell(value) for name, value in _record(entry).items()})
+        writer.writerow({name: _csv_cell(value) for name, value in record_of(entry).items()})
 
 
 def _csv_cell(value: Value) -> Value:
@@ -159,31 +153,6 @@ def _label(entry: JournalEntry) -> str:
     if result is not None:
         return result.label
     return "running" if entry.state == "running" else "starting"
-
-
-def _record(entry: JournalEntry) -> Mapping[str, Value]:
-    request, handle = entry.request, entry.handle
-    values: tuple[Value, ...] = (
-        request.company_id,
-        *(moment.isoformat() if moment else None for moment in (request.sync_to, request.start, request.finish)),
-        *(entry.state, entry.outcome, entry.code, entry.message, _rounded(entry.elapsed), entry.polls),
-        *(_to_datetime(time).isoformat() if time is not None else None for time in (entry.sent_at, entry.ended_at)),
-        *((handle.sync_id, handle.commerce_sync_id) if handle is not None else (None, None)),
-        entry.idempotency_key,
-        *_diagnosed(entry),
-    )
-    return dict(zip(_FIELDS, values, strict=True))
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 3)
-
-
-def _diagnosed(entry: JournalEntry) -> tuple[Value, ...]:
-    found = diagnosis_of(entry)
-    if found is None:
-        return (None, None, None, None)
-    return (found.cause.value, found.resolver.value, "; ".join(map(str, found.actions)), found.retry.value)
 
 
 def _summary(entries: Sequence[JournalEntry]) -> Mapping[str, object]:

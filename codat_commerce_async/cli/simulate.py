@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from codat_commerce_async.cli._args import PROGRAM, SimulateOptions
-from codat_commerce_async.cli._exit import EXIT_OK
+from codat_commerce_async.cli._exit import EXIT_OK, EXIT_USAGE, CommandError
 from codat_commerce_async.cli._text import format_count
 from codat_commerce_async.simulator import FaultPlan, Simulator
 
@@ -56,4 +56,7 @@ def _print(*lines: str) -> None:
 
 
 def _write_list(name: str, company_ids: Sequence[str]) -> None:
-    Path(name).write_text("".join(f"{company_id}\n" for company_id in company_ids), encoding="utf-8")
+    try:
+        Path(name).write_text("".join(f"{company_id}\n" for company_id in company_ids), encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{name}: {error.strerror}", EXIT_USAGE) from None

@@ -1,22 +1,24 @@
 """`sync`: start the syncs of many companies and wait until all have ended."""
 
 import asyncio
+import json
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Unpack
 
 from codat_commerce_async.cli._args import PROGRAM, SyncOptions
 from codat_commerce_async.cli._exit import EXIT_NOTHING_STARTED
 from codat_commerce_async.cli._files import STANDARD_INPUT, read_company_ids
-from codat_commerce_async.cli._session import raise_if_fatal, run_session
+from codat_commerce_async.cli._records import record_of_outcome
+from codat_commerce_async.cli._session import Reporting, raise_if_fatal, run_session
 from codat_commerce_async.cli._state import Row, RunState
 from codat_commerce_async.cli._summary import print_handles, print_resume_command
 from codat_commerce_async.cli._view import Output
 from codat_commerce_async.client import CodatCommerce, Settings
 from codat_commerce_async.syncing.journal import Journal
-from codat_commerce_async.syncing.outcome import RunReport
+from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 from codat_commerce_async.syncing.run import SyncRun
 
 __all__ = ["follow", "sync"]
@@ -45,26 +47,34 @@ async def sync(options: SyncOptions, **settings: Unpack[Settings]) -> int:
             max_running=options.max_running,
             diagnose=options.diagnose,
         )
-        await follow(state, run, options.journal)
+        await follow(state, run, options.journal, _print_record if options.json else None)
         reports.append(run.report)
 
     hint = partial(_print_hint, state, options)
-    exit_status = await run_session(state, work, hint, journal=options.journal, **settings)
+    reporting = Reporting(journal=options.journal, json=options.json, quiet=options.quiet)
+    exit_status = await run_session(state, work, hint, reporting, **settings)
     return EXIT_NOTHING_STARTED if any(report.nothing_started for report in reports) else exit_status
 
 
-async def follow(state: RunState, run: SyncRun, journal: str | None = None) -> None:
-    """Record the outcomes of a run as they arrive, after those that its journal has.
+async def follow(
+    state: RunState,
+    run: SyncRun,
+    journal: str | None = None,
+    on_outcome: Callable[[SyncOutcome], None] | None = None,
+) -> None:
+    """Record the outcomes of a run as they arrive, after those that its journal has; `on_outcome` gets each.
 
     Raises CommandError for an error that would fail every sync.
     """
     async with run:
         if journal is not None:
-            await _restore(state, journal, run.run_id)
+            await _restore(state, journal, run.run_id, on_outcome)
         state.follow(run)
         try:
             async for outcome in run:
                 state.record(outcome)
+                if on_outcome is not None:
+                    on_outcome(outcome)
                 raise_if_fatal(state, outcome.error)
         finally:
             state.refresh()
@@ -77,11 +87,19 @@ def _report_duplicates(state: RunState, given: Sequence[str]) -> None:
         state.add_message(f"given more than once, synced once: {', '.join(repeated[:_MAX_NAMED])}{more}")
 
 
-async def _restore(state: RunState, journal: str, run_id: str | None) -> None:
+def _print_record(outcome: SyncOutcome) -> None:
+    print(json.dumps(record_of_outcome(outcome)), flush=True)
+
+
+async def _restore(
+    state: RunState, journal: str, run_id: str | None, on_outcome: Callable[[SyncOutcome], None] | None
+) -> None:
     """Record the syncs of this run that ended before, from the journal."""
     for entry in await Journal.open(journal).entries(run_id):
         if entry.is_finished and entry.request.date_range is None and entry.request.sync_to is None:
             state.restore(entry)
+            if on_outcome is not None:
+                on_outcome(entry.to_outcome())
 
 
 def _print_hint(state: RunState, options: SyncOptions, output: Output, *, interrupted: bool) -> None:

@@ -4,8 +4,9 @@ import asyncio
 from functools import partial
 from typing import Unpack
 
+from codat_commerce_async._core.text import one_line
 from codat_commerce_async.cli._args import WaitOptions
-from codat_commerce_async.cli._exit import CommandError
+from codat_commerce_async.cli._exit import EXIT_USAGE, CommandError
 from codat_commerce_async.cli._files import read_text
 from codat_commerce_async.cli._session import raise_if_fatal, run_session
 from codat_commerce_async.cli._state import Result, Row, RunState
@@ -63,7 +64,9 @@ def _rows(text: str) -> list[Row]:
         _row(line, number) for number, line in enumerate(text.splitlines(), start=1) if line.lstrip().startswith("{")
     ]
     if not rows:
-        raise CommandError("the input contains no handle; a handle is a line of JSON, as the sync command prints it")
+        raise CommandError(
+            "the input contains no handle; a handle is a line of JSON, as the sync command prints it", EXIT_USAGE
+        )
     return rows
 
 
@@ -71,5 +74,5 @@ def _row(line: str, number: int) -> Row:
     try:
         handle = SyncHandle.from_json(line)
     except ValueError as error:
-        raise CommandError(f"line {number}: {error}") from None
+        raise CommandError(one_line(f"line {number}: {error}"), EXIT_USAGE) from None
     return Row(handle.company_id, handle.company_id, handle)
