@@ -7,12 +7,12 @@ import asyncio
 import sys
 
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.syncing._journal_writer import JournalWriter
+from codat_commerce_async.syncing._journal_writer import JournalWriter, RunOptions
 from codat_commerce_async.syncing.request import SyncRequest
 
 
 async def write(path: str, first: int) -> None:
-    journal, number = await JournalWriter.open(path), first
+    journal, number = await JournalWriter.open(path, RunOptions(run_id="a night")), first
 
     async def one(number: int) -> None:
         request = SyncRequest(company_id=f"company {number}")
