@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import math
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import psycopg
 import pytest
 
 from codat_commerce_async.distributed import (
@@ -24,6 +25,7 @@ from codat_commerce_async.distributed._state import GRANTED, LATER, MAX_PERMITS,
 from tests.support.servers import postgres, valkey
 
 NOON = 1_705_320_000.0
+UrlOf = Callable[[str], str]
 COMPANIES = ("", "c1", "c2", "c3")
 
 
@@ -67,19 +69,35 @@ def permits(number: int, company: str = "", *, background: int = 0, starts_work:
 
 
 @contextlib.asynccontextmanager
-async def store_of(kind: str, clock: Clock, directory: Path) -> AsyncIterator[QuotaStore]:
+async def store_of(kind: str, clock: Clock, directory: Path, url_of: UrlOf) -> AsyncIterator[QuotaStore]:
+    store: QuotaStore
+    if kind == "redis":
+        store = RedisQuotaStore(url_of(kind), prefix=directory.name, clock=clock)
+    elif kind == "postgres":
+        url = url_of(kind)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("DROP TABLE IF EXISTS codat_quota")
+        store = PostgresQuotaStore(url, clock=clock)
+    else:
+        store = MemoryQuotaStore(clock) if kind == "memory" else FileQuotaStore(directory / "quota.db", clock=clock)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+@pytest.fixture(scope="module")
+def url_of() -> Iterator[UrlOf]:
+    """Start each kind of server once."""
+    urls: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
-        store: QuotaStore
-        if kind == "redis":
-            store = RedisQuotaStore(stack.enter_context(valkey()).url, clock=clock)
-        elif kind == "postgres":
-            store = PostgresQuotaStore(stack.enter_context(postgres()).url, clock=clock)
-        else:
-            store = MemoryQuotaStore(clock) if kind == "memory" else FileQuotaStore(directory / "quota.db", clock=clock)
-        try:
-            yield store
-        finally:
-            await store.aclose()
+
+        def started(kind: str) -> str:
+            if kind not in urls:
+                urls[kind] = stack.enter_context(valkey() if kind == "redis" else postgres()).url
+            return urls[kind]
+
+        yield started
 
 
 KINDS = [
@@ -96,8 +114,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture(params=KINDS)
-async def store(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> AsyncIterator[QuotaStore]:
-    async with store_of(request.param, clock, tmp_path) as made:
+async def store(
+    request: pytest.FixtureRequest, clock: Clock, tmp_path: Path, url_of: UrlOf
+) -> AsyncIterator[QuotaStore]:
+    async with store_of(request.param, clock, tmp_path, url_of) as made:
         yield made
 
 
@@ -283,9 +303,11 @@ def random_report(random: Random) -> Report:
 
 @pytest.mark.real
 @pytest.mark.parametrize("kind", ["redis", "postgres"])
-async def test_the_scripts_of_the_servers_follow_the_same_rules(kind: str, clock: Clock, tmp_path: Path) -> None:
+async def test_the_scripts_of_the_servers_follow_the_same_rules(
+    kind: str, clock: Clock, tmp_path: Path, url_of: UrlOf
+) -> None:
     random, expected = Random(7), MemoryQuotaStore(clock)
-    async with store_of(kind, clock, tmp_path) as other:
+    async with store_of(kind, clock, tmp_path, url_of) as other:
         for step in range(3000):
             clock.now += random.choice([0.0, 0.001, 0.1, 0.1, 0.7, 4.0])
             if random.random() < 0.01:

@@ -2,9 +2,6 @@
 
 import asyncio
 import contextlib
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
 from pathlib import Path
 from time import monotonic
 
@@ -14,40 +11,14 @@ from codat_commerce_async import Quota
 from codat_commerce_async.distributed import SharedRateLimiter
 from codat_commerce_async.distributed._open import _store
 from codat_commerce_async.simulator import RequestQuota, Simulator
+from tests.support.fleets import fleet, start
 from tests.support.servers import postgres, valkey
 
-ROOT = Path(__file__).parents[1]
 PER_MINUTE = 950
 SECONDS = 75
 NAMES = ("w1", "w2", "w3", "w4")
 
 pytestmark = pytest.mark.real
-
-
-@contextlib.asynccontextmanager
-async def fleet(store: str, simulator: Simulator) -> AsyncIterator[list[Process]]:
-    """Four processes that are ready, and start to send when a line is written to them."""
-    command = [sys.executable, "-m", "tests.support.fleet", store, simulator.url]
-    processes = [
-        await asyncio.create_subprocess_exec(*command, name, str(PER_MINUTE), stdin=PIPE, stdout=PIPE, cwd=ROOT)
-        for name in NAMES
-    ]
-    try:
-        for process in processes:
-            assert process.stdout is not None
-            assert await process.stdout.readline() == b"ready\n"
-        yield processes
-    finally:
-        for process in processes:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-
-
-def start(processes: list[Process]) -> None:
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write(b"start\n")
 
 
 async def test_four_processes_stay_below_the_ceiling_and_use_the_quota_through_each_store(tmp_path: Path) -> None:
@@ -74,7 +45,7 @@ async def measured(store: str) -> tuple[str, Simulator]:
         for name in NAMES:
             for number in range(12):
                 simulator.add_company(company_id=f"company-{name}-{number}")
-        async with fleet(store, simulator) as processes:
+        async with fleet(store, simulator.url, NAMES, PER_MINUTE) as processes:
             start(processes)
             await asyncio.sleep(SECONDS)
             requests = simulator.requests
