@@ -109,6 +109,8 @@ def test_the_state_reports_of_the_quota_and_the_requests() -> None:
     }
     assert (state["requests"]["total"], state["requests"]["faulty"]) == (2, 1)
     newest, oldest = state["requests"]["latest"]
+    assert oldest["correlationId"] is None
+    assert re.fullmatch("[0-9a-f]{32}", newest["correlationId"])
     assert (oldest["operation"], oldest["status"], oldest["fault"]) == ("list-companies", 200, "lost_after")
     assert (newest["operation"], newest["path"], newest["status"]) == ("", "/nowhere", 401)
 
@@ -200,12 +202,13 @@ async def test_the_page_is_used_by_keyboard(browser: str) -> None:
         await page.go(f"{simulator.url}/")
         await page.until(LIVE)
         assert "No such tax rate." not in await page.text()
-        await page.press("Tab", "Tab", "Tab", "ArrowRight", "ArrowRight")
+        await page.press("Tab", "Tab", "Tab", "Tab", "ArrowRight", "ArrowRight")
         assert await page.evaluate("document.activeElement.value") == "latestFailed"
         assert "No such tax rate." in await page.text()
         await page.evaluate("document.getElementById('pause').focus()")
         await page.press(" ")
         await page.until("document.getElementById('link').textContent === 'paused'")
+        assert await page.evaluate("document.getElementById('pause').textContent") == "Resume"
         await page.press("Enter")
         await page.until(LIVE)
         assert page.complaints == []

@@ -28,6 +28,7 @@ from codat_commerce_async.simulator._state.store import Store
 
 __all__ = ["Api"]
 
+_ERRORS = 400
 _KEYED = frozenset({"POST", "PATCH"})
 # In the User-Agent: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.5
 _PROCESS = re.compile(r"(?:^|\s)process/([\w.:-]+)", re.ASCII)
@@ -83,7 +84,8 @@ class Api:
             self._log(replace(recorded, status=instead.status or None))
             return instead
         response, replayed = self._authorized(request, matched, fault, now)
-        self._log(replace(recorded, status=response.status, replayed=replayed))
+        correlation_id = _correlation_id(response)
+        self._log(replace(recorded, status=response.status, replayed=replayed, correlation_id=correlation_id))
         response = replace(response, headers=self._headers(response, now))
         return apply_to_response(fault, response) if fault else response
 
@@ -180,6 +182,11 @@ class Api:
             **self._quota.headers(now),
             **response.headers,
         }
+
+
+def _correlation_id(response: Response) -> str | None:
+    """Return the correlation id of an error."""
+    return str(json.loads(response.body)["correlationId"]) if response.status >= _ERRORS else None
 
 
 def _recorded(request: Request, operation: str, fault: Fault | None, now: float) -> RecordedRequest:

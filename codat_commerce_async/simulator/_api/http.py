@@ -50,7 +50,7 @@ class RecordedRequest:
     """One request in the simulator's log; `time` is simulated, `status` is that of Codat or the gateway.
 
     `operation` is empty if there is none for the path and method, `status` is None without a response, and `replayed`
-    marks a response that was replayed for an idempotency key.
+    marks a response that was replayed for an idempotency key. `correlation_id` is that of an error.
     """
 
     time: float
@@ -63,6 +63,7 @@ class RecordedRequest:
     status: int | None
     fault: FaultKind | None
     replayed: bool
+    correlation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

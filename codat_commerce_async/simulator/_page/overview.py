@@ -113,4 +113,5 @@ def _request(number: int, request: RecordedRequest) -> dict[str, object]:
         "status": request.status,
         "fault": None if request.fault is None else request.fault.value,
         "replayed": request.replayed,
+        "correlationId": request.correlation_id,
     }

@@ -62,14 +62,20 @@ function cell(parts, given = "", title = "") {
   return element;
 }
 
+// Whether a company, sync or request contains the words of the filter, in its ids or in any other value.
+function matches(item) {
+  const text = Object.values(item).join(" ").toLowerCase();
+  return at("filter").value.toLowerCase().split(/\s+/).every((word) => text.includes(word));
+}
+
 function showCompanies({ companies }) {
   for (const state of Object.keys(WORDS)) setText(at(`companies-${state}`), number.format(companies[state]));
   const shown = companies.latest.length;
   const some = shown < companies.total ? `, the ${shown} latest shown` : "";
   setText(at("companies-note"), `${number.format(companies.total)} in all, ${number.format(companies.linked)} linked${some}`);
   showTiles(companies);
-  fill(at("companies"), companies.latest, (one) => one.id, JSON.stringify, (one) => [
-    cell([one.name], "", `${one.name} ${one.id}`),
+  fill(at("companies"), companies.latest.filter(matches), (one) => one.id, JSON.stringify, (one) => [
+    cell([one.name, create("small", one.id, "id")], "", `${one.name} ${one.id}`),
     cell([mark(one.state), WORDS[one.state]]),
     cell([one.platforms.join(", ") || "nothing"]),
   ]);
@@ -117,7 +123,7 @@ function showSyncs({ syncs, now }) {
   setText(at("syncs-running"), number.format(syncs.running));
   setText(at("syncs-ended"), number.format(syncs.succeeded + syncs.failed));
   setText(at("syncs-failed"), number.format(syncs.failed));
-  const shown = syncs[chosen];
+  const shown = syncs[chosen].filter(matches);
   setText(at("syncs-note"), shown.length ? `the latest ${shown.length}` : "");
   at("no-syncs").hidden = shown.length > 0;
   at("no-syncs").previousElementSibling.hidden = shown.length === 0;
@@ -125,7 +131,7 @@ function showSyncs({ syncs, now }) {
   fill(at("syncs"), shown, (sync) => sync.id, (sync) => JSON.stringify([sync, duration(sync)]), (sync) => {
     const status = [mark(syncState(sync)), `${sync.code} ${sync.status}`];
     if (sync.message) status.push(create("small", sync.message));
-    const company = [sync.company ?? "a deleted company"];
+    const company = [sync.company ?? "a deleted company", create("small", sync.companyId, "id")];
     if (sync.source !== "api") company.push(create("small", sync.source === "schedule" ? "daily schedule" : "started elsewhere"));
     return [cell(company, "", `${sync.companyId}, sync ${sync.id}`), cell(status), cell([duration(sync)], "number")];
   });
@@ -139,14 +145,16 @@ function rating(request) {
 function showRequests({ requests, now }) {
   const faulty = requests.faulty ? `, ${number.format(requests.faulty)} with a fault` : "";
   setText(at("requests-note"), `${number.format(requests.total)} in all${faulty}`);
-  at("no-requests").hidden = requests.latest.length > 0;
-  at("no-requests").previousElementSibling.hidden = requests.latest.length === 0;
+  const shown = requests.latest.filter(matches);
+  at("no-requests").hidden = shown.length > 0;
+  at("no-requests").previousElementSibling.hidden = shown.length === 0;
   const ago = (request) => span(now - request.time);
-  fill(at("requests"), requests.latest, (one) => one.number, ago, (request) => {
+  fill(at("requests"), shown, (one) => one.number, ago, (request) => {
     const status = [create("span", request.status === null ? "none" : String(request.status), rating(request))];
     if (request.replayed) status.push(create("small", "replayed"));
     if (request.fault) status.push(create("small", request.fault.replaceAll("_", " ")));
     const what = [`${request.method} `, request.operation || request.path];
+    if (request.correlationId) what.push(create("small", request.correlationId, "id"));
     return [cell(what, "", `${request.method} ${request.path}`), cell(status), cell([ago(request)], "number")];
   });
 }
@@ -165,7 +173,7 @@ function setLink(state, text) {
   setText(at("link"), text);
 }
 
-const paused = () => at("pause").getAttribute("aria-pressed") === "true";
+const paused = () => at("pause").getAttribute("data-paused") === "true";
 
 async function refresh() {
   try {
@@ -190,10 +198,12 @@ async function watch() {
 
 at("pause").addEventListener("click", () => {
   const now = !paused();
-  at("pause").setAttribute("aria-pressed", String(now));
+  at("pause").setAttribute("data-paused", String(now));
+  setText(at("pause"), now ? "Resume" : "Pause");
   setLink(now ? "paused" : "waiting", now ? "paused" : "connecting");
   if (!now) refresh();
 });
+at("filter").addEventListener("input", () => latest && show(latest));
 document.querySelector(".choice").addEventListener("change", () => latest && showSyncs(latest));
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden && !paused()) refresh();
