@@ -58,7 +58,13 @@ RULES = Rules(
         "__main__": 7,
     },
     libraries={
-        "aiohttp": {"_core.transport", "contrib.aiohttp_web", "simulator._server", "webhooks._receiver"},
+        "aiohttp": {
+            "_core.transport",
+            "contrib.aiohttp_web",
+            "simulator._post",
+            "simulator._server",
+            "webhooks._receiver",
+        },
         "attrs": {ANYWHERE},
         "cattrs": {"_core.codec"},
         "fastapi": {"contrib.fastapi"},

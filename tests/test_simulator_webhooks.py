@@ -1,5 +1,6 @@
 """What the simulator tells of itself as signed webhooks."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -8,7 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import standardwebhooks
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
 
+from codat_commerce_async.cli._args import SimulateOptions, parse
+from codat_commerce_async.cli.simulate import deliver_webhooks
 from codat_commerce_async.simulator import Simulator, WebhookFault, WebhookFaultPlan, WebhookSender
 from tests.support.simulated import Side
 
@@ -176,3 +182,23 @@ async def test_a_rate_befalls_the_types_it_is_for_the_same_way_every_time() -> N
 def test_faults_of_webhooks_that_make_no_sense_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must|is not a valid|there is no event type"):
         WebhookSender(Simulator(), Receiver().post, SECRET, faults=WebhookFaultPlan(**arguments))
+
+
+async def test_the_command_posts_signed_webhooks() -> None:
+    secret = "whsec_" + base64.b64encode(b"of the merchant's service").decode()
+    received: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+
+    async def receive(request: web.BaseRequest) -> web.Response:
+        standardwebhooks.Webhook(secret).verify(await request.text(), dict(request.headers))
+        await received.put((request.path, json.loads(await request.text())["eventType"]))
+        return web.Response()
+
+    async with Simulator(durations=lambda _: 0.0) as simulator, RawTestServer(receive) as receiver:
+        options = parse(["simulate", "--webhooks", str(receiver.make_url("/hooks")), "--secret", secret])
+        assert isinstance(options, SimulateOptions)
+        delivering = asyncio.create_task(deliver_webhooks(simulator, options))
+        simulator.start_external_sync(simulator.add_linked_company(), 2000)
+        path, event = await received.get()
+        delivering.cancel()
+        await asyncio.gather(delivering, return_exceptions=True)
+    assert (path, event.partition(".")[0]) == ("/hooks", "company")

@@ -4,10 +4,12 @@ import argparse
 import asyncio
 import math
 import sys
+from base64 import b64decode
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias
+from urllib.parse import urlsplit
 
 from attrs import evolve, fields, frozen
 
@@ -34,6 +36,7 @@ __all__ = [
 PROGRAM = "codat-commerce-async"
 
 _MAX_PORT = 65_535
+_SECRET = "whsec_"  # noqa: S105 - its prefix
 _SUCCESS = 2000
 _FINAL_THOUSANDS = frozenset({2, 4, 5})
 
@@ -134,6 +137,8 @@ class SimulateOptions(Options):
     outcomes: Mapping[int | FailureCause, float] | None
     seed: int
     speed: float
+    webhooks: str | None
+    secret: str | None
 
 
 # What `add_subparsers` returns has no public name: https://docs.python.org/3/library/argparse.html#sub-commands
@@ -168,6 +173,8 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         options = evolve(options, run=Command("demo_processes", "demo_processes"))
     if isinstance(options, SyncOptions):
         _check_sync(options, commands.choices["sync"])
+    if isinstance(options, SimulateOptions) and (options.webhooks is None) != (options.secret is None):
+        commands.choices["simulate"].error("--webhooks and --secret require each other")
     if isinstance(options, ReportOptions):
         _check_report(options, commands.choices["report"])
     return options
@@ -344,6 +351,8 @@ def _add_simulate(add_parser: _AddParser) -> None:
         help="shares of syncs, 0 to 1, that end with a status code or because of a cause, such as "
         "5130=0.1,unmapped_account=0.02; all others write data (2000)",
     )
+    command.add_argument("--webhooks", metavar="URL", type=_url, help="post the events as signed webhooks to this URL")
+    command.add_argument("--secret", metavar="SECRET", type=_secret, help="secret of the signatures: whsec_ and base64")
     _add_seed(command, 0)
     _add_speed(command, 1.0)
 
@@ -390,6 +399,27 @@ def _positive(text: str) -> float:
     if not (math.isfinite(number) and number > 0):
         raise argparse.ArgumentTypeError(f"must be a number greater than 0 (got {text})")
     return number
+
+
+def _url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        valid = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise argparse.ArgumentTypeError(f"must be an http or https URL with a host (got {text})")
+    return text
+
+
+def _secret(text: str) -> str:
+    try:
+        valid = text.startswith(_SECRET) and bool(b64decode(text.removeprefix(_SECRET), validate=True))
+    except ValueError:
+        valid = False
+    if not valid:
+        raise argparse.ArgumentTypeError(f"must be {_SECRET} followed by base64")
+    return text
 
 
 def _probability(text: str) -> float:

@@ -8,11 +8,13 @@ from pathlib import Path
 from codat_commerce_async.cli._args import PROGRAM, SimulateOptions
 from codat_commerce_async.cli._exit import EXIT_OK, EXIT_USAGE, CommandError
 from codat_commerce_async.cli._text import format_count
-from codat_commerce_async.simulator import FaultPlan, Simulator
+from codat_commerce_async.simulator import FaultPlan, Simulator, WebhookSender
+from codat_commerce_async.simulator._post import http_post
 
-__all__ = ["simulate", "sync_arguments"]
+__all__ = ["deliver_webhooks", "simulate", "sync_arguments"]
 
 _MAX_LISTED = 10
+_WEBHOOK_INTERVAL = 0.5
 
 
 async def simulate(options: SimulateOptions) -> int:
@@ -35,11 +37,23 @@ async def simulate(options: SimulateOptions) -> int:
             "",
         )
         try:
-            await asyncio.get_running_loop().create_future()
+            await deliver_webhooks(simulator, options)
         except asyncio.CancelledError:
             syncs = sum(simulator.syncs_started(company_id) for company_id in company_ids)
             _print(f"stopped after {format_count(syncs, 'sync')}")
     return EXIT_OK
+
+
+async def deliver_webhooks(simulator: Simulator, options: SimulateOptions) -> None:
+    """Post the simulator's webhooks, if there is a URL for them, until cancelled."""
+    if options.webhooks is None or options.secret is None:
+        await asyncio.get_running_loop().create_future()
+        return
+    async with http_post(options.webhooks) as post:
+        sender = WebhookSender(simulator, post, options.secret)
+        while True:
+            await sender.deliver()
+            await asyncio.sleep(_WEBHOOK_INTERVAL)
 
 
 def sync_arguments(company_ids: Sequence[str], list_to: str | None) -> str:
