@@ -31,16 +31,16 @@ def check(counts: Counts, size: Night) -> None:
 
 
 @needs_procrastinate
-@pytest.mark.parametrize("fault_rate", [0.0, 0.25])
-def test_a_night_on_procrastinate_survives_kills(fault_rate: float) -> None:
-    size = Night(companies=200, kills=4, fault_rate=fault_rate)
+@pytest.mark.parametrize(("fault_rate", "companies", "kills"), [(0.0, 60, 2), (0.25, 200, 4)])
+def test_a_night_on_procrastinate_survives_kills(fault_rate: float, companies: int, kills: int) -> None:
+    size = Night(companies=companies, kills=kills, fault_rate=fault_rate)
     check(import_module("examples.night_on_procrastinate").main(size), size)
 
 
 @pytest.mark.skipif(find_spec("taskiq_redis") is None, reason="taskiq-redis is not installed")
-@pytest.mark.parametrize("fault_rate", [0.0, 0.25])
-def test_a_night_on_taskiq_survives_kills(fault_rate: float) -> None:
-    size = Night(companies=200, kills=4, fault_rate=fault_rate)
+@pytest.mark.parametrize(("fault_rate", "companies", "kills"), [(0.0, 200, 4), (0.25, 60, 2)])
+def test_a_night_on_taskiq_survives_kills(fault_rate: float, companies: int, kills: int) -> None:
+    size = Night(companies=companies, kills=kills, fault_rate=fault_rate)
     check(import_module("examples.night_on_taskiq").main(size), size)
 
 
