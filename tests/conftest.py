@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from yarl import URL
 # Fewer examples than hypothesis takes, and no deadline, which a busy machine exceeds.
 settings.register_profile("quick", max_examples=40, deadline=None)
 settings.register_profile("thorough", max_examples=100, deadline=None)
-settings.load_profile("quick")
+settings.load_profile(os.environ.get("CODAT_TEST_PROFILE", "quick"))
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
