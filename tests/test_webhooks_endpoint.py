@@ -13,8 +13,9 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 
 from codat_commerce_async.contrib import starlette as adapter
+from codat_commerce_async.distributed import FileDeliveryStore
 from codat_commerce_async.models.webhook_events import WebhookEvent
-from codat_commerce_async.webhooks import FileDeliveryStore, WebhookEndpoint, Webhooks, WebhookVerifier
+from codat_commerce_async.webhooks import WebhookEndpoint, Webhooks, WebhookVerifier
 from tests.support.deliveries import OTHER_SECRET, SECRET, Delivery, body_of
 
 PATH = "/hooks"

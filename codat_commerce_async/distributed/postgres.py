@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 
 from codat_commerce_async._core.callbacks import check_function
@@ -16,7 +16,7 @@ try:
     from psycopg.conninfo import conninfo_to_dict
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        "PostgresQuotaStore needs an extra: pip install 'codat-commerce-async[postgres]'", name=error.name
+        "PostgreSQL needs an extra: pip install 'codat-commerce-async[postgres]'", name=error.name
     ) from error
 
 __all__ = ["PostgresQuotaStore"]
@@ -45,12 +45,8 @@ class PostgresQuotaStore:
     def __init__(self, dsn: str, *, clock: Callable[[], float] | None = None) -> None:
         if clock is not None:
             check_function("clock", clock)
-        try:
-            settings = conninfo_to_dict(check_str("dsn", dsn))
-        except ProgrammingError:
-            raise ValueError("dsn must be a connection string or URL of PostgreSQL") from None
         self._dsn = dsn
-        self._options = f"{settings.get('options') or ''} {_OPTIONS}".strip()
+        self._options = f"{check_dsn(dsn).get('options') or ''} {_OPTIONS}".strip()
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: AsyncConnection[tuple[object, ...]] | None = None
@@ -63,7 +59,7 @@ class PostgresQuotaStore:
             cursor = await connection.execute(_CALL, (json.dumps(report), now), prepare=True)
             row = await cursor.fetchone()
         except (Error, OSError) as error:
-            failure = StoreUnavailableError(_reason(error))
+            failure = StoreUnavailableError(failure_of(error))
         except BaseException:
             # The connection may be in the middle of a response.
             await self.aclose()
@@ -108,7 +104,16 @@ async def _create_schema(connection: AsyncConnection[tuple[object, ...]]) -> Non
         await connection.execute(source.encode())
 
 
-def _reason(error: Exception) -> str:
+@hides_arguments
+def check_dsn(dsn: str) -> Mapping[str, object]:
+    """Return the settings of a connection string or URL; raise ValueError if it is none."""
+    try:
+        return conninfo_to_dict(check_str("dsn", dsn))
+    except ProgrammingError:
+        raise ValueError("dsn must be a connection string or URL of PostgreSQL") from None
+
+
+def failure_of(error: Exception) -> str:
     """Return the type and the SQLSTATE of an error; its text may quote the connection string."""
     code = getattr(error, "sqlstate", None)
     return f"{type(error).__name__}: SQLSTATE {code}" if code else type(error).__name__

@@ -17,7 +17,7 @@ try:
     from redis.exceptions import RedisError
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        "RedisQuotaStore needs an extra: pip install 'codat-commerce-async[redis]'", name=error.name
+        "Redis needs an extra: pip install 'codat-commerce-async[redis]'", name=error.name
     ) from error
 
 __all__ = ["RedisQuotaStore"]
@@ -40,11 +40,9 @@ class RedisQuotaStore:
 
     @hides_arguments
     def __init__(self, url: str, *, prefix: str = "codat-quota", clock: Callable[[], float] | None = None) -> None:
-        if not check_str("url", url).startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("url must be a redis://, rediss:// or unix:// URL")
         if clock is not None:
             check_function("clock", clock)
-        self._url = url
+        self._url = check_url(url)
         self._prefix = check_str("prefix", prefix)
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -59,7 +57,7 @@ class RedisQuotaStore:
         try:
             text = await script(keys=keys, args=[json.dumps(report), now])
         except (RedisError, OSError) as error:
-            failure = StoreUnavailableError(_reason(error))
+            failure = StoreUnavailableError(failure_of(error))
         else:
             result: Result = json.loads(text)
             # In Lua, an empty list and an empty object are the same.
@@ -89,7 +87,15 @@ class RedisQuotaStore:
         return self._script
 
 
-def _reason(error: Exception) -> str:
+@hides_arguments
+def check_url(url: str) -> str:
+    """Return the URL; raise ValueError if it is not one of a Redis server."""
+    if not check_str("url", url).startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("url must be a redis://, rediss:// or unix:// URL")
+    return url
+
+
+def failure_of(error: Exception) -> str:
     """Return the type and the first word of the server's error, such as NOAUTH; the whole text may quote a URL."""
     code = str(error).partition(" ")[0]
     return f"{type(error).__name__}: {code}" if code.isupper() and code.isalpha() else type(error).__name__

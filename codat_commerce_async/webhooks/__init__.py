@@ -9,14 +9,13 @@
     receiver.add_to(app, "/codat/webhooks")
 
 `WebhookReceiver` is for aiohttp.web, `WebhookEndpoint` for ASGI frameworks such as FastAPI and Starlette.
-No extra is needed.
+No extra is needed. With several processes, pass a delivery store of `codat_commerce_async.distributed`.
 """
 
 from codat_commerce_async.webhooks._deliveries import DeliveryProcessor, DeliveryStatus, DeliveryStore
 from codat_commerce_async.webhooks._dispatch import Webhooks
 from codat_commerce_async.webhooks._endpoint import WebhookEndpoint
 from codat_commerce_async.webhooks._events import company_id_of, parse_event
-from codat_commerce_async.webhooks._file_store import FileDeliveryStore
 from codat_commerce_async.webhooks._receiver import WebhookReceiver
 from codat_commerce_async.webhooks._verification import WebhookVerifier
 
@@ -24,7 +23,6 @@ __all__ = [
     "DeliveryProcessor",
     "DeliveryStatus",
     "DeliveryStore",
-    "FileDeliveryStore",
     "WebhookEndpoint",
     "WebhookReceiver",
     "WebhookVerifier",

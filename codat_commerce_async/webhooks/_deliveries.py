@@ -5,10 +5,11 @@ import enum
 from collections import OrderedDict
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Protocol
 
 from codat_commerce_async._core.log import logger_of
 from codat_commerce_async._core.validation import check_int
+from codat_commerce_async.distributed._deliveries import Claim
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks._dispatch import Webhooks
 from codat_commerce_async.webhooks._events import log_fields
@@ -31,9 +32,13 @@ class DeliveryStatus(enum.Enum):
 
 
 class DeliveryStore(Protocol):
-    """Where several processes record which deliveries they handle, so that each event is handled by one of them."""
+    """Where several processes record which deliveries they handle, so that each event is handled by one of them.
 
-    async def claim(self, webhook_id: str) -> Literal["claimed", "in_progress", "handled"]:
+    `codat_commerce_async.distributed` has stores in a file, Redis and PostgreSQL. Any exception means that the store is
+    unavailable: an event that could not be claimed gets a 500, so that Codat delivers it again.
+    """
+
+    async def claim(self, webhook_id: str) -> Claim:
         """Claim an event for this process, unless another one has handled it or is handling it.
 
         A claim must expire, so that the event of a process that was killed can be handled when it is delivered again.
@@ -42,6 +47,10 @@ class DeliveryStore(Protocol):
 
     async def finish(self, webhook_id: str, *, handled: bool) -> None:
         """Record that a claimed event was handled; otherwise give up the claim."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections; the next claim opens new ones."""
         ...
 
 
@@ -124,6 +133,8 @@ class DeliveryProcessor:
             await asyncio.wait(unfinished, timeout=_CANCEL_GRACE)
         for webhook_id, event in self._acknowledged.items():
             _log_error("webhook %s (%s) was acknowledged but is not handled", webhook_id, event)
+        if self._store is not None:
+            await self._store.aclose()
 
     def _start(self, webhook_id: str, event: WebhookEvent[object]) -> asyncio.Task[DeliveryStatus]:
         task = asyncio.create_task(self._handle(webhook_id, event), name=f"webhook {webhook_id}")
@@ -138,12 +149,28 @@ class DeliveryProcessor:
         if claim != "claimed":
             # Another process may still fail: Codat has to deliver the event again until it is handled.
             return DeliveryStatus.HANDLED if claim == "handled" else DeliveryStatus.REFUSED
-        status = DeliveryStatus.FAILED
+        status = DeliveryStatus.REFUSED
         try:
-            status = await self._dispatch(event)
+            # A store may have swallowed the cancellation.
+            status = DeliveryStatus.REFUSED if self._closed else await self._dispatch(event)
         finally:
-            await self._store.finish(webhook_id, handled=status is DeliveryStatus.HANDLED)
+            await self._record(self._store, webhook_id, event, handled=status is DeliveryStatus.HANDLED)
         return status
+
+    async def _record(
+        self, store: DeliveryStore, webhook_id: str, event: WebhookEvent[object], *, handled: bool
+    ) -> None:
+        """Record the result of a claimed event; it holds even if this fails: the claim expires then."""
+        try:
+            await store.finish(webhook_id, handled=handled)
+        except Exception:
+            _logger.exception(
+                "webhook %s (%s) was %s, which could not be recorded for the other processes",
+                webhook_id,
+                event.event_type,
+                "handled" if handled else "not handled",
+                extra=log_fields(event),
+            )
 
     async def _dispatch(self, event: WebhookEvent[object]) -> DeliveryStatus:
         return DeliveryStatus.HANDLED if await self._hooks.dispatch(event) else DeliveryStatus.FAILED

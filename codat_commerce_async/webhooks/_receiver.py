@@ -28,8 +28,9 @@ class WebhookReceiver(DeliveryResponder):
     and those in progress have `drain_timeout` seconds to finish. Then their handlers are cancelled, deliveries that
     still wait get 503, and the events that got 202 before are in `unhandled`, for you to store, and in the log.
 
-    With several processes, pass a common store as `deduplicate`, for example a `FileDeliveryStore`: an event is then
-    handled by one of them. A delivery that another process is handling gets 503.
+    With several processes, pass a common store as `deduplicate`, such as `distributed.FileDeliveryStore`: an event is
+    then handled by one of them. A delivery that another process is handling gets 503. While the store is unavailable,
+    deliveries get 500 and are not handled, so that Codat delivers them again. Draining closes the store.
     """
 
     def add_to(self, app: web.Application, path: str) -> None:

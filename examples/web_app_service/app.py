@@ -13,11 +13,10 @@ from fastapi.responses import FileResponse, StreamingResponse
 from codat_commerce_async import CodatCommerce, Hooks, PollPolicy
 from codat_commerce_async.contrib.fastapi import Watched, add_webhook_route, exception_handlers, lifespan
 from codat_commerce_async.contrib.starlette import client_of, watches_of
-from codat_commerce_async.distributed import FileQuotaStore, SharedRateLimiter
+from codat_commerce_async.distributed import FileDeliveryStore, FileQuotaStore, SharedRateLimiter
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.syncing.watches import EVENT_STREAM_HEADERS, Watches
 from codat_commerce_async.webhooks import (
-    FileDeliveryStore,
     WebhookEndpoint,
     Webhooks,
     WebhookVerifier,
