@@ -2,11 +2,8 @@
 
 import asyncio
 import os
-import signal
-import socket
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,80 +13,9 @@ import pytest
 
 from codat_commerce_async import CodatCommerce, SyncHandle
 from codat_commerce_async.simulator import ScriptedSync, Simulator
+from tests.support.web_servers import APP, Server, all_workers, health, leaks, served, until, uvicorn
 
 pytestmark = pytest.mark.real
-
-ROOT = Path(__file__).parents[1]
-APP = "tests.support.web_service:app"
-
-
-class Server:
-    """A web server in a process group of its own, with its output in a file."""
-
-    def __init__(self, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
-        self.process = process
-        self.url = f"http://127.0.0.1:{port}"
-        self.log = log
-
-    async def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
-        """Send the signal to the server's process; return the seconds until it has ended."""
-        started = time.monotonic()
-        self.process.send_signal(number)
-        async with asyncio.timeout(20):
-            await self.process.wait()
-        return time.monotonic() - started
-
-    @property
-    def output(self) -> str:
-        return self.log.read_text(encoding="utf-8")
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
-async def health(server: Server) -> dict[str, int]:
-    # A connection of its own, so that each worker is reached.
-    async with aiohttp.ClientSession() as session, session.get(f"{server.url}/health") as response:
-        found: dict[str, int] = await response.json()
-        return found
-
-
-@asynccontextmanager
-async def served(tmp_path: Path, arguments: Sequence[str]) -> AsyncIterator[Server]:
-    port = free_port()
-    log = tmp_path / "server.log"
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-W",
-            "always::ResourceWarning",
-            *(argument.replace("PORT", str(port)) for argument in arguments),
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    server = Server(process, port, log)
-    try:
-        async with asyncio.timeout(30):
-            while True:
-                assert process.returncode is None, server.output
-                try:
-                    await health(server)
-                except aiohttp.ClientError:
-                    await asyncio.sleep(0.1)
-                else:
-                    break
-        yield server
-    finally:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
 
 
 async def running_syncs(simulator: Simulator, count: int) -> list[SyncHandle]:
@@ -121,10 +47,6 @@ async def streams(
         yield
 
 
-def uvicorn(*options: str) -> tuple[str, ...]:
-    return ("-m", "uvicorn", APP, "--port", "PORT", "--log-level", "info", *options)
-
-
 SERVERS = {
     "uvicorn": uvicorn(),
     "uvicorn on asyncio": uvicorn("--loop", "asyncio"),
@@ -134,13 +56,6 @@ SERVERS = {
     "granian": ("-m", "granian", APP, "--interface", "asgi", "--port", "PORT"),
     "gunicorn": ("-m", "gunicorn", APP, "-k", "uvicorn_worker.UvicornWorker", "--bind", "127.0.0.1:PORT"),
 }
-
-
-def leaks(server: Server) -> list[str]:
-    """Return the ResourceWarnings, except that of the socket that uvicorn's parent process listens on."""
-    lines = [line for line in server.output.splitlines() if "ResourceWarning: " in line]
-    own = f"laddr=('127.0.0.1', {server.url.rpartition(':')[2]})>"
-    return [line for line in lines if not line.endswith(own) and "tracemalloc" not in line]
 
 
 @pytest.mark.parametrize("kind", ["events", "sse"])
@@ -184,12 +99,6 @@ async def test_a_reload_is_not_held_up_by_open_streams(codat_simulator: Simulato
     assert elapsed < 2
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - another process brings it about
-            await asyncio.sleep(0.05)
-
-
 async def test_two_hundred_streams_on_ten_syncs_need_ten_pollers_per_worker(
     codat_simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -211,16 +120,6 @@ async def test_two_hundred_streams_on_ten_syncs_need_ten_pollers_per_worker(
     assert server.output.count("lifespan completed") == 2
     assert leaks(server) == []
     assert elapsed < 1.5
-
-
-async def all_workers(server: Server) -> dict[int, dict[str, int]]:
-    """Return the health of both workers, by process id."""
-    found: dict[int, dict[str, int]] = {}
-    async with asyncio.timeout(20):
-        while len(found) < 2:
-            for one in await asyncio.gather(*(health(server) for _ in range(8))):
-                found[one["pid"]] = one
-    return found
 
 
 @pytest.mark.codat_simulator(speed=1.0)

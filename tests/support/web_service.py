@@ -1,6 +1,7 @@
 """A service that real servers run: `app` for ASGI servers, and aiohttp.web as a script.
 
-The client takes its settings from the environment.
+The client takes its settings from the environment. With `SERVICE_STORE` it receives webhooks too: its handler appends
+lines with `begun` or `ended`, the process and the event to the file `SERVICE_LOG`.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from aiohttp import web
 from fastapi import FastAPI
@@ -20,10 +22,15 @@ from codat_commerce_async.contrib.fastapi import (
     EventStream,
     StartedSync,
     Watched,
+    add_webhook_route,
     exception_handlers,
     handle_from,
     lifespan,
 )
+from codat_commerce_async.distributed import FileDeliveryStore, PostgresDeliveryStore, RedisDeliveryStore
+from codat_commerce_async.models.webhook_events import WebhookEvent
+from codat_commerce_async.webhooks import DeliveryStore, WebhookEndpoint, Webhooks, WebhookVerifier
+from tests.support.deliveries import SECRET
 
 __all__ = ["app", "make_client"]
 
@@ -40,7 +47,37 @@ async def _reporting(app: FastAPI) -> AsyncIterator[None]:
     print("lifespan completed", file=sys.stderr, flush=True)  # noqa: T201 - the tests read it
 
 
+def _webhook_endpoint(store: str, log: Path) -> WebhookEndpoint:
+    hooks = Webhooks()
+
+    @hooks.on(WebhookEvent)
+    async def handle(event: WebhookEvent[object]) -> None:
+        _append(log, f"begun {os.getpid()} {event.id}")
+        await asyncio.sleep(float(os.environ["SERVICE_HANDLER_SECONDS"]))
+        _append(log, f"ended {os.getpid()} {event.id}")
+
+    return WebhookEndpoint(WebhookVerifier(SECRET), hooks, deduplicate=_delivery_store(store))
+
+
+def _delivery_store(store: str) -> DeliveryStore:
+    if store.startswith("redis:"):
+        return RedisDeliveryStore(store, claim_for=1.0)
+    return (
+        PostgresDeliveryStore(store, claim_for=1.0)
+        if store.startswith("postgresql:")
+        else FileDeliveryStore(store, claim_for=1.0)
+    )
+
+
+def _append(log: Path, line: str) -> None:
+    with log.open("a", encoding="utf-8") as file:  # one write, so that lines of two processes do not mix
+        file.write(f"{line}\n")
+
+
 app = FastAPI(lifespan=_reporting, exception_handlers=exception_handlers())
+if "SERVICE_STORE" in os.environ:
+    endpoint = _webhook_endpoint(os.environ["SERVICE_STORE"], Path(os.environ["SERVICE_LOG"]))
+    add_webhook_route(app, "/codat/webhooks", endpoint)
 
 
 @app.post("/companies/{company_id}/syncs", status_code=202)
