@@ -64,22 +64,55 @@ class Settings(TypedDict, total=False):
     """The settings of a client besides its key, as `CodatCommerce` documents them."""
 
     base_url: str
+    """The URL of the API."""
+
     session: Session | None
+    """An aiohttp session to send with, which stays yours."""
+
     connector: Connector | None
+    """An aiohttp connector for the client's own session."""
+
     proxy: str | None
+    """The URL of an HTTP proxy."""
+
     ssl_context: ssl.SSLContext | None
+    """The TLS settings."""
+
     trust_env: bool
+    """Whether to use the proxy settings of the environment and `.netrc`."""
+
     user_agent: str | None
+    """Text to append to the User-Agent header."""
+
     retry: RetryPolicy | None
+    """How often, and for how long, a call is attempted."""
+
     poll: PollPolicy | None
+    """How often a running sync is polled."""
+
     timeouts: Timeouts | None
+    """How long one attempt may take."""
+
     quota: Quota | None
+    """How many requests the client may send."""
+
     rate_limiter: RateLimiter | None
+    """A limiter to share with other clients."""
+
     shared_quota: str | os.PathLike[str] | None
+    """The path or URL of the store in which processes share the quota."""
+
     hooks: Hooks | None
+    """Functions to call on calls, requests, retries and pauses."""
+
     transport: Transport | None
+    """Replaces aiohttp."""
+
     wall_clock: Callable[[], float]
+    """Returns the time in epoch seconds."""
+
     random: Random | None
+    """The source of jitter and idempotency keys."""
 
 
 class _Resource(Generic[ResourceT]):
@@ -144,7 +177,6 @@ class CodatCommerce:
     Raises:
         TypeError: A setting has the wrong type.
         ValueError: A setting is out of range, or excludes another.
-
     """
 
     @hides_arguments
@@ -290,6 +322,9 @@ class CodatCommerce:
 
         `limit` with nothing remaining has the effect of a response that reports an exhausted quota. It is ignored when
         its reset has passed, or when a response has reported a newer quota.
+
+        Args:
+            limit: The quota that the other source has reported.
         """
         check_instance("limit", limit, RateLimit)
         self._lifecycle.check_open()
@@ -310,8 +345,11 @@ class CodatCommerce:
     ) -> T:
         """Make a call of your own operation and return its decoded response, with retries, limits and hooks.
 
-        `path` are the values of the operation's path parameters, in order. `query` are the query parameters; a value of
-        None is left out. `body` is sent as JSON. `options` are those of `CallOptions`.
+        Args:
+            operation: The operation to call.
+            *path: The values of the operation's path parameters, in order.
+            query: The query parameters; one that is None is left out.
+            body: What is sent as JSON.
         """
         check_operation(operation)
         return await self._pipeline.call(operation, *path, query=query, body=body, **options)
@@ -324,7 +362,14 @@ class CodatCommerce:
         body: object | None = None,
         **options: Unpack[CallOptions],
     ) -> ApiResponse[T]:
-        """Like `call`, but return the value together with the status, the headers, the quota and the attempts."""
+        """Like `call`, but return the value together with the status, the headers, the quota and the attempts.
+
+        Args:
+            operation: The operation to call.
+            *path: The values of the operation's path parameters, in order.
+            query: The query parameters; one that is None is left out.
+            body: What is sent as JSON.
+        """
         check_operation(operation)
         return await self._pipeline.send(operation, *path, query=query, body=body, **options)
 

@@ -78,10 +78,13 @@ __all__ = [
 class CodatError(Exception):
     """The base of everything that this library raises on purpose.
 
-    `call` names the operation it happened in, where there was one. `message` is one line without control characters.
-
     `args` are the arguments of the class, so an error can be rebuilt from them: also by a task queue that has made JSON
     of them, whatever types they then are. The message survives that, the rest as far as JSON can hold it.
+
+    Args:
+        message: What happened, in one line without control characters.
+        call: The call that the error is about, where there was one.
+        *more: Further arguments of a subclass, kept in `args`.
     """
 
     # Not all of them are ClassVars: where it depends on facts, the instance has a value of its own.
@@ -110,7 +113,11 @@ class CodatError(Exception):
         return f"{type(self).__name__}({str(self)!r})"
 
     def with_call(self, call: "_exchange.Call") -> Self:
-        """Set the call that the error is about, and return the error."""
+        """Set the call that the error is about, and return the error.
+
+        Args:
+            call: The call that the error is about.
+        """
         self.call = call
         if self._call_in_args:
             self.args = (self.args[0], call, *self.args[2:])
@@ -136,9 +143,14 @@ class CodatError(Exception):
 class TransportError(CodatError):
     """No complete response came back.
 
-    `sent` is False when the request certainly never reached the server; `retryable` is False when trying again
-    cannot help (a certificate that does not match, a URL that is none). `host` is the server or proxy that was to be
-    reached, `errno` the operating system's number of the failure, `reason` its words or OpenSSL's, each where known.
+    Args:
+        message: What happened, in one line.
+        call: The call that the error is about.
+        sent: False if the request certainly never reached the server.
+        retryable: False if trying again cannot help: a certificate that does not match, an invalid URL.
+        host: The server or proxy that was to be reached, where known.
+        errno: The operating system's number of the failure, where known.
+        reason: The words of the operating system or of OpenSSL, where known.
     """
 
     def __init__(
@@ -166,8 +178,13 @@ class RequestTimeoutError(TransportError, TimeoutError):
 class StatusError(CodatError):
     """Codat, or a gateway before it, responded with an error status.
 
-    `status` is the HTTP status, `error` the body as Codat words it (None when the body was no such thing),
-    `retry_after` the seconds that the server requires to wait.
+    Args:
+        message: What happened, in one line.
+        call: The call that the error is about.
+        status: The HTTP status.
+        error: Codat's error message, None if the body is none.
+        retry_after: Seconds that the server requires to wait.
+        rate_limit: The daily quota that the response reports.
     """
 
     _follows_key: ClassVar[bool] = False
@@ -265,8 +282,13 @@ class ServerError(StatusError):
 class DecodeError(CodatError):
     """The response is not what the API promises.
 
-    `path` leads to the bad value (`$.results[3].status`), `status` is the response's HTTP status. The value itself is
-    kept out, it may be private.
+    The value itself is not included, because it may be private.
+
+    Args:
+        message: What happened, in one line.
+        call: The call that the error is about.
+        path: Where the bad value is, such as `$.results[3].status`.
+        status: The HTTP status of the response.
     """
 
     ambiguous = True
@@ -282,9 +304,15 @@ class DecodeError(CodatError):
 class OutcomeUnknownError(CodatError):
     """A write may or may not have happened: it was sent, and what became of it was not said.
 
-    `idempotency_key` is the key it was sent with, `requested_at` when, by the server's clock as far as that is known,
-    `correlation_id` is Codat's, if it responded. `handle` and `candidates` (sync ids) are there to poll again later
-    when the write was a sync.
+    If the write was a start, wait for `handle` to find the sync, also later and in another process.
+
+    Args:
+        message: What happened, in one line.
+        call: The call that the error is about.
+        requested_at: When the write was sent, by the server's clock where that is known.
+        correlation_id: Codat's correlation id, if it responded.
+        handle: What a start is waited for with.
+        candidates: The ids of the syncs that may be the one.
     """
 
     ambiguous = True
@@ -311,7 +339,14 @@ class OutcomeUnknownError(CodatError):
 
 
 class QuotaExhaustedError(CodatError):
-    """The day's requests are spent; `reset_at` (UTC) is when there are new ones, `retry_after` that in seconds."""
+    """The day's requests are spent.
+
+    Args:
+        message: What happened, in one line.
+        call: The call that the error is about.
+        reset_at: When the quota resets, in UTC.
+        retry_after: Seconds until then.
+    """
 
     retryable = True
 
@@ -328,7 +363,13 @@ class QuotaExhaustedError(CodatError):
 
 
 class SyncFailedError(CodatError):
-    """The sync ended, and not well; `status` says how."""
+    """The sync ended, and not well; `status` says how.
+
+    Args:
+        message: What happened, in one line.
+        handle: The identity of the sync.
+        status: Its terminal status.
+    """
 
     _call_in_args = False
 
@@ -342,7 +383,12 @@ class SyncFailedError(CodatError):
 class SyncWaitTimeoutError(CodatError, TimeoutError):
     """The wait ran out; the sync at Codat goes on, and `handle` can be waited for again.
 
-    `last_status` is what was seen last (None if nothing was), `elapsed` the seconds waited, `polls` how often.
+    Args:
+        message: What happened, in one line.
+        handle: The identity of the sync, to wait for it again.
+        last_status: The newest status; None if there was none.
+        elapsed: Seconds waited.
+        polls: How often the sync was polled.
     """
 
     _call_in_args = False
@@ -409,7 +455,11 @@ def is_retryable_status(status: int) -> bool:
 
 
 def status_error_class(status: int) -> type[StatusError]:
-    """Return the class for an HTTP status; plain `StatusError` for one that Codat does not document."""
+    """Return the class for an HTTP status; plain `StatusError` for one that Codat does not document.
+
+    Args:
+        status: The HTTP status.
+    """
     return _CLASSES.get(status, ServerError if status >= 500 else StatusError)  # noqa: PLR2004 - HTTP's own line
 
 

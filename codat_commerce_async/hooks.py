@@ -12,86 +12,138 @@ Event = TypeVar("Event")
 
 
 class CallStarted(NamedTuple):
-    """A call begins; `call_id` is the same in all that follows from it, and no other call of the process has it.
-
-    `path` is as Codat writes it, `server` the base URL, `at` epoch seconds by the client's wall clock, `company_id` the
-    company that the path names, if it names one. A `CallEnded` follows whatever happens, a cancellation included.
-    """
+    """A call begins. A `CallEnded` follows whatever happens, a cancellation included."""
 
     call_id: int
+    """The number of the call: the same in all of its events, and of no other call of the process."""
+
     operation: str
+    """The operation's name in Codat's reference."""
+
     method: str
+    """The HTTP method."""
+
     path: str
+    """The path template, without ids."""
+
     server: str
+    """The base URL."""
+
     at: float
+    """The time in epoch seconds, by the client's wall clock."""
+
     company_id: str | None
+    """The id of the company that the path names, or None."""
 
 
 class RequestStarted(NamedTuple):
-    """One request is about to be sent. `headers` go with it and may be added to (trace context, say).
-
-    `attempt` counts from 1. `quota_wait` is the seconds spent waiting for the quota, `since_call_start` those since the
-    start of the call. Credentials are not among the headers. A `RequestEnded` always follows, also after a
-    cancellation.
-    """
+    """One request is about to be sent. A `RequestEnded` always follows, also after a cancellation."""
 
     call_id: int
+    """The number of the call."""
+
     operation: str
+    """The operation's name in Codat's reference."""
+
     attempt: int
+    """The number of the attempt, from 1."""
+
     quota_wait: float
+    """Seconds spent waiting for the quota."""
+
     headers: dict[str, str]
+    """The headers of the request, without credentials; a hook may add some, such as trace context."""
+
     since_call_start: float
+    """Seconds since the start of the call."""
 
 
 class RequestEnded(NamedTuple):
-    """One request ended: with a response of `status`, or without one (None, and `error` names what happened).
-
-    `elapsed` is seconds on the wire, `size` the bytes of the response's body. `error_type` is the class of the error
-    that ended the request, with or without a response, and None if it succeeded.
-    """
+    """One request ended, with a response or without one."""
 
     call_id: int
+    """The number of the call."""
+
     operation: str
+    """The operation's name in Codat's reference."""
+
     attempt: int
+    """The number of the attempt, from 1."""
+
     elapsed: float
+    """Seconds on the wire."""
+
     status: int | None
+    """The HTTP status, or None without a response."""
+
     size: int
+    """The bytes of the response's body."""
+
     error: str | None
+    """What happened, or None for a success."""
+
     correlation_id: str | None
+    """Codat's correlation id, where the response has one."""
+
     error_type: str | None
+    """The name of the error's class, or None for a success."""
 
 
 class Retried(NamedTuple):
-    """A request came to an error of the class `error_type` and will be sent again after `pause` seconds."""
+    """A request ended with an error, and will be sent again after a pause."""
 
     call_id: int
+    """The number of the call."""
+
     operation: str
+    """The operation's name in Codat's reference."""
+
     attempt: int
+    """The number of the attempt that failed, from 1."""
+
     pause: float
+    """Seconds until the next attempt."""
+
     reason: str
+    """Why the attempt failed."""
+
     error_type: str
+    """The name of the error's class."""
 
 
 class Paused(NamedTuple):
-    """The client sends no requests for `seconds`, because of `reason`; or none of `company_id`, if that is given."""
+    """The client sends no requests for some seconds, or none for one company."""
 
     seconds: float
+    """How long the pause lasts."""
+
     reason: str
+    """Why requests are paused."""
+
     company_id: str | None = None
+    """The company whose requests are paused; None for all requests."""
 
 
 class CallEnded(NamedTuple):
-    """A call came to its end after `elapsed` seconds; `error` is the class of what it raised, or None.
-
-    `status` is that of its last response.
-    """
+    """A call came to its end."""
 
     call_id: int
+    """The number of the call."""
+
     operation: str
+    """The operation's name in Codat's reference."""
+
     elapsed: float
+    """Seconds from the start of the call to its end."""
+
     attempts: int
+    """How many requests were sent."""
+
     status: int | None
+    """The status of the last response, or None without one."""
+
     error: str | None
+    """The name of the class of the error that was raised, or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +156,22 @@ class Hooks:
     """
 
     on_call_started: Callable[[CallStarted], None] | None = None
+    """Called before anything else happens."""
+
     on_request_started: Callable[[RequestStarted], None] | None = None
+    """Called right before a request is sent."""
+
     on_request_ended: Callable[[RequestEnded], None] | None = None
+    """Called when a request has ended, in whatever way."""
+
     on_retry: Callable[[Retried], None] | None = None
+    """Called before the pause ahead of the next attempt."""
+
     on_pause: Callable[[Paused], None] | None = None
+    """Called when requests are paused, for all companies or for one."""
+
     on_call_ended: Callable[[CallEnded], None] | None = None
+    """Called when a call has ended, in whatever way."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -118,7 +181,11 @@ class Hooks:
 
     @classmethod
     def combined(cls, *hooks: "Hooks") -> "Hooks":
-        """Return hooks that call all of these, in order; for the end of a request or call, in reverse."""
+        """Return hooks that call all of these, in order; for the end of a request or call, in reverse.
+
+        Args:
+            *hooks: The hooks to combine.
+        """
         return cls(
             on_call_started=_in_turn(each.on_call_started for each in hooks),
             on_request_started=_in_turn(each.on_request_started for each in hooks),

@@ -100,18 +100,28 @@ _ROWS: Mapping[type[CodatError], _Row] = {
 class Problem:
     """The response to send for an error.
 
-    `status` is the HTTP status, `type` a URI that identifies the kind of problem, `title` its summary, `detail` what
-    happened this time. `headers` are to be sent with it (`Retry-After`), `extensions` are further members of the body:
-    `correlation_id` for Codat's support, `validation_errors`, `reset_at`, `sync_status_code`, `sync_state`, and
-    `company_id` with `sync_token`, from which `SyncHandle.from_token` returns the handle of the sync.
+    The members of `extensions` are `correlation_id` for Codat's support, `validation_errors`, `reset_at`,
+    `sync_status_code`, `sync_state`, and `company_id` with `sync_token`, from which `SyncHandle.from_token` returns the
+    handle of the sync.
     """
 
     status: int
+    """The HTTP status."""
+
     type: str
+    """A URI that identifies the kind of problem."""
+
     title: str
+    """The kind of problem in a few words."""
+
     detail: str
+    """What happened this time."""
+
     headers: Mapping[str, str] = field(factory=dict[str, str])
+    """Headers to send with the response, such as `Retry-After`."""
+
     extensions: Mapping[str, object] = field(factory=dict[str, object])
+    """Further members of the body."""
 
     def to_dict(self) -> dict[str, object]:
         """Return the body, to be sent as JSON with the content type `PROBLEM_MEDIA_TYPE`."""
@@ -126,6 +136,9 @@ def problem(error: CodatError) -> Problem:
     what passes with time 503 with `Retry-After`.
 
     https://www.rfc-editor.org/rfc/rfc9457
+
+    Args:
+        error: The error to respond with.
     """
     if not isinstance(error, CodatError):
         raise TypeError(f"error must be a CodatError (got {type(error).__name__})")

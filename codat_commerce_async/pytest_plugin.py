@@ -30,7 +30,11 @@ T = TypeVar("T")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark and the fixtures `codat_simulator` and `codat`."""
+    """Register the mark and the fixtures `codat_simulator` and `codat`.
+
+    Args:
+        config: The configuration of pytest.
+    """
     config.addinivalue_line("markers", f"{_MARK}(**options): the arguments of this test's simulator")
     config.pluginmanager.register(_Fixtures(), f"{__name__} fixtures")
     if _has_pytest_asyncio(config):

@@ -57,10 +57,20 @@ class Operation(Generic[T_co]):
     """
 
     name: str
+    """The name in Codat's reference."""
+
     method: str
+    """The HTTP method."""
+
     path: str
+    """The path as Codat writes it, with places such as `{companyId}`."""
+
     response_type: type[T_co]
+    """The type that the response is decoded to."""
+
     path_params: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """The names of the places in the path, as arguments."""
+
     idempotency: Idempotency = field(init=False, repr=False, compare=False)
     """How a request of this operation may be repeated."""
     _template: str = field(init=False, repr=False, compare=False)
@@ -87,6 +97,10 @@ class Operation(Generic[T_co]):
         """Return the path and query of a request, quoted; values of the query that are None are left out.
 
         Raises TypeError or ValueError for values that a path or query cannot hold.
+
+        Args:
+            values: The values of the places in the path, in order.
+            query: The query parameters.
         """
         path = self.format_path(values)
         if not query:
@@ -99,13 +113,20 @@ class Operation(Generic[T_co]):
 
         Raises TypeError for a wrong number of values or one that is no string, ValueError for one that would lead to
         another endpoint.
+
+        Args:
+            values: The values of the places in the path, in order.
         """
         if len(values) != len(self.path_params):
             raise TypeError(f"{self.name} requires {', '.join(self.path_params) or 'no path values'}")
         return self._template % tuple(map(check_id, self.path_params, values))
 
     def company_id(self, values: tuple[str, ...]) -> str | None:
-        """Return the company id among the values, or None."""
+        """Return the company id among the values, or None.
+
+        Args:
+            values: The values of the places in the path, in order.
+        """
         return None if self._company_at is None else values[self._company_at]
 
 

@@ -44,7 +44,11 @@ class Paginator(Coroutine[object, None, PageT], Generic[PageT, ItemT]):
         return items
 
     def send(self, value: None, /) -> object:
-        """Continue to fetch the page, as a task does; StopIteration carries it."""
+        """Continue to fetch the page, as a task does; StopIteration carries it.
+
+        Args:
+            value: None, as for every asynchronous generator that ignores it.
+        """
         return self._step(lambda running: running.send(value))
 
     def throw(
@@ -54,7 +58,13 @@ class Paginator(Coroutine[object, None, PageT], Generic[PageT, ItemT]):
         traceback: TracebackType | None = None,
         /,
     ) -> object:
-        """Raise an exception where fetching the page waits, as a task does when it is cancelled."""
+        """Raise an exception where fetching the page waits, as a task does when it is cancelled.
+
+        Args:
+            kind: The exception, or its class.
+            value: The exception, with a class as `kind`.
+            traceback: Its traceback.
+        """
         error = _exception(kind, value).with_traceback(traceback)
         return self._step(lambda running: running.throw(error))
 

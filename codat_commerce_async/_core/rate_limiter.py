@@ -46,27 +46,56 @@ class RateLimiter(Protocol):
 
         `background` requests have lower priority. `starts_work` defers while the remaining quota is reserved.
         Raises QuotaExhaustedError when the daily quota is exhausted.
+
+        Args:
+            company_id: The company that the request is for, or None.
+            background: Whether other requests take precedence.
+            starts_work: Whether the request starts work that needs further requests.
         """
         ...
 
     def release(self, company_id: str | None) -> None:
-        """Record that a request has ended."""
+        """Record that a request has ended.
+
+        Args:
+            company_id: The company that was passed to `acquire`.
+        """
         ...
 
     def pause(self, seconds: float, company_id: str | None = None) -> None:
-        """Send no requests for so many seconds, or none of one company, then continue at an even rate."""
+        """Send no requests for so many seconds, or none of one company, then continue at an even rate.
+
+        Args:
+            seconds: How long to pause.
+            company_id: The company to pause; None for all.
+        """
         ...
 
     def mark_exhausted(self, seconds: float, reset_at: datetime | None) -> bool:
-        """Record that the daily quota is exhausted for so many seconds; return whether requests wait for the reset."""
+        """Record that the daily quota is exhausted for so many seconds; return whether requests wait for the reset.
+
+        Args:
+            seconds: Seconds until the reset.
+            reset_at: The time of the reset, if the server reported it.
+        """
         ...
 
     def update_remaining(self, remaining: int, seconds_to_reset: float, age: float = 0.0) -> None:
-        """Record the remaining requests of the daily quota, as a response reported them `age` seconds ago."""
+        """Record the remaining requests of the daily quota, as a response reported them `age` seconds ago.
+
+        Args:
+            remaining: Requests that are left today.
+            seconds_to_reset: Seconds until the reset.
+            age: Seconds since the response.
+        """
         ...
 
     def reserve(self, requests: int) -> None:
-        """Reserve requests of the daily quota for work that is running; a negative number releases them."""
+        """Reserve requests of the daily quota for work that is running; a negative number releases them.
+
+        Args:
+            requests: The number of requests; negative to release them.
+        """
         ...
 
 
@@ -376,7 +405,6 @@ class LocalRateLimiter:
         quota: The limits; `Quota()` by default.
         on_pause: Called with the seconds, the reason and the company id when requests are paused: all of them, or those
             of one company. By default a warning is logged.
-
     """
 
     def __init__(self, quota: Quota | None = None, *, on_pause: OnPause | None = None) -> None:
@@ -395,6 +423,9 @@ class LocalRateLimiter:
         """Return the limiter for clients with this API key: the same rate and slots, a daily quota of the key's own.
 
         Clients call this themselves. For the first key it is this very object.
+
+        Args:
+            account: What identifies the API key, such as its hash.
         """
         if account not in self._by_key:
             self._by_key[account] = self._sibling() if self._by_key else self
@@ -407,7 +438,11 @@ class LocalRateLimiter:
         return sibling
 
     def shares_address_with(self, other: object) -> bool:
-        """Return whether both limiters count their requests together."""
+        """Return whether both limiters count their requests together.
+
+        Args:
+            other: The other limiter.
+        """
         return isinstance(other, LocalRateLimiter) and other._queue is self._queue  # noqa: SLF001 - of its own class
 
     @property
@@ -427,7 +462,11 @@ class LocalRateLimiter:
         return self._queue.slots.in_flight
 
     def in_flight_of(self, company_id: str) -> int:
-        """Return the number of this company's requests that are admitted and not released."""
+        """Return the number of this company's requests that are admitted and not released.
+
+        Args:
+            company_id: The id of the company.
+        """
         return self._queue.slots.of_company(company_id)
 
     @property
@@ -496,11 +535,19 @@ class LocalRateLimiter:
             self._queue.resume(self._account)
 
     def add_pause_listener(self, listener: OnPause) -> None:
-        """Call a function with the seconds, the reason and the company id (None for all) of each pause."""
+        """Call a function with the seconds, the reason and the company id (None for all) of each pause.
+
+        Args:
+            listener: The function to call.
+        """
         self._listeners.append(listener)
 
     def remove_pause_listener(self, listener: OnPause) -> None:
-        """Undo `add_pause_listener`."""
+        """Undo `add_pause_listener`.
+
+        Args:
+            listener: The function that was added.
+        """
         if listener in self._listeners:
             self._listeners.remove(listener)
 

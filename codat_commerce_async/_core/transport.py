@@ -67,11 +67,22 @@ class Request:
     """
 
     method: str
+    """The HTTP method."""
+
     target: str
+    """The quoted path and query, relative to the base URL."""
+
     headers: dict[str, str]
+    """The headers of this request."""
+
     body: bytes | None
+    """The bytes to send."""
+
     before_send: Callable[[], None] | None = field(default=None, init=False)
+    """Must be called right before the first byte is written, if it is set."""
+
     started: bool | None = field(default=None, init=False)
+    """Whether the transport has started to write; None if it does not know."""
 
 
 @define(eq=False, repr=False)
@@ -79,8 +90,13 @@ class Response:
     """A whole response. `headers` must find a header whatever the case of its name."""
 
     status: int
+    """The HTTP status."""
+
     headers: Mapping[str, str]
+    """The headers, found by their names in any case."""
+
     body: bytes
+    """The bytes of the body."""
 
 
 class Transport(Protocol):
@@ -90,6 +106,10 @@ class Transport(Protocol):
         """Send the request once and return its response, whatever its status.
 
         Raises TransportError when there is no whole response, and ClientClosedError when the connections are closed.
+
+        Args:
+            request: The request.
+            timeouts: How long the request may take.
         """
         ...
 

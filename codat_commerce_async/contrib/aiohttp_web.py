@@ -56,6 +56,11 @@ def setup(
 
     The events of `receivers` are passed to the client. Add a receiver to the application with its `add_to`, which also
     drains it.
+
+    Args:
+        app: The application.
+        make_client: Returns the client; called when the application starts.
+        *receivers: The receivers whose events are passed to the client.
     """
 
     async def open_client(app: web.Application) -> AsyncIterator[None]:
@@ -77,6 +82,10 @@ def handle_from(company_id: str, token: str) -> SyncHandle:
     """Return the handle of a company's sync from its token in a URL; raise `HTTPNotFound` if it is none.
 
     The token is not signed: check that the caller may access the company.
+
+    Args:
+        company_id: The id of the company, from the URL.
+        token: The token, from the URL.
     """
     try:
         return SyncHandle.from_token(token, company_id)
@@ -85,7 +94,11 @@ def handle_from(company_id: str, token: str) -> SyncHandle:
 
 
 def problem_response(error: CodatError) -> web.Response:
-    """Return the response for an error, as problem details (RFC 9457)."""
+    """Return the response for an error, as problem details (RFC 9457).
+
+    Args:
+        error: The error.
+    """
     found = problem(error)
     return web.json_response(
         found.to_dict(), status=found.status, headers=found.headers, content_type=PROBLEM_MEDIA_TYPE
@@ -96,7 +109,12 @@ def problem_response(error: CodatError) -> web.Response:
 async def problem_middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Convert every CodatError into a response with problem details."""
+    """Convert every CodatError into a response with problem details.
+
+    Args:
+        request: The request.
+        handler: What handles the request.
+    """
     try:
         return await handler(request)
     except CodatError as error:
@@ -109,6 +127,11 @@ async def event_stream(
     """Send the server-sent events of one sync: see `Watches.event_stream`.
 
     Return when the sync has ended, the application shuts down, or the client disconnects.
+
+    Args:
+        request: The request to respond to.
+        handle: The handle of the sync, or the id of its company.
+        sync_id: The id of the sync, with a company id.
     """
     response = web.StreamResponse(headers=EVENT_STREAM_HEADERS)
     await response.prepare(request)

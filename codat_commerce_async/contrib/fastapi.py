@@ -78,13 +78,24 @@ class StartedSync(BaseModel):
     """
 
     company_id: str
+    """The id of the company."""
+
     token: str
+    """The handle of the sync as text for URLs."""
+
     requested_at: datetime | None = None
+    """When the sync was requested, in UTC."""
+
     adopted: bool = False
+    """Whether the sync was found at Codat rather than named in a response."""
 
     @classmethod
     def of(cls, handle: SyncHandle) -> Self:
-        """Return the response for a handle."""
+        """Return the response for a handle.
+
+        Args:
+            handle: The handle of the sync.
+        """
         return cls(
             company_id=handle.company_id,
             token=handle.to_token(),
@@ -99,12 +110,25 @@ class ProblemDetails(BaseModel):
     model_config = ConfigDict(json_schema_extra={"additionalProperties": True})
 
     type: str
+    """A URI that identifies the kind of problem."""
+
     title: str
+    """The kind of problem in a few words."""
+
     status: int
+    """The HTTP status."""
+
     detail: str
+    """What happened this time."""
+
     company_id: str | None = None
+    """The id of the company whose sync the problem is about."""
+
     sync_token: str | None = None
+    """The handle of that sync as text, for `SyncHandle.from_token`."""
+
     correlation_id: str | None = None
+    """The id that Codat's support needs."""
 
 
 def _documented(description: str, **more: object) -> dict[str, object]:

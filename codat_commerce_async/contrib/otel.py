@@ -70,6 +70,12 @@ def telemetry_hooks(
 
     The default providers and propagator are OpenTelemetry's global ones. The global propagator injects headers without
     baggage, which may be confidential; your own `propagator` gets the whole context.
+
+    Args:
+        tracer_provider: Where spans go; None for the global provider.
+        meter_provider: Where metrics go; None for the global provider.
+        propagator: What adds the trace context to requests; None for the global propagator.
+        record_company_id: Whether spans contain the company id.
     """
     telemetry = _Telemetry(
         trace.get_tracer(_SCOPE, __version__, tracer_provider, _SCHEMA_URL),

@@ -56,6 +56,11 @@ class SyncTasks:
 
     `on_outcome` (also a coroutine function) receives every outcome at least once: store it by its `ticket_id`. A job
     whose `on_outcome` raises is repeated. All jobs are in one queue, `queue`.
+
+    Args:
+        app: The app whose queue holds the tickets.
+        on_outcome: Receives every outcome at least once; also a coroutine function.
+        queue: The name of the queue.
     """
 
     def __init__(
@@ -76,11 +81,20 @@ class SyncTasks:
 
         With a psycopg `connection`, it is enqueued in its transaction. A ticket that is queued already then makes the
         transaction fail.
+
+        Args:
+            ticket: The ticket to enqueue.
+            connection: A psycopg connection in whose transaction the ticket is enqueued.
         """
         return await self._defer(ticket, 0.0, connection)
 
     async def feed(self, tickets: Iterable[SyncTicket], *, max_queued: int = MAX_QUEUED) -> int:
-        """Enqueue a whole run, at most `max_queued` tickets at a time; return the number of tickets."""
+        """Enqueue a whole run, at most `max_queued` tickets at a time; return the number of tickets.
+
+        Args:
+            tickets: The tickets of the run, created as they are taken.
+            max_queued: The number of waiting jobs above which feeding pauses.
+        """
         return await feed(tickets, self._enqueue_all, self.count_queued, max_queued=max_queued)
 
     async def count_queued(self) -> int:
@@ -90,7 +104,12 @@ class SyncTasks:
 
     @asynccontextmanager
     async def working(self, codat: CodatCommerce, *, timeout: float | None = 3600.0) -> AsyncIterator[SyncStepper]:
-        """Perform the steps with this client inside the block: run the worker in it."""
+        """Perform the steps with this client inside the block: run the worker in it.
+
+        Args:
+            codat: The client that performs the steps.
+            timeout: Seconds to wait for each sync; None for no limit.
+        """
         self._stepper = codat.sync.stepper(timeout=timeout)
         try:
             yield self._stepper
@@ -98,7 +117,13 @@ class SyncTasks:
             self._stepper = None
 
     async def run_worker(self, codat: CodatCommerce, *, concurrency: int = 100, timeout: float | None = 3600.0) -> None:
-        """Run a worker until SIGTERM; steps that do not end within a second are then returned to the queue."""
+        """Run a worker until SIGTERM; steps that do not end within a second are then returned to the queue.
+
+        Args:
+            codat: The client that performs the steps.
+            concurrency: The number of steps at once.
+            timeout: Seconds to wait for each sync; None for no limit.
+        """
         async with self.working(codat, timeout=timeout):
             await self._app.run_worker_async(
                 queues=[self.queue],

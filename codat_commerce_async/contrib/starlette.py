@@ -52,6 +52,9 @@ def lifespan(make_client: Callable[[], CodatCommerce] = CodatCommerce.from_env) 
 
     To combine it with a lifespan of your own, enter it there: `async with lifespan(make_client)(app): yield`. Event
     streams end on SIGTERM and SIGINT, because servers run the end of the lifespan only when all responses have ended.
+
+    Args:
+        make_client: Returns the client; called when the application starts.
     """
 
     @asynccontextmanager
@@ -67,12 +70,20 @@ def lifespan(make_client: Callable[[], CodatCommerce] = CodatCommerce.from_env) 
 
 
 def client_of(connection: HTTPConnection) -> CodatCommerce:
-    """Return the client of the application that a request or a WebSocket belongs to."""
+    """Return the client of the application that a request or a WebSocket belongs to.
+
+    Args:
+        connection: The request or WebSocket.
+    """
     return _serving(connection).client
 
 
 def watches_of(connection: HTTPConnection) -> Watches:
-    """Return the watches of the application that a request or a WebSocket belongs to."""
+    """Return the watches of the application that a request or a WebSocket belongs to.
+
+    Args:
+        connection: The request or WebSocket.
+    """
     return _serving(connection).watches
 
 
@@ -84,6 +95,10 @@ def handle_from(company_id: str, token: str) -> SyncHandle:
     """Return the handle of a company's sync from its token in a URL; raise HTTPException (404) if it is none.
 
     The token is not signed: check that the caller may access the company.
+
+    Args:
+        company_id: The id of the company, from the URL.
+        token: The token, from the URL.
     """
     try:
         return SyncHandle.from_token(token, company_id)
@@ -92,7 +107,11 @@ def handle_from(company_id: str, token: str) -> SyncHandle:
 
 
 def problem_response(error: CodatError) -> Response:
-    """Return the response for an error, as problem details (RFC 9457)."""
+    """Return the response for an error, as problem details (RFC 9457).
+
+    Args:
+        error: The error.
+    """
     found = problem(error)
     return JSONResponse(found.to_dict(), found.status, found.headers, PROBLEM_MEDIA_TYPE)
 
@@ -112,6 +131,12 @@ class EventStream(StreamingResponse):
     """A response with the server-sent events of one sync: see `Watches.event_stream`.
 
     It ends as soon as the client disconnects.
+
+    Args:
+        watches: The watches of the application.
+        handle: The handle of the sync, or the id of its company.
+        sync_id: The id of the sync, with a company id.
+        status_code: The HTTP status of the response.
     """
 
     media_type = "text/event-stream"
@@ -133,6 +158,11 @@ def add_webhook_route(app: Starlette, path: str, endpoint: WebhookEndpoint) -> N
     """Receive Codat's webhooks at a path. The lifespan passes the events to the client, and drains the endpoint.
 
     A mounted endpoint would respond to a path without a final slash with a redirect, which loses the delivery.
+
+    Args:
+        app: The application.
+        path: The path of the route.
+        endpoint: What receives the deliveries.
     """
     app.router.routes.append(Route(path, endpoint, methods=["POST"], include_in_schema=False))
     _endpoints(app).append(endpoint)

@@ -46,6 +46,11 @@ class SyncTasks:
     `on_outcome` (also a coroutine function) receives every outcome at least once: store it by its `ticket_id`. A ticket
     whose `on_outcome` raises is queued again. A slice takes `slice_seconds`; the broker must not redeliver a message
     before twice that time.
+
+    Args:
+        broker: The broker whose messages hold the tickets.
+        on_outcome: Receives every outcome at least once; also a coroutine function.
+        slice_seconds: How long a task works on its ticket before it queues it again.
     """
 
     def __init__(
@@ -70,7 +75,11 @@ class SyncTasks:
         self._wake = broker.register_task(_do_nothing, task_name=_WAKE)
 
     async def enqueue(self, ticket: SyncTicket) -> None:
-        """Enqueue a ticket; brokers have no part in a transaction of your database."""
+        """Enqueue a ticket; brokers have no part in a transaction of your database.
+
+        Args:
+            ticket: The ticket to enqueue.
+        """
         await self._task.kiq(ticket.to_json())
 
     async def feed(
@@ -84,6 +93,11 @@ class SyncTasks:
 
         `count_queued` returns the number of messages that are not acknowledged, as only the broker's own client can
         count them.
+
+        Args:
+            tickets: The tickets of the run, created as they are taken.
+            count_queued: Returns the number of messages that are not acknowledged.
+            max_queued: The number of messages above which feeding pauses.
         """
         return await feed(tickets, self._enqueue_all, count_queued, max_queued=max_queued)
 
@@ -93,6 +107,11 @@ class SyncTasks:
         """Run a worker in this process until SIGTERM; it then returns its tickets to the queue.
 
         Unlike taskiq's command, it has no child process, which would survive a kill of its parent.
+
+        Args:
+            codat: The client that performs the steps.
+            concurrency: The number of tasks at once.
+            timeout: Seconds to wait for each sync; None for no limit.
         """
         loop = asyncio.get_running_loop()
         self._slices = Slices(codat.sync.stepper(timeout=timeout), seconds=self._slice_seconds)

@@ -256,7 +256,6 @@ class SharedRateLimiter:
             number that the store last counted.
         on_pause: Called with the seconds, the reason and the company id (None for all) when requests are paused, here
             or by another process. By default a warning is logged.
-
     """
 
     def __init__(
@@ -363,11 +362,19 @@ class SharedRateLimiter:
         )
 
     def add_pause_listener(self, listener: OnPause) -> None:
-        """Call a function with the seconds, the reason and the company id (None for all) of each pause."""
+        """Call a function with the seconds, the reason and the company id (None for all) of each pause.
+
+        Args:
+            listener: The function to call.
+        """
         self._listeners.append(listener)
 
     def remove_pause_listener(self, listener: OnPause) -> None:
-        """Undo `add_pause_listener`."""
+        """Undo `add_pause_listener`.
+
+        Args:
+            listener: The function that was added.
+        """
         if listener in self._listeners:
             self._listeners.remove(listener)
 
@@ -446,6 +453,10 @@ class SharedRateLimiter:
 
         Without `run`, this process does that work, and the reservation ends with the process. With it, the store keeps
         the sum of the run, which any process may change, until the daily quota is reset.
+
+        Args:
+            requests: The number of requests; negative to release them.
+            run: The run that the requests are for.
         """
         check_int("requests", requests)
         if run is None:

@@ -26,6 +26,9 @@ class QuotaStore(Protocol):
         """Apply a report and return the result, in one round trip. Any exception means that the store is unavailable.
 
         A report may be applied although its result is lost, so applying it again must be harmless.
+
+        Args:
+            report: What a process reports, as JSON values.
         """
         ...
 

@@ -54,7 +54,6 @@ class FileQuotaStore:
     Args:
         path: The file; it is created on first use.
         clock: Returns the time in epoch seconds, for simulations.
-
     """
 
     def __init__(self, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time) -> None:

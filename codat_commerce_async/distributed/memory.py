@@ -15,7 +15,6 @@ class MemoryQuotaStore:
 
     Args:
         clock: Returns the time in seconds; by default the time of the running event loop.
-
     """
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:

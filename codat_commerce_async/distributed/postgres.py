@@ -38,7 +38,6 @@ class PostgresQuotaStore:
     Args:
         dsn: The connection string or URL, such as `postgresql://user@host/database`; it may contain a password.
         clock: Returns the time in seconds, for simulations; by default the server's clock counts.
-
     """
 
     @hides_arguments

@@ -35,7 +35,6 @@ class RedisQuotaStore:
         url: The URL of the server, such as `redis://127.0.0.1:6379/0`; it may contain a password.
         prefix: The first part of the keys.
         clock: Returns the time in seconds, for simulations; by default the server's clock counts.
-
     """
 
     @hides_arguments

@@ -67,6 +67,9 @@ class Model:
 
         Values may be those of Python, such as a `datetime`; unknown keys are ignored, or kept in `extra`.
         Raises ValueError for data that does not fit, TypeError for values that JSON cannot represent.
+
+        Args:
+            data: The parsed JSON, as `to_dict` returns it.
         """
         if not isinstance(data, Mapping):
             raise TypeError(f"data must be a mapping (got {type(data).__name__})")
@@ -151,6 +154,7 @@ class LenientModel(Model):
     """
 
     unparsed: tuple[tuple[str, str], ...] = field(default=(), repr=False, metadata={"key": None})
+    """The names of fields whose text could not be parsed, each with its text."""
 
 
 @frozen(kw_only=True)
@@ -163,3 +167,4 @@ class PreservesUnknownFields(LenientModel):
     """
 
     extra: Mapping[str, object] = field(factory=dict[str, object], repr=False, hash=False, metadata={"key": None})
+    """The keys of the JSON that have no field, with their values."""

@@ -55,9 +55,16 @@ class ConfigurationProblem:
     """
 
     path: str
+    """The path of the setting in the JSON."""
+
     message: str
+    """What is wrong."""
+
     cause: FailureCause = FailureCause.UNKNOWN
+    """The cause that a sync would fail with."""
+
     options: int | None = None
+    """How many options can be selected; None for a setting that is not a selection."""
 
     @property
     def name(self) -> str:
@@ -155,6 +162,12 @@ def select_account(
     """Return the configuration with an account selected for a slot, such as `refund` of `sales`.
 
     Prepaid sales and prepaid payments cannot share one, nor can cards and payouts.
+
+    Args:
+        configuration: The company's configuration.
+        section: The section of the configuration, such as `sales`.
+        account: The slot, such as `refund`.
+        account_id: The id of one of the slot's options.
     """
     if section not in _SECTIONS:
         raise ValueError(f"section must be one of {', '.join(_SECTIONS)} (got {section!r})")
@@ -162,22 +175,43 @@ def select_account(
 
 
 def select_tax_rate(configuration: Configuration, percentage: str, tax_rate_id: str) -> Configuration:
-    """Return the configuration with a tax rate selected for a percentage, such as `17.5`."""
+    """Return the configuration with a tax rate selected for a percentage, such as `17.5`.
+
+    Args:
+        configuration: The company's configuration.
+        percentage: The percentage as Codat writes it, such as `17.5`.
+        tax_rate_id: The id of one of the options.
+    """
     return _select(configuration, _tax_rate(percentage), tax_rate_id)
 
 
 def select_default_zero_tax_rate(configuration: Configuration, tax_rate_id: str) -> Configuration:
-    """Return the configuration with the tax rate for zero tax selected."""
+    """Return the configuration with the tax rate for zero tax selected.
+
+    Args:
+        configuration: The company's configuration.
+        tax_rate_id: The id of one of the options.
+    """
     return _select(configuration, _ZERO_TAX_RATE, tax_rate_id)
 
 
 def select_customer(configuration: Configuration, customer_id: str) -> Configuration:
-    """Return the configuration with the customer selected that invoices are raised against."""
+    """Return the configuration with the customer selected that invoices are raised against.
+
+    Args:
+        configuration: The company's configuration.
+        customer_id: The id of one of the options.
+    """
     return _select(configuration, _CUSTOMER, customer_id)
 
 
 def select_supplier(configuration: Configuration, supplier_id: str) -> Configuration:
-    """Return the configuration with the supplier selected that fees are paid to."""
+    """Return the configuration with the supplier selected that fees are paid to.
+
+    Args:
+        configuration: The company's configuration.
+        supplier_id: The id of one of the options.
+    """
     return _select(configuration, _SUPPLIER, supplier_id)
 
 
@@ -185,27 +219,51 @@ def select_invoice_status(configuration: Configuration, status: str) -> Configur
     """Return the configuration with the status selected that invoices are raised with.
 
     It is `Submitted` or `Draft`, and not the latter while payments are synced.
+
+    Args:
+        configuration: The company's configuration.
+        status: One of the options.
     """
     return _select(configuration, _INVOICE_STATUS, status)
 
 
 def select_grouping_period(configuration: Configuration, period: str) -> Configuration:
-    """Return the configuration with the period selected whose sales make one invoice."""
+    """Return the configuration with the period selected whose sales make one invoice.
+
+    Args:
+        configuration: The company's configuration.
+        period: One of the options.
+    """
     return _select(configuration, _PERIOD, period)
 
 
 def select_invoice_grouping(configuration: Configuration, *options: str) -> Configuration:
-    """Return the configuration with the options selected that split sales into different invoices."""
+    """Return the configuration with the options selected that split sales into different invoices.
+
+    Args:
+        configuration: The company's configuration.
+        *options: Some of the options, or none.
+    """
     return _select(configuration, _INVOICE_LEVEL, options)
 
 
 def select_invoice_line_grouping(configuration: Configuration, *options: str) -> Configuration:
-    """Return the configuration with the options selected that split sales into different invoice lines."""
+    """Return the configuration with the options selected that split sales into different invoice lines.
+
+    Args:
+        configuration: The company's configuration.
+        *options: Some of the options, or none.
+    """
     return _select(configuration, _LINE_LEVEL, options)
 
 
 def select_frequency(configuration: Configuration, frequency: str) -> Configuration:
-    """Return the configuration with the frequency of the scheduled sync."""
+    """Return the configuration with the frequency of the scheduled sync.
+
+    Args:
+        configuration: The company's configuration.
+        frequency: One of the options.
+    """
     return _select(configuration, _FREQUENCY, SyncFrequency(frequency))
 
 
@@ -215,6 +273,11 @@ def map_tax_rates(
     """Return the configuration with tax components of the commerce software mapped to one accounting tax rate.
 
     A component that was mapped elsewhere is so no more.
+
+    Args:
+        configuration: The company's configuration.
+        commerce_tax_rate_ids: The ids of the tax components.
+        accounting_tax_rate_id: The id of the tax rate that they are mapped to.
     """
     rates = cast("NewTaxRates", _get_path(configuration, _NEW_TAX_RATES))
     ids = tuple(dict.fromkeys(commerce_tax_rate_ids))
@@ -229,6 +292,9 @@ def unselected_accounts(configuration: Configuration) -> tuple[tuple[AccountSect
     """Return the section and the name of each account that is required and has no selection.
 
     Sections that are switched off are left out.
+
+    Args:
+        configuration: The company's configuration.
     """
     return tuple(
         (section, name)
@@ -241,6 +307,9 @@ def configuration_problems(configuration: Configuration) -> tuple[ConfigurationP
     """Return the settings that Codat documents as configuration errors, as far as the configuration shows them.
 
     What is not in the configuration, or belongs to a section that is switched off, is no problem.
+
+    Args:
+        configuration: The company's configuration.
     """
     return (
         *(problem for slot in _slots(configuration) for problem in _slot_problems(configuration, slot)),

@@ -77,12 +77,25 @@ class Rule:
     """
 
     cause: FailureCause
+    """The cause that the rule is for."""
+
     retry: Retry
+    """When a new sync can succeed."""
+
     actions: tuple[tuple[Resolver, str], ...]
+    """Who has to do what, in order."""
+
     fix: str | None = None
+    """The action for one setting, with the places `{name}` and `{options}`."""
+
     codes: tuple[int, ...] = ()
+    """Status codes that stand for this cause alone."""
+
     pattern: re.Pattern[str] | None = field(default=None, converter=_compiled)
+    """Searched in a message, in lower case and without Markdown."""
+
     sources: tuple[Source, ...] = (Source.CONNECTIONS, Source.CONFIGURATION)
+    """What the diagnosis requests."""
 
 
 _MERCHANT, _INTEGRATOR, _CODAT, _NOBODY = Resolver
@@ -315,16 +328,28 @@ _MARKDOWN = re.compile(r"[*`]+|\s+")
 
 
 def rule_of(cause: FailureCause) -> Rule:
-    """Return the rule for a cause."""
+    """Return the rule for a cause.
+
+    Args:
+        cause: The cause.
+    """
     return _BY_CAUSE[cause]
 
 
 def rule_for_code(code: int | None) -> Rule | None:
-    """Return the rule for a status code that stands for one cause; None for any other."""
+    """Return the rule for a status code that stands for one cause; None for any other.
+
+    Args:
+        code: The status code of a sync.
+    """
     return None if code is None else _BY_CODE.get(code)
 
 
 def rule_for_message(message: str | None) -> Rule | None:
-    """Return the rule for a message of Codat; None if no rule knows it."""
+    """Return the rule for a message of Codat; None if no rule knows it.
+
+    Args:
+        message: The error message of a sync.
+    """
     text = " ".join(_MARKDOWN.sub(" ", message or "").lower().split())
     return next((rule for rule in RULES if rule.pattern is not None and rule.pattern.search(text)), None)

@@ -78,26 +78,40 @@ def _date_range_in_utc(period: tuple[datetime, datetime] | None) -> tuple[dateti
 class SyncHandle:
     """The identity of a sync, with which it can be polled later and by other processes.
 
-    `commerce_sync_id` is the id in the response to the request, `sync_id` the id of its status; either may be unknown
-    yet. `requested_at` is in UTC, by the server's clock where that is known, and None for a sync that another client
-    requested; `sync_utc` is the time that Codat gave the sync. `date_range` is set for a sync of a period, `sync_to`
-    for one up to a moment other than now. `accepted_at` is the latest time at which Codat may have accepted the
-    request. `adopted` is true for a sync that a lookup found and no response named: another client may have started
-    it. Aware times are kept in UTC.
+    Either id may be unknown yet. Aware times are kept in UTC.
 
     Raises ValueError or TypeError for an id that cannot be one, and for a time that has no time zone or is none.
     """
 
     company_id: str = field(validator=_check_company)
+    """The id of the company."""
+
     commerce_sync_id: str | None = field(default=None, validator=_check_id)
+    """The id in the response to the start request."""
+
     sync_id: str | None = field(default=None, validator=_check_id)
+    """The id in the responses about the status."""
+
     requested_at: datetime | None = field(default=None, converter=_requested_at_in_utc)
+    """When the sync was requested, by the server's clock where that is known; None if another client did."""
+
     sync_utc: datetime | None = field(default=None, converter=_sync_utc_in_utc)
+    """The time that Codat gave the sync."""
+
     date_range: tuple[datetime, datetime] | None = field(default=None, converter=_date_range_in_utc)
+    """The requested period."""
+
     sync_to: datetime | None = field(default=None, converter=_sync_to_in_utc)
+    """The end of the requested period, if it is not the time of the request."""
+
     accepted_at: datetime | None = field(default=None, converter=_accepted_at_in_utc)
+    """The latest time at which Codat may have accepted the request."""
+
     idempotency_key: str | None = field(default=None, validator=_check_key)
+    """The key that the start was sent with."""
+
     adopted: bool = False
+    """Whether a lookup found the sync and no response named it: another client may have started it."""
 
     @property
     def is_up_to_now(self) -> bool:
@@ -105,7 +119,12 @@ class SyncHandle:
         return self.date_range is None and self.sync_to is None
 
     def with_sync_id(self, sync_id: str, *, adopted: bool = False) -> Self:
-        """Return the handle with the sync's id, and whether the sync was adopted."""
+        """Return the handle with the sync's id, and whether the sync was adopted.
+
+        Args:
+            sync_id: The id of the sync, from its status.
+            adopted: Whether a lookup found the sync and no response named it.
+        """
         return evolve(self, sync_id=sync_id, adopted=self.adopted or adopted)
 
     def to_json(self) -> str:
@@ -131,6 +150,9 @@ class SyncHandle:
         """Return the handle that `to_json` wrote; fields that it does not know are ignored.
 
         Raises ValueError for anything else.
+
+        Args:
+            text: The text that `to_json` returned.
         """
         fields = _fields(text)
         if type(fields.get("version")) is not int or fields["version"] != _VERSION:
@@ -165,6 +187,10 @@ class SyncHandle:
 
         Take `company_id` from the path of the request, after you have checked that the caller may access it. Raises
         ValueError for anything else than a token.
+
+        Args:
+            token: The text that `to_token` returned.
+            company_id: The id of the company, from the path of the request.
         """
         given = _token_values(token)
         fields: dict[str, object] = dict(zip(_TOKEN_FIELDS, given, strict=False))

@@ -24,7 +24,10 @@ class SupportedFeature(Model):
     """An operation that an integration supports for a data type, and the state of the support."""
 
     feature_type: FeatureType | None = None
+    """What can be done."""
+
     feature_state: FeatureState | None = None
+    """Whether it is released."""
 
 
 @frozen(kw_only=True)
@@ -32,28 +35,51 @@ class DataTypeFeature(Model):
     """The operations that an integration supports for one data type."""
 
     data_type: DataType | None = field(default=None, metadata={"key": "datatype"})
+    """The data type."""
+
     supported_features: tuple[SupportedFeature, ...] = ()
+    """What can be done with it."""
 
 
 @frozen(kw_only=True)
 class Integration(Model):
     """A platform that Codat supports.
 
-    `key` is its four letters, `enabled` is True if your customers may use it.
     Source: https://docs.codat.io/sync-for-commerce-api#/schemas/Integration
     """
 
     key: str
+    """The platform's four letters."""
+
     logo_url: str | None = None
+    """The URL of the logo."""
+
     name: str | None = None
+    """The name of the platform."""
+
     enabled: bool | None = None
+    """Whether your customers may use it."""
+
     source_id: str | None = None
+    """The id of the source."""
+
     source_type: SourceType | None = None
+    """The kind of platform."""
+
     integration_id: str | None = None
+    """The id of the integration."""
+
     is_offline_connector: bool | None = None
+    """Whether the platform is installed at the merchant's."""
+
     is_beta: bool | None = None
+    """Whether the integration is in beta."""
+
     data_provided_by: str | None = None
+    """The name of the company that provides the data."""
+
     datatype_features: tuple[DataTypeFeature, ...] = ()
+    """What can be done, by data type."""
 
 
 @frozen(kw_only=True)
@@ -61,6 +87,7 @@ class Integrations(Page[Integration]):
     """A page of integrations."""
 
     results: tuple[Integration, ...] = ()
+    """The integrations of this page."""
 
 
 @frozen(kw_only=True)
@@ -68,7 +95,10 @@ class ImageReference(Model):
     """An image's address and its alternative text."""
 
     src: str | None = None
+    """The URL of the image."""
+
     alt: str | None = None
+    """The alternative text."""
 
 
 @frozen(kw_only=True)
@@ -76,6 +106,7 @@ class BrandingImage(Model):
     """An image of a platform's branding."""
 
     image: ImageReference | None = None
+    """The image."""
 
 
 @frozen(kw_only=True)
@@ -83,7 +114,10 @@ class BrandingLogo(Model):
     """A platform's logo, wide and square."""
 
     full: BrandingImage | None = None
+    """The wide logo."""
+
     square: BrandingImage | None = None
+    """The square logo."""
 
 
 @frozen(kw_only=True)
@@ -91,7 +125,10 @@ class BrandingButton(Model):
     """A platform's button, in its default and its hover state."""
 
     default: BrandingImage | None = None
+    """The button in its default state."""
+
     hover: BrandingImage | None = None
+    """The button under the pointer."""
 
 
 @frozen(kw_only=True)
@@ -102,5 +139,10 @@ class Branding(Model):
     """
 
     logo: BrandingLogo | None = None
+    """The logo."""
+
     button: BrandingButton | None = None
+    """The button."""
+
     source_id: str | None = None
+    """The id of the source."""

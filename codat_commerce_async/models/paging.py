@@ -16,6 +16,7 @@ class HalRef(Model):
     """A link, relative to the API's address."""
 
     href: str | None = None
+    """The path of the link."""
 
 
 @frozen(kw_only=True)
@@ -23,9 +24,16 @@ class Links(Model):
     """Links to the pages around this one."""
 
     this: HalRef | None = field(default=None, metadata={"key": "self"})
+    """The page itself."""
+
     current: HalRef | None = None
+    """The list, without a page number."""
+
     next: HalRef | None = None
+    """The next page; None for the last one."""
+
     previous: HalRef | None = None
+    """The previous page; None for the first one."""
 
 
 @frozen(kw_only=True)
@@ -37,10 +45,19 @@ class Page(Model, Generic[T_co]):
     """
 
     results: tuple[T_co, ...] = ()
+    """The results of this page."""
+
     page_number: int | None = None
+    """The number of the page, from 1."""
+
     page_size: int | None = None
+    """The number of results per page."""
+
     total_results: int | None = None
+    """The number of results on all pages."""
+
     links: Links | None = field(default=None, metadata={"key": "_links"})
+    """Links to the other pages."""
 
     @property
     def has_next(self) -> bool:

@@ -94,19 +94,28 @@ _OVERLAP = "date overlaps with a previous sync date range"
 
 @frozen(kw_only=True)
 class BaseSyncStatus(LenientModel):
-    """The fields that all of Codat's responses about a sync share.
-
-    `sync_status_code` determines the state; `sync_status` is free text. `sync_utc` is when the sync started, in UTC.
-    `data_pushed` is True if anything was written to the accounting software.
-    """
+    """The fields that all of Codat's responses about a sync share."""
 
     company_id: str | None = None
+    """The id of the company."""
+
     sync_status_code: LenientInt | None = None
+    """The code that determines the state."""
+
     sync_status: str | None = None
+    """The state as free text, which the code overrules."""
+
     error_message: str | None = None
+    """Why the sync failed."""
+
     sync_exception_message: str | None = None
+    """The message of the exception that the sync ended with."""
+
     sync_utc: datetime | None = None
+    """When the sync started, in UTC."""
+
     data_pushed: bool | None = None
+    """Whether anything was written to the accounting software."""
 
     @property
     def state(self) -> SyncState:
@@ -151,6 +160,7 @@ class CompanySyncStatus(BaseSyncStatus):
     """The status of one sync."""
 
     sync_id: str | None = None
+    """The id of the sync."""
 
 
 @frozen(kw_only=True)
@@ -161,8 +171,13 @@ class SyncStatus(BaseSyncStatus):
     """
 
     commerce_sync_id: str | None = None
+    """The id in the response to the start request."""
+
     sync_id: str | None = None
+    """The id in the responses about the status."""
+
     data_connections: tuple[Connection, ...] = ()
+    """The company's connections."""
 
 
 @frozen(kw_only=True)
@@ -170,7 +185,10 @@ class SyncDateRange(LenientModel):
     """The period that a sync covers, in UTC."""
 
     start: datetime | None = None
+    """The start of the period."""
+
     finish: datetime | None = None
+    """The end of the period."""
 
 
 @frozen(kw_only=True)
@@ -181,8 +199,13 @@ class SyncSummary(BaseSyncStatus):
     """
 
     commerce_sync_id: str | None = None
+    """The id of the sync in this response."""
+
     sync_date_range_utc: SyncDateRange | None = None
+    """The period that the sync covers."""
+
     data_connections: tuple[Connection, ...] = ()
+    """The company's connections."""
 
 
 def _moment(value: datetime | Unset | None) -> datetime | Unset | None:
@@ -203,6 +226,7 @@ class SyncToLatestArgs(Model):
     """The end of the period to sync; up to now if it is not sent or null."""
 
     sync_to: datetime | Unset | None = field(default=UNSET, eq=_moment)
+    """The end of the period."""
 
 
 @frozen(kw_only=True)
@@ -210,7 +234,10 @@ class DateRange(Model):
     """The period to sync."""
 
     start: datetime = field(eq=_moment)
+    """The start of the period."""
+
     finish: datetime = field(eq=_moment)
+    """The end of the period."""
 
 
 @frozen(kw_only=True)
@@ -218,3 +245,4 @@ class SyncRange(Model):
     """The request for a sync of a period."""
 
     date_range: DateRange
+    """The period."""

@@ -17,6 +17,7 @@ class SyncFlowUrl(Model):
     """
 
     url: str | None = field(default=None, repr=False)
+    """The URL with its passcode."""
 
 
 @frozen(kw_only=True)
@@ -24,7 +25,10 @@ class Localization(Model):
     """A text of the Sync flow, and whether it is required."""
 
     text: str | None = None
+    """The text."""
+
     required: bool | None = None
+    """Whether the text must not be empty."""
 
 
 @frozen(kw_only=True)
@@ -32,6 +36,7 @@ class LocalizationInfo(Mapping[str, Localization], Model):
     """The texts of the Sync flow by their keys, such as `configure-misc-nextButton`; a mapping itself."""
 
     texts: Mapping[str, Localization] = field(factory=dict[str, Localization], hash=False)
+    """The texts by their keys."""
 
     def __getitem__(self, key: str) -> Localization:
         return self.texts[key]
@@ -54,3 +59,4 @@ class VisibleAccounts(Model):
     """
 
     visible_accounts: tuple[str, ...] | None = None
+    """The ids of the accounts that are shown."""

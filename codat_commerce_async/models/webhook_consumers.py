@@ -17,10 +17,19 @@ class WebhookConsumer(Model):
     """
 
     id: str | None = None
+    """The id of the consumer."""
+
     url: str | None = field(default=None, repr=False)
+    """The URL that receives the events."""
+
     disabled: bool | None = None
+    """Whether no events are sent."""
+
     event_types: tuple[WebhookEventType, ...] = ()
+    """The events that are sent; all if empty."""
+
     company_tags: tuple[str, ...] = ()
+    """The tags of the companies whose events are sent; all companies if empty."""
 
 
 @frozen(kw_only=True)
@@ -28,6 +37,7 @@ class WebhookConsumers(Model):
     """All webhook consumers of the client, at most 50."""
 
     results: tuple[WebhookConsumer, ...] = ()
+    """All consumers."""
 
 
 @frozen(kw_only=True)
@@ -35,6 +45,13 @@ class CreateWebhookConsumer(Model):
     """A webhook consumer to create."""
 
     url: str = field(repr=False)
+    """The URL that receives the events."""
+
     disabled: bool | Unset | None = UNSET
+    """Whether no events are sent."""
+
     event_types: tuple[WebhookEventType, ...] | Unset | None = UNSET
+    """The events to send."""
+
     company_tags: tuple[str, ...] | Unset | None = UNSET
+    """The tags of the companies whose events are sent."""

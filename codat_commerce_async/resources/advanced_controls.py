@@ -58,9 +58,13 @@ class AdvancedControlsResource:
     ) -> Paginator[Companies, Company]:
         """Return your companies: `await` one page, or iterate over all with `async for`.
 
-        The arguments are those of `connections.list`.
-
         GET /companies. Raises 400, 401, 402, 403, 404, 429, 500, 503 by their classes.
+
+        Args:
+            page: The number of the page to begin with, from 1.
+            page_size: Results per page, 1 to 5,000; Codat's default is 100.
+            query: A filter in Codat's query language.
+            order_by: The field to order by, with `-` before it for descending order.
         """
         first = page_query(page, page_size, query, order_by)
         return Paginator(lambda query: self._pipeline.call(LIST_COMPANIES, query=query, **options), first)
@@ -84,6 +88,11 @@ class AdvancedControlsResource:
 
         POST /companies. Raises 400, 401, 402 (a free plan has 50 companies), 403, 429 by their classes, and
         OutcomeUnknownError if it is not known whether the company was created.
+
+        Args:
+            name: The name of the company.
+            description: Additional information about the company.
+            tags: Your own key-value pairs.
         """
         body = CreateCompany(
             name=check_company_name("name", name),
@@ -119,6 +128,9 @@ class AdvancedControlsResource:
         """Return the company's configuration. It preserves unknown fields, so it can be changed and written back.
 
         GET /config/companies/{companyId}/sync/commerce. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
+
+        Args:
+            company_id: The id of the company.
         """
         return await self._pipeline.call(GET_CONFIGURATION, company_id, **options)
 
@@ -133,6 +145,10 @@ class AdvancedControlsResource:
         POST /config/companies/{companyId}/sync/commerce. Raises 400, 401, 402, 403, 404, 409, 429 by their classes,
         ValueError for the configuration of another company, and OutcomeUnknownError if the response was lost or
         is a 5xx.
+
+        Args:
+            company_id: The id of the company.
+            configuration: The configuration to store.
         """
         check_instance("configuration", configuration, Configuration)
         if configuration.company_id not in {None, company_id}:
@@ -143,7 +159,12 @@ class AdvancedControlsResource:
 
 
 def check_company_name(name: str, value: str) -> str:
-    """Return the value if Codat accepts it as a company's name, else raise TypeError or ValueError."""
+    """Return the value if Codat accepts it as a company's name, else raise TypeError or ValueError.
+
+    Args:
+        name: The name of the argument, for the message.
+        value: The company's name.
+    """
     valid = _COMPANY_NAME.fullmatch(check_str(name, value)) and value.strip()
     expected = "one or more letters A to Z, digits, spaces and - ' , & @ . ? !, and not only spaces"
     require(bool(valid), name, expected, value)
@@ -151,7 +172,12 @@ def check_company_name(name: str, value: str) -> str:
 
 
 def check_tags(name: str, value: Mapping[str, str]) -> dict[str, str]:
-    """Return a copy of the value if Codat accepts it as a company's tags, else raise TypeError or ValueError."""
+    """Return a copy of the value if Codat accepts it as a company's tags, else raise TypeError or ValueError.
+
+    Args:
+        name: The name of the argument, for the message.
+        value: The company's tags.
+    """
     tags = check_str_mapping(name, value)
     require(len(tags) <= _MAX_TAGS, name, f"at most {_MAX_TAGS} tags", len(tags))
     for tag, content in tags.items():

@@ -61,6 +61,10 @@ class ConnectionsResource:
 
         POST /companies/{companyId}/connections. Raises 401, 402, 403, 404, 429 by their classes, and
         OutcomeUnknownError if it is not known whether the connection was created.
+
+        Args:
+            company_id: The id of the company.
+            platform_key: The platform's four letters.
         """
         key = check_platform_key("platform_key", platform_key)
 
@@ -96,10 +100,14 @@ class ConnectionsResource:
         """Return a URL at which a merchant connects both platforms; this creates the company and its connections.
 
         The URL carries a one-time passcode that is good for 30 seconds: hand it on at once, keep it out of logs.
-        `merchant_identifier` is the merchant's name or a company id.
 
         GET /config/sync/commerce/{commerceKey}/{accountingKey}/start. Raises 400, 401, 402, 403, 404, 429, 500, 503
         by their classes.
+
+        Args:
+            commerce_key: The four letters of the commerce platform.
+            accounting_key: The four letters of the accounting platform.
+            merchant_identifier: The merchant's name, or the id of an existing company.
         """
         commerce = check_platform_key("commerce_key", commerce_key)
         accounting = check_platform_key("accounting_key", accounting_key)
@@ -119,10 +127,14 @@ class ConnectionsResource:
     ) -> Paginator[Connections, Connection]:
         """Return the company's connections: `await` one page, or iterate over all with `async for`.
 
-        `page` counts from 1, `page_size` goes to 5000 (Codat's default is 100), `query` is in Codat's query language,
-        `order_by` names a field, with a `-` before it for descending.
-
         GET /companies/{companyId}/connections. Raises 400, 401, 402, 403, 404, 429, 500, 503 by their classes.
+
+        Args:
+            company_id: The id of the company.
+            page: The number of the page to begin with, from 1.
+            page_size: Results per page, 1 to 5,000; Codat's default is 100.
+            query: A filter in Codat's query language.
+            order_by: The field to order by, with `-` before it for descending order.
         """
         LIST.format_path((company_id,))
         first = page_query(page, page_size, query, order_by)
@@ -139,6 +151,11 @@ class ConnectionsResource:
 
         PUT /companies/{companyId}/connections/{connectionId}/authorization. Raises 401, 402, 403, 404, 429, 500, 503
         by their classes.
+
+        Args:
+            company_id: The id of the company.
+            connection_id: The id of the connection.
+            authorization: The credentials, by the platform's names for them.
         """
         body = check_str_mapping("authorization", authorization)
         return await self._pipeline.call(UPDATE_AUTHORIZATION, company_id, connection_id, body=body, **options)
@@ -155,6 +172,11 @@ class ConnectionsResource:
 
         PATCH /companies/{companyId}/connections/{connectionId}. Raises 401, 402, 403, 404, 429 by their classes, and
         OutcomeUnknownError if the response was lost or is a 5xx.
+
+        Args:
+            company_id: The id of the company.
+            connection_id: The id of the connection.
+            status: The new status.
         """
         body = UpdateConnection(status=_check_status("status", status))
         return await self._pipeline.call(UPDATE_CONNECTION, company_id, connection_id, body=body, **options)

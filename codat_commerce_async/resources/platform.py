@@ -66,6 +66,9 @@ class PlatformResource:
         """Return the company with its connections.
 
         GET /companies/{companyId}. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
+
+        Args:
+            company_id: The id of the company.
         """
         return await self._pipeline.call(GET_COMPANY, company_id, **options)
 
@@ -84,6 +87,12 @@ class PlatformResource:
 
         PATCH /companies/{companyId}. Raises 401, 402, 403, 404, 429 by their classes, and OutcomeUnknownError if the
         response was lost or is a 5xx.
+
+        Args:
+            company_id: The id of the company.
+            name: The new name.
+            description: The new description.
+            tags: The new tags, which replace all others.
         """
         body = UpdateCompany(
             name=UNSET if name is None else check_company_name("name", name),
@@ -100,6 +109,9 @@ class PlatformResource:
 
         DELETE /companies/{companyId}. Raises 401, 402, 403, 404, 429 by their classes, and OutcomeUnknownError if the
         response was lost or is a 5xx.
+
+        Args:
+            company_id: The id of the company.
         """
         await self._pipeline.call(DELETE_COMPANY, company_id, **options)
 
@@ -108,6 +120,10 @@ class PlatformResource:
 
         GET /companies/{companyId}/connections/{connectionId}. Raises 401, 402, 403, 404, 429, 500, 503 by their
         classes.
+
+        Args:
+            company_id: The id of the company.
+            connection_id: The id of the connection.
         """
         return await self._pipeline.call(GET_CONNECTION, company_id, connection_id, **options)
 
@@ -119,6 +135,10 @@ class PlatformResource:
 
         DELETE /companies/{companyId}/connections/{connectionId}. Raises 401, 402, 403, 404, 429 by their classes, and
         OutcomeUnknownError if the response was lost or is a 5xx.
+
+        Args:
+            company_id: The id of the company.
+            connection_id: The id of the connection.
         """
         await self._pipeline.call(DELETE_CONNECTION, company_id, connection_id, **options)
 
@@ -127,6 +147,9 @@ class PlatformResource:
 
         POST /companies/{companyId}/data/all. Raises 400, 401, 402, 403, 404, 429 by their classes, and
         OutcomeUnknownError if the response was lost or is a 5xx.
+
+        Args:
+            company_id: The id of the company.
         """
         await self._pipeline.call(REFRESH_COMPANY_DATA, company_id, **options)
 
@@ -142,6 +165,11 @@ class PlatformResource:
 
         POST /companies/{companyId}/data/queue/{dataType}. Raises 400, 401, 402, 403, 404, 429 by their classes, and
         OutcomeUnknownError if the response was lost or is a 5xx.
+
+        Args:
+            company_id: The id of the company.
+            data_type: The data type to read.
+            connection_id: The connection to read from; None for all.
         """
         kind = str(check_str("data_type", data_type))
         query = {"connectionId": None if connection_id is None else check_url_text("connection_id", connection_id)}
@@ -151,6 +179,9 @@ class PlatformResource:
         """Return the status of each data type of the company, by its name.
 
         GET /companies/{companyId}/dataStatus. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
+
+        Args:
+            company_id: The id of the company.
         """
         return await self._pipeline.call(GET_COMPANY_DATA_STATUS, company_id, **options)
 
@@ -166,9 +197,16 @@ class PlatformResource:
     ) -> Paginator[PullOperations, PullOperation]:
         """Return the reads of the company's data: `await` one page, or iterate over all with `async for`.
 
-        The arguments are those of `connections.list`; `query="status!=Complete"` leaves out those that succeeded.
+        `query="status!=Complete"` leaves out those that succeeded.
 
         GET /companies/{companyId}/data/history. Raises 400, 401, 402, 403, 404, 429, 500, 503 by their classes.
+
+        Args:
+            company_id: The id of the company.
+            page: The number of the page to begin with, from 1.
+            page_size: Results per page, 1 to 5,000; Codat's default is 100.
+            query: A filter in Codat's query language.
+            order_by: The field to order by, with `-` before it for descending order.
         """
         LIST_PULL_OPERATIONS.format_path((company_id,))
         first = page_query(page, page_size, query, order_by)
@@ -182,6 +220,10 @@ class PlatformResource:
         """Return one read of the company's data; its id is also called a dataset id.
 
         GET /companies/{companyId}/data/history/{datasetId}. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
+
+        Args:
+            company_id: The id of the company.
+            dataset_id: The id of the pull operation.
         """
         return await self._pipeline.call(GET_PULL_OPERATION, company_id, dataset_id, **options)
 
@@ -197,9 +239,16 @@ class PlatformResource:
     ) -> Paginator[PushOperations, PushOperation]:
         """Return the writes to the accounting software: `await` one page, or iterate over all with `async for`.
 
-        The arguments are those of `connections.list`; the newest are first with `order_by="-requestedOnUtc"`.
+        The newest are first with `order_by="-requestedOnUtc"`.
 
         GET /companies/{companyId}/push. Raises 400, 401, 402, 403, 404, 429, 500, 503 by their classes.
+
+        Args:
+            company_id: The id of the company.
+            page: The number of the page to begin with, from 1.
+            page_size: Results per page, 1 to 5,000; Codat's default is 100.
+            query: A filter in Codat's query language.
+            order_by: The field to order by, with `-` before it for descending order.
         """
         GET_COMPANY_PUSH_HISTORY.format_path((company_id,))
         first = page_query(page, page_size, query, order_by)
@@ -213,6 +262,10 @@ class PlatformResource:
         """Return one write to the company's accounting software.
 
         GET /companies/{companyId}/push/{pushOperationKey}. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
+
+        Args:
+            company_id: The id of the company.
+            push_operation_key: The id of the push operation.
         """
         return await self._pipeline.call(GET_PUSH_OPERATION, company_id, push_operation_key, **options)
 
@@ -239,6 +292,12 @@ class PlatformResource:
 
         POST /webhooks. Raises 400, 401, 402, 403, 429 by their classes, and OutcomeUnknownError if the response was
         lost or is a 5xx: `list_webhook_consumers` shows whether it was created.
+
+        Args:
+            url: The URL that receives the events.
+            event_types: The events to send; None for all.
+            company_tags: The tags of the companies whose events are sent; None for all companies.
+            disabled: Whether to send no events for now.
         """
         body = CreateWebhookConsumer(
             url=check_url_text("url", url),
@@ -253,6 +312,9 @@ class PlatformResource:
 
         DELETE /webhooks/{webhookId}. Raises 401, 402, 403, 404, 429 by their classes, and OutcomeUnknownError if the
         response was lost or is a 5xx.
+
+        Args:
+            webhook_id: The id of the webhook consumer.
         """
         await self._pipeline.call(DELETE_WEBHOOK_CONSUMER, webhook_id, **options)
 
@@ -260,6 +322,9 @@ class PlatformResource:
         """Return how often Codat reads each data type of the company, and how far back.
 
         GET /companies/{companyId}/syncSettings. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
+
+        Args:
+            company_id: The id of the company.
         """
         return await self._pipeline.call(GET_COMPANY_SYNC_SETTINGS, company_id, **options)
 
@@ -277,6 +342,11 @@ class PlatformResource:
 
         POST /companies/{companyId}/syncSettings. Raises 400, 401, 402, 403, 404, 429 by their classes, and
         OutcomeUnknownError if the response was lost or is a 5xx.
+
+        Args:
+            company_id: The id of the company.
+            settings: The settings, one for each data type.
+            overrides_defaults: Whether the settings replace those of the client.
         """
         body = {
             "companyId": company_id,

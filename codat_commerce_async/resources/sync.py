@@ -107,6 +107,10 @@ class SyncResource:
 
         POST /companies/{companyId}/sync/commerce/latest. Raises 400, 401, 402, 403, 404, 429 by their classes, and
         OutcomeUnknownError if the response was lost or is a 5xx.
+
+        Args:
+            company_id: The id of the company.
+            sync_to: The end of the period, an aware datetime; None for now.
         """
         request = SyncRequest(company_id=company_id, sync_to=sync_to)
         return (await self.context.calls.request(request, **options)).value
@@ -118,6 +122,11 @@ class SyncResource:
 
         POST /meta/companies/{companyId}/sync/commerce/historic. Raises 400, 401, 402, 403, 404, 429 by their classes,
         and OutcomeUnknownError if the response was lost or is a 5xx.
+
+        Args:
+            company_id: The id of the company.
+            start: The start of the period, an aware datetime.
+            finish: The end of the period, an aware datetime.
         """
         request = SyncRequest(company_id=company_id, start=start, finish=finish)
         return (await self.context.calls.request(request, **options)).value
@@ -127,6 +136,9 @@ class SyncResource:
 
         GET /meta/companies/{companyId}/sync/commerce/status. Raises 401, 402, 403, 404, 429, 500, 503 by their
         classes.
+
+        Args:
+            company_id: The id of the company.
         """
         return await self._pipeline.call(GET_STATUS, company_id, **options)
 
@@ -135,6 +147,9 @@ class SyncResource:
 
         GET /companies/{companyId}/sync/commerce/syncs/lastSuccessful/status. Raises 401, 402, 403, 404, 429, 500, 503
         by their classes.
+
+        Args:
+            company_id: The id of the company.
         """
         return await self._pipeline.call(GET_LAST_SUCCESSFUL_SYNC, company_id, **options)
 
@@ -143,6 +158,9 @@ class SyncResource:
 
         GET /companies/{companyId}/sync/commerce/syncs/latest/status. Raises 401, 402, 403, 404, 429, 500, 503 by
         their classes.
+
+        Args:
+            company_id: The id of the company.
         """
         return await self._pipeline.call(GET_LATEST_SYNC, company_id, **options)
 
@@ -151,6 +169,10 @@ class SyncResource:
 
         GET /companies/{companyId}/sync/commerce/syncs/{syncId}/status. Raises 401, 402, 403, 404, 429, 500, 503 by
         their classes.
+
+        Args:
+            company_id: The id of the company.
+            sync_id: The id of the sync.
         """
         return await self._pipeline.call(GET, company_id, sync_id, **options)
 
@@ -159,6 +181,9 @@ class SyncResource:
 
         GET /companies/{companyId}/sync/commerce/syncs/list/status. Raises 401, 402, 403, 404, 429, 500, 503 by their
         classes.
+
+        Args:
+            company_id: The id of the company.
         """
         return await self._pipeline.call(LIST, company_id, **options)
 
@@ -183,6 +208,12 @@ class SyncResource:
 
         Raises OutcomeUnknownError with the candidates if it stays unknown which sync was started, and the errors of
         `request`.
+
+        Args:
+            company_id: The id of the company.
+            sync_to: The end of the period, an aware datetime; None for now.
+            date_range: The start and the end of the period, instead of `sync_to`.
+            adopt: Whether a sync that no response named may be taken for the requested one.
         """
         check_id("company_id", company_id)
         check_options(REQUEST, options)
@@ -196,6 +227,9 @@ class SyncResource:
         A handle of `start` may not have a sync id yet. This finds the sync, and `status.sync_id` has the id: keep
         `handle.with_sync_id(status.sync_id)`, so that the next poll needs one request only. Unlike `wait`, this raises
         the error of a failed request. Raises OutcomeUnknownError if several syncs may be that of the handle.
+
+        Args:
+            handle: The handle of the sync.
         """
         check_instance("handle", handle, SyncHandle)
         check_options(GET_STATUS, options)
@@ -218,6 +252,13 @@ class SyncResource:
         after `timeout` seconds (None: never); the sync itself continues, and its handle can be waited for again. The
         handle of these errors has the ids that polling found out, and `adopted`. Polls that fail with a retryable
         error are repeated until the timeout; 401, 403 and a lasting 404 end the wait.
+
+        Args:
+            handle: The handle of the sync, or the id of its company.
+            sync_id: The id of the sync, with a company id.
+            timeout: Seconds to wait; None for no limit.
+            poll: How often to poll; by default as the client's `poll`.
+            raise_on_failure: Whether a failed sync raises SyncFailedError.
         """
         handle = as_handle(handle, sync_id)
         check_wait_options("wait", timeout, poll, options)
@@ -238,6 +279,12 @@ class SyncResource:
         """Yield every change of a sync's status, up to and including the terminal one.
 
         Raises SyncWaitTimeoutError after `timeout` seconds (None: never).
+
+        Args:
+            handle: The handle of the sync, or the id of its company.
+            sync_id: The id of the sync, with a company id.
+            timeout: Seconds to wait; None for no limit.
+            poll: How often to poll; by default as the client's `poll`.
         """
         check_wait_options("watch", timeout, poll, options)
         return watch(self.context, as_handle(handle, sync_id), poll or self._poll, timeout, options)
@@ -253,7 +300,12 @@ class SyncResource:
         """Return watches for many listeners, such as event streams: one poller per sync, however many listen to it.
 
         Use it with `async with`, once per process: its iterators end on SIGTERM and SIGINT, so that a web server can
-        shut down, unless `end_on_signals` is False. `timeout` (seconds) bounds each poller.
+        shut down.
+
+        Args:
+            timeout: Seconds after which a poller stops; None for no limit.
+            poll: How often to poll; by default as the client's `poll`.
+            end_on_signals: Whether SIGTERM and SIGINT end the iterators.
         """
         check_wait_options("watches", timeout, poll, options)
         return _watches.Watches(self.context, poll or self._poll, timeout, options, end_on_signals=end_on_signals)
@@ -275,6 +327,15 @@ class SyncResource:
         Raises the errors of `start` and `wait`. `timeout` bounds the wait. An adopted sync (see `start`) shows in the
         handle of SyncFailedError and SyncWaitTimeoutError; a success only logs a warning, as a status has no handle.
         Call `start` and `wait` in turn to have the handle in any case, and to continue after a crash.
+
+        Args:
+            company_id: The id of the company.
+            sync_to: The end of the period, an aware datetime; None for now.
+            date_range: The start and the end of the period, instead of `sync_to`.
+            timeout: Seconds to wait; None for no limit.
+            poll: How often to poll; by default as the client's `poll`.
+            raise_on_failure: Whether a failed sync raises SyncFailedError.
+            adopt: Whether a sync that no response named may be taken for the requested one.
         """
         check_wait_options("run", timeout, poll, options)
         handle = await self.start(company_id, sync_to=sync_to, date_range=date_range, adopt=adopt, **options)
@@ -303,27 +364,37 @@ class SyncResource:
     ) -> "_fanout.SyncRun":
         """Return a fan-out that starts one sync of every company, and polls all of them until they have ended.
 
-        Use it with `async with`, and iterate over it for one `SyncOutcome` per company. `companies` are ids, or
-        `SyncRequest`s with their own period, from any iterable or async iterable, which is read as it is needed.
-        `objective` decides what counts when requests are scarce: to report each end early (`latency`), or to finish
-        the run early (`throughput`). `journal` is the path of a file from which the same call resumes after a crash,
-        or a `JournalStore` of your own, which is not closed.
-        A journal holds many runs: the same call with the same path on the next night begins a new one. `run_id` names
-        the run to continue or to begin; by default it is the newest run if that has not ended and began less than 24
-        hours ago, else the present UTC date. Syncs of earlier runs that have not ended are counted in the report, and
-        polled to their end, unless `resume` is "never"; their outcomes are in the journal only. `keep_runs` deletes
-        older runs from the journal. If nothing is left to start, the report has `nothing_started` and a warning is
-        logged.
-        `timeout` (seconds) bounds the wait for each sync, `max_running` the syncs that run at once. `stop_when` stops
-        the run early, depending on its report; like `on_progress`, it may be a coroutine function. Of `poll`, only
-        `interval` has an effect: the least time between two polls of one sync. `adopt` is that of `start`; the outcome
-        of an adopted sync has `adopted` set. `diagnose` adds a `diagnosis` to each failed outcome, which is reported
-        after it: up to five background requests per failure, which neither starts nor polls wait for, and which are
-        left out while the rest of the daily quota is reserved for polls.
+        Use it with `async with`, and iterate over it for one `SyncOutcome` per company.
+
+        A journal is a file from which the same call resumes after a crash. It holds many runs: the same call with the
+        same path on the next night begins a new one. If nothing is left to start, the report has `nothing_started`
+        and a warning is logged.
 
         An error of one company is that company's outcome and does not stop the run, nor does an invalid id of any
         type. Errors with `fatal_for_run` end the run, and are raised by the iteration: a wrong key (401), a closed
         client, and a journal that cannot be written.
+
+        Args:
+            companies: Company ids, or requests with a period of their own, from any iterable or async iterable. It is
+                read as it is needed.
+            objective: What counts when requests are scarce: to finish the run early (`throughput`), or to report each
+                end early (`latency`).
+            journal: The path of the journal, or a `JournalStore` of your own, which is not closed.
+            run_id: The run to continue or to begin. By default it is the newest run if that has not ended and began
+                less than 24 hours ago, else the present UTC date.
+            resume: What becomes of syncs of earlier runs that have not ended. They are counted in the report, and
+                polled to their end (`unfinished`) or not (`never`); their outcomes are in the journal only.
+            keep_runs: The number of runs that the journal keeps, the newest ones; None for all.
+            timeout: Seconds to wait for each sync; None for no limit.
+            max_running: The number of syncs that run at once; None for no limit.
+            stop_when: Returns from the report whether to stop the run early; also a coroutine function.
+            on_progress: Receives the progress with each outcome; also a coroutine function.
+            poll: Only its `interval` has an effect: the least time between two polls of one sync.
+            adopt: Whether a sync that no response named may be taken for the requested one, as in `start`. The outcome
+                of such a sync has `adopted` set.
+            diagnose: Whether failed outcomes get a diagnosis, after which they are reported. This takes up to five
+                background requests per failure, for which neither starts nor polls wait. They are left out while the
+                rest of the daily quota is reserved for polls.
         """
         check_wait_options("run_many", timeout, poll, options)
         calls = _calls.PipelineDiagnosisCalls(self._pipeline, LIST, spares_quota=True) if diagnose else None
@@ -353,6 +424,9 @@ class SyncResource:
         and ends nothing. Pass `background=False` or `retry` to change that.
 
         Raises ValueError for a sync that has not failed, and the errors of `get` if a handle's status cannot be read.
+
+        Args:
+            failed: The status, handle or outcome of the sync.
         """
         calls = _calls.PipelineDiagnosisCalls(self._pipeline, LIST)
         if isinstance(failed, SyncHandle):
@@ -377,7 +451,9 @@ class SyncResource:
     ) -> "_stepping.SyncStepper":
         """Return a stepper, which performs single steps of `SyncTicket`s from a task queue; create one per process.
 
-        `timeout` (seconds) bounds the wait for each sync, from its start. Of `poll`, only `interval` has an effect.
+        Args:
+            timeout: Seconds to wait for each sync, from its start; None for no limit.
+            poll: Only its `interval` has an effect.
         """
         check_wait_options("stepper", timeout, poll, options)
         return _stepping.SyncStepper(self.context, timeout, poll or self._poll, options)
@@ -388,6 +464,9 @@ class SyncResource:
         For webhooks: no event announces the end of a sync, but a `read.completed` or a `*.write.*` of the company makes
         it worth a poll. However many notifications there are, two polls of one sync are `PollPolicy.interval` apart,
         and the last notification is followed by a poll.
+
+        Args:
+            company_id: The id of the company.
         """
         return self.context.notifier.notify(check_str("company_id", company_id))
 

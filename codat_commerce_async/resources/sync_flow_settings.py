@@ -41,6 +41,9 @@ class SyncFlowSettingsResource:
         """Return the texts of the Sync flow in one language, by their keys; `locale` is `en-us` or `fr-fr`.
 
         GET /sync/commerce/config/ui/text. Raises 401, 402, 403, 429, 500, 503 by their classes.
+
+        Args:
+            locale: The language, `en-us` or `fr-fr`.
         """
         query = {"locale": _check_locale("locale", locale)}
         return await self._pipeline.call(GET_CONFIG_TEXT_SYNC_FLOW, query=query, **options)
@@ -56,6 +59,10 @@ class SyncFlowSettingsResource:
 
         PATCH /sync/commerce/config/ui/text. Raises 400, 401, 402, 403, 429 by their classes, and OutcomeUnknownError
         if the response was lost or is a 5xx.
+
+        Args:
+            texts: The texts to change, by their keys.
+            locale: The language, `en-us` or `fr-fr`.
         """
         query = {"locale": _check_locale("locale", locale)}
         body = _localizations("texts", texts)
@@ -68,6 +75,10 @@ class SyncFlowSettingsResource:
 
         GET /clients/{clientId}/config/ui/accounts/platform/{platformKey}. Raises 401, 402, 403, 404, 429, 500, 503 by
         their classes.
+
+        Args:
+            client_id: Your id at Codat.
+            platform_key: The platform's four letters.
         """
         key = check_platform_key("platform_key", platform_key)
         return await self._pipeline.call(GET_VISIBLE_ACCOUNTS, client_id, key, **options)
@@ -79,6 +90,10 @@ class SyncFlowSettingsResource:
 
         POST /sync/commerce/config/ui/accounts/platform/{platformKey}. Raises 400, 401, 402, 403, 404, 429 by their
         classes, and OutcomeUnknownError if the response was lost or is a 5xx.
+
+        Args:
+            platform_key: The platform's four letters.
+            visible_accounts: The ids of the accounts to show; None for all.
         """
         key = check_platform_key("platform_key", platform_key)
         accounts = None if visible_accounts is None else check_str_list("visible_accounts", visible_accounts)

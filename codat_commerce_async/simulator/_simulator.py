@@ -90,6 +90,23 @@ class Simulator:
 
     In a browser, `url` shows the state as it changes; the page needs no key, is not logged and does not count against
     the quota.
+
+    Args:
+        api_key: The key that requests must have.
+        seed: The seed of ids, durations and outcomes.
+        speed: Simulated seconds per real second.
+        port: The port to serve at; 0 for any.
+        now: Returns the time that the clock starts at, in epoch seconds.
+        faults: The faults of requests.
+        quota: The limits on requests; Codat's by default.
+        durations: Returns how many simulated seconds a sync takes.
+        outcomes: The shares of final status codes and causes.
+        visibility_delay: Seconds after which a started sync becomes visible.
+        find_by_commerce_id: Whether the status can be requested by the commerce sync id too.
+        daily_schedule: Whether daily syncs of the configurations are started.
+        company_limit: The number of companies above which creating one is refused with 402.
+        clock_skew: Seconds by which the `Date` header is ahead.
+        log_size: The number of requests that are kept.
     """
 
     def __init__(
@@ -164,7 +181,11 @@ class Simulator:
         return self._store.client_id
 
     def handle(self, request: Request) -> Response:
-        """Return the response to a request; the caller has to apply its `fault` and `delay`."""
+        """Return the response to a request; the caller has to apply its `fault` and `delay`.
+
+        Args:
+            request: The request.
+        """
         return self._api.handle(request)
 
     def now(self) -> float:
@@ -172,7 +193,11 @@ class Simulator:
         return self._clock.now()
 
     def advance(self, seconds: float) -> None:
-        """Advance the simulated time, and run the events that are due by then."""
+        """Advance the simulated time, and run the events that are due by then.
+
+        Args:
+            seconds: Simulated seconds.
+        """
         self._clock.advance(seconds)
         self._run_due_events()
 
@@ -189,12 +214,23 @@ class Simulator:
         return self._store.next_due()
 
     def add_company(self, name: str | None = None, *, company_id: str | None = None) -> str:
-        """Add a company and return its id."""
+        """Add a company and return its id.
+
+        Args:
+            name: The name; None for a number.
+            company_id: The id; None for a generated one.
+        """
         name = f"Company {len(self._store.companies) + 1}" if name is None else name
         return self._store.add_company(self._run_due_events(), name, company_id).id
 
     def add_connection(self, company_id: str, platform_key: str, *, status: str = "Linked") -> str:
-        """Add a connection and return its id."""
+        """Add a connection and return its id.
+
+        Args:
+            company_id: The id of the company.
+            platform_key: The platform's four letters.
+            status: The status of the connection.
+        """
         if platform_key not in PLATFORMS:
             raise ValueError(f"platform_key must be one of {', '.join(PLATFORMS)} (got {platform_key!r})")
         now = self._run_due_events()
@@ -208,29 +244,55 @@ class Simulator:
         commerce: str = "fztf",
         accounting: str = "gbol",
     ) -> str:
-        """Add a company with linked commerce and accounting platforms, and return its id."""
+        """Add a company with linked commerce and accounting platforms, and return its id.
+
+        Args:
+            name: The name; None for a number.
+            company_id: The id; None for a generated one.
+            commerce: The four letters of the commerce platform.
+            accounting: The four letters of the accounting platform.
+        """
         company_id = self.add_company(name, company_id=company_id)
         self.add_connection(company_id, commerce)
         self.add_connection(company_id, accounting)
         return company_id
 
     def delete_company(self, company_id: str) -> None:
-        """Delete a company and its syncs."""
+        """Delete a company and its syncs.
+
+        Args:
+            company_id: The id of the company.
+        """
         now = self._run_due_events()
         self._store.delete_company(self._company(company_id).id, now)
 
     def set_connection_status(self, company_id: str, connection_id: str, status: str) -> None:
-        """Change the status of a connection."""
+        """Change the status of a connection.
+
+        Args:
+            company_id: The id of the company.
+            connection_id: The id of the connection.
+            status: The new status.
+        """
         now, company = self._run_due_events(), self._company(company_id)
         self._store.set_status(company, company.connections[connection_id], _status(status), now)
 
     def delete_connection(self, company_id: str, connection_id: str) -> None:
-        """Delete a connection."""
+        """Delete a connection.
+
+        Args:
+            company_id: The id of the company.
+            connection_id: The id of the connection.
+        """
         now, company = self._run_due_events(), self._company(company_id)
         self._store.delete_connection(company, company.connections[connection_id], now)
 
     def complete_sync_flow(self, url: str) -> bool:
-        """Complete a Sync flow as its merchant; return False if the passcode is used or too old."""
+        """Complete a Sync flow as its merchant; return False if the passcode is used or too old.
+
+        Args:
+            url: The URL that `get_sync_flow_url` returned.
+        """
         now, parts = self._run_due_events(), urlsplit(url)
         company = self._company(parts.path.split("/")[1])
         passcode = parse_qs(parts.query).get("otp", [""])[0]
@@ -245,23 +307,41 @@ class Simulator:
         return tuple(self._store.companies)
 
     def company(self, company_id: str) -> Mapping[str, object]:
-        """Return a company with its connections, as the API does."""
+        """Return a company with its connections, as the API does.
+
+        Args:
+            company_id: The id of the company.
+        """
         self._run_due_events()
         return serialize_company(self._company(company_id))
 
     def configuration(self, company_id: str) -> Mapping[str, object]:
-        """Return a company's configuration."""
+        """Return a company's configuration.
+
+        Args:
+            company_id: The id of the company.
+        """
         return self._store.configuration(self._company(company_id))
 
     def set_configuration(self, company_id: str, configuration: Mapping[str, object]) -> None:
-        """Replace a company's configuration; raise ValueError if the API would refuse it."""
+        """Replace a company's configuration; raise ValueError if the API would refuse it.
+
+        Args:
+            company_id: The id of the company.
+            configuration: The configuration in Codat's JSON.
+        """
         now, company = self._run_due_events(), self._company(company_id)
         if found := validation_errors(dict(configuration)):
             raise ValueError("; ".join(message for _, message in found))
         self._store.set_configuration(company, copy.deepcopy(dict(configuration)), now)
 
     def script_sync(self, company_id: str, *outcomes: ScriptedSync | FailureCause | int) -> None:
-        """Script the outcomes of the company's next syncs, in order; an int is a final code, a cause fails the sync."""
+        """Script the outcomes of the company's next syncs, in order; an int is a final code, a cause fails the sync.
+
+        Args:
+            company_id: The id of the company.
+            *outcomes: The outcomes, in order.
+        """
         self._company(company_id).script.extend(_outcome(outcome) for outcome in outcomes)
 
     def cause_failure(self, company_id: str, cause: FailureCause | str) -> None:
@@ -271,12 +351,20 @@ class Simulator:
         de-authorized connection has that status. With `DUPLICATE_PERIOD` and `OVERLAPPING_PERIOD`, a sync of the
         period is started, and only the next one fails. With `DELETED_COMPANY`, the syncs fail like those of a deleted
         company, which `delete_company` removes.
+
+        Args:
+            company_id: The id of the company.
+            cause: The cause.
         """
         now, company = self._run_due_events(), self._company(company_id)
         self._store.cause_failure(company, FailureCause(cause), now)
 
     def repair(self, company_id: str) -> None:
-        """Remove the causes of failures as the merchant or Codat: link the connections, restore the configuration."""
+        """Remove the causes of failures as the merchant or Codat: link the connections, restore the configuration.
+
+        Args:
+            company_id: The id of the company.
+        """
         now, company = self._run_due_events(), self._company(company_id)
         self._store.repair(company, now)
 
@@ -291,6 +379,12 @@ class Simulator:
         """Add a push operation that has ended just now, and return its key; with an `error` it has failed.
 
         `items` are the messages of the validation errors, by the id of the item.
+
+        Args:
+            company_id: The id of the company.
+            data_type: The data type that was written.
+            error: Why the write failed; None for a success.
+            items: The messages of the validation errors, by the id of the item.
         """
         now, company = self._run_due_events(), self._company(company_id)
         connection = next(
@@ -304,35 +398,65 @@ class Simulator:
         return push.key
 
     def start_external_sync(self, company_id: str, outcome: ScriptedSync | int | None = None) -> str:
-        """Start a sync that was not requested through the API, and return its id."""
+        """Start a sync that was not requested through the API, and return its id.
+
+        Args:
+            company_id: The id of the company.
+            outcome: The outcome; None for a random one.
+        """
         now, company = self._run_due_events(), self._company(company_id)
         scripted = None if outcome is None else _outcome(outcome)
         request = NewSync(period_to_latest(company, now), source="external", outcome=scripted)
         return self._store.start_sync(company, now, request).sync_id
 
     def syncs(self, company_id: str) -> tuple[Sync, ...]:
-        """Return a company's syncs in the order of their start; `sync.code(simulator.now())` is the current status."""
+        """Return a company's syncs in the order of their start; `sync.code(simulator.now())` is the current status.
+
+        Args:
+            company_id: The id of the company.
+        """
         self._run_due_events()
         return tuple(self._company(company_id).syncs)
 
     def syncs_started(self, company_id: str) -> int:
-        """Return the number of syncs that were started through the API."""
+        """Return the number of syncs that were started through the API.
+
+        Args:
+            company_id: The id of the company.
+        """
         return sum(sync.source == "api" for sync in self._company(company_id).syncs)
 
     def set_fault(self, operation: str, *steps: FaultStep) -> None:
-        """Append the faults of the next requests of an operation (`"*"`: of any)."""
+        """Append the faults of the next requests of an operation (`"*"`: of any).
+
+        Args:
+            operation: The name of the operation, `"*"` for any.
+            *steps: The faults of the next requests, in order.
+        """
         self._api.faults.plan(operation, to_steps(steps))
 
     def set_faults(self, faults: FaultPlan) -> None:
-        """Replace all faults."""
+        """Replace all faults.
+
+        Args:
+            faults: The new faults.
+        """
         self._api.faults = faults.injector(OPERATIONS)
 
     def set_remaining_quota(self, remaining: int) -> None:
-        """Leave so many requests of today's quota."""
+        """Leave so many requests of today's quota.
+
+        Args:
+            remaining: The number of requests.
+        """
         self._quota.set_remaining(remaining, self._run_due_events())
 
     def rotate_api_key(self, api_key: str) -> None:
-        """Replace the API key; requests with the old one get 403."""
+        """Replace the API key; requests with the old one get 403.
+
+        Args:
+            api_key: The new key.
+        """
         self._api.rotate_key(api_key)
         self.api_key = api_key
 

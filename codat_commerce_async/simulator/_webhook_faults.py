@@ -48,11 +48,22 @@ class WebhookFaultPlan:
     """
 
     rate: float = 0.0
+    """The probability that an event has a fault, 0 to 1."""
+
     kinds: Sequence[WebhookFault | str] = tuple(WebhookFault)
+    """The faults to choose from."""
+
     late_by: float = 3600.0
+    """Simulated seconds by which a late delivery is late."""
+
     seed: int = 0
+    """The seed of the choice."""
+
     event_types: Collection[str] | None = None
+    """The events that have faults; None for all."""
+
     script: Mapping[str, Sequence[WebhookFault | str | None]] = field(default_factory=dict)
+    """The faults of the next events, by event type."""
 
     def __post_init__(self) -> None:
         check_rate(self.rate, self.kinds)

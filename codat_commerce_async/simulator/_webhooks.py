@@ -34,6 +34,12 @@ class WebhookSender:
     All deliveries of an event have the same `webhook-id`. With several secrets each delivery has several signatures, as
     while a secret is rotated: https://www.standardwebhooks.com
     `faults` makes some deliveries late, repeated or out of order.
+
+    Args:
+        simulator: The simulator whose events are delivered.
+        post: Posts a delivery and returns the HTTP status.
+        *secrets: The endpoint's secrets.
+        faults: The faults of deliveries.
     """
 
     def __init__(self, simulator: Simulator, post: Post, *secrets: str, faults: WebhookFaultPlan | None = None) -> None:

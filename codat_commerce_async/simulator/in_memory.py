@@ -31,6 +31,11 @@ class InMemoryTransport:
     the connection raise the same errors as the real transport. With a VirtualTimeLoop, and its `loop_wall_clock` for
     the simulator and the client, an hour of calls takes no time but that of the computation. `api_key` is sent instead
     of the client's (None: the simulator's).
+
+    Args:
+        simulator: The simulator to call.
+        latency: Returns the seconds that a request takes.
+        api_key: The key to send; None for the simulator's.
     """
 
     def __init__(

@@ -39,6 +39,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     The clock stops while the loop waits for threads (`run_in_executor`, `asyncio.to_thread`), and for `io_grace` real
     seconds before each jump while it watches sockets: both ends of a connection must be in this loop. After `limit`
     virtual seconds it raises VirtualTimeLimitError, and where a real loop would hang, VirtualDeadlockError.
+
+    Args:
+        limit: Virtual seconds after which the loop raises VirtualTimeLimitError.
+        io_grace: Real seconds to wait for sockets before the time jumps.
+        start: The loop's time at the beginning, in seconds.
     """
 
     def __init__(self, *, limit: float = math.inf, io_grace: float = 0.002, start: float = 0.0) -> None:
@@ -54,14 +59,24 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> "asyncio.Future[T]":
-        """Run a function in a thread; the virtual clock stops until it returns."""
+        """Run a function in a thread; the virtual clock stops until it returns.
+
+        Args:
+            executor: The executor; None for the default one.
+            func: The function to run in a thread.
+            *args: Its arguments.
+        """
         future = super().run_in_executor(executor, func, *args)
         self._jumping.threads += 1
         future.add_done_callback(self._thread_done)
         return future
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Wait for the threads; the virtual clock stops until they end."""
+        """Wait for the threads; the virtual clock stops until they end.
+
+        Args:
+            timeout: Real seconds to wait for the threads.
+        """
         self._jumping.threads += 1
         try:
             if sys.version_info >= (3, 12):
@@ -76,7 +91,13 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run_in_virtual_time(main: Coroutine[object, object, T], *, limit: float = math.inf, start: float = 0.0) -> T:
-    """Run a coroutine in a new VirtualTimeLoop and return its result; `limit` is in virtual seconds."""
+    """Run a coroutine in a new VirtualTimeLoop and return its result; `limit` is in virtual seconds.
+
+    Args:
+        main: The coroutine to run.
+        limit: Virtual seconds after which VirtualTimeLimitError is raised.
+        start: The loop's time at the beginning, in seconds.
+    """
     with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(limit=limit, start=start)) as runner:
         return runner.run(main)
 
@@ -85,6 +106,9 @@ def loop_wall_clock(start: float = _MORNING) -> Callable[[], float]:
     """Return a wall clock that follows the running loop: it is `start` (epoch seconds) at the loop's time 0.
 
     Outside of a loop it returns its last value.
+
+    Args:
+        start: The time at the loop's time 0, in epoch seconds.
     """
     last = start
 

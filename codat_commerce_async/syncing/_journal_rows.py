@@ -135,34 +135,65 @@ class SyncKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """The entry of one sync. `state` is `starting`, `running`, `succeeded`, `failed` or `error`.
+    """The entry of one sync.
 
-    `sent_at`, when the start was first sent with this key, and `ended_at` are epoch seconds of the local clock.
-    `elapsed` is in seconds. `server_offset` is the server's time minus the local time in seconds at `sent_at`, or None
-    if it was not known. `code`, `outcome` and `message` describe the end; `status`, `error` and `diagnosis` are
-    JSON (see `to_outcome`), each None if there is none, or if an older version of the library wrote the entry.
-    `position` is the place of the company in the input, from 1. `run` is the number of its run, and `session` counts
-    the processes of that run, from 1: the one in which the sync ended.
+    Epoch seconds are those of the local clock. `status`, `error` and `diagnosis` (see `to_outcome`) are also None if an
+    older version of the library wrote the entry.
     """
 
     request: SyncRequest
+    """What was requested."""
+
     state: str
+    """`starting`, `running`, `succeeded`, `failed` or `error`."""
+
     idempotency_key: str | None = None
+    """The key of the start request."""
+
     sent_at: float | None = None
+    """When the start was first sent with this key, in epoch seconds."""
+
     handle: SyncHandle | None = None
+    """The identity of the sync once it was started."""
+
     ended_at: float | None = None
+    """When the outcome was recorded, in epoch seconds."""
+
     polls: int | None = None
+    """How often the sync was polled."""
+
     elapsed: float | None = None
+    """Seconds from the start request to the end."""
+
     code: int | None = None
+    """The final status code."""
+
     outcome: str | None = None
+    """The final state, or the class of the error."""
+
     message: str | None = None
+    """Why the sync failed."""
+
     run: int = 1
+    """The number of the run, from 1."""
+
     server_offset: float | None = None
+    """The server's time minus the local time at `sent_at`, in seconds."""
+
     position: int | None = None
+    """The place of the company in the input, from 1."""
+
     status: str | None = None
+    """The terminal status as JSON."""
+
     error: str | None = None
+    """The error as JSON."""
+
     diagnosis: str | None = None
+    """The diagnosis as JSON."""
+
     session: int | None = None
+    """The number of the process in which the sync ended, from 1."""
 
     @property
     def is_finished(self) -> bool:

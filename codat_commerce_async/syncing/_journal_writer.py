@@ -39,9 +39,16 @@ class RunOptions:
     """Which run of a journal to begin or to continue, and which others to keep. None stands for the default."""
 
     run_id: str | None = None
+    """The run to continue or to begin."""
+
     resume: Resume = "unfinished"
+    """What becomes of unfinished syncs of earlier runs."""
+
     keep_runs: int | None = None
+    """How many runs to keep; None for all."""
+
     companies: int | None = None
+    """The length of the input, None if it has none."""
 
 
 @runtime_checkable
@@ -69,11 +76,19 @@ class JournalStore(Protocol):
         ...
 
     async def get(self, request: SyncRequest) -> JournalEntry | None:
-        """Return the entry of this sync in this run, or None."""
+        """Return the entry of this sync in this run, or None.
+
+        Args:
+            request: The request for the sync.
+        """
         ...
 
     async def of_company(self, company_id: str) -> list[JournalEntry]:
-        """Return the entries of all syncs of a company, in all runs."""
+        """Return the entries of all syncs of a company, in all runs.
+
+        Args:
+            company_id: The id of the company.
+        """
         ...
 
     def unfinished(self) -> AsyncIterator[list[JournalEntry]]:
@@ -85,7 +100,11 @@ class JournalStore(Protocol):
         ...
 
     def count_poll(self, now: float) -> None:
-        """Count a poll; the count is written with a later commit."""
+        """Count a poll; the count is written with a later commit.
+
+        Args:
+            now: The time in epoch seconds.
+        """
         ...
 
     async def record_start(
@@ -96,21 +115,46 @@ class JournalStore(Protocol):
         server_offset: float | None = None,
         position: int | None = None,
     ) -> None:
-        """Record that the start request is about to be sent with this idempotency key."""
+        """Record that the start request is about to be sent with this idempotency key.
+
+        Args:
+            request: The request for the sync.
+            key: The idempotency key.
+            sent_at: When the key is first sent, in epoch seconds.
+            server_offset: The server's time minus the local time, in seconds.
+            position: The place of the company in the input, from 1.
+        """
         ...
 
     async def record_running(self, request: SyncRequest, handle: SyncHandle, run: int | None = None) -> None:
-        """Record that the sync was started, or that more of its ids are known."""
+        """Record that the sync was started, or that more of its ids are known.
+
+        Args:
+            request: The request for the sync.
+            handle: The handle of the sync.
+            run: The number of the run; None for this one.
+        """
         ...
 
     async def record_outcome(
         self, outcome: SyncOutcome, now: float, *, run: int | None = None, position: int | None = None
     ) -> None:
-        """Record how the sync ended."""
+        """Record how the sync ended.
+
+        Args:
+            outcome: The outcome.
+            now: The time in epoch seconds.
+            run: The number of the run; None for this one.
+            position: The place of the company in the input, from 1.
+        """
         ...
 
     async def record_end(self, now: float) -> None:
-        """Record that all syncs of this run have ended."""
+        """Record that all syncs of this run have ended.
+
+        Args:
+            now: The time in epoch seconds.
+        """
         ...
 
     async def close(self) -> None:
@@ -123,6 +167,7 @@ class NullJournal:
 
     run = 1
     run_id: str | None = None
+    """The id of the run; without a file it has none."""
     session = 1
     is_persistent = False
 

@@ -19,11 +19,16 @@ E = TypeVar("E", bound=Enum)
 
 @frozen(kw_only=True)
 class Action:
-    """One step towards a successful sync; `path` is the setting's path in the JSON of the configuration, if any."""
+    """One step towards a successful sync."""
 
     resolver: Resolver
+    """Who has to act."""
+
     text: str
+    """What to do."""
+
     path: str | None = None
+    """The path of the setting in the JSON of the configuration."""
 
     def __str__(self) -> str:
         return f"{self.resolver}: {self.text}"
@@ -34,50 +39,84 @@ class ItemProblem:
     """A validation error of one item, as a push operation reports it."""
 
     item_id: str | None = None
+    """The item that was refused."""
+
     message: str | None = None
+    """Why it was refused."""
+
     validator_name: str | None = None
+    """The check that refused it."""
 
 
 @frozen(kw_only=True)
 class Evidence:
     """A finding at Codat that supports the diagnosis.
 
-    `kind` is `status`, `error`, `connection`, `configuration`, `push_operation`, `pull_operation` or `sync`. `id` is
-    that of the connection, operation or sync, or the path of the setting. `items` are the validation errors of a push
-    operation. Times are as Codat sent them.
+    Its kind is `status`, `error`, `connection`, `configuration`, `push_operation`, `pull_operation` or `sync`. Times
+    are as Codat sent them.
     """
 
     kind: str
+    """The kind of finding, such as `connection` or `push_operation`."""
+
     id: str | None = None
+    """The id of what was found, or the path of the setting."""
+
     status: str | None = None
+    """Its status."""
+
     message: str | None = None
+    """Its message."""
+
     data_type: str | None = None
+    """Its data type."""
+
     requested_at: datetime | None = None
+    """When it was requested."""
+
     completed_at: datetime | None = None
+    """When it ended."""
+
     items: tuple[ItemProblem, ...] = ()
+    """The validation errors of a push operation."""
 
 
 @frozen(kw_only=True)
 class Diagnosis:
-    """Why a sync failed, and who has to do what.
-
-    `cause` is a stable word; `summary` says the same in one sentence. `actions` are in order, and each has its own
-    resolver. `retry` says when a new sync can succeed, with `retry_at` where the time is known. `unchecked` names what
-    could not be requested or was truncated; the diagnosis does not consider it. `requests` counts the requests that it
-    took. `code` is the status code; None if the sync has no status.
-    """
+    """Why a sync failed, and who has to do what."""
 
     company_id: str
+    """The id of the company."""
+
     sync_id: str | None = None
+    """The id of the sync."""
+
     code: int | None = None
+    """The status code; None if the sync has no status."""
+
     cause: FailureCause
+    """The cause, as a stable word."""
+
     summary: str
+    """The cause in one sentence."""
+
     actions: tuple[Action, ...] = ()
+    """Who has to do what, in order."""
+
     retry: Retry = Retry.AFTER_ACTION
+    """When a new sync can succeed."""
+
     retry_at: datetime | None = None
+    """The time at which a new sync can succeed, where it is known."""
+
     evidence: tuple[Evidence, ...] = ()
+    """What supports the diagnosis."""
+
     unchecked: tuple[str, ...] = ()
+    """What could not be requested or was truncated; the diagnosis does not consider it."""
+
     requests: int = 0
+    """How many requests the diagnosis took."""
 
     @property
     def resolver(self) -> Resolver:
@@ -101,6 +140,9 @@ class Diagnosis:
         """Return the diagnosis that `to_dict` wrote; keys that it does not know are ignored.
 
         Raises ValueError for anything else.
+
+        Args:
+            data: What `to_dict` returned.
         """
         return cls(
             company_id=_required(data, "company_id", str),
@@ -122,7 +164,11 @@ class Diagnosis:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Return the diagnosis that `to_json` wrote; raise ValueError for anything else."""
+        """Return the diagnosis that `to_json` wrote; raise ValueError for anything else.
+
+        Args:
+            text: The text that `to_json` returned.
+        """
         try:
             data = json.loads(text)
         except (ValueError, RecursionError):

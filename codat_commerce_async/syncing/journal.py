@@ -30,15 +30,23 @@ _SLICE = 5000
 class JournalRun:
     """One run of a journal, such as a night.
 
-    Times are in UTC, by the clock of the machine that wrote them. `ended_at` is None unless every company of the run
-    has an outcome. `companies` is the length of its input, None if it had none. `number` counts the runs, from 1.
+    Times are in UTC, by the clock of the machine that wrote them.
     """
 
     run_id: str
+    """The id of the run."""
+
     number: int
+    """The number of the run, from 1."""
+
     began_at: datetime
+    """When the run began."""
+
     ended_at: datetime | None
+    """When the last company got its outcome; None unless all have one."""
+
     companies: int | None
+    """The length of the input, None if it had none."""
 
     @property
     def has_ended(self) -> bool:
@@ -48,14 +56,19 @@ class JournalRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinuteCounts:
-    """The start requests and the polls of a run in the minute that begins at `minute` (UTC).
+    """The start requests and the polls of a run in one minute.
 
     The polls of the last second before a process was killed are missing.
     """
 
     minute: datetime
+    """The start of the minute, in UTC."""
+
     starts: int
+    """Start requests in the minute."""
+
     polls: int
+    """Polls in the minute."""
 
 
 class Journal:
@@ -73,7 +86,11 @@ class Journal:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Return the journal in this file for reading; `async with` raises JournalError if there is none."""
+        """Return the journal in this file for reading; `async with` raises JournalError if there is none.
+
+        Args:
+            path: The path of the file.
+        """
         return cls(Path(path).absolute())
 
     async def __aenter__(self) -> Self:
@@ -91,33 +108,56 @@ class Journal:
         return await self._read(lambda reader: [_journal_run(run) for run in reader.read(_read_state)[1]])
 
     async def entries(self, run_id: str | None = None) -> list[JournalEntry]:
-        """Return the entries of all syncs of the run in the order of its input, whatever their state."""
+        """Return the entries of all syncs of the run in the order of its input, whatever their state.
+
+        Args:
+            run_id: The id of the run; None for the newest.
+        """
         found = await self._read(lambda reader: _read_run(reader, run_id))
         return sorted(found, key=_input_order)
 
     async def outcomes(self, run_id: str | None = None) -> list[SyncOutcome]:
-        """Return all outcomes of the run in the order of its input, those of earlier processes too."""
+        """Return all outcomes of the run in the order of its input, those of earlier processes too.
+
+        Args:
+            run_id: The id of the run; None for the newest.
+        """
         return [entry.to_outcome() for entry in await self.entries(run_id) if entry.has_ended]
 
     async def running(self, run_id: str | None = None) -> list[JournalEntry]:
-        """Return the entries of the syncs that were requested and have no outcome, the earliest start first."""
+        """Return the entries of the syncs that were requested and have no outcome, the earliest start first.
+
+        Args:
+            run_id: The id of the run; None for the newest.
+        """
         found = [entry for entry in await self.entries(run_id) if not entry.has_ended]
         return sorted(found, key=lambda entry: entry.sent_at or 0.0)
 
     async def durations(self, run_id: str | None = None) -> list[float]:
-        """Return the seconds from start to end of the syncs that ended with a status, in the order of the input."""
+        """Return the seconds from start to end of the syncs that ended with a status, in the order of the input.
+
+        Args:
+            run_id: The id of the run; None for the newest.
+        """
         return [
             entry.elapsed for entry in await self.entries(run_id) if entry.is_finished and entry.elapsed is not None
         ]
 
     async def per_minute(self, run_id: str | None = None) -> list[MinuteCounts]:
-        """Return the start requests and polls of each minute in which there were any, in order of time."""
+        """Return the start requests and polls of each minute in which there were any, in order of time.
+
+        Args:
+            run_id: The id of the run; None for the newest.
+        """
         return await self._read(lambda reader: _read_minutes(reader, run_id))
 
     async def report(self, run_id: str | None = None) -> RunReport:
         """Return the counts of the run over all of its processes; `elapsed` is the time from its begin to its end.
 
         Duplicates are not recorded. While the run has not ended, `elapsed` reaches up to the last outcome.
+
+        Args:
+            run_id: The id of the run; None for the newest.
         """
         run, found = await self._read(lambda reader: (_read_one(reader, run_id), _read_run(reader, run_id)))
         return _report(run, found)
@@ -130,6 +170,10 @@ def read_journal(path: str | Path, run_id: str | None = None) -> Iterator[Journa
     """Yield the entries of a run, or with None of all runs, ordered by run, company and period. Blocks the thread.
 
     Raises JournalError.
+
+    Args:
+        path: The path of the file.
+        run_id: The id of the run; None for all runs.
     """
 
     def work(reader: JournalReader) -> list[JournalEntry]:

@@ -28,21 +28,31 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncOutcome:
-    """The result of one company's sync: a `status`, or the `error` that prevented starting or polling it.
-
-    `polls` counts its polls, `elapsed` is the seconds from the start request to the known end. `handle` is None if no
-    sync is known to have been started. `ticket_id` identifies the outcome of a `SyncTicket`, which may be delivered
-    more than once; it is None in `run_many`.
-    """
+    """The result of one company's sync: a `status`, or the `error` that prevented starting or polling it."""
 
     request: SyncRequest
+    """What was requested."""
+
     handle: SyncHandle | None
+    """The identity of the sync; None if none is known to have been started."""
+
     status: SyncStatus | None
+    """The terminal status."""
+
     error: CodatError | None
+    """What prevented starting or polling the sync."""
+
     polls: int
+    """How often the sync was polled."""
+
     elapsed: float
+    """Seconds from the start request to the known end."""
+
     ticket_id: str | None = None
+    """The id of the `SyncTicket`, whose outcome may be delivered more than once; None in `run_many`."""
+
     diagnosis: Diagnosis | None = None
+    """Why the sync failed, with `run_many(diagnose=True)`."""
 
     @property
     def company_id(self) -> str:
@@ -77,7 +87,11 @@ class SyncOutcome:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Return the outcome that `to_json` wrote; unknown fields are ignored. Raises ValueError for anything else."""
+        """Return the outcome that `to_json` wrote; unknown fields are ignored. Raises ValueError for anything else.
+
+        Args:
+            text: The text that `to_json` returned.
+        """
         fields = _json.parse_object("an outcome", text)
         version = _json.value(fields, "version", int)
         require(version == _VERSION, "version of an outcome", f"{_VERSION}", version)
@@ -103,31 +117,51 @@ class SyncOutcome:
 class RunReport:
     """The counts of a fan-out at one moment.
 
-    - `started`: start requests that succeeded; `running` of these have no outcome yet.
-    - `succeeded`, `failed`: outcomes with a status; `errors`: outcomes with an error.
-    - `duplicates`: dropped, because the same request was active or waiting.
-    - `resumed`: syncs that were running when the journal was opened; `already_finished`: syncs that had ended.
-    - `adopted`: outcomes of syncs that were found at Codat rather than named in a response.
-    - `polls`: status requests. `elapsed`: seconds.
-    - `earlier_unfinished`: syncs of earlier runs of the journal that were unfinished when this run was opened;
-      `earlier_finished`: those of them that have ended since. They are in none of the other counts but `polls`.
-    - `run_id`: the id of the run in its journal, None without a journal.
+    Syncs of earlier runs of the journal are in none of the counts but `earlier_unfinished`, `earlier_finished` and
+    `polls`.
     """
 
     run_id: str | None = None
+    """The id of the run in its journal; None without a journal."""
+
     started: int = 0
+    """Start requests that succeeded, without an outcome or with one."""
+
     running: int = 0
+    """Started syncs without an outcome."""
+
     succeeded: int = 0
+    """Outcomes of syncs that succeeded."""
+
     failed: int = 0
+    """Outcomes of syncs that failed."""
+
     errors: int = 0
+    """Outcomes with an error instead of a status."""
+
     duplicates: int = 0
+    """Requests that were dropped, because the same request was active or waiting."""
+
     resumed: int = 0
+    """Syncs that were running when the journal was opened."""
+
     already_finished: int = 0
+    """Syncs that had ended when the journal was opened."""
+
     adopted: int = 0
+    """Outcomes of syncs that were found at Codat rather than named in a response."""
+
     polls: int = 0
+    """Status requests."""
+
     elapsed: float = 0.0
+    """Seconds since the run began."""
+
     earlier_unfinished: int = 0
+    """Syncs of earlier runs of the journal that were unfinished when this run was opened."""
+
     earlier_finished: int = 0
+    """Those of them that have ended since this run was opened."""
 
     @property
     def completed(self) -> int:
@@ -155,16 +189,19 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunProgress:
-    """The progress of a fan-out.
-
-    `total` is the number of companies (None if the input has no length), `per_minute` the rate of outcomes so far, and
-    `seconds_left` an estimate from the learned durations and the quota (None while `total` is not known).
-    """
+    """The progress of a fan-out."""
 
     report: RunReport
+    """The counts so far."""
+
     total: int | None
+    """The number of companies; None if the input has no length."""
+
     per_minute: float
+    """Outcomes per minute so far."""
+
     seconds_left: float | None
+    """An estimate from the durations and the quota; None without a total."""
 
 
 OnProgress = Callable[[RunProgress], Awaitable[None] | None]
@@ -172,12 +209,21 @@ StopWhen = Callable[[RunReport], bool | Awaitable[bool]]
 
 
 def stop_at_first_failure(report: RunReport) -> bool:
-    """Stop a fan-out as soon as one sync failed or could not be started."""
+    """Stop a fan-out as soon as one sync failed or could not be started.
+
+    Args:
+        report: The counts so far.
+    """
     return report.failed + report.errors > 0
 
 
 def stop_at_failure_rate(share: float, *, after: int = 20) -> Callable[[RunReport], bool]:
-    """Stop a fan-out when more than this share (0 to 1) of at least `after` outcomes were failures."""
+    """Stop a fan-out when more than this share (0 to 1) of at least `after` outcomes were failures.
+
+    Args:
+        share: The share of failures, 0 to 1.
+        after: The number of outcomes before which the run is not stopped.
+    """
     check_number("share", share)
     check_int("after", after)
     require(0 <= share <= 1, "share", "between 0 and 1", share)

@@ -17,9 +17,16 @@ class SyncRequest:
     """
 
     company_id: str
+    """The id of the company."""
+
     sync_to: datetime | None = None
+    """The end of the period; None for now."""
+
     start: datetime | None = None
+    """The start of the period, together with `finish`."""
+
     finish: datetime | None = None
+    """The end of the period, together with `start`."""
 
     def __post_init__(self) -> None:
         for name in ("sync_to", "start", "finish"):

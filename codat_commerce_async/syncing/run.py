@@ -147,6 +147,9 @@ class SyncRun:
 
         With `include_finished`, the outcomes that earlier processes recorded in the journal for this run come first, in
         the order of the input. Then there is one outcome for every company of the run, also after a resume.
+
+        Args:
+            include_finished: Whether to include outcomes of earlier processes of the run, from the journal.
         """
         rest = [outcome async for outcome in self]
         return [*await self._finished_before(), *rest] if include_finished else rest

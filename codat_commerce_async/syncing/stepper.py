@@ -73,6 +73,9 @@ class SyncStepper:
 
         An error of the company is its outcome. Raises errors with `fatal_for_run`, such as a wrong key: the ticket has
         to stay in the queue. A cancelled step may be repeated.
+
+        Args:
+            ticket: The ticket.
         """
         problem = ticket.problem or _problem(ticket.company_id)
         if problem is not None:
@@ -83,7 +86,11 @@ class SyncStepper:
         return await self._poll(ticket, ticket.handle)
 
     def seconds_until_due(self, ticket: SyncTicket) -> float:
-        """Return after how many seconds the next step of the ticket is due; 0 for a sync that was not started."""
+        """Return after how many seconds the next step of the ticket is due; 0 for a sync that was not started.
+
+        Args:
+            ticket: The ticket.
+        """
         now = self._server_now()
         wait = (ticket.not_before - now).total_seconds() if ticket.not_before is not None else 0.0
         if ticket.handle is None:

@@ -43,25 +43,46 @@ class SyncTicket:
     sync is searched for at Codat instead. Therefore create tickets as they are queued, and no faster than they are
     processed. `server_offset` is the seconds by which the server's clock was ahead of the local one then;
     without it, the clocks of the machines must agree to within a minute or two.
-
-    `index` is the position in the run and `size` the number of its companies, if known. The other fields hold the
-    progress: the `handle` once the sync was started, its age in seconds and the time at the last poll, and the time
-    before which Codat allows no poll.
     """
 
     run_id: str
+    """The name of the run."""
+
     request: SyncRequest
+    """What to sync."""
+
     created_at: datetime
+    """When the ticket was created, which counts as the time of the first request."""
+
     server_offset: float | None = None
+    """Seconds by which the server's clock was ahead of the local one."""
+
     index: int = 0
+    """The position in the run, from 0."""
+
     size: int | None = None
+    """The number of companies of the run, if known."""
+
     objective: Objective = "throughput"
+    """What counts when requests are scarce."""
+
     problem: str | None = None
+    """Why the request is invalid; its step returns an outcome with this error."""
+
     handle: SyncHandle | None = None
+    """The identity of the sync once it was started."""
+
     polls: int = 0
+    """How often the sync was polled."""
+
     last_age: float = 0.0
+    """The age of the sync at the last poll, in seconds."""
+
     last_seen_at: datetime | None = None
+    """The time of the last poll."""
+
     not_before: datetime | None = None
+    """The time before which Codat allows no request."""
 
     def __post_init__(self) -> None:
         check_str("run_id", self.run_id)
@@ -83,6 +104,14 @@ class SyncTicket:
 
         The same run, company and period give the same ticket id, so a run that is enqueued again starts nothing twice.
         `size` is the number of companies if `companies` has no length. An invalid id becomes an outcome.
+
+        Args:
+            run_id: The name of the run, such as its date.
+            companies: Company ids or requests, read as tickets are taken.
+            objective: What counts when requests are scarce.
+            size: The number of companies, if `companies` has no length.
+            server_offset: Seconds by which the server's clock is ahead of the local one.
+            wall_clock: Returns the time in epoch seconds.
         """
         known = len(companies) if size is None and isinstance(companies, Sized) else size
         for index, item in enumerate(companies):
@@ -136,6 +165,9 @@ class SyncTicket:
 
         Raises TicketVersionError for a ticket of a later version, which has to stay in the queue during a rolling
         deployment, and ValueError for anything else.
+
+        Args:
+            text: The text that `to_json` returned.
         """
         fields = _json.parse_object("a ticket", text)
         version = _json.value(fields, "version", int)
@@ -167,4 +199,7 @@ class Reschedule:
     """The result of a step that did not end the sync: queue this ticket, due after so many seconds."""
 
     ticket: SyncTicket
+    """The ticket to queue."""
+
     seconds: float
+    """After how many seconds it is due."""

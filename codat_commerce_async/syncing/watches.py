@@ -104,6 +104,11 @@ class Watches:
         With `heartbeat`, yield None after so many seconds without a change. The iterator ends early on a shutdown
         signal, on `end` and when the client is closed: the last status is then not terminal. Raises the errors of
         `SyncResource.watch`.
+
+        Args:
+            handle: The handle of the sync, or the id of its company.
+            sync_id: The id of the sync, with a company id.
+            heartbeat: Seconds without a change after which None is yielded.
         """
         if heartbeat is not None:
             check_seconds("heartbeat", heartbeat, positive=True, finite=True)
@@ -117,6 +122,11 @@ class Watches:
         The events are `status` with a status in Codat's JSON, `problem` with the body of a `Problem`, and `end` after
         the terminal status or a problem: the page must close its EventSource then, or the browser connects again. After
         a shutdown there is no `end`, so that it does. A comment is sent as the heartbeat.
+
+        Args:
+            handle: The handle of the sync, or the id of its company.
+            sync_id: The id of the sync, with a company id.
+            heartbeat: Seconds without a change after which a comment is sent.
         """
         status: SyncStatus | None = None
         try:

@@ -42,11 +42,19 @@ class DeliveryStore(Protocol):
         """Claim an event for this process, unless another one has handled it or is handling it.
 
         A claim must expire, so that the event of a process that was killed can be handled when it is delivered again.
+
+        Args:
+            webhook_id: The id of the event, the same in all of its deliveries.
         """
         ...
 
     async def finish(self, webhook_id: str, *, handled: bool) -> None:
-        """Record that a claimed event was handled; otherwise give up the claim."""
+        """Record that a claimed event was handled; otherwise give up the claim.
+
+        Args:
+            webhook_id: The id of the event.
+            handled: Whether its handlers have succeeded.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -60,6 +68,12 @@ class DeliveryProcessor:
     Up to `capacity` events are in progress at the same time; further ones are refused. The ids of the last `dedup_size`
     handled events are kept to recognize repeated deliveries. With several processes, they need a common store, which is
     passed as `deduplicate`. In a web service, use `WebhookReceiver` (aiohttp.web) or `WebhookEndpoint` (ASGI).
+
+    Args:
+        hooks: The handlers.
+        capacity: How many events may be in progress at once.
+        dedup_size: How many ids of handled events are kept.
+        deduplicate: The store that several processes share.
     """
 
     def __init__(
@@ -100,6 +114,12 @@ class DeliveryProcessor:
         A repeated delivery of an event gets the status of the first, unless that one failed: then the handlers are
         called again. With `acknowledge`, an event that is still in progress after `within` seconds counts as accepted:
         if it fails later, the failure is logged and the event stays in `unhandled`.
+
+        Args:
+            webhook_id: The id of the event, the same in all of its deliveries.
+            event: The event.
+            within: Seconds after which to return.
+            acknowledge: Whether an event in progress counts as accepted.
         """
         if webhook_id in self._handled:
             return DeliveryStatus.HANDLED
@@ -121,6 +141,9 @@ class DeliveryProcessor:
         """Refuse new events and wait up to `within` seconds for those in progress; then cancel their handlers.
 
         Events that stay `unhandled` are logged.
+
+        Args:
+            within: Seconds to wait for the events in progress.
         """
         self._closing = True
         if self._in_progress:

@@ -69,6 +69,9 @@ class Webhooks:
         The type is Codat's name, such as `read.completed` or `invoices.write.successful`. A class stands for all of its
         types: `WriteEvent` for every write, `WebhookEvent` for every event. An event of a known type whose payload does
         not fit its model is an `UnknownEvent`, and is passed only to handlers of that class or of all events.
+
+        Args:
+            kind: The name of the event, or the class of its events.
         """
 
         def subscribe(handler: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
@@ -84,12 +87,19 @@ class Webhooks:
 
         An event about a company makes the client poll the running syncs of that company; the daily quota that an event
         reports updates the client's. The client is referenced weakly, and dropped once it is closed.
+
+        Args:
+            client: The client.
         """
         if client not in self._attached():
             self._clients.append(ref(client))
 
     def detach(self, client: CodatCommerce) -> None:
-        """Stop notifying a client; do nothing if it is not attached."""
+        """Stop notifying a client; do nothing if it is not attached.
+
+        Args:
+            client: The client.
+        """
         self._clients = [ref(other) for other in self._attached() if other is not client]
 
     def _attached(self) -> list[CodatCommerce]:
@@ -101,6 +111,9 @@ class Webhooks:
         """Call the handlers of an event, one after the other, and return True if all of them succeeded.
 
         An exception of a handler is logged; the next handler is called all the same.
+
+        Args:
+            event: The event.
         """
         for client in self._attached():
             _notify(client, event)

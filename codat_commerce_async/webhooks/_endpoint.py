@@ -32,6 +32,17 @@ class WebhookEndpoint(DeliveryResponder):
     The settings and the responses are those of `WebhookReceiver`, and 405 for other methods than POST; a body of more
     than `max_size` bytes gets 413. Call `drain` at the end of the lifespan; the adapters in `contrib` do so. Do not
     mount it: a mount at `/hooks` responds to a POST with a redirect to `/hooks/`, which loses the delivery.
+
+    Args:
+        verifier: What verifies the signature.
+        hooks: The handlers.
+        respond_within: Seconds after which a delivery is acknowledged while its handlers are running.
+        acknowledge_unfinished: Whether it is acknowledged then, with 202 instead of 503.
+        drain_timeout: Seconds to wait for the events in progress on shutdown.
+        capacity: How many events may be in progress at once.
+        dedup_size: How many ids of handled events are kept.
+        deduplicate: The store that several processes share.
+        max_size: The largest body, in bytes.
     """
 
     def __init__(

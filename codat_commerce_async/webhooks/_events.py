@@ -35,6 +35,9 @@ def parse_event(body: bytes) -> WebhookEvent[object]:
     The type is in `eventType`, in `type` (some of Codat's examples), or in `RuleType` (the older rule events). An event
     of a type without a model, or with a payload that does not fit its model (which is logged), is an `UnknownEvent`.
     So is an unknown envelope: its payload is then the whole body as parsed JSON, or as text if it is not JSON.
+
+    Args:
+        body: The raw body of the delivery.
     """
     data = _parsed(body)
     envelope = _envelope(data if isinstance(data, dict) else {}, data)
@@ -75,7 +78,11 @@ def _first_text(fields: Mapping[str, object], *keys: str) -> str | None:
 
 
 def company_id_of(event: WebhookEvent[object]) -> str | None:
-    """Return the id of the company that an event is about; None if it is about no company."""
+    """Return the id of the company that an event is about; None if it is about no company.
+
+    Args:
+        event: The event.
+    """
     match event.payload:
         case Company(id=company_id) | CompanyProductPayload(id=company_id):
             return company_id

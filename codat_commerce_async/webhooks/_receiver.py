@@ -34,7 +34,12 @@ class WebhookReceiver(DeliveryResponder):
     """
 
     def add_to(self, app: web.Application, path: str) -> None:
-        """Receive deliveries at a path of an application, and drain when it shuts down."""
+        """Receive deliveries at a path of an application, and drain when it shuts down.
+
+        Args:
+            app: The application.
+            path: The path of the route.
+        """
         app.router.add_post(path, self.handle)
         app.on_shutdown.append(self.drain)
 
@@ -43,7 +48,11 @@ class WebhookReceiver(DeliveryResponder):
         await self._drain()
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Respond to one delivery; a handler for a route."""
+        """Respond to one delivery; a handler for a route.
+
+        Args:
+            request: The delivery.
+        """
         try:
             status = await self._respond(request.headers.items(), request.read)
         except web.RequestPayloadError:

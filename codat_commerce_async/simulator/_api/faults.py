@@ -74,8 +74,13 @@ class Fault:
     """
 
     kind: FaultKind
+    """What happens."""
+
     seconds: float | None = None
+    """How long it takes, in real seconds; None for the default of the kind."""
+
     status: int | None = None
+    """The status of an error response; None for the default of the kind."""
 
     def __post_init__(self) -> None:
         if self.seconds is not None and not math.isfinite(self.seconds):
@@ -278,16 +283,29 @@ class FaultPlan:
     """
 
     rate: float = 0.0
+    """The probability that a request fails, 0 to 1."""
+
     kinds: Sequence[Fault | FaultKind | str] = TRANSIENT
+    """The faults to choose from."""
+
     seed: int = 0
+    """The seed of the choice."""
+
     operations: Collection[str] | None = None
+    """The operations whose requests fail; None for all."""
+
     script: Mapping[str, Sequence[FaultStep]] = field(default_factory=dict)
+    """The faults of the next requests, by operation."""
 
     def __post_init__(self) -> None:
         check_rate(self.rate, self.kinds)
 
     def injector(self, operations: Collection[str]) -> FaultInjector[Fault]:
-        """Return the injector of these faults for requests of the known operations."""
+        """Return the injector of these faults for requests of the known operations.
+
+        Args:
+            operations: The names of all operations.
+        """
         return FaultInjector(
             rate=self.rate,
             kinds=tuple(map(to_fault, self.kinds)),

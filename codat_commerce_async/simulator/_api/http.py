@@ -20,10 +20,19 @@ class Request:
     """A request as received: `path` and `query` are quoted, header names are lower-case."""
 
     method: str
+    """The HTTP method."""
+
     path: str
+    """The quoted path."""
+
     query: str = ""
+    """The quoted query, without the question mark."""
+
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The headers, with lower-case names."""
+
     body: bytes = field(default=b"", repr=False)
+    """The bytes of the body."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "headers", {name.lower(): value for name, value in self.headers.items()})
@@ -39,10 +48,19 @@ class Response:
     """
 
     status: int
+    """The HTTP status."""
+
     headers: Mapping[str, str]
+    """The headers."""
+
     body: bytes = field(repr=False)
+    """The bytes of the body."""
+
     fault: FaultKind | None = None
+    """The fault of the connection, if any."""
+
     delay: float = 0.0
+    """The real seconds before the response is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +72,37 @@ class RecordedRequest:
     """
 
     time: float
+    """The simulated time, in epoch seconds."""
+
     operation: str
+    """The name of the operation; empty if there is none."""
+
     method: str
+    """The HTTP method."""
+
     path: str
+    """The quoted path."""
+
     query: str
+    """The quoted query."""
+
     idempotency_key: str | None
+    """The idempotency key of the request."""
+
     body_hash: str | None
+    """A hash of the body, None without one."""
+
     status: int | None
+    """The HTTP status; None without a response."""
+
     fault: FaultKind | None
+    """The fault of the request, if any."""
+
     replayed: bool
+    """Whether the response was replayed for its idempotency key."""
+
     correlation_id: str | None = None
+    """The correlation id of an error."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,19 @@ class Route:
     """An operation: `name` and `path` as in Codat's documentation, its handler, and the status of its success."""
 
     name: str
+    """The name in Codat's reference."""
+
     method: str
+    """The HTTP method."""
+
     path: str
+    """The path as Codat writes it."""
+
     handler: Callable[[Store, Call], object] = field(repr=False, compare=False)
+    """Returns the value of the response."""
+
     status: int = 200
+    """The status of a success."""
 
     @property
     def segments(self) -> tuple[str, ...]:

@@ -33,8 +33,13 @@ class RequestQuota:
     """
 
     per_minute: int | None = 1000
+    """Requests in any 60 seconds; None for no limit."""
+
     per_day: int | None = 1000
+    """Requests in a day, once for the client and once for each linked company; None for no limit."""
+
     reset_format: ResetFormat = ResetFormat.EPOCH_SECONDS
+    """The format of the `X-Rate-Limit-Reset` header."""
 
 
 class RequestQuotaState:

@@ -66,9 +66,16 @@ class ScriptedSync:
     """
 
     code: int = _PUSHED
+    """The final status code."""
+
     duration: float | None = None
+    """Simulated seconds until the end; None for a random duration."""
+
     message: str | None = None
+    """The error message; None for that of the code."""
+
     cause: FailureCause | None = None
+    """What the push operations of a failed sync say."""
 
     def __post_init__(self) -> None:
         if self.duration is not None and not self.duration >= 0:
@@ -81,7 +88,12 @@ class ScriptedSync:
 
     @classmethod
     def failing(cls, cause: FailureCause, duration: float | None = None) -> Self:
-        """Return a sync that fails because of a cause, which does not show in the company's configuration."""
+        """Return a sync that fails because of a cause, which does not show in the company's configuration.
+
+        Args:
+            cause: The cause of the failure.
+            duration: Simulated seconds until the end; None for a random duration.
+        """
         failure = FAILURES[cause]
         return cls(failure.code, duration, failure.message, cause)
 
@@ -92,7 +104,11 @@ class ScriptedSync:
 
     @classmethod
     def overlaps(cls, duration: float = 1.0) -> Self:
-        """Return a sync whose period overlaps with an earlier one."""
+        """Return a sync whose period overlaps with an earlier one.
+
+        Args:
+            duration: Simulated seconds until the end; None for a random duration.
+        """
         return cls(5080, duration=duration)
 
 
@@ -101,34 +117,73 @@ class Sync:
     """One sync; its status depends on the time alone."""
 
     company_id: str
+    """The id of the company."""
+
     sync_id: str
+    """The id in the responses about the status."""
+
     commerce_sync_id: str
+    """The id in the response to the start request."""
+
     source: SyncSource
+    """Who started the sync: the API, the schedule or another client."""
+
     idempotency_key: str | None
+    """The key of the start request."""
+
     start: float
+    """The start of the period, in epoch seconds."""
+
     finish: float
+    """The end of the period, in epoch seconds."""
+
     started: float
+    """When the sync started, in epoch seconds."""
+
     ends: float
+    """When the sync ends, in epoch seconds."""
+
     final_code: int
+    """The status code at the end."""
+
     final_message: str
+    """The error message at the end."""
+
     cause: FailureCause | None = None
+    """The cause of a failure."""
 
     def code(self, now: float) -> int:
-        """Return the status code at this time."""
+        """Return the status code at this time.
+
+        Args:
+            now: The simulated time, in epoch seconds.
+        """
         if now >= self.ends:
             return self.final_code
         return _IN_PROGRESS if now - self.started < _LONG_AFTER else _IN_PROGRESS_LONG
 
     def status(self, now: float) -> str:
-        """Return the status text at this time."""
+        """Return the status text at this time.
+
+        Args:
+            now: The simulated time, in epoch seconds.
+        """
         return CODES.get(self.code(now), ("Unknown", ""))[0]
 
     def message(self, now: float) -> str:
-        """Return the error message at this time; empty without one."""
+        """Return the error message at this time; empty without one.
+
+        Args:
+            now: The simulated time, in epoch seconds.
+        """
         return self.final_message if now >= self.ends else ""
 
     def pushed(self, now: float) -> bool:
-        """Return whether data was written by this time."""
+        """Return whether data was written by this time.
+
+        Args:
+            now: The simulated time, in epoch seconds.
+        """
         return self.code(now) == _PUSHED
 
 
