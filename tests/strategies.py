@@ -1,16 +1,11 @@
 """What Codat may answer: hypothesis strategies, and answers made from the schemas of its specification."""
 
-import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from random import Random
 from typing import Any
 from urllib.parse import unquote
 
-import pytest
 from hypothesis import strategies as st
-
-SPECIFICATION = Path(__file__).parents[2] / "shared" / "spec"
 
 JSON = st.recursive(
     st.none()
@@ -35,15 +30,6 @@ ODD_TIMES = (
     "9999-12-31T23:59:59.9999999",
     "soon",
 )
-
-
-def specification(name: str = "Codat-Sync-Commerce") -> dict[str, Any]:
-    """Codat's OpenAPI document, or a skipped test where it is not at hand."""
-    path = SPECIFICATION / f"{name}.json"
-    if not path.exists():
-        pytest.skip("the specification is not at hand")
-    document: dict[str, Any] = json.loads(path.read_text())
-    return document
 
 
 def resolved(document: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from codat_commerce_async.models.sync_flow import LocalizationInfo, SyncFlowUrl,
 from codat_commerce_async.models.sync_settings import CompanySyncSettings
 from codat_commerce_async.models.webhook_consumers import CreateWebhookConsumer, WebhookConsumer, WebhookConsumers
 from codat_commerce_async.models.webhook_events import event_class
-from tests.strategies import Answers, specification
+from tests.strategies import Answers
+from tests.support.specification import specification
 
 MODELS: dict[str, Any] = {
     "create-company": Company,

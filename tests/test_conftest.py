@@ -1,12 +1,14 @@
 import asyncio
 import re
 from contextlib import closing
+from pathlib import Path
 
 import aiohttp
 import pytest
 
 from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop
 from tests.conftest import StrictResponses
+from tests.support.specification import specification
 
 pytest_plugins = ["pytester"]
 
@@ -68,6 +70,21 @@ def test_unmatched_requests_and_unused_mocks_fail_the_test(pytester: pytest.Pyte
     result = pytester.runpytest("-p", "no:cacheprovider")
     result.assert_outcomes(passed=3, errors=2)
     result.stdout.fnmatch_lines(["ERROR *::test_unmatched*", "ERROR *::test_unused*"])
+
+
+def test_the_specification_is_read_by_tests_not_by_their_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that reads it at import cannot be collected in a checkout that has no `../shared/spec`."""
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    with pytest.raises(RuntimeError, match="in a test or fixture"):
+        specification()
+
+
+def test_only_one_module_knows_where_the_specification_is() -> None:
+    tests = Path(__file__).parent
+    words = 'shared" / "spec"', "shared/spec/"
+    files = sorted(tests.rglob("*.py"))
+    knowing = [path for path in files if any(word in path.read_text(encoding="utf-8") for word in words)]
+    assert knowing == sorted([tests / "support" / "specification.py", Path(__file__)])
 
 
 async def test_without_a_mark_a_test_runs_on_the_default_loop() -> None:

@@ -2,12 +2,10 @@
 
 import importlib
 import inspect
-import json
 import pkgutil
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
@@ -18,9 +16,8 @@ from codat_commerce_async._core.operation import Operation
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.policies import RetryPolicy
+from tests.support.specification import specification as read_specification
 from tests.support.wire import Reply, WireServer
-
-SPECIFICATIONS = Path(__file__).parents[2] / "shared" / "spec"
 
 # Resource and method by the operation's id: https://docs.codat.io/sync-for-commerce-api
 COMMERCE_METHODS = {
@@ -92,14 +89,11 @@ class Documented(NamedTuple):
 
 def operations(name: str) -> dict[str, Documented]:
     """The operations of one specification by their ids."""
-    path = SPECIFICATIONS / f"{name}.json"
-    if not path.is_file():
-        pytest.skip(f"{name}.json is not at ../shared/spec")
     return {
         operation["operationId"]: Documented(
             method.upper(), path, frozenset(status for status in operation["responses"] if status >= "400")
         )
-        for path, methods in json.loads(path.read_bytes())["paths"].items()
+        for path, methods in read_specification(name)["paths"].items()
         for method, operation in methods.items()
         if "operationId" in operation
     }

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from codat_commerce_async.models import enums
 from codat_commerce_async.models.base import UNSET
 from codat_commerce_async.models.enums import ConnectionStatus, DataType, OpenEnum, SourceType, SyncFrequency
-from tests.strategies import resolved, specification
+from tests.strategies import resolved
+from tests.support.specification import specification
 
 ENUMS = [member for _, member in inspect.getmembers(enums, inspect.isclass) if issubclass(member, OpenEnum)]
 OWN = [enum for enum in ENUMS if enum is not OpenEnum]

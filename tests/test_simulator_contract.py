@@ -3,8 +3,6 @@
 import json
 import re
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -17,22 +15,11 @@ from codat_commerce_async.simulator import PLATFORM_ROUTES, ROUTES, Fault, Fault
 from tests.strategies import JSON, Answers
 from tests.support.openapi import Document, problems
 from tests.support.simulated import Side, authorization
-
-SPECIFICATIONS = Path(__file__).parents[2] / "shared" / "spec"
+from tests.support.specification import specification
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 RANGE = {"dateRange": {"start": "2023-01-01T00:00:00Z", "finish": "2023-01-02T00:00:00Z"}}
 LOCALE = (("locale", "en-us"),)
-
-
-@cache
-def specification(name: str = "Codat-Sync-Commerce") -> Document:
-    path = SPECIFICATIONS / f"{name}.json"
-    if not path.exists():
-        pytest.skip(f"{name}.json is not at ../shared/spec")
-    document = json.loads(path.read_text(encoding="utf-8"))
-    assert isinstance(document, dict)
-    return document
 
 
 class Good(NamedTuple):
