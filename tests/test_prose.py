@@ -10,8 +10,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MAX_WORDS = 30
 
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-# What ends a block of prose: an empty line, a heading, an item of a list, a row of a table, a directive.
-BLOCK = re.compile(r"\n\s*\n|\n(?=#|\s*[-*] |\s*\d+\. |\||:::)")
+# What ends a block of prose: an empty line, a heading, an image, an item of a list, a row of a table, a directive.
+BLOCK = re.compile(r"\n\s*\n|\n(?=#|!\[|\s*[-*] |\s*\d+\. |\||:::)")
 SENTENCE = re.compile(r"(?<=[.!?:;])\s+")
 
 
