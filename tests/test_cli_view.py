@@ -128,7 +128,6 @@ def test_the_throughput_is_that_of_the_last_minute_and_the_end_is_estimated_when
         state.hooks.on_request_started(RequestStarted(second, "list-syncs", 1, 0.0, {}, 0.0))
     assert throughput_text(state) == "60 of 900 requests/min; 1 min 29 s so far"
     state.seconds_left_by_run = 245.0
-    assert state.seconds_left is None, "nothing has ended yet"
     for row in state.rows[:5]:
         state.end(row, GOOD)
     assert throughput_text(state) == "60 of 900 requests/min; 1 min 29 s so far; about 4 min left"
@@ -147,6 +146,8 @@ def test_the_end_is_given_by_the_clock_too_when_it_is_not_near() -> None:
     assert re.fullmatch(r"0 of 900 requests/min; 0 s so far; about 4 min left, until \d\d:\d\d", throughput_text(state))
     state.seconds_left_by_run = 42.0
     assert throughput_text(state).endswith("about 42 s left")
+    state.seconds_left_by_run = None
+    assert throughput_text(state).endswith("0 s so far")
 
 
 @pytest.mark.parametrize(

@@ -871,9 +871,8 @@ async def test_a_journal_teaches_how_long_syncs_take(tmp_path: Path) -> None:
             return seconds_left
 
     untaught, taught = await expected(5), await expected(6)
-    assert untaught is not None
+    assert untaught is None
     assert taught is not None
-    assert untaught > 220.0
     assert 80.0 < taught < 200.0
 
 

@@ -25,8 +25,6 @@ __all__ = ["Result", "Row", "RunState", "Status"]
 # Up to so many rows are shown one by one; of more rows, only counts and failures.
 _MAX_SMALL = 40
 _MINUTE = 60.0
-# With fewer ended syncs there is no estimate.
-_MIN_ENDS_FOR_ESTIMATE = 5
 # With many rows, so many messages are kept per window (seconds); further ones are counted.
 _MAX_MESSAGES, _MESSAGE_WINDOW = 3, 10.0
 
@@ -202,9 +200,8 @@ class RunState:
 
     @property
     def seconds_left(self) -> float | None:
-        """Return the estimated seconds to the end, or None while too little is known."""
-        enough = self.ended - self.already_finished >= min(_MIN_ENDS_FOR_ESTIMATE, len(self.rows))
-        return self.seconds_left_by_run if enough and self.ended < len(self.rows) else None
+        """Return the estimated seconds to the end, or None if they are not known."""
+        return self.seconds_left_by_run if self.ended < len(self.rows) else None
 
     def add(self, row: Row) -> None:
         """Add a row, in which outcomes of its company are recorded from now on."""

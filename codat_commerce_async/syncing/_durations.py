@@ -27,15 +27,18 @@ class DurationModel:
     would underestimate long durations.
     """
 
-    __slots__ = ("_ends", "_exposure", "_rates")
+    __slots__ = ("_ends", "_exposure", "_rates", "longest")
 
     def __init__(self) -> None:
+        self.longest = 0.0
+        """The highest age in seconds at which a sync was observed."""
         self._ends = [_PRIOR_WEIGHT] * len(_WIDTHS)
         self._exposure = [_PRIOR_WEIGHT / _prior(index) for index in range(len(_WIDTHS))]
         self._rates = [_prior(index) for index in range(len(_WIDTHS))]
 
     def still_running(self, before: float, now: float) -> None:
         """Record that a sync ran at the age `before` and still runs at the age `now`."""
+        self.longest = max(self.longest, now)
         for index, seconds in _age_buckets(before, now):
             self._exposure[index] += seconds
             self._rates[index] = self._ends[index] / self._exposure[index]
@@ -45,6 +48,7 @@ class DurationModel:
 
         The end is distributed over the buckets between them, in proportion to their present hazards.
         """
+        self.longest = max(self.longest, now)
         buckets = list(_age_buckets(before, now))
         total = sum(self._rates[index] * seconds for index, seconds in buckets) or 1.0
         left = 1.0
@@ -63,6 +67,13 @@ class DurationModel:
         """
         self.still_running(0.0, seconds / 2)
         self.ended(seconds / 2, seconds)
+
+    @property
+    def mean(self) -> float:
+        """Return the mean duration: the seconds that syncs ran by the ends among them."""
+        prior = sum(_PRIOR_WEIGHT / _prior(index) for index in range(len(_WIDTHS)))
+        ends = sum(self._ends) - _PRIOR_WEIGHT * len(_WIDTHS)
+        return (sum(self._exposure) - prior) / ends if ends else 1 / _PRIOR_RATE
 
     def next_poll_age(self, last: float, cost: float) -> float:
         """Return the age at which a poll is worth `cost` seconds of delay, if the last poll was at age `last`."""

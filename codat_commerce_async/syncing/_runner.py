@@ -8,12 +8,14 @@ from functools import partial
 from typing import cast
 
 from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.rate_limiter import PauseSource
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.policies import CallOptions, PollOptions, RetryPolicy
 from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._diagnose import DiagnosisQueue
+from codat_commerce_async.syncing._estimate import EndEstimate, Workload
 from codat_commerce_async.syncing._facts import DiagnosisCalls
 from codat_commerce_async.syncing._failures import as_codat_error, raise_if_fatal
 from codat_commerce_async.syncing._journal_claims import record_entry
@@ -45,8 +47,6 @@ _DEFAULT_QUOTA_PAUSE = 60.0
 _SERVER_TIME_TIMEOUT = 15.0
 # From this share of `max_running` on, starts wait for running syncs to end, not for requests.
 _CAPACITY_THRESHOLD = 0.9
-# Polls assumed per sync in an estimate before any sync has ended.
-_ASSUMED_POLLS = 2.0
 
 
 class SyncRunner:
@@ -89,6 +89,7 @@ class SyncRunner:
         self._server_time_requested = False
         self._is_stopped = False
         self._paused_until = 0.0
+        self._estimate = EndEstimate(self._scheduler.durations)
         self._tasks: asyncio.TaskGroup
 
     async def run(self, journal: JournalStore, resume: Resume = "unfinished") -> None:
@@ -99,6 +100,9 @@ class SyncRunner:
         self._journal = journal
         self._resume_option = resume
         self._context.notifier.subscribe(self._on_notification)
+        pauses = self._context.rate_limiter if isinstance(self._context.rate_limiter, PauseSource) else None
+        if pauses is not None:
+            pauses.add_pause_listener(self._on_pause)
         try:
             async with self._context.lifecycle.scope():
                 await self._resume()
@@ -114,6 +118,8 @@ class SyncRunner:
             raise _first_of(group) from None
         finally:
             self._context.notifier.unsubscribe(self._on_notification)
+            if pauses is not None:
+                pauses.remove_pause_listener(self._on_pause)
             self._context.reserve_polls(-self.state.running_count)
 
     @property
@@ -129,16 +135,19 @@ class SyncRunner:
         self._wake()
 
     def seconds_left(self, report: RunReport) -> float | None:
-        """Estimate the seconds until the run ends; None while the length of the input is not known."""
-        left = self.state.queue.left
-        if left is None:
+        """Estimate the seconds until the run ends; None if that is not known."""
+        queue, now = self.state.queue, self._clock.time()
+        if queue.left is None:
             return None
-        interval = self._context.rate_limiter.min_interval
-        polls = report.polls / report.completed if report.completed else _ASSUMED_POLLS
-        requests = left * (1 + polls) + report.running * polls
-        last_duration = self._scheduler.durations.seconds_left(0.0, 0.5 / left) if left else 0.0
-        last_start = left * (1 + polls) * interval
-        return max(requests * interval, last_start + last_duration, self._scheduler.seconds_left(self._clock.time()))
+        work = Workload(
+            left=queue.left,
+            running=self.state.active_count,
+            completed=report.completed,
+            polls=report.polls,
+            interval=self._context.rate_limiter.min_interval,
+            max_running=self._max_running,
+        )
+        return self._estimate.seconds_left(work, now - report.elapsed, now, self._scheduler.seconds_left(now))
 
     async def _next_action(self) -> Callable[[], Awaitable[None]] | None:
         """Wait for a task slot and for work, and return what to do; None when nothing is left."""
@@ -180,6 +189,7 @@ class SyncRunner:
         """Add the journal's unfinished syncs to the queue, and learn from the durations of the others."""
         for seconds in await self._journal.durations():
             self._scheduler.durations.observe_duration(seconds)
+            self._estimate.known_ends += 1
         async for entries in self._journal.unfinished():
             for entry in entries:
                 if entry.run == self._journal.run:
@@ -366,6 +376,7 @@ class SyncRunner:
         """Record that nothing is sent until the daily quota is reset."""
         pause = error.retry_after or _DEFAULT_QUOTA_PAUSE
         self._paused_until = max(self._paused_until, self._clock.time() + pause)
+        self._estimate.pause(self._clock.time(), pause)
 
     def _on_notification(self, company_id: str) -> None:
         running, starting = self.state.get_running(company_id), self.state.get_starting(company_id)
@@ -374,6 +385,10 @@ class SyncRunner:
             self._wake()
         elif starting is not None:
             starting.poll_soon = True
+
+    def _on_pause(self, seconds: float, _reason: str, company_id: str | None) -> None:
+        if company_id is None:
+            self._estimate.pause(self._clock.time(), seconds)
 
     def _wake(self) -> None:
         self._wakeup.set()

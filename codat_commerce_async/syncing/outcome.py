@@ -201,7 +201,11 @@ class RunProgress:
     """Outcomes per minute so far."""
 
     seconds_left: float | None
-    """An estimate from the durations and the quota; None without a total."""
+    """An estimate from the durations, the quota and its pauses, or None.
+
+    It is None without a total, before the first few ends, and when the last syncs run longer than estimated. Late in a
+    run, the estimated end moves later by at most a fifth of the time that passes, unless requests are paused.
+    """
 
 
 OnProgress = Callable[[RunProgress], Awaitable[None] | None]
