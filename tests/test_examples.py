@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import importlib.util
+import itertools
 import json
 import re
 import runpy
@@ -15,8 +16,8 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from codat_commerce_async import SyncHandle
-from codat_commerce_async.simulator import ScriptedSync, Simulator, WebhookSender
+from codat_commerce_async import OutcomeUnknownError, Resolver, SyncHandle
+from codat_commerce_async.simulator import FaultPlan, ScriptedSync, Simulator, WebhookSender
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 from codat_commerce_async.syncing.journal import read_journal
 
@@ -50,7 +51,17 @@ def test_no_example_is_without_a_test() -> None:
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("start_and_wait", "COMPANY_ID"), ("many_companies", "JOURNAL COMPANY_ID...")],
+    [
+        ("backfill", "COMPANY_ID YEAR"),
+        ("change_configuration", "COMPANY_ID SECTION ACCOUNT NAME"),
+        ("diagnose_failures", "JOURNAL"),
+        ("many_companies", "JOURNAL COMPANY_ID..."),
+        ("request_metrics", "COMPANY_ID"),
+        ("shared_quota", "QUOTA_FILE COMPANY_ID..."),
+        ("start_and_wait", "COMPANY_ID"),
+        ("start_exactly_once", "REQUEST_ID COMPANY_ID"),
+        ("watch_sync", "COMPANY_ID"),
+    ],
 )
 def test_a_script_without_a_company_reports_how_to_call_it(
     name: str, arguments: str, monkeypatch: pytest.MonkeyPatch
@@ -171,3 +182,101 @@ async def test_the_receiver_takes_the_simulators_webhooks(
         assert await WebhookSender(simulator, post, secret).deliver() == 0
         assert (await web.post("/codat/webhooks", data=b"{}")).status == 401
     assert capsys.readouterr().out == "Alder has to connect again\n"
+
+
+async def test_a_request_of_ones_own_starts_one_sync_however_often_it_is_repeated(simulator: Simulator) -> None:
+    company_id = simulator.add_linked_company()
+    main = load("start_exactly_once").main
+    simulator.set_fault("request-sync", "lost_after")
+    first = await main("order 17", company_id)
+    again = await main("order 17", company_id)
+    assert again.commerce_sync_id == first.commerce_sync_id is not None
+    assert simulator.syncs_started(company_id) == 1
+
+
+async def test_a_start_that_is_not_known_is_settled_by_the_same_request(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    company_id = simulator.add_linked_company()
+    main = load("start_exactly_once").main
+    simulator.set_fault("request-sync", *["lost_after"] * 20)
+    simulator.set_fault("get-sync-status", *["lost_after"] * 20)
+    simulator.set_fault("list-syncs", *["lost_after"] * 20)
+    with pytest.raises(OutcomeUnknownError):
+        await main("order 17", company_id)
+    assert capsys.readouterr().out.startswith("not known yet, try again: ")
+    simulator.set_faults(FaultPlan())
+    await main("order 17", company_id)
+    assert simulator.syncs_started(company_id) == 1
+
+
+async def test_every_change_of_a_sync_is_printed(simulator: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
+    company_id = simulator.add_linked_company()
+    simulator.script_sync(company_id, ScriptedSync(2000, duration=900))
+    assert await load("watch_sync").main(company_id) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["1000", "1010", "2000"]
+
+
+async def test_the_failures_of_a_night_are_grouped_by_who_has_to_act(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    fine, customer, lapsed = [simulator.add_linked_company() for _ in range(3)]
+    simulator.cause_failure(customer, "inactive_customer")
+    simulator.cause_failure(lapsed, "subscription_lapsed")
+    journal = str(tmp_path / "night.db")
+    assert await load("many_companies").main(journal, [fine, customer, lapsed]) == 1
+    found = await load("diagnose_failures").main(journal)
+    assert {resolver: [each.company_id for each in diagnoses] for resolver, diagnoses in found.items()} == {
+        Resolver.MERCHANT: [customer, lapsed]
+    }
+    assert f"  {lapsed}: subscription_lapsed" in capsys.readouterr().out
+
+
+async def test_a_quota_is_shared_by_a_file(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    linked, alone = simulator.add_linked_company(), simulator.add_company()
+    assert await load("shared_quota").main(str(tmp_path / "quota.db"), [linked, alone]) == 1
+    assert re.match(r"1 linked; \d+ processes, \d+ requests left", capsys.readouterr().out)
+    assert simulator.peak_per_minute == 2
+
+
+async def test_the_requests_of_a_sync_are_counted(simulator: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
+    company_id = simulator.add_linked_company()
+    simulator.set_fault("request-sync", "lost_after")
+    metrics = await load("request_metrics").main(company_id)
+    assert metrics.requests["request-sync", None] == 1
+    assert metrics.requests["request-sync", 200] + metrics.requests["request-sync", 202] == 1
+    assert metrics.requests.total() == len(simulator.requests)
+    assert metrics.retries.total() == 1
+    assert " s on the wire, 1 retries, " in capsys.readouterr().out
+
+
+async def test_one_account_is_changed_and_nothing_else(simulator: Simulator) -> None:
+    company_id = simulator.add_linked_company()
+    before = dict(simulator.configuration(company_id))
+    slot = before["configuration"]["sales"]["accounts"]["sales"]  # type: ignore[index]
+    option = next(one for one in slot["accountOptions"] if one["id"] != slot["selectedAccountId"])
+    expected = json.loads(json.dumps(before))
+    expected["configuration"]["sales"]["accounts"]["sales"]["selectedAccountId"] = option["id"]
+    assert await load("change_configuration").main(company_id, "sales", "sales", option["name"]) == 0
+    assert simulator.configuration(company_id) == expected
+    assert await load("change_configuration").main(company_id, "sales", "sales", "no such account") == 1
+    assert simulator.configuration(company_id) == expected
+
+
+async def test_the_months_of_a_year_are_synced_in_order(simulator: Simulator) -> None:
+    company_id = simulator.add_linked_company()
+    simulator.script_sync(company_id, *[2000] * 3, 5130, *[2000] * 12)
+    main = load("backfill").main
+    assert await main(company_id, 2025) == 1
+    assert await main(company_id, 2024) == 0
+    syncs = simulator.syncs(company_id)
+    assert len(syncs) == 4 + 12
+    for earlier, later in itertools.pairwise(syncs[4:]):
+        assert later.start == earlier.finish
+
+
+def test_every_example_is_listed_in_the_documentation() -> None:
+    page = (EXAMPLES.parent / "docs" / "examples.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+\.py)` \|", page, re.MULTILINE)) == {path.name for path in EXAMPLES.glob("*.py")}
