@@ -1,4 +1,4 @@
-"""What all tests stand on: mocked answers, and the loop that a test runs on."""
+"""Fixtures of all tests: mocked responses, and the event loop."""
 
 import asyncio
 import gc
@@ -35,21 +35,21 @@ class ResponseWithoutWriter(aiohttp.ClientResponse):
 
 
 class StrictResponses(aioresponses.aioresponses):
-    """Answers that were registered before; keeps count of requests that none of them fits."""
+    """Registered responses; unmatched requests are counted."""
 
     def __init__(self) -> None:
         super().__init__()
         self.unmatched: list[str] = []
 
     async def match(self, method: str, url: URL, **kwargs: Any) -> aiohttp.ClientResponse | None:  # type: ignore[override]
-        answer = await super().match(method, url, **kwargs)
-        if answer is None:
+        response = await super().match(method, url, **kwargs)
+        if response is None:
             self.unmatched.append(f"{method} {url}")
-        return answer
+        return response
 
     @property
     def unused(self) -> list[str]:
-        """What was registered and never asked for, or not as often as it was to be."""
+        """Return the responses that were registered, but requested less often than expected."""
         return [
             f"{mock.method.upper()} {mock.url_or_pattern}"
             for mock in self._matches.values()
@@ -59,13 +59,13 @@ class StrictResponses(aioresponses.aioresponses):
 
 @pytest.fixture
 def mocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictResponses]:
-    """Answers by aioresponses; a request that fits none of them fails the test, and so does an unused one."""
+    """Mock responses with aioresponses; an unmatched request or an unused response fails the test."""
     if "stream_writer" in inspect.signature(aiohttp.ClientResponse).parameters:
         monkeypatch.setattr(aioresponses.core, "ClientResponse", ResponseWithoutWriter)
     responses = StrictResponses()
     with responses:
         yield responses
-        # An unmatched call looks like a lost connection, which a retry would hide.
+        # An unmatched call appears as a lost connection, which a retry would hide.
         assert responses.unmatched == []
         assert responses.unused == []
 

@@ -1,4 +1,4 @@
-"""What Codat may answer: hypothesis strategies, and answers made from the schemas of its specification."""
+"""What Codat may send: hypothesis strategies, and responses generated from the schemas of its specification."""
 
 from collections.abc import Callable, Mapping
 from random import Random
@@ -16,7 +16,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=12,
 )
-"""Any value that JSON can hold and doubles can tell apart."""
+"""Any value that JSON can hold and doubles can represent."""
 
 ODD_TIMES = (
     "",
@@ -48,8 +48,8 @@ def resolved(document: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str
     return whole
 
 
-class Answers:
-    """Answers after a schema; with `odd`, also what is known to arrive without being in it."""
+class ResponseMaker:
+    """Generate responses from a schema; with `odd`, also what is known to arrive without being in it."""
 
     def __init__(self, document: Mapping[str, Any], random: Random, *, odd: bool) -> None:
         self.document = document

@@ -15,10 +15,10 @@ from codat_commerce_async.models.companies import CreateCompany
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.resources.advanced_controls import AdvancedControlsResource, check_company_name
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
-from tests.support.scripted import KEY, client_of, reply
+from tests.support.scripted import KEY, client_of, respond
 from tests.support.specification import specification
 
-# The arguments are wrong on purpose, so here the client is not looked at by type checkers.
+# The arguments are wrong on purpose, so the type checkers do not check the client here.
 Codat = Any
 Call = Callable[[Codat], object]
 
@@ -31,7 +31,7 @@ POST = Operation("a-write", "POST", "/companies/{companyId}", object)
 
 
 async def outcome(call: Call, codat: CodatCommerce) -> None:
-    """Whatever the call gives, looked at to its end."""
+    """Consume the result of a call to its end."""
     result = call(codat)
     if isinstance(result, AsyncIterable):
         async for _ in result:
@@ -41,7 +41,7 @@ async def outcome(call: Call, codat: CodatCommerce) -> None:
 
 
 async def refused(call: Call, kind: type[Exception], name: str) -> None:
-    codat, transport = client_of(reply())
+    codat, transport = client_of(respond())
     with pytest.raises(kind, match=rf"\b{re.escape(name)}\b") as caught:
         await outcome(call, codat)
     assert type(caught.value) is kind
@@ -116,8 +116,8 @@ async def test_a_wait_refuses_bad_ids(method: str, company_id: str, sync_id: str
 @given(st.lists(st.text(), min_size=1, max_size=8))
 @settings(max_examples=30, deadline=None)
 def test_any_id_is_refused_or_stays_in_its_segment(values: list[str]) -> None:
-    async def ask(value: str) -> None:
-        codat, transport = client_of(reply(200, []))
+    async def call_with(value: str) -> None:
+        codat, transport = client_of(respond(200, []))
         try:
             await codat.sync.list(value)
         except ValueError as error:
@@ -130,11 +130,11 @@ def test_any_id_is_refused_or_stays_in_its_segment(values: list[str]) -> None:
             assert sent.target.endswith(end)
             assert re.fullmatch(r"[\w.~%-]+", sent.target[len(beginning) : -len(end)], re.ASCII)
 
-    async def ask_for_all() -> None:
+    async def call_with_each() -> None:
         for value in values:
-            await ask(value)
+            await call_with(value)
 
-    run_in_virtual_time(ask_for_all())
+    run_in_virtual_time(call_with_each())
 
 
 REFUSALS: list[tuple[str, type[Exception], Call]] = [
@@ -355,13 +355,13 @@ async def test_a_key_is_for_post_and_patch(call: Call) -> None:
 
 @pytest.mark.parametrize("key", [GUID, GUID.upper(), GUID.replace("-", "")])
 async def test_a_guid_goes_out_as_it_was_given(key: str) -> None:
-    codat, transport = client_of(reply())
+    codat, transport = client_of(respond())
     await codat.call(POST, "c", idempotency_key=key)
     assert transport.sent[0].key == key
 
 
 async def test_options_that_report_nothing_are_taken() -> None:
-    codat, transport = client_of(reply())
+    codat, transport = client_of(respond())
     options: Any = {"retry": None, "timeout": None, "idempotency_key": None, "headers": {}, "background": False}
     await codat.call(GET, "c", **options)
     await codat.call(POST, "c", **options)
@@ -370,7 +370,7 @@ async def test_options_that_report_nothing_are_taken() -> None:
 
 @pytest.mark.parametrize(("value", "text"), [(True, "true"), (False, "false"), (0, "0"), ("", "")])
 async def test_what_a_query_holds_is_written_as_the_api_reads_it(value: str | int, text: str) -> None:
-    codat, transport = client_of(reply())
+    codat, transport = client_of(respond())
     await codat.call(GET, "c", query={"flag": value})
     assert transport.sent[0].target == f"/companies/c?flag={text}"
 
@@ -401,14 +401,14 @@ async def test_the_environment_gives_the_key_and_the_address(monkeypatch: pytest
     [("a b", "a%20b"), ("a&b=c", "a%26b%3Dc"), ("a#b", "a%23b"), ("\u00e9", "%C3%A9"), ("$top", "$top")],
 )
 async def test_a_name_in_a_query_is_quoted(name: str, text: str) -> None:
-    client, wire = client_of(reply())
+    client, wire = client_of(respond())
     await client.call(Operation("odd", "GET", "/x", object), query={name: "v"})
     assert wire.sent[0].target == f"/x?{text}=v"
 
 
 @pytest.mark.parametrize(("name", "kind"), [(7, TypeError), (None, TypeError), ("\ud800", ValueError)])
 async def test_a_name_that_a_query_cannot_hold_is_refused(name: object, kind: type[Exception]) -> None:
-    client, wire = client_of(reply())
+    client, wire = client_of(respond())
     with pytest.raises(kind, match="query must have names"):
         await client.call(Operation("odd", "GET", "/x", object), query={name: "v"})  # type: ignore[dict-item]
     assert wire.sent == []
@@ -475,7 +475,7 @@ def test_a_type_that_no_response_can_be_decoded_to_is_refused_before_a_write_is_
 )
 def test_an_argument_that_broke_inside_is_refused_by_name(call: Call, kind: type[Exception], message: str) -> None:
     async def work() -> None:
-        codat, transport = client_of(reply())
+        codat, transport = client_of(respond())
         with pytest.raises(kind) as caught:
             await outcome(call, codat)
         assert str(caught.value).startswith(message)
@@ -487,4 +487,4 @@ def test_an_argument_that_broke_inside_is_refused_by_name(call: Call, kind: type
 
 def test_a_quota_that_is_none_is_refused() -> None:
     with pytest.raises(TypeError, match=r"^limit must be a RateLimit \(got NoneType\)$"):
-        client_of(reply())[0].update_rate_limit(None)  # type: ignore[arg-type]  # that is what is tested
+        client_of(respond())[0].update_rate_limit(None)  # type: ignore[arg-type]  # that is what is tested

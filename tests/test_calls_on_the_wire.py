@@ -1,4 +1,4 @@
-"""What calls send, seen from a real server that answers byte by byte."""
+"""What calls send, seen from a real server that responds byte by byte."""
 
 import asyncio
 import gzip
@@ -33,23 +33,23 @@ from codat_commerce_async import (
 from codat_commerce_async.client import Settings
 from tests.support.scripted import KEY
 from tests.support.wire import (
-    CLOSE_WITHOUT_ANSWER,
+    CLOSE_WITHOUT_RESPONSE,
     ENDLESS,
     KEEP_ALIVE_THEN_DROP,
-    NEVER_ANSWER,
-    RESET_BEFORE_ANSWER,
-    RESET_MID_ANSWER,
+    NEVER_RESPOND,
+    RESET_BEFORE_RESPONSE,
+    RESET_MID_RESPONSE,
     Act,
     CutOff,
     KeepAliveThenDrop,
     Raw,
-    Reply,
+    Response,
     WireServer,
 )
 
 QUICK = RetryPolicy(initial_backoff=0.001, max_backoff=0.002)
-STARTED = Reply.json({"commerceSyncId": "new", "dataConnections": []})
-SYNCED = Reply.json({"syncId": "s", "syncStatusCode": 2000})
+STARTED = Response.json({"commerceSyncId": "new", "dataConnections": []})
+SYNCED = Response.json({"syncId": "s", "syncStatusCode": 2000})
 A_DATE = "Wed, 01 Jul 2026 12:00:00 GMT"
 GIVEN_KEY = "0b0f3b6e-7a38-4b7c-9b0e-6d1f2c3a4b5d"
 
@@ -78,9 +78,9 @@ def log(server: WireServer) -> list[str]:
     return lines
 
 
-def worded(status: int, **headers: str) -> Reply:
+def worded(status: int, **headers: str) -> Response:
     body = {"statusCode": status, "error": "in Codat's words", "correlationId": "c0ffee"}
-    return Reply.json(body, status, {name.replace("_", "-"): value for name, value in headers.items()})
+    return Response.json(body, status, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
 ONCE = ["POST key2 body3"]
@@ -105,9 +105,9 @@ async def test_the_wait_that_a_429_requests_is_kept() -> None:
     assert second.at - first.at >= 0.03
 
 
-@pytest.mark.parametrize("asked", ["121", "999999999999", "Wed, 01 Jul 2026 12:02:01 GMT"])
-async def test_a_429_that_requests_too_long_a_wait_is_raised_at_once(asked: str) -> None:
-    async with playing(worded(429, Retry_After=asked, Date=A_DATE)) as (codat, _):
+@pytest.mark.parametrize("retry_after", ["121", "999999999999", "Wed, 01 Jul 2026 12:02:01 GMT"])
+async def test_a_429_that_requests_too_long_a_wait_is_raised_at_once(retry_after: str) -> None:
+    async with playing(worded(429, Retry_After=retry_after, Date=A_DATE)) as (codat, _):
         with pytest.raises(RateLimitError) as caught:
             await codat.sync.request("c")
     assert caught.value.retry_after is not None
@@ -128,31 +128,36 @@ async def test_a_spent_day_is_reported_at_once_to_all_who_wait() -> None:
         assert codat.rate_limit.limit == 1000
 
 
-@pytest.mark.parametrize("asked", ["172801", "999999999999"])
-async def test_a_spent_day_that_lasts_for_years_is_no_spent_day(asked: str) -> None:
-    async with playing(worded(429, Retry_After=asked, X_Rate_Limit_Remaining="0")) as (codat, _):
+@pytest.mark.parametrize("retry_after", ["172801", "999999999999"])
+async def test_a_spent_day_that_lasts_for_years_is_no_spent_day(retry_after: str) -> None:
+    async with playing(worded(429, Retry_After=retry_after, X_Rate_Limit_Remaining="0")) as (codat, _):
         with pytest.raises(RateLimitError):
             await codat.sync.request("c")
 
 
 @pytest.mark.parametrize(
     "broken",
-    [RESET_BEFORE_ANSWER, CLOSE_WITHOUT_ANSWER, RESET_MID_ANSWER, CutOff(200, b'{"commerceSyncId":"lost"}', at=9)],
+    [
+        RESET_BEFORE_RESPONSE,
+        CLOSE_WITHOUT_RESPONSE,
+        RESET_MID_RESPONSE,
+        CutOff(200, b'{"commerceSyncId":"lost"}', at=9),
+    ],
 )
 async def test_a_lost_response_repeats_the_same_key_and_the_same_bytes(broken: Act) -> None:
     async with playing(broken, STARTED) as (codat, server):
-        answer = await codat.send(POST, "c", body={"a": [1, 2]})
-    assert answer.value == json.loads(STARTED.body)
+        response = await codat.send(POST, "c", body={"a": [1, 2]})
+    assert response.value == json.loads(STARTED.body)
     assert log(server) == TWICE
-    assert [attempt.status for attempt in answer.attempts] == [None, 200]
-    assert answer.idempotency_key == server.requests[0].header("Idempotency-Key")
+    assert [attempt.status for attempt in response.attempts] == [None, 200]
+    assert response.idempotency_key == server.requests[0].header("Idempotency-Key")
 
 
 POST = Operation("a-write", "POST", "/companies/{companyId}/things", object)
 
 
 async def test_a_given_key_is_the_one_that_is_sent() -> None:
-    async with playing(RESET_BEFORE_ANSWER, STARTED) as (codat, server):
+    async with playing(RESET_BEFORE_RESPONSE, STARTED) as (codat, server):
         await codat.sync.request("c", idempotency_key=GIVEN_KEY)
     assert [request.header("Idempotency-Key") for request in server.requests] == [GIVEN_KEY] * 2
 
@@ -164,8 +169,8 @@ async def test_every_call_has_a_key_of_its_own() -> None:
     assert len({request.header("Idempotency-Key") for request in server.requests}) == 2
 
 
-async def test_a_write_that_is_lost_for_good_is_in_doubt() -> None:
-    async with playing(*[RESET_BEFORE_ANSWER] * 4) as (codat, server):
+async def test_a_write_that_is_lost_for_good_is_ambiguous() -> None:
+    async with playing(*[RESET_BEFORE_RESPONSE] * 4) as (codat, server):
         with pytest.raises(OutcomeUnknownError) as caught:
             await codat.sync.request("c", idempotency_key=GIVEN_KEY)
     assert log(server) == ONCE * 4
@@ -178,7 +183,7 @@ async def test_a_write_that_is_lost_for_good_is_in_doubt() -> None:
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-async def test_a_5xx_on_a_write_is_one_request_and_a_doubt(status: int, method: str) -> None:
+async def test_a_5xx_on_a_write_is_one_request_and_ambiguous(status: int, method: str) -> None:
     async with playing(worded(status)) as (codat, _):
         with pytest.raises(OutcomeUnknownError) as caught:
             await codat.call(Operation("a-write", method, "/x", object), body={}, idempotency_key=GIVEN_KEY)
@@ -191,7 +196,7 @@ async def test_a_5xx_on_a_write_is_one_request_and_a_doubt(status: int, method: 
 async def test_a_409_after_a_repeat_is_waited_for_beyond_the_number_of_tries() -> None:
     patient = RetryPolicy(attempts=2, initial_backoff=0.001)
     in_progress = worded(409, Retry_After="0")
-    async with playing(RESET_BEFORE_ANSWER, *[in_progress] * 4, STARTED, retry=patient) as (codat, server):
+    async with playing(RESET_BEFORE_RESPONSE, *[in_progress] * 4, STARTED, retry=patient) as (codat, server):
         assert (await codat.sync.request("c")).commerce_sync_id == "new"
     assert log(server) == ONCE * 6
 
@@ -199,7 +204,7 @@ async def test_a_409_after_a_repeat_is_waited_for_beyond_the_number_of_tries() -
 async def test_a_409_after_a_repeat_is_waited_for_only_so_long() -> None:
     # The pause that the server requests would end after the deadline, however slow the machine is.
     hasty = RetryPolicy(initial_backoff=0.001, deadline=60.0)
-    async with playing(RESET_BEFORE_ANSWER, worded(409, Retry_After="90"), retry=hasty) as (codat, _):
+    async with playing(RESET_BEFORE_RESPONSE, worded(409, Retry_After="90"), retry=hasty) as (codat, _):
         with pytest.raises(OutcomeUnknownError) as caught:
             await codat.sync.request("c")
     assert isinstance(caught.value.__cause__, ConflictError)
@@ -213,21 +218,21 @@ async def test_a_first_409_and_a_422_are_raised(status: int, kind: type[StatusEr
 
 
 async def test_a_422_after_a_repeat_is_raised() -> None:
-    async with playing(RESET_BEFORE_ANSWER, worded(422)) as (codat, server):
+    async with playing(RESET_BEFORE_RESPONSE, worded(422)) as (codat, server):
         with pytest.raises(IdempotencyMismatchError):
             await codat.sync.request("c")
     assert log(server) == TWICE
 
 
 async def test_a_get_goes_through_500s_and_a_reset_without_a_key() -> None:
-    async with playing(worded(500), RESET_BEFORE_ANSWER, worded(503), SYNCED) as (codat, server):
+    async with playing(worded(500), RESET_BEFORE_RESPONSE, worded(503), SYNCED) as (codat, server):
         status = await codat.sync.get_latest_sync("c")
     assert status.sync_id == "s"
     assert log(server) == ["GET - -"] * 4
 
 
 async def test_a_get_that_fails_to_the_end_raises_what_it_saw_last() -> None:
-    async with playing(worded(500), RESET_BEFORE_ANSWER, worded(500), worded(503)) as (codat, _):
+    async with playing(worded(500), RESET_BEFORE_RESPONSE, worded(500), worded(503)) as (codat, _):
         with pytest.raises(ServerError) as caught:
             await codat.sync.get_latest_sync("c")
     assert caught.value.status == 503
@@ -235,14 +240,14 @@ async def test_a_get_that_fails_to_the_end_raises_what_it_saw_last() -> None:
 
 
 async def test_a_put_is_repeated_without_a_key() -> None:
-    connection = Reply.json({"id": "k", "status": "Linked"})
-    async with playing(RESET_MID_ANSWER, worded(500), connection) as (codat, server):
+    connection = Response.json({"id": "k", "status": "Linked"})
+    async with playing(RESET_MID_RESPONSE, worded(500), connection) as (codat, server):
         await codat.connections.update_authorization("c", "k", {"user": "me"})
     assert log(server) == ["PUT - body2"] * 3
 
 
 async def test_an_html_502_is_a_server_error() -> None:
-    html = Reply(502, {"Content-Type": "text/html"}, b"<html><h1>Bad Gateway</h1></html>")
+    html = Response(502, {"Content-Type": "text/html"}, b"<html><h1>Bad Gateway</h1></html>")
     async with playing(html, html, retry=RetryPolicy(attempts=2, initial_backoff=0.0)) as (codat, _):
         with pytest.raises(ServerError, match="502 Bad Gateway") as caught:
             await codat.sync.get_latest_sync("c")
@@ -251,13 +256,20 @@ async def test_an_html_502_is_a_server_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [Reply(200), Reply(200, body=b"<html>"), Reply(200, body=b'{"a":'), Reply(200, body=b"[]"), Reply(204)]
+    "response",
+    [
+        Response(200),
+        Response(200, body=b"<html>"),
+        Response(200, body=b'{"a":'),
+        Response(200, body=b"[]"),
+        Response(204),
+    ],
 )
-async def test_a_success_that_cannot_be_read_reports_it_and_is_not_requested_again(answer: Reply) -> None:
-    async with playing(answer, answer) as (codat, _):
+async def test_a_success_that_cannot_be_read_reports_it_and_is_not_requested_again(response: Response) -> None:
+    async with playing(response, response) as (codat, _):
         with pytest.raises(DecodeError) as caught:
             await codat.sync.get_latest_sync("c")
-        assert caught.value.status == answer.status
+        assert caught.value.status == response.status
         assert caught.value.operation == "get-latest-sync"
         with pytest.raises(DecodeError) as caught:
             await codat.sync.request("c", idempotency_key=GIVEN_KEY)
@@ -267,7 +279,7 @@ async def test_a_success_that_cannot_be_read_reports_it_and_is_not_requested_aga
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_refused_and_the_key_goes_nowhere_else(status: int) -> None:
     async with WireServer([]) as elsewhere:
-        async with playing(*[Reply(status, {"Location": elsewhere.url})] * 2) as (codat, server):
+        async with playing(*[Response(status, {"Location": elsewhere.url})] * 2) as (codat, server):
             for call in (codat.sync.get_latest_sync("c"), codat.sync.request("c")):
                 with pytest.raises(StatusError, match="redirect, which is not followed") as caught:
                     await call
@@ -278,7 +290,7 @@ async def test_a_redirect_is_refused_and_the_key_goes_nowhere_else(status: int) 
 
 @pytest.mark.parametrize("status", [300, 304, 305])
 async def test_what_is_no_redirect_is_not_called_one(status: int) -> None:
-    async with playing(Reply(status)) as (codat, _):
+    async with playing(Response(status)) as (codat, _):
         with pytest.raises(StatusError) as caught:
             await codat.sync.get_latest_sync("c")
     assert caught.value.status == status
@@ -287,7 +299,10 @@ async def test_what_is_no_redirect_is_not_called_one(status: int) -> None:
 
 @pytest.mark.parametrize("status", [408, 421, 425])
 async def test_a_request_that_was_not_processed_is_sent_again_with_its_key(status: int) -> None:
-    async with playing(Reply(status), Reply(200, body=b"{}"), Reply(status), Reply(200, body=b"{}")) as (codat, server):
+    async with playing(Response(status), Response(200, body=b"{}"), Response(status), Response(200, body=b"{}")) as (
+        codat,
+        server,
+    ):
         await codat.sync.get_latest_sync("c")
         await codat.sync.request("c")
     assert [request.method for request in server.requests] == ["GET", "GET", "POST", "POST"]
@@ -307,20 +322,20 @@ async def test_a_kept_connection_that_breaks_costs_a_counted_try(method: str, *,
 
     async with aiohttp.ClientSession(middlewares=(own,)) as session:
         settings: Settings = {"session": session} if borrowed else {}
-        async with playing(KEEP_ALIVE_THEN_DROP, Reply(200, body=b"1"), **settings) as (codat, server):
-            with pytest.raises(DecodeError):  # the first answer is empty
+        async with playing(KEEP_ALIVE_THEN_DROP, Response(200, body=b"1"), **settings) as (codat, server):
+            with pytest.raises(DecodeError):  # the first response is empty
                 await codat.call(operation)
-            answer = await codat.send(operation)
+            response = await codat.send(operation)
         assert not session.closed
     assert len(server.requests) == 3
-    assert [attempt.status for attempt in answer.attempts] == [None, 200]
+    assert [attempt.status for attempt in response.attempts] == [None, 200]
     assert seen == ([method] * 3 if borrowed else [])
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 async def test_without_retries_a_kept_connection_that_breaks_is_an_error(method: str) -> None:
     operation = Operation("a-call", method, "/x", object)
-    async with playing(KeepAliveThenDrop(Reply(200, body=b"1")), retry=RetryPolicy.none()) as (codat, server):
+    async with playing(KeepAliveThenDrop(Response(200, body=b"1")), retry=RetryPolicy.none()) as (codat, server):
         await codat.call(operation)
         with pytest.raises(TransportError):
             await codat.call(operation)
@@ -339,15 +354,15 @@ async def test_an_endless_body_ends_with_the_time(method: str) -> None:
 
 
 async def test_a_gzipped_body_is_read() -> None:
-    answer = Reply(200, {"Content-Encoding": "gzip"}, gzip.compress(SYNCED.body))
-    async with playing(answer) as (codat, server):
+    response = Response(200, {"Content-Encoding": "gzip"}, gzip.compress(SYNCED.body))
+    async with playing(response) as (codat, server):
         assert (await codat.sync.get_latest_sync("c")).sync_id == "s"
     assert "gzip" in (server.requests[0].header("Accept-Encoding") or "")
 
 
 async def test_a_calls_timeout_bounds_a_server_that_never_responses() -> None:
     loop = asyncio.get_running_loop()
-    async with playing(NEVER_ANSWER, NEVER_ANSWER) as (codat, _):
+    async with playing(NEVER_RESPOND, NEVER_RESPOND) as (codat, _):
         began = loop.time()
         with pytest.raises(RequestTimeoutError):
             await codat.sync.get_latest_sync("c", timeout=0.2)
@@ -371,7 +386,7 @@ async def test_a_wrong_key_is_raised_at_once_with_what_support_needs() -> None:
     assert caught.value.correlation_id == "c0ffee"
 
 
-async def test_bytes_that_are_no_http_leave_a_write_in_doubt() -> None:
+async def test_bytes_that_are_no_http_make_a_write_ambiguous() -> None:
     async with playing(Raw(b"nonsense\r\n\r\n")) as (codat, _):
         with pytest.raises(OutcomeUnknownError) as caught:
             await codat.sync.request("c")
@@ -379,7 +394,7 @@ async def test_bytes_that_are_no_http_leave_a_write_in_doubt() -> None:
     assert not caught.value.__cause__.retryable
 
 
-async def test_a_refused_connection_leaves_no_write_in_doubt() -> None:
+async def test_a_refused_connection_makes_no_write_ambiguous() -> None:
     async with WireServer([]) as server:
         url = server.url
     async with CodatCommerce(KEY, base_url=url, retry=QUICK) as codat:
@@ -392,7 +407,7 @@ async def test_a_refused_connection_leaves_no_write_in_doubt() -> None:
 @pytest.mark.parametrize("borrowed", [False, True])
 async def test_closing_ends_exchanges_at_once_and_leaves_nothing_behind(*, borrowed: bool) -> None:
     before = asyncio.all_tasks()
-    async with WireServer([NEVER_ANSWER] * 3) as server:
+    async with WireServer([NEVER_RESPOND] * 3) as server:
         tasks = asyncio.all_tasks()
         async with aiohttp.ClientSession() as session:
             codat = CodatCommerce(KEY, base_url=server.url, session=session if borrowed else None)

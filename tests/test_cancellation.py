@@ -10,13 +10,13 @@ import pytest
 from codat_commerce_async import CodatCommerce, CodatError, Operation, Quota, RetryPolicy, Timeouts, TransportError
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter
 from codat_commerce_async._core.transport import AiohttpTransport, Request
-from tests.support.scripted import KEY, Step, client_of, failing, reply
-from tests.support.wire import RESET_BEFORE_ANSWER, RESET_MID_ANSWER, Act, Reply, Slow, WireServer
+from tests.support.scripted import KEY, Step, client_of, failing, respond
+from tests.support.wire import RESET_BEFORE_RESPONSE, RESET_MID_RESPONSE, Act, Response, Slow, WireServer
 
 GET = Operation("a-read", "GET", "/companies/{companyId}/things", object)
 POST = Operation("a-write", "POST", "/companies/{companyId}/things", object)
 QUICK = RetryPolicy(initial_backoff=0.001, max_backoff=0.001)
-STATUS = reply(200, {"companyId": "c", "syncId": "s", "syncStatusCode": 1000})
+STATUS = respond(200, {"companyId": "c", "syncId": "s", "syncStatusCode": 1000})
 
 Cancel = Callable[["asyncio.Task[Any]", "asyncio.Future[Any] | None"], None]
 
@@ -56,7 +56,7 @@ def while_waiting(task: "asyncio.Task[Any]", awaited: "asyncio.Future[Any] | Non
 
 
 def when_woken(task: "asyncio.Task[Any]", awaited: "asyncio.Future[Any] | None") -> None:
-    """Cancel when what it waited for is there already, right before it is told."""
+    """Cancel when the awaited result is set already, right before the task is resumed."""
     if awaited is None:
         task.cancel("by the test")
     else:
@@ -123,20 +123,25 @@ async def watched(codat: CodatCommerce) -> object:
 
 
 CALLS: dict[str, tuple[Call, list[Step]]] = {
-    "a read": (lambda codat: codat.call(GET, "c"), [after(2, reply())]),
-    "a write": (lambda codat: codat.call(POST, "c", body={}), [after(2, reply())]),
-    "a bounded call": (lambda codat: codat.call(GET, "c", timeout=1000.0), [after(2, reply())]),
+    "a read": (lambda codat: codat.call(GET, "c"), [after(2, respond())]),
+    "a write": (lambda codat: codat.call(POST, "c", body={}), [after(2, respond())]),
+    "a bounded call": (lambda codat: codat.call(GET, "c", timeout=1000.0), [after(2, respond())]),
     "a call with repeats": (
         lambda codat: codat.call(GET, "c"),
-        [after(1, LOST), after(1, reply(429, None, {"Retry-After": "5"})), after(1, reply(503)), after(1, reply())],
+        [
+            after(1, LOST),
+            after(1, respond(429, None, {"Retry-After": "5"})),
+            after(1, respond(503)),
+            after(1, respond()),
+        ],
     ),
     "a write with repeats": (
         lambda codat: codat.call(POST, "c"),
-        [after(1, LOST), after(1, reply(409)), after(1, reply(429, None, {"Retry-After": "5"})), reply()],
+        [after(1, LOST), after(1, respond(409)), after(1, respond(429, None, {"Retry-After": "5"})), respond()],
     ),
     "pages": (
         all_pages,
-        [after(1, reply(200, {"results": [{"id": "1"}], "_links": {"next": {"href": "/x?page=2"}}})), reply()],
+        [after(1, respond(200, {"results": [{"id": "1"}], "_links": {"next": {"href": "/x?page=2"}}})), respond()],
     ),
     "a watch": (watched, [after(1, STATUS)]),
 }
@@ -149,22 +154,22 @@ async def test_a_cancellation_anywhere_comes_out_and_leaves_the_rate_limiter_exa
     call, script = CALLS[name]
 
     async def make() -> Callable[[int], Awaitable[bool]]:
-        gate = LocalRateLimiter(Quota(per_minute=60, concurrent=1, per_company=1))
-        codat, transport = client_of(*script, reply(), rate_limiter=gate, random=Random(1))
+        limiter = LocalRateLimiter(Quota(per_minute=60, concurrent=1, per_company=1))
+        codat, transport = client_of(*script, respond(), rate_limiter=limiter, random=Random(1))
 
         async def attempt(at: int) -> bool:
             before = asyncio.all_tasks()
             # A neighbor holds the only place, so that the call begins in the line.
-            await gate.acquire("c")
-            asyncio.get_running_loop().call_later(2.0, gate.release, "c")
+            await limiter.acquire("c")
+            asyncio.get_running_loop().call_later(2.0, limiter.release, "c")
             happened = await cancel_at(call(codat), at, cancel)
-            assert (transport.in_flight, gate.waiting, codat._lifecycle._open) == (0, 0, {})
+            assert (transport.in_flight, limiter.waiting, codat._lifecycle._open) == (0, 0, {})
             assert asyncio.all_tasks() == before
             await asyncio.sleep(2.0)
-            assert (gate.in_flight, gate.in_flight_of("c")) == (0, 0)
+            assert (limiter.in_flight, limiter.in_flight_of("c")) == (0, 0)
             # The place is free for the next.
-            await gate.acquire("c")
-            gate.release("c")
+            await limiter.acquire("c")
+            limiter.release("c")
             await codat.aclose()
             return happened
 
@@ -183,10 +188,10 @@ def connector_of(codat: CodatCommerce) -> aiohttp.BaseConnector:
 
 
 SCRIPTS: dict[str, list[Act]] = {
-    "an answer": [Reply.json({})],
-    "a chunked answer": [Reply(200, {"Transfer-Encoding": "chunked"}, b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n")],
-    "a reset, then an answer": [RESET_BEFORE_ANSWER, Slow(Reply.json({}), 0.001)],
-    "a cut, then an answer": [RESET_MID_ANSWER, Reply.json({})],
+    "a response": [Response.json({})],
+    "a chunked response": [Response(200, {"Transfer-Encoding": "chunked"}, b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n")],
+    "a reset, then a response": [RESET_BEFORE_RESPONSE, Slow(Response.json({}), 0.001)],
+    "a cut, then a response": [RESET_MID_RESPONSE, Response.json({})],
 }
 
 
@@ -198,13 +203,13 @@ async def test_a_cancellation_anywhere_on_the_wire_leaves_the_pool_clean(
 ) -> None:
     async def make() -> Callable[[int], Awaitable[bool]]:
         async def attempt(at: int) -> bool:
-            # What comes after what was cancelled needs an answer of its own.
-            script = [*SCRIPTS[name], *[Reply.json({})] * 3]
+            # The call after the cancelled one needs a response of its own.
+            script = [*SCRIPTS[name], *[Response.json({})] * 3]
             async with WireServer(script) as server:
-                gate = LocalRateLimiter(Quota.unlimited())
-                async with CodatCommerce(KEY, base_url=server.url, rate_limiter=gate, retry=QUICK) as codat:
+                limiter = LocalRateLimiter(Quota.unlimited())
+                async with CodatCommerce(KEY, base_url=server.url, rate_limiter=limiter, retry=QUICK) as codat:
                     happened = await cancel_at(codat.call(operation, "c"), at, cancel)
-                    assert gate.in_flight == 0
+                    assert limiter.in_flight == 0
                     if codat._transport.is_open:  # type: ignore[attr-defined]  # it is aiohttp's
                         connector = connector_of(codat)
                         assert (len(connector._acquired), len(connector._waiters)) == (0, 0)
@@ -225,7 +230,7 @@ async def test_a_cancellation_anywhere_on_the_wire_leaves_the_pool_clean(
 async def test_a_cancelled_closing_can_be_done_again(closes: str) -> None:
     async def make() -> Callable[[int], Awaitable[bool]]:
         async def attempt(at: int) -> bool:
-            async with WireServer([Reply.json({})]) as server, aiohttp.ClientSession() as session:
+            async with WireServer([Response.json({})]) as server, aiohttp.ClientSession() as session:
                 borrowed = session if closes == "a borrowed session" else None
                 codat = CodatCommerce(KEY, base_url=server.url, session=borrowed)
                 await codat.call(GET, "c")
@@ -246,10 +251,12 @@ async def test_a_thousand_calls_of_which_most_are_cancelled_leave_the_pool_healt
     calls, at_once = 1000, 60
     left = iter(range(calls))
     ends: dict[str, int] = {}
-    gate = LocalRateLimiter(Quota(per_minute=None, concurrent=20, per_company=5))
-    async with WireServer([Reply.json({})] * (calls + 1)) as server:
+    limiter = LocalRateLimiter(Quota(per_minute=None, concurrent=20, per_company=5))
+    async with WireServer([Response.json({})] * (calls + 1)) as server:
         before = asyncio.all_tasks()
-        client = CodatCommerce(KEY, base_url=server.url, rate_limiter=gate, retry=QUICK, timeouts=Timeouts(total=20.0))
+        client = CodatCommerce(
+            KEY, base_url=server.url, rate_limiter=limiter, retry=QUICK, timeouts=Timeouts(total=20.0)
+        )
         async with client as codat:
 
             async def work() -> None:
@@ -265,7 +272,7 @@ async def test_a_thousand_calls_of_which_most_are_cancelled_leave_the_pool_healt
                     ends[kind] = ends.get(kind, 0) + 1
 
             await asyncio.gather(*(work() for _ in range(at_once)))
-            assert (gate.in_flight, gate.waiting, gate._queue.slots._of_company) == (0, 0, {})
+            assert (limiter.in_flight, limiter.waiting, limiter._queue.slots._of_company) == (0, 0, {})
             connector = connector_of(codat)
             assert (len(connector._acquired), len(connector._waiters)) == (0, 0)
             assert await codat.call(GET, "c") == {}
@@ -279,7 +286,7 @@ async def test_a_thousand_calls_of_which_most_are_cancelled_leave_the_pool_healt
 
 @pytest.mark.virtual_time
 async def test_an_outer_timeout_is_not_taken_for_ours() -> None:
-    codat, _ = client_of(after(1, reply()))
+    codat, _ = client_of(after(1, respond()))
     with pytest.raises(TimeoutError) as caught:
         async with asyncio.timeout(0.1):
             await codat.call(GET, "c", timeout=100.0)
@@ -288,7 +295,7 @@ async def test_an_outer_timeout_is_not_taken_for_ours() -> None:
 
 @pytest.mark.virtual_time
 async def test_a_task_group_ends_calls_like_anything_else() -> None:
-    codat, transport = client_of(after(1, reply()))
+    codat, transport = client_of(after(1, respond()))
 
     async def fail() -> None:
         raise ValueError("a sibling failed")

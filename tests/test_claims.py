@@ -20,7 +20,7 @@ from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 from codat_commerce_async.syncing._journal_writer import JournalWriter
 from codat_commerce_async.syncing.request import SyncRequest
 from tests.support.independent import IndependentServer
-from tests.support.scripted import client_of, reply
+from tests.support.scripted import client_of, respond
 
 pytestmark = pytest.mark.virtual_time
 
@@ -79,7 +79,7 @@ async def test_of_two_requests_of_which_one_was_executed_neither_adopts(
     assert [each.candidates for each in results if isinstance(each, OutcomeUnknownError)] == [(sync.sync_id,)] * 2
 
 
-async def test_an_open_request_that_ended_in_doubt_still_stops_the_next_one_from_adopting() -> None:
+async def test_an_open_request_with_an_ambiguous_end_still_stops_the_next_one_from_adopting() -> None:
     server = Server("executed", "refused")
     async with server.client() as client:
         first = asyncio.create_task(client.sync.start(COMPANY, date_range=JANUARY))
@@ -222,7 +222,7 @@ async def test_the_syncs_of_a_journal_are_no_candidates(tmp_path: Path) -> None:
     other = SyncRequest(company_id=COMPANY)
     async with server.client() as client, client.sync.run_many([other], journal=path) as run:
         (outcome,) = await run.results()
-    # The one sync may be that of the other request, which the journal says is in doubt.
+    # The one sync may be that of the other request, which is ambiguous in the journal.
     assert isinstance(outcome.error, OutcomeUnknownError)
     assert outcome.error.candidates == (server.syncs[0].sync_id,)
 
@@ -257,7 +257,7 @@ async def test_a_handle_without_an_id_does_not_get_the_sync_of_another_request()
     assert waiting.value.candidates == (server.syncs[0].sync_id,)
 
 
-async def test_two_handles_in_doubt_do_not_get_the_same_sync() -> None:
+async def test_two_ambiguous_handles_do_not_get_the_same_sync() -> None:
     server = Server("executed", "refused")
     async with server.client() as client:
         results = await both(client, None, None)
@@ -284,8 +284,8 @@ async def test_the_grace_for_a_404_begins_when_the_request_was_accepted() -> Non
 def _slow(send: Callable[[Request, Timeouts], object], seconds: float) -> Callable[[Request, Timeouts], object]:
     async def slowly(request: Request, timeouts: Timeouts) -> Response:
         await asyncio.sleep(seconds)
-        answer: Response = await send(request, timeouts)  # type: ignore[misc]
-        return answer
+        response: Response = await send(request, timeouts)  # type: ignore[misc]
+        return response
 
     return slowly
 
@@ -320,10 +320,10 @@ class Directory:
         date = {"Date": f"Mon, 15 Jan 2024 08:00:{int(now) % 60:02} GMT"}
         await asyncio.sleep(0.1)
         if request.method == "GET":
-            return reply(200, companies(*self.created), date)
+            return respond(200, companies(*self.created), date)
         if self.creates.pop(0):
             self.created.append(now)
-        return reply(500, BROKEN, date)
+        return respond(500, BROKEN, date)
 
     async def aclose(self) -> None:
         pass
@@ -341,10 +341,10 @@ async def test_of_two_companies_of_one_name_of_which_one_was_created_neither_is_
 
 async def test_a_company_that_one_call_returned_is_not_that_of_another() -> None:
     client, _ = client_of(
-        reply(200, {"id": "c0", "name": "A", "redirect": "https://link.example"}, DATED),
-        reply(500, BROKEN, DATED),
-        *[reply(200, companies(0.0), DATED)] * 5,
-        reply(200, {"id": "c1", "name": "A", "redirect": "https://link.example"}, DATED),
+        respond(200, {"id": "c0", "name": "A", "redirect": "https://link.example"}, DATED),
+        respond(500, BROKEN, DATED),
+        *[respond(200, companies(0.0), DATED)] * 5,
+        respond(200, {"id": "c1", "name": "A", "redirect": "https://link.example"}, DATED),
         wall_clock=loop_wall_clock(),
     )
     first = await client.advanced_controls.create_company(name="A")

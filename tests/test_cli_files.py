@@ -29,10 +29,10 @@ def test_ids_come_from_standard_input_too(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "with a byte order mark"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_a_column_of_csv_is_found_by_its_name(file: Path, mark: str, delimiter: str) -> None:
-    lines = [("company_id", " name "), ("first", '"Alder, Birch; & Sons"'), ("", "nobody"), ("second", "Elm")]
+    lines = [("company_id", " name "), ("first", '"Alder, Birch; & Sons"'), ("", "unknown"), ("second", "Elm")]
     file.write_text(mark + "\r\n".join(delimiter.join(line) for line in lines), encoding="utf-8", newline="")
     assert read_company_ids(str(file), "company_id") == ["first", "second"]
-    assert read_company_ids(str(file), "name") == ["Alder, Birch; & Sons", "nobody", "Elm"]
+    assert read_company_ids(str(file), "name") == ["Alder, Birch; & Sons", "unknown", "Elm"]
 
 
 def test_a_row_that_is_too_short_has_no_id(file: Path) -> None:

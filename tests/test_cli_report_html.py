@@ -191,7 +191,7 @@ async def test_a_browser_searches_the_table_and_its_console_stays_empty(browser:
     (tmp_path / "night.html").write_text(page_of(entries), encoding="utf-8")
     async with open_page(browser) as page:
         for width, scheme in ((1200, "light"), (400, "dark")):
-            await page.look_like(width, 900, scheme)
+            await page.emulate(width, 900, scheme)
             await page.go((tmp_path / "night.html").as_uri())
             await page.until("document.querySelectorAll('#rows tr').length === 100")
             assert await page.evaluate("document.documentElement.scrollWidth") <= width

@@ -38,7 +38,7 @@ OptionsT = TypeVar("OptionsT")
 async def simulator(monkeypatch: pytest.MonkeyPatch) -> Simulator:
     monkeypatch.setenv("CODAT_API_KEY", "key")
     monkeypatch.setenv("CODAT_BASE_URL", SERVER)
-    # Nobody serves it: it is called in memory, so that virtual time has no sockets to wait for.
+    # It is not served: it is called in memory, so that virtual time has no sockets to wait for.
     return Simulator(seed=1, now=loop_wall_clock(time.time()))
 
 
@@ -112,10 +112,10 @@ async def test_an_unknown_company_does_not_stop_the_others(
 ) -> None:
     company_id = simulator.add_linked_company()
     simulator.script_sync(company_id, 2000)
-    assert await run("sync", "nobody", company_id) == 1
+    assert await run("sync", "missing", company_id) == 1
     output = capsys.readouterr().out
-    assert re.search(r"^nobody +not found ", output, re.MULTILINE)
-    assert re.search(r"^nobody: request-sync: 404 Not Found", output, re.MULTILINE)
+    assert re.search(r"^missing +not found ", output, re.MULTILINE)
+    assert re.search(r"^missing: request-sync: 404 Not Found", output, re.MULTILINE)
     assert re.search(rf"^{company_id}  succeeded ", output, re.MULTILINE)
 
 
@@ -263,9 +263,9 @@ async def test_a_journal_in_which_all_has_ended_is_not_synced_again(
     simulator.script_sync(company_ids[1], 5130)
     arguments = ("sync", *company_ids, "--journal", str(tmp_path / "night.db"))
     assert await run(*arguments) == 1
-    asked = len(simulator.requests)
+    sent_before = len(simulator.requests)
     assert await run(*arguments) == 3, "nothing was started"
-    assert len(simulator.requests) == asked
+    assert len(simulator.requests) == sent_before
     assert "All had ended before" in capsys.readouterr().out
 
 
@@ -346,7 +346,7 @@ async def test_what_holds_no_handle_is_refused(tmp_path: Path, text: str, compla
 
 
 @pytest.mark.parametrize(
-    ("syncs", "code"), [(0, 2000), (2, 2000), (1, 2040)], ids=["never begun", "begun twice", "ended otherwise"]
+    ("syncs", "code"), [(0, 2000), (2, 2000), (1, 2040)], ids=["never started", "started twice", "ended otherwise"]
 )
 async def test_the_demo_does_not_pass_over_a_sync_that_went_another_way(
     simulator: Simulator, syncs: int, code: int

@@ -69,7 +69,7 @@ def rows_of(*names: str) -> list[Row]:
 
 
 class Clock:
-    """Seconds that go on when they are told to."""
+    """A clock that the test advances."""
 
     now = 0.0
 
@@ -325,7 +325,7 @@ async def test_a_stream_that_breaks_ends_the_work(monkeypatch: pytest.MonkeyPatc
             ended.set()
 
     state = state_of(rows_of("Alder"))
-    state.add_message("nobody reads this")
+    state.add_message("this is not read")
     view = view_for(state, Output.to(stream()))
     task = asyncio.create_task(run_with_view(work(), view, 1.0))
     with pytest.raises(BrokenPipeError):
@@ -380,7 +380,7 @@ def test_a_real_terminal_gets_its_cursor_back() -> None:
 
 
 def read(terminal: io.RawIOBase) -> bytes:
-    """What comes from a pseudo-terminal; nothing when the other side is gone, which Linux calls an error."""
+    """What comes from a pseudo-terminal; nothing when the other api is gone, which Linux calls an error."""
     try:
         return terminal.read(4096) or b""
     except OSError:

@@ -54,7 +54,7 @@ CONNECTION = {
     "connectionInfo": {"tenant": {"name": "Toft"}},
 }
 
-ANSWERS: list[Any] = [
+RESPONSE_TYPES: list[Any] = [
     Connection,
     Connections,
     SyncStatus,
@@ -68,10 +68,10 @@ ANSWERS: list[Any] = [
 ]
 
 
-def refusal(body: bytes, answer: Any) -> DecodeError | None:
+def refusal(body: bytes, response_type: Any) -> DecodeError | None:
     """The error that the body raises, if it does."""
     try:
-        decode(body, answer)
+        decode(body, response_type)
     except DecodeError as error:
         return error
     return None
@@ -178,7 +178,7 @@ def test_a_status_code_that_is_no_number_is_kept_as_text(text: str) -> None:
     assert orjson.loads(encode(status))["syncStatusCode"] == text
 
 
-MISFITS: list[tuple[str, Any, str, str]] = [
+SHAPE_ERRORS: list[tuple[str, Any, str, str]] = [
     ('{"results":[{"id":"a"},{"id":"b","status":7}]}', Connections, "$.results[1].status", "text"),
     ('{"id":"a","dataConnectionErrors":[{},{"statusCode":401}]}', Connection, "$.dataConnectionErrors[1].statusCode",
      "text"),
@@ -207,10 +207,10 @@ MISFITS: list[tuple[str, Any, str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("body", "answer", "path", "expected"), MISFITS)
-def test_what_does_not_fit_is_named_by_its_path(body: str, answer: Any, path: str, expected: str) -> None:
+@pytest.mark.parametrize(("body", "response_type", "path", "expected"), SHAPE_ERRORS)
+def test_what_does_not_fit_is_named_by_its_path(body: str, response_type: Any, path: str, expected: str) -> None:
     with pytest.raises(DecodeError) as caught:
-        decode(body.encode(), answer)
+        decode(body.encode(), response_type)
     assert caught.value.path == path
     assert path in str(caught.value)
     assert f"expected {expected}, found " in str(caught.value)
@@ -231,10 +231,10 @@ def test_what_does_not_fit_is_named_by_its_path(body: str, answer: Any, path: st
         b"\x00",
     ],
 )
-@pytest.mark.parametrize("answer", [Connection, Configuration, tuple[CompanySyncStatus, ...], SyncStatus])
-def test_what_is_no_response_is_an_error_of_ours(body: bytes, answer: Any) -> None:
+@pytest.mark.parametrize("response_type", [Connection, Configuration, tuple[CompanySyncStatus, ...], SyncStatus])
+def test_what_is_no_response_is_an_error_of_ours(body: bytes, response_type: Any) -> None:
     with pytest.raises(DecodeError):
-        decode(body, answer)
+        decode(body, response_type)
 
 
 def test_an_empty_response_and_a_page_of_html_are_called_so() -> None:
@@ -249,9 +249,9 @@ def test_a_configuration_of_depths_and_lengths_beyond_reason_is_an_error_of_ours
         decode(b'{"x":' + b"9" * 5_000 + b"}", Configuration)
 
 
-@given(st.sampled_from(ANSWERS), st.binary(max_size=60) | JSON.map(orjson.dumps))
-def test_no_bytes_raise_anything_but_our_error(answer: Any, body: bytes) -> None:
-    error = refusal(body, answer)
+@given(st.sampled_from(RESPONSE_TYPES), st.binary(max_size=60) | JSON.map(orjson.dumps))
+def test_no_bytes_raise_anything_but_our_error(response_type: Any, body: bytes) -> None:
+    error = refusal(body, response_type)
     if error:
         assert error.path is None or error.path.startswith("$")
         assert error.path is None or ": expected " in str(error)  # so no hook of ours raised what it should not
@@ -270,7 +270,7 @@ SECRET = "merchant-secret-4711"
 
 
 @pytest.mark.parametrize(
-    ("body", "answer"),
+    ("body", "response_type"),
     [
         (f'{{"id":"a","status":["{SECRET}"]}}', Connection),
         (f'{{"id":"a","tags":{{"{SECRET}":7}}}}', Company),
@@ -280,8 +280,8 @@ SECRET = "merchant-secret-4711"
         (f'{{"{SECRET}":{{"text":7}}}}', LocalizationInfo),
     ],
 )
-def test_an_error_holds_nothing_of_the_response(body: str, answer: Any) -> None:
-    error = refusal(body.encode(), answer)
+def test_an_error_holds_nothing_of_the_response(body: str, response_type: Any) -> None:
+    error = refusal(body.encode(), response_type)
     assert error is not None
     assert error.__cause__ is None
     assert error.__context__ is None

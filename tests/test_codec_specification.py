@@ -19,7 +19,7 @@ from codat_commerce_async.models.sync_flow import LocalizationInfo, SyncFlowUrl,
 from codat_commerce_async.models.sync_settings import CompanySyncSettings
 from codat_commerce_async.models.webhook_consumers import CreateWebhookConsumer, WebhookConsumer, WebhookConsumers
 from codat_commerce_async.models.webhook_events import event_class
-from tests.strategies import Answers
+from tests.strategies import ResponseMaker
 from tests.support.specification import specification
 
 MODELS: dict[str, Any] = {
@@ -69,8 +69,8 @@ PLATFORM_BODIES: dict[str, Any] = {
 }
 
 
-def answers(document: dict[str, Any]) -> dict[str, Any]:
-    """The schema of what each operation answers."""
+def response_schemas(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the response schema of each operation."""
     operations = [
         operation
         for path in document["paths"].values()
@@ -78,9 +78,9 @@ def answers(document: dict[str, Any]) -> dict[str, Any]:
         if isinstance(operation, dict) and "operationId" in operation
     ]
     contents = {
-        operation["operationId"]: answer.get("content")
+        operation["operationId"]: response.get("content")
         for operation in operations
-        for status, answer in operation["responses"].items()
+        for status, response in operation["responses"].items()
         if status in {"200", "201"}
     }
     return {name: content["application/json"]["schema"] for name, content in contents.items() if content}
@@ -97,35 +97,35 @@ def bodies(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_operation_of_the_specification_has_its_model() -> None:
-    assert set(answers(specification())) == set(MODELS)
+    assert set(response_schemas(specification())) == set(MODELS)
 
 
 @pytest.mark.parametrize("odd", [False, True], ids=["as declared", "as it arrives"])
 @pytest.mark.parametrize("operation", sorted(MODELS))
 def test_a_response_is_read_and_nothing_of_it_is_lost(operation: str, *, odd: bool) -> None:
     document = specification()
-    schema, maker = answers(document)[operation], Answers(document, Random(operation), odd=odd)
+    schema, maker = response_schemas(document)[operation], ResponseMaker(document, Random(operation), odd=odd)
     for _ in range(200):
-        answer = maker.make(schema)
-        written = orjson.loads(encode(decode(orjson.dumps(answer), MODELS[operation])))
-        assert losses(maker, schema, answer, written) == []
+        response = maker.make(schema)
+        written = orjson.loads(encode(decode(orjson.dumps(response), MODELS[operation])))
+        assert losses(maker, schema, response, written) == []
 
 
 @pytest.mark.parametrize("odd", [False, True], ids=["as declared", "as it arrives"])
 @pytest.mark.parametrize("operation", sorted(PLATFORM_MODELS))
 def test_a_response_of_the_platform_is_read_and_nothing_of_it_is_lost(operation: str, *, odd: bool) -> None:
     document = specification("Codat-Platform")
-    schema, maker = answers(document)[operation], Answers(document, Random(operation), odd=odd)
+    schema, maker = response_schemas(document)[operation], ResponseMaker(document, Random(operation), odd=odd)
     for _ in range(50):
-        answer = maker.make(schema)
-        written = orjson.loads(encode(decode(orjson.dumps(answer), PLATFORM_MODELS[operation])))
-        assert losses(maker, schema, answer, written) == []
+        response = maker.make(schema)
+        written = orjson.loads(encode(decode(orjson.dumps(response), PLATFORM_MODELS[operation])))
+        assert losses(maker, schema, response, written) == []
 
 
 @pytest.mark.parametrize("operation", sorted(PLATFORM_BODIES))
 def test_whatever_the_platform_accepts_can_be_sent(operation: str) -> None:
     document = specification("Codat-Platform")
-    schema, maker = bodies(document)[operation], Answers(document, Random(operation), odd=False)
+    schema, maker = bodies(document)[operation], ResponseMaker(document, Random(operation), odd=False)
     for _ in range(50):
         body = {"url": "https://example.com", **maker.make(schema)}
         written = orjson.loads(encode(decode(orjson.dumps(body), PLATFORM_BODIES[operation])))
@@ -161,7 +161,7 @@ EXAMPLES: dict[str, Any] = MODELS | {
 
 def test_codats_own_examples_are_read_and_nothing_of_them_is_lost() -> None:
     document = specification()
-    maker = Answers(document, Random(0), odd=False)
+    maker = ResponseMaker(document, Random(0), odd=False)
     given = examples(document)
     assert len(given) >= 9
     for name, schema, example in given:
@@ -172,7 +172,7 @@ def test_codats_own_examples_are_read_and_nothing_of_them_is_lost() -> None:
 @pytest.mark.parametrize("operation", ["get-configuration", "set-configuration"])
 def test_a_configuration_comes_back_byte_for_byte(operation: str) -> None:
     document = specification()
-    schema, maker = answers(document)[operation], Answers(document, Random(operation), odd=True)
+    schema, maker = response_schemas(document)[operation], ResponseMaker(document, Random(operation), odd=True)
     for _ in range(200):
         body = orjson.dumps(maker.make(schema))
         assert encode(decode(body, Configuration)) == body
@@ -187,14 +187,14 @@ def test_every_webhook_of_the_specification_is_read_as_its_type() -> None:
         for example in content["examples"].values():
             event = decode(orjson.dumps(example["value"]), event_class(name))
             assert type(event).__name__ != "UnknownEvent"
-            assert losses(Answers(document, Random(0), odd=False), content["schema"], example["value"],
+            assert losses(ResponseMaker(document, Random(0), odd=False), content["schema"], example["value"],
                           orjson.loads(encode(event))) == []  # fmt: skip
 
 
 def losses(  # noqa: PLR0911 - one return for each way in which a value may come back
-    maker: Answers, schema: Any, sent: Any, written: Any, path: str = "$"
+    maker: ResponseMaker, schema: Any, sent: Any, written: Any, path: str = "$"
 ) -> list[str]:
-    """Where something of what was sent is not in what was written; keys that nobody declared may go."""
+    """Where something of what was sent is not in what was written; undeclared keys may go."""
     whole = maker.schema(schema)
     if sent is None:
         return [] if written in (None, [], {}, {"text": None}) else [path]

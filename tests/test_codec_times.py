@@ -57,12 +57,12 @@ def test_a_text_that_is_no_time_is_kept_beside_none(text: str) -> None:
     assert orjson.loads(encode(read))["created"] == text
 
 
-def test_each_unreadable_time_is_kept_by_its_field() -> None:
+def test_each_unparsed_time_is_kept_by_its_field() -> None:
     read = decode(b'{"id":"a","lastSync":"x","created":"y"}', Connection)
     assert read.unparsed == (("last_sync", "x"), ("created", "y"))
 
 
-def test_an_unreadable_time_inside_stays_inside() -> None:
+def test_an_unparsed_time_inside_stays_inside() -> None:
     summary = decode(b'{"syncDateRangeUtc":{"start":"2024-09-01T23:59:99Z","finish":"2024-09-02"}}', SyncSummary)
     assert summary.unparsed == ()
     assert summary.sync_date_range_utc is not None

@@ -17,8 +17,8 @@ URL = "https://api.example.com/a"
 
 async def test_a_mocked_response_reads_like_a_real_one(mocked: StrictResponses) -> None:
     mocked.post(URL, status=429, payload={"a": 1}, headers={"Retry-After": "3"})
-    async with aiohttp.ClientSession() as session, session.post(URL, data=b"x") as answer:
-        assert (answer.status, answer.headers["Retry-After"], await answer.json()) == (429, "3", {"a": 1})
+    async with aiohttp.ClientSession() as session, session.post(URL, data=b"x") as response:
+        assert (response.status, response.headers["Retry-After"], await response.json()) == (429, "3", {"a": 1})
 
 
 async def test_an_unmatched_request_is_remembered(mocked: StrictResponses) -> None:

@@ -17,7 +17,7 @@ from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.policies import RetryPolicy
 from tests.support.specification import specification as read_specification
-from tests.support.wire import Reply, WireServer
+from tests.support.wire import Response, WireServer
 
 # Resource and method by the operation's id: https://docs.codat.io/sync-for-commerce-api
 COMMERCE_METHODS = {
@@ -241,8 +241,8 @@ async def test_a_method_requests_its_endpoint_and_raises_the_class_of_a_document
     target = OPERATIONS[name].format_path(tuple(str(ARGUMENTS[each]) for each in OPERATIONS[name].path_params))
     assert documented.error_statuses >= {"401", "402", "403", "429", "500", "503"}
     for status in documented.error_statuses:
-        # A write in doubt is looked for, and may be asked for again: as many answers as it may take.
-        script = [Reply.json({"statusCode": int(status), "error": "no"}, int(status))] * 100
+        # An ambiguous write is searched for, and may be sent again: as many responses as that may take.
+        script = [Response.json({"statusCode": int(status), "error": "no"}, int(status))] * 100
         async with (
             WireServer(script) as server,
             CodatCommerce("key", base_url=server.url, retry=RetryPolicy.none()) as codat,

@@ -174,7 +174,7 @@ class Worker:
 
     def __init__(self, store: DeliveryStore, *, succeeds: bool = True, ready: bool = True) -> None:
         self.handled = 0
-        self.begun = asyncio.Event()
+        self.started = asyncio.Event()
         self.go_on = asyncio.Event()
         if ready:
             self.go_on.set()
@@ -182,7 +182,7 @@ class Worker:
 
         @hooks.on(WebhookEvent)
         async def handle(_: WebhookEvent[object]) -> None:
-            self.begun.set()
+            self.started.set()
             await self.go_on.wait()
             if not succeeds:
                 raise RuntimeError("no")
@@ -221,7 +221,7 @@ async def test_the_claim_of_a_killed_process_expires(processes: Processes) -> No
     # The process was only slow. Its claim is lost, and it must not give up that of the other one.
     await one.finish("a", handled=False)
     assert await one.claim("a") == "in_progress"
-    # If it has handled the event after all, nobody has to.
+    # If it has handled the event after all, it is done.
     await one.finish("a", handled=True)
     await other.finish("a", handled=False)
     assert await one.claim("a") == "handled"
@@ -243,7 +243,7 @@ async def test_a_handled_event_is_remembered_as_long_as_codat_repeats_it_and_the
 async def test_one_of_two_workers_handles_an_event(processes: Processes) -> None:
     one, other = processes.worker(ready=False), processes.worker()
     first = asyncio.create_task(one.receive())
-    await one.begun.wait()
+    await one.started.wait()
     assert await other.receive() is DeliveryStatus.REFUSED
     one.go_on.set()
     assert await first is DeliveryStatus.HANDLED
@@ -261,7 +261,7 @@ async def test_an_event_that_failed_is_handled_by_another_worker(processes: Proc
 async def test_an_event_that_is_cancelled_at_shutdown_is_handled_by_another_worker(processes: Processes) -> None:
     one, other = processes.worker(ready=False), processes.worker()
     first = asyncio.create_task(one.receive())
-    await one.begun.wait()
+    await one.started.wait()
     await one.processor.drain(0)
     assert await first is DeliveryStatus.REFUSED
     assert await other.receive() is DeliveryStatus.HANDLED
@@ -309,7 +309,7 @@ async def test_a_handled_event_that_cannot_be_recorded_is_handled_nevertheless(
 ) -> None:
     worker, server = served.worker(ready=False), served.backend.server
     receiving = asyncio.create_task(worker.receive())
-    await worker.begun.wait()
+    await worker.started.wait()
     server.kill()
     worker.go_on.set()
     assert await receiving is DeliveryStatus.HANDLED

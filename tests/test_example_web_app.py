@@ -76,7 +76,7 @@ class Demo(NamedTuple):
 async def shown(browser: str, workers: int = 1, width: int = 1280, scheme: str = "light") -> AsyncIterator[Demo]:
     async with web_app.demo(0, workers) as (simulator, server), open_page(browser) as page:
         await web_app.until_ready(server.url)
-        await page.look_like(width, 900, scheme)
+        await page.emulate(width, 900, scheme)
         await page.go(server.url)
         demo = Demo(simulator, server, page)
         await demo.until(LISTED)
@@ -105,7 +105,7 @@ async def test_each_sync_ends_as_scripted_and_failures_have_a_reason_and_a_next_
         assert {("button", f"Sync {name}") for name in NAMES} <= found
         assert {("heading", "Merchants"), ("button", "Sync all"), ("meter", "Daily quota")} <= found
         for scheme in ("light", "dark"):
-            await demo.page.look_like(1280, 900, scheme)
+            await demo.page.emulate(1280, 900, scheme)
             assert [text for ratio, text in await demo.page.contrasts() if ratio < 4.5] == []
         # What failed for a moment succeeds the next time, and is announced.
         await demo.page.evaluate("document.querySelector('[aria-label=\"Sync Juniper Records\"]').click()")

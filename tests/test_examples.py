@@ -90,7 +90,7 @@ async def test_one_sync_is_started_and_awaited(
     assert second.startswith(last)
 
 
-async def test_many_companies_are_synced_whatever_befalls_one(
+async def test_many_companies_are_synced_whatever_happens_to_one(
     simulator: Simulator, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     company_ids = [simulator.add_linked_company() for _ in range(20)]

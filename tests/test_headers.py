@@ -57,7 +57,7 @@ def test_both_forms_of_retry_after_are_understood(text: str, seconds: float) -> 
         "Wed, 99 Jul 2026",
     ],
 )
-def test_an_unreadable_retry_after_requests_nothing(text: str) -> None:
+def test_an_invalid_retry_after_requests_nothing(text: str) -> None:
     assert retry_after(text) is None
 
 
@@ -97,7 +97,7 @@ def test_a_reset_is_read_in_every_form_that_was_seen(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "never", "0", "-1", "1782907200s", "99999999999999999999", "nan", "9" * 5000])
-def test_an_unreadable_reset_is_unknown(text: str) -> None:
+def test_an_invalid_reset_is_unknown(text: str) -> None:
     limit = _headers.rate_limit({"X-Rate-Limit-Reset": text}, NOW)
     assert limit is not None
     assert limit.reset is None
@@ -143,7 +143,7 @@ def test_the_correlation_id_is_found() -> None:
     assert _headers.correlation_id(CIMultiDict({"x-correlation-id": "abc"})) == "abc"
 
 
-# Text of all kinds, with what the parsers look for in it more often than chance would have it.
+# Text of all kinds, with the parsers' tokens more often than by chance.
 foreign = (
     st.text(max_size=60)
     | st.text(alphabet="0123456789.:-+TZ eE,", max_size=40)

@@ -28,11 +28,11 @@ FAULTS = [None, *(Fault(kind, seconds=0.5) for kind in FaultKind)]
 async def came(sending: Awaitable[Response]) -> object:
     """What came of a request, in values that can be compared."""
     try:
-        reply = await sending
+        response = await sending
     except TransportError as error:
         return type(error), error.message, error.sent, error.retryable
-    headers = {name: reply.headers.get(name) for name in ("content-type", "RETRY-AFTER", "Location")}
-    return reply.status, reply.body, headers
+    headers = {name: response.headers.get(name) for name in ("content-type", "RETRY-AFTER", "Location")}
+    return response.status, response.body, headers
 
 
 async def exchange(

@@ -17,7 +17,7 @@ from codat_commerce_async import (
 from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.hooks import CallEnded, CallStarted, Paused, RequestEnded, RequestStarted, Retried
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
-from tests.support.scripted import client_of, failing, forever, reply
+from tests.support.scripted import client_of, failing, forever, respond
 
 GET = Operation("a-read", "GET", "/companies/{companyId}/things", object)
 POST = Operation("a-write", "POST", "/companies/{companyId}/things", object)
@@ -41,8 +41,8 @@ async def test_a_call_is_reported_from_beginning_to_end() -> None:
     seen: list[Any] = []
     codat, _ = client_of(
         LOST,
-        reply(429, {"correlationId": "c0ffee"}, {"Retry-After": "0"}),
-        reply(200, [1]),
+        respond(429, {"correlationId": "c0ffee"}, {"Retry-After": "0"}),
+        respond(200, [1]),
         hooks=hooks_into(seen),
         retry=QUICK,
         wall_clock=lambda: 1e9,
@@ -61,7 +61,7 @@ async def test_a_call_is_reported_from_beginning_to_end() -> None:
         RequestEnded,
         CallEnded,
     ]
-    called, _, lost, retried, _, paused, limited, _, third, answered, done = seen
+    called, _, lost, retried, _, paused, limited, _, third, responded, done = seen
     assert called == CallStarted(
         called.call_id, "a-read", "GET", "/companies/{companyId}/things", "https://api.codat.io", 1e9, "c"
     )
@@ -70,8 +70,8 @@ async def test_a_call_is_reported_from_beginning_to_end() -> None:
     assert (paused.seconds, paused.reason) == (0.0, "429 Too Many Requests")
     assert (limited.status, limited.error, limited.correlation_id) == (429, None, "c0ffee")
     assert third.attempt == 3
-    assert (answered.attempt, answered.status, answered.size, answered.error) == (3, 200, 3, None)
-    assert [event.error_type for event in (lost, retried, limited, answered)] == [
+    assert (responded.attempt, responded.status, responded.size, responded.error) == (3, 200, 3, None)
+    assert [event.error_type for event in (lost, retried, limited, responded)] == [
         "TransportError",
         "TransportError",
         "RateLimitError",
@@ -84,7 +84,7 @@ async def test_a_call_is_reported_from_beginning_to_end() -> None:
 async def test_every_call_has_a_number_of_its_own() -> None:
     seen: list[CallStarted] = []
     shared = Hooks(on_call_started=seen.append)
-    for codat, _ in (client_of(reply(), hooks=shared), client_of(reply(), hooks=shared)):
+    for codat, _ in (client_of(respond(), hooks=shared), client_of(respond(), hooks=shared)):
         for _ in range(3):
             await codat.call(GET, "c")
     assert len({event.call_id for event in seen}) == 6
@@ -92,7 +92,7 @@ async def test_every_call_has_a_number_of_its_own() -> None:
 
 async def test_the_end_names_the_error_that_is_raised() -> None:
     seen: list[CallEnded] = []
-    codat, _ = client_of(reply(500), hooks=Hooks(on_call_ended=seen.append), retry=RetryPolicy.none())
+    codat, _ = client_of(respond(500), hooks=Hooks(on_call_ended=seen.append), retry=RetryPolicy.none())
     with pytest.raises(OutcomeUnknownError):
         await codat.call(POST, "c")
     with pytest.raises(CodatError):
@@ -129,17 +129,17 @@ async def test_the_end_is_notified_of_a_request_that_was_interrupted() -> None:
 
 async def test_the_end_names_a_response_that_cannot_be_read() -> None:
     seen: list[CallEnded] = []
-    codat, _ = client_of(reply(200, b"<html>"), hooks=Hooks(on_call_ended=seen.append))
-    for ask in (codat.call, codat.send):
+    codat, _ = client_of(respond(200, b"<html>"), hooks=Hooks(on_call_ended=seen.append))
+    for make_call in (codat.call, codat.send):
         with pytest.raises(DecodeError):
-            await ask(GET, "c")
+            await make_call(GET, "c")
     assert [(event.error, event.status) for event in seen] == [("DecodeError", 200)] * 2
 
 
 @pytest.mark.virtual_time
 async def test_a_request_reports_how_long_after_the_call_it_began() -> None:
     seen: list[RequestStarted] = []
-    codat, _ = client_of(LOST, reply(), hooks=Hooks(on_request_started=seen.append), random=Random(1))
+    codat, _ = client_of(LOST, respond(), hooks=Hooks(on_request_started=seen.append), random=Random(1))
     await codat.call(GET, "c")
     first, second = seen
     assert first.since_call_start == 0.0
@@ -163,9 +163,9 @@ async def test_combined_hooks_nest_like_blocks() -> None:
         )
 
     both = Hooks.combined(hooks("a"), Hooks(), hooks("b"))
-    codat, _ = client_of(reply(429, None, {"Retry-After": "0"}), reply(), hooks=both, retry=QUICK)
+    codat, _ = client_of(respond(429, None, {"Retry-After": "0"}), respond(), hooks=both, retry=QUICK)
     await codat.call(GET, "c")
-    told = [
+    expected = [
         ("CallStarted", "ab"),
         ("RequestStarted", "ab"),
         ("Paused", "ab"),
@@ -175,10 +175,10 @@ async def test_combined_hooks_nest_like_blocks() -> None:
         ("RequestEnded", "ba"),
         ("CallEnded", "ba"),
     ]
-    assert said == [(name, event) for event, names in told for name in names]
+    assert said == [(name, event) for event, names in expected for name in names]
 
 
-def test_what_nobody_watches_stays_unwatched_when_combined() -> None:
+def test_combined_hooks_without_a_listener_have_none() -> None:
     first, second = Hooks(on_call_started=print), Hooks(on_retry=print)
     assert Hooks.combined(first, second) == Hooks(on_call_started=print, on_retry=print)
     assert Hooks.combined() == Hooks()
@@ -193,7 +193,7 @@ async def test_of_combined_hooks_one_that_raises_is_logged_and_the_others_are_ca
         raise ValueError("broken down")
 
     hooks = Hooks.combined(Hooks(on_call_started=break_down), Hooks(on_call_started=seen.append))
-    codat, _ = client_of(reply(), hooks=hooks)
+    codat, _ = client_of(respond(), hooks=hooks)
     await codat.call(GET, "c")
     assert len(seen) == 1
     [record] = caplog.records
@@ -206,7 +206,7 @@ async def test_a_hook_may_add_headers() -> None:
     def trace(event: RequestStarted) -> None:
         event.headers["traceparent"] = f"00-{event.attempt}"
 
-    codat, transport = client_of(LOST, reply(), hooks=Hooks(on_request_started=trace), retry=QUICK)
+    codat, transport = client_of(LOST, respond(), hooks=Hooks(on_request_started=trace), retry=QUICK)
     await codat.call(GET, "c")
     assert [sent.headers["traceparent"] for sent in transport.sent] == ["00-1", "00-2"]
 
@@ -217,7 +217,7 @@ async def test_what_a_hook_adds_to_one_request_is_not_on_the_next() -> None:
             event.headers["X-Once"] = "1"
             event.headers.pop("Idempotency-Key")
 
-    codat, transport = client_of(LOST, reply(), hooks=Hooks(on_request_started=once), retry=QUICK)
+    codat, transport = client_of(LOST, respond(), hooks=Hooks(on_request_started=once), retry=QUICK)
     await codat.call(POST, "c")
     first, second = transport.sent
     assert "X-Once" in first.headers
@@ -233,7 +233,7 @@ async def test_no_hook_replaces_a_header_of_the_client_whatever_its_case(
     def replace(event: RequestStarted) -> None:
         event.headers[name] = "another-value"
 
-    codat, transport = client_of(LOST, reply(), hooks=Hooks(on_request_started=replace), retry=QUICK)
+    codat, transport = client_of(LOST, respond(), hooks=Hooks(on_request_started=replace), retry=QUICK)
     await codat.call(POST, "c", body={})
     first, second = transport.sent
     for sent in transport.sent:
@@ -265,7 +265,7 @@ async def test_what_a_hook_sets_and_cannot_be_a_header_is_logged_and_not_sent(
         event.headers[name] = value
         event.headers["X-Good"] = "1"
 
-    codat, transport = client_of(reply(200, 1), hooks=Hooks(on_request_started=spoil))
+    codat, transport = client_of(respond(200, 1), hooks=Hooks(on_request_started=spoil))
     assert await codat.call(GET, "c") == 1
     assert transport.sent[0].headers == {"X-Good": "1"}
     [record] = caplog.records
@@ -276,7 +276,7 @@ async def test_of_two_headers_that_differ_in_case_the_hooks_counts() -> None:
     def trace(event: RequestStarted) -> None:
         event.headers["x-trace"] = "hook"
 
-    codat, transport = client_of(reply(), hooks=Hooks(on_request_started=trace))
+    codat, transport = client_of(respond(), hooks=Hooks(on_request_started=trace))
     await codat.call(GET, "c", headers={"X-Trace": "option", "X-Other": "1"})
     assert transport.sent[0].headers == {"X-Other": "1", "x-trace": "hook"}
 
@@ -309,7 +309,7 @@ async def test_a_hook_that_raises_is_logged_and_harms_nothing(caplog: pytest.Log
         on_pause=break_down,
         on_call_ended=break_down,
     )
-    codat, _ = client_of(reply(429, None, {"Retry-After": "0"}), reply(200, 1), hooks=hooks, retry=QUICK)
+    codat, _ = client_of(respond(429, None, {"Retry-After": "0"}), respond(200, 1), hooks=hooks, retry=QUICK)
     assert await codat.call(GET, "c") == 1
     messages = [record.message for record in caplog.records if record.exc_info]
     assert len(messages) == 8
@@ -319,9 +319,9 @@ async def test_a_hook_that_raises_is_logged_and_harms_nothing(caplog: pytest.Log
     }
 
 
-async def test_requests_are_logged_for_whoever_debugs(caplog: pytest.LogCaptureFixture) -> None:
+async def test_requests_are_logged_at_debug(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "codat_commerce_async")
-    codat, _ = client_of(reply(404, {"error": "not here", "correlationId": "c0ffee"}))
+    codat, _ = client_of(respond(404, {"error": "not here", "correlationId": "c0ffee"}))
     with pytest.raises(CodatError):
         await codat.call(GET, "c")
     [record] = caplog.records
@@ -332,9 +332,9 @@ async def test_requests_are_logged_for_whoever_debugs(caplog: pytest.LogCaptureF
     assert fields["correlation_id"] == "c0ffee"
 
 
-async def test_repeats_and_pauses_are_logged_for_whoever_operates(caplog: pytest.LogCaptureFixture) -> None:
+async def test_retries_and_pauses_are_logged_at_info_and_above(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "codat_commerce_async")
-    codat, _ = client_of(LOST, reply(429, None, {"Retry-After": "0"}), reply(), retry=QUICK)
+    codat, _ = client_of(LOST, respond(429, None, {"Retry-After": "0"}), respond(), retry=QUICK)
     await codat.call(GET, "c")
     assert [(record.levelname, record.message.partition(";")[0]) for record in caplog.records] == [
         ("INFO", "a-read: lost"),
@@ -345,14 +345,16 @@ async def test_repeats_and_pauses_are_logged_for_whoever_operates(caplog: pytest
 
 async def test_when_all_is_well_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "codat_commerce_async")
-    codat, _ = client_of(reply())
+    codat, _ = client_of(respond())
     await codat.call(GET, "c")
     assert caplog.records == []
 
 
 async def test_a_servers_words_are_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "codat_commerce_async")
-    codat, _ = client_of(reply(400, {"error": "no\nWARNING:root:all is lost\r\x1b[2J\u2028", "correlationId": "a\nb"}))
+    codat, _ = client_of(
+        respond(400, {"error": "no\nWARNING:root:all is lost\r\x1b[2J\u2028", "correlationId": "a\nb"})
+    )
     with pytest.raises(CodatError) as caught:
         await codat.call(GET, "c")
     for text in (str(caught.value), *(record.message for record in caplog.records)):
@@ -363,7 +365,7 @@ async def test_a_servers_words_are_one_line_of_the_log(caplog: pytest.LogCapture
 def test_times_in_events_are_spans_whatever_the_loops_clock_shows(start: float) -> None:
     async def slowly(request: Request) -> Response:
         await asyncio.sleep(2.0)
-        return reply(503)
+        return respond(503)
 
     async def work() -> list[Any]:
         seen: list[Any] = []

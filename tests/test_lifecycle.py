@@ -23,13 +23,13 @@ from codat_commerce_async import (
 )
 from codat_commerce_async._core.lifecycle import Lifecycle
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter
-from tests.support.scripted import KEY, client_of, failing, forever, reply
-from tests.support.wire import NEVER_ANSWER, Reply, WireServer
+from tests.support.scripted import KEY, client_of, failing, forever, respond
+from tests.support.wire import NEVER_RESPOND, Response, WireServer
 
 GET = Operation("a-read", "GET", "/companies/{companyId}/things", object)
 POST = Operation("a-write", "POST", "/companies/{companyId}/things", object)
 LOST = failing(lambda: TransportError("lost"))
-SETTLED = Reply.json({})
+SETTLED = Response.json({})
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -146,22 +146,22 @@ def test_a_client_is_made_without_a_loop_in_any_thread() -> None:
 
 
 def test_a_client_made_in_one_thread_is_used_in_another_threads_loop() -> None:
-    codat, transport = client_of(reply(200, 1))
-    answers: list[object] = []
+    codat, transport = client_of(respond(200, 1))
+    responses: list[object] = []
 
     async def use() -> None:
         async with codat:
-            answers.append(await codat.call(GET, "c"))
+            responses.append(await codat.call(GET, "c"))
 
     thread = threading.Thread(target=lambda: run(use()))
     thread.start()
     thread.join()
-    assert answers == [1]
+    assert responses == [1]
     assert len(transport.sent) == 1
 
 
 def test_a_second_loop_is_refused_and_nothing_is_sent() -> None:
-    codat, transport = client_of(reply(200, 1))
+    codat, transport = client_of(respond(200, 1))
 
     async def use() -> None:
         await codat.call(GET, "c")
@@ -209,7 +209,7 @@ def test_a_client_whose_loop_is_over_can_still_be_closed() -> None:
 
 
 async def test_a_client_is_closed_on_its_own_loop_while_that_lives() -> None:
-    codat, transport = client_of(reply(200, 1))
+    codat, transport = client_of(respond(200, 1))
     await codat.call(GET, "c")
     refused: list[BaseException] = []
 
@@ -227,7 +227,7 @@ async def test_a_client_is_closed_on_its_own_loop_while_that_lives() -> None:
 
 
 async def test_a_closed_client_sends_nothing_any_more() -> None:
-    codat, transport = client_of(reply())
+    codat, transport = client_of(respond())
     async with codat:
         pass
     assert repr(codat).endswith("closed>")
@@ -256,7 +256,7 @@ async def test_closing_twice_and_side_by_side_closes_once() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_closing_wakes_whoever_sleeps_before_another_try() -> None:
+async def test_closing_wakes_a_call_that_sleeps_before_a_retry() -> None:
     codat, transport = client_of(LOST, retry=RetryPolicy(initial_backoff=100.0, max_backoff=100.0))
     reading = asyncio.create_task(codat.call(GET, "c"))
     writing = asyncio.create_task(codat.call(POST, "c"))
@@ -267,32 +267,32 @@ async def test_closing_wakes_whoever_sleeps_before_another_try() -> None:
     assert read.operation == "a-read"
     assert read.__context__ is None
     assert [attempt.result for attempt in read.attempts] == ["lost"]
-    # It was lost before, and now nobody will find out.
+    # It was lost before, and now it remains unknown.
     assert type(wrote) is OutcomeUnknownError
     assert asyncio.get_running_loop().time() < 1.0
     assert len(transport.sent) == 2
 
 
 @pytest.mark.virtual_time
-async def test_closing_wakes_whoever_waits_at_the_rate_limiter() -> None:
-    gate = LocalRateLimiter(Quota(per_minute=2, concurrent=1, per_company=None))
-    codat, transport = client_of(forever, rate_limiter=gate)
+async def test_closing_wakes_calls_that_wait_at_the_rate_limiter() -> None:
+    limiter = LocalRateLimiter(Quota(per_minute=2, concurrent=1, per_company=None))
+    codat, transport = client_of(forever, rate_limiter=limiter)
     tasks = [asyncio.create_task(codat.call(POST, "c")) for _ in range(5)]
     await asyncio.sleep(1.0)
-    assert (gate.in_flight, gate.waiting) == (1, 4)
+    assert (limiter.in_flight, limiter.waiting) == (1, 4)
     await codat.aclose()
     sent, *waited = await asyncio.gather(*tasks, return_exceptions=True)
     # One was on its way, the others never left.
     assert type(sent) is OutcomeUnknownError
     assert type(sent.__cause__) is ClientClosedError
     assert {type(error) for error in waited} == {ClientClosedError}
-    assert (gate.in_flight, gate.waiting, len(transport.sent)) == (0, 0, 1)
+    assert (limiter.in_flight, limiter.waiting, len(transport.sent)) == (0, 0, 1)
     assert asyncio.get_running_loop().time() == 1.0
 
 
 @pytest.mark.virtual_time
-async def test_closing_wakes_whoever_waits_for_a_sync() -> None:
-    running = reply(200, {"companyId": "c", "syncId": "s", "syncStatusCode": 1000})
+async def test_closing_wakes_a_wait_for_a_sync() -> None:
+    running = respond(200, {"companyId": "c", "syncId": "s", "syncStatusCode": 1000})
     codat, _ = client_of(running)
     waiting = asyncio.create_task(codat.sync.wait("c", "s", timeout=None))
     await asyncio.sleep(600.0)
@@ -304,13 +304,13 @@ async def test_closing_wakes_whoever_waits_for_a_sync() -> None:
 
 @pytest.mark.virtual_time
 async def test_one_who_is_past_the_rate_limiter_as_it_closes_sends_nothing() -> None:
-    codat, transport = client_of(reply(200, 1), quota=Quota(per_minute=1, concurrent=None, per_company=None))
+    codat, transport = client_of(respond(200, 1), quota=Quota(per_minute=1, concurrent=None, per_company=None))
     loop = asyncio.get_running_loop()
     await codat.call(GET, "c")
     task = asyncio.create_task(codat.call(POST, "c"))
     await asyncio.sleep(1.0)
-    # Right when the gate opens, before whoever it lets through gets its turn.
-    opens = codat._pipeline.rate_limiter._queue._timer_at  # type: ignore[attr-defined]  # the local gate has one
+    # Right when the limiter grants a slot, before the waiting task runs.
+    opens = codat._pipeline.rate_limiter._queue._timer_at  # type: ignore[attr-defined]  # the local rate limiter has one
     loop.call_at(opens, codat._lifecycle.close)
     with pytest.raises(ClientClosedError):
         await task
@@ -329,7 +329,7 @@ async def test_no_session_is_opened_on_a_client_that_was_closed_on_the_way() -> 
 
 
 async def test_a_borrowed_session_survives_its_client() -> None:
-    async with WireServer([SETTLED, NEVER_ANSWER, SETTLED]) as server, aiohttp.ClientSession() as session:
+    async with WireServer([SETTLED, NEVER_RESPOND, SETTLED]) as server, aiohttp.ClientSession() as session:
         before = set(vars(session)), dict(session.headers), len(session.cookie_jar)
         async with CodatCommerce(KEY, base_url=server.url, session=session) as codat:
             await codat.call(GET, "c")

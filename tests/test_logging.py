@@ -25,7 +25,7 @@ from codat_commerce_async import (
 )
 from codat_commerce_async.simulator import Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
-from tests.support.scripted import KEY, client_of, failing, reply
+from tests.support.scripted import KEY, client_of, failing, respond
 
 GET = Operation("a-read", "GET", "/companies/{companyId}/things", object)
 POST = Operation("a-write", "POST", "/companies/{companyId}/things", object)
@@ -70,7 +70,7 @@ def test_nothing_is_printed_where_logging_is_not_configured() -> None:
 
 async def test_records_report_which_call_it_is_about(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "codat_commerce_async")
-    codat, _ = client_of(reply(503, FAILURE), reply(), retry=QUICK)
+    codat, _ = client_of(respond(503, FAILURE), respond(), retry=QUICK)
     await codat.call(GET, "company-1")
     first, retried, second = ours(caplog)
     call = {"operation": "a-read", "method": "GET", "path": "/companies/{companyId}/things", "company_id": "company-1"}
@@ -85,7 +85,7 @@ async def test_records_report_which_call_it_is_about(caplog: pytest.LogCaptureFi
 
 
 async def test_an_unknown_outcome_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    codat, _ = client_of(reply(503, FAILURE))
+    codat, _ = client_of(respond(503, FAILURE))
     with pytest.raises(OutcomeUnknownError):
         await codat.call(POST, "company-1")
     [record] = ours(caplog)
@@ -106,7 +106,7 @@ async def test_an_unknown_outcome_is_a_warning(caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.virtual_time
 async def test_a_pause_of_the_quota_is_a_warning_of_its_area(caplog: pytest.LogCaptureFixture) -> None:
-    codat, _ = client_of(reply(429, None, {"Retry-After": "2"}), reply(), retry=QUICK)
+    codat, _ = client_of(respond(429, None, {"Retry-After": "2"}), respond(), retry=QUICK)
     await codat.call(GET, "c")
     [record] = ours(caplog)
     assert (record.name, record.levelname) == ("codat_commerce_async.quota", "WARNING")
@@ -116,7 +116,7 @@ async def test_a_pause_of_the_quota_is_a_warning_of_its_area(caplog: pytest.LogC
 async def test_a_poll_that_fails_is_no_warning_as_the_next_one_is_its_retry(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "codat_commerce_async")
     done = {"companyId": "c", "syncId": "s", "syncStatusCode": 2000}
-    codat, _ = client_of(reply(503, FAILURE), LOST, reply(408), reply(200, done), retry=QUICK)
+    codat, _ = client_of(respond(503, FAILURE), LOST, respond(408), respond(200, done), retry=QUICK)
     await codat.sync.wait(SyncHandle(company_id="c", sync_id="s"))
     records = ours(caplog)
     assert max(record.levelno for record in records) == logging.INFO
@@ -152,7 +152,7 @@ NASTY = "a\r\nWARNING forged\x1b[31m\x00\u2028b"
 @pytest.mark.parametrize("status", [400, 500])
 async def test_a_record_is_one_printable_line_whatever_the_server_reports(status: int) -> None:
     with handled(logging.Formatter("%(message)s %(company_id)s %(correlation_id)s")) as stream:
-        codat, _ = client_of(reply(status, {"error": NASTY, "correlationId": NASTY}), retry=QUICK)
+        codat, _ = client_of(respond(status, {"error": NASTY, "correlationId": NASTY}), retry=QUICK)
         with pytest.raises(CodatError):
             await codat.call(GET, "company-1")
     lines = stream.getvalue().split("\n")
@@ -171,7 +171,7 @@ async def test_foreign_text_in_a_record_of_any_area_is_one_printable_line() -> N
 
 async def test_python_json_logger_shows_the_fields() -> None:
     with handled(JsonFormatter("{levelname}{name}{message}", style="{")) as stream:
-        codat, _ = client_of(reply(503, FAILURE), reply(), retry=QUICK)
+        codat, _ = client_of(respond(503, FAILURE), respond(), retry=QUICK)
         await codat.call(GET, "company-1")
     first = json.loads(stream.getvalue().splitlines()[0])
     assert (first["operation"], first["company_id"], first["status"]) == ("a-read", "company-1", 503)
@@ -188,7 +188,7 @@ async def test_structlog_shows_the_fields() -> None:
         ],
     )
     with handled(formatter) as stream:
-        codat, _ = client_of(reply(503, FAILURE), reply(), retry=QUICK)
+        codat, _ = client_of(respond(503, FAILURE), respond(), retry=QUICK)
         await codat.call(GET, "company-1")
     first = json.loads(stream.getvalue().splitlines()[0])
     assert (first["method"], first["path"], first["attempt"]) == ("GET", "/companies/{companyId}/things", 1)

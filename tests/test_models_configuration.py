@@ -23,7 +23,7 @@ from tests.strategies import JSON
 
 
 def a_configuration() -> dict[str, Any]:
-    """A configuration in an order of its own, with keys that nobody knows at every depth."""
+    """A configuration in an order of its own, with unknown keys at every depth."""
     return {
         "futureFlag": {"deep": [1, {"er": None}]},
         "configured": True,

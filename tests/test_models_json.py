@@ -240,9 +240,9 @@ async def create(company: CreateCompany) -> Company:
 
 
 @app.post("/ranges")
-async def sync(asked: SyncRange, configuration: Configuration) -> DateRange:
+async def sync(sync_range: SyncRange, configuration: Configuration) -> DateRange:
     assert configuration.extra == {"new": 1}
-    return asked.date_range
+    return sync_range.date_range
 
 
 @app.post("/events")
@@ -250,8 +250,8 @@ async def event(event: CompanyEvent) -> str:
     return event.payload.id
 
 
-async def ask(method: str, target: str, body: object = None) -> tuple[int, Any]:
-    """The status and the parsed body that the application answers, without a server."""
+async def request(method: str, target: str, body: object = None) -> tuple[int, Any]:
+    """Return the status and the parsed body of the application's response, without a server."""
     path, _, query = target.partition("?")
     sent: list[MutableMapping[str, Any]] = []
     scope = {
@@ -274,27 +274,27 @@ async def ask(method: str, target: str, body: object = None) -> tuple[int, Any]:
 
 
 async def test_fastapi_responses_with_models() -> None:
-    assert await ask("GET", "/status") == (200, SyncStatus.from_dict(STATUS).to_dict())
-    _, plain = await ask("GET", "/plain")
+    assert await request("GET", "/status") == (200, SyncStatus.from_dict(STATUS).to_dict())
+    _, plain = await request("GET", "/plain")
     assert plain["page"]["results"][0]["lastSync"] == CONNECTION["lastSync"]
-    _, [connection] = await ask("GET", "/connections?status=Odd")
+    _, [connection] = await request("GET", "/connections?status=Odd")
     assert connection["status"] == "Odd"
 
 
 async def test_fastapi_takes_models() -> None:
-    _, company = await ask("POST", "/companies", {"name": "Dave", "tags": {"a": "b"}})
+    _, company = await request("POST", "/companies", {"name": "Dave", "tags": {"a": "b"}})
     assert company["name"] == "Dave"
     times = {"start": "2024-01-02T00:00:00Z", "finish": "2024-01-03T00:00:00"}
-    asked = {"asked": {"dateRange": times}, "configuration": CONFIGURATION}
-    assert await ask("POST", "/ranges", asked) == (200, times)
-    assert await ask("POST", "/events", {"eventType": "company.created", "payload": {"id": "c"}}) == (200, "c")
+    sync_range = {"sync_range": {"dateRange": times}, "configuration": CONFIGURATION}
+    assert await request("POST", "/ranges", sync_range) == (200, times)
+    assert await request("POST", "/events", {"eventType": "company.created", "payload": {"id": "c"}}) == (200, "c")
 
 
 async def test_fastapi_refuses_what_does_not_fit_and_reports_where() -> None:
-    status, answer = await ask("POST", "/companies", {"name": 7})
-    [fault] = answer["detail"]
+    status, response = await request("POST", "/companies", {"name": 7})
+    [fault] = response["detail"]
     assert (status, fault["loc"], fault["msg"]) == (422, ["body", "name"], "expected text, found a whole number")
-    assert (await ask("POST", "/companies", [1]))[0] == 422
+    assert (await request("POST", "/companies", [1]))[0] == 422
 
 
 def test_the_openapi_document_names_each_model_once() -> None:
@@ -302,8 +302,8 @@ def test_the_openapi_document_names_each_model_once() -> None:
     schemas = document["components"]["schemas"]
     assert {"SyncStatus", "Connection", "ConnectionStatus", "CreateCompany", "Company", "Configuration"} <= set(schemas)
     assert not [name for name in schemas if name.endswith(("-Input", "-Output"))]
-    answer = document["paths"]["/status"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
-    assert answer == {"$ref": "#/components/schemas/SyncStatus"}
+    response = document["paths"]["/status"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert response == {"$ref": "#/components/schemas/SyncStatus"}
     assert schemas["CreateCompany"]["required"] == ["name"]
 
 

@@ -79,7 +79,7 @@ def test_a_sync_runs_or_has_ended_one_way_or_the_other(code: int) -> None:
         (None, SyncState.UNKNOWN),
     ],
 )
-def test_without_a_code_a_text_that_leaves_no_doubt_decides(text: str | None, outcome: SyncState) -> None:
+def test_without_a_code_an_unambiguous_text_decides(text: str | None, outcome: SyncState) -> None:
     assert CompanySyncStatus(sync_status=text).state is outcome
 
 

@@ -1,4 +1,4 @@
-"""Events are told apart by their type."""
+"""Events are distinguished by their type."""
 
 import orjson
 import pytest

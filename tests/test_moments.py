@@ -11,7 +11,7 @@ from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing.journal import read_journal
 from codat_commerce_async.syncing.request import SyncRequest
 from tests.support.fans import Codat
-from tests.support.scripted import client_of, reply
+from tests.support.scripted import client_of, respond
 
 ZONES = {
     "Europe/London": "2023-10-29T01:30",
@@ -66,7 +66,7 @@ async def test_both_half_hours_of_a_clock_change_are_synced_and_kept(zone: str, 
 @pytest.mark.virtual_time
 async def test_a_period_over_a_clock_change_is_sent_in_utc() -> None:
     first, second = twice("Europe/London")
-    client, wire = client_of(reply(200, {"commerceSyncId": "s"}))
+    client, wire = client_of(respond(200, {"commerceSyncId": "s"}))
     handle = await client.sync.start("c", date_range=(first, second))
     await client.sync.request_for_date_range("c", start=first, finish=second)
     for sent in wire.sent:

@@ -1,4 +1,4 @@
-"""Hints: whoever waits for a company is woken at once, and nobody else."""
+"""Notifications wake the waiters of a company at once, and no others."""
 
 import asyncio
 
@@ -20,14 +20,14 @@ async def sleepers(notifier: Notifier, *company_ids: str) -> list[asyncio.Task[f
     return tasks
 
 
-async def test_a_hint_wakes_all_who_wait_for_the_company_and_nobody_else() -> None:
+async def test_a_notification_wakes_all_waiters_of_the_company_and_no_others() -> None:
     notifier = Notifier()
     tasks = await sleepers(notifier, "a", "a", "b")
     assert notifier.notify("a") == 2
     assert await asyncio.gather(*tasks) == [1.0, 1.0, 30.0]
 
 
-async def test_a_hint_for_which_nobody_waits_wakes_nobody() -> None:
+async def test_a_notification_without_waiters_wakes_none() -> None:
     notifier = Notifier()
     assert notifier.notify("a") == 0
     assert await asyncio.gather(*await sleepers(notifier, "a")) == [30.0]

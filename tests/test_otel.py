@@ -52,8 +52,8 @@ from codat_commerce_async._core.transport import Request
 from codat_commerce_async.client import Settings
 from codat_commerce_async.contrib.otel import telemetry_hooks
 from codat_commerce_async.hooks import RequestStarted
-from tests.support.scripted import KEY, client_of, failing, forever, reply
-from tests.support.wire import CLOSE_WITHOUT_ANSWER, Act, Reply, WireServer
+from tests.support.scripted import KEY, client_of, failing, forever, respond
+from tests.support.wire import CLOSE_WITHOUT_RESPONSE, Act, Response, WireServer
 
 PATH = "/companies/{companyId}/things"
 GET = Operation("a-read", "GET", PATH, object)
@@ -176,7 +176,7 @@ async def playing(*script: Act, **settings: Unpack[Settings]) -> AsyncIterator[t
 
 
 async def test_a_call_is_a_span_with_its_request_inside(telemetry: Telemetry) -> None:
-    codat, _ = client_of(reply(200, [1]), hooks=telemetry.hooks())
+    codat, _ = client_of(respond(200, [1]), hooks=telemetry.hooks())
     with telemetry.tracer.start_as_current_span("the user's") as mine:
         await codat.call(GET, COMPANY)
         assert trace.get_current_span() is mine
@@ -201,10 +201,10 @@ async def test_a_call_is_a_span_with_its_request_inside(telemetry: Telemetry) ->
 
 
 async def test_each_try_is_a_span_and_names_itself_on_the_wire(telemetry: Telemetry) -> None:
-    script = (CLOSE_WITHOUT_ANSWER, Reply.json({"correlationId": "c0ffee"}, 503), Reply.json([1]))
+    script = (CLOSE_WITHOUT_RESPONSE, Response.json({"correlationId": "c0ffee"}, 503), Response.json([1]))
     async with playing(*script, hooks=telemetry.hooks()) as (codat, server):
         assert await codat.call(GET, COMPANY) == [1]
-    lost, broken, answered = telemetry.requests
+    lost, broken, responded = telemetry.requests
     [call] = telemetry.calls
     sent = [traced(request.header("traceparent")) for request in server.requests]
     assert call.context is not None
@@ -217,16 +217,16 @@ async def test_each_try_is_a_span_and_names_itself_on_the_wire(telemetry: Teleme
         [1, 503, "503", "c0ffee"],
         [2, 200, None, None],
     ]
-    assert [span.status.status_code for span in (lost, broken, answered, call)] == [
+    assert [span.status.status_code for span in (lost, broken, responded, call)] == [
         StatusCode.ERROR,
         StatusCode.ERROR,
         StatusCode.UNSET,
         StatusCode.UNSET,
     ]
     assert attributes_of(call) == {"codat.operation": "a-read", "codat.attempts": 3}
-    assert attributes_of(answered)["server.address"] == "127.0.0.1"
-    assert f":{attributes_of(answered)['server.port']}" in server.url
-    assert attributes_of(answered)["url.full"] == f"{server.url}/companies/REDACTED/things"
+    assert attributes_of(responded)["server.address"] == "127.0.0.1"
+    assert f":{attributes_of(responded)['server.port']}" in server.url
+    assert attributes_of(responded)["url.full"] == f"{server.url}/companies/REDACTED/things"
 
 
 @pytest.mark.parametrize(
@@ -234,12 +234,12 @@ async def test_each_try_is_a_span_and_names_itself_on_the_wire(telemetry: Teleme
     [
         (GET, LOST, TransportError, "TransportError", None),
         (POST, LOST, OutcomeUnknownError, "TransportError", None),
-        (GET, reply(404), NotFoundError, "404", 404),
-        (GET, reply(302), StatusError, "302", 302),
-        (POST, reply(502), OutcomeUnknownError, "502", 502),
+        (GET, respond(404), NotFoundError, "404", 404),
+        (GET, respond(302), StatusError, "302", 302),
+        (POST, respond(502), OutcomeUnknownError, "502", 502),
         (
             GET,
-            reply(
+            respond(
                 429, None, {"X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Reset": "9999999999", "Retry-After": "9999"}
             ),
             QuotaExhaustedError,
@@ -271,7 +271,7 @@ async def test_what_a_call_raises_is_on_its_span_and_what_a_request_came_to_on_t
 
 
 async def test_a_response_that_cannot_be_read_fails_the_call_and_not_the_request(telemetry: Telemetry) -> None:
-    codat, _ = client_of(reply(200, b"<html>"), hooks=telemetry.hooks())
+    codat, _ = client_of(respond(200, b"<html>"), hooks=telemetry.hooks())
     with pytest.raises(DecodeError):
         await codat.call(GET, "c")
     request, call = telemetry.spans
@@ -312,7 +312,7 @@ async def test_what_is_interrupted_ends(telemetry: Telemetry, end: str, call_end
 async def test_hundreds_of_calls_at_once_keep_apart(telemetry: Telemetry) -> None:
     async def late(request: Request) -> Any:
         await asyncio.sleep(0.001 * (len(transport.sent) % 7))
-        return reply(503) if len(transport.sent) % 3 == 0 else reply(200, [1])
+        return respond(503) if len(transport.sent) % 3 == 0 else respond(200, [1])
 
     codat, transport = client_of(
         late, hooks=telemetry.hooks(), quota=Quota(per_minute=None, concurrent=20), retry=QUICK
@@ -355,7 +355,7 @@ async def test_several_clients_share_their_hooks(telemetry: Telemetry) -> None:
 
     async def late(request: Request) -> Any:
         await asyncio.sleep(0.001)
-        return reply()
+        return respond()
 
     clients = [client_of(late, hooks=hooks, base_url=f"https://{name}.example.com")[0] for name in "abc"]
     await asyncio.gather(*(codat.call(GET, "c") for codat in clients for _ in range(5)))
@@ -369,7 +369,7 @@ async def test_several_clients_share_their_hooks(telemetry: Telemetry) -> None:
 @pytest.mark.virtual_time
 async def test_nothing_is_kept_of_what_has_ended(telemetry: Telemetry) -> None:
     hooks = telemetry.hooks()
-    codat, _ = client_of(LOST, reply(200, b"?"), reply(404), forever, hooks=hooks, retry=RetryPolicy.none())
+    codat, _ = client_of(LOST, respond(200, b"?"), respond(404), forever, hooks=hooks, retry=RetryPolicy.none())
     for _ in range(3):
         with pytest.raises(CodatError):
             await codat.call(GET, "c")
@@ -401,7 +401,7 @@ async def test_a_call_that_is_forgotten_ends_and_leaves_others_alone(
 async def test_spans_and_metrics_report_the_same_time(telemetry: Telemetry) -> None:
     async def slow(request: Request) -> Any:
         await asyncio.sleep(0.25)
-        return reply(429, None, {"Retry-After": "2"}) if len(transport.sent) == 1 else reply()
+        return respond(429, None, {"Retry-After": "2"}) if len(transport.sent) == 1 else respond()
 
     codat, transport = client_of(slow, hooks=telemetry.hooks(), wall_clock=lambda: 1e9, random=Random(1))
     await codat.call(GET, "c")
@@ -420,7 +420,7 @@ async def test_spans_and_metrics_report_the_same_time(telemetry: Telemetry) -> N
 
 @pytest.mark.virtual_time
 async def test_metrics_have_the_names_units_and_buckets_of_the_conventions(telemetry: Telemetry) -> None:
-    codat, _ = client_of(reply(429, None, {"Retry-After": "1"}), LOST, reply(), hooks=telemetry.hooks())
+    codat, _ = client_of(respond(429, None, {"Retry-After": "1"}), LOST, respond(), hooks=telemetry.hooks())
     await codat.call(GET, "c")
     assert {name: metric.unit for name, metric in telemetry.metrics.items()} == {
         "codat.client.call.duration": "s",
@@ -454,7 +454,7 @@ async def test_metrics_have_the_names_units_and_buckets_of_the_conventions(telem
 async def test_the_wait_for_the_quota_is_reported_and_no_part_of_the_request(telemetry: Telemetry) -> None:
     async def slow(request: Request) -> Any:
         await asyncio.sleep(20.0)
-        return reply()
+        return respond()
 
     codat, _ = client_of(slow, hooks=telemetry.hooks(), quota=Quota(concurrent=1))
     await asyncio.gather(codat.call(GET, "c"), codat.call(GET, "c"))
@@ -483,14 +483,14 @@ def everything(telemetry: Telemetry) -> str:
 
 
 async def many_calls(telemetry: Telemetry, *, record_company_id: bool) -> None:
-    """What could give away something: an answer and an error that echo the key, ids in paths, a query."""
+    """What could leak something: a response and an error that echo the key, ids in paths, a query."""
     echo = f'{{"error": "no {KEY} for {COMPANY}", "passcode": "a-passcode"}}'.encode()
     script = (
-        Reply(503, body=echo),
-        Reply(400, body=echo),
-        Reply(200, {"X-Echo": KEY}, echo),
-        CLOSE_WITHOUT_ANSWER,
-        Reply(404, body=echo),
+        Response(503, body=echo),
+        Response(400, body=echo),
+        Response(200, {"X-Echo": KEY}, echo),
+        CLOSE_WITHOUT_RESPONSE,
+        Response(404, body=echo),
     )
     hooks = telemetry.hooks(record_company_id=record_company_id)
     async with playing(*script, hooks=hooks) as (codat, server):
@@ -504,11 +504,11 @@ async def many_calls(telemetry: Telemetry, *, record_company_id: bool) -> None:
 
 async def test_nothing_secret_is_reported(telemetry: Telemetry) -> None:
     await many_calls(telemetry, record_company_id=False)
-    told = everything(telemetry)
+    shown = everything(telemetry)
     encoded = base64.b64encode(KEY.encode()).decode()
     for secret in (KEY, encoded, encoded[:16], COMPANY, "a-passcode", "a-body", "an-own", "company_id"):
-        assert secret not in told
-    assert "a-read" in told
+        assert secret not in shown
+    assert "a-read" in shown
 
 
 async def test_companies_are_reported_if_requested_and_then_on_spans_only(telemetry: Telemetry) -> None:
@@ -520,7 +520,7 @@ async def test_companies_are_reported_if_requested_and_then_on_spans_only(teleme
 
 
 async def test_the_query_of_a_request_is_left_out(telemetry: Telemetry) -> None:
-    codat, transport = client_of(reply(), hooks=telemetry.hooks())
+    codat, transport = client_of(respond(), hooks=telemetry.hooks())
     await codat.call(Operation("start", "GET", "/start", object), query={"passcode": "a-passcode"})
     assert transport.sent[0].target == "/start?passcode=a-passcode"
     assert telemetry.requests[0].name == "GET /start"
@@ -528,7 +528,7 @@ async def test_the_query_of_a_request_is_left_out(telemetry: Telemetry) -> None:
 
 
 async def test_an_operation_of_no_company_has_none(telemetry: Telemetry) -> None:
-    codat, _ = client_of(reply(), hooks=telemetry.hooks(record_company_id=True))
+    codat, _ = client_of(respond(), hooks=telemetry.hooks(record_company_id=True))
     await codat.call(Operation("all", "GET", "/companies", object))
     assert all("codat.company_id" not in attributes_of(span) for span in telemetry.spans)
 
@@ -536,9 +536,9 @@ async def test_an_operation_of_no_company_has_none(telemetry: Telemetry) -> None
 async def test_baggage_goes_out_only_by_a_propagator_of_ones_own(telemetry: Telemetry) -> None:
     token = context.attach(baggage.set_baggage("user", "ada"))
     try:
-        codat, transport = client_of(reply(), hooks=telemetry.hooks())
+        codat, transport = client_of(respond(), hooks=telemetry.hooks())
         await codat.call(GET, "c")
-        own, own_transport = client_of(reply(), hooks=telemetry.hooks(propagator=W3CBaggagePropagator()))
+        own, own_transport = client_of(respond(), hooks=telemetry.hooks(propagator=W3CBaggagePropagator()))
         await own.call(GET, "c")
     finally:
         context.detach(token)
@@ -551,7 +551,7 @@ async def test_baggage_goes_out_only_by_a_propagator_of_ones_own(telemetry: Tele
 
 async def test_the_context_goes_on_where_no_span_is_recorded() -> None:
     off = Telemetry(ALWAYS_OFF)
-    codat, transport = client_of(reply(), hooks=off.hooks())
+    codat, transport = client_of(respond(), hooks=off.hooks())
     await codat.call(GET, "c")
     assert off.spans == ()
     flags = int(transport.sent[0].headers["traceparent"].rpartition("-")[2], 16)
@@ -561,7 +561,7 @@ async def test_the_context_goes_on_where_no_span_is_recorded() -> None:
 
 async def test_without_an_sdk_nothing_happens() -> None:
     hooks = telemetry_hooks(tracer_provider=NoOpTracerProvider(), meter_provider=NoOpMeterProvider())
-    codat, transport = client_of(LOST, reply(200, [1]), hooks=hooks, retry=QUICK)
+    codat, transport = client_of(LOST, respond(200, [1]), hooks=hooks, retry=QUICK)
     assert await codat.call(GET, "c") == [1]
     assert "traceparent" not in transport.sent[1].headers
 
@@ -579,7 +579,7 @@ async def test_without_an_sdk_nothing_happens() -> None:
 async def test_the_server_is_named_as_it_is_addressed(
     telemetry: Telemetry, base_url: str, address: str, port: int, template: str
 ) -> None:
-    codat, _ = client_of(reply(), hooks=telemetry.hooks(), base_url=base_url)
+    codat, _ = client_of(respond(), hooks=telemetry.hooks(), base_url=base_url)
     await codat.call(GET, "c")
     [request] = telemetry.requests
     seen = attributes_of(request)
@@ -606,7 +606,7 @@ async def test_methods_that_are_not_known_are_others(
         monkeypatch.delenv("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", raising=False)
     else:
         monkeypatch.setenv("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", known)
-    codat, _ = client_of(reply(), hooks=telemetry.hooks())
+    codat, _ = client_of(respond(), hooks=telemetry.hooks())
     await codat.call(Operation("purge", "PURGE", PATH, object), "c")
     [request] = telemetry.requests
     assert request.name == name
@@ -625,24 +625,24 @@ async def test_records_of_the_log_belong_to_the_span_they_speak_of(telemetry: Te
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     try:
-        codat, _ = client_of(LOST, reply(), hooks=telemetry.hooks(), retry=QUICK)
+        codat, _ = client_of(LOST, respond(), hooks=telemetry.hooks(), retry=QUICK)
         await codat.call(GET, "c")
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-    lost, answered, call = map(id_of, telemetry.spans)
-    assert seen == [("DEBUG", lost), ("INFO", call), ("DEBUG", answered)]
+    lost, responded, call = map(id_of, telemetry.spans)
+    assert seen == [("DEBUG", lost), ("INFO", call), ("DEBUG", responded)]
 
 
 async def test_own_hooks_run_within_the_span_and_two_telemetries_nest(telemetry: Telemetry) -> None:
     other = Telemetry()
     current: list[int] = []
 
-    def look(event: RequestStarted) -> None:
+    def record_event(event: RequestStarted) -> None:
         current.append(trace.get_current_span().get_span_context().span_id)
 
-    hooks = Hooks.combined(telemetry.hooks(), Hooks(on_request_started=look), other.hooks())
-    codat, transport = client_of(reply(), hooks=hooks)
+    hooks = Hooks.combined(telemetry.hooks(), Hooks(on_request_started=record_event), other.hooks())
+    codat, transport = client_of(respond(), hooks=hooks)
     before = context.get_current()
     await codat.call(GET, "c")
     assert context.get_current() is before
@@ -684,7 +684,7 @@ class BrokenMeters(NoOpMeterProvider):
 
 async def test_meters_that_break_leave_no_span_open(telemetry: Telemetry) -> None:
     hooks = telemetry_hooks(tracer_provider=telemetry.tracer_provider, meter_provider=BrokenMeters())
-    codat, _ = client_of(reply(200, [1]), hooks=hooks)
+    codat, _ = client_of(respond(200, [1]), hooks=hooks)
     before = context.get_current()
     assert await codat.call(GET, "c") == [1]
     assert context.get_current() is before
@@ -699,7 +699,7 @@ Breaking = Callable[[], tuple[Telemetry, TextMapPropagator | None]]
 )
 async def test_telemetry_that_breaks_harms_no_call(breaking: Breaking, caplog: pytest.LogCaptureFixture) -> None:
     telemetry, propagator = breaking()
-    codat, _ = client_of(LOST, reply(200, [1]), hooks=telemetry.hooks(propagator=propagator), retry=QUICK)
+    codat, _ = client_of(LOST, respond(200, [1]), hooks=telemetry.hooks(propagator=propagator), retry=QUICK)
     before = context.get_current()
     assert await codat.call(GET, "c") == [1]
     assert context.get_current() is before
@@ -731,7 +731,9 @@ async def test_beside_the_instrumentation_of_aiohttp_a_request_is_one_client_spa
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(aiohttp.ClientSession()) if borrowed else None
             settings: Settings = {"hooks": telemetry.hooks(), "session": session}
-            codat, server = await stack.enter_async_context(playing(CLOSE_WITHOUT_ANSWER, Reply.json([1]), **settings))
+            codat, server = await stack.enter_async_context(
+                playing(CLOSE_WITHOUT_RESPONSE, Response.json([1]), **settings)
+            )
             assert await codat.call(GET, COMPANY) == [1]
     finally:
         context.detach(token)
@@ -745,8 +747,8 @@ async def test_beside_the_instrumentation_of_aiohttp_a_request_is_one_client_spa
 @pytest.mark.usefixtures("instrumented")
 async def test_other_requests_of_the_task_are_instrumented_as_before(telemetry: Telemetry) -> None:
     async with (
-        playing(Reply.json([1]), hooks=telemetry.hooks()) as (codat, server),
-        WireServer([Reply()]) as other,
+        playing(Response.json([1]), hooks=telemetry.hooks()) as (codat, server),
+        WireServer([Response()]) as other,
         aiohttp.ClientSession() as session,
     ):
         await codat.call(GET, COMPANY)
@@ -759,7 +761,7 @@ async def test_other_requests_of_the_task_are_instrumented_as_before(telemetry: 
 async def test_a_propagator_that_is_configured_sends_baggage_beside_the_instrumentation(telemetry: Telemetry) -> None:
     token = context.attach(baggage.set_baggage("user", "ada"))
     try:
-        async with playing(Reply.json([1]), hooks=telemetry.hooks(propagator=CONTEXT)) as (codat, server):
+        async with playing(Response.json([1]), hooks=telemetry.hooks(propagator=CONTEXT)) as (codat, server):
             await codat.call(GET, COMPANY)
     finally:
         context.detach(token)
@@ -777,7 +779,7 @@ def test_the_instrumentation_package_may_be_missing() -> None:
 
 
 async def test_closed_clients_make_no_spans(telemetry: Telemetry) -> None:
-    codat, _ = client_of(reply(), hooks=telemetry.hooks())
+    codat, _ = client_of(respond(), hooks=telemetry.hooks())
     await codat.aclose()
     with pytest.raises(ClientClosedError):
         await codat.call(GET, "c")

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from codat_commerce_async import DecodeError, NotFoundError
 from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
-from tests.support.scripted import client_of, forever, reply
+from tests.support.scripted import client_of, forever, respond
 
 
 def page(*ids: str, following: str | None = None) -> Response:
     links = {"_links": {"next": {"href": following}}} if following is not None else {}
-    return reply(200, {"results": [{"id": one} for one in ids], "pageNumber": 0, **links})
+    return respond(200, {"results": [{"id": one} for one in ids], "pageNumber": 0, **links})
 
 
 NEXT = "/companies/c/connections?page={}&pageSize=2"
@@ -73,7 +73,7 @@ async def test_each_use_begins_anew() -> None:
 
 
 async def test_an_empty_list_is_empty() -> None:
-    codat, transport = client_of(reply(200, {"results": None}))
+    codat, transport = client_of(respond(200, {"results": None}))
     assert [one async for one in codat.connections.list("c")] == []
     assert [one.results async for one in codat.connections.list("c").pages()] == [()]
     assert len(transport.sent) == 2
@@ -83,11 +83,11 @@ CIRCLE = {"1": page("1", following="?page=2"), "2": page("2", following="?page=1
 
 
 async def test_a_server_that_goes_in_circles_is_not_followed() -> None:
-    async def answer(request: Request) -> Response:
+    async def send_page(request: Request) -> Response:
         return CIRCLE["2" if "page=2" in request.target else "1"]
 
     for begin in (None, 1, 2):
-        codat, transport = client_of(answer)
+        codat, transport = client_of(send_page)
         listing = codat.connections.list("c", page=begin)
         seen = [one.id async for one in listing]
         assert sorted(seen) == ["1", "2"]
@@ -160,7 +160,7 @@ def test_no_link_breaks_the_reader(following: str, with_page: bool) -> None:  # 
 
 
 async def test_an_error_on_a_later_page_comes_out_there() -> None:
-    codat, _ = client_of(page("1", following=NEXT.format(2)), reply(404))
+    codat, _ = client_of(page("1", following=NEXT.format(2)), respond(404))
     items = aiter(codat.connections.list("c"))
     assert (await anext(items)).id == "1"
     with pytest.raises(NotFoundError):
@@ -178,7 +178,7 @@ async def test_companies_and_integrations_page_likewise() -> None:
     codat, transport = client_of(page("1", following="?page=2"), page("2"))
     assert [one.id async for one in codat.advanced_controls.list_companies()] == ["1", "2"]
     assert [sent.target for sent in transport.sent] == ["/companies", "/companies?page=2"]
-    codat, transport = client_of(reply(200, {"results": [{"key": "gbol", "name": "Xero"}]}))
+    codat, transport = client_of(respond(200, {"results": [{"key": "gbol", "name": "Xero"}]}))
     assert [one.name async for one in codat.integrations.list(page_size=5000)] == ["Xero"]
     assert [sent.target for sent in transport.sent] == ["/config/integrations?pageSize=5000"]
 
@@ -194,11 +194,11 @@ async def test_a_task_can_be_made_of_a_listing() -> None:
 
 
 async def test_tasks_of_one_listing_each_fetch_it() -> None:
-    async def answer(request: Request) -> Response:
+    async def send_page(request: Request) -> Response:
         await asyncio.sleep(0)
         return page("1")
 
-    codat, transport = client_of(*[answer] * 4)
+    codat, transport = client_of(*[send_page] * 4)
     listing = codat.connections.list("c")
     first, second = asyncio.create_task(listing), asyncio.create_task(listing)
     assert [len((await each).results) for each in (first, second)] == [1, 1]
@@ -207,7 +207,7 @@ async def test_tasks_of_one_listing_each_fetch_it() -> None:
 
 
 async def test_a_task_of_a_listing_raises_what_the_call_raises_and_can_be_cancelled() -> None:
-    codat, _ = client_of(reply(404), forever)
+    codat, _ = client_of(respond(404), forever)
     listing = codat.connections.list("c")
     with pytest.raises(NotFoundError):
         await asyncio.create_task(listing)
@@ -260,7 +260,7 @@ async def test_an_iteration_that_is_left_early_can_be_closed(*, whole: bool) -> 
     assert (len(seen), len(transport.sent)) == (1, 1)
 
 
-def test_a_listing_is_a_coroutine_to_whoever_checks() -> None:
+def test_a_listing_passes_checks_for_a_coroutine() -> None:
     codat, _ = client_of()
     listing = codat.connections.list("c")
     assert isinstance(listing, Coroutine)

@@ -31,7 +31,7 @@ from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.errors import status_error_class
 from codat_commerce_async.models.sync import CompanySyncStatus
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
-from tests.support.scripted import KEY, Step, client_of, failing, forever, reply
+from tests.support.scripted import KEY, Step, client_of, failing, forever, respond
 
 GET = Operation("a-read", "GET", "/companies/{companyId}/things", object)
 POST = Operation("a-write", "POST", "/companies/{companyId}/things", object)
@@ -52,36 +52,36 @@ def slow(seconds: float, step: Step) -> Step:
         await asyncio.sleep(seconds)
         return step if not callable(step) else await step(request)
 
-    return play  # type: ignore[return-value]  # what a step gives is a reply
+    return play  # type: ignore[return-value]  # a step returns a response
 
 
-class KeptGate(LocalRateLimiter):
-    """A gate that writes down what it is asked and told."""
+class RecordingRateLimiter(LocalRateLimiter):
+    """A rate limiter that records its calls."""
 
     def __init__(self, quota: Quota | None = None) -> None:
         super().__init__(quota or Quota.unlimited())
-        self.asked: list[tuple[str | None, bool, bool]] = []
-        self.told: list[tuple[str, float]] = []
+        self.acquired: list[tuple[str | None, bool, bool]] = []
+        self.reported: list[tuple[str, float]] = []
 
     @property
     def needs_quota_update(self) -> bool:
-        """Whether it goes by what answers say of the day's quota: always."""
+        """Return True: it always uses the daily quota that responses report."""
         return True
 
     async def acquire(self, company_id: str | None, *, background: bool = False, starts_work: bool = False) -> None:
-        self.asked.append((company_id, background, starts_work))
+        self.acquired.append((company_id, background, starts_work))
         await super().acquire(company_id, background=background, starts_work=starts_work)
 
     def pause(self, seconds: float, company_id: str | None = None) -> None:
-        self.told.append(("pause" if company_id is None else f"pause {company_id}", seconds))
+        self.reported.append(("pause" if company_id is None else f"pause {company_id}", seconds))
         super().pause(seconds, company_id)
 
     def mark_exhausted(self, seconds: float, reset_at: datetime | None) -> bool:
-        self.told.append(("exhaust", seconds))
+        self.reported.append(("exhaust", seconds))
         return super().mark_exhausted(seconds, reset_at)
 
     def update_remaining(self, remaining: int, seconds_to_reset: float, age: float = 0.0) -> None:
-        self.told.append((f"observe {remaining}", seconds_to_reset))
+        self.reported.append((f"observe {remaining}", seconds_to_reset))
         super().update_remaining(remaining, seconds_to_reset, age)
 
 
@@ -92,17 +92,17 @@ async def test_a_response_comes_with_what_was_around_it() -> None:
         "X-Rate-Limit-Limit": "1000",
         "X-Rate-Limit-Remaining": "12",
     }
-    codat, transport = client_of(reply(201, {"a": 1}, headers))
-    answer = await codat.send(POST, "c", body={"b": 2})
-    assert (answer.value, answer.status, answer.correlation_id) == ({"a": 1}, 201, "c0ffee")
-    assert answer.headers["x-rate-limit-limit"] == "1000"
-    assert answer.server_time == datetime(2026, 7, 1, 12, tzinfo=UTC)
-    assert answer.rate_limit is not None
-    assert (answer.rate_limit.limit, answer.rate_limit.remaining) == (1000, 12)
+    codat, transport = client_of(respond(201, {"a": 1}, headers))
+    response = await codat.send(POST, "c", body={"b": 2})
+    assert (response.value, response.status, response.correlation_id) == ({"a": 1}, 201, "c0ffee")
+    assert response.headers["x-rate-limit-limit"] == "1000"
+    assert response.server_time == datetime(2026, 7, 1, 12, tzinfo=UTC)
+    assert response.rate_limit is not None
+    assert (response.rate_limit.limit, response.rate_limit.remaining) == (1000, 12)
     assert codat.rate_limit is not None
     assert codat.rate_limit.remaining == 12
-    assert answer.idempotency_key == transport.sent[0].key
-    [attempt] = answer.attempts
+    assert response.idempotency_key == transport.sent[0].key
+    [attempt] = response.attempts
     assert (attempt.number, attempt.status, attempt.result) == (1, 201, "ok")
 
 
@@ -114,13 +114,13 @@ async def test_without_a_response_there_is_no_quota_to_report() -> None:
 
 
 async def test_the_query_leaves_out_what_is_none_and_quotes_the_rest() -> None:
-    codat, transport = client_of(reply())
+    codat, transport = client_of(respond())
     await codat.call(GET, "c", query={"page": 2, "query": "name=a&b > c", "orderBy": None, "x": ""})
     assert transport.sent[0].target == "/companies/c/things?page=2&query=name%3Da%26b%20%3E%20c&x="
 
 
 async def test_only_writes_carry_a_key_and_only_bodies_a_type() -> None:
-    codat, transport = client_of(reply())
+    codat, transport = client_of(respond())
     await codat.call(GET, "c")
     await codat.call(POST, "c")
     await codat.call(POST, "c", body=[])
@@ -134,36 +134,38 @@ async def test_only_writes_carry_a_key_and_only_bodies_a_type() -> None:
 async def test_keys_come_from_the_clients_own_chance() -> None:
     keys = []
     for _ in range(2):
-        codat, transport = client_of(reply(), random=Random(7))
+        codat, transport = client_of(respond(), random=Random(7))
         await codat.call(POST, "c")
         keys.append(transport.sent[0].key)
     assert keys[0] == keys[1]
 
 
 async def test_headers_of_ones_own_are_sent_along_on_every_try() -> None:
-    codat, transport = client_of(LOST, reply(), retry=RetryPolicy(initial_backoff=0.0))
+    codat, transport = client_of(LOST, respond(), retry=RetryPolicy(initial_backoff=0.0))
     await codat.call(GET, "c", headers={"traceparent": "00-1"})
     assert [sent.headers["traceparent"] for sent in transport.sent] == ["00-1"] * 2
 
 
 async def test_the_rate_limiter_is_reported_whose_request_it_is_and_how_urgent() -> None:
-    gate = KeptGate()
-    codat, _ = client_of(reply(), rate_limiter=gate)
+    limiter = RecordingRateLimiter()
+    codat, _ = client_of(respond(), rate_limiter=limiter)
     await codat.call(GET, "c")
     await codat.call(GET, "c", background=True)
     await codat.call(Operation("x", "GET", "/config/integrations", object))
     await codat.sync.request("c")
-    assert gate.asked == [("c", False, False), ("c", True, False), (None, False, False), ("c", False, True)]
-    assert gate.in_flight == 0
+    assert limiter.acquired == [("c", False, False), ("c", True, False), (None, False, False), ("c", False, True)]
+    assert limiter.in_flight == 0
 
 
 @pytest.mark.virtual_time
 async def test_no_place_at_the_rate_limiter_is_held_while_waiting_to_try_again() -> None:
-    gate = KeptGate(Quota(concurrent=1))
-    codat, transport = client_of(LOST, reply(), reply(), rate_limiter=gate, retry=RetryPolicy(initial_backoff=100.0))
+    limiter = RecordingRateLimiter(Quota(concurrent=1))
+    codat, transport = client_of(
+        LOST, respond(), respond(), rate_limiter=limiter, retry=RetryPolicy(initial_backoff=100.0)
+    )
     patient = asyncio.ensure_future(codat.call(GET, "patient"))
     await asyncio.sleep(0)
-    assert gate.in_flight == 0
+    assert limiter.in_flight == 0
     await codat.call(GET, "other")
     await patient
     assert [sent.target for sent in transport.sent] == [
@@ -189,8 +191,8 @@ async def test_attempts_report_when_how_long_and_what_came_of_them() -> None:
     start = wall()
     codat, _ = client_of(
         slow(2.0, LOST),
-        slow(3.0, reply(503, {"error": "tired"}, {"Retry-After": "60"})),
-        slow(4.0, reply(500)),
+        slow(3.0, respond(503, {"error": "tired"}, {"Retry-After": "60"})),
+        slow(4.0, respond(500)),
         retry=RetryPolicy(attempts=3, initial_backoff=10.0, max_backoff=10.0),
         random=Random(3),
         wall_clock=wall,
@@ -213,11 +215,11 @@ async def test_attempts_report_when_how_long_and_what_came_of_them() -> None:
 
 @pytest.mark.virtual_time
 async def test_the_time_spent_waiting_for_the_quota_is_reported() -> None:
-    codat, _ = client_of(reply(), quota=Quota(per_minute=1, concurrent=None, per_company=None))
+    codat, _ = client_of(respond(), quota=Quota(per_minute=1, concurrent=None, per_company=None))
     await codat.call(GET, "c")
-    answer = await codat.send(GET, "c")
-    assert answer.attempts[0].quota_wait == pytest.approx(60.0, abs=0.01)
-    assert answer.attempts[0].elapsed == 0.0
+    response = await codat.send(GET, "c")
+    assert response.attempts[0].quota_wait == pytest.approx(60.0, abs=0.01)
+    assert response.attempts[0].elapsed == 0.0
 
 
 @pytest.mark.parametrize("operation", [GET, POST])
@@ -264,8 +266,10 @@ async def test_a_calls_timeout_bounds_all_tries_together() -> None:
     [({"timeout": 10.0}, RetryPolicy()), ({}, RetryPolicy(deadline=10.0))],
 )
 @pytest.mark.virtual_time
-async def test_a_pause_that_would_outlast_the_time_is_not_begun(options: dict[str, float], policy: RetryPolicy) -> None:
-    codat, _ = client_of(slow(1.0, reply(503, {"error": "tired"}, {"Retry-After": "10"})), retry=policy)
+async def test_a_pause_that_would_outlast_the_time_is_not_started(
+    options: dict[str, float], policy: RetryPolicy
+) -> None:
+    codat, _ = client_of(slow(1.0, respond(503, {"error": "tired"}, {"Retry-After": "10"})), retry=policy)
     with pytest.raises(ServerError, match="tired") as caught:
         await codat.call(GET, "c", **options)  # type: ignore[arg-type]  # the options are floats here
     assert asyncio.get_running_loop().time() == 1.0
@@ -276,7 +280,7 @@ async def test_a_pause_that_would_outlast_the_time_is_not_begun(options: dict[st
 @pytest.mark.parametrize("operation", [GET, POST])
 @pytest.mark.virtual_time
 async def test_the_deadline_bounds_a_call_also_after_a_429(operation: Operation[object], policy: RetryPolicy) -> None:
-    codat, transport = client_of(reply(429, None, {"Retry-After": "100"}), retry=policy, random=Longest())
+    codat, transport = client_of(respond(429, None, {"Retry-After": "100"}), retry=policy, random=Longest())
     with pytest.raises(RateLimitError) as caught:
         await codat.call(operation, "c")
     assert [round(sent.at) for sent in transport.sent] == [0, 100]
@@ -285,8 +289,8 @@ async def test_the_deadline_bounds_a_call_also_after_a_429(operation: Operation[
 
 @pytest.mark.virtual_time
 async def test_the_deadline_bounds_a_call_that_the_429s_of_others_delay() -> None:
-    refused = reply(429, None, {"Retry-After": "100", **SPENT})
-    codat, transport = client_of(LOST, refused, reply(), retry=RetryPolicy(initial_backoff=10.0, deadline=60.0))
+    refused = respond(429, None, {"Retry-After": "100", **SPENT})
+    codat, transport = client_of(LOST, refused, respond(), retry=RetryPolicy(initial_backoff=10.0, deadline=60.0))
     delayed = asyncio.ensure_future(codat.call(GET, "c"))
     await asyncio.sleep(0)
     with pytest.raises(RateLimitError):
@@ -301,7 +305,7 @@ async def test_the_deadline_bounds_the_wait_for_a_reset_that_only_a_header_repor
     wall = loop_wall_clock()
     reset = datetime.fromtimestamp(wall() + 60, UTC).isoformat()
     codat, transport = client_of(
-        reply(429, None, {**SPENT, "X-Rate-Limit-Reset": reset}), wall_clock=wall, retry=RetryPolicy(deadline=10.0)
+        respond(429, None, {**SPENT, "X-Rate-Limit-Reset": reset}), wall_clock=wall, retry=RetryPolicy(deadline=10.0)
     )
     with pytest.raises(RateLimitError):
         await codat.call(GET, "c")
@@ -315,8 +319,8 @@ async def test_a_requested_wait_for_the_daily_quota_may_pass_the_deadline_of_eve
     reset = datetime.fromtimestamp(wall() + 7200, UTC).isoformat()
     codat, transport = client_of(
         LOST,
-        reply(429, None, {**SPENT, "X-Rate-Limit-Reset": reset}),
-        reply(),
+        respond(429, None, {**SPENT, "X-Rate-Limit-Reset": reset}),
+        respond(),
         quota=Quota(per_minute=None, concurrent=None, per_company=None, wait_for_reset=True),
         retry=RetryPolicy(initial_backoff=10.0, deadline=60.0),
         random=Longest(),
@@ -331,7 +335,7 @@ async def test_a_requested_wait_for_the_daily_quota_may_pass_the_deadline_of_eve
 
 @pytest.mark.virtual_time
 async def test_attempts_do_not_bound_the_polls_of_our_own_request_in_progress() -> None:
-    in_progress = reply(409, {"error": "in progress"})
+    in_progress = respond(409, {"error": "in progress"})
     policy = RetryPolicy(attempts=2, max_backoff=10.0, deadline=math.inf)
     codat, transport = client_of(LOST, *[in_progress] * 5, LOST, retry=policy)
     with pytest.raises(OutcomeUnknownError):
@@ -352,7 +356,7 @@ LEFT = {"X-Rate-Limit-Remaining": "900", "X-Rate-Limit-Limit": "1000"}
 @pytest.mark.parametrize("headers", [{}, LEFT], ids=["nothing said of the quota", "requests left"])
 @pytest.mark.virtual_time
 async def test_a_429_of_one_company_pauses_that_company_only(headers: dict[str, str]) -> None:
-    codat, transport = client_of(reply(429, None, {"Retry-After": "30", **headers}), reply())
+    codat, transport = client_of(respond(429, None, {"Retry-After": "30", **headers}), respond())
     first = asyncio.ensure_future(codat.call(GET, "c"))
     await asyncio.sleep(1.0)
     same = asyncio.ensure_future(codat.call(POST, "c"))
@@ -368,8 +372,8 @@ async def test_a_429_of_one_company_pauses_that_company_only(headers: dict[str, 
 
 @pytest.mark.virtual_time
 async def test_a_429_of_several_companies_at_about_the_same_time_pauses_everybody() -> None:
-    refused = reply(429, None, {"Retry-After": "30", **LEFT})
-    codat, transport = client_of(refused, refused, refused, reply())
+    refused = respond(429, None, {"Retry-After": "30", **LEFT})
+    codat, transport = client_of(refused, refused, refused, respond())
     calls = [asyncio.ensure_future(codat.call(GET, company_id)) for company_id in ("a", "b", "c")]
     await asyncio.sleep(1.0)
     await codat.call(GET, "other")
@@ -379,8 +383,8 @@ async def test_a_429_of_several_companies_at_about_the_same_time_pauses_everybod
 
 @pytest.mark.virtual_time
 async def test_a_request_that_succeeds_after_a_429_shows_that_not_everybody_is_throttled() -> None:
-    refused = reply(429, None, {"Retry-After": "30"})
-    codat, transport = client_of(refused, refused, reply(), refused, reply())
+    refused = respond(429, None, {"Retry-After": "30"})
+    codat, transport = client_of(refused, refused, respond(), refused, respond())
     calls = [asyncio.ensure_future(codat.call(GET, company_id)) for company_id in ("a", "b")]
     await asyncio.sleep(0.1)
     await codat.call(GET, "good")
@@ -392,9 +396,9 @@ async def test_a_request_that_succeeds_after_a_429_shows_that_not_everybody_is_t
 
 
 @pytest.mark.virtual_time
-async def test_429s_of_several_companies_that_are_far_apart_pause_nobody_else() -> None:
-    refused = reply(429, None, {"Retry-After": "30"})
-    codat, transport = client_of(refused, refused, refused, reply())
+async def test_429s_of_several_companies_that_are_far_apart_pause_no_other_company() -> None:
+    refused = respond(429, None, {"Retry-After": "30"})
+    codat, transport = client_of(refused, refused, refused, respond())
     calls = []
     for company_id in ("a", "b", "c"):
         calls.append(asyncio.ensure_future(codat.call(GET, company_id)))
@@ -406,7 +410,7 @@ async def test_429s_of_several_companies_that_are_far_apart_pause_nobody_else() 
 
 @pytest.mark.virtual_time
 async def test_a_429_of_a_call_without_a_company_pauses_everybody() -> None:
-    codat, transport = client_of(reply(429, None, {"Retry-After": "30"}), reply())
+    codat, transport = client_of(respond(429, None, {"Retry-After": "30"}), respond())
     first = asyncio.ensure_future(codat.call(Operation("of-no-company", "GET", "/companies", object)))
     await asyncio.sleep(1.0)
     await codat.call(GET, "other")
@@ -416,7 +420,7 @@ async def test_a_429_of_a_call_without_a_company_pauses_everybody() -> None:
 
 @pytest.mark.virtual_time
 async def test_a_429_with_nothing_left_of_the_day_pauses_everybody() -> None:
-    codat, transport = client_of(reply(429, None, {"Retry-After": "30", **SPENT}), reply())
+    codat, transport = client_of(respond(429, None, {"Retry-After": "30", **SPENT}), respond())
     first = asyncio.ensure_future(codat.call(GET, "c"))
     await asyncio.sleep(1.0)
     await codat.call(GET, "other")
@@ -426,20 +430,20 @@ async def test_a_429_with_nothing_left_of_the_day_pauses_everybody() -> None:
 
 @pytest.mark.virtual_time
 async def test_a_429_that_does_not_report_how_long_pauses_its_company_for_a_moment() -> None:
-    gate = KeptGate()
-    codat, transport = client_of(reply(429), reply(), rate_limiter=gate, random=Random(1))
+    limiter = RecordingRateLimiter()
+    codat, transport = client_of(respond(429), respond(), rate_limiter=limiter, random=Random(1))
     await codat.call(GET, "c")
-    assert gate.told == [("pause c", 1.0)]
+    assert limiter.reported == [("pause c", 1.0)]
     assert transport.pauses[0] >= 1.0
 
 
 @pytest.mark.virtual_time
 async def test_a_429_beyond_the_ceiling_pauses_no_longer_than_the_ceiling() -> None:
-    gate = KeptGate()
-    codat, _ = client_of(reply(429, None, {"Retry-After": "7200"}), rate_limiter=gate)
+    limiter = RecordingRateLimiter()
+    codat, _ = client_of(respond(429, None, {"Retry-After": "7200"}), rate_limiter=limiter)
     with pytest.raises(RateLimitError):
         await codat.call(GET, "c")
-    assert gate.told == [("pause c", 120.0)]
+    assert limiter.reported == [("pause c", 120.0)]
 
 
 SPENT = {"X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Limit": "1000"}
@@ -450,8 +454,8 @@ async def test_a_spent_day_is_waited_out_when_that_was_requested() -> None:
     wall = loop_wall_clock()
     reset = datetime.fromtimestamp(wall() + 7200, UTC).isoformat()
     codat, transport = client_of(
-        reply(429, None, {**SPENT, "X-Rate-Limit-Reset": reset}),
-        reply(),
+        respond(429, None, {**SPENT, "X-Rate-Limit-Reset": reset}),
+        respond(),
         quota=Quota(per_minute=None, concurrent=None, per_company=None, wait_for_reset=True),
         wall_clock=wall,
     )
@@ -464,13 +468,13 @@ async def test_a_spent_day_is_waited_out_when_that_was_requested() -> None:
 async def test_a_day_that_is_nearly_over_is_waited_out() -> None:
     wall = loop_wall_clock()
     reset = datetime.fromtimestamp(wall() + 60, UTC).isoformat()
-    codat, transport = client_of(reply(429, None, {**SPENT, "X-Rate-Limit-Reset": reset}), reply(), wall_clock=wall)
+    codat, transport = client_of(respond(429, None, {**SPENT, "X-Rate-Limit-Reset": reset}), respond(), wall_clock=wall)
     await codat.call(POST, "c")
     assert transport.pauses[0] == pytest.approx(60.0, abs=2.0)
 
 
 async def test_no_content_is_none_where_anything_may_come() -> None:
-    codat, _ = client_of(reply(204, b""), reply(204, b""))
+    codat, _ = client_of(respond(204, b""), respond(204, b""))
     assert await codat.call(Operation("a-removal", "DELETE", "/companies/{companyId}", object), "c") is None
     with pytest.raises(DecodeError):
         await codat.call(Operation("a-reading", "GET", "/companies/{companyId}", CompanySyncStatus), "c")
@@ -480,7 +484,9 @@ async def test_no_content_is_none_where_anything_may_come() -> None:
 async def test_a_spent_day_reports_when_there_are_new_requests() -> None:
     wall = loop_wall_clock()
     reset = datetime.fromtimestamp(wall() + 7200, UTC)
-    codat, transport = client_of(reply(429, None, {**SPENT, "X-Rate-Limit-Reset": reset.isoformat()}), wall_clock=wall)
+    codat, transport = client_of(
+        respond(429, None, {**SPENT, "X-Rate-Limit-Reset": reset.isoformat()}), wall_clock=wall
+    )
     with pytest.raises(QuotaExhaustedError) as caught:
         await codat.call(POST, "c")
     assert caught.value.reset_at == reset
@@ -498,23 +504,23 @@ async def test_the_reset_is_reached_in_time_whatever_the_local_clock_is(ahead: i
     server = loop_wall_clock()
     reset = datetime.fromtimestamp(server() + 7200, UTC)
     headers = {"Date": formatdate(server(), usegmt=True), "X-Rate-Limit-Reset": reset.isoformat()}
-    gate = KeptGate()
+    limiter = RecordingRateLimiter()
     codat, _ = client_of(
-        reply(200, 1, {**headers, "X-Rate-Limit-Remaining": "41"}),
-        reply(429, None, {**SPENT, **headers}),
-        rate_limiter=gate,
+        respond(200, 1, {**headers, "X-Rate-Limit-Remaining": "41"}),
+        respond(429, None, {**SPENT, **headers}),
+        rate_limiter=limiter,
         wall_clock=loop_wall_clock(server() + ahead),
     )
     await codat.call(GET, "c")
-    assert gate.told == [("observe 41", 7200.0)]
+    assert limiter.reported == [("observe 41", 7200.0)]
     with pytest.raises(QuotaExhaustedError) as caught:
         await codat.call(POST, "c")
     assert (caught.value.reset_at, caught.value.retry_after) == (reset, 7200.0)
 
 
 @pytest.mark.virtual_time
-async def test_a_spent_day_after_a_lost_write_leaves_the_write_in_doubt() -> None:
-    codat, _ = client_of(LOST, reply(429, None, {**SPENT, "Retry-After": "7200"}))
+async def test_a_spent_day_after_a_lost_write_leaves_the_write_ambiguous() -> None:
+    codat, _ = client_of(LOST, respond(429, None, {**SPENT, "Retry-After": "7200"}))
     with pytest.raises(OutcomeUnknownError) as caught:
         await codat.call(POST, "c")
     assert isinstance(caught.value.__cause__, QuotaExhaustedError)
@@ -525,7 +531,7 @@ async def test_a_spent_day_after_a_lost_write_leaves_the_write_in_doubt() -> Non
 @pytest.mark.virtual_time
 async def test_a_day_that_another_call_spends_meanwhile_is_reported_once(operation: Operation[object]) -> None:
     codat, transport = client_of(
-        LOST, reply(429, None, {**SPENT, "Retry-After": "7200"}), retry=RetryPolicy(initial_backoff=10.0)
+        LOST, respond(429, None, {**SPENT, "Retry-After": "7200"}), retry=RetryPolicy(initial_backoff=10.0)
     )
     pausing = asyncio.ensure_future(codat.call(operation, "c"))
     await asyncio.sleep(0)
@@ -539,11 +545,11 @@ async def test_a_day_that_another_call_spends_meanwhile_is_reported_once(operati
 
 @pytest.mark.virtual_time
 async def test_a_write_is_not_repeated_when_its_key_may_be_forgotten() -> None:
-    gate = KeptGate(Quota(per_minute=None, concurrent=1, per_company=None))
+    limiter = RecordingRateLimiter(Quota(per_minute=None, concurrent=1, per_company=None))
     codat, transport = client_of(
         LOST,
-        slow(KEY_LIFETIME + 1, reply()),
-        rate_limiter=gate,
+        slow(KEY_LIFETIME + 1, respond()),
+        rate_limiter=limiter,
         retry=RetryPolicy(initial_backoff=10.0, deadline=math.inf),
     )
     writing = asyncio.ensure_future(codat.call(POST, "c"))
@@ -552,7 +558,7 @@ async def test_a_write_is_not_repeated_when_its_key_may_be_forgotten() -> None:
     with pytest.raises(OutcomeUnknownError, match="forgotten the idempotency key"):
         await writing
     assert len(transport.sent) == 2
-    assert gate.in_flight == 0
+    assert limiter.in_flight == 0
 
 
 class Suspension:
@@ -576,18 +582,18 @@ async def test_a_write_in_flight_during_a_suspension_is_not_repeated_under_a_for
         machine.suspend()
         raise TransportError("lost")
 
-    codat, transport = client_of(suspended, reply(), wall_clock=machine)
+    codat, transport = client_of(suspended, respond(), wall_clock=machine)
     with pytest.raises(OutcomeUnknownError, match="forgotten the idempotency key"):
         await codat.call(POST, "c")
     assert len(transport.sent) == 1
 
 
-@pytest.mark.parametrize("failure", [LOST, reply(409, {"error": "in progress"})], ids=["lost", "in progress"])
+@pytest.mark.parametrize("failure", [LOST, respond(409, {"error": "in progress"})], ids=["lost", "in progress"])
 @pytest.mark.virtual_time
 async def test_a_write_suspended_between_two_tries_is_not_repeated_under_a_forgotten_key(failure: Step) -> None:
     machine = Suspension()
     codat, transport = client_of(
-        LOST, failure, reply(), wall_clock=machine, retry=RetryPolicy(initial_backoff=10.0), random=Longest()
+        LOST, failure, respond(), wall_clock=machine, retry=RetryPolicy(initial_backoff=10.0), random=Longest()
     )
     writing = asyncio.ensure_future(codat.call(POST, "c"))
     await asyncio.sleep(15.0)
@@ -601,9 +607,9 @@ async def test_a_write_suspended_between_two_tries_is_not_repeated_under_a_forgo
 @pytest.mark.virtual_time
 async def test_a_write_suspended_in_its_wait_for_the_quota_is_not_repeated_under_a_forgotten_key() -> None:
     machine = Suspension()
-    gate = KeptGate(Quota(per_minute=None, concurrent=1, per_company=None))
+    limiter = RecordingRateLimiter(Quota(per_minute=None, concurrent=1, per_company=None))
     codat, transport = client_of(
-        LOST, slow(30.0, reply()), rate_limiter=gate, wall_clock=machine, retry=RetryPolicy(initial_backoff=1.0)
+        LOST, slow(30.0, respond()), rate_limiter=limiter, wall_clock=machine, retry=RetryPolicy(initial_backoff=1.0)
     )
     writing = asyncio.ensure_future(codat.call(POST, "c"))
     await asyncio.sleep(0)
@@ -614,15 +620,20 @@ async def test_a_write_suspended_in_its_wait_for_the_quota_is_not_repeated_under
     with pytest.raises(OutcomeUnknownError, match="forgotten the idempotency key"):
         await writing
     assert len(transport.sent) == 2
-    assert gate.in_flight == 0
+    assert limiter.in_flight == 0
 
 
 @pytest.mark.virtual_time
 async def test_a_key_of_an_earlier_call_is_as_old_as_its_first_use() -> None:
     machine = Suspension()
-    gate = KeptGate(Quota(per_minute=None, concurrent=1, per_company=None))
+    limiter = RecordingRateLimiter(Quota(per_minute=None, concurrent=1, per_company=None))
     codat, transport = client_of(
-        LOST, slow(30.0, reply()), reply(200, []), rate_limiter=gate, wall_clock=machine, retry=RetryPolicy.none()
+        LOST,
+        slow(30.0, respond()),
+        respond(200, []),
+        rate_limiter=limiter,
+        wall_clock=machine,
+        retry=RetryPolicy.none(),
     )
     starting = asyncio.ensure_future(codat.sync.start("c"))
     await asyncio.sleep(0.5)
@@ -644,14 +655,14 @@ async def test_a_read_goes_on_after_a_suspension() -> None:
         machine.suspend()
         raise TransportError("lost")
 
-    codat, transport = client_of(suspended, reply(), wall_clock=machine)
+    codat, transport = client_of(suspended, respond(), wall_clock=machine)
     await codat.call(GET, "c")
     assert len(transport.sent) == 2
 
 
 @pytest.mark.parametrize(("status", "kind"), [(500, OutcomeUnknownError), (404, StatusError), (429, RateLimitError)])
 async def test_a_removal_is_not_repeated_once_it_has_a_response(status: int, kind: type[CodatError]) -> None:
-    codat, transport = client_of(reply(status, None, {"Retry-After": "999"}))
+    codat, transport = client_of(respond(status, None, {"Retry-After": "999"}))
     with pytest.raises(kind):
         await codat.call(DELETE, "c")
     assert len(transport.sent) == 1
@@ -659,7 +670,7 @@ async def test_a_removal_is_not_repeated_once_it_has_a_response(status: int, kin
 
 
 async def test_the_servers_clock_is_reported_by_its_responses() -> None:
-    codat, _ = client_of(reply(500, None, {"Date": "Wed, 01 Jul 2026 12:00:00 GMT"}), wall_clock=lambda: 1000.0)
+    codat, _ = client_of(respond(500, None, {"Date": "Wed, 01 Jul 2026 12:00:00 GMT"}), wall_clock=lambda: 1000.0)
     with pytest.raises(OutcomeUnknownError) as caught:
         await codat.call(POST, "c")
     assert caught.value.requested_at == datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -668,7 +679,7 @@ async def test_the_servers_clock_is_reported_by_its_responses() -> None:
 @pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT", "soon"])
 async def test_a_server_at_the_end_of_the_calendar_breaks_nothing(date: str) -> None:
     moments = iter(range(1000, 2000))
-    codat, _ = client_of(LOST, reply(500, None, {"Date": date}), wall_clock=lambda: float(next(moments)))
+    codat, _ = client_of(LOST, respond(500, None, {"Date": date}), wall_clock=lambda: float(next(moments)))
     with pytest.raises(OutcomeUnknownError) as caught:
         await codat.call(POST, "c", retry=RetryPolicy(initial_backoff=0.0))
     assert caught.value.requested_at is not None
@@ -677,20 +688,20 @@ async def test_a_server_at_the_end_of_the_calendar_breaks_nothing(date: str) -> 
 
 @pytest.mark.parametrize("kind", [ValueError, RuntimeError, asyncio.CancelledError, KeyboardInterrupt])
 async def test_a_fault_in_a_transport_comes_out_as_it_is_and_frees_the_rate_limiter(kind: type[BaseException]) -> None:
-    gate = KeptGate()
+    limiter = RecordingRateLimiter()
 
     async def fault(request: Request) -> object:
         raise kind
 
-    codat, transport = client_of(fault, rate_limiter=gate)  # type: ignore[arg-type]  # it never returns
+    codat, transport = client_of(fault, rate_limiter=limiter)  # type: ignore[arg-type]  # it never returns
     with pytest.raises(kind):
         await codat.call(GET, "c")
     assert len(transport.sent) == 1
-    assert gate.in_flight == 0
+    assert limiter.in_flight == 0
 
 
 async def test_an_error_reports_which_call_it_is_about() -> None:
-    codat, _ = client_of(reply(400, {"error": "no such field"}))
+    codat, _ = client_of(respond(400, {"error": "no such field"}))
     with pytest.raises(BadRequestError) as caught:
         await codat.call(POST, "c", idempotency_key=GUID)
     error = caught.value
@@ -702,7 +713,7 @@ async def test_an_error_reports_which_call_it_is_about() -> None:
 
 
 async def test_a_long_word_from_the_server_is_cut_short() -> None:
-    codat, _ = client_of(reply(400, {"error": "x" * 100_000}))
+    codat, _ = client_of(respond(400, {"error": "x" * 100_000}))
     with pytest.raises(BadRequestError) as caught:
         await codat.call(GET, "c")
     assert len(str(caught.value)) < 500
@@ -739,7 +750,7 @@ QUICKLY = settings(max_examples=150, deadline=None, suppress_health_check=[Healt
 @QUICKLY
 @given(status=st.integers(100, 999).filter(lambda status: not 200 <= status < 300), body=bodies)
 def test_any_body_with_any_status_is_the_class_of_the_status(status: int, body: object) -> None:
-    error = failure_of(reply(status, body))
+    error = failure_of(respond(status, body))
     assert type(error) is status_error_class(status)
     assert isinstance(error, StatusError)
     assert error.status == status
@@ -750,7 +761,7 @@ def test_any_body_with_any_status_is_the_class_of_the_status(status: int, body: 
 @given(body=st.binary(max_size=200))
 def test_any_bytes_in_a_success_are_a_value_or_a_decode_error(body: bytes) -> None:
     for operation in (GET, Operation("a-sync", "POST", "/companies/{companyId}", CodatShape)):
-        error = failure_of(reply(200, body), operation)
+        error = failure_of(respond(200, body), operation)
         assert error is None or type(error) is DecodeError
 
 
@@ -769,7 +780,7 @@ headers = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.in
     ),
 )
 def test_no_header_turns_a_response_into_another_failure(status: int, values: dict[str, str]) -> None:
-    error = failure_of(reply(status, None, values))
+    error = failure_of(respond(status, None, values))
     if status == 200:
         assert error is None
     elif status != 429:
@@ -780,47 +791,47 @@ def test_no_header_turns_a_response_into_another_failure(status: int, values: di
 
 @pytest.mark.parametrize("remaining", ["9" * 5000, "-1", "٣", "1e3", ""])
 async def test_an_absurd_count_is_no_count(remaining: str) -> None:
-    gate = KeptGate()
+    limiter = RecordingRateLimiter()
     reset = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     codat, _ = client_of(
-        reply(200, 1, {"X-Rate-Limit-Remaining": remaining, "X-Rate-Limit-Reset": reset}), rate_limiter=gate
+        respond(200, 1, {"X-Rate-Limit-Remaining": remaining, "X-Rate-Limit-Reset": reset}), rate_limiter=limiter
     )
     assert await codat.call(GET, "c") == 1
-    assert gate.told == []
+    assert limiter.reported == []
 
 
 @pytest.mark.parametrize("reset", [None, "soon", "999", "900000"])
-async def test_what_remains_until_nobody_knows_when_is_not_reported(reset: str | None) -> None:
-    gate = KeptGate()
+async def test_a_remaining_quota_without_a_reset_time_is_not_reported(reset: str | None) -> None:
+    limiter = RecordingRateLimiter()
     headers = {"X-Rate-Limit-Remaining": "41"} | ({"X-Rate-Limit-Reset": reset} if reset else {})
-    codat, _ = client_of(reply(200, 1, headers), rate_limiter=gate, wall_clock=lambda: 1000.0)
+    codat, _ = client_of(respond(200, 1, headers), rate_limiter=limiter, wall_clock=lambda: 1000.0)
     await codat.call(GET, "c")
-    assert gate.told == []
+    assert limiter.reported == []
 
 
 async def test_what_remains_of_the_day_is_reported_to_the_rate_limiter() -> None:
-    gate = KeptGate()
+    limiter = RecordingRateLimiter()
     headers = {"X-Rate-Limit-Remaining": "41", "X-Rate-Limit-Reset": "4600"}
-    codat, _ = client_of(reply(200, 1, headers), rate_limiter=gate, wall_clock=lambda: 1000.0)
+    codat, _ = client_of(respond(200, 1, headers), rate_limiter=limiter, wall_clock=lambda: 1000.0)
     await codat.call(GET, "c")
     await codat.call(GET, "c")
-    assert gate.told == [("observe 41", 3600.0)] * 2
+    assert limiter.reported == [("observe 41", 3600.0)] * 2
 
 
-@pytest.mark.parametrize("asked", ["999999999999", "172801"])
-async def test_a_wait_of_years_is_no_spent_day(asked: str) -> None:
-    codat, _ = client_of(reply(429, None, {**SPENT, "Retry-After": asked}))
+@pytest.mark.parametrize("acquired", ["999999999999", "172801"])
+async def test_a_wait_of_years_is_no_spent_day(acquired: str) -> None:
+    codat, _ = client_of(respond(429, None, {**SPENT, "Retry-After": acquired}))
     with pytest.raises(RateLimitError):
         await codat.call(GET, "c")
 
 
 def test_a_client_takes_a_quota_or_a_rate_limiter() -> None:
     with pytest.raises(ValueError, match="must not be combined"):
-        CodatCommerce(KEY, quota=Quota(), rate_limiter=KeptGate())
+        CodatCommerce(KEY, quota=Quota(), rate_limiter=RecordingRateLimiter())
 
 
 async def test_closing_a_client_closes_its_transport() -> None:
-    codat, transport = client_of(reply())
+    codat, transport = client_of(respond())
     async with codat:
         await codat.call(GET, "c")
     assert transport.closed == 1
@@ -828,7 +839,7 @@ async def test_closing_a_client_closes_its_transport() -> None:
 
 @pytest.mark.virtual_time
 async def test_a_timeout_at_the_rate_limiter_reports_what_was_waited_for() -> None:
-    codat, _ = client_of(reply(), reply(), quota=Quota(per_minute=1))
+    codat, _ = client_of(respond(), respond(), quota=Quota(per_minute=1))
     await codat.call(GET, "c")
     with pytest.raises(RequestTimeoutError, match="still waiting for its turn at the quota"):
         await codat.call(GET, "c", timeout=1.0)

@@ -1,4 +1,4 @@
-"""Waiting for the end of a sync: when it looks, what it survives, what ends it, and what it says then."""
+"""Waiting for the end of a sync: when it polls, which errors it retries, what ends it, and what it raises then."""
 
 import asyncio
 import itertools
@@ -32,7 +32,7 @@ from codat_commerce_async.policies import PollPolicy, Quota, RetryPolicy
 from codat_commerce_async.simulator import FaultPlan, ScriptedSync, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
-from tests.support.scripted import ScriptedTransport, Step, client_of, failing, reply
+from tests.support.scripted import ScriptedTransport, Step, client_of, failing, respond
 
 pytestmark = pytest.mark.virtual_time
 
@@ -86,21 +86,21 @@ class Codat:
         return sync.sync_id
 
     @property
-    def looks(self) -> int:
+    def polls(self) -> int:
         return sum(seen.method == "GET" for seen in self.simulator.requests)
 
 
 def status(code: int | None = 1000, text: str = "Started") -> Response:
-    return reply(200, {"companyId": "c", "syncId": "s", "syncStatusCode": code, "syncStatus": text})
+    return respond(200, {"companyId": "c", "syncId": "s", "syncStatusCode": code, "syncStatus": text})
 
 
 def young() -> SyncHandle:
-    """A sync that was asked for just now."""
+    """A sync that was requested just now."""
     return SyncHandle(company_id="c", sync_id="s", requested_at=datetime.fromtimestamp(loop_wall_clock()(), UTC))
 
 
 def old() -> SyncHandle:
-    """A sync that was asked for an hour ago."""
+    """A sync that was requested an hour ago."""
     handle = young()
     assert handle.requested_at is not None
     return SyncHandle(company_id="c", sync_id="s", requested_at=handle.requested_at - timedelta(hours=1))
@@ -110,10 +110,10 @@ def scripted(*script: Step, poll: PollPolicy = STEADY, seed: int = 1) -> tuple[C
     return client_of(*script, poll=poll, wall_clock=loop_wall_clock(), random=Random(seed))
 
 
-async def looks(
+async def polls(
     poll: PollPolicy, *, seconds: float = 100.0, handle: SyncHandle | None = None, seed: int = 1
 ) -> list[float]:
-    """When a sync that never ends is looked at, in a wait of so many seconds."""
+    """Return when a sync that never ends is polled, in a wait of so many seconds."""
     client, wire = scripted(status(), poll=poll, seed=seed)
     began = now()
     with pytest.raises(SyncWaitTimeoutError):
@@ -122,7 +122,7 @@ async def looks(
 
 
 async def test_the_first_poll_comes_soon_and_the_pauses_grow_up_to_a_cap() -> None:
-    assert await looks(STEADY) == [1.0, 3.0, 7.0, 15.0, 31.0, 51.0, 71.0, 91.0, 100.0]
+    assert await polls(STEADY) == [1.0, 3.0, 7.0, 15.0, 31.0, 51.0, 71.0, 91.0, 100.0]
 
 
 @pytest.mark.parametrize(
@@ -140,14 +140,14 @@ async def test_the_first_poll_comes_soon_and_the_pauses_grow_up_to_a_cap() -> No
     ids=["initial_delay", "no initial_delay", "interval", "factor", "max_interval"],
 )
 async def test_every_knob_of_the_policy_changes_when_it_polls(poll: PollPolicy, expected: list[float]) -> None:
-    assert await looks(poll, seconds=30.0) == expected
+    assert await polls(poll, seconds=30.0) == expected
 
 
 async def test_jitter_spreads_every_pause_by_its_share() -> None:
     poll = PollPolicy(initial_delay=10.0, interval=10.0, factor=1.0, jitter=0.3)
     firsts, pauses = [], []
     for seed in range(40):
-        times = await looks(poll, seconds=100.0, seed=seed)
+        times = await polls(poll, seconds=100.0, seed=seed)
         firsts.append(times[0])
         pauses += [later - sooner for sooner, later in itertools.pairwise(times[:-1])]
     assert (min(firsts), max(firsts)) == pytest.approx((10.0, 13.0), abs=0.4)
@@ -159,12 +159,12 @@ async def test_the_time_since_the_start_counts_for_the_first_poll() -> None:
     handle = young()
     await asyncio.sleep(4.0)
     poll = PollPolicy(initial_delay=10.0, interval=50.0, max_interval=50.0, jitter=0.0)
-    assert (await looks(poll, handle=handle, seconds=10.0))[0] == pytest.approx(6.0)
+    assert (await polls(poll, handle=handle, seconds=10.0))[0] == pytest.approx(6.0)
 
 
 async def test_many_old_syncs_are_polled_soon_but_not_in_step() -> None:
     poll = PollPolicy(initial_delay=2.0, interval=50.0, max_interval=50.0, jitter=0.2)
-    firsts = [(await looks(poll, handle=old(), seconds=3.0, seed=seed))[0] for seed in range(20)]
+    firsts = [(await polls(poll, handle=old(), seconds=3.0, seed=seed))[0] for seed in range(20)]
     assert max(firsts) <= 2.0
     assert len(set(firsts)) == 20
 
@@ -177,12 +177,12 @@ async def test_the_last_poll_comes_at_the_deadline_and_may_still_find_the_end() 
 
 
 async def test_a_wait_without_time_polls_once() -> None:
-    assert await looks(STEADY, seconds=0.0) == [0.0]
+    assert await polls(STEADY, seconds=0.0) == [0.0]
 
 
-@pytest.mark.parametrize(("status_code", "asks"), [(503, "40"), (429, "40"), (500, "40")])
-async def test_retry_after_is_a_floor_for_the_next_poll_and_only_for_that(status_code: int, asks: str) -> None:
-    client, wire = scripted(status(), reply(status_code, {}, {"Retry-After": asks}), status())
+@pytest.mark.parametrize(("status_code", "retry_after"), [(503, "40"), (429, "40"), (500, "40")])
+async def test_retry_after_is_a_floor_for_the_next_poll_and_only_for_that(status_code: int, retry_after: str) -> None:
+    client, wire = scripted(status(), respond(status_code, {}, {"Retry-After": retry_after}), status())
     with pytest.raises(SyncWaitTimeoutError):
         await client.sync.wait(young(), timeout=60.0)
     # After the refusal at 3 not before 43; the pauses after that are those of the policy.
@@ -190,36 +190,36 @@ async def test_retry_after_is_a_floor_for_the_next_poll_and_only_for_that(status
 
 
 async def test_a_short_retry_after_does_not_shorten_a_pause() -> None:
-    client, wire = scripted(status(), status(), reply(503, {}, {"Retry-After": "1"}), status())
+    client, wire = scripted(status(), status(), respond(503, {}, {"Retry-After": "1"}), status())
     with pytest.raises(SyncWaitTimeoutError):
         await client.sync.wait(young(), timeout=20.0)
     assert [sent.at for sent in wire.sent] == [1.0, 3.0, 7.0, 15.0, 20.0]
 
 
 async def test_where_retry_after_reaches_beyond_the_deadline_there_is_no_last_poll() -> None:
-    client, wire = scripted(status(), reply(503, {}, {"Retry-After": "300"}), status(2000))
+    client, wire = scripted(status(), respond(503, {}, {"Retry-After": "300"}), status(2000))
     with pytest.raises(SyncWaitTimeoutError):
         await client.sync.wait(young(), timeout=60.0)
     assert ([sent.at for sent in wire.sent], now()) == ([1.0, 3.0], 60.0)
 
 
 def lost() -> CodatError:
-    return TransportError("the connection was lost before the answer")
+    return TransportError("the connection was lost before the response")
 
 
 TRANSIENT: dict[str, Step] = {
     "lost": failing(lost),
     "not reached": failing(lambda: TransportError("the server cannot be reached", None, sent=False)),
-    "500": reply(500),
-    "502 in HTML": reply(502, b"<html>"),
-    "503": reply(503),
-    "429": reply(429),
-    "409": reply(409),
-    "408": reply(408, b""),
-    "421": reply(421),
-    "425": reply(425),
-    "no JSON": reply(200, b"<html>"),
-    "another shape": reply(200, []),
+    "500": respond(500),
+    "502 in HTML": respond(502, b"<html>"),
+    "503": respond(503),
+    "429": respond(429),
+    "409": respond(409),
+    "408": respond(408, b""),
+    "421": respond(421),
+    "425": respond(425),
+    "no JSON": respond(200, b"<html>"),
+    "another shape": respond(200, []),
 }
 
 
@@ -242,8 +242,8 @@ async def test_what_does_not_pass_ends_with_the_time_and_not_as_a_failure_of_the
 
 
 LASTING: dict[str, tuple[Step, type[CodatError]]] = {
-    "401": (reply(401), AuthenticationError),
-    "403": (reply(403), PermissionDeniedError),
+    "401": (respond(401), AuthenticationError),
+    "403": (respond(403), PermissionDeniedError),
     "bad certificate": (
         failing(lambda: TransportError("the certificate is not valid", None, sent=False, retryable=False)),
         TransportError,
@@ -266,7 +266,7 @@ async def test_a_404_right_after_the_start_is_waited_out() -> None:
 
 
 async def test_a_404_that_lasts_ends_the_wait() -> None:
-    client, wire = scripted(reply(404))
+    client, wire = scripted(respond(404))
     with pytest.raises(NotFoundError):
         await client.sync.wait(young())
     assert 60.0 < now() < 100.0
@@ -274,14 +274,14 @@ async def test_a_404_that_lasts_ends_the_wait() -> None:
 
 
 async def test_an_old_sync_that_is_not_there_is_not_waited_for() -> None:
-    client, wire = scripted(reply(404))
+    client, wire = scripted(respond(404))
     with pytest.raises(NotFoundError):
         await client.sync.wait("company", "unknown")
     assert len(wire.sent) == 1
 
 
 async def test_a_sync_that_is_out_of_sight_for_a_moment_is_waited_for() -> None:
-    client, _ = scripted(status(), *[reply(404)] * 3, status(2000))
+    client, _ = scripted(status(), *[respond(404)] * 3, status(2000))
     assert (await client.sync.wait(old())).succeeded
 
 
@@ -301,8 +301,8 @@ async def test_a_spent_day_is_slept_through_by_a_wait_that_has_the_time() -> Non
     codat.simulator.set_remaining_quota(0)
     assert (await codat.sync.wait(handle, timeout=None)).succeeded
     assert now() == pytest.approx(16 * 3600.0, abs=60.0)
-    # Nothing was asked for in vain meanwhile.
-    assert codat.looks < 5
+    # Nothing was requested in vain meanwhile.
+    assert codat.polls < 5
 
 
 async def test_watch_gives_every_change_once_and_ends_with_the_end() -> None:
@@ -310,11 +310,11 @@ async def test_watch_gives_every_change_once_and_ends_with_the_end() -> None:
         status(1000, "NotStarted"),
         status(1000, "Started"),
         status(1000, "Started"),
-        reply(503),
+        respond(503),
         status(1000, "Started"),
         status(1000, "Pushing"),
         status(1010, "Pushing"),
-        reply(200, {"syncId": "s", "syncStatusCode": 1010, "syncStatus": "Pushing", "dataPushed": True}),
+        respond(200, {"syncId": "s", "syncStatusCode": 1010, "syncStatus": "Pushing", "dataPushed": True}),
         status(2000, "Complete"),
     )
     changes = [(one.sync_status_code, one.sync_status) async for one in client.sync.watch(young())]
@@ -381,7 +381,7 @@ async def test_a_wait_that_runs_out_reports_what_it_has_learned() -> None:
     assert error.last_status is not None
     assert error.last_status.state is SyncState.IN_PROGRESS_SLOW
     assert error.elapsed == pytest.approx(700.0, abs=1.0)
-    assert error.polls == codat.looks > 30
+    assert error.polls == codat.polls > 30
 
 
 async def test_a_wait_that_ran_out_can_be_gone_on_with() -> None:
@@ -399,7 +399,7 @@ async def test_a_sync_can_be_waited_for_by_the_text_of_its_handle_or_by_its_id()
     assert (await codat.sync.wait(codat.company_id, codat.sync_id)).sync_id == codat.sync_id
 
 
-async def test_a_wait_does_not_lose_a_sync_that_is_overtaken_between_two_polls() -> None:
+async def test_a_wait_does_not_lose_a_sync_that_is_superseded_between_two_polls() -> None:
     codat = Codat()
     handle = await codat.start(5130, duration=60.0)
     waiting = asyncio.create_task(codat.sync.wait(handle, raise_on_failure=False))
@@ -427,10 +427,10 @@ async def test_a_hint_makes_it_poll_once() -> None:
 
 
 async def test_a_hint_does_not_make_it_come_earlier_than_the_server_requested() -> None:
-    client, wire = scripted(status(), reply(503, {}, {"Retry-After": "50"}), status(2000), poll=RARELY)
+    client, wire = scripted(status(), respond(503, {}, {"Retry-After": "50"}), status(2000), poll=RARELY)
     asyncio.get_running_loop().call_later(20.0, client.sync.poll_now, "c")
     assert (await client.sync.wait(young())).succeeded
-    # Once the server may be asked it is, on account of the hint.
+    # The notification causes a poll as soon as one is allowed.
     assert [sent.at for sent in wire.sent] == [1.0, 3.0, 53.0]
 
 
@@ -476,7 +476,7 @@ async def test_a_notification_during_a_poll_is_followed_by_another_poll() -> Non
     client, wire = scripted(status(), slowly, status(2000), poll=RARELY)
     asyncio.get_running_loop().call_later(4.0, client.sync.poll_now, "c")
     assert (await client.sync.wait(young())).succeeded
-    # From 3 to 8 a poll was under way, which may have been answered before the notification was meant.
+    # From 3 to 8 a poll was in flight; its response may be older than the notification.
     assert [sent.at for sent in wire.sent] == [1.0, 3.0, 10.0]
 
 
@@ -492,13 +492,13 @@ async def test_a_notification_between_two_changes_of_a_watch_is_not_lost() -> No
 
 
 async def test_a_notified_poll_that_fails_is_repeated_after_the_interval() -> None:
-    client, wire = scripted(status(), status(), reply(503), reply(503), status(2000), poll=RARELY)
+    client, wire = scripted(status(), status(), respond(503), respond(503), status(2000), poll=RARELY)
     asyncio.get_running_loop().call_later(10.0, client.sync.poll_now, "c")
     assert (await client.sync.wait(young())).succeeded
     assert [sent.at for sent in wire.sent] == [1.0, 3.0, 10.0, 12.0, 14.0]
 
 
-async def test_a_notification_for_which_nobody_waits_any_more_is_for_nobody() -> None:
+async def test_a_notification_after_the_wait_has_ended_wakes_none() -> None:
     client, _ = scripted(status(2000))
     assert client.sync.poll_now("c") == 0
     await client.sync.wait(young())
@@ -549,10 +549,10 @@ async def test_a_wait_leaves_nothing_behind() -> None:
 
 
 async def nothing_is_held(codat: Codat) -> None:
-    """No task goes on, no place is taken, nothing is reserved, nobody is waited for."""
+    """Assert that no task runs, no slot is taken, nothing is reserved, and nothing waits."""
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    gate = codat.client._pipeline.rate_limiter
-    assert (gate.in_flight, gate.waiting, gate._account.quota._reserved) == (0, 0, 0)  # type: ignore[attr-defined]
+    limiter = codat.client._pipeline.rate_limiter
+    assert (limiter.in_flight, limiter.waiting, limiter._account.quota._reserved) == (0, 0, 0)  # type: ignore[attr-defined]
     assert codat.sync.poll_now(codat.company_id) == 0
 
 
@@ -564,7 +564,7 @@ async def test_a_running_wait_keeps_new_work_from_taking_its_last_requests() -> 
     await asyncio.sleep(5.0)
     codat.simulator.set_remaining_quota(3)
     await codat.sync.get_latest_sync(codat.company_id)
-    # Two are left, and two more looks to come.
+    # Two are left, and two more polls to come.
     another = codat.simulator.add_linked_company()
     codat.simulator.set_remaining_quota(2)
     starting = asyncio.create_task(codat.sync.start(another))
@@ -576,18 +576,18 @@ async def test_a_running_wait_keeps_new_work_from_taking_its_last_requests() -> 
 
 async def test_a_poll_takes_the_options_of_a_wait() -> None:
     class Noting(LocalRateLimiter):
-        noted: list[bool] = []  # noqa: RUF012 - of one test's one gate
+        noted: list[bool] = []  # noqa: RUF012 - of one test's one limiter
 
         async def acquire(self, company_id: str | None, *, background: bool = False, starts_work: bool = False) -> None:
             self.noted.append(background)
             await super().acquire(company_id, background=background, starts_work=starts_work)
 
-    gate = Noting(Quota.unlimited())
-    client, wire = client_of(reply(503), status(2000), rate_limiter=gate, wall_clock=loop_wall_clock())
+    limiter = Noting(Quota.unlimited())
+    client, wire = client_of(respond(503), status(2000), rate_limiter=limiter, wall_clock=loop_wall_clock())
     retry = RetryPolicy(attempts=2, initial_backoff=0.0)
     await client.sync.wait(young(), headers={"X-Trace": "1"}, background=True, retry=retry)
     assert [sent.headers["X-Trace"] for sent in wire.sent] == ["1", "1"]
-    assert (gate.noted, wire.pauses) == ([True, True], [0.0])
+    assert (limiter.noted, wire.pauses) == ([True, True], [0.0])
 
 
 async def test_a_bad_day_at_codat_is_seen_through() -> None:

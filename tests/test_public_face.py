@@ -187,7 +187,7 @@ def real_tree() -> set[tuple[str, str]]:
     }
 
 
-BRANCH = re.compile(r"(?P<trunk>(?:│   |    )*)[├└]── (?P<name>\w+)\s+(?P<remark>.*)")
+BRANCH = re.compile(r"(?P<trunk>(?:│   |    )*)[├└]── (?P<name>\w+)\s+(?P<comment>.*)")
 
 
 def drawn_branches() -> Iterator[tuple[str, str, str]]:
@@ -196,19 +196,19 @@ def drawn_branches() -> Iterator[tuple[str, str, str]]:
     for branch in BRANCH.finditer(errors.__doc__ or ""):
         depth = len(branch["trunk"]) // 4 + 1
         path[depth:] = [branch["name"]]
-        yield branch["name"], path[depth - 1], branch["remark"]
+        yield branch["name"], path[depth - 1], branch["comment"]
 
 
 def test_the_tree_is_drawn_as_it_is() -> None:
     assert {(name, parent) for name, parent, _ in drawn_branches()} == real_tree()
 
 
-def test_the_remarks_in_the_tree_are_true() -> None:
+def test_the_comments_in_the_tree_are_true() -> None:
     statuses = {}
-    for name, _, remark in drawn_branches():
-        if re.fullmatch(r"(\d)(\d\d|xx)", remark):
-            statuses[name] = errors.status_error_class(int(remark.replace("xx", "00"))).__name__
-        if also := re.search(r"\(also a (\w+)\)", remark):
+    for name, _, comment in drawn_branches():
+        if re.fullmatch(r"(\d)(\d\d|xx)", comment):
+            statuses[name] = errors.status_error_class(int(comment.replace("xx", "00"))).__name__
+        if also := re.search(r"\(also a (\w+)\)", comment):
             assert issubclass(getattr(errors, name), {"TimeoutError": TimeoutError}[also[1]])
     assert statuses == {name: name for name in statuses}
     assert len(statuses) == 9

@@ -1,4 +1,4 @@
-"""Each question that users have is answered on one page, by a sentence and a link to a heading that exists."""
+"""One page has a sentence and a link to an existing heading for each question that users have."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_there_are_thirty_questions() -> None:
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_a_question_is_answered_by_a_page_that_exists(question: str) -> None:
+def test_each_question_links_to_a_page_that_exists(question: str) -> None:
     found = LINK.search(QUESTIONS[question])
     assert found, "no link"
     page, anchor = found.groups()

@@ -1,4 +1,4 @@
-"""The limiter: never more than allowed in any window, nobody forgotten, and exact counts whatever is cancelled when."""
+"""The limiter: never more than allowed in any window, no waiter lost, and exact counts after any cancellation."""
 
 import asyncio
 import itertools
@@ -16,7 +16,7 @@ from codat_commerce_async._core.rate_limiter import LocalRateLimiter
 from codat_commerce_async.errors import QuotaExhaustedError
 from codat_commerce_async.policies import Quota
 from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop, run_in_virtual_time
-from tests.support.scripted import client_of, reply
+from tests.support.scripted import client_of, respond
 
 pytestmark = pytest.mark.virtual_time
 
@@ -123,11 +123,11 @@ async def test_no_more_are_in_flight_than_allowed_overall_and_per_company() -> N
             most.update({name: max(count, most.get(name, 0)) for name, count in seen.items()})
             await asyncio.sleep(0.25)
 
-    watcher = asyncio.create_task(watch())
+    sampler = asyncio.create_task(watch())
     for number in range(60):
         await line.add(f"{number}", "abc"[number % 3], takes=1.0 + number % 4)
     await line.all_through()
-    watcher.cancel()
+    sampler.cancel()
     assert most == {"all": 7, "a": 3, "b": 3, "c": 3}
 
 
@@ -216,7 +216,7 @@ async def test_background_work_lets_others_go_first_but_not_for_ever() -> None:
         await line.add(f"{number}")
         await asyncio.sleep(0.5)
     await line.all_through()
-    # It lets go first who comes within a minute, which is 120 of them, and nobody later.
+    # It grants 120 within a minute, in the order of arrival, and no more.
     assert line.order.index("background") == pytest.approx(120, abs=5)
 
 
@@ -255,7 +255,7 @@ QUOTAS = {
 
 
 @pytest.mark.parametrize("quota", QUOTAS.values(), ids=QUOTAS.keys())
-async def test_whoever_is_cancelled_at_whatever_step_the_counts_stay_exact(quota: Quota) -> None:
+async def test_a_cancellation_at_any_step_keeps_the_counts_exact(quota: Quota) -> None:
     names = [f"{number}" for number in range(6)]
     for victim, steps in itertools.product(names, range(14)):
         line = Line(LocalRateLimiter(quota))
@@ -399,7 +399,7 @@ class AnyUse(RuleBasedStateMachine):
         assert peak_per_minute(self.times) <= 6
 
     def teardown(self) -> None:
-        """Whoever still waits gets through in the end, or is told that the day is spent."""
+        """Each waiter is granted a slot in the end, or gets an error that the day's quota is spent."""
         self.run(self.drain())
         pending = [task for task in self.tasks if not task.done()]
         for task in self.tasks:
@@ -464,9 +464,9 @@ async def test_a_spent_day_is_reported_to_all_who_wait_and_all_who_come() -> Non
     waiting = [asyncio.create_task(limiter.acquire(company_id)) for company_id in ("a", "b", None)]
     await ticks()
     assert not limiter.mark_exhausted(3600.0, TOMORROW)
-    told = [*await asyncio.gather(*waiting, return_exceptions=True), *await asyncio.gather(late(limiter))]
-    assert [type(each) for each in told] == [QuotaExhaustedError] * 4
-    assert {(each.reset_at, each.retry_after) for each in told if isinstance(each, QuotaExhaustedError)} == {
+    results = [*await asyncio.gather(*waiting, return_exceptions=True), *await asyncio.gather(late(limiter))]
+    assert [type(each) for each in results] == [QuotaExhaustedError] * 4
+    assert {(each.reset_at, each.retry_after) for each in results if isinstance(each, QuotaExhaustedError)} == {
         (TOMORROW, 3600.0)
     }
     assert (limiter.in_flight, limiter.waiting) == (1, 0)
@@ -514,7 +514,7 @@ async def test_a_response_from_before_the_day_was_spent_does_not_open_it(*, wait
     assert now() == (100.0 if wait_for_reset else 0.0)
 
 
-async def test_whoever_waits_for_the_next_day_goes_on_when_there_are_requests_before_it() -> None:
+async def test_a_wait_for_the_next_day_ends_when_quota_is_available_before_it() -> None:
     line = Line(LocalRateLimiter(Quota(per_minute=60, wait_for_reset=True)))
     line.limiter.mark_exhausted(7200.0, TOMORROW)
     for number in range(5):
@@ -525,7 +525,7 @@ async def test_whoever_waits_for_the_next_day_goes_on_when_there_are_requests_be
     assert line.times == pytest.approx([50.0, 51.0, 52.0, 53.0, 54.0])
 
 
-async def test_whoever_requested_it_waits_for_the_next_day_and_nothing_is_lost() -> None:
+async def test_calls_that_requested_it_wait_for_the_next_day_and_none_is_lost() -> None:
     line = Line(LocalRateLimiter(Quota(per_minute=600, wait_for_reset=True)))
     assert line.limiter.mark_exhausted(7200.0, TOMORROW)
     for number in range(50):
@@ -627,7 +627,7 @@ async def test_each_stop_is_announced_once(*, wait_for_reset: bool) -> None:
 
 async def test_a_pause_between_two_tries_holds_no_place() -> None:
     quota = Quota(per_minute=None, concurrent=1, per_company=1)
-    client, wire = client_of(reply(503, {}, {"Retry-After": "20"}), reply(), random=Random(1), quota=quota)
+    client, wire = client_of(respond(503, {}, {"Retry-After": "20"}), respond(), random=Random(1), quota=quota)
     first = asyncio.create_task(client.sync.get_latest_sync("company"))
     await asyncio.sleep(1.0)
     await client.sync.get_latest_sync("company")

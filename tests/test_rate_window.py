@@ -47,7 +47,7 @@ class AnyRequests(RuleBasedStateMachine):
         self.now += seconds
 
     @rule()
-    def wait_as_told(self) -> None:
+    def wait_for_delay(self) -> None:
         delay = self.window.delay(self.now)
         if delay < 1e9:
             self.now += delay

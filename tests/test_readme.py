@@ -48,7 +48,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def commands(text: str) -> list[str]:
-    """What the shell blocks tell the reader to type."""
+    """Return the commands of the shell blocks."""
     lines = [line for block in blocks(text) if block.language in SHELLS for line in block.code.splitlines()]
     return [line.removeprefix("$ ") for line in lines if line and not line.startswith("#")]
 
@@ -129,7 +129,7 @@ if __name__ == "__main__":
 
 ```console
 $ python -m pip install '.[cli]' && python -m codat_commerce_async demo
-# a remark
+# a comment
 python -m pip install '.[test]' && python -m pytest -n auto
 ```
 

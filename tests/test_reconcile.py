@@ -1,4 +1,4 @@
-"""The rules for a write in doubt: when the same key, when a look, when a new key, and when to call it unknown."""
+"""The rules for an ambiguous write: when to resend its key, search for it, use a new key, or report it as unknown."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -64,10 +64,10 @@ def unparsed(call: Call) -> CodatError:
 
 
 def in_progress(call: Call) -> CodatError:
-    return answered(ConflictError, 409)(call)
+    return status_error(ConflictError, 409)(call)
 
 
-def answered(kind: type[StatusError], status: int, error: ErrorMessage | None = CODATS) -> Make:
+def status_error(kind: type[StatusError], status: int, error: ErrorMessage | None = CODATS) -> Make:
     return lambda call: kind(str(status), call, status, error)
 
 
@@ -81,21 +81,21 @@ def when(seconds: float) -> datetime:
     return datetime.fromtimestamp(EPOCH + seconds, UTC)
 
 
-def begun(seconds: float | None, name: str = "ours") -> Candidate[str]:
+def candidate(seconds: float | None, name: str = "ours") -> Candidate[str]:
     return Candidate(name, name, None if seconds is None else when(seconds))
 
 
-class World(Clock):
-    """A write that goes by a script, and what a look at it finds; all of them without a network."""
+class Scenario(Clock):
+    """A scripted write and the result of searching for it, without a network."""
 
     def __init__(self, *script: Make | str, seen: Sequence[Candidate[str]] | Make = (), takes: float = 0.1) -> None:
         super().__init__(Lifecycle(), lambda: EPOCH + time() + self.suspended)
         self.script = list(script)
         self.seen = seen
         self.takes = takes
-        self.asked: list[str] = []
+        self.keys_sent: list[str] = []
         self.valid_for: list[float | None] = []
-        self.looked_at: list[float] = []
+        self.lookup_times: list[float] = []
         self.ahead: float | None = 0.0
         self.suspended = 0.0
         self.keys = 0
@@ -111,7 +111,7 @@ class World(Clock):
         self.valid_for.append(valid_for)
         if valid_for is not None and valid_for <= 0:
             raise TransportError("too late")
-        self.asked.append(key)
+        self.keys_sent.append(key)
         began = self.now()
         step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         await asyncio.sleep(self.takes)
@@ -128,7 +128,7 @@ class World(Clock):
         raise step(Call(operation="write", method="POST", path="/", idempotency_key=key, attempts=(attempt,)))
 
     async def find_candidates(self) -> Sequence[Candidate[str]]:
-        self.looked_at.append(time())
+        self.lookup_times.append(time())
         if callable(self.seen):
             raise self.seen(Call(operation="find_candidates", method="GET", path="/"))
         return self.seen
@@ -183,285 +183,290 @@ class World(Clock):
 
 
 async def test_what_goes_well_is_requested_once() -> None:
-    world = World("done")
-    assert await world.write() == "done"
-    assert (world.asked, world.looked_at) == (["key-1"], [])
+    scenario = Scenario("done")
+    assert await scenario.write() == "done"
+    assert (scenario.keys_sent, scenario.lookup_times) == (["key-1"], [])
 
 
-@pytest.mark.parametrize("doubt", [lost, gateway, gateway_in_json, unparsed])
-async def test_a_lost_response_is_requested_under_the_same_key_before_anything_is_adopted(doubt: Make) -> None:
-    # Something else has begun meanwhile; the same key says for sure what became of ours.
-    world = World(doubt, doubt, "done", seen=[begun(1.0, "another's")])
-    assert await world.write() == "done"
-    assert (world.asked, world.looked_at) == (["key-1"] * 3, [])
+@pytest.mark.parametrize("ambiguous", [lost, gateway, gateway_in_json, unparsed])
+async def test_a_lost_response_is_requested_under_the_same_key_before_anything_is_adopted(ambiguous: Make) -> None:
+    # Something else has started meanwhile; only the same key identifies our write.
+    scenario = Scenario(ambiguous, ambiguous, "done", seen=[candidate(1.0, "another's")])
+    assert await scenario.write() == "done"
+    assert (scenario.keys_sent, scenario.lookup_times) == (["key-1"] * 3, [])
 
 
-@pytest.mark.parametrize("doubt", [lost, gateway, unparsed])
-async def test_what_the_same_key_cannot_settle_is_adopted_when_it_is_seen(doubt: Make) -> None:
-    ours = begun(0.05)
-    world = World(doubt, seen=[begun(-3600.0, "older"), ours])
-    assert await world.write() is ours
-    assert world.asked == ["key-1"] * 4
+@pytest.mark.parametrize("ambiguous", [lost, gateway, unparsed])
+async def test_what_the_same_key_cannot_settle_is_adopted_when_it_is_seen(ambiguous: Make) -> None:
+    ours = candidate(0.05)
+    scenario = Scenario(ambiguous, seen=[candidate(-3600.0, "older"), ours])
+    assert await scenario.write() is ours
+    assert scenario.keys_sent == ["key-1"] * 4
 
 
-@pytest.mark.parametrize("doubt", [lost, gateway, gateway_in_json, unparsed])
-async def test_what_may_still_be_under_way_is_never_requested_under_a_new_key(doubt: Make) -> None:
-    world = World(doubt)
-    error = await world.unknown()
-    assert set(world.asked) == {"key-1"}
+@pytest.mark.parametrize("ambiguous", [lost, gateway, gateway_in_json, unparsed])
+async def test_what_may_still_be_under_way_is_never_requested_under_a_new_key(ambiguous: Make) -> None:
+    scenario = Scenario(ambiguous)
+    error = await scenario.unknown()
+    assert set(scenario.keys_sent) == {"key-1"}
     assert (error.idempotency_key, error.candidates, error.requested_at) == ("key-1", (), when(0.0))
 
 
 async def test_a_refusal_of_codats_is_not_replayed_but_polled_after_and_requested_under_a_new_key() -> None:
-    world = World(refused, "done")
-    assert await world.write() == "done"
-    assert world.asked == ["key-1", "key-2"]
-    # Long enough for what has begun to be seen.
-    assert world.looked_at[-1] == pytest.approx(60.1)
+    scenario = Scenario(refused, "done")
+    assert await scenario.write() == "done"
+    assert scenario.keys_sent == ["key-1", "key-2"]
+    # Long enough for a started write to become visible.
+    assert scenario.lookup_times[-1] == pytest.approx(60.1)
 
 
 async def test_what_began_although_it_was_refused_is_adopted_as_soon_as_it_is_seen() -> None:
-    ours = begun(0.05)
-    world = World(refused, seen=[begun(-3600.0, "older"), ours])
-    assert await world.write() is ours
-    assert (world.asked, len(world.looked_at)) == (["key-1"], 1)
+    ours = candidate(0.05)
+    scenario = Scenario(refused, seen=[candidate(-3600.0, "older"), ours])
+    assert await scenario.write() is ours
+    assert (scenario.keys_sent, len(scenario.lookup_times)) == (["key-1"], 1)
 
 
 async def test_several_that_it_may_be_are_named() -> None:
-    error = await World(refused, seen=[begun(0.5, "one"), begun(0.7, "other"), begun(-900.0, "old")]).unknown()
+    error = await Scenario(
+        refused, seen=[candidate(0.5, "one"), candidate(0.7, "other"), candidate(-900.0, "old")]
+    ).unknown()
     assert error.candidates == ("one", "other")
     assert (error.correlation_id, error.idempotency_key) == (None, "key-1")
     assert isinstance(error.__cause__, ServerError)
 
 
 async def test_one_that_does_not_report_when_it_began_is_no_proof() -> None:
-    error = await World(refused, seen=[begun(None, "undated")]).unknown()
+    error = await Scenario(refused, seen=[candidate(None, "undated")]).unknown()
     assert error.candidates == ("undated",)
 
 
 @pytest.mark.parametrize("began", [-2.5, -30.0, -59.0])
 async def test_one_that_began_shortly_before_is_neither_adopted_nor_ruled_out(began: float) -> None:
     # The clocks of several machines need not agree to the second.
-    error = await World(refused, seen=[begun(began)]).unknown()
+    error = await Scenario(refused, seen=[candidate(began)]).unknown()
     assert error.candidates == ("ours",)
 
 
 @pytest.mark.parametrize("ahead", [20.0, 3600.0])
 async def test_a_clock_that_jumped_ahead_hides_nothing(ahead: float) -> None:
-    world = World(refused, "twice", seen=[begun(0.05)])
-    world.ahead = ahead
-    error = await world.unknown()
-    assert (world.asked, error.candidates) == (["key-1"], ("ours",))
+    scenario = Scenario(refused, "twice", seen=[candidate(0.05)])
+    scenario.ahead = ahead
+    error = await scenario.unknown()
+    assert (scenario.keys_sent, error.candidates) == (["key-1"], ("ours",))
 
 
 @pytest.mark.parametrize("ahead", [-20.0, -3600.0])
 async def test_a_clock_that_jumped_back_makes_nothing_ours(ahead: float) -> None:
-    world = World(refused, "twice", seen=[begun(ahead / 2, "older")])
-    world.ahead = ahead
-    error = await world.unknown()
-    assert (world.asked, error.candidates) == (["key-1"], ("older",))
+    scenario = Scenario(refused, "twice", seen=[candidate(ahead / 2, "older")])
+    scenario.ahead = ahead
+    error = await scenario.unknown()
+    assert (scenario.keys_sent, error.candidates) == (["key-1"], ("older",))
 
 
 async def test_a_poll_that_fails_is_repeated() -> None:
-    world = World(refused, "done", seen=lost)
-    looks = 0
+    scenario = Scenario(refused, "done", seen=lost)
+    count = 0
 
     async def find_candidates() -> Sequence[Candidate[str]]:
-        nonlocal looks
-        looks += 1
-        if looks < 5:
+        nonlocal count
+        count += 1
+        if count < 5:
             raise TransportError("lost")
         return ()
 
-    assert await write_exactly_once(world.send, find_candidates, key=None, new_key=world.new_key, clock=world) == "done"
-    assert looks == 5
+    assert (
+        await write_exactly_once(scenario.send, find_candidates, key=None, new_key=scenario.new_key, clock=scenario)
+        == "done"
+    )
+    assert count == 5
 
 
 async def test_polls_that_found_nothing_before_one_that_failed_are_not_enough() -> None:
-    world = World(refused, "twice")
-    looks = 0
+    scenario = Scenario(refused, "twice")
+    count = 0
 
     async def find_candidates() -> Sequence[Candidate[str]]:
-        nonlocal looks
-        looks += 1
-        if looks == 5:
+        nonlocal count
+        count += 1
+        if count == 5:
             raise TransportError("lost")
         return ()
 
     with pytest.raises(OutcomeUnknownError):
-        await write_exactly_once(world.send, find_candidates, key=None, new_key=world.new_key, clock=world)
-    assert world.asked == ["key-1"]
+        await write_exactly_once(scenario.send, find_candidates, key=None, new_key=scenario.new_key, clock=scenario)
+    assert scenario.keys_sent == ["key-1"]
 
 
 async def test_without_a_last_poll_nothing_is_requested_anew() -> None:
-    world = World(refused, "twice", seen=answered(AuthenticationError, 401))
-    error = await world.unknown()
-    assert world.asked == ["key-1"]
+    scenario = Scenario(refused, "twice", seen=status_error(AuthenticationError, 401))
+    error = await scenario.unknown()
+    assert scenario.keys_sent == ["key-1"]
     assert isinstance(error.__cause__, AuthenticationError)
 
 
 async def test_new_keys_are_taken_only_so_often() -> None:
-    world = World(refused)
-    error = await world.unknown()
-    assert world.asked == ["key-1", "key-2", "key-3", "key-4"]
+    scenario = Scenario(refused)
+    error = await scenario.unknown()
+    assert scenario.keys_sent == ["key-1", "key-2", "key-3", "key-4"]
     assert error.idempotency_key == "key-4"
 
 
 STANDING = [
-    answered(BadRequestError, 400),
-    answered(NotFoundError, 404),
-    answered(IdempotencyMismatchError, 422),
+    status_error(BadRequestError, 400),
+    status_error(NotFoundError, 404),
+    status_error(IdempotencyMismatchError, 422),
 ]
 SAYS_NOTHING = [
-    answered(AuthenticationError, 401),
-    answered(PermissionDeniedError, 403),
-    answered(RateLimitError, 429),
-    answered(NotFoundError, 404, error=None),
+    status_error(AuthenticationError, 401),
+    status_error(PermissionDeniedError, 403),
+    status_error(RateLimitError, 429),
+    status_error(NotFoundError, 404, error=None),
     lambda call: TransportError("not reached", call, sent=False),
-    lambda call: RequestTimeoutError("no time for the gate", call),
+    lambda call: RequestTimeoutError("no time for the limiter", call),
     lambda call: QuotaExhaustedError("spent", call),
 ]
 
 
 @pytest.mark.parametrize("error", [*STANDING, *SAYS_NOTHING, in_progress, lambda call: ClientClosedError("closed")])
 async def test_a_first_refusal_stands(error: Make) -> None:
-    world = World(error)
+    scenario = Scenario(error)
     with pytest.raises(CodatError) as raised:
-        await world.write()
+        await scenario.write()
     assert not isinstance(raised.value, OutcomeUnknownError)
-    assert (len(world.asked), world.looked_at) == (1, [])
+    assert (len(scenario.keys_sent), scenario.lookup_times) == (1, [])
 
 
 @pytest.mark.parametrize("error", STANDING)
 async def test_a_refusal_under_the_same_key_stands_as_what_was_done_would_have_been_replayed(error: Make) -> None:
-    world = World(lost, error)
+    scenario = Scenario(lost, error)
     with pytest.raises(StatusError):
-        await world.write()
-    assert world.asked == ["key-1"] * 2
+        await scenario.write()
+    assert scenario.keys_sent == ["key-1"] * 2
 
 
 @pytest.mark.parametrize("error", SAYS_NOTHING)
 async def test_what_stops_a_repeat_reports_nothing_of_the_lost_request_before_it(error: Make) -> None:
-    world = World(lost, error)
-    raised = await world.unknown()
+    scenario = Scenario(lost, error)
+    raised = await scenario.unknown()
     assert raised.idempotency_key in {"key-1", None}
-    assert set(world.asked) == {"key-1"}
+    assert set(scenario.keys_sent) == {"key-1"}
 
 
 @pytest.mark.parametrize("error", [*SAYS_NOTHING, in_progress])
 async def test_after_a_new_key_such_an_error_is_itself_again(error: Make) -> None:
     # It was certain that nothing had happened.
     with pytest.raises(CodatError) as raised:
-        await World(refused, error).write()
+        await Scenario(refused, error).write()
     assert not isinstance(raised.value, OutcomeUnknownError)
 
 
 async def test_our_own_first_request_being_worked_on_is_waited_for() -> None:
-    world = World(lost, *[in_progress] * 20, "done")
-    assert await world.write() == "done"
-    assert set(world.asked) == {"key-1"}
+    scenario = Scenario(lost, *[in_progress] * 20, "done")
+    assert await scenario.write() == "done"
+    assert set(scenario.keys_sent) == {"key-1"}
     assert 90.0 < time() < 180.0
 
 
 async def test_a_given_key_that_is_in_progress_is_waited_for_too() -> None:
     # The process that used it may have been killed a second ago.
-    world = World(in_progress, in_progress, "done")
-    assert await world.write("given") == "done"
-    assert world.asked == ["given"] * 3
+    scenario = Scenario(in_progress, in_progress, "done")
+    assert await scenario.write("given") == "done"
+    assert scenario.keys_sent == ["given"] * 3
 
 
 async def test_a_request_that_stays_in_progress_is_unknown_in_the_end() -> None:
-    world = World(in_progress)
-    error = await world.unknown("given")
+    scenario = Scenario(in_progress)
+    error = await scenario.unknown("given")
     assert isinstance(error.__cause__, ConflictError)
     assert 180.0 < time() < 300.0
 
 
 async def test_what_began_within_the_memory_of_a_given_key_may_be_its_own() -> None:
     # Who used the key before, and when, is not known here.
-    error = await World(refused, "twice", seen=[begun(-80 * 60.0)]).unknown("given")
+    error = await Scenario(refused, "twice", seen=[candidate(-80 * 60.0)]).unknown("given")
     assert error.candidates == ("ours",)
-    assert await World(refused, "done", seen=[begun(-91 * 60.0)]).write("given") == "done"
+    assert await Scenario(refused, "done", seen=[candidate(-91 * 60.0)]).write("given") == "done"
 
 
 async def test_what_began_since_a_key_was_first_used_is_adopted() -> None:
-    ours = begun(-50.0)
-    assert await World(refused, seen=[ours]).write("given", first_sent_at=EPOCH - 60.0, server_offset=0.0) is ours
+    ours = candidate(-50.0)
+    assert await Scenario(refused, seen=[ours]).write("given", first_sent_at=EPOCH - 60.0, server_offset=0.0) is ours
 
 
 async def test_a_key_that_codat_may_have_forgotten_is_not_used_again() -> None:
-    ours = begun(-LIFETIME)
-    world = World("twice", seen=[ours])
-    assert await world.write("given", first_sent_at=EPOCH - LIFETIME - 1.0, server_offset=0.0) is ours
-    assert world.asked == []
+    ours = candidate(-LIFETIME)
+    scenario = Scenario("twice", seen=[ours])
+    assert await scenario.write("given", first_sent_at=EPOCH - LIFETIME - 1.0, server_offset=0.0) is ours
+    assert scenario.keys_sent == []
 
 
 async def test_a_repeat_is_reported_how_long_its_key_lasts() -> None:
-    world = World(lost, lost, "done")
-    await world.write()
+    scenario = Scenario(lost, lost, "done")
+    await scenario.write()
     # The first use is not bound: however long it waits to be sent, nothing was done under its key.
-    assert world.valid_for[0] is None
-    assert [LIFETIME - 30.0 < (valid_for or 0.0) < LIFETIME for valid_for in world.valid_for[1:]] == [True, True]
+    assert scenario.valid_for[0] is None
+    assert [LIFETIME - 30.0 < (valid_for or 0.0) < LIFETIME for valid_for in scenario.valid_for[1:]] == [True, True]
 
 
 async def test_a_key_that_grew_old_on_the_way_is_replaced_when_nothing_was_done() -> None:
-    world = World(lost, "done", takes=LIFETIME + 1.0)
-    assert await world.write() == "done"
-    assert world.asked == ["key-1", "key-2"]
-    assert len(world.looked_at) == 5
+    scenario = Scenario(lost, "done", takes=LIFETIME + 1.0)
+    assert await scenario.write() == "done"
+    assert scenario.keys_sent == ["key-1", "key-2"]
+    assert len(scenario.lookup_times) == 5
 
 
 async def test_a_key_that_grew_old_while_the_machine_was_suspended_is_not_used_again() -> None:
-    class Suspended(World):
+    class Suspended(Scenario):
         async def sleep(self, seconds: float) -> None:
             # The loop's clock does not notice.
             self.suspended = 7200.0
             await super().sleep(seconds)
 
-    ours = begun(0.05)
-    world = Suspended(lost, "twice", seen=[ours])
-    assert await world.write() is ours
-    assert world.asked == ["key-1"]
+    ours = candidate(0.05)
+    scenario = Suspended(lost, "twice", seen=[ours])
+    assert await scenario.write() is ours
+    assert scenario.keys_sent == ["key-1"]
 
 
 async def test_without_the_servers_time_a_suspension_ages_a_key_too() -> None:
-    class Suspended(World):
+    class Suspended(Scenario):
         async def sleep(self, seconds: float) -> None:
             self.suspended = 7200.0
             await super().sleep(seconds)
 
-    world = Suspended(lost, "twice", seen=[begun(0.05)])
-    world.ahead = None
-    assert (await world.unknown()).candidates == ("ours",)
-    assert world.asked == ["key-1"]
+    scenario = Suspended(lost, "twice", seen=[candidate(0.05)])
+    scenario.ahead = None
+    assert (await scenario.unknown()).candidates == ("ours",)
+    assert scenario.keys_sent == ["key-1"]
 
 
 async def test_a_key_grows_old_although_the_wall_clock_is_set_back() -> None:
-    class SetBack(World):
+    class SetBack(Scenario):
         async def sleep(self, seconds: float) -> None:
             self.suspended = -3600.0
             await super().sleep(seconds)
 
-    ours = begun(0.05)
-    world = SetBack(lost, seen=[ours], takes=2400.0)
-    assert await world.write() is ours
-    assert world.asked == ["key-1"] * 3
+    ours = candidate(0.05)
+    scenario = SetBack(lost, seen=[ours], takes=2400.0)
+    assert await scenario.write() is ours
+    assert scenario.keys_sent == ["key-1"] * 3
 
 
 async def test_what_was_responded_is_never_requested_under_a_new_key_however_old_its_own() -> None:
-    world = World(unparsed, "twice", takes=LIFETIME + 1.0)
-    error = await world.unknown()
-    assert (world.asked, error.candidates) == (["key-1"], ())
+    scenario = Scenario(unparsed, "twice", takes=LIFETIME + 1.0)
+    error = await scenario.unknown()
+    assert (scenario.keys_sent, error.candidates) == (["key-1"], ())
 
 
-async def test_no_pause_is_begun_that_would_end_too_late() -> None:
-    world = World(lost)
-    await world.unknown(deadline=3.0)
-    assert (len(world.asked), time() < 3.0) == (2, True)
+async def test_no_pause_is_started_that_would_end_too_late() -> None:
+    scenario = Scenario(lost)
+    await scenario.unknown(deadline=3.0)
+    assert (len(scenario.keys_sent), time() < 3.0) == (2, True)
 
 
-async def test_closing_the_client_in_doubt_leaves_it_unknown() -> None:
-    class Closing(World):
+async def test_closing_the_client_during_an_ambiguity_leaves_it_unknown() -> None:
+    class Closing(Scenario):
         async def sleep(self, seconds: float) -> None:
             raise ClientClosedError("closed")
 
@@ -470,8 +475,8 @@ async def test_closing_the_client_in_doubt_leaves_it_unknown() -> None:
 
 
 async def test_cancelling_is_not_doubted_but_passed_on() -> None:
-    world = World(refused, takes=1.0)
-    task = asyncio.create_task(world.write())
+    scenario = Scenario(refused, takes=1.0)
+    task = asyncio.create_task(scenario.write())
     for pause in (0.5, 0.6):
         await asyncio.sleep(pause)
     task.cancel()
@@ -481,6 +486,6 @@ async def test_cancelling_is_not_doubted_but_passed_on() -> None:
 
 
 async def test_the_requested_time_is_that_of_the_very_first_request() -> None:
-    error = await World(lost).unknown()
+    error = await Scenario(lost).unknown()
     assert error.requested_at is not None
     assert error.requested_at - when(0.0) < timedelta(seconds=0.01)

@@ -18,7 +18,7 @@ from codat_commerce_async.models.sync_flow import Localization
 from codat_commerce_async.models.sync_settings import SyncSetting
 from tests.conftest import StrictResponses
 from tests.support.scripted import KEY
-from tests.support.wire import Reply, WireServer
+from tests.support.wire import Response, WireServer
 
 HEADER = "Basic " + base64.b64encode(KEY.encode()).decode()
 BASE = "https://api.codat.io"
@@ -296,8 +296,8 @@ REQUESTS: dict[str, tuple[Call, str, str, Any]] = {
         None,
     ),
 }
-# What each answers to is held elsewhere; here an answer only has to be taken.
-ANSWERS = {
+# Requests are checked here; the response only has to be decodable.
+RESPONSES = {
     "sync.list": "[]",
     "integrations.get_branding": '{"sourceId": "s"}',
     "sync_flow_settings.get_config_text_sync_flow": "{}",
@@ -312,11 +312,11 @@ NEEDED = '{"id": "i", "name": "n", "results": [], "companyId": "c"}'
 async def test_a_call_makes_the_documented_request(name: str, mocked: StrictResponses) -> None:
     call, method, target, body = REQUESTS[name]
     url = URL(BASE + target, encoded=True)
-    mocked.add(url, method, body=ANSWERS.get(name, NEEDED))
+    mocked.add(url, method, body=RESPONSES.get(name, NEEDED))
     async with CodatCommerce(KEY) as codat:
         await call(codat)
-    [((asked_method, asked_url), [request])] = mocked.requests.items()
-    assert (asked_method, str(asked_url)) == (method, str(mocked_url(url)))
+    [((method_sent, url_sent), [request])] = mocked.requests.items()
+    assert (method_sent, str(url_sent)) == (method, str(mocked_url(url)))
     options = request.kwargs
     headers = options["headers"]
     assert headers["Accept"] == "application/json"
@@ -337,9 +337,9 @@ async def test_a_call_makes_the_documented_request(name: str, mocked: StrictResp
 async def test_a_call_authorizes_itself_on_the_wire(name: str) -> None:
     """A middleware sets the header on the way to the socket, past what aioresponses sees."""
     call, method, target, _ = REQUESTS[name]
-    body = ANSWERS.get(name, NEEDED).encode()
+    body = RESPONSES.get(name, NEEDED).encode()
     async with (
-        WireServer([Reply(body=body, headers={"Content-Type": "application/json"})]) as server,
+        WireServer([Response(body=body, headers={"Content-Type": "application/json"})]) as server,
         CodatCommerce(KEY, base_url=server.url) as codat,
     ):
         await call(codat)

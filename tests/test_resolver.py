@@ -105,7 +105,7 @@ async def test_a_sync_that_cannot_be_seen_yet_is_not_the_one_before_it() -> None
     assert (await wait.status()).sync_id == codat.ours
 
 
-async def test_one_overtaken_before_the_first_poll_is_found_by_its_commerce_id_where_codat_allows() -> None:
+async def test_one_superseded_before_the_first_poll_is_found_by_its_commerce_id_where_codat_allows() -> None:
     codat = Codat(find_by_commerce_id=True)
     wait = codat.wait_for(await codat.start())
     codat.overtake()
@@ -117,7 +117,7 @@ async def test_one_overtaken_before_the_first_poll_is_found_by_its_commerce_id_w
     assert codat.operations.count("get-sync-status") == 1
 
 
-async def test_one_overtaken_before_the_first_poll_is_found_by_the_time_that_codat_gave_it(
+async def test_one_superseded_before_the_first_poll_is_found_by_its_time_at_codat(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     codat = Codat()
@@ -211,7 +211,7 @@ async def test_an_unknown_sync_id_reports_that_there_is_none() -> None:
 
 
 @pytest.mark.parametrize("skew", [-30.0, 30.0])
-async def test_a_clock_that_is_off_does_not_hide_an_overtaken_sync(skew: float) -> None:
+async def test_a_clock_that_is_off_does_not_hide_a_superseded_sync(skew: float) -> None:
     codat = Codat(clock_skew=skew)
     wait = codat.wait_for(await codat.start())
     codat.overtake()

@@ -80,8 +80,8 @@ def unreached() -> TransportError:
     return TransportError("unreached", None, False)
 
 
-def garbled() -> TransportError:
-    return TransportError("garbled", None, True, False)
+def invalid_response() -> TransportError:
+    return TransportError("invalid_response", None, True, False)
 
 
 def untrusted() -> TransportError:
@@ -111,16 +111,16 @@ def decide(state: CallState, error: BaseException) -> Next:
 def fails(state: CallState, error: CodatError, *, limiter_waits: bool = False) -> Next:
     """Let an attempt fail, and return what follows."""
     state.start()
-    asked = error.retry_after if isinstance(error, StatusError) and not limiter_waits else None
-    state.fail(error, asked)
+    requested_delay = error.retry_after if isinstance(error, StatusError) and not limiter_waits else None
+    state.fail(error, requested_delay)
     return decide(state, error)
 
 
-# By method: whether it goes on after the first failure, and whether a write is in doubt if it ended there.
+# By method: whether it is retried after the first failure, and whether a write is ambiguous if it is not.
 FIRST_FAILURES: list[tuple[Callable[[], CodatError], dict[str, tuple[bool, bool]]]] = [
     (lost, {"GET": (True, False), "PUT": (True, False), "POST": (True, True), "DELETE": (False, True)}),
     (unreached, {"GET": (True, False), "PUT": (True, False), "POST": (True, False), "DELETE": (True, False)}),
-    (garbled, {"GET": (False, False), "PUT": (False, False), "POST": (False, True), "DELETE": (False, True)}),
+    (invalid_response, {"GET": (False, False), "PUT": (False, False), "POST": (False, True), "DELETE": (False, True)}),
     (untrusted, {"GET": (False, False), "PUT": (False, False), "POST": (False, False), "DELETE": (False, False)}),
     (lambda: status(429), {"GET": (True, False), "PUT": (True, False), "POST": (True, False), "DELETE": (True, False)}),
     *(
@@ -160,7 +160,7 @@ def test_a_first_failure_goes_by_the_table(
         (lost(), True, True),
         (unreached(), True, True),
         (untrusted(), False, True),
-        (garbled(), False, True),
+        (invalid_response(), False, True),
         (status(409), True, True),
         (status(429), True, True),
         (status(408, worded=False), True, True),
@@ -186,7 +186,7 @@ def test_after_a_lost_response_only_codats_own_word_settles_a_write(
     assert (bool(fails(state, second)), state.outcome_unknown) == (goes_on, unknown)
 
 
-def test_a_write_in_flight_is_in_doubt_and_a_read_is_not() -> None:
+def test_a_write_in_flight_is_ambiguous_and_a_read_is_not() -> None:
     for method, unknown in (("POST", True), ("DELETE", True), ("GET", False), ("PUT", False)):
         state = state_of(method)
         assert not state.outcome_unknown
@@ -284,7 +284,7 @@ def test_what_the_rate_limiter_waits_for_is_not_waited_for_twice() -> None:
     assert fails(state, status(429, retry_after=7200.0), limiter_waits=True) == (0.5,)
 
 
-def test_a_pause_that_would_outlast_the_deadline_is_not_begun() -> None:
+def test_a_pause_that_would_outlast_the_deadline_is_not_started() -> None:
     clock = FakeClock()
     policy = RetryPolicy(attempts=99, initial_backoff=4.0, max_backoff=4.0, deadline=10.0)
     state = state_of("GET", policy, clock=clock)
@@ -295,7 +295,7 @@ def test_a_pause_that_would_outlast_the_deadline_is_not_begun() -> None:
     assert not fails(state, lost())
 
 
-def test_a_pause_that_would_outlast_the_calls_time_is_not_begun() -> None:
+def test_a_pause_that_would_outlast_the_calls_time_is_not_started() -> None:
     clock = FakeClock()
     policy = RetryPolicy(initial_backoff=2.0)
     assert not fails(state_of("GET", policy, clock=clock, until=clock.loop + 2.0), lost())
@@ -373,8 +373,8 @@ def test_polls_of_a_request_in_progress_leave_the_other_attempts_bounded() -> No
 def test_waiting_for_a_request_in_progress_is_no_flood_even_without_backoff() -> None:
     state = state_of("POST", RetryPolicy(initial_backoff=0.0, max_backoff=0.0), random=Random(1))
     assert fails(state, lost())
-    for asked in (None, 0.0):
-        [delay] = fails(state, status(409, retry_after=asked))
+    for requested_delay in (None, 0.0):
+        [delay] = fails(state, status(409, retry_after=requested_delay))
         assert delay is not None
         assert delay >= 0.05
 
@@ -463,16 +463,16 @@ async def call_with_retries(
 async def test_the_loop_sleeps_for_the_delay_and_reports_the_error() -> None:
     loop = asyncio.get_running_loop()
     state = state_of("GET", RetryPolicy(initial_backoff=1.0), clock=Clock(Lifecycle(), loop.time))
-    told: list[tuple[CodatError, float]] = []
+    announced: list[tuple[CodatError, float]] = []
     first, second = lost(), status(503)
     assert (
         await call_with_retries(
-            attempts_at(first, second, "done", state=state), state, before_sleep=lambda *event: told.append(event)
+            attempts_at(first, second, "done", state=state), state, before_sleep=lambda *event: announced.append(event)
         )
         == "done"
     )
     assert loop.time() == pytest.approx(1.0 + 2.0)
-    assert told == [(first, 1.0), (second, 2.0)]
+    assert announced == [(first, 1.0), (second, 2.0)]
 
 
 @pytest.mark.virtual_time

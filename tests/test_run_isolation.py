@@ -33,8 +33,8 @@ class Altering:
         self._change = change
 
     async def send(self, request: Request, timeouts: Timeouts) -> Response:
-        reply = await self._inner.send(request, timeouts)
-        return self._change(request, reply) if self._company_id in request.target else reply
+        response = await self._inner.send(request, timeouts)
+        return self._change(request, response) if self._company_id in request.target else response
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -43,20 +43,20 @@ class Altering:
 def with_fields(**fields: object) -> Change:
     """Replace fields of every JSON object."""
 
-    def change(request: Request, reply: Response) -> Response:
-        value = json.loads(reply.body)
+    def change(request: Request, response: Response) -> Response:
+        value = json.loads(response.body)
         for one in value if isinstance(value, list) else [value]:
             one.update({name: new for name, new in fields.items() if name in one})
-        return Response(reply.status, reply.headers, json.dumps(value).encode())
+        return Response(response.status, response.headers, json.dumps(value).encode())
 
     return change
 
 
 def raising(make: Callable[[], Exception], method: str) -> Change:
-    def change(request: Request, reply: Response) -> Response:
+    def change(request: Request, response: Response) -> Response:
         if request.method == method:
             raise make()
-        return reply
+        return response
 
     return change
 
@@ -141,7 +141,7 @@ async def test_a_user_defined_error_ends_the_run_if_it_reports_it(method: str) -
 
 async def test_a_401_of_one_company_ends_the_run() -> None:
     codat = Codat(3)
-    client = client_of(codat, codat.ids[2], lambda request, reply: Response(401, reply.headers, b"{}"))
+    client = client_of(codat, codat.ids[2], lambda request, response: Response(401, response.headers, b"{}"))
     async with client:
         with pytest.raises(AuthenticationError):
             await results(client.sync.run_many(codat.ids))

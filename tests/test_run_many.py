@@ -185,11 +185,11 @@ async def test_a_company_given_twice_is_synced_once(caplog: pytest.LogCaptureFix
 
 async def test_periods_of_one_company_follow_one_another() -> None:
     codat = Codat(3)
-    asked = [period(company_id, day) for day in range(4) for company_id in codat.ids]
-    async with codat.client() as client, client.sync.run_many([*asked, asked[5]]) as run:
+    given_requests = [period(company_id, day) for day in range(4) for company_id in codat.ids]
+    async with codat.client() as client, client.sync.run_many([*given_requests, given_requests[5]]) as run:
         outcomes = await run.results()
-    assert {outcome.request for outcome in outcomes} == set(asked)
-    assert (len(outcomes), run.report.duplicates) == (len(asked), 1)
+    assert {outcome.request for outcome in outcomes} == set(given_requests)
+    assert (len(outcomes), run.report.duplicates) == (len(given_requests), 1)
     for company_id in codat.ids:
         syncs = codat.simulator.syncs(company_id)
         assert all(sooner.ends <= later.started for sooner, later in pairwise(syncs))
@@ -300,8 +300,8 @@ async def test_cancelled_at_any_moment_and_continued_each_company_ends_once(seed
     entries = list(read_journal(journal))
     assert (codat.started, codat.started_twice) == (set(codat.ids), [])
     assert {entry.request.company_id for entry in entries if entry.is_finished} == set(codat.ids)
-    told = [outcome.company_id for outcome in outcomes]
-    assert len(told) == len(set(told))
+    reported = [outcome.company_id for outcome in outcomes]
+    assert len(reported) == len(set(reported))
 
 
 async def test_a_cancellation_while_leaving_is_not_lost(tmp_path: Path) -> None:
@@ -380,7 +380,7 @@ async def test_a_source_that_raises_ends_the_run_and_reports_what_runs() -> None
     assert own_tasks() == set()
 
 
-async def test_a_failure_that_nobody_waited_for_is_raised_on_leaving() -> None:
+async def test_a_failure_that_was_not_awaited_is_raised_on_leaving() -> None:
     codat = Codat(1)
 
     def ids() -> Iterator[str]:
@@ -568,11 +568,11 @@ async def test_the_quota_of_the_day_may_be_spent_in_the_middle() -> None:
 
 @pytest.mark.parametrize("hours_to_midnight", [0.2, 8.0])
 @pytest.mark.parametrize("happened", [True, False])
-async def test_the_quota_of_the_day_may_be_spent_while_a_start_is_in_doubt(
+async def test_the_quota_of_the_day_may_be_spent_while_a_start_is_ambiguous(
     hours_to_midnight: float,
     happened: bool,  # noqa: FBT001 - a case's value
 ) -> None:
-    # Codat remembers the key for 90 minutes; after that it is looked for.
+    # Codat remembers the key for 90 minutes; after that the sync is searched for.
     codat = Codat(1, per_day=1000, start=1_705_363_200.0 - 3600.0 * hours_to_midnight)
     codat.simulator.set_fault("request-sync", FaultKind.LOST_AFTER if happened else FaultKind.LOST_BEFORE)
     # What is lost on its way there does not count.
@@ -610,7 +610,7 @@ async def test_a_key_that_is_refused_ends_the_run() -> None:
     assert own_tasks() == set()
 
 
-async def test_a_key_that_is_refused_while_a_start_is_in_doubt_leaves_it_unsettled() -> None:
+async def test_a_key_that_is_refused_while_a_start_is_ambiguous_leaves_it_unconfirmed() -> None:
     refused = Fault(FaultKind.ERROR_BEFORE, status=401)
     script = {"request-sync": [FaultKind.LOST_BEFORE]}
     codat = Codat(1, faults=FaultPlan(rate=1.0, kinds=(refused,), script=script))
@@ -621,7 +621,7 @@ async def test_a_key_that_is_refused_while_a_start_is_in_doubt_leaves_it_unsettl
 
 
 @pytest.mark.parametrize("happened", [True, False])
-async def test_a_start_in_doubt_is_an_outcome_with_its_key_and_settled_by_it(
+async def test_an_ambiguous_start_is_an_outcome_with_its_key_and_settled_by_it(
     happened: bool,  # noqa: FBT001 - a case's value
     tmp_path: Path,
 ) -> None:
@@ -696,7 +696,7 @@ async def test_progress_reports_where_it_has_got_to_and_how_long_it_takes() -> N
     assert run.progress.per_minute == pytest.approx(200 / (run.report.elapsed / 60))
 
 
-async def test_without_an_end_of_the_input_in_sight_there_is_no_telling() -> None:
+async def test_without_a_known_end_of_the_input_there_is_no_estimate() -> None:
     codat = Codat(3)
     async with codat.client() as client, client.sync.run_many(slowly(codat.ids, 90.0)) as run:
         await anext(run)
@@ -789,7 +789,7 @@ async def test_a_company_given_again_after_its_end_is_a_duplicate_to_a_journal(t
 async def test_an_interrupted_start_is_settled_by_its_key(tmp_path: Path) -> None:
     codat, path = Codat(2), tmp_path / "journal"
     keys = ["6d3f4b0e-5a3c-4a52-8f0c-0b1f3a1c0001", "6d3f4b0e-5a3c-4a52-8f0c-0b1f3a1c0002"]
-    # One was sent by a process that did not live to see the answer, the other never left.
+    # One was sent by a process that was killed before the response, the other was never sent.
     async with codat.client() as client:
         await client.sync.start(codat.ids[0], idempotency_key=keys[0])
     journal = await JournalWriter.open(path)
@@ -965,7 +965,7 @@ async def test_the_elapsed_time_of_a_resumed_sync_begins_with_its_start(tmp_path
     assert 300.0 < outcome.elapsed < 330.0
 
 
-@pytest.mark.parametrize("states", ["asking asking", "running asking", "asking running"])
+@pytest.mark.parametrize("states", ["starting starting", "running starting", "starting running"])
 async def test_every_unfinished_period_of_a_company_is_resumed_one_after_the_other(states: str, tmp_path: Path) -> None:
     codat, path = Codat(2), tmp_path / "journal"
     requests = [period(codat.ids[0], day) for day in range(2)]
@@ -978,10 +978,10 @@ async def test_every_unfinished_period_of_a_company_is_resumed_one_after_the_oth
                 handle = await client.sync.start(codat.ids[0], date_range=request.date_range, idempotency_key=key)
                 await journal.record_running(request, handle)
         await journal.close()
-        asked = [*requests, SyncRequest(company_id=codat.ids[1])]
-        async with client.sync.run_many(asked, journal=path) as run:
+        given_requests = [*requests, SyncRequest(company_id=codat.ids[1])]
+        async with client.sync.run_many(given_requests, journal=path) as run:
             outcomes = await run.results()
-    assert {outcome.request for outcome in outcomes if outcome.ok} == set(asked)
+    assert {outcome.request for outcome in outcomes if outcome.ok} == set(given_requests)
     assert (len(outcomes), run.report.duplicates) == (3, 0)
     first, second = codat.simulator.syncs(codat.ids[0])
     assert first.ends <= second.started

@@ -1,4 +1,4 @@
-"""Nobody who reads logs, tracebacks or pickles learns the API key, a Sync flow's passcode or a proxy's password."""
+"""Logs, tracebacks and pickles contain no API key, passcode of a Sync flow or password of a proxy."""
 
 import asyncio
 import base64
@@ -30,14 +30,14 @@ from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.models.sync_flow import SyncFlowUrl
 from codat_commerce_async.webhooks import WebhookVerifier
-from tests.support.scripted import KEY, client_of, failing, reply
+from tests.support.scripted import KEY, client_of, failing, respond
 from tests.support.wire import (
-    NEVER_ANSWER,
-    RESET_BEFORE_ANSWER,
-    RESET_MID_ANSWER,
+    NEVER_RESPOND,
+    RESET_BEFORE_RESPONSE,
+    RESET_MID_RESPONSE,
     Act,
     Raw,
-    Reply,
+    Response,
     WireServer,
 )
 
@@ -58,7 +58,7 @@ def found_in(text: str) -> list[str]:
 
 
 def everything_of(error: BaseException) -> Iterator[str]:
-    """All that a careless handler, an error tracker or a pickle would show of an exception."""
+    """Return all that a careless handler, an error reporter or a pickle would show of an exception."""
     yield str(error)
     yield repr(error)
     yield repr(error.args)
@@ -113,7 +113,7 @@ async def error_of(call: Awaitable[object]) -> BaseException:
     """What a call raises, without a frame of the test's own."""
     try:
         await call
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is looked at
+    except BaseException as error:  # noqa: BLE001 - any exception is inspected
         own = error.__traceback__
         assert own is not None
         return error.with_traceback(own.tb_next)
@@ -138,21 +138,21 @@ async def test_a_server_that_sends_the_key_back_in_its_words(status: int, operat
         item = f'{{"itemId": "{echo}", "message": "{echo}", "validatorName": "{echo}"}}'
         body = f'{{{fields}, "validation": {{"errors": [{item}], "warnings": [{item}]}}}}'
         headers = {"X-Correlation-Id": "Basic " + ENCODED, "X-Echo": KEY, "Retry-After": "999"}
-        async with playing(*[Reply(status, headers, body.encode())] * 2) as (codat, _):
+        async with playing(*[Response(status, headers, body.encode())] * 2) as (codat, _):
             check(await error_of(codat.call(operation, "c")))
 
 
 BROKEN: dict[str, list[Act]] = {
-    "a reset": [RESET_BEFORE_ANSWER] * 2,
-    "a cut": [RESET_MID_ANSWER] * 2,
+    "a reset": [RESET_BEFORE_RESPONSE] * 2,
+    "a cut": [RESET_MID_RESPONSE] * 2,
     "a cut after an echo": [
         Raw(f"HTTP/1.1 200 OK\r\nContent-Length: 99\r\nX-Echo: Basic {ENCODED}\r\n\r\n{KEY}".encode())
     ]
     * 2,
     "no HTTP": [Raw(f"Authorization: Basic {ENCODED}\r\n\r\n".encode())] * 2,
     "a bad header": [Raw(f"HTTP/1.1 200 OK\r\nBasic {ENCODED}\r\n\r\n".encode())] * 2,
-    "a body that is no JSON": [Reply(200, {"X-Echo": KEY}, f"<html>{KEY} {ENCODED}".encode())] * 2,
-    "an unpackable body": [Reply(200, {"Content-Encoding": "gzip", "X-Echo": KEY}, KEY.encode())] * 2,
+    "a body that is no JSON": [Response(200, {"X-Echo": KEY}, f"<html>{KEY} {ENCODED}".encode())] * 2,
+    "an unpackable body": [Response(200, {"Content-Encoding": "gzip", "X-Echo": KEY}, KEY.encode())] * 2,
 }
 
 
@@ -178,7 +178,7 @@ async def test_a_server_out_of_reach() -> None:
 @pytest.mark.parametrize("settings", [{"timeouts": Timeouts(total=0.02)}, {"timeouts": Timeouts(read=0.02)}, {}])
 @pytest.mark.parametrize("operation", [GET, POST], ids=["GET", "POST"])
 async def test_a_response_that_takes_too_long(settings: Settings, operation: Operation[object]) -> None:
-    async with playing(NEVER_ANSWER, NEVER_ANSWER, **settings) as (codat, _):
+    async with playing(NEVER_RESPOND, NEVER_RESPOND, **settings) as (codat, _):
         error = await error_of(codat.call(operation, "c", timeout=0.05))
     assert isinstance(error, CodatError)
     check(error)
@@ -187,7 +187,7 @@ async def test_a_response_that_takes_too_long(settings: Settings, operation: Ope
 @pytest.mark.parametrize("operation", [GET, POST], ids=["GET", "POST"])
 @pytest.mark.parametrize("ends", ["closed", "cancelled"])
 async def test_a_call_that_is_ended_on_its_way(operation: Operation[object], ends: str) -> None:
-    async with playing(NEVER_ANSWER) as (codat, server):
+    async with playing(NEVER_RESPOND) as (codat, server):
         errors: list[BaseException] = []
 
         async def call() -> None:
@@ -219,7 +219,7 @@ async def test_a_fault_in_a_hook_a_middleware_or_a_session() -> None:
             raise ValueError("a fault")  # noqa: B904 - what it comes from is not to come out
         return await handler(request)
 
-    async with playing(Reply(200, body=b"1"), hooks=Hooks(on_request_started=spoil)) as (codat, _):
+    async with playing(Response(200, body=b"1"), hooks=Hooks(on_request_started=spoil)) as (codat, _):
         await codat.call(GET, "c")
     everywhere = Hooks(
         on_call_started=break_down,
@@ -229,7 +229,7 @@ async def test_a_fault_in_a_hook_a_middleware_or_a_session() -> None:
         on_pause=break_down,
         on_call_ended=break_down,
     )
-    async with playing(Reply(500), Reply(200, body=b"1"), hooks=everywhere) as (codat, _):
+    async with playing(Response(500), Response(200, body=b"1"), hooks=everywhere) as (codat, _):
         assert await codat.call(GET, "c") == 1
     async with aiohttp.ClientSession(middlewares=(fault,)) as session, playing(session=session) as (codat, _):
         error = await error_of(codat.call(GET, "c"))
@@ -241,19 +241,19 @@ async def test_a_fault_in_a_hook_a_middleware_or_a_session() -> None:
 async def test_hooks_are_not_shown_the_key() -> None:
     seen: list[str] = []
 
-    def look(event: object) -> None:
+    def record_event(event: object) -> None:
         seen.append(repr(event))
 
     hooks = Hooks(
-        on_call_started=look,
-        on_request_started=look,
-        on_request_ended=look,
-        on_retry=look,
-        on_pause=look,
-        on_call_ended=look,
+        on_call_started=record_event,
+        on_request_started=record_event,
+        on_request_ended=record_event,
+        on_retry=record_event,
+        on_pause=record_event,
+        on_call_ended=record_event,
     )
     async with playing(
-        Reply(429, {"Retry-After": "0"}, f'{{"error": "{KEY}"}}'.encode()), Reply(200, body=b"1"), hooks=hooks
+        Response(429, {"Retry-After": "0"}, f'{{"error": "{KEY}"}}'.encode()), Response(200, body=b"1"), hooks=hooks
     ) as (codat, _):
         await codat.call(POST, "c")
     assert len(seen) == 8
@@ -261,9 +261,9 @@ async def test_hooks_are_not_shown_the_key() -> None:
 
 
 async def test_whatever_a_client_holds_shows_no_key() -> None:
-    async with playing(Reply(200, {"X-Echo": KEY}, b"1")) as (codat, _):
-        answer = await codat.send(GET, "c")
-        shown = [repr(codat), repr(answer), repr(vars(codat))]
+    async with playing(Response(200, {"X-Echo": KEY}, b"1")) as (codat, _):
+        response = await codat.send(GET, "c")
+        shown = [repr(codat), repr(response), repr(vars(codat))]
         shown += [repr(each) for each in (codat._transport, codat._pipeline.credentials, codat.sync, codat.rate_limit)]
     assert found_in(" ".join(shown)) == []
 
@@ -271,9 +271,9 @@ async def test_whatever_a_client_holds_shows_no_key() -> None:
 @pytest.mark.parametrize(
     "act",
     [
-        RESET_BEFORE_ANSWER,
-        Reply(407),
-        Reply(502, {}, f'{{"error": "{PASSWORD}"}}'.encode().replace(PASSWORD.encode(), b"no")),
+        RESET_BEFORE_RESPONSE,
+        Response(407),
+        Response(502, {}, f'{{"error": "{PASSWORD}"}}'.encode().replace(PASSWORD.encode(), b"no")),
     ],
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -299,12 +299,12 @@ async def test_a_key_that_is_sent_back_in_a_response_reaches_no_model(echo: str)
     body = "{" + ", ".join(f'"{name}": "{echo}"' for name in fields) + ', "syncStatusCode": 5000}'
     headers = {"X-Correlation-Id": echo, "X-Echo": echo}
     handle = SyncHandle(company_id="c", sync_id="s", requested_at=datetime.now(UTC))
-    async with playing(*[Reply(200, headers, body.encode())] * 2) as (codat, _):
-        answer = await codat.send(Operation("a-read", "GET", "/companies/{companyId}/things", SyncStatus), "c")
+    async with playing(*[Response(200, headers, body.encode())] * 2) as (codat, _):
+        response = await codat.send(Operation("a-read", "GET", "/companies/{companyId}/things", SyncStatus), "c")
         check(await error_of(codat.sync.wait(handle, raise_on_failure=True)))
-    assert found_in(repr(answer) + repr(answer.value) + repr(answer.headers)) == []
-    assert answer.value.error_message is not None
-    assert "***" in answer.value.error_message
+    assert found_in(repr(response) + repr(response.value) + repr(response.headers)) == []
+    assert response.value.error_message is not None
+    assert "***" in response.value.error_message
 
 
 FLOW = f"https://flow.example.com/start?otp={PASSCODE}"
@@ -322,17 +322,17 @@ FLOW = f"https://flow.example.com/start?otp={PASSCODE}"
     ],
 )
 async def test_the_passcode_of_a_sync_flow(body: str) -> None:
-    async with playing(*[Reply(200, body=body.encode())] * 2) as (codat, _):
-        ask: Call = lambda codat: codat.connections.get_sync_flow_url(commerce_key="fztf", accounting_key="gbol")  # noqa: E731
+    async with playing(*[Response(200, body=body.encode())] * 2) as (codat, _):
+        get_url: Call = lambda codat: codat.connections.get_sync_flow_url(commerce_key="fztf", accounting_key="gbol")  # noqa: E731
         if body.startswith('{"url": "') and body.endswith("}"):
-            flow = await ask(codat)
+            flow = await get_url(codat)
             assert isinstance(flow, SyncFlowUrl)
             assert flow.url == FLOW
             assert found_in(repr(flow)) == []
-            answer = await codat.send(Operation("x", "GET", "/x", SyncFlowUrl))
-            assert found_in(repr(answer)) == []
+            response = await codat.send(Operation("x", "GET", "/x", SyncFlowUrl))
+            assert found_in(repr(response)) == []
         else:
-            error = await error_of(ask(codat))
+            error = await error_of(get_url(codat))
             assert isinstance(error, CodatError)
             check(error)
 
@@ -379,7 +379,7 @@ def error_of_making(make: Callable[[], object]) -> BaseException:
     """What a constructor raises, without the frames of the test's own."""
     try:
         make()
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is looked at
+    except Exception as error:  # noqa: BLE001 - any exception is inspected
         own = error.__traceback__
         assert own is not None
         assert own.tb_next is not None
@@ -404,6 +404,6 @@ async def test_what_is_searched_for_would_be_found() -> None:
         except ValueError as error:
             with pytest.raises(AssertionError):
                 check(error)
-    codat, _ = client_of(failing(lambda: CodatError(f"it was {KEY}")), reply())
+    codat, _ = client_of(failing(lambda: CodatError(f"it was {KEY}")), respond())
     with pytest.raises(AssertionError):
         check(await error_of(codat.call(GET, "c")))

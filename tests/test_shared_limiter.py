@@ -13,7 +13,7 @@ from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.policies import Timeouts
 from codat_commerce_async.simulator import Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
-from tests.support.scripted import ScriptedTransport, client_of, reply
+from tests.support.scripted import ScriptedTransport, client_of, respond
 
 GET = Operation("a-read", "GET", "/companies/{companyId}/things", object)
 HOST = "https://codat.example.com"
@@ -46,7 +46,7 @@ async def test_clients_that_share_a_limiter_stay_within_one_quota_together() -> 
             return await super().send(request, timeouts)
 
     clients = [
-        CodatCommerce(f"key {number % 2}", transport=Noting([reply()]), rate_limiter=limiter) for number in range(3)
+        CodatCommerce(f"key {number % 2}", transport=Noting([respond()]), rate_limiter=limiter) for number in range(3)
     ]
     await asyncio.gather(*(clients[number % 3].call(GET, "c") for number in range(180)))
     assert max(sum(first <= time < first + 60.0 for time in sent) for first in sent) == 60
@@ -56,16 +56,16 @@ async def test_clients_that_share_a_limiter_stay_within_one_quota_together() -> 
 @pytest.mark.virtual_time
 async def test_the_daily_quota_of_one_key_does_not_stop_a_client_with_another() -> None:
     limiter = LocalRateLimiter(Quota())
-    spent = reply(429, None, {"X-Rate-Limit-Remaining": "0", "Retry-After": "7200"})
+    spent = respond(429, None, {"X-Rate-Limit-Remaining": "0", "Retry-After": "7200"})
     one, other = (
-        CodatCommerce(key, transport=ScriptedTransport([answer]), rate_limiter=limiter)
-        for key, answer in (("one", spent), ("other", reply(200, 1)))
+        CodatCommerce(key, transport=ScriptedTransport([response]), rate_limiter=limiter)
+        for key, response in (("one", spent), ("other", respond(200, 1)))
     )
     for _ in range(2):
         with pytest.raises(QuotaExhaustedError):
             await one.call(GET, "c")
     assert await other.call(GET, "c") == 1
-    same = CodatCommerce("one", transport=ScriptedTransport([reply(200, 1)]), rate_limiter=limiter)
+    same = CodatCommerce("one", transport=ScriptedTransport([respond(200, 1)]), rate_limiter=limiter)
     with pytest.raises(QuotaExhaustedError):
         await same.call(GET, "c")
 
@@ -134,7 +134,7 @@ def test_other_servers_loopback_and_other_transports_do_not_count(caplog: pytest
     clients = [
         *(CodatCommerce("key", base_url=address) for address in loopback for _ in range(2)),
         *(CodatCommerce("key", transport=InMemoryTransport(simulator)) for _ in range(2)),
-        *(client_of(reply())[0] for _ in range(2)),
+        *(client_of(respond())[0] for _ in range(2)),
         CodatCommerce("key", base_url=HOST),
         CodatCommerce("key", base_url="https://other.example.com"),
     ]

@@ -15,7 +15,7 @@ import pytest
 from codat_commerce_async import ClientClosedError, CodatCommerce, Hooks, LocalRateLimiter, Quota, QuotaExhaustedError
 from codat_commerce_async.distributed import FileQuotaStore, MemoryQuotaStore, QuotaStore, SharedRateLimiter
 from codat_commerce_async.distributed._state import Report, Result
-from tests.support.scripted import ScriptedTransport, reply
+from tests.support.scripted import ScriptedTransport, respond
 from tests.test_quota_stores import busiest_minute
 
 Make = Callable[..., SharedRateLimiter]
@@ -358,7 +358,7 @@ async def test_pauses_of_a_limiter_that_is_passed_to_clients_reach_their_hooks(
 ) -> None:
     limiter, paused = make_limiter(), list[tuple[float, str | None]]()
     hooks = Hooks(on_pause=lambda event: paused.append((event.seconds, event.company_id)))
-    transport = ScriptedTransport([reply()])
+    transport = ScriptedTransport([respond()])
     clients = [CodatCommerce(key, transport=transport, rate_limiter=limiter, hooks=hooks) for key in ("one", "two")]
     limiter.pause(5.0)
     assert paused == [(5.0, None)] * 2

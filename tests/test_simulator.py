@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codat_commerce_async.simulator import ROUTES, Request, Simulator
-from tests.support.simulated import NOON, Side, authorization
+from tests.support.simulated import NOON, SimulatedApi, authorization
 
 FIELDS = st.sampled_from(
     [
@@ -18,7 +18,7 @@ FIELDS = st.sampled_from(
         *("accountOptions", "selectedAccountId", "text", "required", "visibleAccounts", "other"),
     ]
 )
-NOBODY = "00000000-0000-4000-8000-000000000000"
+UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 
 
 def test_every_operation_has_a_handler_of_its_own() -> None:
@@ -39,7 +39,7 @@ def test_every_operation_has_a_handler_of_its_own() -> None:
     ],
 )
 def test_a_wrong_key_is_a_401(headers: dict[str, str]) -> None:
-    error = Side().refusal("GET", "/companies", status=401, headers=headers)
+    error = SimulatedApi().error("GET", "/companies", status=401, headers=headers)
     assert error == {
         "statusCode": 401,
         "service": "PublicApi",
@@ -52,23 +52,23 @@ def test_a_wrong_key_is_a_401(headers: dict[str, str]) -> None:
 
 
 def test_an_outdated_key_is_a_403_and_the_new_one_works() -> None:
-    side = Side()
-    side.simulator.rotate_api_key("another")
-    side.refusal("GET", "/companies", status=403, headers=authorization("simulator-key"))
-    assert side.ask("GET", "/companies")["totalResults"] == 0
+    api = SimulatedApi()
+    api.simulator.rotate_api_key("another")
+    api.error("GET", "/companies", status=403, headers=authorization("simulator-key"))
+    assert api.request("GET", "/companies")["totalResults"] == 0
 
 
 def test_a_refused_key_costs_no_quota() -> None:
-    side = Side()
-    before = side.send("GET", "/companies").headers["X-Rate-Limit-Remaining"]
-    side.send("GET", "/companies", headers=authorization("wrong"))
-    assert int(side.send("GET", "/companies").headers["X-Rate-Limit-Remaining"]) == int(before) - 1
+    api = SimulatedApi()
+    before = api.send("GET", "/companies").headers["X-Rate-Limit-Remaining"]
+    api.send("GET", "/companies", headers=authorization("wrong"))
+    assert int(api.send("GET", "/companies").headers["X-Rate-Limit-Remaining"]) == int(before) - 1
 
 
 def test_an_unknown_address_is_a_404_and_a_wrong_method_a_405() -> None:
-    side = Side()
-    side.refusal("GET", "/nothing/here", status=404)
-    side.refusal("DELETE", "/companies", status=405)
+    api = SimulatedApi()
+    api.error("GET", "/nothing/here", status=404)
+    api.error("DELETE", "/companies", status=405)
 
 
 @settings(deadline=None)
@@ -90,33 +90,33 @@ JSON = st.recursive(
 @settings(deadline=None)
 @given(content=st.dictionaries(FIELDS, JSON, max_size=4) | JSON, data=st.data())
 def test_no_body_breaks_it(content: Any, data: st.DataObject) -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    connection_id = side.ask("GET", f"/companies/{company_id}/connections")["results"][0]["id"]
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    connection_id = api.request("GET", f"/companies/{company_id}/connections")["results"][0]["id"]
     route = data.draw(st.sampled_from([route for route in ROUTES if route.method != "GET"]))
     path = route.path.format(companyId=company_id, connectionId=connection_id, platformKey="gbol")
-    assert side.send(route.method, path, content, locale="en-us").status in {200, 400, 404}
+    assert api.send(route.method, path, content, locale="en-us").status in {200, 400, 404}
     # Whatever was written can be read, and lived with.
-    side.request_sync(company_id)
-    side.simulator.advance(40 * 86_400)
-    side.status(company_id)
+    api.request_sync(company_id)
+    api.simulator.advance(40 * 86_400)
+    api.status(company_id)
     for read in ("/companies", f"/config/companies/{company_id}/sync/commerce"):
-        side.ask("GET", read)
+        api.request("GET", read)
 
 
 def test_a_quoted_path_value_reaches_its_company() -> None:
-    side = Side()
-    side.simulator.add_company("Odd", company_id="a/b c")
-    assert side.ask("GET", "/config/companies/a%2Fb%20c/sync/commerce")["companyId"] == "a/b c"
+    api = SimulatedApi()
+    api.simulator.add_company("Odd", company_id="a/b c")
+    assert api.request("GET", "/config/companies/a%2Fb%20c/sync/commerce")["companyId"] == "a/b c"
 
 
 def test_a_created_company_is_listed_and_known_to_the_simulator() -> None:
-    side = Side()
-    company = side.ask("POST", "/companies", {"name": "Bank of Dave", "description": "d", "tags": {"region": "us"}})
+    api = SimulatedApi()
+    company = api.request("POST", "/companies", {"name": "Bank of Dave", "description": "d", "tags": {"region": "us"}})
     assert (company["name"], company["description"], company["tags"]) == ("Bank of Dave", "d", {"region": "us"})
     assert company["created"] == "2023-11-15T12:00:00Z"
-    assert side.simulator.company_ids() == (company["id"],)
-    assert side.ask("GET", "/companies")["results"] == [company] == [side.simulator.company(company["id"])]
+    assert api.simulator.company_ids() == (company["id"],)
+    assert api.request("GET", "/companies")["results"] == [company] == [api.simulator.company(company["id"])]
 
 
 @pytest.mark.parametrize(
@@ -134,67 +134,71 @@ def test_a_created_company_is_listed_and_known_to_the_simulator() -> None:
     ],
 )
 def test_a_company_that_the_specification_forbids_is_a_400(body: dict[str, Any], field: str) -> None:
-    side = Side()
-    error = side.refusal("POST", "/companies", body, status=400)
+    api = SimulatedApi()
+    error = api.error("POST", "/companies", body, status=400)
     assert [item["itemId"] for item in error["validation"]["errors"]] == [field]
-    assert side.simulator.company_ids() == ()
+    assert api.simulator.company_ids() == ()
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"null", b"{", b"\xff", b'{"a": NaN}', b'{"a": 1e999}', b"[" * 100_000])
 def test_a_body_that_is_no_json_object_is_a_400(raw: bytes) -> None:
-    Side().refusal("POST", "/companies", raw=raw, status=400)
+    SimulatedApi().error("POST", "/companies", raw=raw, status=400)
 
 
 def test_a_body_that_is_not_declared_as_json_is_a_415() -> None:
-    Side().refusal("POST", "/companies", {"name": "A"}, status=415, headers={"Content-Type": "text/plain"})
+    SimulatedApi().error("POST", "/companies", {"name": "A"}, status=415, headers={"Content-Type": "text/plain"})
 
 
 def test_a_plan_that_is_full_is_a_402_whose_body_reports_429() -> None:
-    side = Side(company_limit=1)
-    side.ask("POST", "/companies", {"name": "A"})
-    assert side.refusal("POST", "/companies", {"name": "B"}, status=402)["statusCode"] == 429
+    api = SimulatedApi(company_limit=1)
+    api.request("POST", "/companies", {"name": "A"})
+    assert api.error("POST", "/companies", {"name": "B"}, status=402)["statusCode"] == 429
 
 
 def test_a_connection_waits_for_authorization_and_is_linked_by_it() -> None:
-    side = Side()
-    company_id = side.simulator.add_company()
-    made = side.ask("POST", f"/companies/{company_id}/connections", {"platformKey": "gbol"})
+    api = SimulatedApi()
+    company_id = api.simulator.add_company()
+    made = api.request("POST", f"/companies/{company_id}/connections", {"platformKey": "gbol"})
     assert (made["status"], made["platformName"], made["sourceType"]) == ("PendingAuth", "Xero", "Accounting")
     path = f"/companies/{company_id}/connections/{made['id']}"
-    assert side.ask("PUT", f"{path}/authorization", {"user": "u"})["status"] == "Linked"
-    assert side.ask("PATCH", path, {"status": "Unlinked"})["status"] == "Unlinked"
-    assert side.ask("PATCH", path, {"status": None})["status"] == "Unlinked"
-    assert side.ask("PATCH", path, {})["status"] == "Unlinked"
-    assert side.ask("GET", f"/companies/{company_id}/connections")["results"][0]["status"] == "Unlinked"
+    assert api.request("PUT", f"{path}/authorization", {"user": "u"})["status"] == "Linked"
+    assert api.request("PATCH", path, {"status": "Unlinked"})["status"] == "Unlinked"
+    assert api.request("PATCH", path, {"status": None})["status"] == "Unlinked"
+    assert api.request("PATCH", path, {})["status"] == "Unlinked"
+    assert api.request("GET", f"/companies/{company_id}/connections")["results"][0]["status"] == "Unlinked"
 
 
 def test_connection_requests_that_the_specification_forbids_are_refused() -> None:
-    side = Side()
-    company_id = side.simulator.add_company()
-    connection_id = side.simulator.add_connection(company_id, "gbol")
+    api = SimulatedApi()
+    company_id = api.simulator.add_company()
+    connection_id = api.simulator.add_connection(company_id, "gbol")
     connections = f"/companies/{company_id}/connections"
-    side.refusal("POST", connections, {"platformKey": "GBOL"}, status=400)
-    side.refusal("POST", connections, {"platformKey": "zzzz"}, status=404)
-    side.refusal("PATCH", f"{connections}/{connection_id}", {"status": "Happy"}, status=400)
-    side.refusal("PATCH", f"{connections}/{connection_id}", {"state": "Linked"}, status=400)
-    side.refusal("PUT", f"{connections}/{connection_id}/authorization", {"user": 7}, status=400)
-    side.refusal("PATCH", f"{connections}/{NOBODY}", {"status": "Linked"}, status=404)
+    api.error("POST", connections, {"platformKey": "GBOL"}, status=400)
+    api.error("POST", connections, {"platformKey": "zzzz"}, status=404)
+    api.error("PATCH", f"{connections}/{connection_id}", {"status": "Happy"}, status=400)
+    api.error("PATCH", f"{connections}/{connection_id}", {"state": "Linked"}, status=400)
+    api.error("PUT", f"{connections}/{connection_id}/authorization", {"user": 7}, status=400)
+    api.error("PATCH", f"{connections}/{UNKNOWN_ID}", {"status": "Linked"}, status=404)
 
 
 @pytest.mark.parametrize(
     "route", [route for route in ROUTES if "{companyId}" in route.path], ids=lambda route: route.name
 )
 def test_an_unknown_company_is_a_404(route: Any) -> None:
-    path = route.path.replace("{companyId}", NOBODY).replace("{connectionId}", NOBODY).replace("{syncId}", NOBODY)
-    error = Side().refusal(route.method, path, {}, status=404)
-    assert NOBODY in error["error"]
+    path = (
+        route.path.replace("{companyId}", UNKNOWN_ID)
+        .replace("{connectionId}", UNKNOWN_ID)
+        .replace("{syncId}", UNKNOWN_ID)
+    )
+    error = SimulatedApi().error(route.method, path, {}, status=404)
+    assert UNKNOWN_ID in error["error"]
 
 
 def test_a_configuration_offers_what_the_linked_platforms_have() -> None:
-    side = Side()
-    bare, linked = side.simulator.add_company(), side.simulator.add_linked_company(accounting="qhyg")
-    assert side.ask("GET", f"/config/companies/{bare}/sync/commerce")["configured"] is False
-    configuration = side.ask("GET", f"/config/companies/{linked}/sync/commerce")
+    api = SimulatedApi()
+    bare, linked = api.simulator.add_company(), api.simulator.add_linked_company(accounting="qhyg")
+    assert api.request("GET", f"/config/companies/{bare}/sync/commerce")["configured"] is False
+    configuration = api.request("GET", f"/config/companies/{linked}/sync/commerce")
     assert (configuration["configured"], configuration["enable"]) == (True, True)
     sales = configuration["configuration"]["sales"]["accounts"]["sales"]
     chosen = next(one for one in sales["accountOptions"] if one["id"] == sales["selectedAccountId"])
@@ -202,22 +206,22 @@ def test_a_configuration_offers_what_the_linked_platforms_have() -> None:
 
 
 def test_a_configuration_read_changed_and_written_back_is_kept_with_unknown_fields() -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
     path = f"/config/companies/{company_id}/sync/commerce"
-    configuration = side.ask("GET", path)
+    configuration = api.request("GET", path)
     configuration["schedule"]["syncHour"] = 5
     configuration["addedIn2031"] = {"a": [1]}
-    assert side.ask("POST", path, configuration) == configuration
-    assert side.ask("GET", path) == configuration == side.simulator.configuration(company_id)
+    assert api.request("POST", path, configuration) == configuration
+    assert api.request("GET", path) == configuration == api.simulator.configuration(company_id)
 
 
 def test_what_a_written_configuration_leaves_out_is_gone() -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
     path = f"/config/companies/{company_id}/sync/commerce"
-    assert side.ask("POST", path, {"enable": False}) == {"enable": False, "companyId": company_id}
-    assert side.ask("GET", path) == {"enable": False, "companyId": company_id}
+    assert api.request("POST", path, {"enable": False}) == {"enable": False, "companyId": company_id}
+    assert api.request("GET", path) == {"enable": False, "companyId": company_id}
 
 
 @pytest.mark.parametrize(
@@ -236,108 +240,112 @@ def test_what_a_written_configuration_leaves_out_is_gone() -> None:
     ],
 )
 def test_a_configuration_that_the_specification_forbids_is_refused(configuration: dict[str, Any], field: str) -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    before = side.simulator.configuration(company_id)
-    error = side.refusal("POST", f"/config/companies/{company_id}/sync/commerce", configuration, status=400)
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    before = api.simulator.configuration(company_id)
+    error = api.error("POST", f"/config/companies/{company_id}/sync/commerce", configuration, status=400)
     assert [item["itemId"] for item in error["validation"]["errors"]] == [field]
-    assert side.simulator.configuration(company_id) == before
+    assert api.simulator.configuration(company_id) == before
     with pytest.raises(ValueError, match=re.escape(field)):
-        side.simulator.set_configuration(company_id, configuration)
+        api.simulator.set_configuration(company_id, configuration)
 
 
 def test_setting_a_configuration_takes_a_body() -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    side.refusal("POST", f"/config/companies/{company_id}/sync/commerce", status=400)
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    api.error("POST", f"/config/companies/{company_id}/sync/commerce", status=400)
 
 
 def test_texts_are_set_blanked_and_restored_per_locale() -> None:
-    side = Side()
+    api = SimulatedApi()
     path = "/sync/commerce/config/ui/text"
-    original = side.ask("GET", path, locale="en-us")
-    changed = side.ask("PATCH", path, {"finishButton": "Done", "salesSubtitle": {"text": ""}}, locale="en-us")
+    original = api.request("GET", path, locale="en-us")
+    changed = api.request("PATCH", path, {"finishButton": "Done", "salesSubtitle": {"text": ""}}, locale="en-us")
     assert changed == original | {
         "finishButton": {"text": "Done", "required": True},
         "salesSubtitle": {"text": "", "required": False},
     }
-    assert side.ask("GET", path, locale="en-us") == changed
-    assert side.ask("PATCH", path, {"finishButton": None, "salesSubtitle": {"text": None}}, locale="en-us") == original
-    assert side.ask("GET", path, locale="fr-fr")["finishButton"]["text"] == "Terminer"
+    assert api.request("GET", path, locale="en-us") == changed
+    assert (
+        api.request("PATCH", path, {"finishButton": None, "salesSubtitle": {"text": None}}, locale="en-us") == original
+    )
+    assert api.request("GET", path, locale="fr-fr")["finishButton"]["text"] == "Terminer"
 
 
 def test_texts_that_the_specification_forbids_are_refused_whole() -> None:
-    side = Side()
+    api = SimulatedApi()
     path = "/sync/commerce/config/ui/text"
-    original = side.ask("GET", path, locale="en-us")
-    error = side.refusal("PATCH", path, {"finishButton": "Done", "salesSubtitle": 7}, status=400, locale="en-us")
+    original = api.request("GET", path, locale="en-us")
+    error = api.error("PATCH", path, {"finishButton": "Done", "salesSubtitle": 7}, status=400, locale="en-us")
     assert error["validation"]["errors"][0]["itemId"] == "salesSubtitle"
-    assert side.ask("GET", path, locale="en-us") == original
-    side.refusal("GET", path, status=400)
-    side.refusal("GET", path, status=400, locale="de-de")
+    assert api.request("GET", path, locale="en-us") == original
+    api.error("GET", path, status=400)
+    api.error("GET", path, status=400, locale="de-de")
 
 
 def test_visible_accounts_are_kept_per_platform() -> None:
-    side = Side()
-    read = f"/clients/{side.simulator.client_id}/config/ui/accounts/platform"
+    api = SimulatedApi()
+    read = f"/clients/{api.simulator.client_id}/config/ui/accounts/platform"
     write = "/sync/commerce/config/ui/accounts/platform"
-    assert side.ask("GET", f"{read}/gbol") == {"visibleAccounts": []}
-    assert side.ask("POST", f"{write}/gbol", {"visibleAccounts": ["200"]}) == {"visibleAccounts": ["200"]}
-    assert side.ask("GET", f"{read}/gbol") == {"visibleAccounts": ["200"]}
-    assert side.ask("GET", f"{read}/qhyg") == {"visibleAccounts": []}
-    side.refusal("POST", f"{write}/gbol", {"visibleAccounts": "200"}, status=400)
-    side.refusal("POST", f"{write}/zzzz", {"visibleAccounts": []}, status=404)
-    side.refusal("GET", f"/clients/{NOBODY}/config/ui/accounts/platform/gbol", status=404)
+    assert api.request("GET", f"{read}/gbol") == {"visibleAccounts": []}
+    assert api.request("POST", f"{write}/gbol", {"visibleAccounts": ["200"]}) == {"visibleAccounts": ["200"]}
+    assert api.request("GET", f"{read}/gbol") == {"visibleAccounts": ["200"]}
+    assert api.request("GET", f"{read}/qhyg") == {"visibleAccounts": []}
+    api.error("POST", f"{write}/gbol", {"visibleAccounts": "200"}, status=400)
+    api.error("POST", f"{write}/zzzz", {"visibleAccounts": []}, status=404)
+    api.error("GET", f"/clients/{UNKNOWN_ID}/config/ui/accounts/platform/gbol", status=404)
 
 
 def test_a_sync_flow_url_opens_once_and_for_thirty_seconds() -> None:
-    side = Side()
+    api = SimulatedApi()
     path = "/config/sync/commerce/fztf/gbol/start"
-    used = side.ask("GET", path, merchantIdentifier="shop-1")["url"]
-    assert side.simulator.complete_sync_flow(used)
-    assert not side.simulator.complete_sync_flow(used)
-    late = side.ask("GET", path, merchantIdentifier="shop-1")["url"]
+    used = api.request("GET", path, merchantIdentifier="shop-1")["url"]
+    assert api.simulator.complete_sync_flow(used)
+    assert not api.simulator.complete_sync_flow(used)
+    late = api.request("GET", path, merchantIdentifier="shop-1")["url"]
     assert late != used
-    side.wait(31)
-    assert not side.simulator.complete_sync_flow(late)
-    (company_id,) = side.simulator.company_ids()
-    assert {one["status"] for one in side.ask("GET", f"/companies/{company_id}/connections")["results"]} == {"Linked"}
+    api.wait(31)
+    assert not api.simulator.complete_sync_flow(late)
+    (company_id,) = api.simulator.company_ids()
+    assert {one["status"] for one in api.request("GET", f"/companies/{company_id}/connections")["results"]} == {
+        "Linked"
+    }
 
 
 def test_a_sync_flow_without_an_identifier_makes_a_company_each_time() -> None:
-    side = Side()
+    api = SimulatedApi()
     for _ in range(2):
-        side.ask("GET", "/config/sync/commerce/fztf/gbol/start")
-    assert len(side.simulator.company_ids()) == 2
-    side.refusal("GET", "/config/sync/commerce/gbol/fztf/start", status=404)
+        api.request("GET", "/config/sync/commerce/fztf/gbol/start")
+    assert len(api.simulator.company_ids()) == 2
+    api.error("GET", "/config/sync/commerce/gbol/fztf/start", status=404)
 
 
 def test_branding_is_there_for_every_integration_and_no_other() -> None:
-    side = Side()
-    for integration in side.ask("GET", "/config/integrations")["results"]:
-        branding = side.ask("GET", f"/config/integrations/{integration['key']}/branding")
+    api = SimulatedApi()
+    for integration in api.request("GET", "/config/integrations")["results"]:
+        branding = api.request("GET", f"/config/integrations/{integration['key']}/branding")
         assert branding["sourceId"] == integration["sourceId"]
-    side.refusal("GET", "/config/integrations/zzzz/branding", status=404)
+    api.error("GET", "/config/integrations/zzzz/branding", status=404)
 
 
 def test_a_deleted_company_is_unknown() -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    side.request_sync(company_id)
-    side.simulator.delete_company(company_id)
-    side.wait(3600)
-    side.refusal("GET", f"/meta/companies/{company_id}/sync/commerce/status", status=404)
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    api.request_sync(company_id)
+    api.simulator.delete_company(company_id)
+    api.wait(3600)
+    api.error("GET", f"/meta/companies/{company_id}/sync/commerce/status", status=404)
     with pytest.raises(KeyError, match="has no company"):
-        side.simulator.syncs(company_id)
-    assert side.send("GET", "/companies").headers["X-Rate-Limit-Limit"] == "1000"
+        api.simulator.syncs(company_id)
+    assert api.send("GET", "/companies").headers["X-Rate-Limit-Limit"] == "1000"
 
 
 def test_the_log_reports_what_was_requested_and_holds_no_credentials() -> None:
-    side = Side()
+    api = SimulatedApi()
     key = "6f1c1a5e-3d5c-4b5e-9a39-0c9b7c6a1d11"
-    side.send("POST", "/companies", {"name": "A"}, key=key)
-    side.send("GET", "/companies", page=1)
-    first, second = side.simulator.requests
+    api.send("POST", "/companies", {"name": "A"}, key=key)
+    api.send("GET", "/companies", page=1)
+    first, second = api.simulator.requests
     assert (first.time, first.operation, first.method, first.path, first.idempotency_key, first.status) == (
         NOON,
         "create-company",
@@ -349,37 +357,37 @@ def test_the_log_reports_what_was_requested_and_holds_no_credentials() -> None:
     assert first.body_hash is not None
     assert (second.query, second.body_hash, second.idempotency_key) == ("page=1", None, None)
     secret = authorization()["Authorization"].removeprefix("Basic ")
-    assert secret not in repr(side.simulator.requests)
+    assert secret not in repr(api.simulator.requests)
     assert secret not in repr(Request("GET", "/companies", "", authorization()))
 
 
 def test_the_log_is_bounded() -> None:
-    side = Side(log_size=3)
+    api = SimulatedApi(log_size=3)
     for page in range(1, 6):
-        side.send("GET", "/companies", page=page)
-    assert [seen.query for seen in side.simulator.requests] == ["page=3", "page=4", "page=5"]
+        api.send("GET", "/companies", page=page)
+    assert [seen.query for seen in api.simulator.requests] == ["page=3", "page=4", "page=5"]
 
 
 def test_the_same_seed_and_calls_give_the_same_responses() -> None:
     def play(seed: int) -> list[bytes]:
-        side = Side(seed=seed)
-        company_id = side.simulator.add_linked_company()
-        side.request_sync(company_id)
-        side.wait(3600)
-        return [side.send("GET", "/companies").body, json.dumps(side.status(company_id)).encode()]
+        api = SimulatedApi(seed=seed)
+        company_id = api.simulator.add_linked_company()
+        api.request_sync(company_id)
+        api.wait(3600)
+        return [api.send("GET", "/companies").body, json.dumps(api.status(company_id)).encode()]
 
     assert play(1) == play(1)
     assert play(1) != play(2)
 
 
 def test_what_happened_to_connections_is_reported_as_events() -> None:
-    side = Side()
-    company_id = side.simulator.add_company()
-    connection_id = side.simulator.add_connection(company_id, "gbol", status="PendingAuth")
+    api = SimulatedApi()
+    company_id = api.simulator.add_company()
+    connection_id = api.simulator.add_connection(company_id, "gbol", status="PendingAuth")
     for status in ("Linked", "Deauthorized", "Linked", "Linked"):
-        side.simulator.set_connection_status(company_id, connection_id, status)
-    side.simulator.delete_company(company_id)
-    assert [event["eventType"] for event in side.simulator.events] == [
+        api.simulator.set_connection_status(company_id, connection_id, status)
+    api.simulator.delete_company(company_id)
+    assert [event["eventType"] for event in api.simulator.events] == [
         "company.created",
         "connection.created",
         "connection.connected",
@@ -390,42 +398,42 @@ def test_what_happened_to_connections_is_reported_as_events() -> None:
 
 
 def test_a_connection_that_never_linked_failed_and_one_that_is_deleted_is_gone() -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    pending = side.simulator.add_connection(company_id, "ugxp", status="PendingAuth")
-    side.simulator.take_events()
-    side.simulator.set_connection_status(company_id, pending, "Unlinked")
-    limit = int(side.send("GET", "/companies").headers["X-Rate-Limit-Limit"])
-    for connection in side.ask("GET", f"/companies/{company_id}/connections")["results"]:
-        side.simulator.delete_connection(company_id, connection["id"])
-    assert [event["eventType"] for event in side.simulator.events] == ["connection.failed"] + 3 * ["connection.deleted"]
-    assert side.ask("GET", f"/companies/{company_id}/connections")["results"] == []
-    assert int(side.send("GET", "/companies").headers["X-Rate-Limit-Limit"]) == limit - 1000
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    pending = api.simulator.add_connection(company_id, "ugxp", status="PendingAuth")
+    api.simulator.take_events()
+    api.simulator.set_connection_status(company_id, pending, "Unlinked")
+    limit = int(api.send("GET", "/companies").headers["X-Rate-Limit-Limit"])
+    for connection in api.request("GET", f"/companies/{company_id}/connections")["results"]:
+        api.simulator.delete_connection(company_id, connection["id"])
+    assert [event["eventType"] for event in api.simulator.events] == ["connection.failed"] + 3 * ["connection.deleted"]
+    assert api.request("GET", f"/companies/{company_id}/connections")["results"] == []
+    assert int(api.send("GET", "/companies").headers["X-Rate-Limit-Limit"]) == limit - 1000
 
 
 def test_an_expired_account_is_a_402_everywhere_until_it_is_renewed() -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    side.simulator.expire_account()
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    api.simulator.expire_account()
     for method, path in (("GET", "/companies"), ("POST", f"/companies/{company_id}/sync/commerce/latest")):
-        assert side.refusal(method, path, status=402)["statusCode"] == 429
-    assert side.simulator.syncs(company_id) == ()
-    side.simulator.renew_account()
-    side.request_sync(company_id)
+        assert api.error(method, path, status=402)["statusCode"] == 429
+    assert api.simulator.syncs(company_id) == ()
+    api.simulator.renew_account()
+    api.request_sync(company_id)
 
 
 def test_bad_arguments_are_refused() -> None:
-    side = Side()
-    company_id = side.simulator.add_company()
+    api = SimulatedApi()
+    company_id = api.simulator.add_company()
     with pytest.raises(ValueError, match="platform_key"):
-        side.simulator.add_connection(company_id, "zzzz")
+        api.simulator.add_connection(company_id, "zzzz")
     with pytest.raises(ValueError, match="status"):
-        side.simulator.add_connection(company_id, "gbol", status="linked")
+        api.simulator.add_connection(company_id, "gbol", status="linked")
     with pytest.raises(ValueError, match="already"):
-        side.simulator.add_company(company_id=company_id)
+        api.simulator.add_company(company_id=company_id)
     with pytest.raises(ValueError, match="seconds must be 0 or more"):
-        side.simulator.advance(-1)
+        api.simulator.advance(-1)
     with pytest.raises(ValueError, match="speed"):
         Simulator(speed=0)
     with pytest.raises(RuntimeError, match="async with"):
-        _ = side.simulator.url
+        _ = api.simulator.url

@@ -1,4 +1,4 @@
-"""The simulator's operations, answers and errors are those of Codat's specification, where that is at hand."""
+"""The simulator's operations, responses and errors are those of Codat's specification, where that is at hand."""
 
 import json
 import re
@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codat_commerce_async.simulator import PLATFORM_ROUTES, ROUTES, Fault, FaultKind, Request, Route, ScriptedSync
-from tests.strategies import JSON, Answers
+from tests.strategies import JSON, ResponseMaker
 from tests.support.openapi import Document, problems
-from tests.support.simulated import Side, authorization
+from tests.support.simulated import SimulatedApi, authorization
 from tests.support.specification import specification
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
@@ -51,7 +51,7 @@ PLATFORM = {route.name for route in PLATFORM_ROUTES}
 class Stage(NamedTuple):
     """A simulator with a company that has synced, and what fills the placeholders of paths."""
 
-    side: Side
+    api: SimulatedApi
     values: dict[str, str]
 
     def path(self, route: Route, **changed: str) -> str:
@@ -62,31 +62,31 @@ class Stage(NamedTuple):
         sent: dict[str, Any] = {"body": good.body, **dict(good.query)} | options
         if route.name == "set-company-syncSettings" and sent["body"] == good.body:
             sent["body"] = {**good.body, "companyId": self.values["companyId"]}
-        response = self.side.send(route.method, sent.pop("path", self.path(route)), **sent)
+        response = self.api.send(route.method, sent.pop("path", self.path(route)), **sent)
         return response.status, json.loads(response.body or "null")
 
 
 def stage() -> Stage:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    side.simulator.script_sync(company_id, ScriptedSync(2000, duration=5), ScriptedSync(5130, duration=5))
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    api.simulator.script_sync(company_id, ScriptedSync(2000, duration=5), ScriptedSync(5130, duration=5))
     for _ in range(2):
-        side.request_sync(company_id)
-        side.wait(60)
+        api.request_sync(company_id)
+        api.wait(60)
     values = {
         "companyId": company_id,
-        "connectionId": side.ask("GET", f"/companies/{company_id}/connections")["results"][0]["id"],
-        "syncId": side.simulator.syncs(company_id)[0].sync_id,
-        "clientId": side.simulator.client_id,
+        "connectionId": api.request("GET", f"/companies/{company_id}/connections")["results"][0]["id"],
+        "syncId": api.simulator.syncs(company_id)[0].sync_id,
+        "clientId": api.simulator.client_id,
         "platformKey": "gbol",
         "commerceKey": "fztf",
         "accountingKey": "gbol",
         "dataType": "commerce-orders",
-        "datasetId": side.ask("GET", f"/companies/{company_id}/data/history")["results"][0]["id"],
-        "pushOperationKey": side.ask("GET", f"/companies/{company_id}/push")["results"][0]["pushOperationKey"],
-        "webhookId": json.loads(side.send("POST", "/webhooks", {"url": "https://example.com"}).body)["id"],
+        "datasetId": api.request("GET", f"/companies/{company_id}/data/history")["results"][0]["id"],
+        "pushOperationKey": api.request("GET", f"/companies/{company_id}/push")["results"][0]["pushOperationKey"],
+        "webhookId": json.loads(api.send("POST", "/webhooks", {"url": "https://example.com"}).body)["id"],
     }
-    return Stage(side, values)
+    return Stage(api, values)
 
 
 def source(route: Route) -> Document:
@@ -98,7 +98,7 @@ def documented(route: Route) -> Document:
     return found
 
 
-def answer_schema(route: Route, status: int) -> Document | None:
+def response_schema(route: Route, status: int) -> Document | None:
     """The schema of a response; None if it has no body."""
     response = documented(route)["responses"][str(status)]
     if "$ref" in response:
@@ -108,7 +108,7 @@ def answer_schema(route: Route, status: int) -> Document | None:
 
 
 def wrong(route: Route, status: int, content: Any) -> list[str]:
-    schema = answer_schema(route, status)
+    schema = response_schema(route, status)
     if schema is None:
         return [] if content is None else ["there has to be no body"]
     return list(problems(source(route), schema, content))
@@ -133,31 +133,31 @@ def test_a_good_request_gets_a_response_of_its_schema(route: Route) -> None:
     specification()
     status, content = stage().send(route)
     assert (status, wrong(route, route.status, content)) == (route.status, [])
-    assert bool(content) is (answer_schema(route, route.status) is not None)
+    assert bool(content) is (response_schema(route, route.status) is not None)
 
 
 def outdated(stage: Stage) -> None:
-    stage.side.simulator.rotate_api_key("another")
+    stage.api.simulator.rotate_api_key("another")
 
 
 def no_room(stage: Stage) -> None:
-    stage.side.simulator.set_remaining_quota(0)
+    stage.api.simulator.set_remaining_quota(0)
 
 
-def told(status: int) -> Callable[[Stage], None]:
-    return lambda stage: stage.side.simulator.set_fault("*", Fault(FaultKind.ERROR_BEFORE, status=status))
+def forced(status: int) -> Callable[[Stage], None]:
+    return lambda stage: stage.api.simulator.set_fault("*", Fault(FaultKind.ERROR_BEFORE, status=status))
 
 
 PROVOKED: dict[int, Callable[[Stage], None]] = {
-    400: told(400),
+    400: forced(400),
     401: lambda _stage: None,
-    402: told(402),
+    402: forced(402),
     403: outdated,
-    404: told(404),
-    409: told(409),
+    404: forced(404),
+    409: forced(409),
     429: no_room,
-    500: told(500),
-    503: lambda stage: stage.side.simulator.set_fault("*", FaultKind.UNAVAILABLE),
+    500: forced(500),
+    503: lambda stage: stage.api.simulator.set_fault("*", FaultKind.UNAVAILABLE),
 }
 
 
@@ -166,7 +166,7 @@ def test_every_documented_error_has_the_documented_body(route: Route) -> None:
     for status in sorted(int(code) for code in documented(route)["responses"] if code >= "400"):
         scene = stage()
         PROVOKED[status](scene)
-        key = "nobody's" if status == 401 else "simulator-key"
+        key = "unknown" if status == 401 else "simulator-key"
         got, content = scene.send(route, headers=authorization(key))
         assert (got, wrong(route, status, content)) == (status, [])
         assert {"statusCode", "service", "error", "correlationId", "canBeRetried", "detailedErrorCode"} <= set(content)
@@ -222,20 +222,20 @@ def test_where_a_404_is_documented_an_unknown_id_earns_it(route: Route) -> None:
 @pytest.mark.parametrize("accounting", ["gbol", "qhyg"])
 @pytest.mark.parametrize("commerce", ["fztf", "ugxp", "lqai"])
 def test_a_default_configuration_is_one_of_the_specification(commerce: str, accounting: str) -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company(commerce=commerce, accounting=accounting)
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company(commerce=commerce, accounting=accounting)
     schema = {"$ref": "#/components/schemas/Configuration"}
-    assert list(problems(specification(), schema, side.simulator.configuration(company_id))) == []
+    assert list(problems(specification(), schema, api.simulator.configuration(company_id))) == []
 
 
 @pytest.mark.parametrize("code", [1000, 2000, 2040, 4000, 4040, 4200, 4220, 4260, 5000, 5080, 5120, 5130])
 def test_a_status_of_every_code_is_one_of_the_specification(code: int) -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    side.simulator.script_sync(company_id, ScriptedSync(code, duration=1))
-    side.request_sync(company_id)
-    side.wait(1)
-    for schema, content in (("SyncStatus", side.status(company_id)), ("CompanySyncStatus", side.look(company_id))):
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    api.simulator.script_sync(company_id, ScriptedSync(code, duration=1))
+    api.request_sync(company_id)
+    api.wait(1)
+    for schema, content in (("SyncStatus", api.status(company_id)), ("CompanySyncStatus", api.sync_status(company_id))):
         assert content["syncStatusCode"] == code
         assert list(problems(specification(), {"$ref": f"#/components/schemas/{schema}"}, content)) == []
 
@@ -249,19 +249,19 @@ def event_schema(event_type: str) -> Document:
 
 
 def test_every_event_is_one_of_the_specification() -> None:
-    side = stage().side
-    company_id = side.simulator.company_ids()[0]
-    connection_id = side.simulator.add_connection(company_id, "ugxp", status="PendingAuth")
+    api = stage().api
+    company_id = api.simulator.company_ids()[0]
+    connection_id = api.simulator.add_connection(company_id, "ugxp", status="PendingAuth")
     for status in ("Unlinked", "Linked", "Deauthorized", "Linked"):
-        side.simulator.set_connection_status(company_id, connection_id, status)
-    side.simulator.delete_connection(company_id, side.simulator.add_connection(company_id, "ugxp"))
-    side.simulator.delete_connection(company_id, side.simulator.add_connection(company_id, "gbol", status="Unlinked"))
-    side.simulator.set_remaining_quota(0)
-    side.send("GET", "/companies")
-    side.wait(86_400)
-    side.send("GET", "/companies")
-    side.simulator.delete_company(company_id)
-    events = side.simulator.take_events()
+        api.simulator.set_connection_status(company_id, connection_id, status)
+    api.simulator.delete_connection(company_id, api.simulator.add_connection(company_id, "ugxp"))
+    api.simulator.delete_connection(company_id, api.simulator.add_connection(company_id, "gbol", status="Unlinked"))
+    api.simulator.set_remaining_quota(0)
+    api.send("GET", "/companies")
+    api.wait(86_400)
+    api.send("GET", "/companies")
+    api.simulator.delete_company(company_id)
+    events = api.simulator.take_events()
     found = [
         (event["eventType"], problem)
         for event in events
@@ -288,7 +288,7 @@ RAW = st.sampled_from([b"", b"{", b"null", b"[]", b'"text"', b"\xff\xfe", b"NaN"
 
 def body_schema(route: Route) -> Document | None:
     if route.name == "set-configuration":
-        # It is declared without a body; what it takes is what it answers.
+        # It is declared without a body; it accepts what it returns.
         return {"$ref": "#/components/schemas/Configuration"}
     declared = documented(route).get("requestBody")
     return declared["content"]["application/json"]["schema"] if declared else None
@@ -311,7 +311,7 @@ def bodies(draw: st.DrawFn, route: Route) -> bytes:
         return draw(RAW) if draw(st.booleans()) else json.dumps(draw(JSON)).encode()
     chance = Random(draw(st.integers(0, 2**32)))
     good = GOOD[route.name].body
-    body = Answers(source(route), chance, odd=draw(st.booleans())).make(schema) if draw(st.booleans()) else good
+    body = ResponseMaker(source(route), chance, odd=draw(st.booleans())).make(schema) if draw(st.booleans()) else good
     return json.dumps(spoiled(body, chance, draw(JSON)) if draw(st.booleans()) else body).encode()
 
 
@@ -330,10 +330,10 @@ def requests(draw: st.DrawFn, route: Route, values: dict[str, str]) -> Request:
 
 
 EXCUSED = {
-    # Fields that nobody knows yet are given back as they were sent.
+    # Unknown fields are returned as they were sent.
     "get-configuration": "is not allowed",
     "set-configuration": "is not allowed",
-    # A request may ask for pages of 5000, of which an answer may not speak.
+    # A request may have pages of 5000; a response may not report that size.
     **dict.fromkeys(
         ("list-companies", "list-connections", "list-integrations", "list-pull-operations", "get-company-push-history"),
         "$.pageSize: 5000 is against maximum 2000",
@@ -360,7 +360,7 @@ def test_whatever_is_sent_earns_a_response_of_the_specification(route: Route) ->
         scene = stage()
         for _ in range(3):
             request = data.draw(requests(route, scene.values))
-            response = scene.side.simulator.handle(request)
+            response = scene.api.simulator.handle(request)
             content = json.loads(response.body or "null")
             assert (response.status < 500, unlike_the_specification(route, response.status, content)) == (True, [])
 
@@ -372,7 +372,7 @@ def test_a_mutated_response_is_not_of_its_schema() -> None:
     found = {}
     for kind in (FaultKind.NUMBERS_AS_TEXT, FaultKind.NEW_ENUM_VALUES, FaultKind.NEW_FIELDS):
         scene = stage()
-        scene.side.simulator.set_fault(route.name, kind)
+        scene.api.simulator.set_fault(route.name, kind)
         found[kind] = wrong(route, 200, scene.send(route)[1])
     assert all(found.values())
 

@@ -11,7 +11,7 @@ from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.models.configuration_changes import configuration_problems
 from codat_commerce_async.models.failure_rules import rule_for_code, rule_for_message
 from codat_commerce_async.simulator import ScriptedSync
-from tests.support.simulated import Side
+from tests.support.simulated import SimulatedApi
 
 # These are known by the configuration or by what the push operations say, not by the status.
 SHOWN_ELSEWHERE = {FailureCause.SYNC_DISABLED, FailureCause.MANUAL_RECONCILIATION, FailureCause.UNKNOWN}
@@ -32,39 +32,39 @@ IN_CONFIGURATION = {
 NOT_LASTING = {FailureCause.DUPLICATE_PERIOD, FailureCause.OVERLAPPING_PERIOD}
 
 
-def run(side: Side, company_id: str) -> Any:
-    side.request_sync(company_id)
-    side.wait(300)
-    return side.look(company_id)
+def run(api: SimulatedApi, company_id: str) -> Any:
+    api.request_sync(company_id)
+    api.wait(300)
+    return api.sync_status(company_id)
 
 
 @pytest.mark.parametrize("cause", FailureCause)
 def test_a_cause_fails_the_syncs_until_it_is_repaired(cause: FailureCause) -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    before = copy.deepcopy(side.simulator.configuration(company_id))
-    side.simulator.cause_failure(company_id, cause)
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    before = copy.deepcopy(api.simulator.configuration(company_id))
+    api.simulator.cause_failure(company_id, cause)
     for _ in range(1 if cause in NOT_LASTING else 2):
-        failed = run(side, company_id)
+        failed = run(api, company_id)
         assert failed["syncStatusCode"] // 1000 in {4, 5}
         if cause not in SHOWN_ELSEWHERE:
             rule = rule_for_message(failed["errorMessage"]) or rule_for_code(failed["syncStatusCode"])
             assert rule is not None
             assert rule.cause == cause
     if cause not in NOT_LASTING:
-        side.simulator.repair(company_id)
-    assert run(side, company_id)["syncStatusCode"] in {2000, 2040}
-    assert side.simulator.configuration(company_id) == before
-    assert {one["status"] for one in side.simulator.company(company_id)["dataConnections"]} == {"Linked"}  # type: ignore[attr-defined]
+        api.simulator.repair(company_id)
+    assert run(api, company_id)["syncStatusCode"] in {2000, 2040}
+    assert api.simulator.configuration(company_id) == before
+    assert {one["status"] for one in api.simulator.company(company_id)["dataConnections"]} == {"Linked"}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("cause", sorted(IN_CONFIGURATION))
 def test_a_cause_in_the_configuration_is_seen_there(cause: FailureCause) -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    assert configuration_problems(Configuration.from_dict(side.simulator.configuration(company_id))) == ()
-    side.simulator.cause_failure(company_id, cause)
-    configuration = Configuration.from_dict(side.simulator.configuration(company_id))
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    assert configuration_problems(Configuration.from_dict(api.simulator.configuration(company_id))) == ()
+    api.simulator.cause_failure(company_id, cause)
+    configuration = Configuration.from_dict(api.simulator.configuration(company_id))
     assert {problem.cause for problem in configuration_problems(configuration)} == {cause}
 
 
@@ -73,17 +73,17 @@ def test_a_cause_in_the_configuration_is_seen_there(cause: FailureCause) -> None
     [(FailureCause.UNMAPPED_ACCOUNT, "giftCards"), (FailureCause.INACTIVE_ACCOUNT, "sales")],
 )
 def test_another_selection_through_the_api_ends_a_cause(cause: FailureCause, account: str) -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    side.simulator.cause_failure(company_id, cause)
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    api.simulator.cause_failure(company_id, cause)
     path = f"/config/companies/{company_id}/sync/commerce"
-    configuration = side.ask("GET", path)
-    side.ask("POST", path, configuration)
-    assert run(side, company_id)["syncStatusCode"] == 4000
+    configuration = api.request("GET", path)
+    api.request("POST", path, configuration)
+    assert run(api, company_id)["syncStatusCode"] == 4000
     slot = configuration["configuration"]["sales"]["accounts"][account]
     slot["selectedAccountId"] = slot["accountOptions"][2]["id"]
-    side.ask("POST", path, configuration)
-    assert run(side, company_id)["syncStatusCode"] == 2000
+    api.request("POST", path, configuration)
+    assert run(api, company_id)["syncStatusCode"] == 2000
 
 
 def test_a_lapsed_subscription_and_a_withdrawn_authorization_show_at_the_connection() -> None:
@@ -92,28 +92,28 @@ def test_a_lapsed_subscription_and_a_withdrawn_authorization_show_at_the_connect
         (FailureCause.DEAUTHORIZED_COMPANY, "Deauthorized"),
         (FailureCause.UNLINKED_CONNECTION, "Unlinked"),
     ):
-        side = Side()
-        company_id = side.simulator.add_linked_company()
-        side.simulator.cause_failure(company_id, cause)
-        connections = side.ask("GET", f"/companies/{company_id}/connections")["results"]
+        api = SimulatedApi()
+        company_id = api.simulator.add_linked_company()
+        api.simulator.cause_failure(company_id, cause)
+        connections = api.request("GET", f"/companies/{company_id}/connections")["results"]
         [broken] = [one for one in connections if one["dataConnectionErrors"]]
         assert (broken["sourceType"], broken["status"]) == ("Accounting", status)
 
 
 def test_a_covered_period_is_synced_by_the_other_sync() -> None:
-    side = Side(outcomes={2000: 1})
-    company_id = side.simulator.add_linked_company()
-    side.simulator.cause_failure(company_id, FailureCause.DUPLICATE_PERIOD)
-    assert run(side, company_id)["syncStatusCode"] == 5080
-    assert [sync.final_code for sync in side.simulator.syncs(company_id)] == [2000, 5080]
+    api = SimulatedApi(outcomes={2000: 1})
+    company_id = api.simulator.add_linked_company()
+    api.simulator.cause_failure(company_id, FailureCause.DUPLICATE_PERIOD)
+    assert run(api, company_id)["syncStatusCode"] == 5080
+    assert [sync.final_code for sync in api.simulator.syncs(company_id)] == [2000, 5080]
 
 
 def test_a_write_error_has_a_failed_push_operation_with_a_message_per_item() -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    side.simulator.script_sync(company_id, FailureCause.MANUAL_RECONCILIATION)
-    failed = run(side, company_id)
-    pushes = side.ask("GET", f"/companies/{company_id}/push", orderBy="-requestedOnUtc")["results"]
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    api.simulator.script_sync(company_id, FailureCause.MANUAL_RECONCILIATION)
+    failed = run(api, company_id)
+    pushes = api.request("GET", f"/companies/{company_id}/push", orderBy="-requestedOnUtc")["results"]
     assert Counter(push["status"] for push in pushes) == {"Success": 1, "Failed": 1}
     [refused] = [push for push in pushes if push["status"] == "Failed"]
     assert refused["requestedOnUtc"] >= failed["syncUtc"]
@@ -121,64 +121,64 @@ def test_a_write_error_has_a_failed_push_operation_with_a_message_per_item() -> 
         True,
         True,
     ]
-    assert side.ask("GET", f"/companies/{company_id}/push/{refused['pushOperationKey']}") == refused
+    assert api.request("GET", f"/companies/{company_id}/push/{refused['pushOperationKey']}") == refused
 
 
 def test_a_processing_error_has_a_failed_pull_operation() -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    side.simulator.script_sync(company_id, ScriptedSync(5120, duration=60))
-    side.request_sync(company_id)
-    assert side.ask("GET", f"/companies/{company_id}/dataStatus")["commerce-orders"]["currentStatus"] == "Fetching"
-    side.wait(60)
-    status = side.ask("GET", f"/companies/{company_id}/dataStatus")["commerce-orders"]
-    pull = side.ask("GET", f"/companies/{company_id}/data/history/{status['latestSyncId']}")
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    api.simulator.script_sync(company_id, ScriptedSync(5120, duration=60))
+    api.request_sync(company_id)
+    assert api.request("GET", f"/companies/{company_id}/dataStatus")["commerce-orders"]["currentStatus"] == "Fetching"
+    api.wait(60)
+    status = api.request("GET", f"/companies/{company_id}/dataStatus")["commerce-orders"]
+    pull = api.request("GET", f"/companies/{company_id}/data/history/{status['latestSyncId']}")
     assert (status["currentStatus"], pull["status"], pull["isErrored"]) == ("ProcessingError", "ProcessingError", True)
 
 
 def test_a_push_operation_can_be_added() -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    key = side.simulator.add_push_operation(company_id, error="refused", items={"invoice-7": "no such tax rate"})
-    [push] = side.ask("GET", f"/companies/{company_id}/push", query="status=Failed")["results"]
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    key = api.simulator.add_push_operation(company_id, error="refused", items={"invoice-7": "no such tax rate"})
+    [push] = api.request("GET", f"/companies/{company_id}/push", query="status=Failed")["results"]
     assert (push["pushOperationKey"], push["errorMessage"]) == (key, "refused")
     assert [(one["itemId"], one["message"]) for one in push["validation"]["errors"]] == [
         ("invoice-7", "no such tax rate")
     ]
     with pytest.raises(ValueError, match="must be that of a company with an accounting connection"):
-        side.simulator.add_push_operation(side.simulator.add_company())
+        api.simulator.add_push_operation(api.simulator.add_company())
 
 
 def test_outcomes_may_be_causes() -> None:
-    side = Side(outcomes={2000: 0.5, FailureCause.UNMAPPED_ACCOUNT: 0.25, "items_not_written": 0.25})
-    codes = Counter(run(side, side.simulator.add_linked_company())["syncStatusCode"] for _ in range(200))
+    api = SimulatedApi(outcomes={2000: 0.5, FailureCause.UNMAPPED_ACCOUNT: 0.25, "items_not_written": 0.25})
+    codes = Counter(run(api, api.simulator.add_linked_company())["syncStatusCode"] for _ in range(200))
     assert set(codes) == {2000, 4000, 5130}
     assert codes[2000] > codes[4000] > 20 < codes[5130]
 
 
 def test_an_unknown_cause_is_refused() -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
     with pytest.raises(ValueError, match="no_luck"):
-        side.simulator.cause_failure(company_id, "no_luck")
+        api.simulator.cause_failure(company_id, "no_luck")
     with pytest.raises(ValueError, match="no_luck"):
-        Side(outcomes={"no_luck": 1.0})
+        SimulatedApi(outcomes={"no_luck": 1.0})
 
 
 def test_a_refresh_is_a_read_that_ends() -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    assert side.send("POST", f"/companies/{company_id}/data/all").status == 204
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    assert api.send("POST", f"/companies/{company_id}/data/all").status == 204
     history = f"/companies/{company_id}/data/history"
-    assert side.ask("GET", history, query="status=Fetching", pageSize=1)["totalResults"] == 12
-    side.wait(60)
-    assert side.ask("GET", history, query="status=Complete", pageSize=1)["totalResults"] == 12
+    assert api.request("GET", history, query="status=Fetching", pageSize=1)["totalResults"] == 12
+    api.wait(60)
+    assert api.request("GET", history, query="status=Complete", pageSize=1)["totalResults"] == 12
 
 
 def test_a_deleted_company_is_gone() -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    response = side.send("DELETE", f"/companies/{company_id}")
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    response = api.send("DELETE", f"/companies/{company_id}")
     assert (response.status, response.body) == (204, b"")
-    assert side.simulator.company_ids() == ()
-    side.refusal("GET", f"/companies/{company_id}", status=404)
+    assert api.simulator.company_ids() == ()
+    api.error("GET", f"/companies/{company_id}", status=404)

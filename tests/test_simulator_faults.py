@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 from codat_commerce_async.simulator import TRANSIENT, Fault, FaultKind, FaultPlan, ScriptedSync
-from tests.support.simulated import Side
+from tests.support.simulated import SimulatedApi
 
 
-def faulty(kind: FaultKind | Fault) -> Side:
-    return Side(faults=FaultPlan(script={"list-companies": [kind]}))
+def faulty(kind: FaultKind | Fault) -> SimulatedApi:
+    return SimulatedApi(faults=FaultPlan(script={"list-companies": [kind]}))
 
 
 def test_without_faults_nothing_goes_wrong() -> None:
-    side = Side()
-    assert {(side.send("GET", "/companies").status, side.send("GET", "/companies").fault) for _ in range(50)} == {
+    api = SimulatedApi()
+    assert {(api.send("GET", "/companies").status, api.send("GET", "/companies").fault) for _ in range(50)} == {
         (200, None)
     }
 
@@ -29,11 +29,11 @@ def test_a_lost_response_is_marked_and_holds_nothing(kind: FaultKind) -> None:
     assert (response.status, dict(response.headers), response.body, response.fault) == (0, {}, b"", kind)
 
 
-def test_the_log_reports_what_codat_sent_although_nobody_heard() -> None:
-    side = Side(faults=FaultPlan(script={"*": ["lost_before", "lost_after", None]}))
+def test_the_log_reports_what_codat_sent_although_it_was_lost() -> None:
+    api = SimulatedApi(faults=FaultPlan(script={"*": ["lost_before", "lost_after", None]}))
     for _ in range(3):
-        side.send("GET", "/companies")
-    assert [(seen.status, seen.fault) for seen in side.simulator.requests] == [
+        api.send("GET", "/companies")
+    assert [(seen.status, seen.fault) for seen in api.simulator.requests] == [
         (None, FaultKind.LOST_BEFORE),
         (200, FaultKind.LOST_AFTER),
         (200, None),
@@ -41,22 +41,22 @@ def test_the_log_reports_what_codat_sent_although_nobody_heard() -> None:
 
 
 def test_before_means_nothing_was_done_and_after_that_it_was() -> None:
-    side = Side()
+    api = SimulatedApi()
     before = [FaultKind.LOST_BEFORE, FaultKind.RESET_BEFORE, FaultKind.ERROR_BEFORE, FaultKind.UNAVAILABLE]
     before += [FaultKind.BAD_GATEWAY, FaultKind.GATEWAY_TIMEOUT, FaultKind.REDIRECT, FaultKind.RATE_LIMITED]
     after = [FaultKind.LOST_AFTER, FaultKind.RESET_AFTER, FaultKind.ERROR_AFTER, FaultKind.GATEWAY_TIMEOUT_AFTER]
     after += [FaultKind.CUT_OFF, FaultKind.ENDLESS, FaultKind.LATE, FaultKind.EMPTY, FaultKind.WRONG_CONTENT_TYPE]
     done = {}
     for kind in before + after:
-        side.simulator.set_fault("create-company", kind)
-        known = len(side.simulator.company_ids())
-        side.send("POST", "/companies", {"name": "A"})
-        done[kind] = len(side.simulator.company_ids()) - known
+        api.simulator.set_fault("create-company", kind)
+        known = len(api.simulator.company_ids())
+        api.send("POST", "/companies", {"name": "A"})
+        done[kind] = len(api.simulator.company_ids()) - known
     assert done == dict.fromkeys(before, 0) | dict.fromkeys(after, 1)
 
 
 def test_a_cut_off_response_announces_more_than_it_holds() -> None:
-    whole = Side().send("GET", "/companies").body
+    whole = SimulatedApi().send("GET", "/companies").body
     response = faulty(FaultKind.CUT_OFF).send("GET", "/companies")
     assert response.fault is FaultKind.CUT_OFF
     assert int(response.headers["Content-Length"]) == len(whole) > len(response.body) > 0
@@ -97,24 +97,24 @@ def test_a_late_response_reports_how_late() -> None:
 @pytest.mark.parametrize("kind", FaultKind)
 def test_a_fault_of_every_kind_shows(kind: FaultKind) -> None:
     responses = []
-    for side in (Side(), faulty(kind)):
-        side.simulator.add_linked_company()
-        responses.append(side.send("GET", "/companies"))
+    for api in (SimulatedApi(), faulty(kind)):
+        api.simulator.add_linked_company()
+        responses.append(api.send("GET", "/companies"))
     assert responses[0] != responses[1]
 
 
 def test_the_maintenance_body_reports_500_under_a_503() -> None:
-    assert faulty(FaultKind.UNAVAILABLE).refusal("GET", "/companies", status=503)["statusCode"] == 500
+    assert faulty(FaultKind.UNAVAILABLE).error("GET", "/companies", status=503)["statusCode"] == 500
 
 
 def test_a_skewed_clock_shows_in_the_date_alone() -> None:
     response = faulty(Fault(FaultKind.CLOCK_SKEW, seconds=90)).send("GET", "/companies")
     assert response.headers["Date"] == "Wed, 15 Nov 2023 12:01:30 GMT"
-    side = Side(clock_skew=-60)
-    assert side.send("GET", "/companies").headers["Date"] == "Wed, 15 Nov 2023 11:59:00 GMT"
-    side.simulator.set_fault("*", Fault(FaultKind.CLOCK_SKEW, seconds=90))
-    assert side.send("GET", "/companies").headers["Date"] == "Wed, 15 Nov 2023 12:00:30 GMT"
-    assert side.simulator.requests[0].time == side.wall
+    api = SimulatedApi(clock_skew=-60)
+    assert api.send("GET", "/companies").headers["Date"] == "Wed, 15 Nov 2023 11:59:00 GMT"
+    api.simulator.set_fault("*", Fault(FaultKind.CLOCK_SKEW, seconds=90))
+    assert api.send("GET", "/companies").headers["Date"] == "Wed, 15 Nov 2023 12:00:30 GMT"
+    assert api.simulator.requests[0].time == api.wall
 
 
 def values(content: Any, name: str) -> list[Any]:
@@ -128,12 +128,12 @@ def values(content: Any, name: str) -> list[Any]:
 
 
 def mutated(kind: FaultKind) -> Any:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    side.simulator.script_sync(company_id, ScriptedSync(2000, duration=0))
-    side.request_sync(company_id)
-    side.simulator.set_fault("get-sync-status", kind)
-    return side.status(company_id)
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    api.simulator.script_sync(company_id, ScriptedSync(2000, duration=0))
+    api.request_sync(company_id)
+    api.simulator.set_fault("get-sync-status", kind)
+    return api.status(company_id)
 
 
 def test_new_enum_values_arrive_where_known_ones_were() -> None:
@@ -155,10 +155,10 @@ def test_numbers_arrive_as_text() -> None:
 
 def test_a_rate_hits_as_often_as_it_reports_and_the_same_way_every_time() -> None:
     def play(seed: int) -> list[FaultKind | None]:
-        side = Side(faults=FaultPlan(rate=0.2, seed=seed))
+        api = SimulatedApi(faults=FaultPlan(rate=0.2, seed=seed))
         for _ in range(900):
-            side.send("GET", "/companies")
-        return [seen.fault for seen in side.simulator.requests]
+            api.send("GET", "/companies")
+        return [seen.fault for seen in api.simulator.requests]
 
     faults = play(1)
     assert 130 < sum(fault is not None for fault in faults) < 230
@@ -167,36 +167,36 @@ def test_a_rate_hits_as_often_as_it_reports_and_the_same_way_every_time() -> Non
 
 
 def test_a_kind_named_twice_comes_twice_as_often() -> None:
-    side = Side(faults=FaultPlan(rate=1, kinds=["empty", "empty", Fault(FaultKind.LATE, seconds=1)]))
+    api = SimulatedApi(faults=FaultPlan(rate=1, kinds=["empty", "empty", Fault(FaultKind.LATE, seconds=1)]))
     for _ in range(900):
-        side.send("GET", "/companies")
-    counts = Counter(seen.fault for seen in side.simulator.requests)
+        api.send("GET", "/companies")
+    counts = Counter(seen.fault for seen in api.simulator.requests)
     assert 1.5 < counts[FaultKind.EMPTY] / counts[FaultKind.LATE] < 2.7
 
 
 def test_faults_can_be_kept_to_some_operations() -> None:
-    side = Side(faults=FaultPlan(rate=1, kinds=[FaultKind.EMPTY], operations=["list-integrations"]))
-    assert side.send("GET", "/companies").body
-    assert not side.send("GET", "/config/integrations").body
+    api = SimulatedApi(faults=FaultPlan(rate=1, kinds=[FaultKind.EMPTY], operations=["list-integrations"]))
+    assert api.send("GET", "/companies").body
+    assert not api.send("GET", "/config/integrations").body
 
 
 def test_a_script_is_used_up_in_order_and_goes_before_the_rate() -> None:
     faults = FaultPlan(rate=1, kinds=["empty"], script={"list-companies": ["bad_gateway", None, FaultKind.UNAVAILABLE]})
-    side = Side(faults=faults)
-    responses = [side.send("GET", "/companies") for _ in range(4)]
+    api = SimulatedApi(faults=faults)
+    responses = [api.send("GET", "/companies") for _ in range(4)]
     assert [(one.status, bool(one.body)) for one in responses] == [(502, True), (200, True), (503, True), (200, False)]
 
 
 def test_an_operations_own_script_goes_before_that_for_any() -> None:
-    side = Side(faults=FaultPlan(script={"*": ["bad_gateway"], "list-companies": ["unavailable"]}))
-    assert [side.send("GET", "/companies").status for _ in range(3)] == [503, 502, 200]
+    api = SimulatedApi(faults=FaultPlan(script={"*": ["bad_gateway"], "list-companies": ["unavailable"]}))
+    assert [api.send("GET", "/companies").status for _ in range(3)] == [503, 502, 200]
 
 
 def test_faults_can_be_replaced_while_it_runs() -> None:
-    side = Side(faults=FaultPlan(rate=1, kinds=["empty"]))
-    assert not side.send("GET", "/companies").body
-    side.simulator.set_faults(FaultPlan())
-    assert json.loads(side.send("GET", "/companies").body)["totalResults"] == 0
+    api = SimulatedApi(faults=FaultPlan(rate=1, kinds=["empty"]))
+    assert not api.send("GET", "/companies").body
+    api.simulator.set_faults(FaultPlan())
+    assert json.loads(api.send("GET", "/companies").body)["totalResults"] == 0
 
 
 @pytest.mark.parametrize(
@@ -214,6 +214,6 @@ def test_a_fault_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(ValueError, match="seconds"):
         Fault(FaultKind.LATE, seconds=float("inf"))
     with pytest.raises(ValueError, match="lost"):
-        Side(faults=FaultPlan(script={"*": ["lost"]}))
+        SimulatedApi(faults=FaultPlan(script={"*": ["lost"]}))
     with pytest.raises(ValueError, match="list-company"):
-        Side().simulator.set_fault("list-company", FaultKind.EMPTY)
+        SimulatedApi().simulator.set_fault("list-company", FaultKind.EMPTY)

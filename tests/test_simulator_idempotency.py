@@ -5,107 +5,107 @@ from typing import Any
 import pytest
 
 from codat_commerce_async.simulator import Fault, FaultKind, ScriptedSync
-from tests.support.simulated import Side
+from tests.support.simulated import SimulatedApi
 
 KEY = "6f1c1a5e-3d5c-4b5e-9a39-0c9b7c6a1d11"
 
 
-def post(side: Side, company_id: str, body: Any = None, key: str = KEY) -> tuple[int, bytes]:
-    response = side.send("POST", f"/companies/{company_id}/sync/commerce/latest", body, key=key)
+def post(api: SimulatedApi, company_id: str, body: Any = None, key: str = KEY) -> tuple[int, bytes]:
+    response = api.send("POST", f"/companies/{company_id}/sync/commerce/latest", body, key=key)
     return response.status, response.body
 
 
-def linked() -> tuple[Side, str]:
-    side = Side()
-    return side, side.simulator.add_linked_company()
+def linked() -> tuple[SimulatedApi, str]:
+    api = SimulatedApi()
+    return api, api.simulator.add_linked_company()
 
 
 def test_the_same_key_and_body_replay_the_first_response_and_do_nothing() -> None:
-    side, company_id = linked()
-    first = post(side, company_id)
-    side.wait(60)
-    assert post(side, company_id) == first
-    assert side.simulator.syncs_started(company_id) == 1
-    assert [seen.replayed for seen in side.simulator.requests] == [False, True]
-    assert side.simulator.syncs(company_id)[0].idempotency_key == KEY
+    api, company_id = linked()
+    first = post(api, company_id)
+    api.wait(60)
+    assert post(api, company_id) == first
+    assert api.simulator.syncs_started(company_id) == 1
+    assert [seen.replayed for seen in api.simulator.requests] == [False, True]
+    assert api.simulator.syncs(company_id)[0].idempotency_key == KEY
 
 
 def test_a_replay_counts_against_the_quota_and_reports_the_time() -> None:
-    side, company_id = linked()
+    api, company_id = linked()
     path = f"/companies/{company_id}/sync/commerce/latest"
-    first = side.send("POST", path, key=KEY).headers
-    side.wait(60)
-    second = side.send("POST", path, key=KEY).headers
+    first = api.send("POST", path, key=KEY).headers
+    api.wait(60)
+    second = api.send("POST", path, key=KEY).headers
     assert int(second["X-Rate-Limit-Remaining"]) == int(first["X-Rate-Limit-Remaining"]) - 1
     assert second["Date"] != first["Date"]
 
 
 def test_a_key_is_remembered_for_ninety_minutes() -> None:
-    side, company_id = linked()
-    post(side, company_id)
-    side.wait(90 * 60 - 1)
-    post(side, company_id)
-    assert side.simulator.syncs_started(company_id) == 1
-    side.wait(1)
-    post(side, company_id)
-    assert side.simulator.syncs_started(company_id) == 2
+    api, company_id = linked()
+    post(api, company_id)
+    api.wait(90 * 60 - 1)
+    post(api, company_id)
+    assert api.simulator.syncs_started(company_id) == 1
+    api.wait(1)
+    post(api, company_id)
+    assert api.simulator.syncs_started(company_id) == 2
 
 
 def test_the_same_key_with_another_body_is_a_422_and_the_first_response_stays() -> None:
-    side, company_id = linked()
-    first = post(side, company_id, {"syncTo": None})
-    assert post(side, company_id, {"syncTo": "2023-11-01"})[0] == 422
-    assert post(side, company_id, {"syncTo": None}) == first
+    api, company_id = linked()
+    first = post(api, company_id, {"syncTo": None})
+    assert post(api, company_id, {"syncTo": "2023-11-01"})[0] == 422
+    assert post(api, company_id, {"syncTo": None}) == first
 
 
 def test_the_same_key_for_another_company_is_a_422() -> None:
-    side, company_id = linked()
-    post(side, company_id)
-    assert post(side, side.simulator.add_linked_company())[0] == 422
+    api, company_id = linked()
+    post(api, company_id)
+    assert post(api, api.simulator.add_linked_company())[0] == 422
 
 
 def test_another_key_does_the_work_again() -> None:
-    side, company_id = linked()
-    post(side, company_id)
-    post(side, company_id, key=KEY.replace("6", "7"))
-    assert side.simulator.syncs_started(company_id) == 2
+    api, company_id = linked()
+    post(api, company_id)
+    post(api, company_id, key=KEY.replace("6", "7"))
+    assert api.simulator.syncs_started(company_id) == 2
 
 
 def test_a_key_is_the_same_in_every_spelling_of_the_guid() -> None:
-    side, company_id = linked()
-    first = post(side, company_id)
-    assert post(side, company_id, key=KEY.upper()) == first
-    assert post(side, company_id, key=KEY.replace("-", "")) == first
+    api, company_id = linked()
+    first = post(api, company_id)
+    assert post(api, company_id, key=KEY.upper()) == first
+    assert post(api, company_id, key=KEY.replace("-", "")) == first
 
 
 @pytest.mark.parametrize(
     "key", ["", "abc", "6f1c1a5e-3d5c-4b5e-9a39-0c9b7c6a1d1", f"{KEY}0", f"urn:uuid:{KEY}", "é" * 32]
 )
 def test_a_key_that_is_no_guid_is_a_400_and_nothing_is_done(key: str) -> None:
-    side, company_id = linked()
-    assert post(side, company_id, key=key)[0] == 400
-    assert side.simulator.syncs_started(company_id) == 0
+    api, company_id = linked()
+    assert post(api, company_id, key=key)[0] == 400
+    assert api.simulator.syncs_started(company_id) == 0
 
 
 def test_a_key_means_nothing_on_get_and_put() -> None:
-    side, company_id = linked()
-    assert side.ask("GET", "/companies", key=KEY)["totalResults"] == 1
-    side.simulator.add_company()
-    assert side.ask("GET", "/companies", key=KEY)["totalResults"] == 2
-    connection_id = side.simulator.add_connection(company_id, "ugxp", status="PendingAuth")
+    api, company_id = linked()
+    assert api.request("GET", "/companies", key=KEY)["totalResults"] == 1
+    api.simulator.add_company()
+    assert api.request("GET", "/companies", key=KEY)["totalResults"] == 2
+    connection_id = api.simulator.add_connection(company_id, "ugxp", status="PendingAuth")
     path = f"/companies/{company_id}/connections/{connection_id}/authorization"
-    side.ask("PUT", path, {"a": "b"}, key=KEY)
-    assert side.ask("PUT", path, {"a": "c"}, key="no guid")["status"] == "Linked"
+    api.request("PUT", path, {"a": "b"}, key=KEY)
+    assert api.request("PUT", path, {"a": "c"}, key="no guid")["status"] == "Linked"
 
 
 def test_a_patch_is_remembered_too() -> None:
-    side, company_id = linked()
-    connection_id = side.simulator.add_connection(company_id, "ugxp")
+    api, company_id = linked()
+    connection_id = api.simulator.add_connection(company_id, "ugxp")
     path = f"/companies/{company_id}/connections/{connection_id}"
-    side.ask("PATCH", path, {"status": "Unlinked"}, key=KEY)
-    side.simulator.set_connection_status(company_id, connection_id, "Linked")
-    assert side.ask("PATCH", path, {"status": "Unlinked"}, key=KEY)["status"] == "Unlinked"
-    assert side.ask("GET", f"/companies/{company_id}/connections")["results"][-1]["status"] == "Linked"
+    api.request("PATCH", path, {"status": "Unlinked"}, key=KEY)
+    api.simulator.set_connection_status(company_id, connection_id, "Linked")
+    assert api.request("PATCH", path, {"status": "Unlinked"}, key=KEY)["status"] == "Unlinked"
+    assert api.request("GET", f"/companies/{company_id}/connections")["results"][-1]["status"] == "Linked"
 
 
 @pytest.mark.parametrize(
@@ -120,78 +120,78 @@ def test_a_patch_is_remembered_too() -> None:
     ],
 )
 def test_an_error_status_is_remembered_and_replayed(fault: Fault, status: int) -> None:
-    side, company_id = linked()
-    side.simulator.set_fault("request-sync", fault)
-    first = post(side, company_id)
+    api, company_id = linked()
+    api.simulator.set_fault("request-sync", fault)
+    first = post(api, company_id)
     assert first[0] == status
-    assert post(side, company_id) == first
-    assert side.simulator.syncs_started(company_id) == (fault.kind is FaultKind.ERROR_AFTER)
+    assert post(api, company_id) == first
+    assert api.simulator.syncs_started(company_id) == (fault.kind is FaultKind.ERROR_AFTER)
 
 
 def test_a_400_and_a_404_are_remembered_although_their_cause_is_gone() -> None:
-    side = Side()
+    api = SimulatedApi()
     path = "/companies/later/sync/commerce/latest"
-    assert side.send("POST", path, key=KEY).status == 404
-    side.simulator.add_company(company_id="later")
-    assert side.send("POST", path, key=KEY).status == 404
-    assert side.send("POST", path, raw=b"{", key=KEY.replace("6", "7")).status == 400
-    assert side.send("POST", path, raw=b"{", key=KEY.replace("6", "7")).status == 400
-    assert side.simulator.requests[-1].replayed
+    assert api.send("POST", path, key=KEY).status == 404
+    api.simulator.add_company(company_id="later")
+    assert api.send("POST", path, key=KEY).status == 404
+    assert api.send("POST", path, raw=b"{", key=KEY.replace("6", "7")).status == 400
+    assert api.send("POST", path, raw=b"{", key=KEY.replace("6", "7")).status == 400
+    assert api.simulator.requests[-1].replayed
 
 
 def test_a_429_is_forgotten_and_the_key_is_free() -> None:
-    side, company_id = linked()
-    side.simulator.set_fault("request-sync", Fault(FaultKind.RATE_LIMITED, seconds=7))
-    response = side.send("POST", f"/companies/{company_id}/sync/commerce/latest", key=KEY)
+    api, company_id = linked()
+    api.simulator.set_fault("request-sync", Fault(FaultKind.RATE_LIMITED, seconds=7))
+    response = api.send("POST", f"/companies/{company_id}/sync/commerce/latest", key=KEY)
     assert (response.status, response.headers["Retry-After"]) == (429, "7")
-    assert post(side, company_id)[0] == 200
-    assert side.simulator.syncs_started(company_id) == 1
+    assert post(api, company_id)[0] == 200
+    assert api.simulator.syncs_started(company_id) == 1
 
 
 def test_a_repeat_while_the_first_is_in_progress_is_a_409_and_then_its_response() -> None:
-    side, company_id = linked()
-    side.simulator.script_sync(company_id, ScriptedSync(2000, duration=600))
-    side.simulator.set_fault("request-sync", Fault(FaultKind.LATE, seconds=120))
-    late = side.send("POST", f"/companies/{company_id}/sync/commerce/latest", key=KEY)
+    api, company_id = linked()
+    api.simulator.script_sync(company_id, ScriptedSync(2000, duration=600))
+    api.simulator.set_fault("request-sync", Fault(FaultKind.LATE, seconds=120))
+    late = api.send("POST", f"/companies/{company_id}/sync/commerce/latest", key=KEY)
     assert (late.status, late.delay, late.fault) == (200, 120, None)
-    side.wait(119)
-    assert post(side, company_id)[0] == 409
-    side.wait(1)
-    assert post(side, company_id) == (200, late.body)
-    assert side.simulator.syncs_started(company_id) == 1
+    api.wait(119)
+    assert post(api, company_id)[0] == 409
+    api.wait(1)
+    assert post(api, company_id) == (200, late.body)
+    assert api.simulator.syncs_started(company_id) == 1
 
 
 def test_codat_goes_on_working_after_a_connection_is_lost() -> None:
-    side, company_id = linked()
-    side.simulator.set_fault("request-sync", Fault(FaultKind.LOST_AFTER, seconds=10))
-    assert post(side, company_id)[0] == 0
-    assert post(side, company_id)[0] == 409
-    side.wait(10)
-    assert post(side, company_id)[0] == 200
-    assert side.simulator.syncs_started(company_id) == 1
+    api, company_id = linked()
+    api.simulator.set_fault("request-sync", Fault(FaultKind.LOST_AFTER, seconds=10))
+    assert post(api, company_id)[0] == 0
+    assert post(api, company_id)[0] == 409
+    api.wait(10)
+    assert post(api, company_id)[0] == 200
+    assert api.simulator.syncs_started(company_id) == 1
 
 
 def test_seconds_of_a_fault_are_real_ones() -> None:
-    side = Side(speed=60)
-    company_id = side.simulator.add_linked_company()
-    side.simulator.set_fault("request-sync", Fault(FaultKind.LOST_AFTER, seconds=10))
-    post(side, company_id)
-    side.wait(9)
-    assert post(side, company_id)[0] == 409
-    side.wait(1.5)
-    assert post(side, company_id)[0] == 200
+    api = SimulatedApi(speed=60)
+    company_id = api.simulator.add_linked_company()
+    api.simulator.set_fault("request-sync", Fault(FaultKind.LOST_AFTER, seconds=10))
+    post(api, company_id)
+    api.wait(9)
+    assert post(api, company_id)[0] == 409
+    api.wait(1.5)
+    assert post(api, company_id)[0] == 200
 
 
 @pytest.mark.parametrize(
     "kind", [FaultKind.LOST_BEFORE, FaultKind.BAD_GATEWAY, FaultKind.GATEWAY_TIMEOUT, FaultKind.REDIRECT]
 )
 def test_what_never_reached_codat_leaves_no_trace_under_the_key(kind: FaultKind) -> None:
-    side, company_id = linked()
-    side.simulator.set_fault("request-sync", kind)
-    post(side, company_id)
-    assert side.simulator.syncs_started(company_id) == 0
-    assert post(side, company_id)[0] == 200
-    assert side.simulator.syncs_started(company_id) == 1
+    api, company_id = linked()
+    api.simulator.set_fault("request-sync", kind)
+    post(api, company_id)
+    assert api.simulator.syncs_started(company_id) == 0
+    assert post(api, company_id)[0] == 200
+    assert api.simulator.syncs_started(company_id) == 1
 
 
 @pytest.mark.parametrize(
@@ -207,16 +207,16 @@ def test_what_never_reached_codat_leaves_no_trace_under_the_key(kind: FaultKind)
     ],
 )
 def test_what_was_lost_on_the_way_back_is_replayed(kind: FaultKind) -> None:
-    side, company_id = linked()
-    side.simulator.set_fault("request-sync", kind)
-    post(side, company_id)
-    assert side.simulator.syncs_started(company_id) == 1
-    assert post(side, company_id)[0] == 200
-    assert side.simulator.syncs_started(company_id) == 1
+    api, company_id = linked()
+    api.simulator.set_fault("request-sync", kind)
+    post(api, company_id)
+    assert api.simulator.syncs_started(company_id) == 1
+    assert post(api, company_id)[0] == 200
+    assert api.simulator.syncs_started(company_id) == 1
 
 
-def test_an_error_meant_for_the_work_does_not_befall_a_replay() -> None:
-    side, company_id = linked()
-    side.simulator.set_fault("request-sync", None, FaultKind.ERROR_AFTER)
-    first = post(side, company_id)
-    assert post(side, company_id) == first
+def test_an_error_meant_for_the_work_does_not_affect_a_replay() -> None:
+    api, company_id = linked()
+    api.simulator.set_fault("request-sync", None, FaultKind.ERROR_AFTER)
+    first = post(api, company_id)
+    assert post(api, company_id) == first

@@ -1,4 +1,4 @@
-"""What a simulator tells at a glance, and the page that shows it, in a real browser where there is one."""
+"""The summary of a simulator, and the page that shows it, in a real browser where there is one."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import pytest
 
 from codat_commerce_async.simulator import ScriptedSync, Simulator
 from tests.support.browser import Page, chromium, open_page, running
-from tests.support.simulated import Side, authorization
+from tests.support.simulated import SimulatedApi, authorization
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 LIVE = "document.getElementById('link').dataset.state === 'live'"
@@ -22,15 +22,15 @@ def counts(part: Any) -> dict[str, int]:
 
 
 def test_the_state_counts_companies_and_syncs_by_how_they_went() -> None:
-    side = Side()
-    ids = [side.simulator.add_linked_company() for _ in range(5)]
-    side.simulator.add_company()
+    api = SimulatedApi()
+    ids = [api.simulator.add_linked_company() for _ in range(5)]
+    api.simulator.add_company()
     outcomes: tuple[ScriptedSync | int, ...] = (2000, 2040, 5130, ScriptedSync.never_ends())
     for company_id, outcome in zip(ids, outcomes, strict=False):
-        side.simulator.script_sync(company_id, outcome)
-        side.request_sync(company_id)
-    side.wait(300)
-    state: Any = side.simulator.state()
+        api.simulator.script_sync(company_id, outcome)
+        api.request_sync(company_id)
+    api.wait(300)
+    state: Any = api.simulator.state()
     assert counts(state["companies"]) == {
         "total": 6,
         "linked": 5,
@@ -46,47 +46,47 @@ def test_the_state_counts_companies_and_syncs_by_how_they_went() -> None:
 
 
 def test_a_deleted_company_is_gone_from_the_state_with_what_it_ran() -> None:
-    side = Side()
-    company_id, other = (side.simulator.add_linked_company() for _ in range(2))
-    side.simulator.script_sync(company_id, 5130, ScriptedSync.never_ends())
-    side.request_sync(company_id)
-    side.wait(300)
-    side.request_sync(company_id)
-    side.simulator.delete_company(company_id)
-    state: Any = side.simulator.state()
+    api = SimulatedApi()
+    company_id, other = (api.simulator.add_linked_company() for _ in range(2))
+    api.simulator.script_sync(company_id, 5130, ScriptedSync.never_ends())
+    api.request_sync(company_id)
+    api.wait(300)
+    api.request_sync(company_id)
+    api.simulator.delete_company(company_id)
+    state: Any = api.simulator.state()
     assert [company["id"] for company in state["companies"]["latest"]] == [other]
     assert (state["syncs"]["running"], state["companies"]["running"], state["companies"]["failed"]) == (0, 0, 0)
     assert [sync["company"] for sync in state["syncs"]["latestFailed"]] == [None]
 
 
 def test_a_sync_beside_a_running_one_leaves_the_company_running() -> None:
-    side = Side()
-    company_id = side.simulator.add_linked_company()
-    side.simulator.script_sync(company_id, ScriptedSync(2000, duration=500), ScriptedSync.overlaps())
-    side.request_sync(company_id)
-    side.request_sync(company_id)
-    side.wait(10)
-    state: Any = side.simulator.state()
+    api = SimulatedApi()
+    company_id = api.simulator.add_linked_company()
+    api.simulator.script_sync(company_id, ScriptedSync(2000, duration=500), ScriptedSync.overlaps())
+    api.request_sync(company_id)
+    api.request_sync(company_id)
+    api.wait(10)
+    state: Any = api.simulator.state()
     assert (state["companies"]["running"], state["syncs"]["running"], state["syncs"]["failed"]) == (1, 1, 1)
-    side.wait(500)
-    state = side.simulator.state()
+    api.wait(500)
+    state = api.simulator.state()
     # The one that started last decides, as it does for Codat's `latest`.
     assert (state["companies"]["failed"], state["syncs"]["succeeded"]) == (1, 1)
 
 
 def test_the_state_stays_small_however_much_there_is() -> None:
-    side = Side()
+    api = SimulatedApi()
     sizes = []
     for _ in range(2):
         for number in range(400):
-            company_id = side.simulator.add_linked_company(f"Company {number:04}")
-            side.simulator.start_external_sync(company_id, 5130 if number % 3 else ScriptedSync.never_ends())
+            company_id = api.simulator.add_linked_company(f"Company {number:04}")
+            api.simulator.start_external_sync(company_id, 5130 if number % 3 else ScriptedSync.never_ends())
         for _ in range(150):
-            side.send("GET", "/companies")
-        side.wait(600)
-        sizes.append(len(json.dumps(side.simulator.state())))
+            api.send("GET", "/companies")
+        api.wait(600)
+        sizes.append(len(json.dumps(api.simulator.state())))
     assert sizes[1] == pytest.approx(sizes[0], rel=0.02)
-    state: Any = side.simulator.state()
+    state: Any = api.simulator.state()
     assert (state["companies"]["total"], state["requests"]["total"]) == (800, 300)
     names = [company["name"] for company in state["companies"]["latest"]]
     assert len(names) == 300
@@ -94,11 +94,11 @@ def test_the_state_stays_small_however_much_there_is() -> None:
 
 
 def test_the_state_reports_of_the_quota_and_the_requests() -> None:
-    side = Side()
-    side.simulator.set_fault("list-companies", "lost_after")
-    side.send("GET", "/companies")
-    side.send("GET", "/nowhere", headers=authorization("a wrong key"))
-    state: Any = side.simulator.state()
+    api = SimulatedApi()
+    api.simulator.set_fault("list-companies", "lost_after")
+    api.send("GET", "/companies")
+    api.send("GET", "/nowhere", headers=authorization("a wrong key"))
+    state: Any = api.simulator.state()
     assert state["quota"] == {
         "perDay": 1000,
         "leftToday": 999,
@@ -119,10 +119,10 @@ async def test_the_page_needs_no_key_and_leaves_no_trace() -> None:
     async with Simulator(api_key="opens-everything") as simulator, aiohttp.ClientSession() as session:
         served = []
         for path in ("/", "/simulator/page.css", "/simulator/page.js", "/simulator/state"):
-            async with session.get(simulator.url + path, headers=BROWSER) as answer:
-                served.append((answer.status, answer.content_type))
-                assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-                assert simulator.api_key not in await answer.text()
+            async with session.get(simulator.url + path, headers=BROWSER) as response:
+                served.append((response.status, response.content_type))
+                assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+                assert simulator.api_key not in await response.text()
         assert served == [(200, f"text/{kind}") for kind in ("html", "css", "javascript")] + [(200, "application/json")]
         assert simulator.requests == ()
         assert simulator.peak_per_minute == 0
@@ -138,8 +138,8 @@ async def test_who_requests_no_page_gets_codats_response() -> None:
             ("GET", "/simulator/", authorization()),
             ("GET", "/simulator/../page.css", authorization()),
         ):
-            async with session.request(method, simulator.url + path, headers=headers) as answer:
-                statuses.append((answer.status, answer.content_type))
+            async with session.request(method, simulator.url + path, headers=headers) as response:
+                statuses.append((response.status, response.content_type))
         assert statuses == [(status, "application/json") for status in (404, 401, 404, 404, 404)]
         assert len(simulator.requests) == 5
 
@@ -177,7 +177,7 @@ async def test_the_page_shows_many_syncs_live_on_every_screen(browser: str) -> N
                 company_id, ScriptedSync(5130 if number < 10 else 2000, duration=60 * (number < 60))
             )
         simulator.advance(30)
-        await page.look_like(1280, 900)
+        await page.emulate(1280, 900)
         await page.go(f"{simulator.url}/")
         await page.until(LIVE)
         assert await page.evaluate("document.querySelectorAll('#tiles [data-state=running]').length") == 60
@@ -185,7 +185,7 @@ async def test_the_page_shows_many_syncs_live_on_every_screen(browser: str) -> N
         await page.evaluate("document.querySelector('details').open = true")
         for width in (1280, 390):
             for scheme in ("light", "dark"):
-                await page.look_like(width, 844, scheme)
+                await page.emulate(width, 844, scheme)
                 weak = [text for ratio, text in await page.contrasts() if ratio < 4.5]
                 assert (width, scheme, weak, await sideways(page)) == (width, scheme, [], False)
         simulator.advance(40)

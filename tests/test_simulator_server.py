@@ -30,11 +30,11 @@ async def test_a_sync_can_be_started_and_polled(session: aiohttp.ClientSession) 
     async with Simulator() as simulator:
         company_id = simulator.add_linked_company()
         url = f"{simulator.url}/companies/{company_id}/sync/commerce"
-        async with session.post(f"{url}/latest", json={}, headers={"Idempotency-Key": KEY}) as answer:
-            assert (answer.status, answer.content_type) == (200, "application/json")
-            commerce_id = (await answer.json())["commerceSyncId"]
-        async with session.get(f"{simulator.url}/meta/companies/{company_id}/sync/commerce/status") as answer:
-            assert (await answer.json())["commerceSyncId"] == commerce_id
+        async with session.post(f"{url}/latest", json={}, headers={"Idempotency-Key": KEY}) as response:
+            assert (response.status, response.content_type) == (200, "application/json")
+            commerce_id = (await response.json())["commerceSyncId"]
+        async with session.get(f"{simulator.url}/meta/companies/{company_id}/sync/commerce/status") as response:
+            assert (await response.json())["commerceSyncId"] == commerce_id
         assert simulator.requests[0].idempotency_key == KEY
 
 
@@ -42,8 +42,8 @@ async def test_a_quoted_path_arrives_as_it_was_sent(session: aiohttp.ClientSessi
     async with Simulator() as simulator:
         simulator.add_company(company_id="a/b ü")
         path = "/companies/a%2Fb%20%C3%BC/connections?query=status%3DLinked"
-        async with session.get(URL(simulator.url + path, encoded=True)) as answer:
-            assert answer.status == 200
+        async with session.get(URL(simulator.url + path, encoded=True)) as response:
+            assert response.status == 200
         assert (simulator.requests[0].path, simulator.requests[0].query) == tuple(path.split("?"))
 
 
@@ -66,8 +66,8 @@ async def test_it_can_be_served_again_and_remembers(session: aiohttp.ClientSessi
             await simulator.__aenter__()
     with pytest.raises(RuntimeError, match="async with"):
         _ = simulator.url
-    async with simulator, session.get(f"{simulator.url}/companies") as answer:
-        assert (await answer.json())["totalResults"] == 1
+    async with simulator, session.get(f"{simulator.url}/companies") as response:
+        assert (await response.json())["totalResults"] == 1
 
 
 @pytest.mark.parametrize("kind", [FaultKind.LOST_BEFORE, FaultKind.LOST_AFTER])
@@ -90,19 +90,19 @@ async def test_a_reset_connection_is_reset(session: aiohttp.ClientSession, kind:
 async def test_a_cut_off_body_is_cut_off(session: aiohttp.ClientSession) -> None:
     async with (
         Simulator(faults=FaultPlan(script={"*": [FaultKind.CUT_OFF]})) as simulator,
-        session.get(f"{simulator.url}/companies") as answer,
+        session.get(f"{simulator.url}/companies") as response,
     ):
         with pytest.raises(aiohttp.ClientPayloadError):
-            await answer.read()
+            await response.read()
 
 
 async def test_an_endless_body_goes_on_until_the_client_hangs_up(session: aiohttp.ClientSession) -> None:
     async with Simulator(faults=FaultPlan(script={"*": [FaultKind.ENDLESS]})) as simulator:
-        async with session.get(f"{simulator.url}/companies") as answer:
+        async with session.get(f"{simulator.url}/companies") as response:
             for _ in range(64):
-                assert len(await answer.content.readexactly(65_536)) == 65_536
-        async with session.get(f"{simulator.url}/companies") as answer:
-            assert (await answer.json())["totalResults"] == 0
+                assert len(await response.content.readexactly(65_536)) == 65_536
+        async with session.get(f"{simulator.url}/companies") as response:
+            assert (await response.json())["totalResults"] == 0
 
 
 async def test_a_late_response_outlasts_a_timeout_while_the_work_is_done(session: aiohttp.ClientSession) -> None:
@@ -112,16 +112,16 @@ async def test_a_late_response_outlasts_a_timeout_while_the_work_is_done(session
         with pytest.raises(TimeoutError):
             await session.post(url, json={"name": "A"}, headers=headers, timeout=aiohttp.ClientTimeout(total=0.05))
         assert len(simulator.company_ids()) == 1
-        async with session.post(url, json={"name": "A"}, headers=headers) as answer:
-            assert answer.status == 409
+        async with session.post(url, json={"name": "A"}, headers=headers) as response:
+            assert response.status == 409
         simulator.advance(60)
-        async with session.post(url, json={"name": "A"}, headers=headers) as answer:
-            assert answer.status == 200
+        async with session.post(url, json={"name": "A"}, headers=headers) as response:
+            assert response.status == 200
 
 
 async def get(session: aiohttp.ClientSession, url: str) -> bytes:
-    async with session.get(url) as answer:
-        return await answer.read()
+    async with session.get(url) as response:
+        return await response.read()
 
 
 @pytest.mark.virtual_time
@@ -145,8 +145,8 @@ async def test_responses_that_any_shell_can_show_arrive_as_they_are(session: aio
     async with Simulator(faults=FaultPlan(script={"*": kinds})) as simulator:
         seen = []
         for _ in kinds:
-            async with session.get(f"{simulator.url}/companies", allow_redirects=False) as answer:
-                seen.append((answer.status, answer.content_type, len(await answer.read()) > 0))
+            async with session.get(f"{simulator.url}/companies", allow_redirects=False) as response:
+                seen.append((response.status, response.content_type, len(await response.read()) > 0))
     assert seen == [
         (502, "text/html", True),
         (504, "text/html", False),
@@ -207,9 +207,9 @@ PAGES = ["/", "/simulator/state", "/companies"]
 async def test_a_host_that_is_not_this_machine_is_refused(session: aiohttp.ClientSession, host: str, path: str) -> None:
     async with Simulator() as simulator:
         headers = {"Host": host, "Accept": "text/html"}
-        async with session.get(simulator.url + path, headers=headers) as answer:
-            assert answer.status == 421
-            assert "codat" not in (await answer.text()).lower()
+        async with session.get(simulator.url + path, headers=headers) as response:
+            assert response.status == 421
+            assert "codat" not in (await response.text()).lower()
         assert simulator.requests == ()
 
 
@@ -220,8 +220,8 @@ async def test_a_host_that_is_not_this_machine_is_refused(session: aiohttp.Clien
 async def test_loopback_names_and_addresses_are_served(session: aiohttp.ClientSession, host: str, path: str) -> None:
     async with Simulator() as simulator:
         headers = {"Host": host, "Accept": "text/html"}
-        async with session.get(simulator.url + path, headers=headers) as answer:
-            assert answer.status == 200
+        async with session.get(simulator.url + path, headers=headers) as response:
+            assert response.status == 200
 
 
 async def test_a_second_host_cannot_hide_behind_a_good_one() -> None:
@@ -235,8 +235,8 @@ def test_a_thread_of_its_own_serves_it_without_an_event_loop() -> None:
     for _ in range(2):
         with simulator:
             simulator.add_company()
-            with urlopen(Request(f"{simulator.url}/companies", headers=authorization())) as answer:  # noqa: S310 - http
-                assert json.load(answer)["totalResults"] == len(simulator.company_ids())
+            with urlopen(Request(f"{simulator.url}/companies", headers=authorization())) as response:  # noqa: S310 - http
+                assert json.load(response)["totalResults"] == len(simulator.company_ids())
         with pytest.raises(RuntimeError, match="enter it"):
             _ = simulator.url
     assert [thread.name for thread in threading.enumerate() if "simulator" in thread.name] == []

@@ -29,9 +29,9 @@ def test_a_year_of_sleep_takes_no_time() -> None:
         await asyncio.sleep(365 * 86_400)
         return now()
 
-    begun = time.monotonic()
+    started = time.monotonic()
     assert run_in_virtual_time(main()) == 365 * 86_400
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - started < 5
 
 
 def test_tasks_wake_in_the_order_of_their_timers() -> None:
@@ -102,10 +102,10 @@ def test_the_clock_stands_still_for_a_thread() -> None:
 
         ticking = asyncio.create_task(tick())
         await asyncio.sleep(0)
-        answer = await asyncio.to_thread(lambda: 7)
+        response = await asyncio.to_thread(lambda: 7)
         passed, running = now(), not ticking.done()
         ticking.cancel()
-        return answer + ticks, passed, running
+        return response + ticks, passed, running
 
     assert run_in_virtual_time(main()) == (7, 0.0, True)
 
@@ -113,14 +113,14 @@ def test_the_clock_stands_still_for_a_thread() -> None:
 def test_a_failure_and_a_cancellation_come_out_as_they_are() -> None:
     async def fails() -> None:
         await asyncio.sleep(1)
-        raise LookupError("told")
+        raise LookupError("expected")
 
     async def cancelled() -> None:
         sleeping = asyncio.create_task(asyncio.sleep(60))
         asyncio.get_running_loop().call_later(10, sleeping.cancel)
         await sleeping
 
-    with pytest.raises(LookupError, match="told"):
+    with pytest.raises(LookupError, match="expected"):
         run_in_virtual_time(fails())
     with pytest.raises(asyncio.CancelledError):
         run_in_virtual_time(cancelled())
@@ -132,10 +132,10 @@ def test_no_sleep_is_cut_short_or_spins(start: float, sleeps: list[float]) -> No
     async def main() -> None:
         await asyncio.sleep(start)
         for seconds in sleeps:
-            begun = now()
+            started = now()
             await asyncio.sleep(seconds)
             # asyncio itself wakes a timer early by its clock's resolution.
-            assert now() >= begun + seconds - 1e-6
+            assert now() >= started + seconds - 1e-6
 
     run_in_virtual_time(main())
 
@@ -165,10 +165,10 @@ async def test_client_and_server_live_through_an_hour_over_real_sockets() -> Non
         codes = []
         for _ in range(3):
             path = f"/companies/{company_id}/sync/commerce/syncs/latest/status"
-            async with session.get(path, timeout=aiohttp.ClientTimeout(total=3600)) as answer:
-                codes.append((now(), (await answer.json())["syncStatusCode"]))
+            async with session.get(path, timeout=aiohttp.ClientTimeout(total=3600)) as response:
+                codes.append((now(), (await response.json())["syncStatusCode"]))
             await asyncio.sleep(60)
-    # The late answer was written when it was asked for.
+    # The late response shows the state at the time of its request.
     assert codes == [(0, 1000), (1860, 1000), (1920, 2000)]
 
 

@@ -1,4 +1,4 @@
-"""What the simulator tells of itself as signed webhooks."""
+"""The signed webhooks that the simulator sends."""
 
 import asyncio
 import base64
@@ -16,25 +16,25 @@ from aiohttp.test_utils import RawTestServer
 from codat_commerce_async.cli._args import SimulateOptions, parse
 from codat_commerce_async.cli.simulate import deliver_webhooks
 from codat_commerce_async.simulator import Simulator, WebhookFault, WebhookFaultPlan, WebhookSender
-from tests.support.simulated import Side
+from tests.support.simulated import SimulatedApi
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of the tests").decode()
 OTHER = "whsec_" + base64.b64encode(b"the one before it").decode()
 
 
 class Receiver:
-    """Takes webhooks, and answers each with the next of its statuses; an OSError is raised."""
+    """Accept webhooks, and respond to each with the next of the statuses; an OSError is raised."""
 
-    def __init__(self, *answers: int | OSError) -> None:
-        self.answers = list(answers)
+    def __init__(self, *statuses: int | OSError) -> None:
+        self.statuses = list(statuses)
         self.messages: list[tuple[Mapping[str, str], bytes]] = []
 
     async def post(self, headers: Mapping[str, str], body: bytes) -> int:
         self.messages.append((headers, body))
-        answer = self.answers.pop(0) if self.answers else 204
-        if isinstance(answer, OSError):
-            raise answer
-        return answer
+        status = self.statuses.pop(0) if self.statuses else 204
+        if isinstance(status, OSError):
+            raise status
+        return status
 
     @property
     def names(self) -> list[str]:
@@ -52,32 +52,32 @@ def signature(secret: str, headers: Mapping[str, str], body: bytes) -> str:
 
 
 async def test_a_webhook_is_signed_over_its_id_its_time_and_its_bytes() -> None:
-    side, receiver = Side(), Receiver()
-    company_id = side.simulator.add_company()
-    assert await WebhookSender(side.simulator, receiver.post, SECRET).deliver() == 0
+    api, receiver = SimulatedApi(), Receiver()
+    company_id = api.simulator.add_company()
+    assert await WebhookSender(api.simulator, receiver.post, SECRET).deliver() == 0
     ((headers, body),) = receiver.messages
     assert headers["webhook-signature"] == signature(SECRET, headers, body)
-    assert headers["webhook-timestamp"] == str(int(side.wall))
+    assert headers["webhook-timestamp"] == str(int(api.wall))
     event = json.loads(body)
     assert (event["eventType"], event["payload"]["id"]) == ("company.created", company_id)
     assert set(event) == {"id", "eventType", "generatedDate", "payload"}
 
 
 async def test_while_a_secret_is_rotated_both_sign() -> None:
-    side, receiver = Side(), Receiver()
-    side.simulator.add_company()
-    await WebhookSender(side.simulator, receiver.post, SECRET, OTHER).deliver()
+    api, receiver = SimulatedApi(), Receiver()
+    api.simulator.add_company()
+    await WebhookSender(api.simulator, receiver.post, SECRET, OTHER).deliver()
     ((headers, body),) = receiver.messages
     assert headers["webhook-signature"].split() == [signature(secret, headers, body) for secret in (SECRET, OTHER)]
 
 
 async def test_what_was_not_taken_is_delivered_again_under_the_same_id() -> None:
-    side, receiver = Side(), Receiver(200, 500, ConnectionRefusedError(), 204)
+    api, receiver = SimulatedApi(), Receiver(200, 500, ConnectionRefusedError(), 204)
     for _ in range(3):
-        side.simulator.add_company()
-    sender = WebhookSender(side.simulator, receiver.post, SECRET)
+        api.simulator.add_company()
+    sender = WebhookSender(api.simulator, receiver.post, SECRET)
     assert await sender.deliver() == 2
-    side.wait(60)
+    api.wait(60)
     assert await sender.deliver() == 0
     assert receiver.ids[3:] == receiver.ids[1:3]
     assert len(set(receiver.ids)) == 3
@@ -85,21 +85,21 @@ async def test_what_was_not_taken_is_delivered_again_under_the_same_id() -> None
 
 
 async def test_after_twenty_eight_hours_a_webhook_is_given_up() -> None:
-    side, receiver = Side(), Receiver(500, 500, 500)
-    side.simulator.add_company()
-    sender = WebhookSender(side.simulator, receiver.post, SECRET)
+    api, receiver = SimulatedApi(), Receiver(500, 500, 500)
+    api.simulator.add_company()
+    sender = WebhookSender(api.simulator, receiver.post, SECRET)
     waiting = [await sender.deliver()]
     for _ in range(2):
-        side.wait(14 * 3600)
+        api.wait(14 * 3600)
         waiting.append(await sender.deliver())
     assert waiting == [1, 1, 0]
 
 
 def test_a_secret_that_is_none_is_refused() -> None:
-    side, receiver = Side(), Receiver()
+    api, receiver = SimulatedApi(), Receiver()
     for secrets in ((), ("abc",), ("whsec_!",)):
         with pytest.raises(ValueError, match=r"secret|base64"):
-            WebhookSender(side.simulator, receiver.post, *secrets)
+            WebhookSender(api.simulator, receiver.post, *secrets)
 
 
 def companies(simulator: Simulator, *names: str) -> None:
@@ -108,25 +108,25 @@ def companies(simulator: Simulator, *names: str) -> None:
 
 
 async def test_a_late_webhook_is_first_posted_when_it_is_due() -> None:
-    side, receiver = Side(), Receiver()
-    companies(side.simulator, "A", "B")
+    api, receiver = SimulatedApi(), Receiver()
+    companies(api.simulator, "A", "B")
     faults = WebhookFaultPlan(script={"company.created": ["late", None]}, late_by=600)
-    sender = WebhookSender(side.simulator, receiver.post, SECRET, faults=faults)
+    sender = WebhookSender(api.simulator, receiver.post, SECRET, faults=faults)
     assert (await sender.deliver(), receiver.names) == (1, ["B"])
-    side.wait(599)
+    api.wait(599)
     assert await sender.deliver() == 1
-    side.wait(1)
+    api.wait(1)
     assert (await sender.deliver(), receiver.names) == (0, ["B", "A"])
     ((headers, body),) = receiver.messages[1:]
-    assert headers["webhook-timestamp"] == str(int(side.wall))
+    assert headers["webhook-timestamp"] == str(int(api.wall))
     assert headers["webhook-signature"] == signature(SECRET, headers, body)
 
 
 async def test_a_webhook_comes_twice_under_one_id_although_it_was_taken() -> None:
-    side, receiver = Side(), Receiver()
-    companies(side.simulator, "A", "B")
+    api, receiver = SimulatedApi(), Receiver()
+    companies(api.simulator, "A", "B")
     faults = WebhookFaultPlan(script={"*": [WebhookFault.TWICE]})
-    sender = WebhookSender(side.simulator, receiver.post, SECRET, faults=faults)
+    sender = WebhookSender(api.simulator, receiver.post, SECRET, faults=faults)
     assert (await sender.deliver(), receiver.names) == (0, ["A", "B", "A"])
     assert receiver.ids[0] == receiver.ids[2] != receiver.ids[1]
     assert receiver.messages[0][1] == receiver.messages[2][1]
@@ -135,30 +135,30 @@ async def test_a_webhook_comes_twice_under_one_id_although_it_was_taken() -> Non
 
 
 async def test_webhooks_out_of_order_come_behind_those_that_came_after() -> None:
-    side, receiver = Side(), Receiver()
-    companies(side.simulator, "A", "B", "C")
+    api, receiver = SimulatedApi(), Receiver()
+    companies(api.simulator, "A", "B", "C")
     faults = WebhookFaultPlan(script={"*": ["out_of_order", "out_of_order"]})
-    sender = WebhookSender(side.simulator, receiver.post, SECRET, faults=faults)
+    sender = WebhookSender(api.simulator, receiver.post, SECRET, faults=faults)
     assert (await sender.deliver(), receiver.names) == (0, ["C", "B", "A"])
 
 
 async def test_a_copy_that_is_not_taken_is_delivered_again_too() -> None:
-    side, receiver = Side(), Receiver(204, 500)
-    companies(side.simulator, "A")
+    api, receiver = SimulatedApi(), Receiver(204, 500)
+    companies(api.simulator, "A")
     faults = WebhookFaultPlan(rate=1, kinds=["twice"])
-    sender = WebhookSender(side.simulator, receiver.post, SECRET, faults=faults)
+    sender = WebhookSender(api.simulator, receiver.post, SECRET, faults=faults)
     assert [await sender.deliver(), await sender.deliver(), len(receiver.messages)] == [1, 0, 3]
 
 
-async def test_a_rate_befalls_the_types_it_is_for_the_same_way_every_time() -> None:
+async def test_a_rate_affects_the_types_it_is_for_the_same_way_every_time() -> None:
     orders = []
     for _ in range(2):
-        side, receiver = Side(), Receiver()
+        api, receiver = SimulatedApi(), Receiver()
         faults = WebhookFaultPlan(rate=0.5, kinds=["out_of_order"], seed=3, event_types=["company.created"])
         for number in range(40):
-            company_id = side.simulator.add_company(f"{number:02}")
-            side.simulator.add_connection(company_id, "gbol")
-        await WebhookSender(side.simulator, receiver.post, SECRET, faults=faults).deliver()
+            company_id = api.simulator.add_company(f"{number:02}")
+            api.simulator.add_connection(company_id, "gbol")
+        await WebhookSender(api.simulator, receiver.post, SECRET, faults=faults).deliver()
         events = [json.loads(body) for _, body in receiver.messages]
         created = [event["payload"]["name"] for event in events if event["eventType"] == "company.created"]
         others = [event["payload"]["connection"]["created"] for event in events if "connection" in event["payload"]]

@@ -5,7 +5,7 @@ import pytest
 from codat_commerce_async import CodatCommerce, Quota, StatusError, SyncHandle
 from codat_commerce_async.simulator import Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
-from tests.support.scripted import KEY, client_of, reply
+from tests.support.scripted import KEY, client_of, respond
 
 
 async def test_a_poll_returns_the_status_and_the_id_with_which_the_handle_is_completed() -> None:
@@ -27,7 +27,7 @@ async def test_a_poll_returns_the_status_and_the_id_with_which_the_handle_is_com
 
 
 async def test_a_poll_raises_the_error_of_its_request_and_takes_handles_only() -> None:
-    codat, _ = client_of(reply(403))
+    codat, _ = client_of(respond(403))
     with pytest.raises(TypeError, match="handle must be a SyncHandle"):
         await codat.sync.poll("company")  # type: ignore[arg-type]
     with pytest.raises(StatusError):

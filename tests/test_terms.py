@@ -1,8 +1,6 @@
 """Names and texts use the field's standard terms; `forbidden_terms.txt` lists what replaces what."""
 
-import io
 import re
-import tokenize
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -12,12 +10,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LIST = Path(__file__).with_name("forbidden_terms.txt")
-WORD = re.compile(r"[A-Za-z]+")
+# The parts of a name: `LookOptions` has two, `look_at` too, and `lookup` one.
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 class Terms(NamedTuple):
-    """What the list says."""
+    """The parsed list: what to write instead of each word, and the words that a path may contain."""
 
     instead: dict[str, str]
     exceptions: list[tuple[str, str]]
@@ -40,37 +38,37 @@ def read_terms(text: str) -> Terms:
     return Terms(instead, exceptions)
 
 
-def words_of_python(text: str) -> Iterator[tuple[int, str]]:
-    """Yield each word of names, strings and comments with its line."""
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type in {tokenize.NAME, tokenize.STRING, tokenize.COMMENT, getattr(tokenize, "FSTRING_MIDDLE", -1)}:
-            for offset, line in enumerate(token.string.split("\n")):
-                yield from ((token.start[0] + offset, part.lower()) for part in PART.findall(line))
-
-
-def words_of_text(text: str) -> Iterator[tuple[int, str]]:
+def words_of(text: str) -> Iterator[tuple[int, str]]:
+    """Yield each part of each word with its line."""
     for number, line in enumerate(text.splitlines(), 1):
-        yield from ((number, part.lower()) for word in WORD.findall(line) for part in PART.findall(word))
+        yield from ((number, part.lower()) for part in PART.findall(line))
 
 
 def violations(path: str, text: str, terms: Terms) -> list[str]:
-    words = words_of_python(text) if path.endswith(".py") else words_of_text(text)
     allowed = {word for pattern, word in terms.exceptions if fnmatch(path, pattern)}
     return [
         f"{path}:{line}: {word} -> {terms.instead[word]}"
-        for line, word in words
+        for line, word in words_of(text)
         if word in terms.instead and word not in allowed
     ]
 
 
-def files() -> list[str]:
-    patterns = ("codat_commerce_async/**/*.py", "examples/**/*.py", "docs/**/*.md", "README.md", "CHANGELOG.md")
-    return sorted(str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern))
+def texts(*patterns: str) -> dict[str, str]:
+    paths = {path for pattern in patterns for path in ROOT.glob(pattern)} - {Path(__file__)}
+    return {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in sorted(paths)}
 
 
-@pytest.mark.parametrize("path", files())
-def test_a_file_uses_the_standard_terms(path: str) -> None:
-    found = violations(path, (ROOT / path).read_text(encoding="utf-8"), read_terms(LIST.read_text(encoding="utf-8")))
+PLACES = {
+    "package": ("codat_commerce_async/**/*.py",),
+    "tests": ("tests/**/*.py",),
+    "documents": ("examples/**/*.py", "docs/**/*.md", "README.md", "CHANGELOG.md"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_names_and_texts_use_the_standard_terms(place: str) -> None:
+    terms = read_terms(LIST.read_text(encoding="utf-8"))
+    found = [one for path, text in texts(*PLACES[place]).items() for one in violations(path, text, terms)]
     assert not found, "\n".join(found)
 
 
@@ -78,10 +76,9 @@ def test_every_exception_is_needed() -> None:
     terms = read_terms(LIST.read_text(encoding="utf-8"))
     strict = terms._replace(exceptions=[])
     for pattern, word in terms.exceptions:
-        texts = ((path, (ROOT / path).read_text(encoding="utf-8")) for path in files() if fnmatch(path, pattern))
-        assert any(f": {word} -> " in one for path, text in texts for one in violations(path, text, strict)), (
-            f"{pattern} has no {word}"
-        )
+        assert any(
+            f": {word} -> " in one for path, text in texts(pattern).items() for one in violations(path, text, strict)
+        ), f"{pattern} has no {word}"
 
 
 TERMS = Terms({"look": "poll", "gate": "rate limiter"}, [("b.py", "gate")])

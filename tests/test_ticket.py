@@ -273,7 +273,7 @@ def test_a_ticket_survives_json_and_unknown_fields_are_ignored() -> None:
     assert SyncTicket.from_json(text).to_json() == text
 
 
-def test_a_ticket_of_a_later_version_is_told_apart_from_a_broken_one() -> None:
+def test_a_ticket_of_a_later_version_is_distinguished_from_a_broken_one() -> None:
     fields = json.loads(whole().to_json())
     with pytest.raises(TicketVersionError, match=r"version of a ticket must be 1 at most \(got 2\)"):
         SyncTicket.from_json(json.dumps({**fields, "version": 2, "request": "of another shape"}))

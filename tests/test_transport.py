@@ -66,23 +66,26 @@ async def transport_to(server: wire.WireServer, **settings: object) -> AsyncIter
         await transport.aclose()
 
 
-async def answer(*script: wire.Act, request: Request | None = None, timeouts: Timeouts = SOON) -> Response:
+async def send_to(*script: wire.Act, request: Request | None = None, timeouts: Timeouts = SOON) -> Response:
     async with wire.WireServer(script) as server, transport_to(server) as transport:
         return await transport.send(request or get(), timeouts)
 
 
 async def failure(*script: wire.Act, request: Request | None = None, timeouts: Timeouts = SOON) -> TransportError:
     with pytest.raises(TransportError) as caught:
-        await answer(*script, request=request, timeouts=timeouts)
+        await send_to(*script, request=request, timeouts=timeouts)
     assert caught.value.__cause__ is caught.value.__context__ is None
     return caught.value
 
 
 async def test_a_request_goes_out_as_it_is() -> None:
-    async with wire.WireServer([wire.Reply(201, {"X-A": "b"}, b"hello")]) as server, transport_to(server) as transport:
+    async with (
+        wire.WireServer([wire.Response(201, {"X-A": "b"}, b"hello")]) as server,
+        transport_to(server) as transport,
+    ):
         request = Request("PATCH", "/a%2Fb?q=%3E%20x&page=1", {"X-B": "c"}, b'{"z":1}')
-        reply = await transport.send(request, SOON)
-    assert (reply.status, reply.headers["x-a"], reply.body) == (201, "b", b"hello")
+        response = await transport.send(request, SOON)
+    assert (response.status, response.headers["x-a"], response.body) == (201, "b", b"hello")
     [seen] = server.requests
     assert (seen.method, seen.target, seen.body) == ("PATCH", "/a%2Fb?q=%3E%20x&page=1", b'{"z":1}')
     assert seen.header("X-B") == "c"
@@ -91,7 +94,7 @@ async def test_a_request_goes_out_as_it_is() -> None:
 
 
 async def test_the_base_url_may_have_a_path() -> None:
-    async with wire.WireServer([wire.Reply()]) as server:
+    async with wire.WireServer([wire.Response()]) as server:
         transport = AiohttpTransport(parse_base_url(f"{server.url}/proxied/"), Credentials(KEY, None))
         await transport.send(get("/companies"), SOON)
         await transport.aclose()
@@ -99,7 +102,7 @@ async def test_the_base_url_may_have_a_path() -> None:
 
 
 async def test_cookies_are_not_kept() -> None:
-    script = [wire.Reply(headers={"Set-Cookie": "tenant=one"}), wire.Reply()]
+    script = [wire.Response(headers={"Set-Cookie": "tenant=one"}), wire.Response()]
     async with wire.WireServer(script) as server, transport_to(server) as transport:
         for _ in range(2):
             await transport.send(get(), SOON)
@@ -110,10 +113,10 @@ async def test_cookies_are_not_kept() -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_redirect_is_a_response_and_not_followed(status: int, method: str) -> None:
     async with wire.WireServer([]) as elsewhere:
-        reply = await answer(
-            wire.Reply(status, {"Location": f"{elsewhere.url}/take"}), request=Request(method, "/x", {}, None)
+        response = await send_to(
+            wire.Response(status, {"Location": f"{elsewhere.url}/take"}), request=Request(method, "/x", {}, None)
         )
-    assert reply.status == status
+    assert response.status == status
     assert elsewhere.connections == 0
 
 
@@ -122,20 +125,20 @@ async def test_a_redirect_is_a_response_and_not_followed(status: int, method: st
 )
 async def test_a_compressed_body_arrives_whole(encoding: str, encode: Callable[[bytes], bytes]) -> None:
     body = json.dumps(list(range(50_000))).encode()
-    reply = await answer(wire.Reply(headers={"Content-Encoding": encoding}, body=encode(body)))
-    assert reply.body == body
+    response = await send_to(wire.Response(headers={"Content-Encoding": encoding}, body=encode(body)))
+    assert response.body == body
 
 
 @pytest.mark.parametrize("encoding", ["x-gzip", "X-GZIP", " x-gzip "])
 @pytest.mark.parametrize("members", [1, 2])
 async def test_gzip_under_its_older_name_arrives_whole(encoding: str, members: int) -> None:
     body = gzip.compress(b'{"a": 1}') * members
-    reply = await answer(wire.Reply(200, {"Content-Encoding": encoding}, body))
-    assert reply.body == b'{"a": 1}' * members
+    response = await send_to(wire.Response(200, {"Content-Encoding": encoding}, body))
+    assert response.body == b'{"a": 1}' * members
 
 
 async def test_what_is_called_x_gzip_and_is_none_arrives_as_it_is() -> None:
-    assert (await answer(wire.Reply(200, {"Content-Encoding": "x-gzip"}, b"{}"))).body == b"{}"
+    assert (await send_to(wire.Response(200, {"Content-Encoding": "x-gzip"}, b"{}"))).body == b"{}"
 
 
 @pytest.mark.parametrize(
@@ -145,32 +148,32 @@ async def test_what_is_called_x_gzip_and_is_none_arrives_as_it_is() -> None:
         (b"\x1f\x8bno gzip", True),
         (gzip.compress(bytes(MAX_BODY + 1)), False),
     ],
-    ids=["cut off", "garbled", "a bomb"],
+    ids=["cut off", "invalid", "a bomb"],
 )
 async def test_a_broken_x_gzip_body_is_a_transport_error(body: bytes, *, repeatable: bool) -> None:
-    error = await failure(wire.Reply(200, {"Content-Encoding": "x-gzip"}, body))
+    error = await failure(wire.Response(200, {"Content-Encoding": "x-gzip"}, body))
     assert (error.sent, error.retryable) == (True, repeatable)
 
 
 async def test_a_body_without_a_length_arrives_whole() -> None:
     chunks = b"5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n"
-    reply = await answer(wire.Reply(headers={"Transfer-Encoding": "chunked"}, body=chunks))
-    assert reply.body == b"hello, world"
-    assert (await answer(wire.Raw(b"HTTP/1.1 200 OK\r\n\r\nto the end"))).body == b"to the end"
+    response = await send_to(wire.Response(headers={"Transfer-Encoding": "chunked"}, body=chunks))
+    assert response.body == b"hello, world"
+    assert (await send_to(wire.Raw(b"HTTP/1.1 200 OK\r\n\r\nto the end"))).body == b"to the end"
 
 
 @pytest.mark.parametrize("status", [200, 204, 304])
 async def test_a_response_without_a_body_has_an_empty_one(status: int) -> None:
-    assert (await answer(wire.Reply(status))).body == b""
+    assert (await send_to(wire.Response(status))).body == b""
 
 
 @dataclass(frozen=True)
 class Bomb:
-    """A small answer that unpacks to more than is taken."""
+    """A small response that unpacks to more than is accepted."""
 
     async def play(self, connection: wire.Connection) -> bool:
         body = gzip.compress(bytes(MAX_BODY + 2**20), 1)
-        await connection.send(wire.Reply(headers={"Content-Encoding": "gzip"}, body=body).head() + body)
+        await connection.send(wire.Response(headers={"Content-Encoding": "gzip"}, body=body).head() + body)
         return False
 
 
@@ -179,7 +182,7 @@ class Flood:
     """A body that never ends, in large pieces."""
 
     async def play(self, connection: wire.Connection) -> bool:
-        await connection.send(wire.Reply(headers={"Transfer-Encoding": "chunked"}).head())
+        await connection.send(wire.Response(headers={"Transfer-Encoding": "chunked"}).head())
         piece = b"%x\r\n%s\r\n" % (2**20, bytes(2**20))
         while True:
             await connection.send(piece)
@@ -198,9 +201,9 @@ BAD_HEAD = b"HTTP/1.1 200 OK\r\nX-Long: %s\r\n\r\n" % (b"x" * 20_000)
 @pytest.mark.parametrize(
     ("act", "repeatable"),
     [
-        (wire.RESET_BEFORE_ANSWER, True),
-        (wire.CLOSE_WITHOUT_ANSWER, True),
-        (wire.RESET_MID_ANSWER, True),
+        (wire.RESET_BEFORE_RESPONSE, True),
+        (wire.CLOSE_WITHOUT_RESPONSE, True),
+        (wire.RESET_MID_RESPONSE, True),
         (wire.CutOff(200, b"0123456789", at=4), True),
         (wire.CutOff(500, b"0123456789", at=4), True),
         (wire.Raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel"), True),
@@ -241,8 +244,8 @@ async def test_bytes_that_are_no_http_are_a_transport_error(data: bytes) -> None
 @pytest.mark.parametrize(
     ("act", "timeouts"),
     [
-        (wire.NEVER_ANSWER, Timeouts(read=0.02)),
-        (wire.NEVER_ANSWER, Timeouts(total=0.02)),
+        (wire.NEVER_RESPOND, Timeouts(read=0.02)),
+        (wire.NEVER_RESPOND, Timeouts(total=0.02)),
         (wire.ENDLESS, Timeouts(total=0.02)),
     ],
 )
@@ -255,7 +258,7 @@ async def test_a_slow_response_is_a_timeout(act: wire.Act, timeouts: Timeouts) -
 
 async def test_timeouts_without_end_are_none() -> None:
     endless = Timeouts(connect=float("inf"), read=float("inf"), total=float("inf"))
-    assert (await answer(wire.Reply(), timeouts=endless)).status == 200
+    assert (await send_to(wire.Response(), timeouts=endless)).status == 200
 
 
 async def unused_port() -> int:
@@ -370,9 +373,9 @@ async def test_why_a_connection_was_not_made_or_lost_is_reported() -> None:
     error = await failure_at(f"http://127.0.0.1:{await unused_port()}")
     assert (error.host, error.errno, error.reason) == ("127.0.0.1", errno.ECONNREFUSED, "Connection refused")
     assert str(error) == "the server cannot be reached: Connection refused"
-    error = await failure(wire.RESET_BEFORE_ANSWER)
+    error = await failure(wire.RESET_BEFORE_RESPONSE)
     assert (error.host, error.errno, error.sent) == ("127.0.0.1", errno.ECONNRESET, True)
-    timed_out = await failure(wire.NEVER_ANSWER, timeouts=Timeouts(total=0.02))
+    timed_out = await failure(wire.NEVER_RESPOND, timeouts=Timeouts(total=0.02))
     again = pickle.loads(pickle.dumps(timed_out))  # noqa: S301 - it is our own
     assert (type(again), again.host, again.errno) == (RequestTimeoutError, "127.0.0.1", None)
 
@@ -386,7 +389,7 @@ async def test_a_proxy_out_of_reach_was_not_sent_anything() -> None:
 
 
 async def test_a_proxy_is_requested_the_whole_address() -> None:
-    async with wire.WireServer([wire.Reply()]) as proxy:
+    async with wire.WireServer([wire.Response()]) as proxy:
         url = proxy.url.replace("http://", "http://user:word@")
         transport = AiohttpTransport("http://api.example.com", Credentials(KEY, None), proxy=url)
         await transport.send(get("/a%2Fb"), SOON)
@@ -403,14 +406,14 @@ async def test_a_proxy_is_requested_the_whole_address() -> None:
 async def test_a_proxy_that_fails_to_make_a_tunnel_may_be_tried_again_and_one_that_refuses_may_not(
     status: int, *, repeatable: bool
 ) -> None:
-    async with wire.WireServer([wire.Reply(status)]) as proxy:
+    async with wire.WireServer([wire.Response(status)]) as proxy:
         error = await failure_at("https://api.example.com", proxy=proxy.url)
     assert (error.sent, error.retryable) == (False, repeatable)
     assert str(status) in str(error)
 
 
 async def test_a_call_survives_a_proxy_that_is_overloaded_for_a_moment() -> None:
-    async with wire.WireServer([wire.Reply(503), wire.Reply(503), wire.Reply(407)]) as proxy:
+    async with wire.WireServer([wire.Response(503), wire.Response(503), wire.Response(407)]) as proxy:
         retry = RetryPolicy(initial_backoff=0.0)
         async with CodatCommerce(KEY, base_url="https://api.example.com", proxy=proxy.url, retry=retry) as codat:
             with pytest.raises(TransportError, match="407") as caught:
@@ -423,7 +426,7 @@ class NoNamesYet(AbstractResolver):
 
     async def resolve(self, host: str, port: int = 0, family: object = None) -> list[ResolveResult]:
         await asyncio.get_running_loop().create_future()
-        raise AssertionError("nobody sets that future")
+        raise AssertionError("nothing sets that future")
 
     async def close(self) -> None: ...
 
@@ -438,7 +441,7 @@ async def test_a_timeout_before_a_connection_was_there_was_not_sent() -> None:
 
 
 @pytest.mark.parametrize("timeout", [0.02, None])
-async def test_a_write_that_never_left_is_not_in_doubt(timeout: float | None) -> None:
+async def test_a_write_that_was_never_sent_is_not_ambiguous(timeout: float | None) -> None:
     connector = aiohttp.TCPConnector(resolver=NoNamesYet())
     async with CodatCommerce(
         KEY,
@@ -456,9 +459,9 @@ async def test_a_write_that_never_left_is_not_in_doubt(timeout: float | None) ->
     await connector.close()
 
 
-async def test_a_write_that_left_before_its_time_was_up_is_in_doubt() -> None:
+async def test_a_write_that_was_sent_before_its_timeout_is_ambiguous() -> None:
     async with (
-        wire.WireServer([wire.NEVER_ANSWER]) as server,
+        wire.WireServer([wire.NEVER_RESPOND]) as server,
         CodatCommerce(KEY, base_url=server.url) as codat,
     ):
         with pytest.raises(OutcomeUnknownError):
@@ -487,7 +490,7 @@ async def test_nothing_is_sent_over_a_connection_that_is_there_too_late(body: by
         assert sockets.count == 1
         raise TransportError("too late", None, sent=False, retryable=False)
 
-    async with wire.WireServer([wire.Reply()]) as server:
+    async with wire.WireServer([wire.Response()]) as server:
         connector = aiohttp.TCPConnector(socket_factory=sockets)
         session = aiohttp.ClientSession(connector=connector)
         async with transport_to(server, **{"session": session} if borrowed else {"connector": connector}) as transport:
@@ -508,7 +511,7 @@ async def test_a_write_suspended_while_it_connects_again_is_not_sent_under_a_for
         nonlocal wall
         wall += 91 * 60.0 * (number - 1)
 
-    async with wire.WireServer([wire.CLOSE_WITHOUT_ANSWER, wire.Reply()]) as server:
+    async with wire.WireServer([wire.CLOSE_WITHOUT_RESPONSE, wire.Response()]) as server:
         connector = aiohttp.TCPConnector(socket_factory=WatchedSockets(suspend))
         retry = RetryPolicy(initial_backoff=0.0)
         async with CodatCommerce(
@@ -523,7 +526,7 @@ async def test_a_write_suspended_while_it_connects_again_is_not_sent_under_a_for
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 @pytest.mark.parametrize("borrowed", [False, True])
 async def test_a_kept_connection_that_breaks_is_not_silently_tried_again(method: str, *, borrowed: bool) -> None:
-    async with wire.WireServer([wire.KEEP_ALIVE_THEN_DROP, wire.Reply()]) as server:
+    async with wire.WireServer([wire.KEEP_ALIVE_THEN_DROP, wire.Response()]) as server:
         session = aiohttp.ClientSession() if borrowed else None
         async with transport_to(server, session=session) as transport:
             await transport.send(get(), SOON)
@@ -545,7 +548,7 @@ async def test_a_borrowed_session_keeps_its_ways_and_does_not_impose_them() -> N
         return await handler(request)
 
     body = gzip.compress(b"{}")
-    script = [wire.Reply(404, {"Content-Encoding": "gzip"}, body), wire.Reply(302, {"Location": "/y"})]
+    script = [wire.Response(404, {"Content-Encoding": "gzip"}, body), wire.Response(302, {"Location": "/y"})]
     async with (
         aiohttp.ClientSession(
             headers={"X-Theirs": "2", "Authorization": "Bearer theirs"},
@@ -558,8 +561,8 @@ async def test_a_borrowed_session_keeps_its_ways_and_does_not_impose_them() -> N
     ):
         before = dict(session.headers), session.timeout, session.raise_for_status, session.auto_decompress
         async with transport_to(server, session=session) as transport:
-            reply = await transport.send(get(), SOON)
-            assert (reply.status, reply.body) == (404, b"{}")
+            response = await transport.send(get(), SOON)
+            assert (response.status, response.body) == (404, b"{}")
             assert (await transport.send(get(), SOON)).status == 302
         assert not session.closed
         assert (dict(session.headers), session.timeout, session.raise_for_status, session.auto_decompress) == before
@@ -591,7 +594,7 @@ async def test_a_body_that_a_borrowed_session_has_read_already_is_there(reader: 
     middlewares = () if reader == "tracing" else (read_in_a_middleware,)
     async with (
         aiohttp.ClientSession(trace_configs=[trace], middlewares=middlewares) as session,
-        wire.WireServer([wire.Reply(200, body=body)] * 2) as server,
+        wire.WireServer([wire.Response(200, body=body)] * 2) as server,
         transport_to(server, session=session) as transport,
     ):
         for request in (get(), post()):
@@ -601,14 +604,14 @@ async def test_a_body_that_a_borrowed_session_has_read_already_is_there(reader: 
 @pytest.fixture
 def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "netrc"
-    path.write_text("machine 127.0.0.1 login somebody password else\n")
+    path.write_text("machine 127.0.0.1 login user-1 password else\n")
     path.chmod(0o600)
     monkeypatch.setenv("NETRC", str(path))
 
 
 @pytest.mark.usefixtures("netrc")
 async def test_the_clients_key_replaces_what_netrc_has_for_the_host() -> None:
-    async with wire.WireServer([wire.Reply()]) as server, transport_to(server, trust_env=True) as transport:
+    async with wire.WireServer([wire.Response()]) as server, transport_to(server, trust_env=True) as transport:
         assert (await transport.send(get(), SOON)).status == 200
     assert [value for name, value in server.requests[0].headers if name.lower() == "authorization"] == [HEADER]
 
@@ -617,7 +620,7 @@ async def test_the_clients_key_replaces_what_netrc_has_for_the_host() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        lambda: {"auth": aiohttp.BasicAuth("somebody", "else")},
+        lambda: {"auth": aiohttp.BasicAuth("user-1", "else")},
         lambda: {"trust_env": True},
         lambda: {"headers": {"authorization": "Bearer else"}},
     ],
@@ -629,7 +632,11 @@ async def test_the_clients_key_replaces_what_a_borrowed_session_brings_along(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         session = aiohttp.ClientSession(**settings())
-    async with session, wire.WireServer([wire.Reply()]) as server, transport_to(server, session=session) as transport:
+    async with (
+        session,
+        wire.WireServer([wire.Response()]) as server,
+        transport_to(server, session=session) as transport,
+    ):
         assert (await transport.send(get(), SOON)).status == 200
     assert [value for name, value in server.requests[0].headers if name.lower() == "authorization"] == [HEADER]
 
@@ -646,7 +653,7 @@ async def test_whatever_a_borrowed_sessions_middleware_raises_is_a_transport_err
 
     async with (
         aiohttp.ClientSession(middlewares=(fault,)) as session,
-        wire.WireServer([wire.Reply()]) as server,
+        wire.WireServer([wire.Response()]) as server,
         transport_to(server, session=session) as transport,
     ):
         with pytest.raises(TransportError) as caught:
@@ -699,7 +706,7 @@ async def test_a_closed_transport_leaves_a_borrowed_session_in_peace() -> None:
 
 @pytest.mark.parametrize("make", [get, post])
 async def test_an_exchange_leaves_nothing_to_the_garbage_collector(make: Callable[[], Request]) -> None:
-    async with wire.WireServer([wire.Reply()] * 60) as server, transport_to(server) as transport:
+    async with wire.WireServer([wire.Response()] * 60) as server, transport_to(server) as transport:
         for _ in range(10):
             await transport.send(make(), SOON)
         gc.collect()
@@ -713,7 +720,7 @@ async def test_an_exchange_leaves_nothing_to_the_garbage_collector(make: Callabl
 
 
 async def test_closing_in_the_middle_of_an_exchange_ends_it() -> None:
-    async with wire.WireServer([wire.NEVER_ANSWER]) as server, transport_to(server) as transport:
+    async with wire.WireServer([wire.NEVER_RESPOND]) as server, transport_to(server) as transport:
         exchange = asyncio.ensure_future(transport.send(post(), SOON))
         await server.received(1)
         assert transport.is_open
@@ -725,7 +732,7 @@ async def test_closing_in_the_middle_of_an_exchange_ends_it() -> None:
 
 async def test_a_given_connector_is_used_and_left_open() -> None:
     connector = aiohttp.TCPConnector(limit=1)
-    async with wire.WireServer([wire.Reply()]) as server:
+    async with wire.WireServer([wire.Response()]) as server:
         async with transport_to(server, connector=connector) as transport:
             await transport.send(get(), SOON)
         assert not connector.closed
@@ -907,5 +914,5 @@ def test_a_header_of_nothing_but_padding_redacts_only_itself() -> None:
 
 async def test_nothing_is_logged_of_a_request(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    await answer(wire.Reply())
+    await send_to(wire.Response())
     assert HEADER[6:] not in caplog.text

@@ -1,4 +1,4 @@
-"""The public face says its types, to mypy and to pyright, and `typing_face.py` asks for all of them."""
+"""The public API is typed for mypy and pyright, and `typing_face.py` covers all of it."""
 
 import ast
 import importlib.util

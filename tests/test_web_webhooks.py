@@ -120,8 +120,8 @@ async def test_an_event_is_handled_by_the_other_worker_when_one_is_killed(
         service.simulator.take_events()
         service.simulator.delete_company(company_id)
         delivering = asyncio.create_task(sender.deliver())
-        await until(lambda: bool(service.lines("begun")))
-        ((killed, event_id),) = service.lines("begun")
+        await until(lambda: bool(service.lines("started")))
+        ((killed, event_id),) = service.lines("started")
         os.kill(int(killed), signal.SIGKILL)
         while await delivering:
             await asyncio.sleep(0.1)
@@ -147,7 +147,7 @@ async def test_a_server_that_is_stopped_finishes_the_event_it_handles(
         service.simulator.take_events()
         service.simulator.add_linked_company()
         delivering = asyncio.create_task(sender.deliver())
-        await until(lambda: bool(service.lines("begun")))
+        await until(lambda: bool(service.lines("started")))
         elapsed = await service.server.stop()
         await delivering
     assert statuses[0] == 204

@@ -67,7 +67,7 @@ def about(event_type: str, company_id: str) -> bytes:
     )
 
 
-def looks(simulator: Simulator) -> int:
+def polls(simulator: Simulator) -> int:
     return sum(request.method == "GET" for request in simulator.requests)
 
 
@@ -96,30 +96,32 @@ async def test_an_event_about_a_company_makes_its_wait_poll_once(
     assert clock.time() - began == pytest.approx(100, abs=1)
 
 
-async def test_a_hint_is_no_verdict(simulator: Simulator, codat: CodatCommerce, hooks: Webhooks) -> None:
+async def test_a_notification_does_not_decide_the_outcome(
+    simulator: Simulator, codat: CodatCommerce, hooks: Webhooks
+) -> None:
     company_id = simulator.add_linked_company()
     simulator.script_sync(company_id, ScriptedSync(duration=90))
     wait = asyncio.create_task(codat.sync.run(company_id))
     await asyncio.sleep(10)
-    before = looks(simulator)
+    before = polls(simulator)
     await hooks.dispatch(parse_event(about("journalEntries.write.successful", company_id)))
     await asyncio.sleep(1)
-    assert looks(simulator) > before
+    assert polls(simulator) > before
     assert not wait.done()
     assert (await wait).succeeded
 
 
-async def test_an_event_about_another_company_disturbs_nobody(
+async def test_an_event_about_another_company_wakes_none(
     simulator: Simulator, codat: CodatCommerce, hooks: Webhooks
 ) -> None:
     company_id = simulator.add_linked_company()
     simulator.script_sync(company_id, ScriptedSync(duration=90))
     wait = asyncio.create_task(codat.sync.run(company_id))
     await asyncio.sleep(100)
-    before = looks(simulator)
+    before = polls(simulator)
     await hooks.dispatch(parse_event(about("read.completed", simulator.add_company())))
     await asyncio.sleep(100)
-    assert looks(simulator) == before
+    assert polls(simulator) == before
     assert (await wait).succeeded
 
 

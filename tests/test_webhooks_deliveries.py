@@ -52,7 +52,7 @@ async def test_a_handled_event_is_not_handled_again() -> None:
     assert processor.unhandled == {}
 
 
-async def test_a_second_delivery_shares_the_first_ones_fate() -> None:
+async def test_a_second_delivery_shares_the_result_of_the_first() -> None:
     work = Work()
     processor = DeliveryProcessor(work.hooks)
     both = [asyncio.create_task(processor.process("a", EVENT, within=SOON)) for _ in range(2)]

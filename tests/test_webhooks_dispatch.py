@@ -60,7 +60,7 @@ async def test_a_class_has_the_events_of_all_its_types() -> None:
     assert await called_for(WebhookEvent) == TYPES
 
 
-async def test_an_event_that_nobody_requested_is_fine() -> None:
+async def test_an_event_without_a_handler_is_accepted() -> None:
     assert await Webhooks().dispatch(parse_event(body_of("tea.brewed")))
 
 

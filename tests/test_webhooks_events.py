@@ -212,10 +212,12 @@ def test_any_payload_of_any_type_is_an_event(event_type: str, payload: object) -
 
 
 MIDNIGHT = datetime(2024, 1, 16, tzinfo=UTC)
-TOLD_AT = datetime(2024, 1, 15, 8, tzinfo=UTC)
+GENERATED_AT = datetime(2024, 1, 15, 8, tzinfo=UTC)
 
 
-def told(event_type: str, payload: object = None, generated: str = "2024-01-15T08:00:00Z") -> RateLimit | None:
+def rate_limit_from(
+    event_type: str, payload: object = None, generated: str = "2024-01-15T08:00:00Z"
+) -> RateLimit | None:
     event = parse_event(body_of(f"client.rateLimit.{event_type}", payload, generated))
     assert isinstance(event, RateLimitEvent)
     return rate_limit_from_event(event)
@@ -224,21 +226,23 @@ def told(event_type: str, payload: object = None, generated: str = "2024-01-15T0
 def test_a_reached_limit_leaves_nothing_until_the_reset() -> None:
     payload = {"dailyQuota": 12000, "quotaRemaining": 0, "expiryDate": "2024-01-15T12:14:14Z"}
     until = datetime(2024, 1, 15, 12, 14, 14, tzinfo=UTC)
-    assert told("reached", payload) == RateLimit(limit=12000, remaining=0, reset=until, observed_at=TOLD_AT)
-    without_count = told("reached", {"expiryDate": "2024-01-15T12:14:14"})
-    assert without_count == RateLimit(remaining=0, reset=until, observed_at=TOLD_AT)
+    assert rate_limit_from("reached", payload) == RateLimit(
+        limit=12000, remaining=0, reset=until, observed_at=GENERATED_AT
+    )
+    without_count = rate_limit_from("reached", {"expiryDate": "2024-01-15T12:14:14"})
+    assert without_count == RateLimit(remaining=0, reset=until, observed_at=GENERATED_AT)
 
 
 def test_a_reset_reports_what_there_is_now() -> None:
-    assert told("reset") == RateLimit(limit=12000, remaining=11993, reset=MIDNIGHT, observed_at=TOLD_AT)
+    assert rate_limit_from("reset") == RateLimit(limit=12000, remaining=11993, reset=MIDNIGHT, observed_at=GENERATED_AT)
 
 
 @pytest.mark.parametrize("expiry", ["2024-01-15T23:59:99Z", "", None, "2024-01-14T00:00:00Z", "9999-12-31T00:00:00Z"])
 def test_a_reset_that_cannot_be_is_at_midnight(expiry: str | None) -> None:
-    limit = told("reset", {"quotaRemaining": 5, "expiryDate": expiry})
+    limit = rate_limit_from("reset", {"quotaRemaining": 5, "expiryDate": expiry})
     assert limit is not None
     assert limit.reset == MIDNIGHT
 
 
 def test_an_event_that_does_not_report_when_it_was_reports_nothing_of_the_quota() -> None:
-    assert told("reached", generated="soon") is None
+    assert rate_limit_from("reached", generated="soon") is None

@@ -58,9 +58,9 @@ def delivery(event_type: str = "tea.brewed", *, webhook_id: str | None = None, b
 
 
 async def post(client: Client, message: Delivery) -> int:
-    async with client.post(PATH, data=message.body, headers=message.headers) as answer:
-        assert await answer.read() == b"" or answer.status >= 400
-        return answer.status
+    async with client.post(PATH, data=message.body, headers=message.headers) as response:
+        assert await response.read() == b"" or response.status >= 400
+        return response.status
 
 
 def receiver_of(client: Client) -> WebhookReceiver:
@@ -71,13 +71,13 @@ class Tea:
     """A handler of `tea.brewed` that waits to be let go."""
 
     def __init__(self, hooks: Webhooks) -> None:
-        self.begun = 0
+        self.started = 0
         self.done = 0
         self.go_on = asyncio.Event()
         hooks.on("tea.brewed")(self.handle)
 
     async def handle(self, _event: WebhookEvent[object]) -> None:
-        self.begun += 1
+        self.started += 1
         await self.go_on.wait()
         self.done += 1
 
@@ -106,7 +106,7 @@ async def test_an_unknown_type_arrives_too(serve: Serve, hooks: Webhooks) -> Non
     assert seen == [{"beans": 3}]
 
 
-async def test_a_bad_signature_gets_a_response_with_401_and_reaches_nobody(
+async def test_a_bad_signature_gets_a_401_and_reaches_no_handler(
     serve: Serve, hooks: Webhooks, caplog: pytest.LogCaptureFixture
 ) -> None:
     tea = Tea(hooks)
@@ -114,9 +114,9 @@ async def test_a_bad_signature_gets_a_response_with_401_and_reaches_nobody(
     forged = Delivery(body_of("tea.brewed"), secrets=(OTHER_SECRET,))
     with caplog.at_level(logging.WARNING, "codat_commerce_async"):
         assert await post(client, forged) == 401
-        async with client.post(PATH, data=b"") as answer:
-            assert answer.status == 401
-    assert tea.begun == 0
+        async with client.post(PATH, data=b"") as response:
+            assert response.status == 401
+    assert tea.started == 0
     assert "the webhook has no signature by a known secret" in caplog.text
     assert SECRET[6:] not in caplog.text
     assert forged.signature not in caplog.text
@@ -136,13 +136,13 @@ async def test_an_oversized_body_gets_a_response_with_413(serve: Serve, *, chunk
         yield message.body
 
     data = pieces() if chunked else message.body
-    async with client.post(PATH, data=data, headers=message.headers) as answer:
-        assert answer.status == 413
+    async with client.post(PATH, data=data, headers=message.headers) as response:
+        assert response.status == 413
 
 
 async def test_other_methods_are_responded_with_405(serve: Serve) -> None:
-    async with (await serve()).get(PATH) as answer:
-        assert answer.status == 405
+    async with (await serve()).get(PATH) as response:
+        assert response.status == 405
 
 
 async def test_a_handler_that_raises_makes_codat_deliver_again(serve: Serve, hooks: Webhooks) -> None:
@@ -176,7 +176,7 @@ async def test_a_slow_handler_does_not_hold_up_the_response(serve: Serve, hooks:
     assert await post(client, delivery(webhook_id=message.webhook_id)) == 202
     tea.go_on.set()
     assert await post(client, delivery(webhook_id=message.webhook_id)) == 204
-    assert (tea.begun, tea.done) == (1, 1)
+    assert (tea.started, tea.done) == (1, 1)
 
 
 async def test_a_handler_that_blocks_others_is_not_in_their_way(serve: Serve, hooks: Webhooks) -> None:
@@ -199,7 +199,7 @@ async def test_unfinished_work_can_be_left_to_another_delivery(serve: Serve, hoo
     assert receiver_of(client).unhandled == {}
     tea.go_on.set()
     assert await post(client, message) == 204
-    assert (tea.begun, tea.done) == (1, 1)
+    assert (tea.started, tea.done) == (1, 1)
 
 
 async def test_a_full_receiver_requests_another_delivery(serve: Serve, hooks: Webhooks) -> None:
@@ -227,7 +227,7 @@ async def test_a_body_that_does_not_come_gets_a_response_in_time(serve: Serve) -
 
 
 async def raw(client: Client, request: bytes) -> bytes:
-    """The status that hand-made bytes are answered with."""
+    """Return the status of the response to hand-made bytes."""
     assert client.server.port is not None
     reader, writer = await asyncio.open_connection("127.0.0.1", client.server.port)
     writer.write(request)
@@ -261,7 +261,9 @@ async def test_hostile_requests_are_refused_and_the_next_one_is_served(serve: Se
     assert await post(client, delivery()) == 204
 
 
-async def test_whoever_hangs_up_in_the_middle_does_no_harm(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_connection_that_is_closed_in_the_middle_does_no_harm(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
     client = await serve()
     assert client.server.port is not None
     _, writer = await asyncio.open_connection("127.0.0.1", client.server.port)
@@ -299,7 +301,7 @@ async def test_shutting_down_refuses_what_is_new_so_that_it_comes_again(serve: S
     assert await post(client, delivery()) == 503
     tea.go_on.set()
     await draining
-    assert (tea.begun, tea.done) == (1, 1)
+    assert (tea.started, tea.done) == (1, 1)
 
 
 async def test_shutting_down_with_stuck_handlers_loses_no_event(serve: Serve, hooks: Webhooks) -> None:
@@ -325,7 +327,7 @@ async def test_a_connection_that_is_lost_does_not_lose_the_event(serve: Serve, h
             await post(client, message)
     tea.go_on.set()
     assert await post(client, message) == 204
-    assert (tea.begun, tea.done) == (1, 1)
+    assert (tea.started, tea.done) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -355,8 +357,8 @@ async def test_codats_own_webhooks_end_a_patient_wait_early(serve: Serve, hooks:
     patient = PollPolicy(initial_delay=600, interval=5, factor=120, max_interval=600, jitter=0)
 
     async def pass_on(headers: "dict[str, str]", body: bytes) -> int:
-        async with client.post(PATH, data=body, headers=headers) as answer:
-            return answer.status
+        async with client.post(PATH, data=body, headers=headers) as response:
+            return response.status
 
     async with (
         Simulator(now=clock, quota=RequestQuota(per_day=None)) as simulator,

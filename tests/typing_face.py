@@ -62,11 +62,11 @@ async def the_client(session: aiohttp.ClientSession, moment: datetime) -> None:
     assert_type(await codat.aclose(), None)
     assert_type(await codat.call(NAMES), tuple[str, ...])
     assert_type(await codat.call(LOOSE, "id", query={"page": 1}, body={"a": 1}, timeout=5.0), object)
-    answer = await codat.send(NAMES, headers={"X-Own": "1"})
-    assert_type(answer, ApiResponse[tuple[str, ...]])
-    assert_type(answer.value, tuple[str, ...])
-    assert_type(answer.headers, Mapping[str, str])
-    assert_type(answer.attempts, tuple[Attempt, ...])
+    response = await codat.send(NAMES, headers={"X-Own": "1"})
+    assert_type(response, ApiResponse[tuple[str, ...]])
+    assert_type(response.value, tuple[str, ...])
+    assert_type(response.headers, Mapping[str, str])
+    assert_type(response.attempts, tuple[Attempt, ...])
 
 
 async def connections(codat: CodatCommerce) -> None:

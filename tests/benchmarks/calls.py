@@ -1,9 +1,9 @@
-"""What a call costs: bare aiohttp, this library, and the official SDK if it is installed, side by side.
+"""What a call costs: bare aiohttp, this library, and the official SDK if it is installed, api by api.
 
 python tests/benchmarks/calls.py                    five rounds, as Markdown tables: a minute, and six with the SDK
 python tests/benchmarks/calls.py --rounds 2         ... and quicker
 
-A server in a process of its own answers with canned bytes, on the first core; each variant has a process on the last
+A server in a process of its own sends canned responses, on the first core; each variant has a process on the last
 one. In each round every variant takes its turn at every load before any goes on to the next; medians of the rounds
 are shown. `pip install '.[bench]'` adds uvloop, for the server; without it the server takes more of its core.
 """
@@ -34,9 +34,9 @@ NAMES = {
 
 
 class Load(NamedTuple):
-    """What is asked for, by how many at once, and how often.
+    """What is requested, by how many callers at once, and how often.
 
-    The SDK takes so long that it is asked less often, but at 500 not much: there its queue has to be full for a while.
+    The SDK takes so long that it is called less often, but at 500 not much: there its queue has to be full for a while.
     """
 
     what: str
@@ -163,8 +163,8 @@ class Process:
             raise SystemExit("a process of the benchmark has ended early")
         return line.strip()
 
-    def ask(self, **order: object) -> Figures:
-        """What it measures when it is told to."""
+    def measure(self, **order: object) -> Figures:
+        """Return what the process measured."""
         assert self._process.stdin is not None
         print(json.dumps(order), file=self._process.stdin, flush=True)
         figures: Figures = json.loads(self.read())
@@ -230,15 +230,15 @@ def measure_calls(processes: Mapping[str, Process], measured: Measurements) -> N
         for name, process in processes.items():
             calls = load.calls_of_official if name == "official" else load.calls
             order = {"what": load.what, "concurrent": load.concurrent, "calls": calls}
-            measured.add(process.ask(do="calls", **order), name, load.what, load.concurrent)
+            measured.add(process.measure(do="calls", **order), name, load.what, load.concurrent)
     for what, times in (("status", 2000), ("page", 50)):
         for name, process in processes.items():
             if name != "watched":
-                measured.add(process.ask(do="decode", what=what, times=times), name, "decode", what)
+                measured.add(process.measure(do="decode", what=what, times=times), name, "decode", what)
     for name, process in processes.items():
         # The SDK has 100 connections, so never a thousand calls in flight.
         if name != "official":
-            measured.add(process.ask(do="memory", calls=1000), name, "memory")
+            measured.add(process.measure(do="memory", calls=1000), name, "memory")
 
 
 def measure_starts(names: list[str], base: str, cache: str, measured: Measurements) -> None:
@@ -282,7 +282,7 @@ def report(measured: Measurements, names: list[str]) -> None:
         "memory in flight",
         "import",
         "make",
-        "to the first answer",
+        "to the first response",
     )
     table(head, (other_row(measured, name) for name in plain))
     slowest = sorted(MODELS, key=lambda model: -measured.median("decode", model, "first decoding"))[:3]

@@ -1,4 +1,4 @@
-"""A server that answers every request with bytes it made beforehand, so that next to all the time is the client's.
+"""A server that responds to every request with bytes made beforehand, so that next to all the time is the client's.
 
 python -m tests.benchmarks.canned       prints its port, and serves until its standard input ends
 """
@@ -18,7 +18,7 @@ __all__ = ["COMPANY_ID", "PAGE", "STATUS", "SYNC_ID"]
 COMPANY_ID = "20803807-4e9a-4cb7-b67b-9f889a3916e1"
 SYNC_ID = "aa4c9dfd-e945-4424-9628-9e724f14c267"
 
-# 1 kB, as a sync that failed answers.
+# 1 kB, as the status of a failed sync.
 STATUS = json.dumps(
     {
         "companyId": COMPANY_ID,
@@ -72,7 +72,7 @@ PAGE = json.dumps(
 ).encode()
 
 
-def _answer(body: bytes) -> bytes:
+def _response(body: bytes) -> bytes:
     head = (
         "HTTP/1.1 200 OK\r\n"
         "Content-Type: application/json; charset=utf-8\r\n"
@@ -85,14 +85,14 @@ def _answer(body: bytes) -> bytes:
     return head.encode() + body
 
 
-_STATUS, _PAGE, _NOTHING = _answer(STATUS), _answer(PAGE), _answer(b"{}")
+_STATUS, _PAGE, _NOTHING = _response(STATUS), _response(PAGE), _response(b"{}")
 _FULL = 1000
 
 
 class _Connection(asyncio.Protocol):
-    """Answers by the path: a page, a status, or one that is held until all are released."""
+    """Respond by path: a page, a status, or a response that is held until all are released."""
 
-    # Of all connections together: who waits for an answer, and who waits for there to be enough of them.
+    # Of all connections together: requests that wait for a response, and waiters for enough of them.
     held: list[asyncio.Transport] = []  # noqa: RUF012 - one server, one list
     watching: list[asyncio.Transport] = []  # noqa: RUF012 - likewise
 

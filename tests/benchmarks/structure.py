@@ -28,7 +28,7 @@ STATUS = b'{"companyId":"8a210b68-6988-11ed-a1eb-0242ac120002","syncId":"s","com
 
 
 class FakeTransport:
-    """Answers every request with the same status."""
+    """Respond to every request with the same status."""
 
     async def send(self, _request: object, _timeouts: object) -> Any:
         """Return the canned response."""

@@ -65,7 +65,7 @@ def ours(*, watched: bool) -> Variant:
             on_pause=see,
             on_call_ended=see,
         )
-        # So many a minute that the gate counts, and never has to wait.
+        # So many a minute that the rate limiter counts, but never delays.
         quota = Quota(per_minute=10**7, concurrent=10**4, per_company=10**4)
         client = (
             CodatCommerce(KEY, base_url=base, quota=quota, hooks=hooks)
@@ -128,7 +128,7 @@ async def measure(variant: Variant, base: str, what: str, concurrent: int, calls
 
 
 async def memory(variant: Variant, base: str, calls: int) -> dict[str, float]:
-    """The bytes that a call in flight takes, of so many whose answers the server holds back."""
+    """The bytes that a call in flight takes, of so many whose responses the server holds back."""
     async with variant(base) as kinds, aiohttp.ClientSession() as control:
         await kinds["status"](COMPANY_ID)
         async with control.get(f"{base}/release"):
@@ -149,7 +149,7 @@ async def memory(variant: Variant, base: str, calls: int) -> dict[str, float]:
 
 
 def decoding(name: str, what: str, times: int) -> dict[str, float]:
-    """The CPU time of making one answer's bytes into what the variant gives."""
+    """Return the CPU time of decoding one response."""
     body = {"status": STATUS, "page": PAGE}[what]
     decode = _decoder(name, what)
     decode(body)
@@ -166,8 +166,8 @@ def _decoder(name: str, what: str) -> Callable[[bytes], object]:
     if name == "official":
         shared = import_module("codat_sync_for_commerce.models.shared")
         unmarshal = import_module("codat_sync_for_commerce.utils").unmarshal_json
-        answer = {"status": shared.CompanySyncStatus, "page": shared.Connections}[what]
-        return lambda body: unmarshal(body.decode(), answer)
+        response_type = {"status": shared.CompanySyncStatus, "page": shared.Connections}[what]
+        return lambda body: unmarshal(body.decode(), response_type)
     from codat_commerce_async._core import codec  # noqa: PLC0415 - not for the others
     from codat_commerce_async.models.connections import Connections  # noqa: PLC0415 - likewise
     from codat_commerce_async.models.sync import CompanySyncStatus  # noqa: PLC0415 - likewise

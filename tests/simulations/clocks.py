@@ -82,7 +82,7 @@ class _Stepped:
             try:
                 self._at(self.steps - 1)
             except _Killed as killed:
-                # What the dying process still does in memory reaches nobody.
+                # What the dying process still does in memory is lost.
                 error = killed
             try:
                 waits_for = inner.send(value) if error is None else inner.throw(error)
@@ -114,7 +114,7 @@ class _Entry:
     """What a journal keeps of a start."""
 
     key: str | None = None
-    asked_at: float | None = None
+    first_sent_at: float | None = None
     server_offset: float | None = None
 
 
@@ -123,7 +123,7 @@ async def _start(client: CodatCommerce, entry: _Entry, *, warm: bool) -> SyncHan
 
     async def note_key(key: str) -> None:
         await asyncio.sleep(0.01)
-        entry.key, entry.asked_at, entry.server_offset = key, context.clock.now(), context.clock.server_offset
+        entry.key, entry.first_sent_at, entry.server_offset = key, context.clock.now(), context.clock.server_offset
         await asyncio.sleep(0.01)
 
     if warm and context.clock.server_offset is None:
@@ -134,7 +134,7 @@ async def _start(client: CodatCommerce, entry: _Entry, *, warm: bool) -> SyncHan
         SyncRequest(company_id=_COMPANY),
         {"idempotency_key": entry.key} if entry.key else {},
         persist_key=note_key,
-        first_sent_at=entry.asked_at,
+        first_sent_at=entry.first_sent_at,
         server_offset=entry.server_offset,
     )
 

@@ -19,14 +19,14 @@ from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_
 from codat_commerce_async.syncing.request import SyncRequest
 from tests.support.independent import IndependentServer, StartedSync
 
-__all__ = ["Verdict", "ours"]
+__all__ = ["Summary", "ours"]
 
 _FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 _EXTERNAL_WITHIN = 900.0
 
 
 @dataclass
-class Verdict:
+class Summary:
     """What the outcomes of a run were, held against the server; `wrong` says what must not have happened."""
 
     seed: int
@@ -61,12 +61,12 @@ class _Result:
     error: CodatError | None
 
 
-def ours(seed: int, companies: int, *, periods: int = 4, at_once: bool = False) -> Verdict:
+def ours(seed: int, companies: int, *, periods: int = 4, at_once: bool = False) -> Summary:
     """Sync so many periods of so many companies, by `run_many` or, `at_once`, all periods of a company together."""
     return run_in_virtual_time(_ours(seed, companies, periods, at_once=at_once))
 
 
-async def _ours(seed: int, companies: int, periods: int, *, at_once: bool) -> Verdict:
+async def _ours(seed: int, companies: int, periods: int, *, at_once: bool) -> Summary:
     random, clock = Random(seed), loop_wall_clock()
     server = IndependentServer(random, clock, fails=0.2, whole_seconds=seed % 2 == 1)
     ids = [f"company-{number}" for number in range(companies)]
@@ -134,35 +134,35 @@ class _Adoptions(logging.Handler):
             self.sync_ids.add(words[2])
 
 
-def _judge(seed: int, server: IndependentServer, results: list[_Result]) -> Verdict:
-    verdict, syncs = Verdict(seed, outcomes=len(results)), {sync.sync_id: sync for sync in server.syncs}
+def _judge(seed: int, server: IndependentServer, results: list[_Result]) -> Summary:
+    summary, syncs = Summary(seed, outcomes=len(results)), {sync.sync_id: sync for sync in server.syncs}
     for result in results:
-        verdict.ok += result.ok
-        verdict.adopted += result.adopted
-        verdict.unknown += isinstance(result.error, OutcomeUnknownError)
-        verdict.other += result.error is not None and not isinstance(result.error, OutcomeUnknownError)
+        summary.ok += result.ok
+        summary.adopted += result.adopted
+        summary.unknown += isinstance(result.error, OutcomeUnknownError)
+        summary.other += result.error is not None and not isinstance(result.error, OutcomeUnknownError)
         if result.sync_id is not None:
-            _judge_one(result, syncs[result.sync_id], verdict)
+            _judge_one(result, syncs[result.sync_id], summary)
     for sync_id, times in Counter(result.sync_id for result in results if result.sync_id).items():
         if times > 1:
-            verdict.shared += 1
-            verdict.wrong.append(f"{sync_id} was assigned to {times} requests")
+            summary.shared += 1
+            summary.wrong.append(f"{sync_id} was assigned to {times} requests")
     started = Counter((sync.company_id, sync.period) for sync in server.syncs if sync.key is not None)
     for (company_id, period), times in started.items():
         if times > 1:
-            verdict.doubled += 1
-            verdict.wrong.append(f"{company_id} was started {times} times for {period}")
-    return verdict
+            summary.doubled += 1
+            summary.wrong.append(f"{company_id} was started {times} times for {period}")
+    return summary
 
 
-def _judge_one(result: _Result, sync: StartedSync, verdict: Verdict) -> None:
+def _judge_one(result: _Result, sync: StartedSync, summary: Summary) -> None:
     is_ours = sync.company_id == result.request.company_id and sync.key is not None and _covers(sync, result.request)
     if result.ok and not result.adopted and not is_ours:
-        verdict.not_ours += 1
-        verdict.wrong.append(f"{result.request} reports {sync}")
+        summary.not_ours += 1
+        summary.wrong.append(f"{result.request} reports {sync}")
     if result.adopted and result.request.date_range is not None and not is_ours:
-        verdict.wrong_range += 1
-        verdict.wrong.append(f"{result.request} adopted {sync}")
+        summary.wrong_range += 1
+        summary.wrong.append(f"{result.request} adopted {sync}")
 
 
 def _covers(sync: StartedSync, request: SyncRequest) -> bool:
@@ -181,14 +181,14 @@ def main() -> int:
     verdicts = []
     for seed in range(arguments.first, arguments.first + arguments.seeds):
         for at_once in (False, True):
-            verdict = ours(seed, arguments.companies, at_once=at_once)
-            verdicts.append(verdict)
-            sys.stdout.write(f"{'at once' if at_once else 'run_many'}, {verdict}\n")
+            summary = ours(seed, arguments.companies, at_once=at_once)
+            verdicts.append(summary)
+            sys.stdout.write(f"{'at once' if at_once else 'run_many'}, {summary}\n")
             sys.stdout.flush()
-    outcomes = sum(verdict.outcomes for verdict in verdicts)
-    wrong = sum(len(verdict.wrong) for verdict in verdicts)
-    adopted = sum(verdict.adopted for verdict in verdicts) / outcomes
-    unknown = sum(verdict.unknown for verdict in verdicts) / outcomes
+    outcomes = sum(summary.outcomes for summary in verdicts)
+    wrong = sum(len(summary.wrong) for summary in verdicts)
+    adopted = sum(summary.adopted for summary in verdicts) / outcomes
+    unknown = sum(summary.unknown for summary in verdicts) / outcomes
     sys.stdout.write(f"in all: {outcomes} outcomes, {adopted:.2%} adopted, {unknown:.2%} unknown, {wrong} wrong\n")
     return 1 if wrong else 0
 

@@ -1,4 +1,4 @@
-"""Many callers ask as fast as they can: how much of the quota they use, and how long the unluckiest waits.
+"""Many callers send as fast as they can: how much of the quota they use, and the longest wait.
 
 By hand, for ten simulated minutes: python tests/simulations/quota.py
 """
@@ -116,14 +116,14 @@ async def _rush(
         hooks=Hooks(on_request_started=started),
     ) as codat:
 
-        async def ask(company_id: str) -> None:
+        async def call(company_id: str) -> None:
             while loop.time() < end:
                 try:
                     await codat.sync.get_latest_sync(company_id)
                 except CodatError as error:
                     usage.errors[type(error).__name__] += 1
 
-        await asyncio.gather(*(ask(ids[number % companies]) for number in range(callers)))
+        await asyncio.gather(*(call(ids[number % companies]) for number in range(callers)))
     per_minute = quota.per_minute or 1
     usage.requests = len(transport.sent)
     usage.peak_per_minute = _busiest_minute(transport.sent)

@@ -1,4 +1,4 @@
-"""A storm: while many companies are started, every third answer goes wrong; each must be started exactly once.
+"""A storm: while many companies are started, every third response fails; each must be started exactly once.
 
 By hand, for 200 seeds: python tests/simulations/storm.py --seeds 200 --companies 2000
 """
@@ -16,7 +16,7 @@ from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, RequestQ
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
 
-__all__ = ["STORM", "Tally", "storm"]
+__all__ = ["STORM", "Totals", "storm"]
 
 # Named twice or as often as it takes to make each of the seven kinds as likely as the others.
 STORM = (
@@ -39,7 +39,7 @@ _HOUR = 3600.0
 
 
 @dataclass
-class Tally:
+class Totals:
     """What came of a storm; `wrong` says in words what must not have happened."""
 
     seed: int
@@ -60,12 +60,12 @@ class Tally:
         )
 
 
-def storm(seed: int, companies: int, *, seconds: float = _HOUR, rate: float = 0.3) -> Tally:
-    """Start so many companies within so many virtual seconds, while answers go wrong at that rate."""
+def storm(seed: int, companies: int, *, seconds: float = _HOUR, rate: float = 0.3) -> Totals:
+    """Start so many companies within so many virtual seconds, while responses fail at that rate."""
     return run_in_virtual_time(_storm(seed, companies, seconds, rate))
 
 
-async def _storm(seed: int, companies: int, seconds: float, rate: float) -> Tally:
+async def _storm(seed: int, companies: int, seconds: float, rate: float) -> Totals:
     random, wall_clock = Random(seed), loop_wall_clock()
     simulator = Simulator(
         seed=seed,
@@ -83,7 +83,7 @@ async def _storm(seed: int, companies: int, seconds: float, rate: float) -> Tall
         sent += 1
         return random.uniform(0.05, 0.5)
 
-    tally = Tally(seed)
+    totals = Totals(seed)
     transport = InMemoryTransport(simulator, latency=latency)
     async with CodatCommerce("key", transport=transport, wall_clock=wall_clock, random=random) as codat:
 
@@ -96,31 +96,31 @@ async def _storm(seed: int, companies: int, seconds: float, rate: float) -> Tall
 
         results = await asyncio.gather(*(start(one, random.uniform(0.0, seconds)) for one in ids))
     for company_id, result in zip(ids, results, strict=True):
-        _judge(simulator, company_id, result, tally)
-    tally.requests = sent
-    return tally
+        _judge(simulator, company_id, result, totals)
+    totals.requests = sent
+    return totals
 
 
-def _judge(simulator: Simulator, company_id: str, result: SyncHandle | CodatError, tally: Tally) -> None:
+def _judge(simulator: Simulator, company_id: str, result: SyncHandle | CodatError, totals: Totals) -> None:
     syncs = simulator.syncs(company_id)
     if len(syncs) > 1:
-        tally.doubled += 1
-        tally.wrong.append(f"{company_id} was started {len(syncs)} times and reports {result!r}")
+        totals.doubled += 1
+        totals.wrong.append(f"{company_id} was started {len(syncs)} times and reports {result!r}")
     elif isinstance(result, SyncHandle):
-        tally.succeeded += 1
-        tally.adopted += result.adopted
+        totals.succeeded += 1
+        totals.adopted += result.adopted
         named = {result.commerce_sync_id, result.sync_id}
         if not syncs or not named & {syncs[0].commerce_sync_id, syncs[0].sync_id}:
-            tally.wrong.append(f"{company_id} reports a sync that is not its own: {result!r}")
+            totals.wrong.append(f"{company_id} reports a sync that is not its own: {result!r}")
     elif isinstance(result, OutcomeUnknownError):
-        tally.unknown += 1
-        tally.unknown_and_started += len(syncs)
+        totals.unknown += 1
+        totals.unknown_and_started += len(syncs)
         if result.idempotency_key is None:
-            tally.wrong.append(f"{company_id} names no key: {result!r}")
+            totals.wrong.append(f"{company_id} names no key: {result!r}")
     else:
-        tally.refused += 1
+        totals.refused += 1
         if syncs:
-            tally.wrong.append(f"{company_id} was started and reports {result!r}")
+            totals.wrong.append(f"{company_id} was started and reports {result!r}")
 
 
 def main() -> int:
@@ -136,10 +136,10 @@ def main() -> int:
         sys.stdout.write(f"{tallies[-1]}\n")
         sys.stdout.flush()
     sums = {
-        name: sum(getattr(tally, name) for tally in tallies)
+        name: sum(getattr(totals, name) for totals in tallies)
         for name in ("succeeded", "adopted", "unknown", "unknown_and_started", "refused", "doubled", "requests")
     }
-    wrong = sum(len(tally.wrong) for tally in tallies)
+    wrong = sum(len(totals.wrong) for totals in tallies)
     sys.stdout.write(f"in all: {sums}, {wrong} wrong\n")
     return 1 if wrong else 0
 

@@ -23,15 +23,15 @@ from tests.simulations.storm import storm
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_in_a_storm_each_company_is_started_exactly_once(seed: int) -> None:
-    tally = storm(seed, 250)
-    assert (tally.wrong, tally.doubled) == ([], 0), tally
-    assert tally.succeeded >= 247, tally
+    totals = storm(seed, 250)
+    assert (totals.wrong, totals.doubled) == ([], 0), totals
+    assert totals.succeeded >= 247, totals
 
 
 def test_a_storm_in_which_nearly_everything_goes_wrong_starts_nothing_twice() -> None:
-    tally = storm(4, 100, rate=0.8)
-    assert (tally.wrong, tally.doubled) == ([], 0), tally
-    assert tally.unknown > 0, tally
+    totals = storm(4, 100, rate=0.8)
+    assert (totals.wrong, totals.doubled) == ([], 0), totals
+    assert totals.unknown > 0, totals
 
 
 def test_the_same_seed_gives_the_same_storm() -> None:
@@ -40,9 +40,9 @@ def test_the_same_seed_gives_the_same_storm() -> None:
 
 @pytest.mark.parametrize(("seed", "at_once"), [(0, False), (0, True), (1, False), (1, True)])
 def test_every_reported_success_is_ours_or_reports_that_it_was_adopted(seed: int, at_once: bool) -> None:  # noqa: FBT001
-    verdict = ours(seed, 25, at_once=at_once)
-    assert verdict.wrong == [], verdict
-    assert verdict.ok > 0, verdict
+    summary = ours(seed, 25, at_once=at_once)
+    assert summary.wrong == [], summary
+    assert summary.ok > 0, summary
 
 
 def test_a_machine_that_is_suspended_at_any_await_of_a_start_starts_nothing_twice() -> None:
@@ -92,7 +92,7 @@ def test_a_rate_that_uses_the_ceiling_up_stays_below_it_at_the_server() -> None:
 
 
 class _OneIsThrottled(InMemoryTransport):
-    """The platform behind one company answers each of its requests with 429."""
+    """The platform behind one company rejects each of its requests with 429."""
 
     def __init__(self, simulator: Simulator, company_id: str) -> None:
         super().__init__(simulator, latency=lambda: 0.2)
@@ -108,7 +108,7 @@ class _OneIsThrottled(InMemoryTransport):
 
 
 @pytest.mark.virtual_time
-async def test_a_429_on_every_poll_of_one_company_leaves_the_others_undisturbed() -> None:
+async def test_a_429_on_every_poll_of_one_company_does_not_delay_the_others() -> None:
     clock, loop = loop_wall_clock(), asyncio.get_running_loop()
     simulator = Simulator(now=clock)
     throttled, *others = [simulator.add_linked_company() for _ in range(40)]
@@ -142,16 +142,16 @@ async def test_429s_of_several_companies_stop_everybody_until_their_time_is_over
     async with CodatCommerce("key", transport=transport, wall_clock=clock, random=Random(1)) as codat:
         await asyncio.sleep(10.0)
         simulator.set_fault("get-sync-status", *[None] * 40, *[Fault(FaultKind.RATE_LIMITED, seconds=30.0)] * 3)
-        answers = await each_status(codat, ids)
-    assert [answer for answer in answers if isinstance(answer, Exception)] == []
+        responses = await each_status(codat, ids)
+    assert [response for response in responses if isinstance(response, Exception)] == []
     times = [seen.time for seen in simulator.requests]
     refused = max(seen.time for seen in simulator.requests if seen.fault is FaultKind.RATE_LIMITED)
     one_way = 0.23 / 2
-    told = refused + one_way
-    # What had been sent before the answer came in was under way; then there is silence, and no herd after it.
-    assert [time for time in times if told + one_way < time < told + 30.0] == []
-    later = [time for time in times if time >= told + 30.0]
-    assert len(later) + len([time for time in times if time <= told + one_way]) == 303
+    limited = refused + one_way
+    # Requests sent before the response arrived were in flight; after it there is a pause, and no burst after the pause.
+    assert [time for time in times if limited + one_way < time < limited + 30.0] == []
+    later = [time for time in times if time >= limited + 30.0]
+    assert len(later) + len([time for time in times if time <= limited + one_way]) == 303
     assert sum(time < later[0] + 1.0 for time in later) <= 16
 
 
@@ -185,9 +185,9 @@ async def test_a_day_that_runs_out_is_reported_to_everybody_with_its_reset() -> 
         "key", transport=InMemoryTransport(simulator, latency=lambda: 0.2), wall_clock=clock
     ) as codat:
         results = await asyncio.gather(*(codat.sync.start(one) for one in ids), return_exceptions=True)
-    told = [result for result in results if isinstance(result, QuotaExhaustedError)]
-    assert len(told) == 30
-    assert {each.reset_at.isoformat() for each in told if each.reset_at} == {"2024-01-16T00:00:00+00:00"}
+    limited = [result for result in results if isinstance(result, QuotaExhaustedError)]
+    assert len(limited) == 30
+    assert {each.reset_at.isoformat() for each in limited if each.reset_at} == {"2024-01-16T00:00:00+00:00"}
     assert sum(simulator.syncs_started(company_id) for company_id in ids) == 50
     # Few were sent in vain: those that were under way when the first was refused.
     assert len(simulator.requests) <= 50 + 5
@@ -220,7 +220,7 @@ async def test_a_wait_goes_on_in_another_process() -> None:
     ours = next(sync for sync in simulator.syncs(company_id) if sync.source == "api").sync_id.encode()
     assert (first.returncode, second.returncode) == (-9, 0)
     assert running.split() == [b"1000", ours]
-    # The handle knew no sync id, and another sync has begun since; still it is ours that is found.
+    # The handle had no sync id, and another sync has started since; ours is found anyway.
     assert said.split() == [b"5130", ours]
 
 

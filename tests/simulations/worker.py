@@ -78,7 +78,7 @@ async def main(mode: str, url: str, speed: float, *rest: str) -> None:
     async with CodatCommerce(
         "simulator-key", base_url=url, wall_clock=lambda: began + (time.time() - began) * speed
     ) as codat:
-        print("ready", flush=True)  # noqa: T201 - whoever started it waits for this line
+        print("ready", flush=True)  # noqa: T201 - the parent process waits for this line
         if mode == "start":
             await start_all(codat, Journal(Path(rest[0])), list(rest[1:]))
         else:

@@ -31,7 +31,7 @@ _FLAGS = (
 )
 _LISTENING = "DevTools listening on "
 _LARGEST_MESSAGE = 64 * 1024 * 1024
-_PATIENCE = 30.0
+_TIMEOUT = 30.0
 _KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "ArrowRight": (39, ""), " ": (32, " ")}
 
 # The ratio of WCAG 2.2 between each text and what is painted behind it:
@@ -104,24 +104,24 @@ class Page:
             await self.call(f"{domain}.enable")
 
     async def call(self, method: str, **parameters: Any) -> Any:
-        """What the browser answers to one command."""
+        """Send one command and return its result."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters}
         await self._socket.send_json(message if self._session is None else {**message, "sessionId": self._session})
         while True:
-            answer = json.loads(await self._socket.receive_str(timeout=_PATIENCE))
-            if answer.get("id") == number:
-                assert "error" not in answer, answer
-                return answer["result"]
-            self._hear(answer)
+            response = json.loads(await self._socket.receive_str(timeout=_TIMEOUT))
+            if response.get("id") == number:
+                assert "error" not in response, response
+                return response["result"]
+            self._hear(response)
 
     async def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression, awaited if it is a promise."""
-        answer = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
+        response = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in response, response
+        return response["result"].get("value")
 
-    async def look_like(self, width: int, height: int, scheme: str = "light") -> None:
+    async def emulate(self, width: int, height: int, scheme: str = "light") -> None:
         """Become a screen of this size, in a light or dark scheme."""
         await self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
@@ -132,7 +132,7 @@ class Page:
         await self.call("Page.navigate", url=url)
 
     async def until(self, condition: str) -> None:
-        """Wait until a JavaScript condition holds; it is looked at whenever the document changes."""
+        """Wait until a JavaScript condition holds; it is checked whenever the document changes."""
         await self.evaluate(
             "new Promise((resolve, reject) => {"
             f"const holds = () => {{ try {{ return {condition} }} catch {{ return false }} }};"

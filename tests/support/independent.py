@@ -36,7 +36,7 @@ class StartedSync:
 
 
 class IndependentServer:
-    """Answers as Codat documents it; of the requests a share of `fails` gets a 5xx, and `loses` no response.
+    """Respond as Codat documents; a share of `fails` of the requests gets a 5xx, and a share of `loses` no response.
 
     Half of these failures come after the work was done. `now` is the true time; `date_error` is added to the `Date`
     header, which None leaves out.
@@ -72,13 +72,13 @@ class IndependentServer:
         if self._random.random() < self.loses / 2:
             raise TransportError("the connection was lost")
         status, value = self._post(request) if request.method == "POST" else self._get(request.target)
-        answered = self._now()
+        responded_at = self._now()
         await asyncio.sleep(self._random.uniform(0.02, 0.3))
         if self._random.random() < self.loses / 2:
             raise TransportError("the connection was lost")
         headers = CIMultiDict[str]()
         if self._date_error is not None:
-            headers["Date"] = formatdate(answered + self._date_error, usegmt=True)
+            headers["Date"] = formatdate(responded_at + self._date_error, usegmt=True)
         return Response(status, headers, json.dumps(value).encode())
 
     async def aclose(self) -> None:
@@ -114,14 +114,14 @@ class IndependentServer:
             return remembered[1], remembered[2]
         chance = self._random.random()
         if chance < self.fails / 2:
-            answer = self._failure()
+            response = self._failure()
         else:
             company_id = next(part for part in request.target.split("/") if part.startswith("company-"))
-            answer = 200, self._summary(self.start(company_id, key, (request.body or b"").decode()))
+            response = 200, self._summary(self.start(company_id, key, (request.body or b"").decode()))
             if chance < self.fails:
-                answer = self._failure()
-        self._memory[key] = (now, answer[0], answer[1])
-        return answer
+                response = self._failure()
+        self._memory[key] = (now, response[0], response[1])
+        return response
 
     def _get(self, target: str) -> tuple[int, Any]:
         if self._random.random() < self.fails:

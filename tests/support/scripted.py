@@ -13,7 +13,7 @@ from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.client import Settings
 from codat_commerce_async.policies import Quota, Timeouts
 
-__all__ = ["KEY", "ScriptedTransport", "Sent", "Step", "client_of", "failing", "forever", "reply"]
+__all__ = ["KEY", "ScriptedTransport", "Sent", "Step", "client_of", "failing", "forever", "respond"]
 
 # It opens nothing, and is long enough to be found wherever it leaks to.
 KEY = "a-raw-api-key+of/the?tests"
@@ -37,16 +37,16 @@ class Sent:
         return self.headers.get("Idempotency-Key")
 
 
-def reply(status: int = 200, value: object = None, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer whose body is the value as JSON, or the value itself when it is bytes; `{}` for none."""
+def respond(status: int = 200, value: object = None, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a response whose body is the value as JSON, or the value itself when it is bytes; `{}` for none."""
     body = value if isinstance(value, bytes) else json.dumps({} if value is None else value).encode()
     return Response(status, CIMultiDict(headers or {}), body)
 
 
 async def forever(request: Request) -> Response:
-    """Never answer."""
+    """Never respond."""
     await asyncio.get_running_loop().create_future()
-    raise AssertionError("nobody sets that future")
+    raise AssertionError("nothing sets that future")
 
 
 def failing(make: Callable[[], Exception]) -> Act:

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from codat_commerce_async.simulator import Request, Response, Simulator
 
-__all__ = ["NOON", "Side", "authorization"]
+__all__ = ["NOON", "SimulatedApi", "authorization"]
 
 NOON = 1_700_049_600.0  # 2023-11-15T12:00:00Z
 
@@ -16,7 +16,7 @@ def authorization(api_key: str = "simulator-key") -> dict[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(api_key.encode()).decode()}"}
 
 
-class Side:
+class SimulatedApi:
     """A simulator whose wall clock stands still until the test advances it."""
 
     def __init__(self, **options: Any) -> None:
@@ -44,13 +44,13 @@ class Side:
         payload = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
         return self.simulator.handle(Request(method, path, urlencode(parameters), sent, payload))
 
-    def ask(self, method: str, path: str, body: Any = None, **rest: Any) -> Any:
+    def request(self, method: str, path: str, body: Any = None, **rest: Any) -> Any:
         """Send one request that must succeed, and return its decoded body."""
         response = self.send(method, path, body, **rest)
         assert (response.status, response.fault) == (200, None), response
         return json.loads(response.body)
 
-    def refusal(self, method: str, path: str, body: Any = None, *, status: int, **rest: Any) -> dict[str, Any]:
+    def error(self, method: str, path: str, body: Any = None, *, status: int, **rest: Any) -> dict[str, Any]:
         """Send one request that has to be refused, and return the error's body."""
         response = self.send(method, path, body, **rest)
         assert response.status == status, response
@@ -59,14 +59,14 @@ class Side:
         return content
 
     def request_sync(self, company_id: str, body: Any = None, **rest: Any) -> Any:
-        return self.ask("POST", f"/companies/{company_id}/sync/commerce/latest", body, **rest)
+        return self.request("POST", f"/companies/{company_id}/sync/commerce/latest", body, **rest)
 
     def request_range(self, company_id: str, start: str, finish: str) -> Any:
         path = f"/meta/companies/{company_id}/sync/commerce/historic"
-        return self.ask("POST", path, {"dateRange": {"start": start, "finish": finish}})
+        return self.request("POST", path, {"dateRange": {"start": start, "finish": finish}})
 
     def status(self, company_id: str) -> Any:
-        return self.ask("GET", f"/meta/companies/{company_id}/sync/commerce/status")
+        return self.request("GET", f"/meta/companies/{company_id}/sync/commerce/status")
 
-    def look(self, company_id: str, which: str = "latest") -> Any:
-        return self.ask("GET", f"/companies/{company_id}/sync/commerce/syncs/{which}/status")
+    def sync_status(self, company_id: str, which: str = "latest") -> Any:
+        return self.request("GET", f"/companies/{company_id}/sync/commerce/syncs/{which}/status")

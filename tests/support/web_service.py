@@ -1,7 +1,7 @@
 """A service that real servers run: `app` for ASGI servers, and aiohttp.web as a script.
 
 The client takes its settings from the environment. With `SERVICE_STORE` it receives webhooks too: its handler appends
-lines with `begun` or `ended`, the process and the event to the file `SERVICE_LOG`.
+lines with `started` or `ended`, the process and the event to the file `SERVICE_LOG`.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ def _webhook_endpoint(store: str, log: Path) -> WebhookEndpoint:
 
     @hooks.on(WebhookEvent)
     async def handle(event: WebhookEvent[object]) -> None:
-        _append(log, f"begun {os.getpid()} {event.id}")
+        _append(log, f"started {os.getpid()} {event.id}")
         await asyncio.sleep(float(os.environ["SERVICE_HANDLER_SECONDS"]))
         _append(log, f"ended {os.getpid()} {event.id}")
 

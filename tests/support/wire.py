@@ -1,4 +1,4 @@
-"""A server on loopback that plays a script of answers, byte by byte, and writes down what it was asked."""
+"""A server on loopback that plays a script of responses, byte by byte, and records the requests."""
 
 import asyncio
 import contextlib
@@ -12,17 +12,17 @@ from types import TracebackType
 from typing import Protocol, Self
 
 __all__ = [
-    "CLOSE_WITHOUT_ANSWER",
+    "CLOSE_WITHOUT_RESPONSE",
     "ENDLESS",
     "KEEP_ALIVE_THEN_DROP",
-    "NEVER_ANSWER",
-    "RESET_BEFORE_ANSWER",
-    "RESET_MID_ANSWER",
+    "NEVER_RESPOND",
+    "RESET_BEFORE_RESPONSE",
+    "RESET_MID_RESPONSE",
     "Act",
     "CutOff",
     "KeepAliveThenDrop",
     "Raw",
-    "Reply",
+    "Response",
     "Slow",
     "WireRequest",
     "WireServer",
@@ -50,7 +50,7 @@ class WireRequest:
 
 
 class Connection:
-    """One client's connection, from the server's side."""
+    """One client's connection, from the server's api."""
 
     def __init__(
         self,
@@ -105,8 +105,8 @@ class Act(Protocol):
 
 
 @dataclass(frozen=True)
-class Reply:
-    """A proper answer; `Content-Length` is added unless the headers frame the body themselves."""
+class Response:
+    """A proper response; `Content-Length` is added unless the headers frame the body themselves."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -114,7 +114,7 @@ class Reply:
 
     @classmethod
     def json(cls, value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Self:
-        """An answer that carries the value as JSON."""
+        """Return a response with the value as JSON."""
         fields = {"Content-Type": "application/json", **(headers or {})}
         return cls(status, fields, json.dumps(value).encode())
 
@@ -134,7 +134,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Raw:
-    """These very bytes, then the end of the connection: for answers that are hardly HTTP."""
+    """These very bytes, then the end of the connection: for responses that are hardly HTTP."""
 
     data: bytes
 
@@ -145,62 +145,62 @@ class Raw:
 
 @dataclass(frozen=True)
 class CutOff:
-    """An answer that announces all of the body, stops after `at` bytes of it, and hangs up."""
+    """A response that announces the whole body, stops after `at` bytes of it, and closes the connection."""
 
     status: int
     body: bytes
     at: int
 
     async def play(self, connection: Connection) -> bool:
-        await connection.send(Reply(self.status, body=self.body).head() + self.body[: self.at])
+        await connection.send(Response(self.status, body=self.body).head() + self.body[: self.at])
         return False
 
 
 @dataclass(frozen=True)
 class Slow:
-    """An answer that comes after so many seconds."""
+    """A response that is delayed by so many seconds."""
 
-    reply: Act
+    response: Act
     seconds: float
 
     async def play(self, connection: Connection) -> bool:
         await asyncio.sleep(self.seconds)
-        return await self.reply.play(connection)
+        return await self.response.play(connection)
 
 
 @dataclass(frozen=True)
 class KeepAliveThenDrop:
-    """A proper answer; the next request on its connection gets none, and takes nothing from the script."""
+    """A proper response; the next request on its connection gets none, and takes nothing from the script."""
 
-    reply: Reply = field(default_factory=Reply)
+    response: Response = field(default_factory=Response)
 
     async def play(self, connection: Connection) -> bool:
-        await self.reply.play(connection)
+        await self.response.play(connection)
         await connection.receive()
         return False
 
 
-class _CloseWithoutAnswer:
+class _CloseWithoutResponse:
     async def play(self, connection: Connection) -> bool:
         return False
 
 
-class _NeverAnswer:
+class _NeverRespond:
     async def play(self, connection: Connection) -> bool:
         await connection.client_leaves()
         return False
 
 
-class _ResetBeforeAnswer:
+class _ResetBeforeResponse:
     async def play(self, connection: Connection) -> bool:
         connection.reset()
         return False
 
 
-class _ResetMidAnswer:
+class _ResetMidResponse:
     async def play(self, connection: Connection) -> bool:
-        reply = Reply(body=_PIECE)
-        await connection.send(reply.head() + reply.body[: len(reply.body) // 2])
+        response = Response(body=_PIECE)
+        await connection.send(response.head() + response.body[: len(response.body) // 2])
         # A client on the same loop gets its turn to read the first half before the reset overtakes it.
         for _ in range(3):
             await asyncio.sleep(0)
@@ -210,23 +210,23 @@ class _ResetMidAnswer:
 
 class _Endless:
     async def play(self, connection: Connection) -> bool:
-        await connection.send(Reply(headers={"Transfer-Encoding": "chunked"}).head())
+        await connection.send(Response(headers={"Transfer-Encoding": "chunked"}).head())
         while True:
             await connection.send(b"%x\r\n%s\r\n" % (len(_PIECE), _PIECE))
             # Slow enough that a client's time is up before it has read too much, however busy the machine is.
             await asyncio.sleep(0.001)
 
 
-CLOSE_WITHOUT_ANSWER: Act = _CloseWithoutAnswer()
-NEVER_ANSWER: Act = _NeverAnswer()
-RESET_BEFORE_ANSWER: Act = _ResetBeforeAnswer()
-RESET_MID_ANSWER: Act = _ResetMidAnswer()
+CLOSE_WITHOUT_RESPONSE: Act = _CloseWithoutResponse()
+NEVER_RESPOND: Act = _NeverRespond()
+RESET_BEFORE_RESPONSE: Act = _ResetBeforeResponse()
+RESET_MID_RESPONSE: Act = _ResetMidResponse()
 ENDLESS: Act = _Endless()
 KEEP_ALIVE_THEN_DROP: Act = KeepAliveThenDrop()
 
 
 class WireServer:
-    """Answers the first request with the first act of its script, the second with the second, and so on.
+    """Play the first act of the script for the first request, the second for the second, and so on.
 
     A request beyond the script, or one that it cannot read, fails the test on leaving.
     """
@@ -298,7 +298,7 @@ class WireServer:
     async def _act_on(self, request: WireRequest, connection: Connection) -> bool:
         act = next(self._script, None)
         if act is None:
-            asked = f"{request.method} {request.target}"
-            self._complaints.append(f"request {len(self.requests)} ({asked}) is beyond the script")
+            received = f"{request.method} {request.target}"
+            self._complaints.append(f"request {len(self.requests)} ({received}) is beyond the script")
             return False
         return await act.play(connection)
