@@ -177,6 +177,12 @@ class CodatCommerce:
     Raises:
         TypeError: A setting has the wrong type.
         ValueError: A setting is out of range, or excludes another.
+
+    Example:
+        ```python
+        async with CodatCommerce.from_env(retry=RetryPolicy(deadline=60), quota=Quota(per_minute=450)) as client:
+            status = await client.sync.run(company_id)
+        ```
     """
 
     @hides_arguments
@@ -350,6 +356,12 @@ class CodatCommerce:
             *path: The values of the operation's path parameters, in order.
             query: The query parameters; one that is None is left out.
             body: What is sent as JSON.
+
+        Example:
+            ```python
+            LIST_COMPANIES = Operation("list-companies", "GET", "/companies", object)
+            companies = await codat.call(LIST_COMPANIES, query={"pageSize": 1})
+            ```
         """
         check_operation(operation)
         return await self._pipeline.call(operation, *path, query=query, body=body, **options)

@@ -153,6 +153,12 @@ class Hooks:
     What one raises is logged and goes no further; so is a header that cannot be one, or that is the client's to set.
     All but `on_pause` are called in the task that makes the call. Raises TypeError for a coroutine function, which
     is never awaited.
+
+    Example:
+        ```python
+        hooks = Hooks(on_retry=lambda event: print(event.operation, event.reason, event.pause))
+        client = CodatCommerce.from_env(hooks=hooks)
+        ```
     """
 
     on_call_started: Callable[[CallStarted], None] | None = None

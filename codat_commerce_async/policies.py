@@ -26,6 +26,12 @@ class RetryPolicy:
     """Set how often, and for how long, a call is attempted.
 
     Delays grow exponentially from `initial_backoff` to `max_backoff`, with full jitter.
+
+    Example:
+        ```python
+        careful = RetryPolicy(max_visibility_delay=math.inf)  # never start a second sync, even if the lists are late
+        client = CodatCommerce.from_env(retry=careful)
+        ```
     """
 
     attempts: int = 4
@@ -73,7 +79,14 @@ class RetryPolicy:
 
 @frozen
 class PollPolicy:
-    """Set how often a running sync is polled."""
+    """Set how often a running sync is polled.
+
+    Example:
+        ```python
+        often = PollPolicy(interval=1.0, max_interval=5.0)
+        status = await codat.sync.run(company_id, poll=often)
+        ```
+    """
 
     initial_delay: float = 1.0
     """Seconds from the start of a sync to its first poll."""
@@ -127,6 +140,12 @@ class Quota:
 
     Codat's limits are 1,000 requests a minute from one IP address, beyond which traffic may be blocked without an
     error, and 10 concurrent requests per company: https://docs.codat.io/using-the-api/rate-limits
+
+    Example:
+        ```python
+        half = Quota(per_minute=450, wait_for_reset=True)  # another process uses the rest
+        client = CodatCommerce.from_env(quota=half)
+        ```
     """
 
     per_minute: int | None = 900

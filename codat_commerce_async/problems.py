@@ -139,6 +139,15 @@ def problem(error: CodatError) -> Problem:
 
     Args:
         error: The error to respond with.
+
+    Example:
+        ```python
+        try:
+            await codat.sync.run("unknown")
+        except CodatError as error:
+            response = problem(error)
+            print(response.status, response.to_dict())
+        ```
     """
     if not isinstance(error, CodatError):
         raise TypeError(f"error must be a CodatError (got {type(error).__name__})")

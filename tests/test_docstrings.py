@@ -3,13 +3,25 @@
 import ast
 import importlib
 import inspect
+import math
 import pkgutil
 import re
+import textwrap
+import time
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 
+import attrs
+import pytest
+
 import codat_commerce_async
+from codat_commerce_async import CodatCommerce
+from codat_commerce_async.models.webhook_events import ConnectionEvent
+from codat_commerce_async.simulator import ScriptedSync, Simulator
+from codat_commerce_async.simulator.virtual_time import loop_wall_clock
+from codat_commerce_async.webhooks import Webhooks
 
 PACKAGE = codat_commerce_async.__name__
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -114,6 +126,82 @@ def functions() -> dict[str, tuple[ast.ClassDef | Function, Function, bool]]:
 
 
 FUNCTIONS = functions()
+
+# What users meet first: their docstrings have examples.
+MOST_USED = [
+    "client.CodatCommerce",
+    "client.CodatCommerce.call",
+    "resources.sync.SyncResource.start",
+    "resources.sync.SyncResource.wait",
+    "resources.sync.SyncResource.poll",
+    "resources.sync.SyncResource.watch",
+    "resources.sync.SyncResource.run",
+    "resources.sync.SyncResource.run_many",
+    "resources.sync.SyncResource.diagnose",
+    "resources.connections.ConnectionsResource.list",
+    "resources.connections.ConnectionsResource.get_sync_flow_url",
+    "resources.advanced_controls.AdvancedControlsResource.list_companies",
+    "resources.advanced_controls.AdvancedControlsResource.create_company",
+    "resources.advanced_controls.AdvancedControlsResource.set_configuration",
+    "models.handle.SyncHandle",
+    "syncing.journal.Journal",
+    "hooks.Hooks",
+    "_core.operation.Operation",
+    "policies.RetryPolicy",
+    "policies.PollPolicy",
+    "policies.Quota",
+    "_core.rate_limiter.LocalRateLimiter",
+    "simulator._simulator.Simulator",
+    "webhooks._dispatch.Webhooks.on",
+    "problems.problem",
+]
+EXAMPLE = re.compile(r"^Example:\n    ```python\n(.*?)^    ```$", re.MULTILINE | re.DOTALL)
+
+
+def examples() -> dict[str, str]:
+    """Return the code of the examples, by the names whose docstrings have one."""
+    nodes: dict[str, ast.ClassDef | Function] = {name: where for name, (where, _, _) in FUNCTIONS.items()} | PUBLIC
+    found = {name: EXAMPLE.search(ast.get_docstring(node) or "") for name, node in nodes.items()}
+    return {name.removeprefix(f"{PACKAGE}."): textwrap.dedent(match[1]) for name, match in found.items() if match}
+
+
+EXAMPLES = examples()
+
+
+def test_the_most_used_have_an_example() -> None:
+    assert [name for name in MOST_USED if name not in EXAMPLES] == []
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+async def test_an_example_of_a_docstring_runs(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with Simulator(seed=1, now=loop_wall_clock(time.time())) as simulator:
+        monkeypatch.setenv("CODAT_API_KEY", simulator.api_key)
+        monkeypatch.setenv("CODAT_BASE_URL", simulator.url)
+        company_ids = [simulator.add_linked_company() for _ in range(3)]
+        async with CodatCommerce.from_env() as codat:
+            names = {**imported(), "codat": codat, "company_id": company_ids[0], "company_ids": company_ids}
+            code = compile(EXAMPLES[name], name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            result = eval(code, names)  # noqa: S307 - our own
+            if inspect.iscoroutine(result):
+                await result
+
+
+def imported() -> dict[str, object]:
+    """Return what the examples use without importing it."""
+    names = {name: getattr(codat_commerce_async, name) for name in codat_commerce_async.__all__}
+    return {
+        **names,
+        "attrs": attrs,
+        "math": math,
+        "ConnectionEvent": ConnectionEvent,
+        "ScriptedSync": ScriptedSync,
+        "Simulator": Simulator,
+        "Webhooks": Webhooks,
+    }
 
 
 def test_public_classes_and_functions_are_found() -> None:

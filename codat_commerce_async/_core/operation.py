@@ -52,8 +52,13 @@ class Operation(Generic[T_co]):
     that holds a query, a fragment, or a segment that would lead to another endpoint.
 
     With `NoneType` as its response type, an operation returns None, whatever the body is. An endpoint that this library
-    does not model has `object` as its response type and returns the parsed JSON, None for a 204:
-    `await client.call(Operation("get-profile", "GET", "/profile", object))`.
+    does not model has `object` as its response type and returns the parsed JSON, None for a 204.
+
+    Example:
+        ```python
+        GET_COMPANY = Operation("get-company", "GET", "/companies/{companyId}", object)
+        company = await codat.call(GET_COMPANY, company_id)
+        ```
     """
 
     name: str

@@ -405,6 +405,13 @@ class LocalRateLimiter:
         quota: The limits; `Quota()` by default.
         on_pause: Called with the seconds, the reason and the company id when requests are paused: all of them, or those
             of one company. By default a warning is logged.
+
+    Example:
+        ```python
+        limiter = LocalRateLimiter(Quota(per_minute=900))
+        first = CodatCommerce("key of a client", rate_limiter=limiter)
+        second = CodatCommerce("key of another", rate_limiter=limiter)
+        ```
     """
 
     def __init__(self, quota: Quota | None = None, *, on_pause: OnPause | None = None) -> None:

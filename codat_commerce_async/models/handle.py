@@ -81,6 +81,13 @@ class SyncHandle:
     Either id may be unknown yet. Aware times are kept in UTC.
 
     Raises ValueError or TypeError for an id that cannot be one, and for a time that has no time zone or is none.
+
+    Example:
+        ```python
+        handle = await codat.sync.start(company_id)
+        restored = SyncHandle.from_json(handle.to_json())
+        assert restored == handle
+        ```
     """
 
     company_id: str = field(validator=_check_company)

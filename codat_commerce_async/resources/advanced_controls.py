@@ -65,6 +65,12 @@ class AdvancedControlsResource:
             page_size: Results per page, 1 to 5,000; Codat's default is 100.
             query: A filter in Codat's query language.
             order_by: The field to order by, with `-` before it for descending order.
+
+        Example:
+            ```python
+            async for company in codat.advanced_controls.list_companies(order_by="-created"):
+                print(company.id, company.name)
+            ```
         """
         first = page_query(page, page_size, query, order_by)
         return Paginator(lambda query: self._pipeline.call(LIST_COMPANIES, query=query, **options), first)
@@ -93,6 +99,12 @@ class AdvancedControlsResource:
             name: The name of the company.
             description: Additional information about the company.
             tags: Your own key-value pairs.
+
+        Example:
+            ```python
+            company = await codat.advanced_controls.create_company(name="Alder Bakery", tags={"region": "uk"})
+            print(company.redirect)
+            ```
         """
         body = CreateCompany(
             name=check_company_name("name", name),
@@ -149,6 +161,13 @@ class AdvancedControlsResource:
         Args:
             company_id: The id of the company.
             configuration: The configuration to store.
+
+        Example:
+            ```python
+            configuration = await codat.advanced_controls.get_configuration(company_id)
+            enabled = attrs.evolve(configuration, enable=True)
+            await codat.advanced_controls.set_configuration(company_id, enabled)
+            ```
         """
         check_instance("configuration", configuration, Configuration)
         if configuration.company_id not in {None, company_id}:

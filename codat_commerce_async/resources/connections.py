@@ -108,6 +108,14 @@ class ConnectionsResource:
             commerce_key: The four letters of the commerce platform.
             accounting_key: The four letters of the accounting platform.
             merchant_identifier: The merchant's name, or the id of an existing company.
+
+        Example:
+            ```python
+            flow = await codat.connections.get_sync_flow_url(
+                commerce_key="fztf", accounting_key="gbol", merchant_identifier="Alder Bakery"
+            )
+            assert flow.url is not None  # redirect the merchant to it at once
+            ```
         """
         commerce = check_platform_key("commerce_key", commerce_key)
         accounting = check_platform_key("accounting_key", accounting_key)
@@ -135,6 +143,13 @@ class ConnectionsResource:
             page_size: Results per page, 1 to 5,000; Codat's default is 100.
             query: A filter in Codat's query language.
             order_by: The field to order by, with `-` before it for descending order.
+
+        Example:
+            ```python
+            page = await codat.connections.list(company_id, page_size=50)
+            async for connection in codat.connections.list(company_id):  # every item of every page
+                print(connection.platform_name, connection.is_linked)
+            ```
         """
         LIST.format_path((company_id,))
         first = page_query(page, page_size, query, order_by)

@@ -214,6 +214,12 @@ class SyncResource:
             sync_to: The end of the period, an aware datetime; None for now.
             date_range: The start and the end of the period, instead of `sync_to`.
             adopt: Whether a sync that no response named may be taken for the requested one.
+
+        Example:
+            ```python
+            handle = await codat.sync.start(company_id)
+            stored = handle.to_json()  # another process can wait for it
+            ```
         """
         check_id("company_id", company_id)
         check_options(REQUEST, options)
@@ -230,6 +236,14 @@ class SyncResource:
 
         Args:
             handle: The handle of the sync.
+
+        Example:
+            ```python
+            handle = await codat.sync.start(company_id)
+            status = await codat.sync.poll(handle)
+            if status is not None and status.sync_id is not None:
+                handle = handle.with_sync_id(status.sync_id)
+            ```
         """
         check_instance("handle", handle, SyncHandle)
         check_options(GET_STATUS, options)
@@ -259,6 +273,12 @@ class SyncResource:
             timeout: Seconds to wait; None for no limit.
             poll: How often to poll; by default as the client's `poll`.
             raise_on_failure: Whether a failed sync raises SyncFailedError.
+
+        Example:
+            ```python
+            handle = await codat.sync.start(company_id)
+            status = await codat.sync.wait(handle, timeout=1800, raise_on_failure=False)
+            ```
         """
         handle = as_handle(handle, sync_id)
         check_wait_options("wait", timeout, poll, options)
@@ -285,6 +305,13 @@ class SyncResource:
             sync_id: The id of the sync, with a company id.
             timeout: Seconds to wait; None for no limit.
             poll: How often to poll; by default as the client's `poll`.
+
+        Example:
+            ```python
+            handle = await codat.sync.start(company_id)
+            async for status in codat.sync.watch(handle):
+                print(status.sync_status_code, status.state.description)
+            ```
         """
         check_wait_options("watch", timeout, poll, options)
         return watch(self.context, as_handle(handle, sync_id), poll or self._poll, timeout, options)
@@ -336,6 +363,14 @@ class SyncResource:
             poll: How often to poll; by default as the client's `poll`.
             raise_on_failure: Whether a failed sync raises SyncFailedError.
             adopt: Whether a sync that no response named may be taken for the requested one.
+
+        Example:
+            ```python
+            try:
+                status = await codat.sync.run(company_id, timeout=1800)
+            except SyncFailedError as error:
+                print(error.status.error_message)
+            ```
         """
         check_wait_options("run", timeout, poll, options)
         handle = await self.start(company_id, sync_to=sync_to, date_range=date_range, adopt=adopt, **options)
@@ -395,6 +430,14 @@ class SyncResource:
             diagnose: Whether failed outcomes get a diagnosis, after which they are reported. This takes up to five
                 background requests per failure, for which neither starts nor polls wait. They are left out while the
                 rest of the daily quota is reserved for polls.
+
+        Example:
+            ```python
+            async with codat.sync.run_many(company_ids, journal="nightly.db") as run:
+                async for outcome in run:
+                    print(outcome.company_id, "ok" if outcome.ok else outcome.error or outcome.status)
+            print(run.report)
+            ```
         """
         check_wait_options("run_many", timeout, poll, options)
         calls = _calls.PipelineDiagnosisCalls(self._pipeline, LIST, spares_quota=True) if diagnose else None
@@ -427,6 +470,14 @@ class SyncResource:
 
         Args:
             failed: The status, handle or outcome of the sync.
+
+        Example:
+            ```python
+            status = await codat.sync.run(company_id, raise_on_failure=False)
+            if status.failed:
+                diagnosis = await codat.sync.diagnose(status)
+                print(diagnosis.summary, *diagnosis.actions)
+            ```
         """
         calls = _calls.PipelineDiagnosisCalls(self._pipeline, LIST)
         if isinstance(failed, SyncHandle):

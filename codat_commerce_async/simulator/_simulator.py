@@ -107,6 +107,16 @@ class Simulator:
         company_limit: The number of companies above which creating one is refused with 402.
         clock_skew: Seconds by which the `Date` header is ahead.
         log_size: The number of requests that are kept.
+
+    Example:
+        ```python
+        async with Simulator(seed=7, speed=100) as simulator:
+            shop = simulator.add_linked_company("Alder Bakery")
+            simulator.script_sync(shop, ScriptedSync(5130, duration=90, message="No such tax rate."))
+            async with CodatCommerce(simulator.api_key, base_url=simulator.url) as client:
+                status = await client.sync.run(shop, raise_on_failure=False)
+        assert status.error_message == "No such tax rate."
+        ```
     """
 
     def __init__(

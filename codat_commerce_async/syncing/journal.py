@@ -79,6 +79,14 @@ class Journal:
     run of more than 5,000 syncs that is written meanwhile, entries may be of different commits. Every method takes the
     `run_id`, by default that of the newest run, and raises JournalError if the file cannot be read or is damaged, or
     has no such run.
+
+    Example:
+        ```python
+        async with codat.sync.run_many(company_ids, journal="nightly.db") as run:
+            await run.results()
+        async with Journal.open("nightly.db") as journal:
+            print(await journal.report())
+        ```
     """
 
     def __init__(self, path: Path) -> None:

@@ -72,6 +72,15 @@ class Webhooks:
 
         Args:
             kind: The name of the event, or the class of its events.
+
+        Example:
+            ```python
+            hooks = Webhooks()
+
+            @hooks.on("connection.disconnected")
+            async def notify(event: ConnectionEvent) -> None:
+                print(event.payload.reference_company)
+            ```
         """
 
         def subscribe(handler: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
