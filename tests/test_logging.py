@@ -1,5 +1,6 @@
 """What the log says, to whom it is said, and in which form."""
 
+import ast
 import importlib
 import io
 import json
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import structlog
@@ -23,8 +25,9 @@ from codat_commerce_async import (
     SyncHandle,
     TransportError,
 )
-from codat_commerce_async.simulator import Simulator
+from codat_commerce_async.simulator import FaultKind, FaultPlan, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
+from tests.support.fans import Codat
 from tests.support.scripted import KEY, client_of, failing, respond
 
 GET = Operation("a-read", "GET", "/companies/{companyId}/things", object)
@@ -78,7 +81,7 @@ async def test_records_report_which_call_it_is_about(caplog: pytest.LogCaptureFi
     for record, expected, level in ((first, failed, "DEBUG"), (retried, failed, "INFO")):
         fields = fields_of(record)
         assert isinstance(fields.pop("elapsed"), float)
-        assert isinstance(fields.pop("quota_wait"), float if level == "DEBUG" else (float, type(None)))
+        assert isinstance(fields.pop("quota_wait"), float)
         assert (record.name, record.levelname, fields) == ("codat_commerce_async.calls", level, expected)
     fields = fields_of(second)
     assert (fields["status"], fields["attempt"], fields["correlation_id"]) == (200, 2, None)
@@ -180,17 +183,96 @@ async def test_python_json_logger_shows_the_fields() -> None:
 
 
 async def test_structlog_shows_the_fields() -> None:
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.ExtraAdder()],
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.JSONRenderer(),
-        ],
-    )
-    with handled(formatter) as stream:
+    with handled(structlog_formatter()) as stream:
         codat, _ = client_of(respond(503, FAILURE), respond(), retry=QUICK)
         await codat.call(GET, "company-1")
     first = json.loads(stream.getvalue().splitlines()[0])
     assert (first["method"], first["path"], first["attempt"]) == ("GET", "/companies/{companyId}/things", 1)
-    assert "a-read" in first["event"]
+    assert "a-read" in first["message"]
     assert first.keys() >= FIELDS
+
+
+def structlog_formatter() -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.stdlib.add_log_level],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+
+
+async def log_two_nights(journal: Path) -> None:
+    """Run a night that is stopped, and the next one: with faults, duplicates, pauses and unknown results."""
+    faults = FaultPlan(
+        rate=0.3,
+        seed=2,
+        kinds=(FaultKind.LOST_AFTER, FaultKind.ERROR_AFTER, FaultKind.RATE_LIMITED, FaultKind.UNAVAILABLE),
+    )
+    codat = Codat(16, faults=faults)
+    async with codat.client() as client:
+        # Stopped, and cancelled while requests are in flight.
+        async with client.sync.run_many([codat.ids[0], *codat.ids], journal=journal, run_id="first") as run:
+            for _ in range(3):
+                await anext(run)
+            run.stop()
+        async with client.sync.run_many(codat.ids, journal=journal, run_id="first"):
+            pass
+        async with client.sync.run_many(codat.ids, journal=journal, run_id="second") as run:
+            await run.results()
+        async with client.sync.run_many(codat.ids[:1], journal=journal, run_id="second") as run:
+            await run.results()
+        async with client.sync.run_many([], journal=journal, run_id="second") as run:
+            await run.results()
+
+
+@pytest.mark.virtual_time
+async def test_every_record_of_a_night_has_its_fields_as_json(tmp_path: Path) -> None:
+    with (
+        handled(JsonFormatter("{levelname}{message}", style="{", rename_fields={"levelname": "level"})) as stream,
+        handled(structlog_formatter()) as structlog_stream,
+    ):
+        await log_two_nights(tmp_path / "journal")
+    assert KEY not in stream.getvalue() + structlog_stream.getvalue()
+    check_records([json.loads(line) for line in stream.getvalue().splitlines()])
+    check_records([json.loads(line) for line in structlog_stream.getvalue().splitlines()])
+
+
+def check_records(records: list[dict[str, object]]) -> None:
+    assert all(record.keys() >= FIELDS for record in records)
+    for text, level_name, known in (
+        (": ok on attempt", "debug", FIELDS - {"correlation_id"}),
+        ("; sending it again in", "info", FIELDS - {"correlation_id", "status"} | {"pause"}),
+        ("could not poll the sync", "info", FIELDS - {"correlation_id", "status"}),
+        ("it may or may not have happened", "warning", FIELDS - {"correlation_id", "status"}),
+        ("no requests", "warning", {"pause"}),
+        ("given twice", "warning", {"company_id"}),
+        ("adopted sync", "warning", {"company_id"}),
+        ("of earlier runs of the journal", "warning", {"run_id"}),
+        ("nothing was started", "warning", {"run_id"}),
+    ):
+        found = [record for record in records if text in str(record["message"])]
+        assert found, text
+        assert {str(record["level"]).lower() for record in found} == {level_name}, text
+        assert all(record[name] is not None for record in found for name in known), (text, found[0])
+
+
+def log_calls() -> Iterator[tuple[str, ast.Call]]:
+    """Yield all calls in the package that make a log record, with their places."""
+    package = Path(importlib.import_module("codat_commerce_async").__path__[0])
+    for path in package.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if "_logger." in text else ():
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="_logger"), attr=method)) if method in LOG_METHODS:
+                    yield f"{path.name}:{node.lineno}", node
+
+
+LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+
+
+def test_every_log_call_passes_the_fields() -> None:
+    calls = list(log_calls())
+    assert len(calls) > 30
+    assert [at for at, call in calls if "extra" not in {keyword.arg for keyword in call.keywords}] == []

@@ -6,7 +6,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter, RateLimiter
 
 __all__ = ["note_client"]
@@ -46,6 +46,7 @@ def note_client(client: _Client, base_url: str, limiter: RateLimiter) -> None:
             "holds for the IP address, whatever the API key; create limiter = LocalRateLimiter() once and pass "
             "rate_limiter=limiter to each client, or use one client for everything",
             server,
+            extra=extra_fields(),
         )
 
 

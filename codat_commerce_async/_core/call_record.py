@@ -149,9 +149,9 @@ class CallRecord:
 
     def emit_retry(self, error: CodatError, seconds: float) -> None:
         """Emit that the request will be sent again after so many seconds."""
-        elapsed = self._attempts[-1][3]
+        waited, elapsed = self._attempts[-1][2:4]
         self._instrumentation.retried(
-            self._id, self.operation, self.company_id, self.attempt_count, elapsed, seconds, error
+            self._id, self.operation, self.company_id, self.attempt_count, waited, elapsed, seconds, error
         )
 
     def emit_call_ended(self, response: Response | None, error: BaseException | None) -> None:

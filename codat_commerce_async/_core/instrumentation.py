@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from codat_commerce_async._core.log import error_fields, logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.rate_limiter import log_pause
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError
@@ -76,7 +76,7 @@ class Instrumentation:
 
     def header_refused(self, name: object, reason: str) -> None:
         """Log that a header of a hook is not sent; not its value, as that may be a secret."""
-        _logger.warning("the header %s of a hook is not sent: %s", name, reason)
+        _logger.warning("the header %s of a hook is not sent: %s", name, reason, extra=extra_fields())
 
     def request_ended(
         self, event: RequestEnded, waited: float, outcome: str, operation: Operation[object], company_id: str | None
@@ -89,14 +89,15 @@ class Instrumentation:
                 outcome,
                 event.attempt,
                 event.elapsed,
-                extra={
-                    **_fields(operation, company_id),
-                    "status": event.status,
-                    "attempt": event.attempt,
-                    "quota_wait": waited,
-                    "elapsed": event.elapsed,
-                    "correlation_id": event.correlation_id,
-                },
+                extra=extra_fields(
+                    company_id,
+                    operation=operation,
+                    status=event.status,
+                    attempt=event.attempt,
+                    quota_wait=waited,
+                    elapsed=event.elapsed,
+                    correlation_id=event.correlation_id,
+                ),
             )
         if (hook := self._hooks.on_request_ended) is not None:
             _invoke(hook, event)
@@ -107,31 +108,34 @@ class Instrumentation:
         operation: Operation[object],
         company_id: str | None,
         attempt: int,
+        waited: float,
         elapsed: float,
         pause: float,
         error: CodatError,
     ) -> None:
-        """Emit that a request will be sent again."""
+        """Emit that a request will be sent again; it had `waited` so many seconds for the quota."""
         name, reason = operation.name, error.message
         _logger.info(
             "%s: %s; sending it again in %.2f s",
             name,
             reason,
             pause,
-            extra={
-                **error_fields(error),
-                **_fields(operation, company_id),
-                "attempt": attempt,
-                "elapsed": elapsed,
-                "pause": pause,
-            },
+            extra=extra_fields(
+                company_id,
+                operation=operation,
+                error=error,
+                attempt=attempt,
+                quota_wait=waited,
+                elapsed=elapsed,
+                pause=pause,
+            ),
         )
         if (hook := self._hooks.on_retry) is not None:
             _invoke(hook, Retried(call_id, name, attempt, pause, reason, type(error).__name__))
 
     def outcome_unknown(self, error: OutcomeUnknownError, company_id: str | None, status: int | None) -> None:
         """Log that a write may or may not have been processed."""
-        _logger.warning("%s", error, extra={**error_fields(error), "company_id": company_id, "status": status})
+        _logger.warning("%s", error, extra=extra_fields(company_id, error=error, status=status))
 
     def paused(self, seconds: float, reason: str, company_id: str | None = None) -> None:
         """Emit that requests are paused, all of them or those of one company."""
@@ -157,17 +161,8 @@ class Instrumentation:
             _invoke(hook, CallEnded(call_id, operation, elapsed, attempts, status, error))
 
 
-def _fields(operation: Operation[object], company_id: str | None) -> dict[str, object]:
-    return {
-        "operation": operation.name,
-        "method": operation.method,
-        "path": operation.path,
-        "company_id": company_id,
-    }
-
-
 def _invoke(hook: Callable[[Event], None], event: Event) -> None:
     try:
         hook(event)
     except Exception:
-        _logger.exception("a hook raised on %s", type(event).__name__)
+        _logger.exception("a hook raised on %s", type(event).__name__, extra=extra_fields())

@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Mapping
 
+from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.text import one_line, shown
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, StatusError
 
-__all__ = ["FIELDS", "error_fields", "logger_of"]
+__all__ = ["FIELDS", "extra_fields", "logger_of"]
 
 _PACKAGE = "codat_commerce_async"
 FIELDS = ("operation", "method", "path", "company_id", "status", "attempt", "correlation_id", "elapsed", "quota_wait")
@@ -27,8 +28,26 @@ def logger_of(area: str) -> logging.Logger:
     return logger
 
 
-def error_fields(error: CodatError) -> dict[str, object]:
-    """Return the fields of a record about an error, with None for unknown values."""
+def extra_fields(
+    company_id: str | None = None,
+    *,
+    operation: Operation[object] | None = None,
+    error: Exception | None = None,
+    **values: object,
+) -> dict[str, object]:
+    """Return the `extra` of a record: all of `FIELDS`, None where unknown, and further values by their names.
+
+    The values of the operation and the error are theirs unless they are given by name.
+    """
+    fields: dict[str, object] = {name: None for name in FIELDS}  # noqa: C420 - pyright infers narrower keys for fromkeys
+    if isinstance(error, CodatError):
+        fields.update(_error_fields(error))
+    if operation is not None:
+        fields.update(operation=operation.name, method=operation.method, path=operation.path)
+    return {**fields, "company_id": company_id, **values}
+
+
+def _error_fields(error: CodatError) -> dict[str, object]:
     call, attempts = error.call, error.attempts
     return {
         "operation": error.operation,

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 from codat_commerce_async._core.callbacks import check_function
-from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.rate_window import DailyQuota, RateWindow, Slots
 from codat_commerce_async.errors import QuotaExhaustedError
 from codat_commerce_async.policies import Quota
@@ -583,5 +583,5 @@ def _now(otherwise: float) -> float:
 def log_pause(seconds: float, reason: str, company_id: str | None) -> None:
     """Log that requests are paused, all of them or those of one company."""
     whose = f" of company {company_id}" if company_id is not None else ""
-    extra = {"pause": seconds, "company_id": company_id}
+    extra = extra_fields(company_id, pause=seconds)
     _logger.warning("no requests%s for %.1f s: %s", whose, seconds, reason, extra=extra)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 
 from codat_commerce_async._core.callbacks import call, check_callback
-from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.validation import check_str
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.syncing._feeder import MAX_QUEUED, feed
@@ -168,4 +168,4 @@ class SyncTasks:
                 # The successor of the job is queued already: its step was completed.
                 await self._app.job_manager.finish_job(job, Status.FAILED, delete_job=True)
             except ConnectorException as error:
-                _logger.info("could not recover job %s: %s", job.id, error)
+                _logger.info("could not recover job %s: %s", job.id, error, extra=extra_fields())

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 
 from codat_commerce_async._core.callbacks import call, check_callback
-from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.syncing._feeder import MAX_QUEUED, Slices, feed
 from codat_commerce_async.syncing.outcome import SyncOutcome
@@ -144,7 +144,7 @@ class SyncTasks:
             else:
                 await self.enqueue(result)
         except Exception:
-            _logger.exception("a ticket could not be processed, and is queued again")
+            _logger.exception("a ticket could not be processed, and is queued again", extra=extra_fields())
             with suppress(TimeoutError):
                 async with asyncio.timeout(_RETRY_DELAY):
                     await self._stop.wait()
@@ -161,7 +161,7 @@ class SyncTasks:
             try:
                 await self._wake.kiq()
             except Exception:  # the broker may be back at the next time
-                _logger.exception("could not send a message to the broker")
+                _logger.exception("could not send a message to the broker", extra=extra_fields())
 
 
 async def _do_nothing() -> None:

@@ -14,7 +14,7 @@ from typing import Self
 from attrs import field, frozen
 
 from codat_commerce_async._core.callbacks import check_function
-from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.rate_limiter import log_pause
 from codat_commerce_async._core.validation import check_count, check_instance, check_int, check_str
 from codat_commerce_async.distributed._state import (
@@ -519,7 +519,7 @@ class SharedRateLimiter:
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         """Start a new task if the old one was cancelled or failed while requests wait."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            _logger.error("the background task of the shared quota failed", exc_info=error)
+            _logger.error("the background task of the shared quota failed", exc_info=error, extra=extra_fields())
         if self._task is task and self._loop is _running_loop() and not self._closed and self._is_needed:
             self._bind()
 
@@ -594,7 +594,7 @@ class SharedRateLimiter:
             async with asyncio.timeout(_STORE_TIMEOUT):
                 await self._store.exchange({**self._report(self._now(), []), "leaves": 1})
         except Exception as error:  # noqa: BLE001 - the others notice it later
-            _logger.debug("the end of this process was not reported: %s", _reason(error))
+            _logger.debug("the end of this process was not reported: %s", _reason(error), extra=extra_fields())
         self._finish_round()
 
     def _pop(self, now: float, processes: int) -> list[_Waiter]:
@@ -642,7 +642,7 @@ class SharedRateLimiter:
         if not self._is_available:
             self._is_available, self._reason, self._fallback = True, None, None
             self._request_at = 0.0
-            _logger.info("the store of the shared quota is available again")
+            _logger.info("the store of the shared quota is available again", extra=extra_fields())
         self._result, self._result_at = result, now
         self._heartbeat_at, self._report_at = now + _HEARTBEAT, math.inf
         self._share = result["share"]
@@ -717,7 +717,9 @@ class SharedRateLimiter:
             if processes is None
             else f"this process sends 1/{processes} of the quota until it is available again"
         )
-        _logger.warning("the store of the shared quota is unavailable (%s): %s", self._reason, effect)
+        _logger.warning(
+            "the store of the shared quota is unavailable (%s): %s", self._reason, effect, extra=extra_fields()
+        )
 
     def _grant_from_share(self, now: float) -> None:
         """Grant requests from this process's share of the quota, without a burst."""
@@ -808,7 +810,7 @@ class SharedRateLimiter:
             try:
                 listener(seconds, reason, company_id)
             except Exception:
-                _logger.exception("a pause listener raised")
+                _logger.exception("a pause listener raised", extra=extra_fields(company_id))
 
     def _report_soon(self, seconds: float) -> None:
         loop = _running_loop()

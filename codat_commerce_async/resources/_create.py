@@ -5,7 +5,7 @@ from typing import TypeVar, cast
 
 from codat_commerce_async._core.claims import Claims
 from codat_commerce_async._core.idempotency import key_expired, new_key
-from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.pipeline import Pipeline
 from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exactly_once
@@ -61,7 +61,12 @@ async def create_exactly_once(
         lookups=Lookups(max_visibility_delay=(options.get("retry") or pipeline.retry).max_visibility_delay),
     )
     if isinstance(outcome, Candidate):
-        _logger.warning("adopted %s, which was found after the response of %s was lost", outcome.id, operation.name)
+        _logger.warning(
+            "adopted %s, which was found after the response of %s was lost",
+            outcome.id,
+            operation.name,
+            extra=extra_fields(operation=operation),
+        )
         # A type checker does not know that T is not a Candidate.
         return cast("Candidate[T]", outcome).value
     resource = identify(outcome)

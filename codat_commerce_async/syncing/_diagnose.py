@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import cast
 
-from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async.models.sync import BaseSyncStatus
 from codat_commerce_async.policies import CallOptions, PollOptions, RetryPolicy
 from codat_commerce_async.syncing._conclude import conclude, conclude_from_error
@@ -102,7 +102,7 @@ class DiagnosisQueue:
         try:
             diagnosis = await diagnose_outcome(self._calls, outcome, self._options)
         except Exception as error:  # noqa: BLE001 - whatever one company causes must not end the run
-            fields = {"company_id": outcome.company_id}
+            fields = extra_fields(outcome.company_id, error=error)
             _logger.warning("no diagnosis for company %s: %s", outcome.company_id, error, extra=fields)
             return outcome
         return replace(outcome, diagnosis=diagnosis)

@@ -1,6 +1,6 @@
 """What a failure means for the other companies of a run."""
 
-from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError
 
 __all__ = ["as_codat_error", "raise_if_fatal"]
@@ -12,7 +12,7 @@ def as_codat_error(company_id: str, error: Exception) -> CodatError:
     """Return the error, or a CodatError caused by it if it is of any other type."""
     if isinstance(error, CodatError):
         return error
-    _logger.error("unexpected error for company %s", company_id, exc_info=error, extra={"company_id": company_id})
+    _logger.error("unexpected error for company %s", company_id, exc_info=error, extra=extra_fields(company_id))
     unexpected = CodatError(f"unexpected {type(error).__name__}: {error}")
     unexpected.__cause__ = error
     return unexpected

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Self, TypeVar
 from uuid import uuid4
 
-from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.syncing import _journal_rows as rows
 from codat_commerce_async.syncing._journal_lock import Ownership, file_system, is_at
@@ -348,6 +348,7 @@ def _check_place(path: Path, ownership: Ownership) -> None:
             "use a local disk",
             path,
             system,
+            extra=extra_fields(),
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from random import Random
 
-from codat_commerce_async._core.log import error_fields, logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.operation import is_id
 from codat_commerce_async._core.text import excerpt
 from codat_commerce_async.errors import (
@@ -250,7 +250,7 @@ class SyncPoller:
             _logger.warning(
                 "treating the unknown sync status code %s as running",
                 status.sync_status_code,
-                extra={"company_id": self.handle.company_id},
+                extra=extra_fields(self.handle.company_id),
             )
 
     def _handle_transient(self, error: CodatError) -> None:
@@ -265,7 +265,7 @@ class SyncPoller:
             "could not poll the sync of company %s: %s",
             self.handle.company_id,
             error,
-            extra={"company_id": self.handle.company_id, **error_fields(error)},
+            extra=extra_fields(self.handle.company_id, error=error),
         )
 
 

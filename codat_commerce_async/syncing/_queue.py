@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from itertools import chain
 
-from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.operation import check_id
 from codat_commerce_async.errors import error_class
 from codat_commerce_async.models.handle import SyncHandle
@@ -203,7 +203,7 @@ class WorkQueue:
             _logger.warning(
                 "company %s was given twice; it is synced once",
                 job.company_id,
-                extra={"company_id": job.company_id},
+                extra=extra_fields(job.company_id),
             )
             # Let other tasks run, however many duplicates follow.
             await asyncio.sleep(0)

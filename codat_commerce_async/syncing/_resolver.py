@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.operation import is_id
 from codat_commerce_async._core.validation import as_utc
 from codat_commerce_async.errors import NotFoundError, OutcomeUnknownError
@@ -56,7 +56,7 @@ class SyncResolver:
         _logger.info(
             "company %s has a newer sync than the one that was requested",
             self.handle.company_id,
-            extra={"company_id": self.handle.company_id},
+            extra=extra_fields(self.handle.company_id),
         )
         return await self._resolve_superseded(newest, options)
 
@@ -148,7 +148,7 @@ class SyncResolver:
                 sync_id,
                 self.handle.company_id,
                 self.handle.idempotency_key,
-                extra={"company_id": self.handle.company_id},
+                extra=extra_fields(self.handle.company_id),
             )
         self.handle = self.handle.with_sync_id(sync_id, adopted=adopted)
         self._context.claims.assign(self._claim, sync_id, proven=proven)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import cast
 
-from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.rate_limiter import PauseSource
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
@@ -199,7 +199,10 @@ class SyncRunner:
         earlier = self.state.counts.earlier_unfinished
         if earlier:
             what = "are left as they are" if self._resume_option == "never" else "are polled to their end"
-            _logger.warning("%d syncs of earlier runs of the journal had not ended; they %s", earlier, what)
+            extra = extra_fields(run_id=self._journal.run_id)
+            _logger.warning(
+                "%d syncs of earlier runs of the journal had not ended; they %s", earlier, what, extra=extra
+            )
 
     async def _resume_earlier(self, entry: JournalEntry) -> None:
         """Add an unfinished sync of an earlier run to the queue, unless it is not known to have been started."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID, uuid5
 
 from codat_commerce_async._core.idempotency import KEY_RETENTION, key_expired, new_key
-from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.operation import is_id
 from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exactly_once
 from codat_commerce_async._core.validation import as_utc
@@ -178,6 +178,7 @@ class _StartRequest:
             found.id,
             self._request.company_id,
             self.key,
+            extra=extra_fields(self._request.company_id),
         )
         return self._handle(
             requested_at=requested_at, sync_utc=found.created_at, sync_id=found.value.sync_id, adopted=True

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from codat_commerce_async._core.callbacks import call, check_callback
-from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.validation import check_count, check_str, require
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.policies import PollOptions, PollPolicy
@@ -209,13 +209,14 @@ class SyncRun:
         if not report.nothing_started or self._runner.is_stopped:
             return
         if not report.already_finished:
-            _logger.warning("nothing was started: the input had no companies")
+            _logger.warning("nothing was started: the input had no companies", extra=extra_fields(run_id=report.run_id))
             return
         _logger.warning(
             "nothing was started: all %d companies have ended before in run %s of the journal; "
             "pass another run_id to sync them again",
             report.already_finished,
             report.run_id,
+            extra=extra_fields(run_id=report.run_id),
         )
 
     def _mark_done(self) -> None:

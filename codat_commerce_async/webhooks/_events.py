@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from codat_commerce_async._core.codec import decode, structure
-from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.validation import as_utc
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models.call import RateLimit
@@ -95,7 +95,7 @@ def company_id_of(event: WebhookEvent[object]) -> str | None:
 
 def log_fields(event: WebhookEvent[object]) -> dict[str, object]:
     """Return the `extra` fields of a log record about an event."""
-    return {"company_id": company_id_of(event)}
+    return extra_fields(company_id_of(event))
 
 
 def rate_limit_from_event(event: RateLimitEvent) -> RateLimit | None:

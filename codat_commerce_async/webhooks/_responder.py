@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
 
-from codat_commerce_async._core.log import logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.validation import check_number, check_seconds, require
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.errors import WebhookVerificationError
@@ -75,7 +75,7 @@ class DeliveryResponder:
         except TimeoutError:
             return HTTPStatus.REQUEST_TIMEOUT
         except WebhookVerificationError as error:
-            _logger.warning("a delivery was refused: %s", error)
+            _logger.warning("a delivery was refused: %s", error, extra=extra_fields(error=error))
             return HTTPStatus.UNAUTHORIZED
         status = await self._processor.process(
             webhook_id, parse_event(body), within=deadline - clock.time(), acknowledge=self._acknowledge_unfinished
