@@ -192,7 +192,7 @@ async def test_an_example_of_a_docstring_runs(
 
 def imported() -> dict[str, object]:
     """Return what the examples use without importing it."""
-    names = {name: getattr(codat_commerce_async, name) for name in codat_commerce_async.__all__}
+    names = {name: getattr(codat_commerce_async, name) for name in importlib.import_module(PACKAGE).__all__}
     return {
         **names,
         "attrs": attrs,
