@@ -68,12 +68,15 @@ class WebServer:
         """Run the server until this is cancelled; raise RuntimeError if it cannot start."""
         try:
             while True:
+                # A process group of its own, so that no worker survives.
                 self._process = await asyncio.create_subprocess_exec(
-                    *self._command, env=self._environment, pass_fds=[self._socket.fileno()]
+                    *self._command, env=self._environment, pass_fds=[self._socket.fileno()], start_new_session=True
                 )
                 code = await self._process.wait()
+                self._kill_workers()
                 if code not in _RESTART_AFTER:
                     raise RuntimeError(f"the web server ended with exit code {code}; its reason is printed above")
+                print("The web server has ended, and is started again.")
         finally:
             await self._stop()
 
@@ -88,6 +91,13 @@ class WebServer:
         except TimeoutError:
             process.kill()
             await process.wait()
+        self._kill_workers()
+
+    def _kill_workers(self) -> None:
+        """End what a killed server leaves behind: its workers would go on responding."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def add_merchants(simulator: Simulator) -> dict[str, str]:
@@ -132,14 +142,19 @@ async def start_syncs_elsewhere(simulator: Simulator, interval: float) -> None:
 
 
 @asynccontextmanager
-async def demo(port: int, workers: int = 1, elsewhere: float = 0.0) -> AsyncIterator[tuple[Simulator, WebServer]]:
-    """Run the simulator and the web server; `elsewhere` is the interval of syncs that others start, in seconds."""
+async def demo(
+    port: int, workers: int = 1, elsewhere: float = 0.0, durations: tuple[float, float] = (6.0, 16.0)
+) -> AsyncIterator[tuple[Simulator, WebServer]]:
+    """Run the simulator and the web server.
+
+    `elsewhere` is the interval of syncs that others start, and `durations` how long syncs take, in seconds.
+    """
     secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
     with (
         tempfile.TemporaryDirectory(prefix="codat-web-app-", ignore_cleanup_errors=True) as directory,
         socket.create_server(("127.0.0.1", port)) as listening,
     ):
-        async with Simulator(seed=4, durations=lambda random: random.uniform(6, 16)) as simulator:
+        async with Simulator(seed=4, durations=lambda random: random.uniform(*durations)) as simulator:
             add_merchants(simulator)
             server = WebServer(
                 listening,

@@ -1,4 +1,4 @@
-"""The example application `examples/web_app.py` in a real browser, with real processes: about 90 seconds."""
+"""The example application `examples/web_app.py` in a real browser, with real processes: about 80 seconds."""
 
 import asyncio
 import importlib.util
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 
-from codat_commerce_async.simulator import ScriptedSync, Simulator
+from codat_commerce_async.simulator import FaultPlan, ScriptedSync, Simulator
 from tests.support.browser import Page, chromium, open_page, running
 
 pytestmark = pytest.mark.real
@@ -33,6 +33,7 @@ ROWS = """Object.fromEntries([...document.querySelectorAll('#merchants > li')].m
 LISTED = f"document.querySelectorAll('#merchants .name').length === {len(NAMES)}"
 IDLE = "!document.querySelector('.track:not([hidden])')"
 LINK = "document.getElementById('link').dataset.state"
+NOTICES = "document.getElementById('notices').innerText"
 HOSTS = "[...new Set(performance.getEntriesByType('resource').map((one) => new URL(one.name).host))]"
 
 
@@ -61,6 +62,10 @@ class Demo(NamedTuple):
             assert time.monotonic() < deadline, (condition, await self.page.text())
             await asyncio.sleep(0.05)
 
+    async def sync(self, name: str) -> None:
+        """Click the button of a merchant."""
+        await self.page.evaluate(f"document.querySelector('[aria-label=\"Sync {name}\"]').click()")
+
     async def rows(self) -> dict[str, Any]:
         """What the page shows of each merchant, by name."""
         rows: dict[str, Any] = await self.page.evaluate(ROWS)
@@ -74,7 +79,7 @@ class Demo(NamedTuple):
 
 @asynccontextmanager
 async def shown(browser: str, workers: int = 1, width: int = 1280, scheme: str = "light") -> AsyncIterator[Demo]:
-    async with web_app.demo(0, workers) as (simulator, server), open_page(browser) as page:
+    async with web_app.demo(0, workers, durations=(2.0, 5.0)) as (simulator, server), open_page(browser) as page:
         await web_app.until_ready(server.url)
         await page.emulate(width, 900, scheme)
         await page.go(server.url)
@@ -139,24 +144,75 @@ async def test_a_sync_that_was_started_elsewhere_and_a_webhook_appear(browser: s
         demo.simulator.set_connection_status(hazel, connections[0]["id"], "Unlinked")
         await demo.until("document.getElementById('webhooks').innerText.includes('connection.disconnected')", 2.0)
         await demo.until("document.getElementById('merchants').innerText.includes('Shopify (unlinked)')")
-        demo.simulator.start_external_sync(demo.company("Dogwood Florist"), ScriptedSync(2000, duration=12))
+        demo.simulator.start_external_sync(demo.company("Dogwood Florist"), ScriptedSync(2000, duration=5))
         await demo.until("document.getElementById('merchants').innerText.includes('started elsewhere')")
         await demo.until("document.querySelector('.pill[data-state=succeeded]')")
         assert "started elsewhere" in (await demo.rows())["Dogwood Florist"]["text"]
 
 
-async def test_the_page_continues_when_the_server_restarts_during_a_sync(browser: str) -> None:
-    async with shown(browser) as demo:
+@pytest.mark.parametrize(("workers", "number"), [(1, signal.SIGTERM), (2, signal.SIGKILL)])
+async def test_the_page_continues_when_the_server_restarts_during_a_sync(
+    browser: str, workers: int, number: signal.Signals
+) -> None:
+    async with shown(browser, workers) as demo:
         alder, pid = demo.company("Alder Bakery"), demo.server.pid
-        demo.simulator.script_sync(alder, ScriptedSync(2000, duration=8))
-        await demo.page.evaluate("document.querySelector('[aria-label=\"Sync Alder Bakery\"]').click()")
+        demo.simulator.script_sync(alder, ScriptedSync(2000, duration=6))
+        await demo.sync("Alder Bakery")
         await demo.until("document.querySelector('.pill[data-state=running]')")
-        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, number)
         await demo.until(f"{LINK} === 'lost'", 5.0)
         await demo.until(f"{LINK} === 'live'")
         assert demo.server.pid != pid
+        with pytest.raises(ProcessLookupError):
+            os.killpg(pid, 0)  # no worker of the killed server is left
         await demo.until("document.querySelector('.pill[data-state=succeeded]')")
         assert demo.simulator.syncs_started(alder) == 1
+        # The browser reports the connections that the kill has broken.
+        assert all("net::ERR_" in one for one in demo.page.complaints)
+        assert demo.page.complaints == [] or number == signal.SIGKILL
+        demo.page.complaints.clear()
+
+
+async def test_loading_and_a_server_that_does_not_respond_are_shown_until_it_does(browser: str) -> None:
+    async with shown(browser) as demo:
+        await demo.page.call("Network.setBlockedURLs", urls=["*/events"])
+        await demo.page.go(demo.server.url)
+        await demo.until("document.querySelector('#merchants[aria-busy=true] .skeleton')")
+        await demo.until(f"{NOTICES}.includes('The server cannot be reached.')", 10.0)
+        assert all("ERR_BLOCKED" in one for one in demo.page.complaints)
+        demo.page.complaints.clear()
+        await demo.page.call("Network.setBlockedURLs", urls=[])
+        await demo.until(f"{LISTED} && {LINK} === 'live' && !{NOTICES}")
+        # A connection that is open, with nobody at its end.
+        os.kill(demo.server.pid, signal.SIGSTOP)
+        try:
+            await demo.until(f"{LINK} === 'lost'", 10.0)
+            await demo.until(f"{NOTICES}.includes('What you see may be out of date.')", 10.0)
+            assert ("alert", "") in await demo.accessible()
+        finally:
+            os.kill(demo.server.pid, signal.SIGCONT)
+        await demo.until(f"{LINK} === 'live' && !{NOTICES}")
+
+
+async def test_a_failure_of_codat_and_a_list_without_merchants_are_explained(browser: str) -> None:
+    async with shown(browser, width=390, scheme="dark") as demo:
+        demo.simulator.set_faults(FaultPlan(rate=1.0, kinds=["lost_before"]))
+        await demo.until(f"{NOTICES}.includes('Codat could not be reached.')")
+        assert [text for ratio, text in await demo.page.contrasts() if ratio < 4.5] == []
+        demo.simulator.set_faults(FaultPlan())
+        await demo.until(f"!{NOTICES}")
+        for company_id in demo.simulator.company_ids():
+            demo.simulator.delete_company(company_id)
+        empty = "document.getElementById('none').innerText"
+        await demo.until(f"{empty}.includes('No merchants yet')")
+        assert await demo.page.evaluate("document.getElementById('sync-all').getAttribute('aria-disabled')") == "true"
+        demo.simulator.set_faults(FaultPlan(rate=1.0, kinds=["unavailable"]))
+        await demo.until(f"{empty}.includes('The merchants cannot be listed')")
+        assert await demo.page.evaluate("document.documentElement.scrollWidth") <= 390
+        demo.simulator.set_faults(FaultPlan())
+        await demo.until(f"{empty}.includes('No merchants yet')")
+        demo.simulator.add_linked_company("Maple Toys")
+        await demo.until("document.getElementById('merchants').innerText.includes('Maple Toys')")
 
 
 async def test_an_exhausted_quota_is_shown_with_its_reset_on_a_phone(browser: str) -> None:
@@ -164,7 +220,7 @@ async def test_an_exhausted_quota_is_shown_with_its_reset_on_a_phone(browser: st
         demo.simulator.set_remaining_quota(0)
         await demo.page.evaluate("document.querySelector('[aria-label=\"Sync Alder Bakery\"]').click()")
         await demo.until("document.querySelector('.pill[data-state=not-started]')")
-        await demo.until("document.getElementById('notice').innerText.includes('quota is exhausted')")
+        await demo.until("document.getElementById('notices').innerText.includes('quota is exhausted')")
         resets = "document.getElementById('quota-reset').innerText"
         await demo.until(f"/Exhausted. It resets on .*[0-9]/.test({resets})")
         assert "resets on" in (await demo.rows())["Alder Bakery"]["text"]

@@ -2,10 +2,11 @@
 
 import asyncio
 import os
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime, timedelta
 
-from codat_commerce_async import CodatCommerce, CodatError, QuotaExhaustedError, SyncHandle, problem
+from codat_commerce_async import CodatCommerce, CodatError, QuotaExhaustedError, RetryPolicy, SyncHandle, problem
 from codat_commerce_async.distributed import SharedRateLimiter
 from codat_commerce_async.errors import ClientClosedError, NotFoundError
 from codat_commerce_async.syncing.watches import Watches
@@ -17,6 +18,8 @@ _STEP = 0.2
 # takes a request: choose more for many merchants.
 _SWEEP = 1.0
 _REPORT = 1.0
+# What is checked again soon need not be retried for long, so that the page shows a problem early.
+_CHECK = RetryPolicy(attempts=2)
 _CLAIMS = 2
 
 
@@ -160,24 +163,31 @@ class SyncWorker:
             self._to_check[merchants[turn % len(merchants)] if merchants else ""] = None
 
     async def _list_merchants(self) -> None:
-        try:
-            companies = [one async for one in self._codat.advanced_controls.list_companies()]
-        except QuotaExhaustedError as error:
-            self._store.set_fact("problem", None if self._store.merchant_ids() else problem(error).to_dict())
-        except CodatError as error:
-            self._store.set_fact("problem", problem(error).to_dict())
-        else:
+        with self._showing_problems():
+            companies = [one async for one in self._codat.advanced_controls.list_companies(retry=_CHECK)]
             self._store.set_merchants(companies)
-            self._store.set_fact("problem", None)
         self._store.set_fact("loaded", value=True)
 
     async def _check(self, company_id: str) -> None:
         if self._store.is_running(company_id):
             return
+        with self._showing_problems():
+            status = await self._codat.sync.get_status(company_id, background=True, retry=_CHECK)
+            self._store.found(company_id, status)
+
+    @contextmanager
+    def _showing_problems(self) -> Iterator[None]:
+        """Show on the page why a request to Codat failed, until one succeeds."""
+        failure: dict[str, object] | None = None
         try:
-            status = await self._codat.sync.get_status(company_id, background=True)
+            yield
         except NotFoundError:
-            return  # it has no sync yet
-        except CodatError:
-            return  # it is checked again in its turn
-        self._store.found(company_id, status)
+            pass  # the merchant has no sync yet
+        except ClientClosedError:
+            return
+        except QuotaExhaustedError as error:
+            # The page shows the quota anyway.
+            failure = None if self._store.merchant_ids() else problem(error).to_dict()
+        except CodatError as error:
+            failure = problem(error).to_dict()
+        self._store.set_fact("problem", failure and {"title": failure["title"], "detail": failure["detail"]})

@@ -19,9 +19,11 @@ const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle:
 const count = new Intl.NumberFormat();
 
 const rows = new Map(); // the elements of each merchant, by its id
+const notices = new Map(); // title and detail, by kind
 const requested = new Set(); // merchants whose button was pressed, until the stream shows the sync
 let merchants = [];
 let newestWebhook = null;
+let failTimer, lostTimer, silenceTimer;
 
 function make(tag, className, text) {
   const element = document.createElement(tag);
@@ -40,9 +42,29 @@ function say(text) {
   $("spoken").textContent = text;
 }
 
-function notify(title, detail) {
-  $("notice").hidden = false;
-  $("notice").replaceChildren(make("b", "", title), ` ${detail}`);
+// What concerns the whole page: the most important first.
+const KINDS = ["link", "request", "quota", "codat"];
+
+function setNotice(kind, title, detail) {
+  const old = notices.get(kind);
+  // The same text again would be announced again.
+  if (old?.title === title && old?.detail === detail) return;
+  notices.set(kind, { title, detail });
+  showNotices();
+}
+
+function clearNotice(kind) {
+  if (notices.delete(kind)) showNotices();
+}
+
+function showNotices() {
+  const shown = KINDS.filter((kind) => notices.has(kind)).map((kind) => {
+    const { title, detail } = notices.get(kind);
+    const element = make("p", "notice");
+    element.append(make("b", "", title), ` ${detail}`);
+    return element;
+  });
+  $("notices").replaceChildren(...shown);
 }
 
 function isRunning(merchant) {
@@ -212,10 +234,16 @@ function showMerchants({ loaded, problem, items }) {
     if (list.children[index] !== item) list.insertBefore(item, list.children[index] ?? null);
   });
   $("none").hidden = items.length > 0;
-  $("none").textContent = problem
-    ? `The merchants could not be listed: ${problem.title}. ${problem.detail}`
-    : "There are no merchants yet. Create a company at Codat, and it appears here.";
+  $("none").replaceChildren(...(items.length ? [] : nothingListed(problem)));
+  if (problem && items.length) setNotice("codat", `${problem.title}.`, "What you see may be out of date. This page tries again by itself.");
+  else clearNotice("codat");
   showSummary();
+}
+
+function nothingListed(problem) {
+  if (!problem) return [make("h3", "", "No merchants yet"), make("p", "", "Create a company at Codat, and it appears here.")];
+  const reason = `${problem.title}. ${problem.detail} This page tries again by itself.`;
+  return [make("h3", "", "The merchants cannot be listed"), make("p", "", reason)];
 }
 
 function showSummary() {
@@ -249,8 +277,8 @@ function showQuota(quota) {
     : reset ? `Resets on ${reset}` : "Known after the first request";
   $("quota-rate").textContent = available === false ? "store unavailable"
     : typeof remainingMinute === "number" ? `${count.format(remainingMinute)} left this minute` : "";
-  if (exhausted) notify("The daily quota is exhausted.", `New syncs cannot start until ${reset}.`);
-  else if ($("notice").dataset.kind !== "error") $("notice").hidden = true;
+  if (exhausted) setNotice("quota", "The daily quota is exhausted.", `New syncs cannot start until ${reset}.`);
+  else clearNotice("quota");
   $("processes").replaceChildren(...processes.map(({ pid, syncs, requests }) => {
     const row = make("tr");
     row.append(make("td", "", `Worker ${pid}`), make("td", "", count.format(syncs)), make("td", "", count.format(requests)));
@@ -262,6 +290,7 @@ function showWebhooks(webhooks) {
   const before = newestWebhook;
   newestWebhook = webhooks.length ? webhooks[0].number : 0;
   $("no-webhooks").hidden = webhooks.length > 0;
+  $("no-webhooks").textContent = "None yet. Codat sends one when it has read or written data.";
   $("webhooks").replaceChildren(...webhooks.map(({ number, type, merchant, at }) => {
     const item = make("li", before !== null && number > before ? "new" : "");
     const time = make("time", "", clock.format(new Date(at * 1000)));
@@ -287,12 +316,9 @@ async function post(path) {
 }
 
 function fail(text) {
-  $("notice").dataset.kind = "error";
-  notify("The sync was not started.", text);
-  setTimeout(() => {
-    delete $("notice").dataset.kind;
-    $("notice").hidden = true;
-  }, 8000);
+  setNotice("request", "The sync was not started.", text);
+  clearTimeout(failTimer);
+  failTimer = setTimeout(() => clearNotice("request"), 10000);
 }
 
 async function start(ids, path) {
@@ -331,19 +357,52 @@ function showLink(state, text) {
   $("link").textContent = text;
 }
 
+function live() {
+  showLink("live", "Live");
+  clearTimeout(lostTimer);
+  lostTimer = undefined;
+  clearNotice("link");
+}
+
+function lost() {
+  showLink("lost", "Reconnecting…");
+  // A restart takes less.
+  lostTimer ??= setTimeout(() => setNotice(
+    "link", "The server cannot be reached.",
+    `${rows.size ? "What you see may be out of date. " : ""}This page reconnects by itself.`,
+  ), 4000);
+}
+
 function connect() {
   const source = new EventSource("/events");
-  const on = (name, show) => source.addEventListener(name, (event) => show(JSON.parse(event.data)));
+  const reconnect = () => {
+    clearTimeout(silenceTimer);
+    source.close();
+    setTimeout(connect, 1000);
+  };
+  const heard = () => {
+    live();
+    clearTimeout(silenceTimer);
+    // The server sends something every two seconds; a connection may break without anyone noticing.
+    silenceTimer = setTimeout(() => {
+      lost();
+      reconnect();
+    }, 6000);
+  };
+  const on = (name, show) => source.addEventListener(name, (event) => {
+    heard();
+    show(JSON.parse(event.data));
+  });
   on("merchants", showMerchants);
   on("webhooks", showWebhooks);
   on("quota", showQuota);
-  source.addEventListener("open", () => showLink("live", "Live"));
+  on("alive", () => {});
+  source.addEventListener("open", heard);
   source.addEventListener("error", () => {
-    showLink("lost", "Reconnecting…");
+    clearTimeout(silenceTimer);
+    lost();
     // The browser gives up after a response that is no stream, such as a gateway's error.
-    if (source.readyState !== EventSource.CLOSED) return;
-    source.close();
-    setTimeout(connect, 1000);
+    if (source.readyState === EventSource.CLOSED) reconnect();
   });
 }
 
