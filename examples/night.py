@@ -75,7 +75,7 @@ async def night(size: Night, worker: Sequence[str], feed: Callable[[list[SyncTic
         seed=size.seed,
         faults=FaultPlan(rate=size.fault_rate, seed=size.seed),
         quota=RequestQuota(per_minute=1000),
-        durations=lambda chance: chance.uniform(5.0, 40.0),
+        durations=lambda random: random.uniform(5.0, 40.0),
         outcomes={2000: 1.0},
         log_size=100_000,
     )

@@ -132,11 +132,11 @@ async def test_a_condition_to_stop_at_is_awaited(stop_when: Any) -> None:
 async def test_a_coroutine_function_receives_all_progress() -> None:
     codat, seen = Codat(5), []
 
-    async def note(progress: RunProgress) -> None:
+    async def record(progress: RunProgress) -> None:
         await asyncio.sleep(0.1)
         seen.append(progress.report.completed)
 
-    async with codat.client() as client, client.sync.run_many(codat.ids, on_progress=note) as run:
+    async with codat.client() as client, client.sync.run_many(codat.ids, on_progress=record) as run:
         assert len(await run.results()) == 5
     assert sorted(seen) == [1, 2, 3, 4, 5]
 

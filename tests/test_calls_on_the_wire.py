@@ -78,7 +78,7 @@ def log(server: WireServer) -> list[str]:
     return lines
 
 
-def worded(status: int, **headers: str) -> Response:
+def error_response(status: int, **headers: str) -> Response:
     body = {"statusCode": status, "error": "in Codat's words", "correlationId": "c0ffee"}
     return Response.json(body, status, {name.replace("_", "-"): value for name, value in headers.items()})
 
@@ -93,13 +93,13 @@ TWICE = ONCE * 2
     ids=str,
 )
 async def test_a_429_is_waited_out_under_the_same_key(headers: dict[str, str]) -> None:
-    async with playing(worded(429, **headers), STARTED) as (codat, server):
+    async with playing(error_response(429, **headers), STARTED) as (codat, server):
         assert (await codat.sync.request("c")).commerce_sync_id == "new"
     assert log(server) == TWICE
 
 
 async def test_the_wait_that_a_429_requests_is_kept() -> None:
-    async with playing(worded(429, Retry_After="0.03"), SYNCED) as (codat, server):
+    async with playing(error_response(429, Retry_After="0.03"), SYNCED) as (codat, server):
         await codat.sync.get_latest_sync("c")
     first, second = server.requests
     assert second.at - first.at >= 0.03
@@ -107,7 +107,7 @@ async def test_the_wait_that_a_429_requests_is_kept() -> None:
 
 @pytest.mark.parametrize("retry_after", ["121", "999999999999", "Wed, 01 Jul 2026 12:02:01 GMT"])
 async def test_a_429_that_requests_too_long_a_wait_is_raised_at_once(retry_after: str) -> None:
-    async with playing(worded(429, Retry_After=retry_after, Date=A_DATE)) as (codat, _):
+    async with playing(error_response(429, Retry_After=retry_after, Date=A_DATE)) as (codat, _):
         with pytest.raises(RateLimitError) as caught:
             await codat.sync.request("c")
     assert caught.value.retry_after is not None
@@ -117,7 +117,7 @@ async def test_a_429_that_requests_too_long_a_wait_is_raised_at_once(retry_after
 
 
 async def test_a_spent_day_is_reported_at_once_to_all_who_wait() -> None:
-    spent = worded(429, Retry_After="7200", X_Rate_Limit_Remaining="0", X_Rate_Limit_Limit="1000")
+    spent = error_response(429, Retry_After="7200", X_Rate_Limit_Remaining="0", X_Rate_Limit_Limit="1000")
     async with playing(spent) as (codat, _):
         with pytest.raises(QuotaExhaustedError):
             await codat.sync.request("c")
@@ -130,7 +130,7 @@ async def test_a_spent_day_is_reported_at_once_to_all_who_wait() -> None:
 
 @pytest.mark.parametrize("retry_after", ["172801", "999999999999"])
 async def test_a_spent_day_that_lasts_for_years_is_no_spent_day(retry_after: str) -> None:
-    async with playing(worded(429, Retry_After=retry_after, X_Rate_Limit_Remaining="0")) as (codat, _):
+    async with playing(error_response(429, Retry_After=retry_after, X_Rate_Limit_Remaining="0")) as (codat, _):
         with pytest.raises(RateLimitError):
             await codat.sync.request("c")
 
@@ -184,7 +184,7 @@ async def test_a_write_that_is_lost_for_good_is_ambiguous() -> None:
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 async def test_a_5xx_on_a_write_is_one_request_and_ambiguous(status: int, method: str) -> None:
-    async with playing(worded(status)) as (codat, _):
+    async with playing(error_response(status)) as (codat, _):
         with pytest.raises(OutcomeUnknownError) as caught:
             await codat.call(Operation("a-write", method, "/x", object), body={}, idempotency_key=GIVEN_KEY)
     assert caught.value.idempotency_key == GIVEN_KEY
@@ -194,17 +194,17 @@ async def test_a_5xx_on_a_write_is_one_request_and_ambiguous(status: int, method
 
 
 async def test_a_409_after_a_repeat_is_waited_for_beyond_the_number_of_tries() -> None:
-    patient = RetryPolicy(attempts=2, initial_backoff=0.001)
-    in_progress = worded(409, Retry_After="0")
-    async with playing(RESET_BEFORE_RESPONSE, *[in_progress] * 4, STARTED, retry=patient) as (codat, server):
+    waiting = RetryPolicy(attempts=2, initial_backoff=0.001)
+    in_progress = error_response(409, Retry_After="0")
+    async with playing(RESET_BEFORE_RESPONSE, *[in_progress] * 4, STARTED, retry=waiting) as (codat, server):
         assert (await codat.sync.request("c")).commerce_sync_id == "new"
     assert log(server) == ONCE * 6
 
 
 async def test_a_409_after_a_repeat_is_waited_for_only_so_long() -> None:
     # The pause that the server requests would end after the deadline, however slow the machine is.
-    hasty = RetryPolicy(initial_backoff=0.001, deadline=60.0)
-    async with playing(RESET_BEFORE_RESPONSE, worded(409, Retry_After="90"), retry=hasty) as (codat, _):
+    accelerated = RetryPolicy(initial_backoff=0.001, deadline=60.0)
+    async with playing(RESET_BEFORE_RESPONSE, error_response(409, Retry_After="90"), retry=accelerated) as (codat, _):
         with pytest.raises(OutcomeUnknownError) as caught:
             await codat.sync.request("c")
     assert isinstance(caught.value.__cause__, ConflictError)
@@ -212,27 +212,30 @@ async def test_a_409_after_a_repeat_is_waited_for_only_so_long() -> None:
 
 @pytest.mark.parametrize(("status", "kind"), [(409, ConflictError), (422, IdempotencyMismatchError)])
 async def test_a_first_409_and_a_422_are_raised(status: int, kind: type[StatusError]) -> None:
-    async with playing(worded(status)) as (codat, _):
+    async with playing(error_response(status)) as (codat, _):
         with pytest.raises(kind, match="in Codat's words"):
             await codat.sync.request("c")
 
 
 async def test_a_422_after_a_repeat_is_raised() -> None:
-    async with playing(RESET_BEFORE_RESPONSE, worded(422)) as (codat, server):
+    async with playing(RESET_BEFORE_RESPONSE, error_response(422)) as (codat, server):
         with pytest.raises(IdempotencyMismatchError):
             await codat.sync.request("c")
     assert log(server) == TWICE
 
 
 async def test_a_get_goes_through_500s_and_a_reset_without_a_key() -> None:
-    async with playing(worded(500), RESET_BEFORE_RESPONSE, worded(503), SYNCED) as (codat, server):
+    async with playing(error_response(500), RESET_BEFORE_RESPONSE, error_response(503), SYNCED) as (codat, server):
         status = await codat.sync.get_latest_sync("c")
     assert status.sync_id == "s"
     assert log(server) == ["GET - -"] * 4
 
 
 async def test_a_get_that_fails_to_the_end_raises_what_it_saw_last() -> None:
-    async with playing(worded(500), RESET_BEFORE_RESPONSE, worded(500), worded(503)) as (codat, _):
+    async with playing(error_response(500), RESET_BEFORE_RESPONSE, error_response(500), error_response(503)) as (
+        codat,
+        _,
+    ):
         with pytest.raises(ServerError) as caught:
             await codat.sync.get_latest_sync("c")
     assert caught.value.status == 503
@@ -241,7 +244,7 @@ async def test_a_get_that_fails_to_the_end_raises_what_it_saw_last() -> None:
 
 async def test_a_put_is_repeated_without_a_key() -> None:
     connection = Response.json({"id": "k", "status": "Linked"})
-    async with playing(RESET_MID_RESPONSE, worded(500), connection) as (codat, server):
+    async with playing(RESET_MID_RESPONSE, error_response(500), connection) as (codat, server):
         await codat.connections.update_authorization("c", "k", {"user": "me"})
     assert log(server) == ["PUT - body2"] * 3
 
@@ -345,8 +348,8 @@ async def test_without_retries_a_kept_connection_that_breaks_is_an_error(method:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_an_endless_body_ends_with_the_time(method: str) -> None:
     # The cap itself is held in test_transport.py; here the time ends it first.
-    hasty = Timeouts(total=0.2)
-    async with playing(ENDLESS, timeouts=hasty, retry=RetryPolicy.none()) as (codat, _):
+    accelerated = Timeouts(total=0.2)
+    async with playing(ENDLESS, timeouts=accelerated, retry=RetryPolicy.none()) as (codat, _):
         with pytest.raises(RequestTimeoutError if method == "GET" else OutcomeUnknownError) as caught:
             await codat.call(Operation("a-call", method, "/x", object))
     cause = caught.value.__cause__ or caught.value
@@ -380,7 +383,7 @@ async def test_a_call_may_have_all_the_time_it_needs(timeout: float | None) -> N
 
 
 async def test_a_wrong_key_is_raised_at_once_with_what_support_needs() -> None:
-    async with playing(worded(401)) as (codat, _):
+    async with playing(error_response(401)) as (codat, _):
         with pytest.raises(AuthenticationError, match="correlation id c0ffee") as caught:
             await codat.sync.get_latest_sync("c")
     assert caught.value.correlation_id == "c0ffee"
@@ -417,10 +420,10 @@ async def test_closing_ends_exchanges_at_once_and_leaves_nothing_behind(*, borro
             last_try = asyncio.ensure_future(codat.sync.get_latest_sync("c", retry=RetryPolicy.none()))
             await server.received(3)
             await codat.aclose()
-            read, wrote, tried = await asyncio.gather(reading, writing, last_try, return_exceptions=True)
+            read, wrote, retried = await asyncio.gather(reading, writing, last_try, return_exceptions=True)
             assert session.closed is False
         assert isinstance(read, ClientClosedError)
-        assert isinstance(tried, ClientClosedError)
+        assert isinstance(retried, ClientClosedError)
         assert isinstance(wrote, OutcomeUnknownError)
         assert isinstance(wrote.__cause__, ClientClosedError)
         assert wrote.idempotency_key == GIVEN_KEY

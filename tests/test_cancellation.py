@@ -247,7 +247,7 @@ async def test_a_cancelled_closing_can_be_done_again(closes: str) -> None:
 
 
 async def test_a_thousand_calls_of_which_most_are_cancelled_leave_the_pool_healthy() -> None:
-    chance = Random(42)
+    rng = Random(42)
     calls, at_once = 1000, 60
     left = iter(range(calls))
     ends: dict[str, int] = {}
@@ -261,10 +261,10 @@ async def test_a_thousand_calls_of_which_most_are_cancelled_leave_the_pool_healt
 
             async def work() -> None:
                 for number in left:
-                    operation = chance.choice((GET, POST))
+                    operation = rng.choice((GET, POST))
                     task = asyncio.create_task(codat.call(operation, f"company-{number % 7}"))
-                    if chance.random() < 0.7:
-                        for _ in range(chance.randrange(8)):
+                    if rng.random() < 0.7:
+                        for _ in range(rng.randrange(8)):
                             await asyncio.sleep(0)
                         task.cancel()
                     [end] = await asyncio.gather(task, return_exceptions=True)

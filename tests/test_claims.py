@@ -51,8 +51,8 @@ class Server(IndependentServer):
 
     def client(self, retry: RetryPolicy | None = None) -> CodatCommerce:
         self._clients += 1
-        chance = Random(100 + self._clients)
-        return CodatCommerce("key", transport=self, wall_clock=self.clock, random=chance, retry=retry)
+        rng = Random(100 + self._clients)
+        return CodatCommerce("key", transport=self, wall_clock=self.clock, random=rng, retry=retry)
 
 
 async def result(starting: "asyncio.Future[SyncHandle] | object") -> SyncHandle | CodatError:
@@ -197,10 +197,8 @@ async def test_a_date_header_that_is_wrong_or_missing_makes_nothing_ours(date_er
 async def test_without_a_date_header_the_local_clock_makes_nothing_ours() -> None:
     server = Server("refused", date_error=None)
     server.start(COMPANY, None, None)
-    chance = Random(101)
-    async with CodatCommerce(
-        "key", transport=server, wall_clock=lambda: server.clock() - 60.0, random=chance
-    ) as client:
+    rng = Random(101)
+    async with CodatCommerce("key", transport=server, wall_clock=lambda: server.clock() - 60.0, random=rng) as client:
         await asyncio.sleep(30.0)
         assert isinstance(await result(client.sync.start(COMPANY)), OutcomeUnknownError)
 

@@ -234,9 +234,9 @@ def test_a_reader_that_goes_away_ends_the_demo_without_a_word() -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        said = process.stderr.read()
+        errors = process.stderr.read()
         process.wait()
-    assert (process.returncode, said) == (141, "")
+    assert (process.returncode, errors) == (141, "")
 
 
 @on_posix
@@ -259,8 +259,8 @@ async def test_the_simulator_alone_can_be_called_and_ends_well_on_ctrl_c(tmp_pat
                     assert [one.id for one in companies.results] == listed.read_text(encoding="utf-8").split()
         assert retried
         process.send_signal(signal.SIGINT)
-        output, said = await asyncio.to_thread(process.communicate)
-    assert (process.returncode, said, output.strip()) == (0, "", "stopped after 0 syncs")
+        output, errors = await asyncio.to_thread(process.communicate)
+    assert (process.returncode, errors, output.strip()) == (0, "", "stopped after 0 syncs")
 
 
 def test_of_many_simulated_companies_a_few_are_named() -> None:

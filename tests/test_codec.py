@@ -68,7 +68,7 @@ RESPONSE_TYPES: list[Any] = [
 ]
 
 
-def refusal(body: bytes, response_type: Any) -> DecodeError | None:
+def decode_error(body: bytes, response_type: Any) -> DecodeError | None:
     """The error that the body raises, if it does."""
     try:
         decode(body, response_type)
@@ -251,7 +251,7 @@ def test_a_configuration_of_depths_and_lengths_beyond_reason_is_an_error_of_ours
 
 @given(st.sampled_from(RESPONSE_TYPES), st.binary(max_size=60) | JSON.map(orjson.dumps))
 def test_no_bytes_raise_anything_but_our_error(response_type: Any, body: bytes) -> None:
-    error = refusal(body, response_type)
+    error = decode_error(body, response_type)
     if error:
         assert error.path is None or error.path.startswith("$")
         assert error.path is None or ": expected " in str(error)  # so no hook of ours raised what it should not
@@ -260,7 +260,7 @@ def test_no_bytes_raise_anything_but_our_error(response_type: Any, body: bytes) 
 @given(st.data())
 def test_a_value_of_a_wrong_kind_anywhere_is_an_error_of_ours(data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(sorted(CONNECTION)))
-    error = refusal(orjson.dumps(CONNECTION | {key: data.draw(JSON)}), Connection)
+    error = decode_error(orjson.dumps(CONNECTION | {key: data.draw(JSON)}), Connection)
     if error:
         assert error.path is not None
         assert error.path.startswith(f"$.{key}")
@@ -281,7 +281,7 @@ SECRET = "merchant-secret-4711"
     ],
 )
 def test_an_error_holds_nothing_of_the_response(body: str, response_type: Any) -> None:
-    error = refusal(body.encode(), response_type)
+    error = decode_error(body.encode(), response_type)
     assert error is not None
     assert error.__cause__ is None
     assert error.__context__ is None

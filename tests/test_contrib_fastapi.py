@@ -165,7 +165,7 @@ async def test_a_webhook_is_handled_and_makes_the_client_poll(codat_simulator: S
     hooks, seen = Webhooks(), list[str]()
 
     @hooks.on(WebhookEvent)
-    async def note(event: WebhookEvent[object]) -> None:
+    async def record(event: WebhookEvent[object]) -> None:
         seen.append(event.event_type)
 
     delivery = Delivery(body_of("read.completed"))

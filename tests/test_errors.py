@@ -65,12 +65,12 @@ def test_a_status_decides_whether_sending_again_can_help(status: int, *, retryab
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 402, 403, 404, 409, 418, 422, 429, 500])
-@pytest.mark.parametrize("worded", [True, False])
-def test_only_codats_own_refusals_of_a_request_are_conclusive(status: int, *, worded: bool) -> None:
-    words = ErrorMessage(status_code=status, error="no") if worded else None
+@pytest.mark.parametrize("has_error_body", [True, False])
+def test_only_codats_own_refusals_of_a_request_are_conclusive(status: int, *, has_error_body: bool) -> None:
+    words = ErrorMessage(status_code=status, error="no") if has_error_body else None
     error = status_error_class(status)("no", None, status, words)
     assert isinstance(error, StatusError)
-    assert error.conclusive is (worded and status in {400, 404, 422})
+    assert error.conclusive is (has_error_body and status in {400, 404, 422})
 
 
 def test_a_class_is_found_by_its_name() -> None:

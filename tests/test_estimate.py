@@ -58,20 +58,18 @@ def delay(ends: list[float]) -> float:
 
 
 def stragglers(share: float, longest: float) -> Callable[[Random], float]:
-    return lambda chance: (
-        chance.uniform(longest / 2, longest) if chance.random() < share else chance.uniform(20.0, 60.0)
-    )
+    return lambda rng: rng.uniform(longest / 2, longest) if rng.random() < share else rng.uniform(20.0, 60.0)
 
 
 USUAL = {
-    "uniform": lambda chance: chance.uniform(5.0, 60.0),
-    "equal": lambda chance: 60.0,
-    "exponential": lambda chance: chance.expovariate(1 / 60.0),
+    "uniform": lambda rng: rng.uniform(5.0, 60.0),
+    "equal": lambda rng: 60.0,
+    "exponential": lambda rng: rng.expovariate(1 / 60.0),
     "many stragglers": stragglers(0.2, 600.0),
 }
 UNUSUAL = {
-    "lognormal": lambda chance: chance.lognormvariate(math.log(40.0), 0.8),
-    "heavy tail": lambda chance: chance.lognormvariate(math.log(40.0), 1.5),
+    "lognormal": lambda rng: rng.lognormvariate(math.log(40.0), 0.8),
+    "heavy tail": lambda rng: rng.lognormvariate(math.log(40.0), 1.5),
     "few stragglers": stragglers(0.01, 900.0),
 }
 

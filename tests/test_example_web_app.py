@@ -183,7 +183,7 @@ async def test_loading_and_a_server_that_does_not_respond_are_shown_until_it_doe
         demo.page.complaints.clear()
         await demo.page.call("Network.setBlockedURLs", urls=[])
         await demo.until(f"{LISTED} && {LINK} === 'live' && !{NOTICES}")
-        # A connection that is open, with nobody at its end.
+        # The connection is open, but the server does not send.
         os.kill(demo.server.pid, signal.SIGSTOP)
         try:
             await demo.until(f"{LINK} === 'lost'", 10.0)

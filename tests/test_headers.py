@@ -143,7 +143,7 @@ def test_the_correlation_id_is_found() -> None:
     assert _headers.correlation_id(CIMultiDict({"x-correlation-id": "abc"})) == "abc"
 
 
-# Text of all kinds, with the parsers' tokens more often than by chance.
+# Text of all kinds, with the parsers' tokens more often than at random.
 foreign = (
     st.text(max_size=60)
     | st.text(alphabet="0123456789.:-+TZ eE,", max_size=40)

@@ -25,8 +25,8 @@ TIMEOUTS = Timeouts(read=0.2)
 FAULTS = [None, *(Fault(kind, seconds=0.5) for kind in FaultKind)]
 
 
-async def came(sending: Awaitable[Response]) -> object:
-    """What came of a request, in values that can be compared."""
+async def result_of(sending: Awaitable[Response]) -> object:
+    """Return the result of a request, in values that can be compared."""
     try:
         response = await sending
     except TransportError as error:
@@ -38,7 +38,7 @@ async def came(sending: Awaitable[Response]) -> object:
 async def exchange(
     fault: Fault | None, transport_to: Callable[[Simulator], Transport], *, times: int = 2
 ) -> tuple[list[object], list[int | None], int]:
-    """What came of the same request, sent as often, and what the simulator says about it."""
+    """Return the results of the same request, sent so often, and what the simulator recorded."""
     async with Simulator(seed=3, now=lambda: 1_705_305_600.0) as simulator:
         company_id = simulator.add_linked_company()
         simulator.set_fault("*", fault)
@@ -49,7 +49,7 @@ async def exchange(
             {"Content-Type": "application/json", "Idempotency-Key": KEY},
             b"{}",
         )
-        outcomes = [await came(transport.send(request, TIMEOUTS)) for _ in range(times)]
+        outcomes = [await result_of(transport.send(request, TIMEOUTS)) for _ in range(times)]
         await transport.aclose()
         return outcomes, [seen.status for seen in simulator.requests], simulator.syncs_started(company_id)
 

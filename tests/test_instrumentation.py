@@ -26,14 +26,14 @@ QUICK = RetryPolicy(initial_backoff=0.0)
 
 
 def hooks_into(seen: list[Any]) -> Hooks:
-    note = seen.append
+    observe = seen.append
     return Hooks(
-        on_call_started=note,
-        on_request_started=note,
-        on_request_ended=note,
-        on_retry=note,
-        on_pause=note,
-        on_call_ended=note,
+        on_call_started=observe,
+        on_request_started=observe,
+        on_request_ended=observe,
+        on_retry=observe,
+        on_pause=observe,
+        on_call_ended=observe,
     )
 
 
@@ -147,19 +147,19 @@ async def test_a_request_reports_how_long_after_the_call_it_began() -> None:
 
 
 async def test_combined_hooks_nest_like_blocks() -> None:
-    said: list[tuple[str, str]] = []
+    calls: list[tuple[str, str]] = []
 
     def hooks(name: str) -> Hooks:
-        def note(event: Any) -> None:
-            said.append((name, type(event).__name__))
+        def observe(event: Any) -> None:
+            calls.append((name, type(event).__name__))
 
         return Hooks(
-            on_call_started=note,
-            on_request_started=note,
-            on_request_ended=note,
-            on_retry=note,
-            on_pause=note,
-            on_call_ended=note,
+            on_call_started=observe,
+            on_request_started=observe,
+            on_request_ended=observe,
+            on_retry=observe,
+            on_pause=observe,
+            on_call_ended=observe,
         )
 
     both = Hooks.combined(hooks("a"), Hooks(), hooks("b"))
@@ -175,7 +175,7 @@ async def test_combined_hooks_nest_like_blocks() -> None:
         ("RequestEnded", "ba"),
         ("CallEnded", "ba"),
     ]
-    assert said == [(name, event) for event, names in expected for name in names]
+    assert calls == [(name, event) for event, names in expected for name in names]
 
 
 def test_combined_hooks_without_a_listener_have_none() -> None:
@@ -261,11 +261,11 @@ async def test_no_hook_replaces_a_header_of_the_client_whatever_its_case(
 async def test_what_a_hook_sets_and_cannot_be_a_header_is_logged_and_not_sent(
     name: Any, value: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def spoil(event: RequestStarted) -> None:
+    def break_headers(event: RequestStarted) -> None:
         event.headers[name] = value
         event.headers["X-Good"] = "1"
 
-    codat, transport = client_of(respond(200, 1), hooks=Hooks(on_request_started=spoil))
+    codat, transport = client_of(respond(200, 1), hooks=Hooks(on_request_started=break_headers))
     assert await codat.call(GET, "c") == 1
     assert transport.sent[0].headers == {"X-Good": "1"}
     [record] = caplog.records

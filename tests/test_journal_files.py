@@ -113,7 +113,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def torn(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+def killed_commit(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
     path = tmp_path_factory.mktemp("torn") / "journal"
     write(path, range(60))
     return interrupted(path, range(20, 80), "succeeded")
@@ -122,18 +122,20 @@ def torn(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
 BEFORE = {f"company {number}": entry(number) for number in range(60)}
 
 
-def test_a_killed_commit_is_rolled_back(torn: tuple[bytes, bytes], tmp_path: Path) -> None:
-    path = content(*torn, tmp_path / "there")
+def test_a_killed_commit_is_rolled_back(killed_commit: tuple[bytes, bytes], tmp_path: Path) -> None:
+    path = content(*killed_commit, tmp_path / "there")
     assert {each.request.company_id: each for each in read_journal(path)} == BEFORE
     # Reading recovers only a copy.
-    assert (path.read_bytes(), path.with_name("journal-journal").read_bytes()) == torn
+    assert (path.read_bytes(), path.with_name("journal-journal").read_bytes()) == killed_commit
     assert known(path) == BEFORE
 
 
-def test_a_killed_commit_without_its_rollback_journal_is_refused(torn: tuple[bytes, bytes], tmp_path: Path) -> None:
-    path = content(torn[0], None, tmp_path / "moved")
+def test_a_killed_commit_without_its_rollback_journal_is_refused(
+    killed_commit: tuple[bytes, bytes], tmp_path: Path
+) -> None:
+    path = content(killed_commit[0], None, tmp_path / "moved")
     assert known_or_refused(path) is None
-    assert path.read_bytes() == torn[0]
+    assert path.read_bytes() == killed_commit[0]
     with pytest.raises(JournalError, match=r"damaged or incomplete|not a journal, or it is damaged"):
         list(read_journal(path))
 
@@ -148,42 +150,46 @@ def test_pages_of_two_commits_are_refused_or_one_of_them(night: Path, tmp_path: 
     file.close()
     after = {each.request.company_id: each for each in read_journal(later)}
     old, new = night.read_bytes(), later.read_bytes()
-    chance, results = Random(1), []
+    rng, results = Random(1), []
     for _ in range(60):
-        pages = [chance.choice((old, new))[at : at + PAGE] for at in range(0, len(new), PAGE)]
+        pages = [rng.choice((old, new))[at : at + PAGE] for at in range(0, len(new), PAGE)]
         results.append(known_or_refused(content(b"".join(pages), None, tmp_path / "mixed")))
     assert all(result is None or result in (BEFORE, after) for result in results)
     assert None in results
 
 
-def test_a_damaged_rollback_journal_is_refused_or_harmless(torn: tuple[bytes, bytes], tmp_path: Path) -> None:
-    chance, (main, rollback) = Random(2), torn
+def test_a_damaged_rollback_journal_is_refused_or_harmless(killed_commit: tuple[bytes, bytes], tmp_path: Path) -> None:
+    rng, (main, rollback) = Random(2), killed_commit
     for number in range(80):
         damaged = bytearray(rollback)
-        damaged[number if number < 32 else chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+        damaged[number if number < 32 else rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
         assert known_or_refused(content(main, bytes(damaged), tmp_path / "damaged")) in (None, BEFORE)
 
 
-def test_a_truncated_rollback_journal_is_refused_or_harmless(torn: tuple[bytes, bytes], tmp_path: Path) -> None:
-    chance, (main, rollback) = Random(3), torn
-    for length in (0, 1, 8, 28, 511, 512, 513, *(chance.randrange(len(rollback)) for _ in range(20))):
+def test_a_truncated_rollback_journal_is_refused_or_harmless(
+    killed_commit: tuple[bytes, bytes], tmp_path: Path
+) -> None:
+    rng, (main, rollback) = Random(3), killed_commit
+    for length in (0, 1, 8, 28, 511, 512, 513, *(rng.randrange(len(rollback)) for _ in range(20))):
         assert known_or_refused(content(main, rollback[:length], tmp_path / "cut")) in (None, BEFORE)
 
 
 def test_a_rollback_journal_of_another_commit_is_refused_and_kept(
-    night: Path, torn: tuple[bytes, bytes], tmp_path: Path
+    night: Path, killed_commit: tuple[bytes, bytes], tmp_path: Path
 ) -> None:
     later = tmp_path / "later"
     shutil.copy(night, later)
     write(later, range(100, 103))
-    path = content(later.read_bytes(), torn[1], tmp_path / "mixed")
+    path = content(later.read_bytes(), killed_commit[1], tmp_path / "mixed")
     for _ in range(2):
         assert known_or_refused(path) is None
-    assert (path.read_bytes(), path.with_name("journal-journal").read_bytes()) == (later.read_bytes(), torn[1])
+    assert (path.read_bytes(), path.with_name("journal-journal").read_bytes()) == (later.read_bytes(), killed_commit[1])
 
 
-def test_a_rollback_journal_whose_journal_was_moved_away_is_kept(torn: tuple[bytes, bytes], tmp_path: Path) -> None:
-    path = content(*torn, tmp_path / "there")
+def test_a_rollback_journal_whose_journal_was_moved_away_is_kept(
+    killed_commit: tuple[bytes, bytes], tmp_path: Path
+) -> None:
+    path = content(*killed_commit, tmp_path / "there")
     moved = tmp_path / "moved"
     path.rename(moved)
     with pytest.raises(JournalError, match="its journal was deleted or moved without it"):
@@ -193,9 +199,9 @@ def test_a_rollback_journal_whose_journal_was_moved_away_is_kept(torn: tuple[byt
 
 
 def test_a_truncated_file_is_refused(night: Path, tmp_path: Path) -> None:
-    whole, chance = night.read_bytes(), Random(4)
+    whole, rng = night.read_bytes(), Random(4)
     lengths = {1, 99, 100, 511, 512, 513, *range(PAGE, len(whole), PAGE), len(whole) - 1}
-    for length in lengths | {chance.randrange(1, len(whole)) for _ in range(40)}:
+    for length in lengths | {rng.randrange(1, len(whole)) for _ in range(40)}:
         assert known_or_refused(content(whole[:length], None, tmp_path / "cut")) is None, length
 
 
@@ -223,8 +229,8 @@ def flips(whole: bytes, bits: Iterator[int], directory: Path, expected: dict[str
 
 
 def test_no_flipped_bit_loses_or_changes_an_entry(night: Path, tmp_path: Path) -> None:
-    whole, chance = night.read_bytes(), Random(5)
-    bits = [*(chance.randrange(8 * 100) for _ in range(60)), *(chance.randrange(8 * len(whole)) for _ in range(140))]
+    whole, rng = night.read_bytes(), Random(5)
+    bits = [*(rng.randrange(8 * 100) for _ in range(60)), *(rng.randrange(8 * len(whole)) for _ in range(140))]
     assert flips(whole, iter(bits), tmp_path / "flipped", BEFORE) > 50
 
 
@@ -418,10 +424,10 @@ def committed(process: "subprocess.Popen[str]", lines: int) -> int:
 
 @pytest.mark.real
 def test_a_killed_writer_loses_nothing_that_was_committed(tmp_path: Path) -> None:
-    path, chance, count, refused = tmp_path / "journal", Random(6), 0, 0
+    path, rng, count, refused = tmp_path / "journal", Random(6), 0, 0
     for round_ in range(25):
         process = writer(path, count)
-        committed(process, chance.randrange(1, 120))
+        committed(process, rng.randrange(1, 120))
         process.kill()
         rest, _ = process.communicate()
         count = max([count, *(int(line) + 1 for line in rest.split("\n")[:-1])])

@@ -29,7 +29,7 @@ from tests.support.wire import NEVER_RESPOND, Response, WireServer
 GET = Operation("a-read", "GET", "/companies/{companyId}/things", object)
 POST = Operation("a-write", "POST", "/companies/{companyId}/things", object)
 LOST = failing(lambda: TransportError("lost"))
-SETTLED = Response.json({})
+OK = Response.json({})
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -189,7 +189,7 @@ def test_a_client_whose_loop_is_over_can_still_be_closed() -> None:
     made: list[CodatCommerce] = []
 
     async def use() -> None:
-        async with WireServer([SETTLED]) as server:
+        async with WireServer([OK]) as server:
             codat = CodatCommerce(KEY, base_url=server.url)
             await codat.call(GET, "c")
             made.append(codat)
@@ -246,7 +246,7 @@ async def test_an_unused_client_closes() -> None:
 
 
 async def test_closing_twice_and_side_by_side_closes_once() -> None:
-    async with WireServer([SETTLED]) as server:
+    async with WireServer([OK]) as server:
         codat = CodatCommerce(KEY, base_url=server.url)
         await codat.call(GET, "c")
         await asyncio.gather(*(codat.aclose() for _ in range(5)))
@@ -329,7 +329,7 @@ async def test_no_session_is_opened_on_a_client_that_was_closed_on_the_way() -> 
 
 
 async def test_a_borrowed_session_survives_its_client() -> None:
-    async with WireServer([SETTLED, NEVER_RESPOND, SETTLED]) as server, aiohttp.ClientSession() as session:
+    async with WireServer([OK, NEVER_RESPOND, OK]) as server, aiohttp.ClientSession() as session:
         before = set(vars(session)), dict(session.headers), len(session.cookie_jar)
         async with CodatCommerce(KEY, base_url=server.url, session=session) as codat:
             await codat.call(GET, "c")
@@ -347,7 +347,7 @@ async def test_a_borrowed_session_survives_its_client() -> None:
 
 def test_a_forgotten_client_warns() -> None:
     async def forget() -> None:
-        async with WireServer([SETTLED]) as server:
+        async with WireServer([OK]) as server:
             codat = CodatCommerce(KEY, base_url=server.url)
             await codat.call(GET, "c")
             asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # aiohttp complains, too

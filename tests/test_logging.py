@@ -1,4 +1,4 @@
-"""What the log says, to whom it is said, and in which form."""
+"""Log records: their texts, levels and form."""
 
 import ast
 import importlib

@@ -87,7 +87,7 @@ def test_what_was_not_changed_comes_back_byte_for_byte() -> None:
     assert encode(read()) == BODY
 
 
-def test_it_comes_back_so_after_a_journey_through_pickle() -> None:
+def test_it_survives_pickle() -> None:
     assert encode(pickle.loads(pickle.dumps(read()))) == BODY  # noqa: S301 - our own bytes
 
 

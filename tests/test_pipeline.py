@@ -41,7 +41,7 @@ GUID = "0b0f3b6e-7a38-4b7c-9b0e-6d1f2c3a4b5d"
 
 
 class Longest(Random):
-    """Chance that makes every pause as long as it can be."""
+    """A random source that makes every delay as long as possible."""
 
     def uniform(self, a: float, b: float) -> float:
         return b
@@ -131,7 +131,7 @@ async def test_only_writes_carry_a_key_and_only_bodies_a_type() -> None:
     assert [sent.body for sent in (get, post, post_body)] == [None, None, b"[]"]
 
 
-async def test_keys_come_from_the_clients_own_chance() -> None:
+async def test_keys_come_from_the_clients_own_random_source() -> None:
     keys = []
     for _ in range(2):
         codat, transport = client_of(respond(), random=Random(7))
@@ -353,7 +353,7 @@ async def test_attempts_do_not_bound_the_polls_of_our_own_request_in_progress() 
 LEFT = {"X-Rate-Limit-Remaining": "900", "X-Rate-Limit-Limit": "1000"}
 
 
-@pytest.mark.parametrize("headers", [{}, LEFT], ids=["nothing said of the quota", "requests left"])
+@pytest.mark.parametrize("headers", [{}, LEFT], ids=["no quota headers", "requests left"])
 @pytest.mark.virtual_time
 async def test_a_429_of_one_company_pauses_that_company_only(headers: dict[str, str]) -> None:
     codat, transport = client_of(respond(429, None, {"Retry-After": "30", **headers}), respond())
@@ -371,7 +371,7 @@ async def test_a_429_of_one_company_pauses_that_company_only(headers: dict[str, 
 
 
 @pytest.mark.virtual_time
-async def test_a_429_of_several_companies_at_about_the_same_time_pauses_everybody() -> None:
+async def test_a_429_of_several_companies_at_about_the_same_time_pauses_all_companies() -> None:
     refused = respond(429, None, {"Retry-After": "30", **LEFT})
     codat, transport = client_of(refused, refused, refused, respond())
     calls = [asyncio.ensure_future(codat.call(GET, company_id)) for company_id in ("a", "b", "c")]
@@ -382,7 +382,7 @@ async def test_a_429_of_several_companies_at_about_the_same_time_pauses_everybod
 
 
 @pytest.mark.virtual_time
-async def test_a_request_that_succeeds_after_a_429_shows_that_not_everybody_is_throttled() -> None:
+async def test_a_request_that_succeeds_after_a_429_shows_that_not_all_are_throttled() -> None:
     refused = respond(429, None, {"Retry-After": "30"})
     codat, transport = client_of(refused, refused, respond(), refused, respond())
     calls = [asyncio.ensure_future(codat.call(GET, company_id)) for company_id in ("a", "b")]
@@ -409,7 +409,7 @@ async def test_429s_of_several_companies_that_are_far_apart_pause_no_other_compa
 
 
 @pytest.mark.virtual_time
-async def test_a_429_of_a_call_without_a_company_pauses_everybody() -> None:
+async def test_a_429_of_a_call_without_a_company_pauses_all_companies() -> None:
     codat, transport = client_of(respond(429, None, {"Retry-After": "30"}), respond())
     first = asyncio.ensure_future(codat.call(Operation("of-no-company", "GET", "/companies", object)))
     await asyncio.sleep(1.0)
@@ -419,7 +419,7 @@ async def test_a_429_of_a_call_without_a_company_pauses_everybody() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_a_429_with_nothing_left_of_the_day_pauses_everybody() -> None:
+async def test_a_429_with_nothing_left_of_the_day_pauses_all_companies() -> None:
     codat, transport = client_of(respond(429, None, {"Retry-After": "30", **SPENT}), respond())
     first = asyncio.ensure_future(codat.call(GET, "c"))
     await asyncio.sleep(1.0)

@@ -575,19 +575,19 @@ async def test_a_running_wait_keeps_new_work_from_taking_its_last_requests() -> 
 
 
 async def test_a_poll_takes_the_options_of_a_wait() -> None:
-    class Noting(LocalRateLimiter):
-        noted: list[bool] = []  # noqa: RUF012 - of one test's one limiter
+    class Recording(LocalRateLimiter):
+        recorded: list[bool] = []  # noqa: RUF012 - of one test's one limiter
 
         async def acquire(self, company_id: str | None, *, background: bool = False, starts_work: bool = False) -> None:
-            self.noted.append(background)
+            self.recorded.append(background)
             await super().acquire(company_id, background=background, starts_work=starts_work)
 
-    limiter = Noting(Quota.unlimited())
+    limiter = Recording(Quota.unlimited())
     client, wire = client_of(respond(503), status(2000), rate_limiter=limiter, wall_clock=loop_wall_clock())
     retry = RetryPolicy(attempts=2, initial_backoff=0.0)
     await client.sync.wait(young(), headers={"X-Trace": "1"}, background=True, retry=retry)
     assert [sent.headers["X-Trace"] for sent in wire.sent] == ["1", "1"]
-    assert (limiter.noted, wire.pauses) == ([True, True], [0.0])
+    assert (limiter.recorded, wire.pauses) == ([True, True], [0.0])
 
 
 async def test_a_bad_day_at_codat_is_seen_through() -> None:

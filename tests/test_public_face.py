@@ -1,4 +1,4 @@
-"""What users see: the names and what is said of them, the settings, and errors that survive every journey."""
+"""The public names and their docstrings, the settings, and errors that survive pickling and copying."""
 
 import ast
 import copy
@@ -191,7 +191,7 @@ BRANCH = re.compile(r"(?P<trunk>(?:│   |    )*)[├└]── (?P<name>\w+)\s+
 
 
 def drawn_branches() -> Iterator[tuple[str, str, str]]:
-    """Each class in the drawing with its parent and what is said of it."""
+    """Each class in the drawing with its parent and its comment."""
     path = ["CodatError"]
     for branch in BRANCH.finditer(errors.__doc__ or ""):
         depth = len(branch["trunk"]) // 4 + 1
@@ -255,7 +255,7 @@ def make(kind: type[errors.CodatError], *, whole: bool) -> errors.CodatError:
     )
 
 
-JOURNEYS: dict[str, Callable[[errors.CodatError], errors.CodatError]] = {
+TRANSFERS: dict[str, Callable[[errors.CodatError], errors.CodatError]] = {
     "pickle": lambda error: pickle.loads(pickle.dumps(error)),  # noqa: S301 - it is our own
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
@@ -263,11 +263,11 @@ JOURNEYS: dict[str, Callable[[errors.CodatError], errors.CodatError]] = {
 
 
 @pytest.mark.parametrize("whole", [True, False])
-@pytest.mark.parametrize("journey", JOURNEYS)
+@pytest.mark.parametrize("transfer", TRANSFERS)
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
-def test_an_error_comes_through_whole(kind: type[errors.CodatError], journey: str, *, whole: bool) -> None:
+def test_an_error_comes_through_whole(kind: type[errors.CodatError], transfer: str, *, whole: bool) -> None:
     error = make(kind, whole=whole)
-    arrived = JOURNEYS[journey](error)
+    arrived = TRANSFERS[transfer](error)
     assert type(arrived) is kind
     assert vars(arrived) == vars(error)
     assert str(arrived) == str(error)

@@ -43,8 +43,8 @@ async def ticks(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
-class Line:
-    """Callers at a limiter, and in which order and when they were admitted."""
+class Callers:
+    """Callers of a limiter, and the order and times of their grants."""
 
     def __init__(self, limiter: LocalRateLimiter) -> None:
         self.limiter = limiter
@@ -53,7 +53,7 @@ class Line:
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     async def add(self, name: str, company_id: str | None = None, *, takes: float = 0.0, **kind: bool) -> None:
-        """Let one more come, who holds its place for so long."""
+        """Add a caller that holds its slot for so long."""
         self.tasks[name] = asyncio.create_task(self._pass(name, company_id, takes, kind))
         await ticks(1)
 
@@ -114,120 +114,120 @@ async def test_a_few_quick_calls_are_not_slowed_down() -> None:
 
 
 async def test_no_more_are_in_flight_than_allowed_overall_and_per_company() -> None:
-    line = Line(LocalRateLimiter(Quota(per_minute=None, concurrent=7, per_company=3)))
+    callers = Callers(LocalRateLimiter(Quota(per_minute=None, concurrent=7, per_company=3)))
     most: dict[str, int] = {}
 
     async def watch() -> None:
         while True:
-            seen = {"all": line.limiter.in_flight, **{one: line.limiter.in_flight_of(one) for one in "abc"}}
+            seen = {"all": callers.limiter.in_flight, **{one: callers.limiter.in_flight_of(one) for one in "abc"}}
             most.update({name: max(count, most.get(name, 0)) for name, count in seen.items()})
             await asyncio.sleep(0.25)
 
     sampler = asyncio.create_task(watch())
     for number in range(60):
-        await line.add(f"{number}", "abc"[number % 3], takes=1.0 + number % 4)
-    await line.all_through()
+        await callers.add(f"{number}", "abc"[number % 3], takes=1.0 + number % 4)
+    await callers.all_through()
     sampler.cancel()
     assert most == {"all": 7, "a": 3, "b": 3, "c": 3}
 
 
 async def test_waiters_are_served_in_the_order_of_their_arrival() -> None:
-    line = Line(LocalRateLimiter(Quota(per_minute=60)))
+    callers = Callers(LocalRateLimiter(Quota(per_minute=60)))
     for number in range(100):
-        await line.add(f"{number:03}", "abc"[number % 3])
-    await line.all_through()
-    assert line.order == sorted(line.order)
+        await callers.add(f"{number:03}", "abc"[number % 3])
+    await callers.all_through()
+    assert callers.order == sorted(callers.order)
 
 
 async def test_one_that_comes_while_others_wait_does_not_slip_in_before_them() -> None:
-    line = Line(LocalRateLimiter(Quota(per_minute=None, concurrent=1)))
-    await line.add("first", takes=10.0)
-    await line.add("second")
+    callers = Callers(LocalRateLimiter(Quota(per_minute=None, concurrent=1)))
+    await callers.add("first", takes=10.0)
+    await callers.add("second")
     await asyncio.sleep(10.0)
-    await line.add("third")
-    await line.all_through()
-    assert line.order == ["first", "second", "third"]
+    await callers.add("third")
+    await callers.all_through()
+    assert callers.order == ["first", "second", "third"]
 
 
 async def test_one_that_comes_late_in_a_busy_loop_does_not_slip_in_either() -> None:
-    line = Line(LocalRateLimiter(Quota(per_minute=60)))
+    callers = Callers(LocalRateLimiter(Quota(per_minute=60)))
     for _ in range(2):
-        await line.limiter.acquire(None)
-        line.limiter.release(None)
-    await line.add("first")
+        await callers.limiter.acquire(None)
+        callers.limiter.release(None)
+    await callers.add("first")
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
     # The loop was held up, and the timer that would have served the first is late.
     loop._jumping.now += 1.0
-    await line.add("second")
-    await line.all_through()
-    assert line.order == ["first", "second"]
+    await callers.add("second")
+    await callers.all_through()
+    assert callers.order == ["first", "second"]
 
 
 async def test_who_waits_for_a_place_at_its_company_does_not_hold_up_the_others() -> None:
-    line = Line(LocalRateLimiter(Quota(per_minute=None, per_company=1)))
-    await line.add("a1", "a", takes=10.0)
-    await line.add("a2", "a")
-    await line.add("a3", "a")
-    await line.add("b1", "b")
+    callers = Callers(LocalRateLimiter(Quota(per_minute=None, per_company=1)))
+    await callers.add("a1", "a", takes=10.0)
+    await callers.add("a2", "a")
+    await callers.add("a3", "a")
+    await callers.add("b1", "b")
     await ticks()
-    assert line.order == ["a1", "b1"]
-    await line.all_through()
-    assert line.order == ["a1", "b1", "a2", "a3"]
+    assert callers.order == ["a1", "b1"]
+    await callers.all_through()
+    assert callers.order == ["a1", "b1", "a2", "a3"]
 
 
 async def test_who_waited_for_its_company_keeps_its_place_in_the_order() -> None:
-    line = Line(LocalRateLimiter(Quota(per_minute=60, per_company=1)))
+    callers = Callers(LocalRateLimiter(Quota(per_minute=60, per_company=1)))
     for _ in range(60):
-        await line.limiter.acquire(None)
-        line.limiter.release(None)
-    await line.add("a1", "a", takes=10.0)
-    await line.add("a2", "a")
+        await callers.limiter.acquire(None)
+        callers.limiter.release(None)
+    await callers.add("a1", "a", takes=10.0)
+    await callers.add("a2", "a")
     for number in range(30):
-        await line.add(f"b{number:02}", "b")
-    await line.all_through()
+        await callers.add(f"b{number:02}", "b")
+    await callers.all_through()
     # a2 came before all of b, and so is next as soon as a1 is through.
-    after_a1 = next(time for name, time in zip(line.order, line.times, strict=True) if name == "a1") + 10.0
-    assert line.times[line.order.index("a2")] <= after_a1 + 1.0
+    after_a1 = next(time for name, time in zip(callers.order, callers.times, strict=True) if name == "a1") + 10.0
+    assert callers.times[callers.order.index("a2")] <= after_a1 + 1.0
 
 
 async def test_one_that_is_cancelled_on_its_way_back_into_the_line_lets_the_next_of_its_company_go() -> None:
-    line = Line(LocalRateLimiter(Quota(per_minute=60, per_company=1)))
-    await line.limiter.acquire("a")
-    await line.add("a1", "a")
-    await line.add("a2", "a")
+    callers = Callers(LocalRateLimiter(Quota(per_minute=60, per_company=1)))
+    await callers.limiter.acquire("a")
+    await callers.add("a1", "a")
+    await callers.add("a2", "a")
     for _ in range(2):
-        await line.limiter.acquire(None)
-        line.limiter.release(None)
+        await callers.limiter.acquire(None)
+        callers.limiter.release(None)
     # There is a place at the company now, but not yet in the minute.
-    line.limiter.release("a")
-    line.tasks.pop("a1").cancel()
-    await line.all_through()
-    assert line.order == ["a2"]
+    callers.limiter.release("a")
+    callers.tasks.pop("a1").cancel()
+    await callers.all_through()
+    assert callers.order == ["a2"]
 
 
 async def test_background_work_lets_others_go_first_but_not_for_ever() -> None:
-    line = Line(LocalRateLimiter(Quota(per_minute=60)))
+    callers = Callers(LocalRateLimiter(Quota(per_minute=60)))
     for _ in range(3):
-        await line.limiter.acquire(None)
-        line.limiter.release(None)
-    await line.add("background", background=True)
+        await callers.limiter.acquire(None)
+        callers.limiter.release(None)
+    await callers.add("background", background=True)
     for number in range(300):
-        await line.add(f"{number}")
+        await callers.add(f"{number}")
         await asyncio.sleep(0.5)
-    await line.all_through()
+    await callers.all_through()
     # It grants 120 within a minute, in the order of arrival, and no more.
-    assert line.order.index("background") == pytest.approx(120, abs=5)
+    assert callers.order.index("background") == pytest.approx(120, abs=5)
 
 
 async def test_a_cancelled_waiter_leaves_its_place_to_the_next() -> None:
-    line = Line(LocalRateLimiter(Quota(per_minute=None, concurrent=1)))
-    await line.add("first", takes=5.0)
-    await line.add("second")
-    await line.add("third")
-    line.tasks.pop("second").cancel()
-    await line.all_through()
-    assert (line.order, now()) == (["first", "third"], 5.0)
+    callers = Callers(LocalRateLimiter(Quota(per_minute=None, concurrent=1)))
+    await callers.add("first", takes=5.0)
+    await callers.add("second")
+    await callers.add("third")
+    callers.tasks.pop("second").cancel()
+    await callers.all_through()
+    assert (callers.order, now()) == (["first", "third"], 5.0)
 
 
 async def test_one_cancelled_as_it_is_admitted_gives_everything_back() -> None:
@@ -258,18 +258,18 @@ QUOTAS = {
 async def test_a_cancellation_at_any_step_keeps_the_counts_exact(quota: Quota) -> None:
     names = [f"{number}" for number in range(6)]
     for victim, steps in itertools.product(names, range(14)):
-        line = Line(LocalRateLimiter(quota))
+        callers = Callers(LocalRateLimiter(quota))
         for name in names:
-            await line.add(name, "ab"[int(name) % 2], takes=1.0)
+            await callers.add(name, "ab"[int(name) % 2], takes=1.0)
         for step in range(steps):
             # Every second step lets time pass, so that timers and releases fall on both sides of the cancellation.
             await asyncio.sleep(step % 2)
-        cancelled = line.tasks.pop(victim)
+        cancelled = callers.tasks.pop(victim)
         cancelled.cancel()
         await asyncio.wait([cancelled])
-        await line.all_through()
-        assert set(names) - set(line.order) <= {victim}
-        assert peak_per_minute(line.times) <= (quota.per_minute or 6)
+        await callers.all_through()
+        assert set(names) - set(callers.order) <= {victim}
+        assert peak_per_minute(callers.times) <= (quota.per_minute or 6)
 
 
 class AnyUse(RuleBasedStateMachine):
@@ -283,16 +283,16 @@ class AnyUse(RuleBasedStateMachine):
         self.loop = VirtualTimeLoop()
         self.limiter = LocalRateLimiter(self.QUOTA)
         self.tasks: list[asyncio.Task[None]] = []
-        self.admitted: list[str | None] = []
+        self.granted: list[str | None] = []
         self.times: list[float] = []
         self.reserved = 0
 
     def run(self, steps: Coroutine[Any, Any, None]) -> None:
-        async def settle() -> None:
+        async def run_ready() -> None:
             await steps
             await ticks()
 
-        self.loop.run_until_complete(settle())
+        self.loop.run_until_complete(run_ready())
 
     @rule(
         target=waiting,
@@ -300,16 +300,16 @@ class AnyUse(RuleBasedStateMachine):
         background=st.booleans(),
         starts_work=st.booleans(),
     )
-    def come(self, company_id: str | None, *, background: bool, starts_work: bool) -> asyncio.Task[None]:
+    def arrive(self, company_id: str | None, *, background: bool, starts_work: bool) -> asyncio.Task[None]:
         async def enter() -> None:
             await self.limiter.acquire(company_id, background=background, starts_work=starts_work)
-            self.admitted.append(company_id)
+            self.granted.append(company_id)
             self.times.append(self.loop.time())
 
-        async def come() -> None:
+        async def arrive() -> None:
             self.tasks.append(self.loop.create_task(enter()))
 
-        self.run(come())
+        self.run(arrive())
         return self.tasks[-1]
 
     @rule(task=consumes(waiting))
@@ -322,8 +322,8 @@ class AnyUse(RuleBasedStateMachine):
     @rule(task=consumes(waiting), which=st.integers(0, 9))
     def cancel_as_a_place_gets_free(self, task: asyncio.Task[None], which: int) -> None:
         async def both() -> None:
-            if self.admitted:
-                self.limiter.release(self.admitted.pop(which % len(self.admitted)))
+            if self.granted:
+                self.limiter.release(self.granted.pop(which % len(self.granted)))
             task.cancel()
 
         self.run(both())
@@ -339,8 +339,8 @@ class AnyUse(RuleBasedStateMachine):
     @rule(which=st.integers(0, 9))
     def end(self, which: int) -> None:
         async def end() -> None:
-            if self.admitted:
-                self.limiter.release(self.admitted.pop(which % len(self.admitted)))
+            if self.granted:
+                self.limiter.release(self.granted.pop(which % len(self.granted)))
 
         self.run(end())
 
@@ -387,9 +387,9 @@ class AnyUse(RuleBasedStateMachine):
 
     @invariant()
     def counts_are_exact(self) -> None:
-        assert self.limiter.in_flight == len(self.admitted)
+        assert self.limiter.in_flight == len(self.granted)
         for company_id in ("a", "b"):
-            assert self.limiter.in_flight_of(company_id) == self.admitted.count(company_id)
+            assert self.limiter.in_flight_of(company_id) == self.granted.count(company_id)
         assert self.limiter.waiting == sum(not task.done() for task in self.tasks)
 
     @invariant()
@@ -411,8 +411,8 @@ class AnyUse(RuleBasedStateMachine):
     async def drain(self) -> None:
         self.limiter.reserve(-self.reserved)
         for _ in range(100):
-            while self.admitted:
-                self.limiter.release(self.admitted.pop())
+            while self.granted:
+                self.limiter.release(self.granted.pop())
                 await ticks()
             if not self.limiter.waiting:
                 return
@@ -431,14 +431,14 @@ TestAnyUse.settings = settings(max_examples=30, stateful_step_count=40, deadline
 TestAnyUseThroughTheNight.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 
 
-async def test_a_pause_stops_everybody_and_then_lets_them_go_on_one_by_one() -> None:
-    line = Line(LocalRateLimiter(Quota(per_minute=900)))
-    line.limiter.pause(20.0)
+async def test_a_pause_stops_all_calls_and_then_releases_them_one_by_one() -> None:
+    callers = Callers(LocalRateLimiter(Quota(per_minute=900)))
+    callers.limiter.pause(20.0)
     for number in range(60):
-        await line.add(f"{number}")
-    await line.all_through()
-    assert min(line.times) == pytest.approx(20.0)
-    gaps = [later - sooner for sooner, later in itertools.pairwise(line.times)]
+        await callers.add(f"{number}")
+    await callers.all_through()
+    assert min(callers.times) == pytest.approx(20.0)
+    gaps = [later - sooner for sooner, later in itertools.pairwise(callers.times)]
     assert gaps == pytest.approx([60 / 900] * 59)
 
 
@@ -451,11 +451,11 @@ async def test_a_shorter_pause_does_not_cut_a_longer_one_short() -> None:
 
 
 async def test_a_pause_holds_without_a_rate_too() -> None:
-    line = Line(LocalRateLimiter(OPEN))
-    line.limiter.pause(3.0)
-    await line.add("one")
-    await line.all_through()
-    assert line.times == [3.0]
+    callers = Callers(LocalRateLimiter(OPEN))
+    callers.limiter.pause(3.0)
+    await callers.add("one")
+    await callers.all_through()
+    assert callers.times == [3.0]
 
 
 async def test_a_spent_day_is_reported_to_all_who_wait_and_all_who_come() -> None:
@@ -515,57 +515,57 @@ async def test_a_response_from_before_the_day_was_spent_does_not_open_it(*, wait
 
 
 async def test_a_wait_for_the_next_day_ends_when_quota_is_available_before_it() -> None:
-    line = Line(LocalRateLimiter(Quota(per_minute=60, wait_for_reset=True)))
-    line.limiter.mark_exhausted(7200.0, TOMORROW)
+    callers = Callers(LocalRateLimiter(Quota(per_minute=60, wait_for_reset=True)))
+    callers.limiter.mark_exhausted(7200.0, TOMORROW)
     for number in range(5):
-        await line.add(f"{number}")
+        await callers.add(f"{number}")
     await asyncio.sleep(50.0)
-    line.limiter.update_remaining(500, 7150.0)
-    await line.all_through()
-    assert line.times == pytest.approx([50.0, 51.0, 52.0, 53.0, 54.0])
+    callers.limiter.update_remaining(500, 7150.0)
+    await callers.all_through()
+    assert callers.times == pytest.approx([50.0, 51.0, 52.0, 53.0, 54.0])
 
 
 async def test_calls_that_requested_it_wait_for_the_next_day_and_none_is_lost() -> None:
-    line = Line(LocalRateLimiter(Quota(per_minute=600, wait_for_reset=True)))
-    assert line.limiter.mark_exhausted(7200.0, TOMORROW)
+    callers = Callers(LocalRateLimiter(Quota(per_minute=600, wait_for_reset=True)))
+    assert callers.limiter.mark_exhausted(7200.0, TOMORROW)
     for number in range(50):
-        await line.add(f"{number:02}")
-    await line.all_through()
-    assert line.order == sorted(line.order)
-    assert line.times[0] == pytest.approx(7200.0)
-    assert line.times[-1] == pytest.approx(7200.0 + 49 * 0.1)
+        await callers.add(f"{number:02}")
+    await callers.all_through()
+    assert callers.order == sorted(callers.order)
+    assert callers.times[0] == pytest.approx(7200.0)
+    assert callers.times[-1] == pytest.approx(7200.0 + 49 * 0.1)
 
 
 async def test_new_work_waits_while_the_rest_of_the_day_is_needed_for_running_work() -> None:
-    line = Line(LocalRateLimiter(OPEN))
-    line.limiter.reserve(10)
-    line.limiter.update_remaining(10, 3600.0)
-    await line.add("new", starts_work=True)
-    await line.add("running")
+    callers = Callers(LocalRateLimiter(OPEN))
+    callers.limiter.reserve(10)
+    callers.limiter.update_remaining(10, 3600.0)
+    await callers.add("new", starts_work=True)
+    await callers.add("running")
     await ticks()
-    assert (line.order, line.limiter.waiting) == (["running"], 1)
-    line.limiter.reserve(-4)
-    await line.all_through()
-    assert (line.order, now()) == (["running", "new"], 0.0)
+    assert (callers.order, callers.limiter.waiting) == (["running"], 1)
+    callers.limiter.reserve(-4)
+    await callers.all_through()
+    assert (callers.order, now()) == (["running", "new"], 0.0)
 
 
 async def test_new_work_goes_on_when_a_response_reports_more() -> None:
-    line = Line(LocalRateLimiter(OPEN))
-    line.limiter.reserve(10)
-    line.limiter.update_remaining(5, 3600.0)
-    await line.add("new", starts_work=True)
-    line.limiter.update_remaining(50, 3600.0)
-    await line.all_through()
+    callers = Callers(LocalRateLimiter(OPEN))
+    callers.limiter.reserve(10)
+    callers.limiter.update_remaining(5, 3600.0)
+    await callers.add("new", starts_work=True)
+    callers.limiter.update_remaining(50, 3600.0)
+    await callers.all_through()
     assert now() == 0.0
 
 
 async def test_new_work_goes_on_after_the_reset_whatever_is_reserved() -> None:
-    line = Line(LocalRateLimiter(OPEN))
-    line.limiter.reserve(10)
-    line.limiter.update_remaining(5, 3600.0)
-    await line.add("new", starts_work=True)
-    await line.all_through()
-    assert line.times == [3600.0]
+    callers = Callers(LocalRateLimiter(OPEN))
+    callers.limiter.reserve(10)
+    callers.limiter.update_remaining(5, 3600.0)
+    await callers.add("new", starts_work=True)
+    await callers.all_through()
+    assert callers.times == [3600.0]
 
 
 async def test_new_work_does_not_wait_where_nothing_else_runs() -> None:
@@ -581,11 +581,11 @@ async def test_what_is_in_flight_beside_a_response_is_taken_off_what_it_reports(
     for _ in range(5):
         await limiter.acquire(None)
     limiter.update_remaining(14, 3600.0)
-    held_back = asyncio.create_task(limiter.acquire(None, starts_work=True))
+    deferred = asyncio.create_task(limiter.acquire(None, starts_work=True))
     await ticks()
     # Of 14 the four others may take four: ten are left, and ten are reserved.
     assert limiter.waiting == 1
-    held_back.cancel()
+    deferred.cancel()
 
 
 async def test_one_cancelled_as_it_is_admitted_is_not_taken_off_the_rest_of_the_day() -> None:
@@ -604,21 +604,23 @@ async def test_one_cancelled_as_it_is_admitted_is_not_taken_off_the_rest_of_the_
 
 
 async def test_work_that_is_held_back_for_hours_does_not_delay_the_rest() -> None:
-    line = Line(LocalRateLimiter(Quota(per_minute=60)))
-    line.limiter.reserve(10)
-    line.limiter.update_remaining(5, 3600.0)
-    await line.add("new", starts_work=True)
+    callers = Callers(LocalRateLimiter(Quota(per_minute=60)))
+    callers.limiter.reserve(10)
+    callers.limiter.update_remaining(5, 3600.0)
+    await callers.add("new", starts_work=True)
     for number in range(4):
-        await line.add(f"{number}")
-    await line.all_through()
-    assert line.order == ["0", "1", "2", "3", "new"]
-    assert line.times[3] < 5.0
+        await callers.add(f"{number}")
+    await callers.all_through()
+    assert callers.order == ["0", "1", "2", "3", "new"]
+    assert callers.times[3] < 5.0
 
 
 @pytest.mark.parametrize("wait_for_reset", [False, True])
 async def test_each_stop_is_announced_once(*, wait_for_reset: bool) -> None:
     announced: list[tuple[float, str]] = []
-    limiter = LocalRateLimiter(Quota(wait_for_reset=wait_for_reset), on_pause=lambda *said: announced.append(said[:2]))
+    limiter = LocalRateLimiter(
+        Quota(wait_for_reset=wait_for_reset), on_pause=lambda *event: announced.append(event[:2])
+    )
     for _ in range(3):
         limiter.pause(20.0)
         assert limiter.mark_exhausted(3600.0, TOMORROW) is wait_for_reset
@@ -675,23 +677,23 @@ def test_every_request_passes_on_a_loop_whose_short_timers_have_no_time() -> Non
 
 
 async def test_a_company_that_is_done_with_is_forgotten() -> None:
-    line = Line(LocalRateLimiter(Quota(per_minute=None, per_company=1)))
+    callers = Callers(LocalRateLimiter(Quota(per_minute=None, per_company=1)))
     for number in range(200):
-        await line.add(f"{number}", f"company-{number % 50}", takes=1.0)
-    await line.all_through()
-    queue = line.limiter._queue
+        await callers.add(f"{number}", f"company-{number % 50}", takes=1.0)
+    await callers.all_through()
+    queue = callers.limiter._queue
     assert (queue.slots._of_company, queue._waiting_by_company, queue._waiting) == ({}, {}, [])
 
 
 async def test_a_pause_of_one_company_stops_that_company_only() -> None:
-    line = Line(LocalRateLimiter(OPEN))
-    line.limiter.pause(20.0, "a")
+    callers = Callers(LocalRateLimiter(OPEN))
+    callers.limiter.pause(20.0, "a")
     for name in ("a1", "b1", "a2"):
-        await line.add(name, name[0])
-    await line.add("none")
-    assert line.order == ["b1", "none"]
-    await line.all_through()
-    assert (line.order[2:], line.times[2:]) == (["a1", "a2"], [20.0, 20.0])
+        await callers.add(name, name[0])
+    await callers.add("none")
+    assert callers.order == ["b1", "none"]
+    await callers.all_through()
+    assert (callers.order[2:], callers.times[2:]) == (["a1", "a2"], [20.0, 20.0])
 
 
 async def test_a_shorter_pause_of_a_company_does_not_cut_a_longer_one_short() -> None:
@@ -706,16 +708,16 @@ async def test_a_shorter_pause_of_a_company_does_not_cut_a_longer_one_short() ->
 
 
 async def test_pauses_of_many_companies_end_each_at_its_time() -> None:
-    line = Line(LocalRateLimiter(Quota(per_minute=None, per_company=1)))
+    callers = Callers(LocalRateLimiter(Quota(per_minute=None, per_company=1)))
     for number in range(20):
-        line.limiter.pause(20.0 - number, f"{number}")
-        await line.add(f"{number}", f"{number}", takes=2.0)
-        await line.add(f"{number} again", f"{number}")
-    await line.all_through()
-    started = dict(zip(line.order, line.times, strict=True))
+        callers.limiter.pause(20.0 - number, f"{number}")
+        await callers.add(f"{number}", f"{number}", takes=2.0)
+        await callers.add(f"{number} again", f"{number}")
+    await callers.all_through()
+    started = dict(zip(callers.order, callers.times, strict=True))
     assert all(started[f"{number}"] == 20.0 - number for number in range(20))
     assert all(started[f"{number} again"] == 22.0 - number for number in range(20))
-    assert line.limiter._queue._waiting_by_company == {}
+    assert callers.limiter._queue._waiting_by_company == {}
 
 
 async def test_a_company_whose_pause_is_over_is_forgotten() -> None:
@@ -740,11 +742,11 @@ async def test_a_request_that_ended_counts_for_a_minute_more() -> None:
 
 
 async def test_requests_in_flight_that_fill_the_minute_hold_the_next_until_a_minute_after_their_end() -> None:
-    line = Line(LocalRateLimiter(Quota(per_minute=1)))
-    await line.add("first", takes=500.0)
-    await line.add("second")
-    await line.all_through()
-    assert line.times == [0.0, pytest.approx(560.0, abs=0.01)]
+    callers = Callers(LocalRateLimiter(Quota(per_minute=1)))
+    await callers.add("first", takes=500.0)
+    await callers.add("second")
+    await callers.all_through()
+    assert callers.times == [0.0, pytest.approx(560.0, abs=0.01)]
 
 
 def test_a_request_that_ends_after_its_loop_is_released() -> None:

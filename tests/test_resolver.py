@@ -35,7 +35,7 @@ class Codat:
         self.simulator.script_sync(self.company_id, ScriptedSync(5130, duration=60.0))
         return await self.client.sync.start(self.company_id)
 
-    def overtake(self, *, after: float = 10.0) -> str:
+    def start_newer(self, *, after: float = 10.0) -> str:
         self.wall += after
         return self.simulator.start_external_sync(self.company_id, ScriptedSync(2000, duration=1.0))
 
@@ -88,7 +88,7 @@ async def test_once_learned_the_id_is_all_that_is_requested() -> None:
     codat = Codat()
     wait = codat.wait_for(await codat.start())
     await wait.status()
-    codat.overtake()
+    codat.start_newer()
     codat.wall += 60.0
     status = await wait.status()
     assert (status.sync_id, status.sync_status_code) == (codat.ours, 5130)
@@ -108,7 +108,7 @@ async def test_a_sync_that_cannot_be_seen_yet_is_not_the_one_before_it() -> None
 async def test_one_superseded_before_the_first_poll_is_found_by_its_commerce_id_where_codat_allows() -> None:
     codat = Codat(find_by_commerce_id=True)
     wait = codat.wait_for(await codat.start())
-    codat.overtake()
+    codat.start_newer()
     status = await wait.status()
     assert (status.sync_id, wait.handle.sync_id) == (codat.ours, codat.ours)
     assert "list-syncs" not in codat.operations
@@ -122,8 +122,8 @@ async def test_one_superseded_before_the_first_poll_is_found_by_its_time_at_coda
 ) -> None:
     codat = Codat()
     wait = codat.wait_for(await codat.start())
-    codat.overtake()
-    codat.overtake(after=1.0)
+    codat.start_newer()
+    codat.start_newer(after=1.0)
     with caplog.at_level(logging.INFO, "codat_commerce_async"):
         status = await wait.status()
     assert (status.sync_id, wait.handle.sync_id) == (codat.ours, codat.ours)
@@ -133,14 +133,14 @@ async def test_one_superseded_before_the_first_poll_is_found_by_its_time_at_coda
 async def test_one_that_is_the_only_one_it_can_be_is_taken() -> None:
     codat = Codat()
     wait = codat.wait_for(evolve(await codat.start(), sync_utc=None))
-    codat.overtake()
+    codat.start_newer()
     assert (await wait.status()).sync_id == codat.ours
 
 
 async def test_the_only_one_it_can_be_is_not_taken_where_that_is_turned_off() -> None:
     codat = Codat()
     handle = evolve(await codat.start(), sync_utc=None)
-    codat.overtake()
+    codat.start_newer()
     with pytest.raises(OutcomeUnknownError) as raised:
         await SyncResolver(codat.client.sync.context, handle, adopt=False).poll({})
     assert raised.value.candidates == (codat.ours,)
@@ -149,7 +149,7 @@ async def test_the_only_one_it_can_be_is_not_taken_where_that_is_turned_off() ->
 async def test_the_error_of_a_failed_sync_reports_that_it_was_adopted() -> None:
     codat = Codat()
     handle = evolve(await codat.start(), sync_utc=None)
-    codat.overtake()
+    codat.start_newer()
     codat.wall += 60.0
     with pytest.raises(SyncFailedError) as raised:
         await codat.client.sync.wait(handle)
@@ -159,8 +159,8 @@ async def test_the_error_of_a_failed_sync_reports_that_it_was_adopted() -> None:
 async def test_several_that_it_can_be_are_named_and_none_is_taken() -> None:
     codat = Codat()
     handle = evolve(await codat.start(), sync_utc=None)
-    second = codat.overtake()
-    newest = codat.overtake()
+    second = codat.start_newer()
+    newest = codat.start_newer()
     with pytest.raises(OutcomeUnknownError) as raised:
         await codat.wait_for(handle).poll()
     # The newest says that it is another's, by its commerce id.
@@ -171,8 +171,8 @@ async def test_several_that_it_can_be_are_named_and_none_is_taken() -> None:
 async def test_a_candidate_that_was_named_can_be_waited_for() -> None:
     codat = Codat()
     handle = evolve(await codat.start(), sync_utc=None)
-    codat.overtake()
-    codat.overtake()
+    codat.start_newer()
+    codat.start_newer()
     with pytest.raises(OutcomeUnknownError) as raised:
         await codat.wait_for(handle).poll()
     for candidate in raised.value.candidates:
@@ -190,7 +190,7 @@ async def test_a_handle_without_any_id_finds_the_only_sync_since() -> None:
 async def test_a_handle_without_any_id_does_not_choose_among_several() -> None:
     codat = Codat()
     handle = await codat.start()
-    other = codat.overtake()
+    other = codat.start_newer()
     bare = SyncHandle(company_id=codat.company_id, requested_at=handle.requested_at)
     with pytest.raises(OutcomeUnknownError) as raised:
         await codat.wait_for(bare).poll()
@@ -214,7 +214,7 @@ async def test_an_unknown_sync_id_reports_that_there_is_none() -> None:
 async def test_a_clock_that_is_off_does_not_hide_a_superseded_sync(skew: float) -> None:
     codat = Codat(clock_skew=skew)
     wait = codat.wait_for(await codat.start())
-    codat.overtake()
+    codat.start_newer()
     assert (await wait.status()).sync_id == codat.ours
 
 

@@ -49,7 +49,7 @@ def test_validation_errors_alone_report_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "expected_detail"),
     [
         (
             b'{"type": "about:blank", "title": "Not valid", "status": 400, "detail": "No such date."}',
@@ -64,8 +64,8 @@ def test_validation_errors_alone_report_why() -> None:
         (b'{"error": "Caf\\ud83d"}', "Caf\ufffd"),
     ],
 )
-def test_what_other_services_report_is_reported_too(body: bytes, said: str) -> None:
-    assert error_of(body).message == f"400 Bad Request: {said}"
+def test_what_other_services_report_is_reported_too(body: bytes, expected_detail: str) -> None:
+    assert error_of(body).message == f"400 Bad Request: {expected_detail}"
     assert type(error_of(body)) is BadRequestError
 
 

@@ -67,8 +67,8 @@ def state_of(
     )
 
 
-def status(code: int, retry_after: float | None = None, *, worded: bool = True) -> StatusError:
-    words = ErrorMessage(status_code=code, error="said") if worded else None
+def status(code: int, retry_after: float | None = None, *, has_error_body: bool = True) -> StatusError:
+    words = ErrorMessage(status_code=code, error="said") if has_error_body else None
     return status_error_class(code)(str(code), None, code, words, retry_after)
 
 
@@ -124,7 +124,10 @@ FIRST_FAILURES: list[tuple[Callable[[], CodatError], dict[str, tuple[bool, bool]
     (untrusted, {"GET": (False, False), "PUT": (False, False), "POST": (False, False), "DELETE": (False, False)}),
     (lambda: status(429), {"GET": (True, False), "PUT": (True, False), "POST": (True, False), "DELETE": (True, False)}),
     *(
-        (lambda code=code: status(code, worded=False), dict.fromkeys(("GET", "PUT", "POST", "DELETE"), (True, False)))
+        (
+            lambda code=code: status(code, has_error_body=False),
+            dict.fromkeys(("GET", "PUT", "POST", "DELETE"), (True, False)),
+        )
         for code in (408, 421, 425)
     ),
     (lambda: status(500), {"GET": (True, False), "PUT": (True, False), "POST": (False, True), "DELETE": (False, True)}),
@@ -155,7 +158,7 @@ def test_a_first_failure_goes_by_the_table(
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 @pytest.mark.parametrize(
-    ("second", "goes_on", "unknown"),
+    ("second", "retries", "unknown"),
     [
         (lost(), True, True),
         (unreached(), True, True),
@@ -163,7 +166,7 @@ def test_a_first_failure_goes_by_the_table(
         (invalid_response(), False, True),
         (status(409), True, True),
         (status(429), True, True),
-        (status(408, worded=False), True, True),
+        (status(408, has_error_body=False), True, True),
         (status(425), True, True),
         (status(500), False, True),
         (status(400), False, False),
@@ -171,19 +174,19 @@ def test_a_first_failure_goes_by_the_table(
         (status(422), False, False),
         (status(401), False, True),
         (status(403), False, True),
-        (status(302, worded=False), False, True),
-        (status(404, worded=False), False, True),
+        (status(302, has_error_body=False), False, True),
+        (status(404, has_error_body=False), False, True),
         (QuotaExhaustedError("spent"), False, True),
         (ClientClosedError("closed"), False, True),
     ],
     ids=str,
 )
 def test_after_a_lost_response_only_codats_own_word_settles_a_write(
-    method: str, second: CodatError, *, goes_on: bool, unknown: bool
+    method: str, second: CodatError, *, retries: bool, unknown: bool
 ) -> None:
     state = state_of(method)
     assert fails(state, lost())
-    assert (bool(fails(state, second)), state.outcome_unknown) == (goes_on, unknown)
+    assert (bool(fails(state, second)), state.outcome_unknown) == (retries, unknown)
 
 
 def test_a_write_in_flight_is_ambiguous_and_a_read_is_not() -> None:
@@ -217,7 +220,7 @@ def test_the_first_try_counts_too() -> None:
     assert not fails(state_of("GET", RetryPolicy.none()), lost())
 
 
-def test_pauses_double_up_to_the_ceiling_when_chance_is_at_its_worst() -> None:
+def test_pauses_double_up_to_the_ceiling_when_random_is_at_its_maximum() -> None:
     state = state_of("GET", RetryPolicy(attempts=8, initial_backoff=0.5, max_backoff=5.0))
     pauses: list[float | None] = []
     while following := fails(state, lost()):
@@ -230,10 +233,10 @@ def test_pauses_are_spread_over_their_whole_width() -> None:
     pauses: list[float | None] = []
     while following := fails(state, lost()):
         pauses.append(following.delay)
-    settled = [pause for pause in pauses[10:] if pause is not None]
-    assert 0.0 <= min(settled) < 0.01
-    assert 0.99 < max(settled) <= 1.0
-    assert 0.45 < sum(settled) / len(settled) < 0.55
+    later_pauses = [pause for pause in pauses[10:] if pause is not None]
+    assert 0.0 <= min(later_pauses) < 0.01
+    assert 0.99 < max(later_pauses) <= 1.0
+    assert 0.45 < sum(later_pauses) / len(later_pauses) < 0.55
 
 
 @given(
@@ -244,12 +247,12 @@ def test_pauses_are_spread_over_their_whole_width() -> None:
         max_backoff=st.floats(0, 1e300),
         deadline=st.just(math.inf),
     ),
-    tries=st.integers(1, 10**6),
+    number=st.integers(1, 10**6),
     seed=st.integers(),
 )
-def test_no_policy_overflows_a_pause(policy: RetryPolicy, tries: int, seed: int) -> None:
+def test_no_policy_overflows_a_pause(policy: RetryPolicy, number: int, seed: int) -> None:
     state = state_of("GET", evolve(policy, attempts=10**6 + 1), random=Random(seed))
-    state.attempts = tries - 1
+    state.attempts = number - 1
     [delay] = fails(state, lost())
     assert delay is not None
     assert 0.0 <= delay <= policy.max_backoff
@@ -525,7 +528,7 @@ async def repeat_always_lost(state: CallState) -> str:
 
 @pytest.mark.virtual_time
 async def test_two_courses_side_by_side_do_not_mix() -> None:
-    states = [state_of("GET", RetryPolicy(attempts=tries, max_backoff=0.1)) for tries in (2, 5)]
+    states = [state_of("GET", RetryPolicy(attempts=number, max_backoff=0.1)) for number in (2, 5)]
     ends = await asyncio.gather(*(repeat_always_lost(state) for state in states), return_exceptions=True)
     assert [type(end) for end in ends] == [TransportError, TransportError]
     assert [state.attempts for state in states] == [2, 5]

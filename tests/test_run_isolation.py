@@ -94,7 +94,7 @@ async def test_whatever_the_server_sends_of_one_company_is_its_own_outcome(name:
 async def test_a_sync_without_a_usable_id_is_followed_all_the_same_also_when_resumed(
     sync_id: str, tmp_path: Path
 ) -> None:
-    codat = Codat(3, durations=lambda chance: 300.0)
+    codat = Codat(3, durations=lambda rng: 300.0)
     bad = codat.ids[0]
     async with client_of(codat, bad, with_fields(syncId=sync_id)) as client:
         async with client.sync.run_many(codat.ids, journal=tmp_path / "journal"):

@@ -220,7 +220,7 @@ async def test_no_more_run_at_once_than_is_allowed() -> None:
 
 
 async def test_deferred_periods_are_read_up_to_a_limit() -> None:
-    codat, read = Codat(1, durations=lambda chance: 5.0), 0
+    codat, read = Codat(1, durations=lambda rng: 5.0), 0
 
     def periods() -> Iterator[SyncRequest]:
         nonlocal read
@@ -244,7 +244,7 @@ async def test_an_outcome_comes_as_soon_as_it_is_known() -> None:
 
 
 async def test_outcomes_that_are_not_consumed_pause_the_run() -> None:
-    codat = Codat(1300, durations=lambda chance: 1.0)
+    codat = Codat(1300, durations=lambda rng: 1.0)
     async with codat.client(Quota.unlimited()) as client, client.sync.run_many(iter(codat.ids)) as run:
         await asyncio.sleep(3600.0)
         # Those that may wait, and one of every task.
@@ -269,7 +269,7 @@ async def test_leaving_early_leaves_nothing_behind_and_everything_reported(taken
     assert len(codat.started) < 60 or len(outcomes) < 60
 
 
-async def interrupted(codat: Codat, journal: Path, chance: Random, outcomes: list[SyncOutcome]) -> bool:
+async def interrupted(codat: Codat, journal: Path, rng: Random, outcomes: list[SyncOutcome]) -> bool:
     """Whether a fan-out was cancelled before its end: by time and by turns of the loop, so also within a commit."""
     async with codat.client() as client:
         run = client.sync.run_many(codat.ids, journal=journal)
@@ -279,8 +279,8 @@ async def interrupted(codat: Codat, journal: Path, chance: Random, outcomes: lis
                 await collect(run, outcomes)
 
         task = asyncio.create_task(work())
-        await asyncio.sleep(chance.choice((0.0, chance.uniform(0.0, 12.0))))
-        for _ in range(chance.randrange(30)):
+        await asyncio.sleep(rng.choice((0.0, rng.uniform(0.0, 12.0))))
+        for _ in range(rng.randrange(30)):
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait((task,))
@@ -291,9 +291,9 @@ async def interrupted(codat: Codat, journal: Path, chance: Random, outcomes: lis
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_cancelled_at_any_moment_and_continued_each_company_ends_once(seed: int, tmp_path: Path) -> None:
-    codat, chance, journal = Codat(12, seed=seed), Random(seed), tmp_path / "journal"
+    codat, rng, journal = Codat(12, seed=seed), Random(seed), tmp_path / "journal"
     outcomes: list[SyncOutcome] = []
-    while await interrupted(codat, journal, chance, outcomes):
+    while await interrupted(codat, journal, rng, outcomes):
         assert (own_tasks(), own_threads()) == (set(), [])
     async with codat.client() as client, client.sync.run_many(codat.ids, journal=journal) as run:
         await collect(run, outcomes)
@@ -323,7 +323,7 @@ async def test_a_cancellation_while_leaving_is_not_lost(tmp_path: Path) -> None:
 
 
 async def test_closing_the_client_ends_the_run_at_once() -> None:
-    codat = Codat(5, durations=lambda chance: 500.0)
+    codat = Codat(5, durations=lambda rng: 500.0)
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         await asyncio.sleep(100.0)
         asyncio.get_running_loop().call_later(0.5, lambda: closing.append(asyncio.ensure_future(client.aclose())))
@@ -365,7 +365,7 @@ async def test_closing_the_client_in_the_middle_of_starts_leaves_them_unsettled(
 
 
 async def test_a_source_that_raises_ends_the_run_and_reports_what_runs() -> None:
-    codat = Codat(10, durations=lambda chance: 300.0)
+    codat = Codat(10, durations=lambda rng: 300.0)
 
     async def ids() -> AsyncIterator[str]:
         for company_id in codat.ids[:6]:
@@ -394,7 +394,7 @@ async def test_a_failure_that_was_not_awaited_is_raised_on_leaving() -> None:
 
 
 async def test_a_slow_source_delays_no_poll() -> None:
-    codat = Codat(20, durations=lambda chance: chance.uniform(2.0, 20.0))
+    codat = Codat(20, durations=lambda rng: rng.uniform(2.0, 20.0))
     async with codat.client() as client, client.sync.run_many(slowly(codat.ids, 60.0)) as run:
         delays = [codat.delay(outcome) async for outcome in run]
     assert max(delays) < 10.0
@@ -455,7 +455,7 @@ def test_a_rate_is_a_share() -> None:
 
 
 async def test_a_notification_is_polled_first() -> None:
-    codat = Codat(300, durations=lambda chance: 40.0)
+    codat = Codat(300, durations=lambda rng: 40.0)
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         outcomes: list[SyncOutcome] = []
         reading = asyncio.create_task(collect(run, outcomes))
@@ -468,7 +468,7 @@ async def test_a_notification_is_polled_first() -> None:
 
 
 async def test_fifty_notifications_a_second_keep_the_poll_interval() -> None:
-    codat = Codat(1, durations=lambda chance: 20.0)
+    codat = Codat(1, durations=lambda rng: 20.0)
 
     async def notify() -> None:
         while True:
@@ -486,7 +486,7 @@ async def test_fifty_notifications_a_second_keep_the_poll_interval() -> None:
 
 async def test_the_last_notification_reaches_a_sync_that_is_being_started() -> None:
     # Its webhook is here before the response to its start.
-    codat = Codat(1, durations=lambda chance: 0.05)
+    codat = Codat(1, durations=lambda rng: 0.05)
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         await asyncio.sleep(0.15)
         client.sync.poll_now(codat.ids[0])
@@ -496,12 +496,12 @@ async def test_the_last_notification_reaches_a_sync_that_is_being_started() -> N
 
 
 async def test_notifications_at_any_time_do_no_harm() -> None:
-    codat, chance = Codat(30), Random(5)
+    codat, rng = Codat(30), Random(5)
 
     async def notify_at_random() -> None:
         while True:
-            await asyncio.sleep(chance.uniform(0.0, 0.3))
-            client.sync.poll_now(chance.choice([*codat.ids, "of another"]))
+            await asyncio.sleep(rng.uniform(0.0, 0.3))
+            client.sync.poll_now(rng.choice([*codat.ids, "of another"]))
 
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         notifying = asyncio.create_task(notify_at_random())
@@ -539,7 +539,7 @@ async def test_what_took_too_long_is_followed_again_and_not_started_again(tmp_pa
 
 
 async def test_a_sync_that_runs_for_hours_is_polled_rarely_and_never_forgotten() -> None:
-    codat = Codat(50, durations=lambda chance: chance.uniform(5.0, 40.0))
+    codat = Codat(50, durations=lambda rng: rng.uniform(5.0, 40.0))
     codat.simulator.script_sync(codat.ids[0], ScriptedSync(2000, duration=20_000.0))
     async with codat.client() as client, client.sync.run_many(codat.ids, timeout=None) as run:
         outcomes = await run.results()
@@ -586,7 +586,7 @@ async def test_the_quota_of_the_day_may_be_spent_while_a_start_is_ambiguous(
 
 
 async def test_polls_have_the_remaining_quota_of_the_day_before_starts() -> None:
-    codat = Codat(100, per_day=1000, durations=lambda chance: 6.0)
+    codat = Codat(100, per_day=1000, durations=lambda rng: 6.0)
     codat.simulator.set_remaining_quota(200)
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         outcomes: list[SyncOutcome] = []
@@ -667,7 +667,7 @@ async def test_a_storm_starts_no_company_twice_and_accounts_for_all(seed: int, t
 
 
 async def test_starts_that_need_reconciling_delay_no_poll() -> None:
-    codat = Codat(150, durations=lambda chance: 30.0)
+    codat = Codat(150, durations=lambda rng: 30.0)
     faults = FaultPlan(rate=1.0, kinds=(FaultKind.LOST_BEFORE,), operations=("request-sync",))
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         await asyncio.sleep(4.0)
@@ -679,12 +679,12 @@ async def test_starts_that_need_reconciling_delay_no_poll() -> None:
 
 
 async def test_progress_reports_where_it_has_got_to_and_how_long_it_takes() -> None:
-    codat, seen = Codat(200, durations=lambda chance: chance.uniform(20.0, 60.0)), []
+    codat, seen = Codat(200, durations=lambda rng: rng.uniform(20.0, 60.0)), []
 
-    def note(progress: RunProgress) -> None:
+    def record(progress: RunProgress) -> None:
         seen.append((asyncio.get_running_loop().time(), progress))
 
-    async with codat.client() as client, client.sync.run_many(codat.ids, on_progress=note) as run:
+    async with codat.client() as client, client.sync.run_many(codat.ids, on_progress=record) as run:
         assert run.progress.total == 200
         await run.results()
     end = asyncio.get_running_loop().time()
@@ -757,12 +757,12 @@ def test_ends_are_known_as_early_as_is_promised(companies: int, delay: float) ->
 
 
 def test_a_process_that_is_killed_and_started_again_syncs_each_company_once() -> None:
-    toll = asyncio.run(
-        fanout_killed(1, companies=40, kills=2, rate=0.1, longest=0.3, durations=lambda chance: chance.uniform(2, 30))
+    counts = asyncio.run(
+        fanout_killed(1, companies=40, kills=2, rate=0.1, longest=0.3, durations=lambda rng: rng.uniform(2, 30))
     )
-    assert toll.wrong == [], toll
-    assert toll.kills >= 1, toll
-    assert toll.resumed + toll.starting > 0, toll
+    assert counts.wrong == [], counts
+    assert counts.kills >= 1, counts
+    assert counts.resumed + counts.starting > 0, counts
 
 
 async def test_a_finished_journal_sends_no_request(tmp_path: Path) -> None:
@@ -849,7 +849,7 @@ async def test_a_start_is_settled_and_not_repeated_when_the_clock_was_set_back(t
 
 
 async def test_what_was_learned_of_an_id_is_in_the_journal_at_once(tmp_path: Path) -> None:
-    codat, path = Codat(1, durations=lambda chance: 500.0), tmp_path / "journal"
+    codat, path = Codat(1, durations=lambda rng: 500.0), tmp_path / "journal"
     async with codat.client() as client, client.sync.run_many(codat.ids, journal=path) as run:
         await asyncio.sleep(100.0)
     (entry,) = read_journal(path)
@@ -863,7 +863,7 @@ async def test_what_was_learned_of_an_id_is_in_the_journal_at_once(tmp_path: Pat
 async def test_a_journal_teaches_how_long_syncs_take(tmp_path: Path) -> None:
     async def expected(seed: int) -> float | None:
         """How long it is expected to take when nothing has ended yet."""
-        codat = Codat(25, seed=seed, durations=lambda chance: 120.0)
+        codat = Codat(25, seed=seed, durations=lambda rng: 120.0)
         async with codat.client() as client, client.sync.run_many(codat.ids, journal=tmp_path / "journal") as run:
             await asyncio.sleep(10.0)
             seconds_left = run.progress.seconds_left
@@ -877,7 +877,7 @@ async def test_a_journal_teaches_how_long_syncs_take(tmp_path: Path) -> None:
 
 
 async def test_where_places_are_short_ends_are_known_early() -> None:
-    codat = Codat(300, durations=lambda chance: 20.0)
+    codat = Codat(300, durations=lambda rng: 20.0)
     async with codat.client() as client, client.sync.run_many(codat.ids, max_running=10) as run:
         await run.results()
     assert run.report.elapsed < 300 / 10 * 20.0 * 1.12
@@ -945,7 +945,7 @@ async def test_a_finished_run_is_not_kept_by_its_client() -> None:
 
 
 async def test_syncs_that_ended_by_an_error_are_not_in_the_estimate_of_what_is_left() -> None:
-    codat = Codat(5, durations=lambda chance: 500.0)
+    codat = Codat(5, durations=lambda rng: 500.0)
     async with codat.client() as client, client.sync.run_many(codat.ids, timeout=5.0) as run:
         outcomes = await run.results()
         assert [type(outcome.error) for outcome in outcomes] == [SyncWaitTimeoutError] * 5
@@ -953,7 +953,7 @@ async def test_syncs_that_ended_by_an_error_are_not_in_the_estimate_of_what_is_l
 
 
 async def test_the_elapsed_time_of_a_resumed_sync_begins_with_its_start(tmp_path: Path) -> None:
-    codat = Codat(1, durations=lambda chance: 300.0)
+    codat = Codat(1, durations=lambda rng: 300.0)
     await asyncio.sleep(7.5)
     async with codat.client() as client:
         async with client.sync.run_many(codat.ids, journal=tmp_path / "journal"):
@@ -988,7 +988,7 @@ async def test_every_unfinished_period_of_a_company_is_resumed_one_after_the_oth
 
 
 async def test_reading_ahead_continues_when_a_deferred_period_is_started() -> None:
-    codat = Codat(2, durations=lambda chance: 2.0)
+    codat = Codat(2, durations=lambda rng: 2.0)
     held = [period(codat.ids[0], day) for day in range(1003)]
     async with codat.client(Quota.unlimited()) as client, client.sync.run_many([*held, codat.ids[1]]) as run:
         async for outcome in run:

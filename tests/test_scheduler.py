@@ -59,11 +59,11 @@ def poll_times(scheduler: PollScheduler[Schedulable], until: float, step: float 
 
 def learned(duration: Callable[[Random], float], syncs: int = 2000) -> DurationModel:
     """Return a model of this many syncs, polled about five times each."""
-    durations, chance = DurationModel(), Random(3)
+    durations, rng = DurationModel(), Random(3)
     for _ in range(syncs):
-        end, age = duration(chance), 0.0
+        end, age = duration(rng), 0.0
         while True:
-            later = age + max(1.0, age * chance.uniform(0.1, 0.6))
+            later = age + max(1.0, age * rng.uniform(0.1, 0.6))
             if later >= end:
                 durations.ended(age, later)
                 break
@@ -75,9 +75,9 @@ def learned(duration: Callable[[Random], float], syncs: int = 2000) -> DurationM
 @pytest.mark.parametrize(
     ("duration", "median", "most"),
     [
-        (lambda chance: chance.expovariate(1 / 100.0), 69.3, 300.0),
-        (lambda chance: chance.uniform(60.0, 600.0), 330.0, 573.0),
-        (lambda chance: chance.lognormvariate(math.log(45.0), 0.9), 45.0, 197.0),
+        (lambda rng: rng.expovariate(1 / 100.0), 69.3, 300.0),
+        (lambda rng: rng.uniform(60.0, 600.0), 330.0, 573.0),
+        (lambda rng: rng.lognormvariate(math.log(45.0), 0.9), 45.0, 197.0),
     ],
 )
 def test_the_model_learns_how_long_syncs_take(duration: Callable[[Random], float], median: float, most: float) -> None:
@@ -97,14 +97,14 @@ def test_running_syncs_count_in_the_estimate() -> None:
 
 
 def test_polls_come_where_ends_are_likely() -> None:
-    durations = learned(lambda chance: chance.gauss(100.0, 5.0))
+    durations = learned(lambda rng: rng.gauss(100.0, 5.0))
     early = durations.next_poll_age(20.0, 1.0) - 20.0
     likely = durations.next_poll_age(95.0, 1.0) - 95.0
     assert likely < early / 3
 
 
 def test_a_poll_is_worth_more_the_longer_it_waits() -> None:
-    durations = learned(lambda chance: chance.expovariate(1 / 60.0))
+    durations = learned(lambda rng: rng.expovariate(1 / 60.0))
     ages = [durations.next_poll_age(30.0, cost) for cost in (0.01, 0.1, 1.0, 10.0, 100.0)]
     assert ages == sorted(ages)
     # The square root of twice the cost by the hazard.
@@ -378,10 +378,10 @@ def test_polls_that_find_syncs_running_teach_that_syncs_take_long() -> None:
 
 @pytest.mark.parametrize("costs", [(100.0, 0.1), (0.1, 100.0)])
 def test_polls_come_in_the_order_of_their_times_after_the_cost_has_changed(costs: tuple[float, float]) -> None:
-    scheduler, chance, ends = new_scheduler(), Random(7), 3000.0
+    scheduler, rng, ends = new_scheduler(), Random(7), 3000.0
     scheduler.set_poll_cost(costs[0], 0.0)
     for job in jobs(500):
-        scheduler.add(job, -chance.uniform(0.0, 2000.0), 0.0)
+        scheduler.add(job, -rng.uniform(0.0, 2000.0), 0.0)
     for number in range(200):
         now = scheduler.next_time()
         assert scheduler.pop_due(now) is not None, number

@@ -75,10 +75,10 @@ def check(error: BaseException) -> None:
     for text in everything_of(error):
         assert found_in(text) == []
     if isinstance(error, CodatError):
-        check_journey(error)
+        check_transfers(error)
 
 
-def check_journey(error: CodatError) -> None:
+def check_transfers(error: CodatError) -> None:
     pickled = pickle.dumps(error)
     assert found_in(pickled.decode("latin-1")) == []
     arrived = pickle.loads(pickled)  # noqa: S301 - it is our own
@@ -88,7 +88,7 @@ def check_journey(error: CodatError) -> None:
 
 @pytest.fixture(autouse=True)
 async def all_logs(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
-    """Everything that anybody logs while a test runs, with asyncio at its most talkative."""
+    """All that is logged while a test runs, with asyncio in debug mode."""
     caplog.set_level(logging.DEBUG)
     loop = asyncio.get_running_loop()
     loop.set_debug(True)
@@ -206,7 +206,7 @@ async def test_a_call_that_is_ended_on_its_way(operation: Operation[object], end
 
 
 async def test_a_fault_in_a_hook_a_middleware_or_a_session() -> None:
-    def spoil(event: RequestStarted) -> None:
+    def break_headers(event: RequestStarted) -> None:
         event.headers["X-Spoiled"] = "a\r\nb"
 
     def break_down(event: object) -> None:
@@ -219,7 +219,7 @@ async def test_a_fault_in_a_hook_a_middleware_or_a_session() -> None:
             raise ValueError("a fault")  # noqa: B904 - what it comes from is not to come out
         return await handler(request)
 
-    async with playing(Response(200, body=b"1"), hooks=Hooks(on_request_started=spoil)) as (codat, _):
+    async with playing(Response(200, body=b"1"), hooks=Hooks(on_request_started=break_headers)) as (codat, _):
         await codat.call(GET, "c")
     everywhere = Hooks(
         on_call_started=break_down,

@@ -40,13 +40,14 @@ async def test_clients_that_share_a_limiter_stay_within_one_quota_together() -> 
     limiter, sent = LocalRateLimiter(Quota(per_minute=60)), []
     loop = asyncio.get_running_loop()
 
-    class Noting(ScriptedTransport):
+    class Recording(ScriptedTransport):
         async def send(self, request: Request, timeouts: Timeouts) -> Response:
             sent.append(loop.time())
             return await super().send(request, timeouts)
 
     clients = [
-        CodatCommerce(f"key {number % 2}", transport=Noting([respond()]), rate_limiter=limiter) for number in range(3)
+        CodatCommerce(f"key {number % 2}", transport=Recording([respond()]), rate_limiter=limiter)
+        for number in range(3)
     ]
     await asyncio.gather(*(clients[number % 3].call(GET, "c") for number in range(180)))
     assert max(sum(first <= time < first + 60.0 for time in sent) for first in sent) == 60

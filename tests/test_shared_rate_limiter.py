@@ -121,8 +121,8 @@ async def test_background_requests_that_have_waited_a_minute_are_sent_beside_a_f
 
 @pytest.mark.virtual_time
 async def test_a_pause_reported_by_one_is_followed_by_all_and_then_by_an_even_rate(make: Make) -> None:
-    heard: list[tuple[float, str, str | None]] = []
-    limiters = [make(Quota(per_minute=950), on_pause=lambda *event: heard.append(event)) for _ in range(4)]
+    pauses: list[tuple[float, str, str | None]] = []
+    limiters = [make(Quota(per_minute=950), on_pause=lambda *event: pauses.append(event)) for _ in range(4)]
     load = Load(*limiters)
     await asyncio.sleep(10)
     paused_at = loop_time()
@@ -134,8 +134,8 @@ async def test_a_pause_reported_by_one_is_followed_by_all_and_then_by_an_even_ra
     assert max(late, default=0.0) <= 0.12
     after = [time for time in load.all if paused_at + 20 <= time <= paused_at + 21]
     assert 14 <= len(after) <= 17
-    assert len(heard) == 4
-    assert all(19 < seconds <= 20 and "429" in reason for seconds, reason, _ in heard)
+    assert len(pauses) == 4
+    assert all(19 < seconds <= 20 and "429" in reason for seconds, reason, _ in pauses)
 
 
 @pytest.mark.virtual_time

@@ -294,13 +294,13 @@ def body_schema(route: Route) -> Document | None:
     return declared["content"]["application/json"]["schema"] if declared else None
 
 
-def spoiled(body: Any, chance: Random, instead: Any) -> Any:
+def corrupted(body: Any, rng: Random, instead: Any) -> Any:
     """The body with something else in one of its places."""
-    if isinstance(body, dict) and body and chance.random() < 0.8:
-        name = chance.choice(sorted(body))
-        return {**body, name: spoiled(body[name], chance, instead)}
-    if isinstance(body, list) and body and chance.random() < 0.8:
-        return [spoiled(body[0], chance, instead), *body[1:]]
+    if isinstance(body, dict) and body and rng.random() < 0.8:
+        name = rng.choice(sorted(body))
+        return {**body, name: corrupted(body[name], rng, instead)}
+    if isinstance(body, list) and body and rng.random() < 0.8:
+        return [corrupted(body[0], rng, instead), *body[1:]]
     return instead
 
 
@@ -309,10 +309,10 @@ def bodies(draw: st.DrawFn, route: Route) -> bytes:
     schema = body_schema(route)
     if schema is None or draw(st.integers(0, 9)) == 0:
         return draw(RAW) if draw(st.booleans()) else json.dumps(draw(JSON)).encode()
-    chance = Random(draw(st.integers(0, 2**32)))
+    rng = Random(draw(st.integers(0, 2**32)))
     good = GOOD[route.name].body
-    body = ResponseMaker(source(route), chance, odd=draw(st.booleans())).make(schema) if draw(st.booleans()) else good
-    return json.dumps(spoiled(body, chance, draw(JSON)) if draw(st.booleans()) else body).encode()
+    body = ResponseMaker(source(route), rng, odd=draw(st.booleans())).make(schema) if draw(st.booleans()) else good
+    return json.dumps(corrupted(body, rng, draw(JSON)) if draw(st.booleans()) else body).encode()
 
 
 @st.composite

@@ -339,7 +339,7 @@ def test_usual_durations_are_between_two_seconds_and_two_minutes() -> None:
 
 
 def test_durations_and_outcomes_can_be_chosen() -> None:
-    def half_a_minute(_chance: random.Random) -> float:
+    def half_a_minute(_random: random.Random) -> float:
         return 30
 
     api, company_id = linked(durations=half_a_minute, outcomes={5000: 1})

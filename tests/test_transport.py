@@ -889,11 +889,11 @@ def test_credentials_show_and_pickle_nothing() -> None:
 def test_the_key_is_redacted_however_it_is_spelled(spelled: str) -> None:
     redacted = Credentials(KEY, None).redact(f'{{"error":"you sent {spelled} to us"}}'.encode())
     assert b"***" in redacted
-    said = json.loads(redacted)["error"]
-    assert said.startswith("you sent ")
-    assert said.endswith(" to us")
-    assert KEY not in said
-    assert HEADER.rstrip("=")[6:] not in said
+    echo = json.loads(redacted)["error"]
+    assert echo.startswith("you sent ")
+    assert echo.endswith(" to us")
+    assert KEY not in echo
+    assert HEADER.rstrip("=")[6:] not in echo
 
 
 @given(st.binary(), st.text(st.characters(exclude_characters="*"), min_size=1))

@@ -19,7 +19,7 @@ from tests.support.deliveries import body_of, payload_of
 
 pytestmark = pytest.mark.virtual_time
 
-PATIENT = PollPolicy(initial_delay=600, interval=600, max_interval=600, jitter=0)
+RARE_POLLS = PollPolicy(initial_delay=600, interval=600, max_interval=600, jitter=0)
 MIDNIGHT = datetime(2024, 1, 16, tzinfo=UTC)
 NEVER_SAYS = RequestQuota(per_day=None)
 
@@ -45,7 +45,7 @@ async def codat(simulator: Simulator, paused: list[Paused]) -> AsyncIterator[Cod
     async with CodatCommerce(
         simulator.api_key,
         base_url=simulator.url,
-        poll=PATIENT,
+        poll=RARE_POLLS,
         hooks=Hooks(on_pause=paused.append),
         wall_clock=loop_wall_clock(),
     ) as client:
@@ -168,9 +168,9 @@ async def test_a_reached_limit_stops_requests_until_the_reset(
 ) -> None:
     company_id = simulator.add_linked_company()
     await hooks.dispatch(parse_event(reached()))
-    with pytest.raises(QuotaExhaustedError) as refusal:
+    with pytest.raises(QuotaExhaustedError) as caught:
         await codat.connections.list(company_id)
-    assert refusal.value.reset_at == MIDNIGHT
+    assert caught.value.reset_at == MIDNIGHT
     assert [pause.seconds for pause in paused] == [16 * 3600]
     assert simulator.requests == ()
     await asyncio.sleep(16 * 3600)
@@ -186,10 +186,10 @@ async def test_an_event_is_judged_by_the_time_of_the_server(simulator: Simulator
         await codat.connections.list(company_id)
         await asyncio.sleep(60)
         await hooks.dispatch(parse_event(reached("2024-01-15T08:01:00Z")))
-        with pytest.raises(QuotaExhaustedError) as refusal:
+        with pytest.raises(QuotaExhaustedError) as caught:
             await codat.connections.list(company_id)
-        assert refusal.value.reset_at == MIDNIGHT
-        assert refusal.value.retry_after == pytest.approx(16 * 3600 - 60, abs=1)
+        assert caught.value.reset_at == MIDNIGHT
+        assert caught.value.retry_after == pytest.approx(16 * 3600 - 60, abs=1)
 
 
 async def test_a_reset_lets_requests_go_again(simulator: Simulator, codat: CodatCommerce, hooks: Webhooks) -> None:

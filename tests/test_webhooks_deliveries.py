@@ -220,7 +220,7 @@ async def test_a_handler_that_will_not_be_cancelled_does_not_hold_up_the_end() -
     hooks, clock, free = Webhooks(), asyncio.get_running_loop(), asyncio.Event()
 
     @hooks.on(WebhookEvent)
-    async def stubborn(_event: WebhookEvent[object]) -> None:
+    async def ignores_cancellation(_event: WebhookEvent[object]) -> None:
         while not free.is_set():
             try:
                 await free.wait()

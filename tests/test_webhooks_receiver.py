@@ -67,7 +67,7 @@ def receiver_of(client: Client) -> WebhookReceiver:
     return client.app[RECEIVER]
 
 
-class Tea:
+class HeldHandler:
     """A handler of `tea.brewed` that waits to be let go."""
 
     def __init__(self, hooks: Webhooks) -> None:
@@ -109,14 +109,14 @@ async def test_an_unknown_type_arrives_too(serve: Serve, hooks: Webhooks) -> Non
 async def test_a_bad_signature_gets_a_401_and_reaches_no_handler(
     serve: Serve, hooks: Webhooks, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tea = Tea(hooks)
+    handler = HeldHandler(hooks)
     client = await serve()
     forged = Delivery(body_of("tea.brewed"), secrets=(OTHER_SECRET,))
     with caplog.at_level(logging.WARNING, "codat_commerce_async"):
         assert await post(client, forged) == 401
         async with client.post(PATH, data=b"") as response:
             assert response.status == 401
-    assert tea.started == 0
+    assert handler.started == 0
     assert "the webhook has no signature by a known secret" in caplog.text
     assert SECRET[6:] not in caplog.text
     assert forged.signature not in caplog.text
@@ -168,19 +168,19 @@ async def test_a_handler_that_raises_makes_codat_deliver_again(serve: Serve, hoo
 
 
 async def test_a_slow_handler_does_not_hold_up_the_response(serve: Serve, hooks: Webhooks) -> None:
-    tea, clock = Tea(hooks), asyncio.get_running_loop()
+    handler, clock = HeldHandler(hooks), asyncio.get_running_loop()
     client = await serve()
     message, began = delivery(), clock.time()
     assert await post(client, message) == 202
     assert clock.time() - began == pytest.approx(10, abs=0.1)
     assert await post(client, delivery(webhook_id=message.webhook_id)) == 202
-    tea.go_on.set()
+    handler.go_on.set()
     assert await post(client, delivery(webhook_id=message.webhook_id)) == 204
-    assert (tea.started, tea.done) == (1, 1)
+    assert (handler.started, handler.done) == (1, 1)
 
 
 async def test_a_handler_that_blocks_others_is_not_in_their_way(serve: Serve, hooks: Webhooks) -> None:
-    tea, clock = Tea(hooks), asyncio.get_running_loop()
+    handler, clock = HeldHandler(hooks), asyncio.get_running_loop()
     client = await serve()
     slow = [asyncio.create_task(post(client, delivery())) for _ in range(50)]
     await asyncio.sleep(1)
@@ -188,30 +188,30 @@ async def test_a_handler_that_blocks_others_is_not_in_their_way(serve: Serve, ho
     assert await post(client, delivery("company.created")) == 204
     assert clock.time() - began < 1
     assert await asyncio.gather(*slow) == [202] * 50
-    tea.go_on.set()
+    handler.go_on.set()
 
 
 async def test_unfinished_work_can_be_left_to_another_delivery(serve: Serve, hooks: Webhooks) -> None:
-    tea = Tea(hooks)
+    handler = HeldHandler(hooks)
     client = await serve(acknowledge_unfinished=False, respond_within=5)
     message = delivery()
     assert await post(client, message) == 503
     assert receiver_of(client).unhandled == {}
-    tea.go_on.set()
+    handler.go_on.set()
     assert await post(client, message) == 204
-    assert (tea.started, tea.done) == (1, 1)
+    assert (handler.started, handler.done) == (1, 1)
 
 
 async def test_a_full_receiver_requests_another_delivery(serve: Serve, hooks: Webhooks) -> None:
-    tea = Tea(hooks)
+    handler = HeldHandler(hooks)
     client = await serve(capacity=1)
     assert await post(client, delivery()) == 202
     turned_away = delivery()
     assert await post(client, turned_away) == 503
-    tea.go_on.set()
+    handler.go_on.set()
     await asyncio.sleep(1)
     assert await post(client, turned_away) == 204
-    assert tea.done == 2
+    assert handler.done == 2
 
 
 async def test_a_body_that_does_not_come_gets_a_response_in_time(serve: Serve) -> None:
@@ -277,35 +277,35 @@ async def test_a_connection_that_is_closed_in_the_middle_does_no_harm(
 
 
 async def test_shutting_down_sees_through_what_was_accepted(serve: Serve, hooks: Webhooks) -> None:
-    tea = Tea(hooks)
+    handler = HeldHandler(hooks)
     client = await serve()
     assert await post(client, delivery()) == 202
     waiting = asyncio.create_task(post(client, delivery()))
     await asyncio.sleep(1)
     closing = asyncio.create_task(client.server.close())
     await asyncio.sleep(5)
-    assert (tea.done, closing.done()) == (0, False)
-    tea.go_on.set()
+    assert (handler.done, closing.done()) == (0, False)
+    handler.go_on.set()
     assert await waiting == 204
     await closing
-    assert tea.done == 2
+    assert handler.done == 2
     assert receiver_of(client).unhandled == {}
 
 
 async def test_shutting_down_refuses_what_is_new_so_that_it_comes_again(serve: Serve, hooks: Webhooks) -> None:
-    tea = Tea(hooks)
+    handler = HeldHandler(hooks)
     client = await serve()
     assert await post(client, delivery()) == 202
     draining = asyncio.create_task(receiver_of(client).drain())
     await asyncio.sleep(1)
     assert await post(client, delivery()) == 503
-    tea.go_on.set()
+    handler.go_on.set()
     await draining
-    assert (tea.started, tea.done) == (1, 1)
+    assert (handler.started, handler.done) == (1, 1)
 
 
 async def test_shutting_down_with_stuck_handlers_loses_no_event(serve: Serve, hooks: Webhooks) -> None:
-    tea, clock = Tea(hooks), asyncio.get_running_loop()
+    handler, clock = HeldHandler(hooks), asyncio.get_running_loop()
     client = await serve(drain_timeout=5)
     accepted = delivery()
     assert await post(client, accepted) == 202
@@ -316,18 +316,18 @@ async def test_shutting_down_with_stuck_handlers_loses_no_event(serve: Serve, ho
     assert clock.time() - began == pytest.approx(5, abs=1)
     assert await waiting == 503
     assert list(receiver_of(client).unhandled) == [accepted.webhook_id]
-    assert tea.done == 0
+    assert handler.done == 0
 
 
 async def test_a_connection_that_is_lost_does_not_lose_the_event(serve: Serve, hooks: Webhooks) -> None:
-    tea = Tea(hooks)
+    handler = HeldHandler(hooks)
     client, message = await serve(), delivery()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(2):
             await post(client, message)
-    tea.go_on.set()
+    handler.go_on.set()
     assert await post(client, message) == 204
-    assert (tea.started, tea.done) == (1, 1)
+    assert (handler.started, handler.done) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +354,7 @@ async def test_the_receiver_does_not_show_the_secret() -> None:
 
 async def test_codats_own_webhooks_end_a_patient_wait_early(serve: Serve, hooks: Webhooks) -> None:
     clock, client = loop_wall_clock(), await serve()
-    patient = PollPolicy(initial_delay=600, interval=5, factor=120, max_interval=600, jitter=0)
+    waiting_client = PollPolicy(initial_delay=600, interval=5, factor=120, max_interval=600, jitter=0)
 
     async def pass_on(headers: "dict[str, str]", body: bytes) -> int:
         async with client.post(PATH, data=body, headers=headers) as response:
@@ -362,7 +362,7 @@ async def test_codats_own_webhooks_end_a_patient_wait_early(serve: Serve, hooks:
 
     async with (
         Simulator(now=clock, quota=RequestQuota(per_day=None)) as simulator,
-        CodatCommerce(simulator.api_key, base_url=simulator.url, poll=patient, wall_clock=clock) as codat,
+        CodatCommerce(simulator.api_key, base_url=simulator.url, poll=waiting_client, wall_clock=clock) as codat,
     ):
         hooks.attach(codat)
         company_id = simulator.add_linked_company()

@@ -32,10 +32,10 @@ def verifier(*secrets: str, now: float = NOW, tolerance: float = 300.0) -> Webho
 
 
 def assert_refused(headers: Mapping[str, str], body: bytes, by: WebhookVerifier | None = None) -> None:
-    with pytest.raises(WebhookVerificationError) as refusal:
+    with pytest.raises(WebhookVerificationError) as caught:
         (by or verifier()).verify(headers, body)
-    assert refusal.value.__context__ is None
-    assert SECRET.removeprefix("whsec_") not in str(refusal.value)
+    assert caught.value.__context__ is None
+    assert SECRET.removeprefix("whsec_") not in str(caught.value)
 
 
 def test_the_example_of_the_specification_is_accepted() -> None:
@@ -217,9 +217,9 @@ def test_huge_headers_and_bodies_are_one_error() -> None:
     "secret", ["", "whsec_", "whsec_not base64", "whsec_AAAA!AAAA", "whsec_é", "whsec_====", "whsec_A", "   "]
 )
 def test_a_secret_that_is_none_is_refused_without_being_shown(secret: str) -> None:
-    with pytest.raises(ValueError, match="secret must be `whsec_`") as refusal:
+    with pytest.raises(ValueError, match="secret must be `whsec_`") as caught:
         WebhookVerifier(secret)
-    assert "not base64" not in str(refusal.value)
+    assert "not base64" not in str(caught.value)
 
 
 @pytest.mark.parametrize("spelling", ["{}", "{}\n", "whsec_{}", " whsec_{} "])
@@ -242,9 +242,9 @@ def test_the_verifier_does_not_show_or_give_away_its_secrets() -> None:
     assert repr(one) == "<WebhookVerifier of 2 secrets, 300 s of tolerance>"
     assert SECRET[6:] not in repr(one)
     assert key.decode() not in repr(one)
-    for journey in (pickle.dumps, copy.copy, copy.deepcopy):
+    for transfer in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="cannot be pickled"):
-            journey(one)
+            transfer(one)
 
 
 def test_the_error_is_one_of_ours() -> None:
@@ -312,10 +312,10 @@ def test_webhooks_need_no_library_beyond_the_required_ones() -> None:
     ],
 )
 def test_no_frame_of_a_refused_verifier_holds_a_secret(secrets: tuple[str, ...], tolerance: float) -> None:
-    with pytest.raises(ValueError, match=r"secret|tolerance") as refusal:
+    with pytest.raises(ValueError, match=r"secret|tolerance") as caught:
         WebhookVerifier(*secrets, tolerance=tolerance)
     ours = [
-        frame for frame, _ in walk_tb(refusal.value.__traceback__) if "codat_commerce_async" in frame.f_code.co_filename
+        frame for frame, _ in walk_tb(caught.value.__traceback__) if "codat_commerce_async" in frame.f_code.co_filename
     ]
     assert ours
     shown = repr([frame.f_locals for frame in ours])

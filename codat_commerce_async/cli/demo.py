@@ -60,11 +60,11 @@ async def demo(options: DemoOptions) -> int:
     Two syncs fail on purpose, which does not fail the demo. The exit status is 1 if a sync ended differently than the
     simulator planned, or was started twice.
     """
-    output, chance = Output.to(sys.stdout), Random(options.seed)  # noqa: S311 - repeatable chance, no secret
+    output, rng = Output.to(sys.stdout), Random(options.seed)  # noqa: S311 - repeatable, no secret
     async with Simulator(seed=options.seed, now=loop_wall_clock(), durations=_duration) as simulator:
         state = RunState([], asyncio.get_running_loop().time, simulated=True)
         client = CodatCommerce(
-            simulator.api_key, base_url=simulator.url, hooks=state.hooks, wall_clock=simulator.now, random=chance
+            simulator.api_key, base_url=simulator.url, hooks=state.hooks, wall_clock=simulator.now, random=rng
         )
         output.print(
             f"A simulated Codat, at {options.speed:g} times the speed of real time; all times are simulated. "
@@ -73,7 +73,7 @@ async def demo(options: DemoOptions) -> int:
         with state.capture_log():
             async with client as codat:
                 company_ids = await _set_up(codat, state)
-                await _plan_failures(codat, simulator, chance.sample(company_ids, 2))
+                await _plan_failures(codat, simulator, rng.sample(company_ids, 2))
                 number = len(company_ids)
                 output.print(f"{number} companies with {2 * number} connections, {state.requests} requests. Syncing:")
                 work = follow(state, codat.sync.run_many(company_ids, timeout=_TIMEOUT))
@@ -110,9 +110,9 @@ async def _plan_failures(codat: CodatCommerce, simulator: Simulator, failing: li
     simulator.set_fault("get-sync-by-id", *[None] * 7, FaultKind.UNAVAILABLE)
 
 
-def _duration(chance: Random) -> float:
+def _duration(rng: Random) -> float:
     """Return the seconds that a sync takes: log-normal, with an upper bound to keep the demo short."""
-    return min(45.0, max(4.0, chance.lognormvariate(math.log(14.0), 0.6)))
+    return min(45.0, max(4.0, rng.lognormvariate(math.log(14.0), 0.6)))
 
 
 def _catch_up_with(speed: float) -> Callable[[], None]:

@@ -268,8 +268,8 @@ def report(measured: Measurements, names: list[str]) -> None:
             print(f"- {NAMES[ours]}, {in_words}: calls per second at 500 are {rate:.2f} of those at 50")
     for what, in_words in WHAT.items():
         on_top = [measured.ratio("cpu", "watched", "ours", what, concurrent) for concurrent in (1, 50, 500)]
-        said = ", ".join(f"{100 * (each - 1):+.0f} %" for each in on_top)
-        print(f"- {in_words}: pacing and hooks change the CPU time by {said} at 1, 50, 500")
+        listed = ", ".join(f"{100 * (each - 1):+.0f} %" for each in on_top)
+        print(f"- {in_words}: pacing and hooks change the CPU time by {listed} at 1, 50, 500")
     if "official" in names:
         for what, in_words in WHAT.items():
             times = [measured.ratio("rate", "ours", "official", what, concurrent) for concurrent in (1, 50, 500)]
@@ -286,8 +286,10 @@ def report(measured: Measurements, names: list[str]) -> None:
     )
     table(head, (other_row(measured, name) for name in plain))
     slowest = sorted(MODELS, key=lambda model: -measured.median("decode", model, "first decoding"))[:3]
-    said = ", ".join(f"{model} {1e3 * measured.median('decode', model, 'first decoding'):.1f} ms" for model in slowest)
-    print(f"\nThe slowest first decodings of a model, when cattrs is loaded: {said}.")
+    listed = ", ".join(
+        f"{model} {1e3 * measured.median('decode', model, 'first decoding'):.1f} ms" for model in slowest
+    )
+    print(f"\nThe slowest first decodings of a model, when cattrs is loaded: {listed}.")
 
 
 def call_row(measured: Measurements, name: str, what: str, loads: list[int]) -> tuple[str, ...]:

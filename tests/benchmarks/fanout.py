@@ -46,25 +46,25 @@ SHARES = (0.01, 0.03, 0.06, 0.1, 0.15, 0.25, 0.5)
 GAINS = (2e-5, 1e-4, 2e-4, 1e-3, 5e-3)
 
 
-def log_normal(chance: Random) -> float:
+def log_normal(rng: Random) -> float:
     """Median 45 s with a sigma of 0.9, and three in a hundred between 10 and 25 minutes."""
-    if chance.random() < 0.03:
-        return chance.uniform(600.0, 1500.0)
-    return chance.lognormvariate(math.log(45.0), 0.9)
+    if rng.random() < 0.03:
+        return rng.uniform(600.0, 1500.0)
+    return rng.lognormvariate(math.log(45.0), 0.9)
 
 
-def two_kinds(chance: Random) -> float:
+def two_kinds(rng: Random) -> float:
     """Seven in ten take about 25 s, the others about 7 minutes."""
-    usual = 25.0 if chance.random() < 0.7 else 420.0
-    return chance.lognormvariate(math.log(usual), 0.2)
+    usual = 25.0 if rng.random() < 0.7 else 420.0
+    return rng.lognormvariate(math.log(usual), 0.2)
 
 
 MIXES: dict[str, Callable[[Random], float]] = {
     "log-normal": log_normal,
     "two-kinds": two_kinds,
-    "uniform": lambda chance: chance.uniform(60.0, 600.0),
-    "exponential": lambda chance: chance.expovariate(1 / 300.0),
-    "constant": lambda chance: 120.0,
+    "uniform": lambda rng: rng.uniform(60.0, 600.0),
+    "exponential": lambda rng: rng.expovariate(1 / 300.0),
+    "constant": lambda rng: 120.0,
 }
 
 

@@ -15,10 +15,10 @@ __all__ = ["measure"]
 def measure(syncs: int = 10_000, polls: int = 5000) -> float:
     """Return the processor time for one poll, in seconds."""
     scheduler: PollScheduler[Schedulable] = PollScheduler(min_interval=2.0, random=Random(1))
-    chance = Random(2)
+    rng = Random(2)
     scheduler.set_poll_cost(10.0, 0.0)
     for _ in range(syncs):
-        scheduler.add(Schedulable(), -chance.uniform(0.0, 1000.0), 0.0)
+        scheduler.add(Schedulable(), -rng.uniform(0.0, 1000.0), 0.0)
     now, began = 0.0, time.process_time()
     for _ in range(polls):
         now = max(now, scheduler.next_time())

@@ -113,15 +113,15 @@ async def measure(variant: Variant, base: str, what: str, concurrent: int, calls
                 await call(COMPANY_ID)
                 durations.append(time.perf_counter() - began)
 
-        async def everybody(calls: int) -> None:
+        async def call_all(calls: int) -> None:
             numbers = iter(range(calls))
             await asyncio.gather(*(work(numbers) for _ in range(concurrent)))
 
-        await everybody(concurrent)
+        await call_all(concurrent)
         durations.clear()
         gc.collect()
         cpu, wall = time.process_time(), time.perf_counter()
-        await everybody(calls)
+        await call_all(calls)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     durations.sort()
     return {"cpu": cpu / calls, "rate": calls / wall, "p99": durations[int(0.99 * calls)]}

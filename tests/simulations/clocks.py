@@ -22,7 +22,7 @@ from codat_commerce_async.syncing._start import start
 from codat_commerce_async.syncing.request import SyncRequest
 from tests.support.independent import IndependentServer
 
-__all__ = ["Toll", "killed_and_set", "suspended"]
+__all__ = ["Counts", "killed_and_set", "suspended"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ RESUMES_AFTER = (5 * _MINUTE, 80 * _MINUTE, 89 * _MINUTE, 2 * _HOUR, 4 * _HOUR, 
 
 
 @dataclass
-class Toll:
+class Counts:
     """How the starts ended; `wrong` names those that started two syncs."""
 
     runs: int = 0
@@ -121,7 +121,7 @@ class _Entry:
 async def _start(client: CodatCommerce, entry: _Entry, *, warm: bool) -> SyncHandle:
     context = client.sync.context
 
-    async def note_key(key: str) -> None:
+    async def persist_key(key: str) -> None:
         await asyncio.sleep(0.01)
         entry.key, entry.first_sent_at, entry.server_offset = key, context.clock.now(), context.clock.server_offset
         await asyncio.sleep(0.01)
@@ -133,7 +133,7 @@ async def _start(client: CodatCommerce, entry: _Entry, *, warm: bool) -> SyncHan
         context,
         SyncRequest(company_id=_COMPANY),
         {"idempotency_key": entry.key} if entry.key else {},
-        persist_key=note_key,
+        persist_key=persist_key,
         first_sent_at=entry.first_sent_at,
         server_offset=entry.server_offset,
     )
@@ -150,26 +150,26 @@ async def _result(starting: Any) -> SyncHandle | CodatError | None:
 
 
 def _server(seed: int, machine: _Machine) -> IndependentServer:
-    chance = Random(seed)
-    fails, loses = chance.choice(((0.0, 0.9), (0.9, 0.0), (0.5, 0.5), (0.2, 0.6)))
-    return IndependentServer(chance, machine.true_time, fails=fails, loses=loses)
+    rng = Random(seed)
+    fails, loses = rng.choice(((0.0, 0.9), (0.9, 0.0), (0.5, 0.5), (0.2, 0.6)))
+    return IndependentServer(rng, machine.true_time, fails=fails, loses=loses)
 
 
 def _client(seed: int, server: IndependentServer, machine: _Machine) -> CodatCommerce:
     return CodatCommerce("key", transport=server, wall_clock=machine.wall_clock, random=Random(seed + 1000))
 
 
-def suspended(seed: int) -> Toll:
+def suspended(seed: int) -> Counts:
     """Suspend the machine at each await of a start in turn, for each of the times."""
-    toll = Toll()
+    counts = Counts()
     for seconds in SUSPENSIONS:
         step = 0
-        while run_in_virtual_time(_suspended(seed, step, seconds, toll)):
+        while run_in_virtual_time(_suspended(seed, step, seconds, counts)):
             step += 1
-    return toll
+    return counts
 
 
-async def _suspended(seed: int, step: int, seconds: float, toll: Toll) -> bool:
+async def _suspended(seed: int, step: int, seconds: float, counts: Counts) -> bool:
     machine = _Machine()
     server = _server(seed, machine)
 
@@ -178,26 +178,26 @@ async def _suspended(seed: int, step: int, seconds: float, toll: Toll) -> bool:
 
     async with _client(seed, server, machine) as client:
         stepped = _Stepped(_start(client, _Entry(), warm=True), at)
-        toll.count(server, await _result(stepped), f"seed {seed}, suspended for {seconds:g} s at step {step}")
+        counts.count(server, await _result(stepped), f"seed {seed}, suspended for {seconds:g} s at step {step}")
     return stepped.steps > step
 
 
-def killed_and_set(seed: int, *, every: int = 1) -> Toll:
+def killed_and_set(seed: int, *, every: int = 1) -> Counts:
     """Kill the process at each await of a start, set the clock, and resume the start in another process."""
-    toll = Toll()
+    counts = Counts()
     for warm in (False, True):
         for number, (change, later) in enumerate(_changes()):
             step = number % every
-            while run_in_virtual_time(_killed(seed, step, change, later, toll, warm=warm)):
+            while run_in_virtual_time(_killed(seed, step, change, later, counts, warm=warm)):
                 step += every
-    return toll
+    return counts
 
 
 def _changes() -> Iterator[tuple[float, float]]:
     return ((change, later) for change in CLOCK_CHANGES for later in RESUMES_AFTER)
 
 
-async def _killed(seed: int, step: int, change: float, later: float, toll: Toll, *, warm: bool) -> bool:
+async def _killed(seed: int, step: int, change: float, later: float, counts: Counts, *, warm: bool) -> bool:
     machine, entry = _Machine(), _Entry()
     server = _server(seed, machine)
 
@@ -213,7 +213,7 @@ async def _killed(seed: int, step: int, change: float, later: float, toll: Toll,
     async with _client(seed + 1, server, machine) as client:
         result = await _result(_start(client, entry, warm=False))
     what = f"seed {seed}, killed at step {step}, clock set by {change:g} s, resumed after {later:g} s, warm {warm}"
-    toll.count(server, result, what)
+    counts.count(server, result, what)
     return stepped.steps > step
 
 
@@ -225,9 +225,9 @@ def main() -> int:
     logging.getLogger("codat_commerce_async").setLevel(logging.ERROR)
     wrong = 0
     for seed in range(arguments.first, arguments.first + arguments.seeds):
-        for name, toll in (("suspended", suspended(seed)), ("killed and set", killed_and_set(seed))):
-            wrong += len(toll.wrong)
-            sys.stdout.write(f"seed {seed}, {name}: {toll}\n")
+        for name, counts in (("suspended", suspended(seed)), ("killed and set", killed_and_set(seed))):
+            wrong += len(counts.wrong)
+            sys.stdout.write(f"seed {seed}, {name}: {counts}\n")
             sys.stdout.flush()
     return 1 if wrong else 0
 

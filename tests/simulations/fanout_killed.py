@@ -20,14 +20,14 @@ from codat_commerce_async.simulator import TRANSIENT, FaultPlan, RequestQuota, S
 from codat_commerce_async.syncing.journal import JournalEntry, read_journal
 from tests.benchmarks.fanout import log_normal
 
-__all__ = ["Toll", "fanout_killed"]
+__all__ = ["Counts", "fanout_killed"]
 
 SPEED = 30.0
 ROOT = Path(__file__).parents[2]
 
 
 @dataclass
-class Toll:
+class Counts:
     """The counts of one simulation; `wrong` lists the violations."""
 
     seed: int
@@ -56,9 +56,9 @@ async def fanout_killed(
     rate: float = 0.0,
     longest: float = 3.0,
     durations: Callable[[Random], float] = log_normal,
-) -> Toll:
+) -> Counts:
     """Fan out over so many companies; kill so many processes, each within `longest` real seconds."""
-    random, toll, began = Random(seed), Toll(seed, companies), time.monotonic()
+    random, counts, began = Random(seed), Counts(seed, companies), time.monotonic()
     simulator = Simulator(
         seed=seed,
         speed=SPEED,
@@ -75,24 +75,24 @@ async def fanout_killed(
         origin = time.time()
         async with simulator:
             arguments = (simulator.url, str(SPEED), str(origin), str(journal), str(outcomes), str(names))
-            while toll.kills < kills:
+            while counts.kills < kills:
                 process = await _worker(arguments)
                 await asyncio.sleep(random.uniform(0.0, longest))
                 if process.returncode is not None:
                     break
                 process.kill()
                 await process.wait()
-                toll.kills += 1
+                counts.kills += 1
                 states = Counter(entry.state for entry in await asyncio.to_thread(_entries, journal))
-                toll.resumed += states["running"]
-                toll.starting += states["starting"]
+                counts.resumed += states["running"]
+                counts.starting += states["starting"]
             process = await _worker(arguments)
             if await process.wait() != 0:
-                toll.wrong.append(f"the last process ended with {process.returncode}")
+                counts.wrong.append(f"the last process ended with {process.returncode}")
         reported = outcomes.read_text().splitlines()  # noqa: ASYNC240 - likewise
-        _check(simulator, ids, _entries(journal), reported, toll)
-    toll.requests, toll.seconds = len(simulator.requests), time.monotonic() - began
-    return toll
+        _check(simulator, ids, _entries(journal), reported, counts)
+    counts.requests, counts.seconds = len(simulator.requests), time.monotonic() - began
+    return counts
 
 
 def _entries(journal: Path) -> list[JournalEntry]:
@@ -109,23 +109,25 @@ async def _worker(arguments: tuple[str, ...]) -> Process:
     return process
 
 
-def _check(simulator: Simulator, ids: list[str], entries: list[JournalEntry], reported: list[str], toll: Toll) -> None:
+def _check(
+    simulator: Simulator, ids: list[str], entries: list[JournalEntry], reported: list[str], counts: Counts
+) -> None:
     """Compare the simulator, the journal, and the outcomes that the workers wrote."""
     by_company = {entry.request.company_id: entry for entry in entries}
     times_reported = Counter(line.split()[0] for line in reported)
-    toll.reported = len(reported)
-    toll.wrong += [f"reported {line}" for line in reported if not line.endswith(" ended")]
+    counts.reported = len(reported)
+    counts.wrong += [f"reported {line}" for line in reported if not line.endswith(" ended")]
     for company_id in ids:
         syncs, entry = simulator.syncs(company_id), by_company.get(company_id)
         if len(syncs) != 1:
-            toll.wrong.append(f"{company_id} was started {len(syncs)} times: {entry}")
+            counts.wrong.append(f"{company_id} was started {len(syncs)} times: {entry}")
         elif entry is None or not entry.is_finished or entry.code != syncs[0].final_code:
-            toll.wrong.append(f"{company_id} did not end as it did at Codat: {entry}")
+            counts.wrong.append(f"{company_id} did not end as it did at Codat: {entry}")
         elif entry.handle is None or entry.handle.sync_id != syncs[0].sync_id:
-            toll.wrong.append(f"{company_id} names another sync: {entry}")
+            counts.wrong.append(f"{company_id} names another sync: {entry}")
         # None when the process was killed between the journal and the line.
         if times_reported[company_id] > 1:
-            toll.wrong.append(f"{company_id} was reported {times_reported[company_id]} times")
+            counts.wrong.append(f"{company_id} was reported {times_reported[company_id]} times")
 
 
 def main() -> int:
@@ -137,12 +139,12 @@ def main() -> int:
     arguments = parser.parse_args()
     wrong = 0
     for seed in arguments.seeds:
-        toll = asyncio.run(
+        counts = asyncio.run(
             fanout_killed(seed, companies=arguments.companies, kills=arguments.kills, rate=arguments.rate)
         )
-        sys.stdout.write(f"{toll}\n")
+        sys.stdout.write(f"{counts}\n")
         sys.stdout.flush()
-        wrong += len(toll.wrong)
+        wrong += len(counts.wrong)
     return 1 if wrong else 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from codat_commerce_async import CodatCommerce
-from tests.simulations.worker import HastyLoop
+from tests.simulations.worker import FastLoop
 
 
 async def main(
@@ -30,7 +30,7 @@ if __name__ == "__main__":
     url, speed, origin, journal, outcomes, companies, *run_ids = sys.argv[1:]
     with (
         Path(outcomes).open("a") as file,
-        asyncio.Runner(loop_factory=lambda: HastyLoop(float(speed))) as runner,
+        asyncio.Runner(loop_factory=lambda: FastLoop(float(speed))) as runner,
     ):
         ids = Path(companies).read_text().split()
         runner.run(main(url, float(speed), float(origin), journal, file, ids, run_ids[0] if run_ids else None))

@@ -17,7 +17,7 @@ from typing import Any
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, RequestQuota, Simulator
 
-__all__ = ["Toll", "killed", "worker"]
+__all__ = ["Counts", "killed", "worker"]
 
 SPEED = 40.0
 _WORKER = Path(__file__).with_name("worker.py")
@@ -37,8 +37,8 @@ _KINDS = (
 
 
 @dataclass
-class Toll:
-    """What came of it; `wrong` says in words what must not have happened."""
+class Counts:
+    """The counts of a simulation; `wrong` describes each violation."""
 
     seed: int
     kills: int = 0
@@ -65,9 +65,9 @@ async def worker(mode: str, simulator: Simulator, *arguments: str) -> Process:
     return process
 
 
-async def killed(seed: int, *, companies: int, kills: int, rate: float = 0.3) -> Toll:
+async def killed(seed: int, *, companies: int, kills: int, rate: float = 0.3) -> Counts:
     """Start so many companies with workers of which so many are killed."""
-    random, toll = Random(seed), Toll(seed)
+    random, counts = Random(seed), Counts(seed)
     simulator = Simulator(
         seed=seed,
         speed=SPEED,
@@ -83,33 +83,33 @@ async def killed(seed: int, *, companies: int, kills: int, rate: float = 0.3) ->
                 await asyncio.sleep(random.choice((0.002, 0.02, 0.2)) * random.uniform(0.1, 3.0))
                 if process.returncode is None:
                     process.kill()
-                    toll.kills += 1
+                    counts.kills += 1
                 await process.wait()
             process = await worker("start", simulator, str(journal), *ids)
             assert await process.wait() == 0
         entries = [json.loads(line) for line in journal.read_text().splitlines()]
     for company_id in ids:
-        _judge(simulator, company_id, [entry for entry in entries if entry["company"] == company_id], toll)
-    return toll
+        _check(simulator, company_id, [entry for entry in entries if entry["company"] == company_id], counts)
+    return counts
 
 
-def _judge(simulator: Simulator, company_id: str, entries: list[dict[str, Any]], toll: Toll) -> None:
+def _check(simulator: Simulator, company_id: str, entries: list[dict[str, Any]], counts: Counts) -> None:
     syncs, last = simulator.syncs(company_id), entries[-1]
     if len(syncs) > 1:
-        toll.doubled += 1
-        toll.wrong.append(f"{company_id} was started {len(syncs)} times: {entries}")
+        counts.doubled += 1
+        counts.wrong.append(f"{company_id} was started {len(syncs)} times: {entries}")
     elif "handle" in last:
         handle = SyncHandle.from_json(last["handle"])
-        toll.started += 1
-        toll.adopted += handle.adopted
+        counts.started += 1
+        counts.adopted += handle.adopted
         if [handle.sync_id if handle.adopted else handle.commerce_sync_id] != [
             sync.sync_id if handle.adopted else sync.commerce_sync_id for sync in syncs
         ]:
-            toll.wrong.append(f"{company_id} reports a sync that is not its own: {entries}")
+            counts.wrong.append(f"{company_id} reports a sync that is not its own: {entries}")
     elif last.get("error") == "OutcomeUnknownError" and last["named"] is not None:
-        toll.unknown += 1
+        counts.unknown += 1
     else:
-        toll.wrong.append(f"{company_id} came to no end: {entries}")
+        counts.wrong.append(f"{company_id} came to no end: {entries}")
 
 
 def main() -> int:
@@ -119,16 +119,16 @@ def main() -> int:
     parser.add_argument("--companies", type=int, default=40)
     parser.add_argument("--kills", type=int, default=8)
     arguments = parser.parse_args()
-    tolls = []
+    all_counts = []
     for seed in range(arguments.first, arguments.first + arguments.seeds):
-        tolls.append(asyncio.run(killed(seed, companies=arguments.companies, kills=arguments.kills)))
-        sys.stdout.write(f"{tolls[-1]}\n")
+        all_counts.append(asyncio.run(killed(seed, companies=arguments.companies, kills=arguments.kills)))
+        sys.stdout.write(f"{all_counts[-1]}\n")
         sys.stdout.flush()
     sums = {
-        name: sum(getattr(toll, name) for toll in tolls)
+        name: sum(getattr(counts, name) for counts in all_counts)
         for name in ("kills", "started", "adopted", "unknown", "doubled")
     }
-    wrong = sum(len(toll.wrong) for toll in tolls)
+    wrong = sum(len(counts.wrong) for counts in all_counts)
     sys.stdout.write(f"in all: {sums}, {wrong} wrong\n")
     return 1 if wrong else 0
 

@@ -86,7 +86,7 @@ async def _ours(seed: int, companies: int, periods: int, *, at_once: bool) -> Su
                 results = await _run_many(codat, requests)
     finally:
         logger.removeHandler(log)
-    return _judge(seed, server, results)
+    return _check(seed, server, results)
 
 
 def _request(company_id: str, number: int) -> SyncRequest:
@@ -134,7 +134,7 @@ class _Adoptions(logging.Handler):
             self.sync_ids.add(words[2])
 
 
-def _judge(seed: int, server: IndependentServer, results: list[_Result]) -> Summary:
+def _check(seed: int, server: IndependentServer, results: list[_Result]) -> Summary:
     summary, syncs = Summary(seed, outcomes=len(results)), {sync.sync_id: sync for sync in server.syncs}
     for result in results:
         summary.ok += result.ok
@@ -142,7 +142,7 @@ def _judge(seed: int, server: IndependentServer, results: list[_Result]) -> Summ
         summary.unknown += isinstance(result.error, OutcomeUnknownError)
         summary.other += result.error is not None and not isinstance(result.error, OutcomeUnknownError)
         if result.sync_id is not None:
-            _judge_one(result, syncs[result.sync_id], summary)
+            _check_one(result, syncs[result.sync_id], summary)
     for sync_id, times in Counter(result.sync_id for result in results if result.sync_id).items():
         if times > 1:
             summary.shared += 1
@@ -155,7 +155,7 @@ def _judge(seed: int, server: IndependentServer, results: list[_Result]) -> Summ
     return summary
 
 
-def _judge_one(result: _Result, sync: StartedSync, summary: Summary) -> None:
+def _check_one(result: _Result, sync: StartedSync, summary: Summary) -> None:
     is_ours = sync.company_id == result.request.company_id and sync.key is not None and _covers(sync, result.request)
     if result.ok and not result.adopted and not is_ours:
         summary.not_ours += 1

@@ -40,7 +40,7 @@ _HOUR = 3600.0
 
 @dataclass
 class Totals:
-    """What came of a storm; `wrong` says in words what must not have happened."""
+    """The counts of a storm; `wrong` describes each violation."""
 
     seed: int
     succeeded: int = 0
@@ -96,12 +96,12 @@ async def _storm(seed: int, companies: int, seconds: float, rate: float) -> Tota
 
         results = await asyncio.gather(*(start(one, random.uniform(0.0, seconds)) for one in ids))
     for company_id, result in zip(ids, results, strict=True):
-        _judge(simulator, company_id, result, totals)
+        _check(simulator, company_id, result, totals)
     totals.requests = sent
     return totals
 
 
-def _judge(simulator: Simulator, company_id: str, result: SyncHandle | CodatError, totals: Totals) -> None:
+def _check(simulator: Simulator, company_id: str, result: SyncHandle | CodatError, totals: Totals) -> None:
     syncs = simulator.syncs(company_id)
     if len(syncs) > 1:
         totals.doubled += 1

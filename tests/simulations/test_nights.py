@@ -59,7 +59,7 @@ async def test_three_nights_on_one_journal_sync_each_company_once_per_night(tmp_
     simulator = Simulator(
         seed=1,
         speed=SPEED,
-        durations=lambda chance: chance.uniform(10.0, 90.0),
+        durations=lambda rng: rng.uniform(10.0, 90.0),
         outcomes={2000: 0.9, 5130: 0.1},
         quota=RequestQuota(per_day=None),
     )

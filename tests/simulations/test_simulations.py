@@ -46,15 +46,15 @@ def test_every_reported_success_is_ours_or_reports_that_it_was_adopted(seed: int
 
 
 def test_a_machine_that_is_suspended_at_any_await_of_a_start_starts_nothing_twice() -> None:
-    toll = suspended(0)
-    assert toll.wrong == [], toll
-    assert toll.started > 0, toll
+    counts = suspended(0)
+    assert counts.wrong == [], counts
+    assert counts.started > 0, counts
 
 
 def test_a_clock_that_is_set_across_a_crash_starts_nothing_twice() -> None:
-    toll = killed_and_set(0, every=7)
-    assert toll.wrong == [], toll
-    assert toll.started > 0, toll
+    counts = killed_and_set(0, every=7)
+    assert counts.wrong == [], counts
+    assert counts.started > 0, counts
 
 
 def test_many_callers_use_the_quota_up_and_never_exceed_it() -> None:
@@ -132,7 +132,7 @@ async def test_a_429_on_every_poll_of_one_company_does_not_delay_the_others() ->
 
 
 @pytest.mark.virtual_time
-async def test_429s_of_several_companies_stop_everybody_until_their_time_is_over() -> None:
+async def test_429s_of_several_companies_stop_all_companies_until_their_time_is_over() -> None:
     clock = loop_wall_clock()
     simulator = Simulator(now=clock)
     ids = [simulator.add_linked_company() for _ in range(300)]
@@ -176,7 +176,7 @@ async def test_a_day_that_runs_out_in_the_middle_loses_nothing_and_goes_on_after
 
 
 @pytest.mark.virtual_time
-async def test_a_day_that_runs_out_is_reported_to_everybody_with_its_reset() -> None:
+async def test_a_day_that_runs_out_is_reported_to_all_with_its_reset() -> None:
     clock = loop_wall_clock()
     simulator = Simulator(now=clock)
     ids = [simulator.add_linked_company() for _ in range(80)]
@@ -194,11 +194,11 @@ async def test_a_day_that_runs_out_is_reported_to_everybody_with_its_reset() -> 
 
 
 async def test_killed_processes_that_start_again_start_nothing_twice() -> None:
-    toll = await killed(1, companies=15, kills=3)
-    assert (toll.wrong, toll.doubled) == ([], 0), toll
-    assert toll.kills >= 1, toll
-    assert toll.started + toll.unknown == 15, toll
-    assert toll.unknown <= 3, toll
+    counts = await killed(1, companies=15, kills=3)
+    assert (counts.wrong, counts.doubled) == ([], 0), counts
+    assert counts.kills >= 1, counts
+    assert counts.started + counts.unknown == 15, counts
+    assert counts.unknown <= 3, counts
 
 
 async def test_a_wait_goes_on_in_another_process() -> None:
@@ -216,12 +216,12 @@ async def test_a_wait_goes_on_in_another_process() -> None:
         simulator.start_external_sync(company_id, ScriptedSync(2000, duration=0.0))
         simulator.advance(36_000.0)
         second = await worker("wait", simulator, handle.to_json())
-        said, _ = await second.communicate()
+        output, _ = await second.communicate()
     ours = next(sync for sync in simulator.syncs(company_id) if sync.source == "api").sync_id.encode()
     assert (first.returncode, second.returncode) == (-9, 0)
     assert running.split() == [b"1000", ours]
     # The handle had no sync id, and another sync has started since; ours is found anyway.
-    assert said.split() == [b"5130", ours]
+    assert output.split() == [b"5130", ours]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -17,18 +17,18 @@ from codat_commerce_async.errors import CodatError
 from codat_commerce_async.models.handle import SyncHandle
 
 
-class HastyLoop(asyncio.SelectorEventLoop):
+class FastLoop(asyncio.SelectorEventLoop):
     """An event loop whose clock runs faster than the real one."""
 
     def __init__(self, speed: float) -> None:
         self._speed = speed
-        super().__init__(_HastySelector(speed))
+        super().__init__(_FastSelector(speed))
 
     def time(self) -> float:
         return super().time() * self._speed
 
 
-class _HastySelector(selectors.DefaultSelector):
+class _FastSelector(selectors.DefaultSelector):
     def __init__(self, speed: float) -> None:
         super().__init__()
         self._speed = speed
@@ -38,7 +38,7 @@ class _HastySelector(selectors.DefaultSelector):
 
 
 class Journal:
-    """Lines of JSON: the key before it is used, and what came of it."""
+    """Lines of JSON: the key before it is used, and the result."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -51,7 +51,7 @@ class Journal:
             else:
                 self.done.add(entry["company"])
 
-    def note(self, company_id: str, **fields: str | None) -> None:
+    def record(self, company_id: str, **fields: str | None) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps({"company": company_id, **fields}) + "\n")
 
@@ -62,13 +62,13 @@ async def start_all(codat: CodatCommerce, journal: Journal, company_ids: list[st
     async def start(company_id: str) -> None:
         if company_id not in journal.keys:
             journal.keys[company_id] = str(uuid4())
-            journal.note(company_id, key=journal.keys[company_id])
+            journal.record(company_id, key=journal.keys[company_id])
         try:
             handle = await codat.sync.start(company_id, idempotency_key=journal.keys[company_id])
         except CodatError as error:
-            journal.note(company_id, error=type(error).__name__, named=error.idempotency_key, message=str(error))
+            journal.record(company_id, error=type(error).__name__, named=error.idempotency_key, message=str(error))
         else:
-            journal.note(company_id, handle=handle.to_json())
+            journal.record(company_id, handle=handle.to_json())
 
     await asyncio.gather(*(start(company_id) for company_id in company_ids if company_id not in journal.done))
 
@@ -87,5 +87,5 @@ async def main(mode: str, url: str, speed: float, *rest: str) -> None:
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=lambda: HastyLoop(float(sys.argv[3]))) as runner:
+    with asyncio.Runner(loop_factory=lambda: FastLoop(float(sys.argv[3]))) as runner:
         runner.run(main(sys.argv[1], sys.argv[2], float(sys.argv[3]), *sys.argv[4:]))

@@ -74,13 +74,13 @@ def running(program: str, profile: Path) -> Iterator[str]:
     ) as browser:
         assert browser.stderr is not None
         try:
-            said = []
+            lines = []
             for line in browser.stderr:
-                said.append(line)
+                lines.append(line)
                 if line.startswith(_LISTENING):
                     break
             else:
-                raise RuntimeError(f"Chromium did not start: {''.join(said)}")
+                raise RuntimeError(f"Chromium did not start: {''.join(lines)}")
             yield line.removeprefix(_LISTENING).strip()
         finally:
             # Its helpers are in its own group, as it began a session.
@@ -113,7 +113,7 @@ class Page:
             if response.get("id") == number:
                 assert "error" not in response, response
                 return response["result"]
-            self._hear(response)
+            self._handle_event(response)
 
     async def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression, awaited if it is a promise."""
@@ -165,7 +165,7 @@ class Page:
         shot = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(shot["data"])
 
-    def _hear(self, event: dict[str, Any]) -> None:
+    def _handle_event(self, event: dict[str, Any]) -> None:
         parameters = event.get("params", {})
         match event["method"]:
             case "Log.entryAdded" if parameters["entry"]["level"] in {"warning", "error"}:

@@ -1,4 +1,4 @@
-"""A simulated Codat with many companies, and a client of it, for fan-outs in virtual time."""
+"""A simulated Codat with many companies and its clients, for runs in virtual time."""
 
 import asyncio
 import threading
@@ -20,7 +20,7 @@ LATENCY = 0.2
 
 
 class Codat:
-    """The simulator, the ids of its companies, and clients of it that come and go as processes do."""
+    """The simulator, the ids of its companies, and clients of it, one for each simulated process."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class Codat:
         faults: FaultPlan | None = None,
         per_day: int | None = None,
         start: float = MORNING,
-        durations: Callable[[Random], float] = lambda chance: chance.uniform(5.0, 60.0),
+        durations: Callable[[Random], float] = lambda rng: rng.uniform(5.0, 60.0),
         visibility_delay: float = 0.0,
     ) -> None:
         self.clock = loop_wall_clock(start)

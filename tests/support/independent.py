@@ -112,13 +112,13 @@ class IndependentServer:
         remembered = self._memory.get(key)
         if remembered is not None and now - remembered[0] < _KEY_MEMORY:
             return remembered[1], remembered[2]
-        chance = self._random.random()
-        if chance < self.fails / 2:
+        rng = self._random.random()
+        if rng < self.fails / 2:
             response = self._failure()
         else:
             company_id = next(part for part in request.target.split("/") if part.startswith("company-"))
             response = 200, self._summary(self.start(company_id, key, (request.body or b"").decode()))
-            if chance < self.fails:
+            if rng < self.fails:
                 response = self._failure()
         self._memory[key] = (now, response[0], response[1])
         return response

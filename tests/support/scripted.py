@@ -50,7 +50,7 @@ async def forever(request: Request) -> Response:
 
 
 def failing(make: Callable[[], Exception]) -> Act:
-    """Raise what is made anew for each request, as no two tries raise the same exception."""
+    """Raise a new exception for each request."""
 
     async def fail(request: Request) -> Response:
         raise make()
@@ -59,7 +59,7 @@ def failing(make: Callable[[], Exception]) -> Act:
 
 
 class ScriptedTransport:
-    """Does the first step of the script for the first request, and so on; the last one for all that come after."""
+    """Performs one step of the script for each request, and repeats the last one."""
 
     def __init__(self, script: Sequence[Step]) -> None:
         self.sent: list[Sent] = []

@@ -35,7 +35,7 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 @dataclass(frozen=True)
 class WireRequest:
-    """One request as it came in; `connection` counts from 1, `at` is the loop's time when it was whole."""
+    """One received request; `connection` counts from 1, `at` is the loop's time when it was whole."""
 
     method: str
     target: str
@@ -201,7 +201,7 @@ class _ResetMidResponse:
     async def play(self, connection: Connection) -> bool:
         response = Response(body=_PIECE)
         await connection.send(response.head() + response.body[: len(response.body) // 2])
-        # A client on the same loop gets its turn to read the first half before the reset overtakes it.
+        # A client on the same loop reads the first half before the reset arrives.
         for _ in range(3):
             await asyncio.sleep(0)
         connection.reset()
@@ -268,7 +268,7 @@ class WireServer:
         return len(self._writers)
 
     async def received(self, count: int) -> None:
-        """Wait until that many requests have come in."""
+        """Wait until that many requests were received."""
         while len(self.requests) < count:
             self._news.clear()
             await self._news.wait()
