@@ -18,7 +18,8 @@ from attrs import field, frozen, validators
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codat_commerce_async._core.codec import decode, encode
+from codat_commerce_async._core.codec import decode
+from codat_commerce_async._core.encoding import encode
 from codat_commerce_async._core.responses import error_message
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models.base import UNSET

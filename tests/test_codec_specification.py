@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from codat_commerce_async._core.codec import decode, encode
+from codat_commerce_async._core.codec import decode
+from codat_commerce_async._core.encoding import encode
 from codat_commerce_async.models.companies import Companies, Company, UpdateCompany
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.models.connections import Connection, Connections

@@ -8,7 +8,8 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codat_commerce_async._core.codec import decode, encode
+from codat_commerce_async._core.codec import decode
+from codat_commerce_async._core.encoding import encode
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.models.connections import Connection

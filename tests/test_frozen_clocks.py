@@ -7,7 +7,8 @@ import pytest
 
 READ = """
 from datetime import UTC, date, datetime
-from codat_commerce_async._core.codec import decode, encode
+from codat_commerce_async._core.codec import decode
+from codat_commerce_async._core.encoding import encode
 from codat_commerce_async.models.companies import Company
 from codat_commerce_async.models.sync import DateRange, SyncDateRange, SyncStatus
 

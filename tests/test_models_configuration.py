@@ -9,7 +9,8 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codat_commerce_async._core.codec import decode, encode
+from codat_commerce_async._core.codec import decode
+from codat_commerce_async._core.encoding import encode
 from codat_commerce_async.models.configuration import (
     AccountConfiguration,
     AccountConfigurationOption,

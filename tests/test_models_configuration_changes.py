@@ -7,7 +7,8 @@ import orjson
 import pytest
 from attrs import evolve
 
-from codat_commerce_async._core.codec import decode, encode
+from codat_commerce_async._core.codec import decode
+from codat_commerce_async._core.encoding import encode
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.models.configuration_changes import (
     AccountSection,

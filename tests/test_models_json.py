@@ -15,7 +15,8 @@ from fastapi import FastAPI
 from fastapi.encoders import jsonable_encoder
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from codat_commerce_async._core.codec import decode, encode
+from codat_commerce_async._core.codec import decode
+from codat_commerce_async._core.encoding import encode
 from codat_commerce_async.models.base import UNSET, Model
 from codat_commerce_async.models.companies import Company, CreateCompany
 from codat_commerce_async.models.configuration import Configuration

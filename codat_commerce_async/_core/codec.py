@@ -1,4 +1,4 @@
-"""Convert between JSON bytes and models, with cattrs.
+"""Make models of JSON bytes, with cattrs.
 
 A value that does not fit raises a DecodeError with the path to it. The error never contains the value.
 """
@@ -8,16 +8,16 @@ import math
 import re
 from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime
-from decimal import Decimal
 from functools import cache
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, Union, cast, get_args, get_origin
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, TypeVar, Union, cast, get_args, get_origin
 
 import orjson
 
+from codat_commerce_async._core.decode_errors import ShapeError, StructureHook, find_fault, reason_of_parse_failure
+from codat_commerce_async._core.encoding import encode
 from codat_commerce_async._core.lazy import LazyModule
-from codat_commerce_async._core.preserving import Complete, keep_unparsed, merge_changes, preserve_received
+from codat_commerce_async._core.preserving import Complete, keep_unparsed, preserve_received
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models._fields import Field, fields, is_model
 from codat_commerce_async.models._genuine import Genuine, genuine_type
@@ -31,7 +31,7 @@ from codat_commerce_async.models.base import (
 from codat_commerce_async.models.enums import OpenEnum
 from codat_commerce_async.models.integrations import DataTypeFeature
 from codat_commerce_async.models.pull_operations import DataStatus, DataStatuses
-from codat_commerce_async.models.sync_flow import Localization, LocalizationInfo, VisibleAccounts
+from codat_commerce_async.models.sync_flow import Localization, LocalizationInfo
 
 if TYPE_CHECKING:
     import cattrs
@@ -43,10 +43,9 @@ else:  # loaded by the first call, not by the import of the library
     cols = LazyModule("cattrs.cols")
     gen = LazyModule("cattrs.gen")
 
-__all__ = ["check_decodable", "decode", "encode", "from_values", "parse", "structure", "to_values"]
+__all__ = ["check_decodable", "decode", "from_values", "parse", "structure", "to_values"]
 
 T = TypeVar("T")
-StructureHook = Callable[[Any, Any], Any]
 
 
 def decode(body: bytes, response_type: type[T]) -> T:
@@ -55,17 +54,20 @@ def decode(body: bytes, response_type: type[T]) -> T:
     Raises DecodeError if the body is not JSON or does not fit, TypeError for a type that cannot be decoded.
     """
     # Not cast to Hashable, as every call comes here.
-    parse_body, hook = _decoder_for(response_type)  # type: ignore[arg-type]  # types are hashable
+    load, hook = _decoder_for(response_type)  # type: ignore[arg-type]  # types are hashable
+    value: T
     try:
-        value: T = hook(parse_body(body), response_type)
+        value = hook(load(body), response_type)
     except Exception:  # noqa: BLE001 - validators of a caller's own class may raise anything
-        failure = _decode_error(body, cast("Hashable", response_type), parse_body)
+        value, failure = _decode_again(body, response_type)
     else:
         return value
     # Raised outside the `except` block and without the body: neither the context nor a traceback that shows locals
     # may contain a part of the response.
     del body
-    raise failure
+    if failure is not None:
+        raise failure
+    return value
 
 
 def structure(data: object, response_type: type[T]) -> T:
@@ -73,7 +75,7 @@ def structure(data: object, response_type: type[T]) -> T:
     try:
         value: T = _hook_for(cast("Hashable", response_type))(data, response_type)
     except Exception:  # noqa: BLE001 - see `decode`
-        failure = _shape_error(data, cast("Hashable", response_type))
+        failure = _shape_error(data, response_type)
     else:
         return value
     del data  # see `decode`
@@ -90,18 +92,6 @@ def parse(body: bytes) -> Any:  # noqa: ANN401 - JSON is anything
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         return _representable(json.loads(body))
-
-
-def encode(value: object) -> bytes:
-    """Return the value as JSON, without the fields that are UNSET.
-
-    Raises TypeError for a value that JSON cannot represent, ValueError for NaN and infinity.
-    """
-    plain = _converter().unstructure(value)
-    try:
-        return orjson.dumps(plain)
-    except orjson.JSONEncodeError:
-        return _dumps_leniently(plain)
 
 
 def check_decodable(kind: object) -> None:
@@ -123,28 +113,30 @@ def from_values(values: object, kind: type[T]) -> T:
     Raises DecodeError with the path if the values do not fit, TypeError or ValueError if they are not JSON.
     """
     body = encode(values)
-    parse_body, hook = _decoder_for(cast("Hashable", kind))
+    load, hook = _decoder_for(cast("Hashable", kind))
     try:
-        model: T = hook(parse_body(body), kind)
+        model: T = hook(load(body), kind)
     except Exception:  # noqa: BLE001 - see `decode`
-        path, reason = _first_fault(parse_body(body), cast("Hashable", kind))
+        path, reason = find_fault(load(body), kind, _detailed_hook_for)
     else:
         return model
     raise DecodeError(reason, None, path)
 
 
-# Parsing and encoding
+# Parsing
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
-_INTEGERS = range(-(2**63), 2**64)
 
 
 @cache
 def _decoder_for(kind: Hashable) -> tuple[Callable[[bytes], object], StructureHook]:
-    """Return the function that parses a body, and the hook that structures the result."""
-    preserves = isinstance(kind, type) and issubclass(kind, PreservesUnknownFields)
-    return (_parse_exactly if preserves else parse), _hook_for(kind)
+    """Return the function that parses a body of valid JSON, and the hook that structures the result."""
+    return (_parse_exactly if _preserves(kind) else orjson.loads), _hook_for(kind)
+
+
+def _preserves(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, PreservesUnknownFields)
 
 
 def _parse_exactly(body: bytes) -> object:
@@ -165,106 +157,31 @@ def _representable(data: object) -> object:
     return data
 
 
-def _dumps_leniently(plain: object) -> bytes:
+# Failures: the fast hooks only fail; structuring once more, with cattrs' detailed validation, finds the path.
+
+
+def _decode_again(body: bytes, kind: type[T]) -> tuple[Any, DecodeError | None]:
+    """Return the value of a body that only a lenient parser reads, or the reason why there is none."""
     try:
-        return orjson.dumps(_with_long_integers(plain))
-    except orjson.JSONEncodeError as error:
-        reason = str(error)
-    raise TypeError(f"a body must be JSON ({reason})")
-
-
-def _with_long_integers(plain: object) -> object:
-    if isinstance(plain, dict):
-        return {key: _with_long_integers(value) for key, value in plain.items()}
-    if isinstance(plain, (list, tuple)):
-        return [_with_long_integers(value) for value in plain]
-    if type(plain) is int and plain not in _INTEGERS:
-        return orjson.Fragment(str(plain))
-    return plain
-
-
-# Errors: the fast hooks only fail; structuring once more, with cattrs' detailed validation, finds the path.
-
-_JSON_TYPE_NAMES: Mapping[type, str] = {
-    str: "text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    Genuine.datetime: "a time as text",
-    list: "a list",
-    dict: "an object",
-    NoneType: "nothing",
-}
-
-
-class ShapeError(Exception):
-    """A value of the wrong type; names both types and does not keep the value."""
-
-    def __init__(self, expected: type, found: object) -> None:
-        found_name = _JSON_TYPE_NAMES.get(type(found), "something else")
-        super().__init__(f"expected {_JSON_TYPE_NAMES[expected]}, found {found_name}")
-
-
-def _decode_error(body: bytes, kind: Hashable, parse_body: Callable[[bytes], object]) -> DecodeError:
-    try:
-        data = parse_body(body)
+        data = _parse_exactly(body) if _preserves(kind) else parse(body)
     except (ValueError, RecursionError):
-        return DecodeError(_parse_failure(body))
-    return _shape_error(data, kind)
+        return None, DecodeError(reason_of_parse_failure(body))
+    try:
+        return _hook_for(cast("Hashable", kind))(data, kind), None
+    except Exception:  # noqa: BLE001 - see `decode`
+        return None, _shape_error(data, kind)
 
 
-def _parse_failure(body: bytes) -> str:
-    start = body.lstrip()[:1]
-    if not start:
-        return "the response is empty"
-    return "the response is HTML, not JSON" if start == b"<" else "the response is not JSON, or is truncated"
-
-
-def _shape_error(data: object, kind: Hashable) -> DecodeError:
-    path, reason = _first_fault(data, kind)
+def _shape_error(data: object, kind: object) -> DecodeError:
+    path, reason = find_fault(data, kind, _detailed_hook_for)
     return DecodeError(f"the response does not fit at {path}: {reason}", None, path)
 
 
-def _first_fault(data: object, kind: Hashable) -> tuple[str, str]:
-    """Return the path to the first value that does not fit, and the reason."""
-    try:
-        _hook_for(kind, detailed=True)(data, kind)
-    except Exception as error:  # noqa: BLE001 - see `decode`
-        return _describe(error)
-    return "$", "the value is not valid"
-
-
-def _describe(error: Exception) -> tuple[str, str]:
-    path, note = "$", None
-    while isinstance(error, cattrs_errors.BaseValidationError):
-        cls, error = error.cl, error.exceptions[0]
-        note = next(iter(reversed(getattr(error, "__notes__", ()))), None)
-        path += _step(cls, note)
-    if isinstance(error, KeyError) and note is not None:
-        return path, _missing(note.type)
-    # The message of a caller's own validator may contain the value.
-    return path, str(error) if isinstance(error, ShapeError) else "the value is not valid"
-
-
-def _step(cls: type, note: Any) -> str:  # noqa: ANN401 - cattrs' notes share no base class
-    """Return the part of the path for one level; the keys of a mapping are data, so `*` stands for them."""
-    if isinstance(note, cattrs_errors.AttributeValidationNote):
-        return "".join(f".{field.key}" for field in fields(cls) if field.name == note.name and field.key)
-    if isinstance(note, cattrs_errors.IterableValidationNote):
-        return f"[{note.index}]" if isinstance(note.index, int) else ".*"
-    return ""
-
-
-def _missing(kind: Hashable) -> str:
-    """Return the reason for a required field that is missing: the same as for null."""
-    try:
-        _hook_for(kind, detailed=True)(None, kind)
-    except ShapeError as error:
-        return str(error)
-    return "the field is missing"
-
-
 # Structuring
+
+
+def _detailed_hook_for(kind: Hashable) -> StructureHook:
+    return _hook_for(kind, detailed=True)
 
 
 @cache
@@ -288,17 +205,10 @@ def _converter(*, detailed: bool = False) -> "cattrs.Converter":
     converter.register_structure_hook(LocalizationInfo, _localization_info_hook(converter))
     converter.register_structure_hook(DataStatuses, _data_statuses_hook(converter))
     converter.register_structure_hook(DataTypeFeature, _data_type_feature_hook(converter))
-
-    converter.register_unstructure_hook_factory(is_model)(_unstructure_model_factory)
-    converter.register_unstructure_hook_func(_is_mapping, _unstructure_mapping)
-    for kind, hook in _UNSTRUCTURE_HOOKS.items():
-        converter.register_unstructure_hook(kind, hook)
-    converter.register_unstructure_hook(LocalizationInfo, lambda info: _unstructure_mapping(info.texts))
-    converter.register_unstructure_hook(DataStatuses, lambda statuses: _unstructure_mapping(statuses.statuses))
     return converter
 
 
-def unwrap_optional(kind: object) -> object:
+def _unwrap_optional(kind: object) -> object:
     """Return the type without None and UNSET; None if more than one type is left."""
     if get_origin(kind) not in {Union, UnionType}:
         return kind
@@ -307,7 +217,7 @@ def unwrap_optional(kind: object) -> object:
 
 
 def _is_optional(kind: object) -> bool:
-    return unwrap_optional(kind) not in {None, kind}
+    return _unwrap_optional(kind) not in {None, kind}
 
 
 def _is_sequence(kind: object) -> bool:
@@ -330,13 +240,15 @@ def _structure_primitive(value: object, kind: type) -> object:
 
 
 def _optional_factory(kind: object, converter: "cattrs.Converter") -> StructureHook:
-    inner = unwrap_optional(kind)
+    inner = _unwrap_optional(kind)
     if inner in {str, int, bool}:
         return _optional_primitive(cast("type", inner))
     if _is_open_enum(inner):
         return _optional_enum(cast("type[OpenEnum]", inner))
     if inner is Genuine.datetime:
         return _structure_optional_time
+    if inner == LenientInt:
+        return _structure_optional_lenient_int
     hook = converter.get_structure_hook(inner)
     return lambda value, _: None if value is None else hook(value, inner)
 
@@ -366,9 +278,12 @@ def _optional_enum(kind: type[OpenEnum]) -> StructureHook:
     return structure_optional
 
 
+_parse_time: Callable[[Any], datetime] = Genuine.datetime.fromisoformat
+
+
 def _structure_time(value: object, _: object) -> datetime:
     try:
-        return Genuine.datetime.fromisoformat(cast("str", value))
+        return _parse_time(value)
     except (TypeError, ValueError):
         raise ShapeError(Genuine.datetime, value) from None
 
@@ -381,9 +296,9 @@ def _structure_optional_time(value: object, _: object) -> datetime | None:
 
 
 def _structure_lenient_time(value: object, _: object) -> datetime | None:
-    """Return the time, or None for a text that cannot be parsed; `keep_unparsed` finds the text."""
+    """Return the time, or None for a text that cannot be parsed; `unparsed` keeps that text."""
     try:
-        moment = Genuine.datetime.fromisoformat(cast("str", value))
+        moment = _parse_time(value)
     except (TypeError, ValueError):
         if value is None or isinstance(value, str):
             return None
@@ -404,16 +319,20 @@ def _structure_lenient_int(value: object, _: object) -> int | None:
     return int(number[1]) if number else None
 
 
+def _structure_optional_lenient_int(value: object, _: object) -> int | None:
+    return None if value is None else _structure_lenient_int(value, _)
+
+
 def _sequence_factory(kind: object, converter: "cattrs.Converter") -> StructureHook:
     make = cast("type", get_origin(kind) or kind)
     structure_list = cols.list_structure_factory(cast("type", kind), converter)
 
     def structure_sequence(values: object, _: object) -> object:
-        if values is None or values == []:
+        if values.__class__ is list:
+            return make(structure_list(values, kind)) if values else make()
+        if values is None:
             return make()
-        if values.__class__ is not list:
-            raise ShapeError(list, values)
-        return make(structure_list(values, kind))
+        raise ShapeError(list, values)
 
     return structure_sequence
 
@@ -444,22 +363,22 @@ def _model_factory(cls: type, converter: "cattrs.Converter") -> StructureHook:
         name: gen.override(omit=True) for name in ("unparsed", "extra") if issubclass(cls, LenientModel)
     }
     from_dict: Callable[[Any], Any] = gen.make_dict_structure_fn(cls, converter, **(bookkeeping | overrides))
-    parsed = [field for field in described if unwrap_optional(field.kind) in {Genuine.datetime, LenientInt}]
+    parsed = [field for field in described if _unwrap_optional(field.kind) in {Genuine.datetime, LenientInt}]
     if issubclass(cls, PreservesUnknownFields):
-        return _object_hook(from_dict, preserve_received(described, parsed))
-    return _object_hook(from_dict, _unparsed_keeper(parsed) if parsed and issubclass(cls, LenientModel) else None)
+        return _completing_hook(from_dict, preserve_received(described, parsed))
+    if parsed and issubclass(cls, LenientModel):
+        return _completing_hook(from_dict, keep_unparsed(parsed))
 
-
-def _object_hook(from_dict: Callable[[Any], Any], complete: Complete | None) -> StructureHook:
-    """Return a hook that accepts only objects; `complete` adds to the model what its fields do not hold."""
-
-    def structure_model(data: object, _: object) -> object:
+    def structure_model(data: Any, _: object) -> object:  # noqa: ANN401 - parsed JSON
         if data.__class__ is not dict:
             raise ShapeError(dict, data)
         return from_dict(data)
 
-    if complete is None:
-        return structure_model
+    return structure_model
+
+
+def _completing_hook(from_dict: Callable[[Any], Any], complete: Complete) -> StructureHook:
+    """Return a hook that adds to a model what there is in the JSON besides its fields."""
 
     def structure_completely(data: Any, _: object) -> object:  # noqa: ANN401 - parsed JSON
         if data.__class__ is not dict:
@@ -469,22 +388,9 @@ def _object_hook(from_dict: Callable[[Any], Any], complete: Complete | None) -> 
     return structure_completely
 
 
-def _unparsed_keeper(parsed: list[Field]) -> Complete:
-    """Return a function that fills `unparsed`, if a field is None for which there is a value."""
-    names = [(field.name, field.key) for field in parsed]
-
-    def complete(model: Any, data: Mapping[str, object]) -> object:  # noqa: ANN401 - any LenientModel
-        for name, key in names:
-            if getattr(model, name) is None and data.get(key) is not None:
-                return keep_unparsed(model, data, parsed)
-        return model
-
-    return complete
-
-
 def _field_hook(field: Field, cls: type, converter: "cattrs.Converter") -> StructureHook | None:
     """Return the hook of a field if it is not simply that of its type."""
-    if issubclass(cls, LenientModel) and _is_optional(field.kind) and unwrap_optional(field.kind) is Genuine.datetime:
+    if issubclass(cls, LenientModel) and _is_optional(field.kind) and _unwrap_optional(field.kind) is Genuine.datetime:
         return _structure_lenient_time
     default = field.default() if field.default else None
     if default is None or default is UNSET or default in ((), [], {}):
@@ -536,71 +442,3 @@ _STRUCTURE_FACTORIES: tuple[tuple[Callable[[Any], bool], Callable[[Any, "cattrs.
     (_is_mapping, _mapping_factory),
     (is_model, _model_factory),
 )
-
-
-# Unstructuring
-
-# Fields that are left out when they are None; all others are sent as null.
-_OMITTED_IF_NONE = {(Localization, "required"), (VisibleAccounts, "visible_accounts")}
-
-
-def _unstructure_model_factory(cls: type, converter: "cattrs.Converter") -> Callable[[Any], object]:
-    described = fields(cls)
-    if issubclass(cls, PreservesUnknownFields):
-        return lambda model: merge_changes(model, described, converter.unstructure)
-    overrides: dict[str, Any] = {
-        field.name: gen.override(
-            rename=field.key,
-            # By the value's own class: a plain text may stand where an enum is declared.
-            unstruct_hook=converter.unstructure,
-            omit_if_default=(cls, field.name) in _OMITTED_IF_NONE or bool(field.default and field.default() is UNSET),
-        )
-        for field in described
-    }
-    if not issubclass(cls, LenientModel):
-        return gen.make_dict_unstructure_fn(cls, converter, **overrides)
-    to_dict = gen.make_dict_unstructure_fn(cls, converter, unparsed=gen.override(omit=True), **overrides)
-    keys = {field.name: field.key for field in described}
-
-    def unstructure_lenient(model: LenientModel) -> object:
-        unparsed = {keys[name]: text for name, text in model.unparsed if getattr(model, name) is None}
-        return to_dict(model) | unparsed
-
-    return unstructure_lenient
-
-
-def _unstructure_mapping(mapping: Mapping[object, object]) -> dict[object, object]:
-    unstructure = _converter().unstructure
-    return {key: unstructure(value) for key, value in mapping.items() if value is not UNSET}
-
-
-def _unstructure_float(number: float) -> float:
-    if not math.isfinite(number):
-        raise ValueError("JSON has no NaN and no infinity")
-    return number
-
-
-def _unstructure_decimal(number: Decimal) -> orjson.Fragment:
-    if not number.is_finite():
-        raise ValueError("JSON has no NaN and no infinity")
-    return orjson.Fragment(str(number))
-
-
-def _unstructure_time(moment: datetime) -> str:
-    text = moment.isoformat()
-    return f"{text[:-6]}Z" if text.endswith("+00:00") else text
-
-
-def _unstructure_unset(_: object) -> NoReturn:
-    raise TypeError("UNSET is only valid as the value of a field or a key, which it leaves out")
-
-
-_UNSTRUCTURE_HOOKS: Mapping[type, Callable[[Any], object]] = {
-    float: _unstructure_float,
-    Genuine.datetime: _unstructure_time,
-    Genuine.date: Genuine.date.isoformat,
-    UUID: str,
-    Decimal: _unstructure_decimal,
-    OpenEnum: lambda member: member.value,
-    type(UNSET): _unstructure_unset,
-}

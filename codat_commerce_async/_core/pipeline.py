@@ -10,6 +10,7 @@ from codat_commerce_async._core import codec as _codec
 from codat_commerce_async._core import headers as _headers
 from codat_commerce_async._core.call_record import CallRecord
 from codat_commerce_async._core.credentials import Credentials
+from codat_commerce_async._core.encoding import encode
 from codat_commerce_async._core.idempotency import new_key
 from codat_commerce_async._core.instrumentation import Instrumentation
 from codat_commerce_async._core.lifecycle import Clock, Lifecycle
@@ -266,7 +267,7 @@ def _to_request(
         headers["Idempotency-Key"] = key
     if body is not None:
         headers["Content-Type"] = "application/json"
-        data = _codec.encode(body)
+        data = encode(body)
     return Request(operation.method, target, headers, data)
 
 

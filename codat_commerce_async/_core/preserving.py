@@ -16,10 +16,17 @@ Complete = Callable[[Any, Mapping[str, object]], Any]
 """Return the model with what else there is in the JSON that it was structured from."""
 
 
-def keep_unparsed(model: Any, data: Mapping[str, object], parsed: Sequence[Field]) -> object:  # noqa: ANN401 - any LenientModel
-    """Return the model with `unparsed` filled; `parsed` are the fields whose texts are parsed."""
-    texts = _unparsed_texts(model, data, parsed)
-    return evolve(model, unparsed=texts) if texts else model
+def keep_unparsed(parsed: Sequence[Field]) -> Complete:
+    """Return a function that fills `unparsed`; `parsed` are the fields whose texts are parsed."""
+    values_of = _values_getter(parsed)
+
+    def complete(model: Any, data: Mapping[str, object]) -> object:  # noqa: ANN401 - any LenientModel
+        if None not in values_of(model):
+            return model
+        texts = _unparsed_texts(model, data, parsed)
+        return evolve(model, unparsed=texts) if texts else model
+
+    return complete
 
 
 def preserve_received(described: Sequence[Field], parsed: Sequence[Field]) -> Complete:
@@ -44,8 +51,12 @@ def _values_getter(described: Sequence[Field]) -> Callable[[object], tuple[objec
 
 def _unparsed_texts(model: object, data: Mapping[str, object], parsed: Iterable[Field]) -> tuple[tuple[str, str], ...]:
     """Return the fields that are None although there is a text, with the text."""
-    texts = ((field.name, data.get(field.key)) for field in parsed if getattr(model, field.name) is None)
-    return tuple((name, text) for name, text in texts if isinstance(text, str) and text.strip() and not _is_time(text))
+    texts: list[tuple[str, str]] = []
+    for field in parsed:
+        text = data.get(field.key)
+        if isinstance(text, str) and getattr(model, field.name) is None and text.strip() and not _is_time(text):
+            texts.append((field.name, text))
+    return tuple(texts)
 
 
 def _is_time(text: str) -> bool:

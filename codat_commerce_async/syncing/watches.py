@@ -8,7 +8,7 @@ from contextvars import copy_context
 from types import MappingProxyType, TracebackType
 from typing import Literal, Self, TypeAlias, overload
 
-from codat_commerce_async._core.codec import encode
+from codat_commerce_async._core.encoding import encode
 from codat_commerce_async._core.validation import check_seconds
 from codat_commerce_async.errors import ClientClosedError, CodatError
 from codat_commerce_async.models.handle import SyncHandle, as_handle
