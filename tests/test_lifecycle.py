@@ -39,19 +39,17 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 async def test_a_scope_passes_what_goes_well_and_what_does_not() -> None:
     lifetime = Lifecycle()
-    async with lifetime.scope():
+    with lifetime.scope():
         pass
-    with pytest.raises(ValueError, match="a fault"):
-        async with lifetime.scope(10.0):
-            raise ValueError("a fault")
+    with pytest.raises(ValueError, match="a fault"), lifetime.scope(10.0):
+        raise ValueError("a fault")
 
 
 @pytest.mark.virtual_time
 async def test_a_scope_ends_when_its_time_is_up() -> None:
     lifetime = Lifecycle()
-    with pytest.raises(TimeoutError):
-        async with lifetime.scope(5.0):
-            await asyncio.sleep(60.0)
+    with pytest.raises(TimeoutError), lifetime.scope(5.0):
+        await asyncio.sleep(60.0)
     assert asyncio.get_running_loop().time() == 5.0
 
 
@@ -60,9 +58,8 @@ async def test_closing_ends_every_scope_at_once() -> None:
     lifetime = Lifecycle()
 
     async def wait(seconds: float | None) -> float:
-        with pytest.raises(ClientClosedError):
-            async with lifetime.scope(seconds):
-                await asyncio.sleep(3600.0)
+        with pytest.raises(ClientClosedError), lifetime.scope(seconds):
+            await asyncio.sleep(3600.0)
         return asyncio.get_running_loop().time()
 
     async def sleep() -> float:
@@ -71,9 +68,8 @@ async def test_closing_ends_every_scope_at_once() -> None:
         return asyncio.get_running_loop().time()
 
     async def nested() -> float:
-        with pytest.raises(ClientClosedError):
-            async with lifetime.scope():
-                await lifetime.sleep(3600.0)
+        with pytest.raises(ClientClosedError), lifetime.scope():
+            await lifetime.sleep(3600.0)
         return asyncio.get_running_loop().time()
 
     waits = asyncio.gather(wait(None), wait(7200.0), sleep(), nested())
@@ -119,7 +115,7 @@ async def test_what_ended_before_the_closing_has_ended_well() -> None:
     lifetime = Lifecycle()
 
     async def ends_as_it_closes() -> str:
-        async with lifetime.scope():
+        with lifetime.scope():
             await asyncio.sleep(1.0)
             lifetime.close()
             return "ended well"

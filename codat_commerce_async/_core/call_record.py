@@ -1,166 +1,148 @@
-"""Record the attempts of one call, and emit its events; the final error and the response are made from the record."""
+"""Record what is known of one call and its attempts; retries, events and errors are made from the record."""
 
 from asyncio import AbstractEventLoop
 from datetime import UTC, datetime
 from random import Random
+from typing import Generic, TypeVar
 
+from attrs import define, field
+
+from codat_commerce_async._core import headers as _headers
+from codat_commerce_async._core.credentials import Credentials
 from codat_commerce_async._core.instrumentation import Instrumentation
 from codat_commerce_async._core.lifecycle import Clock
 from codat_commerce_async._core.operation import Operation
+from codat_commerce_async._core.request import merge_headers
 from codat_commerce_async._core.retry import CallState
-from codat_commerce_async._core.transport import Response
+from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, RequestTimeoutError, StatusError
 from codat_commerce_async.hooks import RequestEnded
-from codat_commerce_async.models.call import Attempt, Call
+from codat_commerce_async.models.call import ApiResponse, Attempt, Call
 from codat_commerce_async.policies import RetryPolicy
 
-__all__ = ["CallRecord"]
+__all__ = ["CallRecord", "EndedAttempt"]
 
-# An Attempt's fields, as most calls never need the object: number, start (epoch), quota wait, elapsed, status, result.
-_AttemptFields = tuple[int, float, float, float, int | None, str]
+T = TypeVar("T")
+
+EndedAttempt = tuple[int, float, float, float, int | None, str]
+"""The fields of an `Attempt`, as most calls never need the object: number, start (epoch seconds), quota wait, elapsed,
+status, result."""
 
 
-class CallRecord:
-    """What is known of one call and its attempts."""
+@define(eq=False, repr=False)
+class CallRecord(Generic[T]):
+    """One call: what it is, and its attempts so far.
 
-    __slots__ = (
-        "_attempts",
-        "_call_started_at",
-        "_clock",
-        "_first_attempt_at",
-        "_id",
-        "_instrumentation",
-        "_key_left",
-        "_loop",
-        "_quota_wait",
-        "_random",
-        "_sent_at",
-        "_started_at",
-        "_timeout",
-        "attempt_count",
-        "company_id",
-        "key",
-        "operation",
-        "policy",
-        "requested_delay",
-        "state",
-    )
+    The pipeline keeps the fields up to date. No method runs for a call that succeeds at once and has no listeners.
+    """
 
-    def __init__(
-        self,
-        operation: Operation[object],
-        company_id: str | None,
-        key: str | None,
-        *,
-        policy: RetryPolicy,
-        timeout: float | None,
-        key_left: float | None,
-        instrumentation: Instrumentation,
-        clock: Clock,
-        random: Random,
-    ) -> None:
-        self.operation = operation
-        self.company_id = company_id
-        self.key = key
-        """The idempotency key; one for all attempts."""
-        self.policy = policy
-        self._timeout = timeout
-        self._key_left = key_left
-        self._instrumentation = instrumentation
-        self._clock = clock
-        self._random = random
-        self._attempts: tuple[_AttemptFields, ...] = ()
-        self._first_attempt_at = 0.0
-        self.attempt_count = 0
-        """How many attempts have started."""
-        self.requested_delay: float | None = None
-        """The seconds that the response to the last attempt requires to wait, if it does."""
-
-    def start(self, loop: AbstractEventLoop) -> None:
-        """Record that the call starts."""
-        self._loop = loop
-        self._call_started_at = loop.time()
-        self.state = None if self._key_left is None else self._new_state()
-        """What retries know of the attempts; None while none has failed and the key is new."""
-        instrumentation = self._instrumentation
-        self._id = next(instrumentation.call_ids)
-        if instrumentation.has_start_listener:
-            instrumentation.call_started(self._id, self.operation, self.company_id)
+    operation: Operation[T]
+    company_id: str | None
+    key: str | None
+    """The idempotency key; one for all attempts."""
+    request: Request
+    policy: RetryPolicy
+    timeout: float | None
+    key_left: float | None
+    instrumentation: Instrumentation
+    clock: Clock
+    random: Random
+    loop: AbstractEventLoop = field(init=False)
+    id: int = field(init=False)
+    """The id of the call in events."""
+    started_at: float = field(init=False)
+    """When the call started, on the event loop's clock."""
+    attempt_count: int = field(default=0, init=False)
+    """How many attempts have started."""
+    attempt_started_at: float = field(init=False)
+    """When the last of them started, in epoch seconds."""
+    sent_at: float = field(init=False)
+    """The same on the event loop's clock."""
+    quota_wait: float = field(init=False)
+    """For how many seconds it had waited for the rate limiter."""
+    requested_delay: float | None = field(default=None, init=False)
+    """For how many seconds its response requires to wait, if it does."""
+    ended: tuple[EndedAttempt, ...] = field(default=(), init=False)
+    """The attempts that have ended."""
+    state: CallState | None = field(default=None, init=False)
+    """What retries know of the attempts; None while none has failed and the key is new."""
 
     def known_state(self) -> CallState:
-        """Return the state that retries need; the first failure of the call creates it."""
+        """Return what retries know of the attempts; the first failure of the call creates it."""
         if self.state is None:
-            self.state = self._new_state()
+            deadline = None if self.timeout is None else self.started_at + self.timeout
+            key_left = self.key_left
+            self.state = CallState(self.operation, self.policy, self.clock, self.random, deadline, key_left=key_left)
             if self.attempt_count:
-                self.state.record_start(self._sent_at, self._started_at)
+                self.state.record_start(self.sent_at, self.attempt_started_at)
         return self.state
 
-    def _new_state(self) -> CallState:
-        deadline = None if self._timeout is None else self._call_started_at + self._timeout
-        return CallState(self.operation, self.policy, self._clock, self._random, deadline, key_left=self._key_left)
-
-    def start_attempt(self, arrived: float) -> None:
-        """Record that an attempt starts, which has waited for the rate limiter since `arrived`."""
-        began = self._loop.time() if self.state is None else self.state.start()
-        self._started_at = self._clock.now()
-        self._first_attempt_at = self._first_attempt_at or self._started_at
-        self._quota_wait, self._sent_at = began - arrived, began
-        self.attempt_count += 1
-        self.requested_delay = None
-
-    def emit_request_started(self, headers: dict[str, str]) -> None:
-        """Pass the headers of an attempt to the hook, which may change them."""
-        since_call_start = self._sent_at - self._call_started_at
-        self._instrumentation.request_started(
-            self._id, self.operation.name, self.attempt_count, self._quota_wait, headers, since_call_start
-        )
-
-    def finish_attempt(self, response: Response | None, error: BaseException | None, *, sent: bool) -> None:
-        """Record the attempt's result, and emit it.
+    def fail_attempt(self, response: Response | None, error: BaseException, *, sent: bool) -> None:
+        """Record that the attempt failed, and emit it.
 
         A cancelled attempt that was `sent` stays marked in flight, because the server may have received it.
         """
-        elapsed = self._loop.time() - self._sent_at
+        result, elapsed = "interrupted", self.loop.time() - self.sent_at
         status = response.status if response is not None else None
-        result = "ok" if error is None else _describe(error)
-        if error is None:
-            if self.state is not None:
-                self.state.succeed()
-        elif isinstance(error, CodatError):
+        if isinstance(error, CodatError):
+            result = error.message
             self.known_state().fail(error, self.requested_delay)
+            self.ended += ((self.attempt_count, self.attempt_started_at, self.quota_wait, elapsed, status, result),)
         elif not sent:
             self.known_state().never_sent()
-        if error is None or isinstance(error, CodatError):
-            self._attempts += ((self.attempt_count, self._started_at, self._quota_wait, elapsed, status, result),)
-        instrumentation = self._instrumentation
-        if instrumentation.has_response_listener or instrumentation.logs_responses():
-            event = RequestEnded(
-                self._id,
-                self.operation.name,
-                self.attempt_count,
-                elapsed,
-                status,
-                len(response.body) if response is not None else 0,
-                result if status is None else None,
-                error.correlation_id if isinstance(error, StatusError) else None,
-                type(error).__name__ if error is not None else None,
-            )
-            instrumentation.request_ended(event, self._quota_wait, result, self.operation, self.company_id)
+        if self.instrumentation.observes_responses():
+            self.emit_request_ended(elapsed, response, result, error)
+
+    def hooked_request(self) -> Request:
+        """Emit that the attempt starts, and return its request with the headers that a hook adds.
+
+        Headers that are the client's own to set are kept as they were.
+        """
+        request, instrumentation = self.request, self.instrumentation
+        headers = request.headers.copy()
+        since_call_start = self.sent_at - self.started_at
+        instrumentation.request_started(
+            self.id, self.operation.name, self.attempt_count, self.quota_wait, headers, since_call_start
+        )
+        merged = merge_headers(request.headers, headers, instrumentation.header_refused)
+        return Request(request.method, request.target, merged, request.body)
+
+    def emit_call_started(self) -> None:
+        """Emit that the call starts."""
+        self.instrumentation.call_started(self.id, self.operation, self.company_id)
+
+    def emit_request_ended(
+        self, elapsed: float, response: Response | None, result: str, error: BaseException | None
+    ) -> None:
+        """Emit the result of an attempt."""
+        status = response.status if response is not None else None
+        event = RequestEnded(
+            self.id,
+            self.operation.name,
+            self.attempt_count,
+            elapsed,
+            status,
+            len(response.body) if response is not None else 0,
+            result if status is None else None,
+            error.correlation_id if isinstance(error, StatusError) else None,
+            type(error).__name__ if error is not None else None,
+        )
+        self.instrumentation.request_ended(event, self.quota_wait, result, self.operation, self.company_id)
 
     def emit_retry(self, error: CodatError, seconds: float) -> None:
         """Emit that the request will be sent again after so many seconds."""
-        waited, elapsed = self._attempts[-1][2:4]
-        self._instrumentation.retried(
-            self._id, self.operation, self.company_id, self.attempt_count, waited, elapsed, seconds, error
+        waited, elapsed = self.ended[-1][2:4]
+        self.instrumentation.retried(
+            self.id, self.operation, self.company_id, self.attempt_count, waited, elapsed, seconds, error
         )
 
     def emit_call_ended(self, response: Response | None, error: BaseException | None) -> None:
         """Emit that the call has ended."""
-        if self._instrumentation.has_call_listener:
-            self._instrumentation.call_ended(
-                self._id,
+        if self.instrumentation.has_call_listener:
+            self.instrumentation.call_ended(
+                self.id,
                 self.operation.name,
-                self._loop.time() - self._call_started_at,
+                self.loop.time() - self.started_at,
                 self.attempt_count,
                 response.status if response else None,
                 type(error).__name__ if error else None,
@@ -179,15 +161,17 @@ class CallRecord:
         error.__context__ = None
         if not self.known_state().outcome_unknown:
             return error
+        # An interrupted attempt is not among those that have ended; it is the first one then.
+        first_started_at = self.ended[0][1] if self.ended else self.attempt_started_at
         unknown = OutcomeUnknownError(
             f"it may or may not have happened: {error.message}",
             call,
-            self._clock.server_time(self._first_attempt_at),
+            self.clock.server_time(first_started_at),
             error.correlation_id if isinstance(error, StatusError) else None,
         )
         unknown.__cause__ = error
         status = error.status if isinstance(error, StatusError) else None
-        self._instrumentation.outcome_unknown(unknown, self.company_id, status)
+        self.instrumentation.outcome_unknown(unknown, self.company_id, status)
         return unknown
 
     def to_call(self) -> Call:
@@ -197,6 +181,20 @@ class CallRecord:
             operation=operation.name,
             method=operation.method,
             path=operation.path,
+            idempotency_key=self.key,
+            attempts=self.attempts(),
+        )
+
+    def to_response(self, value: T, response: Response, credentials: Credentials) -> ApiResponse[T]:
+        """Return the value together with what is known of its response."""
+        correlation_id = _headers.correlation_id(response.headers)
+        return ApiResponse(
+            value=value,
+            status=response.status,
+            headers={name.lower(): credentials.redact_text(value) for name, value in response.headers.items()},
+            rate_limit=_headers.rate_limit(response.headers, self.clock.now()),
+            server_time=_headers.server_time(response.headers),
+            correlation_id=credentials.redact_text(correlation_id) if correlation_id else None,
             idempotency_key=self.key,
             attempts=self.attempts(),
         )
@@ -212,9 +210,5 @@ class CallRecord:
                 status=status,
                 result=result,
             )
-            for number, started_at, quota_wait, elapsed, status, result in self._attempts
+            for number, started_at, quota_wait, elapsed, status, result in self.ended
         )
-
-
-def _describe(error: BaseException) -> str:
-    return error.message if isinstance(error, CodatError) else "interrupted"

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from codat_commerce_async._core.validation import as_utc
 from codat_commerce_async.models.call import RateLimit
@@ -105,6 +106,8 @@ def _iso_date(text: str) -> datetime | None:
     return as_utc(moment)
 
 
+# All responses of one second have the same `Date`, and a call may need it several times.
+@lru_cache(maxsize=8)
 def _http_date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)

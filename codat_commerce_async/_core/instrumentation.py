@@ -36,9 +36,8 @@ class Instrumentation:
         "_wall_clock",
         "has_call_listener",
         "has_request_listener",
-        "has_response_listener",
         "has_start_listener",
-        "logs_responses",
+        "observes_responses",
     )
 
     # Unique among all clients, as several may have the same hooks.
@@ -46,16 +45,16 @@ class Instrumentation:
     """The ids of calls to come."""
 
     def __init__(self, hooks: Hooks, server: str, wall_clock: Callable[[], float]) -> None:
-        # A function of the standard library: it runs for every request.
-        self.logs_responses: Callable[[], bool] = partial(_logger.isEnabledFor, logging.DEBUG)
-        """Return whether the results of requests are logged."""
         self._hooks = hooks
         self._server = server
         self._wall_clock = wall_clock
         self.has_request_listener = hooks.on_request_started is not None
         """Whether there is a hook for requests that are about to be sent."""
-        self.has_response_listener = hooks.on_request_ended is not None
-        """Whether there is a hook for the results of requests."""
+        # Functions of the standard library, as one of them runs for every request.
+        self.observes_responses: Callable[[], bool] = (
+            partial(_logger.isEnabledFor, logging.DEBUG) if hooks.on_request_ended is None else partial(bool, True)
+        )
+        """Return whether the results of requests are logged, or passed to a hook."""
         self.has_start_listener = hooks.on_call_started is not None
         """Whether there is a hook for the starts of calls."""
         self.has_call_listener = hooks.on_call_ended is not None

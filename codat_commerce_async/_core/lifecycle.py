@@ -28,12 +28,12 @@ class Lifecycle:
         if self.closed:
             raise ClientClosedError("the client is closed; create a new one")
         loop = asyncio.get_running_loop()
-        if self._loop is None:
+        if self._loop is not loop:
+            if self._loop is not None:
+                raise WrongEventLoopError(
+                    "the client belongs to the event loop that used it first; create one client per event loop"
+                )
             self._loop = loop
-        elif self._loop is not loop:
-            raise WrongEventLoopError(
-                "the client belongs to the event loop that used it first; create one client per event loop"
-            )
         return loop
 
     def scope(self, seconds: float | None = None) -> "CancelScope":
@@ -42,7 +42,7 @@ class Lifecycle:
 
     async def sleep(self, seconds: float) -> None:
         """Sleep; raise ClientClosedError at once when the client is closed meanwhile."""
-        async with self.scope():
+        with self.scope():
             await asyncio.sleep(seconds)
 
     def close(self) -> None:
@@ -60,10 +60,10 @@ class Lifecycle:
 
 
 class CancelScope:
-    """A cancel scope: like `asyncio.timeout`, but closing the client cancels it too.
+    """A cancel scope: like `asyncio.timeout`, but closing the client cancels it too. Enter it with a plain `with`.
 
     Written by hand because every call enters one: a subclass of `asyncio.Timeout` that is rescheduled on closing costs
-    2.4 µs more per call (3.5 instead of 1.1 µs, and 6.0 instead of 3.6 µs with a timeout).
+    about 3 µs more per call.
     """
 
     __slots__ = ("_cancelling", "_ended", "_lifecycle", "_seconds", "_task", "_timer", "loop")
@@ -73,7 +73,7 @@ class CancelScope:
         self._seconds = seconds
         self.loop = loop
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         task = asyncio.current_task(self.loop)
         assert task is not None  # noqa: S101 - for the type checker: nothing else can await
         self._task = task
@@ -84,7 +84,7 @@ class CancelScope:
             self._timer = self.loop.call_later(self._seconds, self._cancel)
         self._lifecycle._open[self] = None  # noqa: SLF001 - a scope is a part of its lifecycle
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
@@ -128,10 +128,6 @@ class Clock:
     def time(self) -> float:
         """Return the event loop's monotonic time, in seconds; also after the client was closed."""
         return asyncio.get_running_loop().time()
-
-    def observe(self, headers: Mapping[str, str]) -> None:
-        """Record a response's headers and the time at which it was received."""
-        self.observed = headers, self.now()
 
     @property
     def server_offset(self) -> float | None:

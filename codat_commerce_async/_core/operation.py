@@ -107,7 +107,13 @@ class Operation(Generic[T_co]):
             values: The values of the places in the path, in order.
             query: The query parameters.
         """
-        path = self.format_path(values)
+        if len(values) != len(self.path_params):
+            raise TypeError(f"{self.name} requires {', '.join(self.path_params) or 'no path values'}")
+        for value in values:
+            if type(value) is not str or not _is_plain(value):
+                values = tuple(map(check_id, self.path_params, values))
+                break
+        path = self._template % values
         if not query:
             return path
         check_mapping("query", query)
@@ -122,9 +128,7 @@ class Operation(Generic[T_co]):
         Args:
             values: The values of the places in the path, in order.
         """
-        if len(values) != len(self.path_params):
-            raise TypeError(f"{self.name} requires {', '.join(self.path_params) or 'no path values'}")
-        return self._template % tuple(map(check_id, self.path_params, values))
+        return self.format_target(values, None)
 
     def company_id(self, values: tuple[str, ...]) -> str | None:
         """Return the company id among the values, or None.

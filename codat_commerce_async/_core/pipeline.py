@@ -1,13 +1,15 @@
 """Make a call: encode the request, pass the rate limiter, send it, check the status, retry, and decode."""
 
+from asyncio import AbstractEventLoop
 from collections.abc import Coroutine
 from http import HTTPStatus
 from random import Random
 from types import NoneType
-from typing import Generic, TypeVar, Unpack, cast
+from typing import TypeVar, Unpack, cast
+
+from attrs import define, field
 
 from codat_commerce_async._core import codec as _codec
-from codat_commerce_async._core import headers as _headers
 from codat_commerce_async._core.call_record import CallRecord
 from codat_commerce_async._core.credentials import Credentials
 from codat_commerce_async._core.encoding import encode
@@ -17,7 +19,7 @@ from codat_commerce_async._core.lifecycle import Clock, Lifecycle
 from codat_commerce_async._core.operation import Idempotency, Operation, Query
 from codat_commerce_async._core.quota_monitor import QuotaMonitor
 from codat_commerce_async._core.rate_limiter import RateLimiter, Slot
-from codat_commerce_async._core.request import check_options, merge_headers
+from codat_commerce_async._core.request import check_options
 from codat_commerce_async._core.responses import error_from_response
 from codat_commerce_async._core.retry import repeat
 from codat_commerce_async._core.transport import Request, Response, Transport
@@ -33,7 +35,7 @@ _GOOD = range(200, 300)
 
 
 class Pipeline:
-    """Make calls; the state of a single call is in `_Call`."""
+    """Make calls; a single call is a `_Call`."""
 
     def __init__(
         self,
@@ -77,7 +79,7 @@ class Pipeline:
         it must not be sent any more.
         """
         # Not a coroutine around a coroutine: each one makes a call in flight larger.
-        return _Call(self, operation, path, query, body, options, starts_work=starts_work, key_left=key_left).run()
+        return self._prepare(operation, path, query, body, options, starts_work=starts_work, key_left=key_left).run()
 
     async def send(
         self,
@@ -90,24 +92,11 @@ class Pipeline:
         **options: Unpack[CallOptions],
     ) -> ApiResponse[T]:
         """Make one call, and return its decoded response with status, headers and attempts."""
-        call = _Call(self, operation, path, query, body, options, starts_work=starts_work, key_left=key_left)
-        return call.to_response(await call.run())
+        call = self._prepare(operation, path, query, body, options, starts_work=starts_work, key_left=key_left)
+        return call.to_response(await call.run(), call.response, self.credentials)
 
-
-def check_operation(operation: Operation[object]) -> None:
-    """Raise TypeError unless it is an operation whose response can be decoded, before anything is sent."""
-    check_instance("operation", operation, Operation)
-    _codec.check_decodable(operation.response_type)
-
-
-class _Call(CallRecord, Generic[T]):
-    """One call: `run` makes it, `_attempt` is one attempt, and the methods of `CallRecord` keep the record."""
-
-    __slots__ = ("_background", "_pipeline", "_request", "_response", "_response_type", "_starts_work")
-
-    def __init__(
+    def _prepare(
         self,
-        pipeline: Pipeline,
         operation: Operation[T],
         path: tuple[str, ...],
         query: Query | None,
@@ -116,41 +105,65 @@ class _Call(CallRecord, Generic[T]):
         *,
         starts_work: bool,
         key_left: float | None,
-    ) -> None:
+    ) -> "_Call[T]":
+        """Return a call whose request is encoded; raise TypeError or ValueError for arguments that it cannot have."""
         if options:
             check_options(operation, options)
         key = None
         if operation.idempotency is Idempotency.KEYED:
-            key = options.get("idempotency_key") or new_key(pipeline.random)
-        self._pipeline = pipeline
-        self._request = _to_request(operation, operation.format_target(path, query), body, key, options)
-        self._response_type = operation.response_type
-        self._background = options.get("background", False)
-        self._starts_work = starts_work
-        super().__init__(
+            key = options.get("idempotency_key") or new_key(self.random)
+        headers, data = dict(options["headers"]) if "headers" in options else {}, None
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            data = encode(body)
+        # Every attempt sends the same bytes.
+        request = Request(operation.method, operation.format_target(path, query), headers, data)
+        return _Call(
             operation,
             operation.company_id(path),
             key,
-            policy=options.get("retry") or pipeline.retry,
-            timeout=options.get("timeout"),
-            key_left=key_left,
-            instrumentation=pipeline.instrumentation,
-            clock=pipeline.clock,
-            random=pipeline.random,
+            request,
+            options.get("retry") or self.retry,
+            options.get("timeout"),
+            key_left,
+            self.instrumentation,
+            self.clock,
+            self.random,
+            pipeline=self,
+            background=options.get("background", False),
+            starts_work=starts_work,
         )
+
+
+def check_operation(operation: Operation[object]) -> None:
+    """Raise TypeError unless it is an operation whose response can be decoded, before anything is sent."""
+    check_instance("operation", operation, Operation)
+    _codec.check_decodable(operation.response_type)
+
+
+@define(eq=False, repr=False)
+class _Call(CallRecord[T]):
+    """One call: `run` makes it, `_attempt` is one attempt, and `CallRecord` is what they record."""
+
+    pipeline: Pipeline = field(kw_only=True)
+    background: bool = field(kw_only=True)
+    starts_work: bool = field(kw_only=True)
+    response: Response = field(init=False)
 
     async def run(self) -> T:
         """Send the request, retrying as the policy allows, and return the decoded response.
 
         Raises the final `CodatError`.
         """
-        scope = self._pipeline.lifecycle.scope(self._timeout)
-        self.start(scope.loop)
+        scope = self.pipeline.lifecycle.scope(self.timeout)
+        self._start(scope.loop)
         response: Response | None = None
         try:
-            async with scope:
+            with scope:
                 response = await self._attempt_until_done()
-            self._response = response
+            self.response = response
             value = self._decode(response)
         except CodatError as error:
             failure = error if response is not None else self.final_error(error)
@@ -160,7 +173,8 @@ class _Call(CallRecord, Generic[T]):
             self.emit_call_ended(response, error)
             raise
         else:
-            self.emit_call_ended(response, None)
+            if self.instrumentation.has_call_listener:
+                self.emit_call_ended(response, None)
             return value
         self.emit_call_ended(response, failure)
         # Raised outside of the handlers: an error that was replaced, and its frames, must not be its context.
@@ -175,24 +189,31 @@ class _Call(CallRecord, Generic[T]):
 
     async def _attempt(self) -> Response:
         """Wait for the rate limiter, send the request, and return its response; raise the error that it is."""
-        pipeline, arrived = self._pipeline, self._loop.time()
-        if self._starts_work:
+        pipeline, arrived = self.pipeline, self.loop.time()
+        if self.starts_work:
             pipeline.quota.sync_limiter()
-        async with Slot(pipeline.rate_limiter, self.company_id, self._background, self._starts_work):
-            request, response = self._next_request(arrived), None
+        async with Slot(pipeline.rate_limiter, self.company_id, self.background, self.starts_work):
+            request, response = self._start_attempt(arrived), None
             try:
                 response = await pipeline.transport.send(request, pipeline.timeouts)
-                pipeline.clock.observe(response.headers)
                 self._check(response)
             except BaseException as error:
-                self.finish_attempt(response, error, sent=request.started is not False)
+                self.fail_attempt(response, error, sent=request.started is not False)
                 raise
-            self.finish_attempt(response, None, sent=True)
+            self._end_attempt(response)
             return response
 
-    def _next_request(self, arrived: float) -> Request:
+    def _start(self, loop: AbstractEventLoop) -> None:
+        self.loop, self.started_at = loop, loop.time()
+        self.id = next(self.instrumentation.call_ids)
+        if self.key_left is not None:
+            self.known_state()
+        if self.instrumentation.has_start_listener:
+            self.emit_call_started()
+
+    def _start_attempt(self, arrived: float) -> Request:
         """Record the start of an attempt, and return its request; raise the error if it must not be sent."""
-        pipeline, state = self._pipeline, self.state
+        pipeline, state = self.pipeline, self.state
         if pipeline.lifecycle.closed:
             raise ClientClosedError("the client was closed during the call")
         if state is not None:
@@ -200,29 +221,35 @@ class _Call(CallRecord, Generic[T]):
             if state.error is not None:
                 state.extend(pipeline.quota.reset_wait(arrived))
                 state.check_deadline()
-        self.start_attempt(arrived)
-        request = self._with_hook_headers() if pipeline.instrumentation.has_request_listener else self._request
+        self.sent_at = self.loop.time() if state is None else state.start()
+        self.attempt_started_at = self.clock.now()
+        self.quota_wait = self.sent_at - arrived
+        self.attempt_count += 1
+        self.requested_delay = None
+        request = self.hooked_request() if self.instrumentation.has_request_listener else self.request
         if state is not None and state.repeats_key:
             # Connecting takes time too, for which the machine may be suspended.
             request.before_send = state.check_key
         return request
 
-    def _with_hook_headers(self) -> Request:
-        """Return the request with the headers that a hook adds to this attempt; the client's own are kept."""
-        request = self._request
-        headers = request.headers.copy()
-        self.emit_request_started(headers)
-        merged = merge_headers(request.headers, headers, self._pipeline.instrumentation.header_refused)
-        return Request(request.method, request.target, merged, request.body)
+    def _end_attempt(self, response: Response) -> None:
+        """Record the success of an attempt."""
+        elapsed = self.loop.time() - self.sent_at
+        self.ended += ((self.attempt_count, self.attempt_started_at, self.quota_wait, elapsed, response.status, "ok"),)
+        if self.state is not None:
+            self.state.succeed()
+        if self.instrumentation.observes_responses():
+            self.emit_request_ended(elapsed, response, "ok", None)
 
     def _check(self, response: Response) -> None:
         """Pass what the response reports of the quota to the rate limiter; raise the error if it is one."""
-        pipeline, quota = self._pipeline, self._pipeline.quota
+        pipeline, quota = self.pipeline, self.pipeline.quota
+        pipeline.clock.observed = response.headers, pipeline.clock.now()
         if pipeline.rate_limiter.needs_quota_update:
             quota.sync_limiter()
         if response.status in _GOOD:
             if quota.throttled.since:
-                quota.throttled.note_success(self._sent_at)
+                quota.throttled.note_success(self.sent_at)
             return
         error = error_from_response(response, pipeline.credentials, pipeline.clock.now())
         self.requested_delay = error.retry_after
@@ -231,44 +258,15 @@ class _Call(CallRecord, Generic[T]):
         raise error
 
     def _decode(self, response: Response) -> T:
-        kind = self._response_type
+        kind = self.operation.response_type
         if kind is NoneType or (kind is object and response.status == HTTPStatus.NO_CONTENT):
             return cast("T", None)
         try:
             # No variable holds the body, as tracebacks may show it.
-            return _codec.decode(_redacted(response.body, self._pipeline.credentials), kind)
+            return _codec.decode(_redacted(response.body, self.pipeline.credentials), kind)
         except DecodeError as error:
             failure = DecodeError(error.message, None, error.path, response.status).with_call(self.to_call())
         raise failure
-
-    def to_response(self, value: T) -> ApiResponse[T]:
-        """Return the value together with what is known of its response."""
-        response = self._response
-        credentials = self._pipeline.credentials
-        correlation_id = _headers.correlation_id(response.headers)
-        return ApiResponse(
-            value=value,
-            status=response.status,
-            headers={name.lower(): credentials.redact_text(value) for name, value in response.headers.items()},
-            rate_limit=_headers.rate_limit(response.headers, self._clock.now()),
-            server_time=_headers.server_time(response.headers),
-            correlation_id=credentials.redact_text(correlation_id) if correlation_id else None,
-            idempotency_key=self.key,
-            attempts=self.attempts(),
-        )
-
-
-def _to_request(
-    operation: Operation[object], target: str, body: object | None, key: str | None, options: CallOptions
-) -> Request:
-    """Return the request of a call; every attempt sends the same bytes."""
-    headers, data = dict(options["headers"]) if "headers" in options else {}, None
-    if key is not None:
-        headers["Idempotency-Key"] = key
-    if body is not None:
-        headers["Content-Type"] = "application/json"
-        data = encode(body)
-    return Request(operation.method, target, headers, data)
 
 
 def _redacted(body: bytes, credentials: Credentials) -> bytes:

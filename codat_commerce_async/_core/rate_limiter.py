@@ -235,7 +235,8 @@ class _Queue:
         self.slots.release(company_id)
         if self.window is not None:
             self.window.end(_now(self._timer_at))
-        self._dispatch_after(company_id)
+        if self._waiting or self._waiting_by_company:
+            self._dispatch_after(company_id)
 
     def undo(self, waiter: _Waiter) -> None:
         """Undo the admission of a request that was never sent."""

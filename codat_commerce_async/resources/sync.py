@@ -247,7 +247,7 @@ class SyncResource:
         """
         check_instance("handle", handle, SyncHandle)
         check_options(GET_STATUS, options)
-        async with self.context.lifecycle.scope():
+        with self.context.lifecycle.scope():
             return await SyncResolver(self.context, handle).poll(options)
 
     async def wait(

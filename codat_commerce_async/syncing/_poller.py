@@ -180,7 +180,7 @@ class SyncPoller:
             await self._clock.sleep(shortest)
         rest = now + regular - self._clock.time()
         if rest > 0:
-            async with self._context.lifecycle.scope():
+            with self._context.lifecycle.scope():
                 await subscription.sleep(rest)
 
     def check_not_before(self) -> None:

@@ -104,7 +104,7 @@ class SyncRunner:
         if pauses is not None:
             pauses.add_pause_listener(self._on_pause)
         try:
-            async with self._context.lifecycle.scope():
+            with self._context.lifecycle.scope():
                 await self._resume()
                 async with asyncio.TaskGroup() as tasks:
                     self._tasks = tasks
