@@ -13,8 +13,10 @@ import procrastinate
 
 from codat_commerce_async import SyncTicket
 from codat_commerce_async.contrib.procrastinate import SyncTasks
-from examples.night import Counts, Night, client, night, print_counts, save_to
+from examples.night import Counts, Night, client, night, night_from_arguments, print_counts, save_to
 from tests.support.servers import postgres
+
+_COUNT_DUE = "SELECT count(*) AS jobs FROM procrastinate_jobs WHERE status = 'todo' AND scheduled_at <= now()"
 
 
 def new_app(database: str) -> procrastinate.App:
@@ -22,13 +24,13 @@ def new_app(database: str) -> procrastinate.App:
     return procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=database))
 
 
-async def worker(database: str, codat_url: str, quota_file: str, outcomes: str) -> None:
+async def worker(database: str, codat_url: str, quota_file: str, outcomes: str, concurrency: str = "25") -> None:
     """Run one worker until SIGTERM."""
     app = new_app(database)
     tasks = SyncTasks(app, on_outcome=save_to(outcomes))
     limiter, codat = client(codat_url, quota_file)
     async with app.open_async(), limiter, codat:
-        await tasks.run_worker(codat)
+        await tasks.run_worker(codat, concurrency=int(concurrency))
 
 
 async def run(database: str, size: Night) -> Counts:
@@ -41,7 +43,11 @@ async def run(database: str, size: Night) -> Counts:
         async def feed(tickets: list[SyncTicket]) -> None:
             await tasks.feed(tickets)
 
-        return await night(size, ["-m", "examples.night_on_procrastinate", "worker", database], feed)
+        async def count_due() -> int:
+            row = await app.connector.execute_query_one_async(_COUNT_DUE)
+            return int(row["jobs"])
+
+        return await night(size, ["-m", "examples.night_on_procrastinate", "worker", database], feed, count_due)
 
 
 def main(size: Night) -> Counts:
@@ -54,4 +60,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"]:
         asyncio.run(worker(*sys.argv[2:]))
     else:
-        print_counts(main(Night()))
+        print_counts(main(night_from_arguments("Run a night of syncs on procrastinate.")))

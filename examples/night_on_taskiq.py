@@ -8,20 +8,21 @@ The broker uses Redis streams, which acknowledge messages. `worker` shows all th
 
 import asyncio
 import sys
+from functools import partial
 
 from redis.asyncio import Redis
 from taskiq_redis import RedisStreamBroker
 
 from codat_commerce_async import SyncTicket
 from codat_commerce_async.contrib.taskiq import SyncTasks
-from examples.night import Counts, Night, client, night, print_counts, save_to
+from examples.night import Counts, Night, client, night, night_from_arguments, print_counts, save_to
 from tests.support.servers import valkey
 
 _STREAM = "codat"
 
 
-def new_broker(url: str) -> RedisStreamBroker:
-    """Return the broker; a message that is not acknowledged for 45 s, more than two slices, is delivered again."""
+def new_broker(url: str, slice_seconds: float = 10.0) -> RedisStreamBroker:
+    """Return the broker; a message that is not acknowledged for more than two slices is delivered again."""
     return RedisStreamBroker(
         url,
         queue_name=_STREAM,
@@ -29,14 +30,15 @@ def new_broker(url: str) -> RedisStreamBroker:
         consumer_id="0",
         xread_count=1,
         xread_block=500,
-        idle_timeout=45_000,
+        idle_timeout=round(slice_seconds * 2200),
         unacknowledged_lock_timeout=10.0,
     )
 
 
-async def worker(url: str, codat_url: str, quota_file: str, outcomes: str) -> None:
+async def worker(url: str, codat_url: str, quota_file: str, outcomes: str, slice_seconds: str = "10") -> None:
     """Run one worker until SIGTERM."""
-    tasks = SyncTasks(new_broker(url), on_outcome=save_to(outcomes))
+    seconds = float(slice_seconds)
+    tasks = SyncTasks(new_broker(url, seconds), on_outcome=save_to(outcomes), slice_seconds=seconds)
     limiter, codat = client(codat_url, quota_file)
     async with limiter, codat:
         await tasks.run_worker(codat)
@@ -48,16 +50,16 @@ async def run(url: str, size: Night) -> Counts:
     tasks = SyncTasks(broker, on_outcome=print)
     await broker.startup()
 
-    async def count_queued() -> int:
+    async def count(*names: str) -> int:
         async with Redis.from_url(url) as redis:
             [group] = await redis.xinfo_groups(_STREAM)
-        return int(group["pending"]) + int(group["lag"] or 0)
+        return sum(int(group[name] or 0) for name in names)
 
     async def feed(tickets: list[SyncTicket]) -> None:
-        await tasks.feed(tickets, count_queued)
+        await tasks.feed(tickets, partial(count, "pending", "lag"))
 
     try:
-        return await night(size, ["-m", "examples.night_on_taskiq", "worker", url], feed)
+        return await night(size, ["-m", "examples.night_on_taskiq", "worker", url], feed, partial(count, "lag"))
     finally:
         await broker.shutdown()
 
@@ -72,4 +74,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"]:
         asyncio.run(worker(*sys.argv[2:]))
     else:
-        print_counts(main(Night()))
+        print_counts(main(night_from_arguments("Run a night of syncs on taskiq.")))

@@ -2,11 +2,13 @@
 
 import asyncio
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import cast
 
 import pytest
 
-from codat_commerce_async import SyncOutcome, SyncTicket
+from codat_commerce_async import Reschedule, SyncHandle, SyncOutcome, SyncRequest, SyncStepper, SyncTicket
 from codat_commerce_async.syncing._feeder import MAX_QUEUED, Slices, feed
 from tests.support.fans import Codat
 
@@ -31,16 +33,27 @@ class Queue:
         self.most = max(self.most, await self.count())
 
 
-async def test_of_many_tickets_at_most_ten_thousand_are_queued_in_flat_memory() -> None:
+async def check_feeding(companies: int, max_queued: int) -> None:
     queue = Queue(per_second=50.0)
-    companies = (f"company {number}" for number in range(30_000))
+    ids = (f"company {number}" for number in range(companies))
     tracemalloc.start()
-    fed = await feed(SyncTicket.for_run("a run", companies, size=30_000), queue.enqueue, queue.count)
+    fed = await feed(
+        SyncTicket.for_run("a run", ids, size=companies), queue.enqueue, queue.count, max_queued=max_queued
+    )
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert fed == queue.total == 30_000
-    assert MAX_QUEUED * 0.9 < queue.most <= MAX_QUEUED
+    assert fed == queue.total == companies
+    assert max_queued * 0.9 < queue.most <= max_queued
     assert peak < 2_000_000
+
+
+async def test_of_many_tickets_at_most_max_queued_are_queued_in_flat_memory() -> None:
+    await check_feeding(5_000, 1_000)
+
+
+@pytest.mark.real
+async def test_of_a_hundred_thousand_tickets_at_most_ten_thousand_are_queued_in_flat_memory() -> None:
+    await check_feeding(100_000, MAX_QUEUED)
 
 
 async def test_the_input_is_read_only_as_there_is_room() -> None:
@@ -94,3 +107,107 @@ async def test_stopped_slices_return_all_their_tickets_at_once(after: float) -> 
         results = await asyncio.gather(*(run_slices(slices, one) for one in returned if isinstance(one, SyncTicket)))
     assert all(outcome.ok for outcome, _ in results)
     assert codat.started_twice == []
+
+
+class Stepper:
+    """A stepper whose starts wait for the event, and whose polls end the sync at once."""
+
+    def __init__(self) -> None:
+        self.may_start = asyncio.Event()
+        self.started: list[str] = []
+
+    def seconds_until_due(self, ticket: SyncTicket) -> float:
+        return 0.0
+
+    async def step(self, ticket: SyncTicket) -> Reschedule | SyncOutcome:
+        if ticket.handle is None:
+            await self.may_start.wait()
+            self.started.append(ticket.company_id)
+        return SyncOutcome(request=ticket.request, handle=None, status=None, error=None, polls=0, elapsed=0.0)
+
+
+class Messages:
+    """A broker whose messages are tickets; those of slices that ended are queued again."""
+
+    def __init__(self, slices: Slices, tickets: Iterable[SyncTicket]) -> None:
+        self.slices = slices
+        self.queue: asyncio.Queue[SyncTicket] = asyncio.Queue()
+        self.held = self.most_held = 0
+        self.ended: list[str] = []
+        for ticket in tickets:
+            self.queue.put_nowait(ticket)
+
+    async def listen(self) -> AsyncGenerator[SyncTicket, None]:
+        while True:
+            yield await self.queue.get()
+
+    async def process(self, ticket: SyncTicket) -> None:
+        self.held += 1
+        self.most_held = max(self.most_held, self.held)
+        result = await self.slices.run(ticket)
+        self.held -= 1
+        if isinstance(result, SyncOutcome):
+            self.ended.append(result.company_id)
+        else:
+            self.queue.put_nowait(result)
+
+
+async def test_a_process_takes_no_more_starts_than_it_can_make_at_once() -> None:
+    stepper = Stepper()
+    slices = Slices(cast("SyncStepper", stepper))
+    broker = Messages(slices, SyncTicket.for_run("a run", [f"company {number}" for number in range(100)]))
+    consuming = asyncio.create_task(slices.consume(broker.listen, broker.process, limit=1000))
+    await asyncio.sleep(1.0)
+    assert 6 <= broker.held <= 7
+    stepper.may_start.set()
+    await asyncio.sleep(0.1)
+    assert len(broker.ended) == 100
+    assert broker.most_held <= 7
+    slices.stop()
+    await consuming
+
+
+async def test_running_syncs_are_polled_while_no_start_is_possible() -> None:
+    stepper = Stepper()
+    slices = Slices(cast("SyncStepper", stepper))
+    waiting = list(SyncTicket.for_run("a run", [f"company {number}" for number in range(100)]))
+    handle = SyncHandle(company_id="running", commerce_sync_id="1", requested_at=waiting[0].created_at)
+    running = replace(waiting[0], request=SyncRequest(company_id="running"), handle=handle)
+    broker = Messages(slices, [*waiting, running])
+    consuming = asyncio.create_task(slices.consume(broker.listen, broker.process, limit=1000))
+    await asyncio.sleep(30.0)
+    assert broker.ended == ["running"]
+    assert stepper.started == []
+    slices.stop()
+    await consuming
+    assert broker.queue.qsize() == 100
+
+
+async def test_no_more_messages_than_the_limit_are_held() -> None:
+    stepper = Stepper()
+    slices = Slices(cast("SyncStepper", stepper))
+    broker = Messages(slices, SyncTicket.for_run("a run", [f"company {number}" for number in range(100)]))
+    consuming = asyncio.create_task(slices.consume(broker.listen, broker.process, limit=20))
+    await asyncio.sleep(60.0)
+    assert broker.most_held == 20
+    slices.stop()
+    await consuming
+    assert broker.queue.qsize() == 100
+
+
+async def test_polls_that_are_due_stay_with_the_broker_until_it_is_their_turn() -> None:
+    class Slow(Stepper):
+        async def step(self, ticket: SyncTicket) -> Reschedule | SyncOutcome:
+            await asyncio.sleep(3.0)
+            return await super().step(ticket)
+
+    slices = Slices(cast("SyncStepper", Slow()), seconds=10.0)
+    [first] = SyncTicket.for_run("a run", ["company"])
+    handle = SyncHandle(company_id="company", commerce_sync_id="1", requested_at=first.created_at)
+    broker = Messages(slices, [replace(first, handle=handle) for _ in range(200)])
+    consuming = asyncio.create_task(slices.consume(broker.listen, broker.process, limit=1000))
+    await asyncio.sleep(60.0)
+    assert len(broker.ended) == 200
+    assert broker.most_held <= 13
+    slices.stop()
+    await consuming

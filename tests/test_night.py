@@ -26,22 +26,22 @@ def check(counts: Counts, size: Night) -> None:
     assert counts.started_twice == 0, counts
     assert counts.peak_per_minute <= 1000, counts
     assert counts.last_outcome_delay <= 90, counts
-    if not size.fault_rate:
-        assert counts.unknown == 0, counts
+    assert counts.quota_used >= 0.9 or counts.busy_seconds < 10, counts
+    assert counts.unknown <= size.companies * 0.02, counts
+
+
+# At full size, by hand: python -m examples.night_on_procrastinate --companies 400 --kills 12 --fault-rate 0.25
+SIZE = Night(companies=200, kills=4, fault_rate=0.25)
 
 
 @needs_procrastinate
-@pytest.mark.parametrize(("fault_rate", "companies", "kills"), [(0.0, 60, 2), (0.25, 200, 4)])
-def test_a_night_on_procrastinate_survives_kills(fault_rate: float, companies: int, kills: int) -> None:
-    size = Night(companies=companies, kills=kills, fault_rate=fault_rate)
-    check(import_module("examples.night_on_procrastinate").main(size), size)
+def test_a_night_on_procrastinate_survives_kills() -> None:
+    check(import_module("examples.night_on_procrastinate").main(SIZE), SIZE)
 
 
 @pytest.mark.skipif(find_spec("taskiq_redis") is None, reason="taskiq-redis is not installed")
-@pytest.mark.parametrize(("fault_rate", "companies", "kills"), [(0.0, 200, 4), (0.25, 60, 2)])
-def test_a_night_on_taskiq_survives_kills(fault_rate: float, companies: int, kills: int) -> None:
-    size = Night(companies=companies, kills=kills, fault_rate=fault_rate)
-    check(import_module("examples.night_on_taskiq").main(size), size)
+def test_a_night_on_taskiq_survives_kills() -> None:
+    check(import_module("examples.night_on_taskiq").main(SIZE), SIZE)
 
 
 @needs_procrastinate
@@ -60,7 +60,7 @@ async def _end_procrastinate(database: str, directory: Path) -> None:
     async with app.open_async(), simulator:
         await app.schema_manager.apply_schema_async()
         await tasks.feed(tickets)
-        arguments = (simulator.url, str(directory / "quota.db"), str(directory / "outcomes"))
+        arguments = (simulator.url, str(directory / "quota.db"), str(directory / "outcomes"), "100")
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "examples.night_on_procrastinate", "worker", database, *arguments, cwd=ROOT
         )

@@ -18,10 +18,10 @@ from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.syncing._feeder import MAX_QUEUED, feed
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.stepper import SyncStepper
-from codat_commerce_async.syncing.ticket import Reschedule, SyncTicket
+from codat_commerce_async.syncing.ticket import Reschedule, SyncTicket, TicketVersionError
 
 try:
-    from procrastinate import App, BaseRetryStrategy, RetryDecision
+    from procrastinate import App, BaseRetryStrategy, JobContext, RetryDecision
     from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
     from procrastinate.jobs import Job, Status
 except ImportError as error:
@@ -33,18 +33,28 @@ _logger = logger_of("sync")
 
 _STEP, _RECOVER = "codat_sync_step", "codat_sync_recover"
 # procrastinate's cron expressions have the seconds as their last field.
-_EVERY_15_SECONDS = "* * * * * */15"
+_EVERY_10_SECONDS = "* * * * * */10"
+# A worker whose last heartbeat is older is dead. procrastinate's own workers have a heartbeat every 10 seconds. A job
+# of a worker that is only slow is done twice, which is harmless.
+_DEAD_AFTER = 20
+_HEARTBEAT = 5.0
 _MAX_RETRY_DELAY = 300
 # Polls have priority over starts: a running sync is waited for, a waiting company is not.
 _POLL_PRIORITY = 10
+# Recovery must not wait behind a queue of starts.
+_RECOVER_PRIORITY = 20
 _COUNT = "SELECT count(*) AS queued FROM procrastinate_jobs WHERE queue_name = %(queue)s AND status = 'todo'"
+
+
+class _InvalidTicketError(Exception):
+    """The text of a job is no ticket of any version."""
 
 
 class _Retry(BaseRetryStrategy):
     """Keep the job in the queue, unless its ticket cannot be read at all."""
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
-        if type(exception) is ValueError:
+        if isinstance(exception, _InvalidTicketError):
             return None
         if not isinstance(exception, Exception):  # the worker is being stopped
             return RetryDecision(retry_in={"seconds": 0})
@@ -54,8 +64,8 @@ class _Retry(BaseRetryStrategy):
 class SyncTasks:
     """The tasks of syncs in a procrastinate app. Create it once per process, before the worker starts.
 
-    `on_outcome` (also a coroutine function) receives every outcome at least once: store it by its `ticket_id`. A job
-    whose `on_outcome` raises is repeated. All jobs are in one queue, `queue`.
+    `on_outcome` (also a coroutine function) receives every outcome at least once: store it by its `ticket_id`. If it
+    raises, the job is repeated later, with growing delays. All jobs are in one queue, `queue`.
 
     Args:
         app: The app whose queue holds the tickets.
@@ -71,10 +81,12 @@ class SyncTasks:
         self._app = app
         self._on_outcome = on_outcome
         self._stepper: SyncStepper | None = None
-        self._task = app.task(name=_STEP, queue=queue, retry=_Retry())(self._step)
+        self._task = app.task(name=_STEP, queue=queue, retry=_Retry(), pass_context=True)(self._step)
         # Recovery has a queueing lock, so that a backlog of it never grows.
-        recover = app.task(name=_RECOVER, queue=queue, queueing_lock=_RECOVER)(self._recover)
-        app.periodic(cron=_EVERY_15_SECONDS)(recover)
+        recover = app.task(name=_RECOVER, queue=queue, queueing_lock=_RECOVER, priority=_RECOVER_PRIORITY)(
+            self._recover
+        )
+        app.periodic(cron=_EVERY_10_SECONDS)(recover)
 
     async def enqueue(self, ticket: SyncTicket, *, connection: object | None = None) -> bool:
         """Enqueue a ticket; return False if it is queued already.
@@ -116,12 +128,15 @@ class SyncTasks:
         finally:
             self._stepper = None
 
-    async def run_worker(self, codat: CodatCommerce, *, concurrency: int = 100, timeout: float | None = 3600.0) -> None:
+    async def run_worker(self, codat: CodatCommerce, *, concurrency: int = 25, timeout: float | None = 3600.0) -> None:
         """Run a worker until SIGTERM; steps that do not end within a second are then returned to the queue.
+
+        `concurrency` steps are in work or wait for the rate limiter. More of them add no speed, but delay the polls in
+        the queue behind them, and after a kill all of them have to be recovered.
 
         Args:
             codat: The client that performs the steps.
-            concurrency: The number of steps at once.
+            concurrency: The number of steps at once, most of which wait for the rate limiter.
             timeout: Seconds to wait for each sync; None for no limit.
         """
         async with self.working(codat, timeout=timeout):
@@ -130,17 +145,27 @@ class SyncTasks:
                 concurrency=concurrency,
                 fetch_job_polling_interval=1.0,
                 shutdown_graceful_timeout=1.0,
+                update_heartbeat_interval=_HEARTBEAT,
                 delete_jobs="successful",
             )
 
-    async def _step(self, ticket: str) -> None:
+    async def _step(self, context: JobContext, ticket: str) -> None:
         if self._stepper is None:
             raise RuntimeError("the worker must run inside `async with tasks.working(codat)`")
-        result = await self._stepper.step(SyncTicket.from_json(ticket))
+        result = await self._stepper.step(_parse(ticket))
         if isinstance(result, Reschedule):
             await self._defer(result.ticket, result.seconds, None)
-        else:
+        elif result.error is None or await self._holds(context.job):
             await call(self._on_outcome, result)
+
+    async def _holds(self, job: Job) -> bool:
+        """Return whether the job is still this worker's.
+
+        If the worker was suspended for so long that another one took the job, that one reports the outcome. An error of
+        this one, such as that its key is too old, must not replace it.
+        """
+        jobs = await self._app.job_manager.list_jobs_async(id=job.id, status=Status.DOING.value)
+        return any(each.attempts == job.attempts for each in jobs)
 
     async def _defer(self, ticket: SyncTicket, seconds: float, connection: object | None) -> bool:
         deferrer = self._task.configure(
@@ -161,7 +186,7 @@ class SyncTasks:
 
     async def _recover(self, timestamp: int) -> None:  # noqa: ARG002 - of every periodic task
         """Return the jobs of dead workers to the queue."""
-        for job in await self._app.job_manager.get_stalled_jobs(queue=self.queue):
+        for job in await self._app.job_manager.get_stalled_jobs(queue=self.queue, seconds_since_heartbeat=_DEAD_AFTER):
             try:
                 await self._app.job_manager.retry_job(job)
             except UniqueViolation:
@@ -169,3 +194,12 @@ class SyncTasks:
                 await self._app.job_manager.finish_job(job, Status.FAILED, delete_job=True)
             except ConnectorException as error:
                 _logger.info("could not recover job %s: %s", job.id, error, extra=extra_fields())
+
+
+def _parse(text: str) -> SyncTicket:
+    try:
+        return SyncTicket.from_json(text)
+    except TicketVersionError:
+        raise
+    except ValueError as error:
+        raise _InvalidTicketError(str(error)) from None

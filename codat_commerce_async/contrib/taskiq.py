@@ -18,7 +18,7 @@ from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.syncing._feeder import MAX_QUEUED, Slices, feed
 from codat_commerce_async.syncing.outcome import SyncOutcome
-from codat_commerce_async.syncing.ticket import SyncTicket
+from codat_commerce_async.syncing.ticket import SyncTicket, TicketVersionError
 
 try:
     from taskiq import AsyncBroker, Context, TaskiqDepends
@@ -43,9 +43,9 @@ _CONTEXT: Context = TaskiqDepends()
 class SyncTasks:
     """The tasks of syncs at a taskiq broker. Create it once per process, before the worker starts.
 
-    `on_outcome` (also a coroutine function) receives every outcome at least once: store it by its `ticket_id`. A ticket
-    whose `on_outcome` raises is queued again. A slice takes `slice_seconds`; the broker must not redeliver a message
-    before twice that time.
+    `on_outcome` (also a coroutine function) receives every outcome at least once: store it by its `ticket_id`. If it
+    raises, the ticket is queued again after 15 seconds. A slice takes `slice_seconds`; the broker must not redeliver a
+    message before twice that time.
 
     Args:
         broker: The broker whose messages hold the tickets.
@@ -58,7 +58,7 @@ class SyncTasks:
         broker: AsyncBroker,
         *,
         on_outcome: Callable[[SyncOutcome], Awaitable[None] | None],
-        slice_seconds: float = 20.0,
+        slice_seconds: float = 10.0,
     ) -> None:
         check_callback("on_outcome", on_outcome)
         self._broker = broker
@@ -114,14 +114,15 @@ class SyncTasks:
             timeout: Seconds to wait for each sync; None for no limit.
         """
         loop = asyncio.get_running_loop()
-        self._slices = Slices(codat.sync.stepper(timeout=timeout), seconds=self._slice_seconds)
+        self._slices = slices = Slices(codat.sync.stepper(timeout=timeout), seconds=self._slice_seconds)
         self._broker.is_worker_process = True
-        receiver = Receiver(self._broker, max_async_tasks=concurrency, wait_tasks_timeout=5.0)
+        receiver = Receiver(self._broker, max_async_tasks=concurrency)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+        await self._broker.startup()
         waking = asyncio.create_task(self._send_wake_messages())
         try:
-            await receiver.listen(self._stop)
+            await slices.consume(self._broker.listen, receiver.callback, limit=concurrency)
         finally:
             waking.cancel()
             await asyncio.wait((waking,))
@@ -133,23 +134,37 @@ class SyncTasks:
         if self._slices is not None:
             self._slices.stop()
 
-    async def _run(self, ticket: str, context: Context) -> None:
+    async def _run(self, text: str, context: Context) -> None:
         """Run one slice. taskiq acknowledges a task that raised, therefore the task acknowledges itself, at the end."""
         if self._slices is None:
             raise RuntimeError("the worker must be started by `tasks.run_worker(codat)`")
         try:
-            result = await self._slices.run(SyncTicket.from_json(ticket))
+            ticket = SyncTicket.from_json(text)
+        except TicketVersionError as error:
+            await self._requeue(text, error)
+        except ValueError:
+            _logger.exception("a message holds no ticket, and is removed", extra=extra_fields())
+        else:
+            await self._run_slice(self._slices, ticket)
+        await context.ack()
+
+    async def _run_slice(self, slices: Slices, ticket: SyncTicket) -> None:
+        try:
+            result = await slices.run(ticket)
             if isinstance(result, SyncOutcome):
                 await call(self._on_outcome, result)
             else:
                 await self.enqueue(result)
-        except Exception:
-            _logger.exception("a ticket could not be processed, and is queued again", extra=extra_fields())
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_RETRY_DELAY):
-                    await self._stop.wait()
-            await self._task.kiq(ticket)
-        await context.ack()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the ticket must not be lost
+            await self._requeue(ticket.to_json(), error)
+
+    async def _requeue(self, text: str, error: Exception) -> None:
+        """Queue a ticket again that cannot be processed now; at once if the worker is being stopped."""
+        _logger.error("a ticket could not be processed, and is queued again", exc_info=error, extra=extra_fields())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RETRY_DELAY):
+                await self._stop.wait()
+        await self._task.kiq(text)
 
     async def _enqueue_all(self, tickets: Sequence[SyncTicket]) -> None:
         for ticket in tickets:
@@ -157,11 +172,11 @@ class SyncTasks:
 
     async def _send_wake_messages(self) -> None:
         while True:
-            await asyncio.sleep(_WAKE_INTERVAL)
             try:
                 await self._wake.kiq()
             except Exception:  # the broker may be back at the next time
                 _logger.exception("could not send a message to the broker", extra=extra_fields())
+            await asyncio.sleep(_WAKE_INTERVAL)
 
 
 async def _do_nothing() -> None:

@@ -1,10 +1,21 @@
 """What every task queue needs beside the step: feeding a run gradually, slices of several steps, and draining."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
+from contextlib import aclosing, asynccontextmanager, suppress
 from itertools import islice
+from typing import TypeVar
 
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.validation import check_int, check_seconds
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.stepper import SyncStepper
@@ -17,8 +28,18 @@ MAX_QUEUED = 10_000
 _BATCH = 500
 # Seconds for which a step may continue after `stop` was called.
 _STOP_GRACE = 0.5
-# The number of starts per process that wait for the rate limiter; more would only make the process slow to stop.
-_MAX_STARTS = 6
+# The number of starts and of polls per process that wait for the rate limiter. More would not be faster, but make the
+# process slow to stop, and polls so late that the broker delivers their messages again.
+_MAX_STARTS, _MAX_POLLS = 6, 12
+# Seconds without a start after which messages are taken slowly, and the seconds between these.
+_NO_START_FOR, _SLOW = 2.0, 0.05
+# Seconds before a broker that failed is read again, and for which the messages in work may continue at the end.
+_LISTEN_AGAIN, _DRAIN = 1.0, 5.0
+
+_logger = logger_of("sync")
+
+M = TypeVar("M")
+T = TypeVar("T")
 
 
 async def feed(
@@ -53,19 +74,49 @@ class Slices:
     """Run several steps of a ticket in one job, for task queues that cannot delay a message.
 
     After `seconds`, or at once when `stop` was called, a slice ends with the ticket, which has to be queued again
-    before its message is acknowledged.
+    before its message is acknowledged. Only a step that is under way then makes a slice longer.
     """
 
-    def __init__(self, stepper: SyncStepper, *, seconds: float = 20.0) -> None:
+    def __init__(self, stepper: SyncStepper, *, seconds: float = 10.0) -> None:
         check_seconds("seconds", seconds, positive=True)
         self._stepper = stepper
         self._seconds = seconds
         self._stop = asyncio.Event()
-        self._starts = asyncio.Semaphore(_MAX_STARTS)
+        self._starts = _Steps(_MAX_STARTS)
+        self._polls = _Steps(_MAX_POLLS)
+        # Whether a ticket was started since no one could be for a while.
+        self._is_progressing = True
+        self._changed = asyncio.Event()
 
     def stop(self) -> None:
         """End all slices: waits end at once, and steps are cancelled if they do not end soon."""
         self._stop.set()
+        self._changed.set()
+
+    async def consume(
+        self,
+        listen: Callable[[], AsyncGenerator[M, None]],
+        process: Callable[[M], Coroutine[object, object, object]],
+        *,
+        limit: int,
+    ) -> None:
+        """Process a broker's messages, up to `limit` at a time, until `stop` is called; then wait for the last ones.
+
+        No message is taken while enough tickets wait for a start or poll: other workers may be sooner, and need not
+        wait for their redelivery if this process is killed. A broker that fails is read again.
+        """
+        held: set[asyncio.Task[object]] = set()
+        try:
+            while not self._stop.is_set():
+                try:
+                    async with aclosing(listen()) as messages:
+                        await self._consume(messages, process, held, limit)
+                except Exception:
+                    _logger.exception("the broker could not be read; trying again", extra=extra_fields())
+                    await self._wait(_LISTEN_AGAIN)
+        finally:
+            if held:
+                await asyncio.wait(held, timeout=_DRAIN)
 
     async def run(self, ticket: SyncTicket) -> SyncTicket | SyncOutcome:
         """Run the ticket until its sync has ended, or the slice is over; return the outcome or the ticket."""
@@ -76,12 +127,48 @@ class Slices:
             await self._wait(min(due, end) - loop.time())
             if self._stop.is_set() or due > end:
                 return ticket
-            result = await self._step(ticket)
+            result = await self._unless_stopped(self._step(ticket, end), _STOP_GRACE)
             if isinstance(result, SyncOutcome):
                 return result
             if result is None:
                 return ticket
             ticket = result.ticket
+
+    async def _consume(
+        self,
+        messages: AsyncGenerator[M, None],
+        process: Callable[[M], Coroutine[object, object, object]],
+        held: set[asyncio.Task[object]],
+        limit: int,
+    ) -> None:
+        while True:
+            await self._wait_for_room(held, limit)
+            # What is taken after the stop would be queued again at once, and taken again.
+            message = None if self._stop.is_set() else await self._unless_stopped(anext(messages), 0.0)
+            if message is None:
+                return
+            task = asyncio.create_task(process(message))
+            held.add(task)
+            task.add_done_callback(held.discard)
+            task.add_done_callback(lambda _: self._changed.set())
+
+    async def _wait_for_room(self, held: Collection[object], limit: int) -> None:
+        """Wait until another message may be taken, or `stop` is called.
+
+        If no held ticket can be started, messages are taken slowly: they may be those of running syncs.
+        """
+        while (len(held) >= limit or self._polls.is_full) and not self._stop.is_set():
+            await self._change()
+        try:
+            async with asyncio.timeout(_NO_START_FOR if self._is_progressing else _SLOW):
+                while self._starts.is_full and not self._stop.is_set():
+                    await self._change()
+        except TimeoutError:
+            self._is_progressing = False
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
 
     async def _wait(self, seconds: float) -> None:
         """Sleep, at most until `stop` is called."""
@@ -89,22 +176,63 @@ class Slices:
             async with asyncio.timeout(seconds):
                 await self._stop.wait()
 
-    async def _step(self, ticket: SyncTicket) -> Reschedule | SyncOutcome | None:
-        """Perform one step; None if `stop` was called meanwhile. A step that was cancelled may be repeated."""
-        step = asyncio.ensure_future(self._limited_step(ticket))
+    async def _unless_stopped(self, work: Awaitable[T], grace: float) -> T | None:
+        """Return the result, or None if `stop` is called and the work does not end within `grace` seconds."""
+        task = asyncio.ensure_future(work)
         stop = asyncio.ensure_future(self._stop.wait())
         try:
-            await asyncio.wait((step, stop), return_when=asyncio.FIRST_COMPLETED)
-            if not step.done():
-                await asyncio.wait((step,), timeout=_STOP_GRACE)
-            return step.result() if step.done() else None
+            await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                await asyncio.wait((task,), timeout=grace)
+            return task.result() if task.done() else None
         finally:
             stop.cancel()
-            step.cancel()
-            await asyncio.wait((step,))
+            task.cancel()
+            await asyncio.wait((task,))
 
-    async def _limited_step(self, ticket: SyncTicket) -> Reschedule | SyncOutcome:
-        if ticket.handle is not None:
-            return await self._stepper.step(ticket)
-        async with self._starts:
-            return await self._stepper.step(ticket)
+    async def _step(self, ticket: SyncTicket, end: float) -> Reschedule | SyncOutcome | None:
+        """Perform one step; None if it was not its turn before the end of the slice."""
+        steps = self._polls if ticket.handle is not None else self._starts
+        try:
+            async with steps.turn(end):
+                result = await self._stepper.step(ticket)
+        except _NotInTimeError:
+            return None
+        finally:
+            self._changed.set()
+        self._is_progressing |= steps is self._starts
+        return result
+
+
+class _NotInTimeError(Exception):
+    """The turn of a step did not come before the end of its slice."""
+
+
+class _Steps:
+    """The steps of one kind: at most `limit` are performed at once, and the others wait for their turn."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._running = asyncio.Semaphore(limit)
+        self._tickets = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self._tickets >= self._limit
+
+    @asynccontextmanager
+    async def turn(self, end: float) -> AsyncIterator[None]:
+        """Wait for the turn of a step, until `end` at most."""
+        self._tickets += 1
+        try:
+            try:
+                async with asyncio.timeout_at(end):
+                    await self._running.acquire()
+            except TimeoutError:
+                raise _NotInTimeError from None
+            try:
+                yield
+            finally:
+                self._running.release()
+        finally:
+            self._tickets -= 1

@@ -102,7 +102,9 @@ class SyncTicket:
     ) -> Iterator[Self]:
         """Yield a ticket per company, created as it is taken; `run_id` names the run, for example by its date.
 
-        The same run, company and period give the same ticket id, so a run that is enqueued again starts nothing twice.
+        The same run, company and period give the same ticket id, so a run that is enqueued again within 85 minutes
+        starts nothing twice. Later, let `wall_clock` return the time at which the run was first enqueued: the new
+        tickets then count as old, and a sync that was started since is found instead of started again.
         `size` is the number of companies if `companies` has no length. An invalid id becomes an outcome.
 
         Args:

@@ -1,0 +1,238 @@
+"""Syncs as slices of taskiq: no ticket and no outcome is lost, whatever fails in between."""
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codat_commerce_async import SyncOutcome, SyncTicket
+from codat_commerce_async.simulator import RequestQuota, Simulator
+from codat_commerce_async.syncing import ticket as tickets
+from tests.support.fans import Codat
+from tests.support.servers import valkey
+
+pytest.importorskip("taskiq")
+from taskiq import AckableMessage, AsyncBroker, BrokerMessage
+
+from codat_commerce_async.contrib.taskiq import SyncTasks
+
+ROOT = Path(__file__).parents[1]
+needs_redis = pytest.mark.skipif(find_spec("taskiq_redis") is None, reason="taskiq-redis is not installed")
+
+
+class Broker(AsyncBroker):
+    """A broker in memory that acknowledges messages; `failures` are raised instead of the next ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue: asyncio.Queue[bytes] = asyncio.Queue()
+        self.pending: list[bytes] = []
+        self.failures: list[Exception] = []
+
+    async def kick(self, message: BrokerMessage) -> None:
+        self.queue.put_nowait(message.message)
+
+    async def listen(self) -> AsyncGenerator[AckableMessage, None]:
+        while True:
+            data = await self.queue.get()
+            if self.failures:
+                self.queue.put_nowait(data)
+                raise self.failures.pop()
+            self.pending.append(data)
+
+            async def acknowledge(data: bytes = data) -> None:
+                self.pending.remove(data)
+
+            yield AckableMessage(data=data, ack=acknowledge)
+
+
+class Fleet:
+    """A broker, a simulated Codat, and the outcomes; `failures` are raised by the callback."""
+
+    def __init__(self, companies: int, *, failures: Sequence[Exception] = ()) -> None:
+        self.codat = Codat(companies)
+        self.broker = Broker()
+        self.tasks = SyncTasks(self.broker, on_outcome=self.save)
+        self.failures = list(failures)
+        self.outcomes: list[SyncOutcome] = []
+
+    def save(self, outcome: SyncOutcome) -> None:
+        if self.failures:
+            raise self.failures.pop()
+        self.outcomes.append(outcome)
+
+    async def enqueue(self, text: str) -> None:
+        task = self.broker.find_task("codat_sync_slice")
+        assert task is not None
+        await task.kiq(text)
+
+    @property
+    def tickets(self) -> list[SyncTicket]:
+        return list(SyncTicket.for_run("a run", self.codat.ids, wall_clock=self.codat.clock))
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        async with self.codat.client() as client:
+            worker = asyncio.create_task(self.tasks.run_worker(client))
+            yield
+            self.tasks.stop()
+            await worker
+
+    async def until(self, outcomes: int) -> None:
+        while len(self.outcomes) < outcomes:  # noqa: ASYNC110 - in virtual time
+            await asyncio.sleep(1)
+
+
+@pytest.mark.virtual_time
+async def test_an_outcome_is_not_lost_when_its_callback_raises() -> None:
+    fleet = Fleet(3, failures=[ValueError("no such table"), OSError("no connection")])
+    for ticket in fleet.tickets:
+        await fleet.tasks.enqueue(ticket)
+    async with fleet.working():
+        await fleet.until(3)
+    assert {outcome.ticket_id for outcome in fleet.outcomes if outcome.ok} == {each.id for each in fleet.tickets}
+    assert fleet.codat.started_twice == []
+    assert not fleet.broker.pending
+
+
+@pytest.mark.virtual_time
+async def test_a_broker_that_fails_is_read_again() -> None:
+    fleet = Fleet(3)
+    fleet.broker.failures += [ConnectionError("restarted"), ConnectionError("restarted")]
+    for ticket in fleet.tickets:
+        await fleet.tasks.enqueue(ticket)
+    async with fleet.working():
+        await fleet.until(3)
+    assert not fleet.broker.failures
+    assert fleet.codat.started_twice == []
+
+
+@pytest.mark.virtual_time
+async def test_a_text_that_is_no_ticket_is_removed_and_does_not_stop_the_others() -> None:
+    fleet = Fleet(1)
+    await fleet.enqueue("no ticket")
+    await fleet.tasks.enqueue(fleet.tickets[0])
+    async with fleet.working():
+        await fleet.until(1)
+    assert not fleet.broker.pending
+
+
+@pytest.mark.virtual_time
+async def test_a_ticket_of_a_later_version_stays_queued_until_a_worker_of_that_version_takes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fleet = Fleet(2)
+    older, newer = fleet.tickets
+    text = json.dumps({**json.loads(newer.to_json()), "version": 2, "a new field": 1})
+    await fleet.enqueue(text)
+    await fleet.tasks.enqueue(older)
+    async with fleet.working():
+        await fleet.until(1)
+        await asyncio.sleep(300)
+        assert [outcome.ticket_id for outcome in fleet.outcomes] == [older.id]
+        monkeypatch.setattr(tickets, "_VERSION", 2)
+        await fleet.until(2)
+    assert [outcome.ticket_id for outcome in fleet.outcomes] == [older.id, newer.id]
+
+
+@pytest.mark.real
+@needs_redis
+async def test_a_worker_with_a_hundred_running_tasks_ends_within_two_seconds(tmp_path: Path) -> None:
+    simulator = Simulator(quota=RequestQuota(per_minute=None), durations=lambda _: 600.0)
+    with valkey() as server:
+        async with simulator:
+            stream = await Stream.fed(server.url, [simulator.add_linked_company() for _ in range(300)])
+            arguments = (simulator.url, str(tmp_path / "quota.db"), str(tmp_path / "outcomes"))
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "examples.night_on_taskiq", "worker", server.url, *arguments, cwd=ROOT
+            )
+            while await stream.count_pending() < 100:  # noqa: ASYNC110 - another process changes it
+                await asyncio.sleep(0.1)
+            process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            await process.wait()
+            assert time.monotonic() - began < 2.0
+            assert sorted(await stream.unfinished()) == sorted(ticket.id for ticket in stream.tickets)
+        await stream.close()
+
+
+@pytest.mark.real
+@needs_redis
+async def test_a_worker_killed_between_queueing_and_acknowledging_starts_nothing_twice(tmp_path: Path) -> None:
+    simulator = Simulator(quota=RequestQuota(per_minute=None), durations=lambda _: 1.0, outcomes={2000: 1.0})
+    with valkey() as server:
+        async with simulator:
+            stream = await Stream.fed(server.url, [simulator.add_linked_company() for _ in range(3)])
+            killed = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tests.support.killed_worker", "taskiq", server.url, simulator.url, cwd=ROOT
+            )
+            assert await killed.wait() == -signal.SIGKILL
+            found = await stream.unfinished()
+            assert sorted(set(found)) == sorted(ticket.id for ticket in stream.tickets)
+            assert len(found) == 4  # one of them is there twice
+            outcomes = tmp_path / "outcomes"
+            outcomes.touch()
+            arguments = (simulator.url, str(tmp_path / "quota.db"), str(outcomes), "0.3")
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "examples.night_on_taskiq", "worker", server.url, *arguments, cwd=ROOT
+            )
+            while await stream.unfinished():  # noqa: ASYNC110 - another process changes it
+                await asyncio.sleep(0.1)
+            process.send_signal(signal.SIGTERM)
+            await process.wait()
+            reported = [SyncOutcome.from_json(line) for line in outcomes.read_text().splitlines()]
+            assert all(outcome.ok for outcome in reported)
+            assert {outcome.ticket_id for outcome in reported} == {ticket.id for ticket in stream.tickets}
+            assert [simulator.syncs_started(ticket.company_id) for ticket in stream.tickets] == [1, 1, 1]
+        await stream.close()
+
+
+class Stream:
+    """What the stream of the example's broker contains."""
+
+    def __init__(self, redis: Any, tickets: list[SyncTicket]) -> None:
+        self._redis = redis
+        self.tickets = tickets
+
+    @classmethod
+    async def fed(cls, url: str, companies: list[str]) -> "Stream":
+        from redis.asyncio import Redis  # noqa: PLC0415 - may not be installed
+
+        from examples.night_on_taskiq import new_broker  # noqa: PLC0415 - likewise
+
+        broker, tickets = new_broker(url), list(SyncTicket.for_run("a run", companies))
+        await broker.startup()
+        tasks = SyncTasks(broker, on_outcome=print)
+        for ticket in tickets:
+            await tasks.enqueue(ticket)
+        await broker.shutdown()
+        return cls(Redis.from_url(url), tickets)
+
+    async def count_pending(self) -> int:
+        [group] = await self._redis.xinfo_groups("codat")
+        return int(group["pending"])
+
+    async def unfinished(self) -> list[str]:
+        """Return the ids of the tickets in messages that were not acknowledged."""
+        [group] = await self._redis.xinfo_groups("codat")
+        pending = {each["message_id"] for each in await self._redis.xpending_range("codat", "codat", "-", "+", 10_000)}
+        undelivered = {key for key, _ in await self._redis.xrange("codat", b"(" + group["last-delivered-id"], "+")}
+        messages = [
+            json.loads(fields[b"data"])
+            for key, fields in await self._redis.xrange("codat", "-", "+")
+            if key in pending | undelivered
+        ]
+        return [
+            SyncTicket.from_json(each["args"][0]).id for each in messages if each["task_name"] == "codat_sync_slice"
+        ]
+
+    async def close(self) -> None:
+        await self._redis.aclose()
