@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from codat_commerce_async.cli import main
-from codat_commerce_async.cli._report_data import RunData
-from codat_commerce_async.cli._report_html import MAX_ROWS, render
+from codat_commerce_async.cli._records import RunData
+from codat_commerce_async.cli._report_page.page import MAX_ROWS, render
 from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.models.failure_rules import Resolver
 from codat_commerce_async.models.handle import SyncHandle

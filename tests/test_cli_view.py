@@ -17,9 +17,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from codat_commerce_async._core.text import one_line
+from codat_commerce_async._core.text import format_count, format_duration, one_line
 from codat_commerce_async.cli._state import Result, Row, RunState
-from codat_commerce_async.cli._text import format_count, format_duration
 from codat_commerce_async.cli._view import (
     LiveView,
     Output,

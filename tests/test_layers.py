@@ -72,7 +72,7 @@ RULES = Rules(
         "orjson": {"_core.codec", "_core.encoding"},
         "procrastinate": {"contrib.procrastinate"},
         "psycopg": {"distributed.postgres", "distributed.postgres_deliveries"},
-        "pygal": {"cli._report_charts"},
+        "pygal": {"cli._report_page.charts"},
         "pydantic": {"models._pydantic", "contrib.fastapi"},
         "pydantic_core": {"models._pydantic"},
         "pytest": {"pytest_plugin"},

@@ -1,12 +1,15 @@
-"""Escape foreign text for messages, log lines, terminals and spreadsheets."""
+"""Escape foreign text for messages, log lines, terminals and spreadsheets, and format numbers for people."""
 
-__all__ = ["excerpt", "for_spreadsheet", "one_line", "shown"]
+__all__ = ["excerpt", "for_spreadsheet", "format_count", "format_duration", "one_line", "shown"]
 
 # The longest excerpt of a response in a message, in characters.
 _LONGEST = 300
 
 # https://owasp.org/www-community/attacks/CSV_Injection
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - Excel evaluates the full-width ones too
+
+
+_MINUTE, _HOUR = 60, 3600
 
 
 def one_line(text: str) -> str:
@@ -40,3 +43,18 @@ def for_spreadsheet(text: str) -> str:
     """Return the text so that a spreadsheet shows it, and does not evaluate it as a formula."""
     safe = one_line(text)
     return f"'{safe}" if safe.lstrip().startswith(_FORMULA) or text.startswith(_FORMULA) else safe
+
+
+def format_duration(seconds: float, *, rough: bool = False) -> str:
+    """Return the seconds in their two largest units; with `rough`, in minutes at most."""
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min" + ("" if rough else f" {whole % _MINUTE} s")
+    return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+
+
+def format_count(number: int, singular: str, plural: str | None = None) -> str:
+    """Return the number with the right form of its noun."""
+    return f"{number} {singular if number == 1 else plural or f'{singular}s'}"

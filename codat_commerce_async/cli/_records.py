@@ -1,14 +1,25 @@
-"""Describe each sync as a flat record, for JSON and CSV."""
+"""What a report shows of a run: its syncs as flat records for JSON and CSV, and its failures grouped by cause."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from codat_commerce_async.cli._causes import diagnosis_of
+from attrs import asdict, frozen
+
 from codat_commerce_async.syncing._journal_rows import with_outcome
-from codat_commerce_async.syncing.journal import JournalEntry
+from codat_commerce_async.syncing.diagnosis import Diagnosis
+from codat_commerce_async.syncing.journal import JournalEntry, JournalRun, MinuteCounts
 from codat_commerce_async.syncing.outcome import SyncOutcome
 
-__all__ = ["FIELDS", "Value", "record_of", "record_of_outcome"]
+__all__ = [
+    "FIELDS",
+    "CauseGroup",
+    "RunData",
+    "Value",
+    "diagnosis_of",
+    "group_by_cause",
+    "record_of",
+    "record_of_outcome",
+]
 
 FIELDS = (
     *("company_id", "sync_to", "start", "finish", "state", "outcome", "code", "message", "seconds", "polls"),
@@ -19,7 +30,19 @@ FIELDS = (
 # A run without a journal does not know when its requests were sent, or with which key.
 _OF_JOURNALS = frozenset({"sent_at", "ended_at", "idempotency_key"})
 
+_MAX_EXAMPLES = 3
+
 Value = str | int | float | None
+
+
+@frozen(kw_only=True)
+class RunData:
+    """One run: the name of the journal's file, the entries in the order of the input, and the counts per minute."""
+
+    journal: str
+    run: JournalRun
+    entries: Sequence[JournalEntry]
+    minutes: Sequence[MinuteCounts]
 
 
 def record_of_outcome(outcome: SyncOutcome) -> Mapping[str, Value]:
@@ -55,3 +78,40 @@ def _diagnosed(entry: JournalEntry) -> tuple[Value, ...]:
     if found is None:
         return (None, None, None, None)
     return (found.cause.value, found.resolver.value, "; ".join(map(str, found.actions)), found.retry.value)
+
+
+@frozen
+class CauseGroup:
+    """The failures of one cause: who has to act first, how many there are, and the ids of some companies."""
+
+    cause: str
+    resolver: str
+    count: int
+    examples: tuple[str, ...]
+    action: str
+
+    def to_dict(self) -> Mapping[str, object]:
+        """Return the group as JSON values."""
+        return {**asdict(self), "examples": list(self.examples)}
+
+
+def diagnosis_of(entry: JournalEntry) -> Diagnosis | None:
+    """Return the recorded diagnosis; None without one."""
+    return entry.to_outcome().diagnosis if entry.has_ended and entry.diagnosis is not None else None
+
+
+def group_by_cause(entries: Iterable[JournalEntry]) -> list[CauseGroup]:
+    """Return the causes of the diagnosed failures, the most frequent first."""
+    groups: dict[tuple[str, str], list[Diagnosis]] = {}
+    for entry in entries:
+        found = diagnosis_of(entry)
+        if found is not None:
+            groups.setdefault((found.cause.value, found.resolver.value), []).append(found)
+    found_groups = [_group(*key, diagnoses) for key, diagnoses in groups.items()]
+    return sorted(found_groups, key=lambda group: (-group.count, group.cause))
+
+
+def _group(cause: str, resolver: str, diagnoses: list[Diagnosis]) -> CauseGroup:
+    examples = tuple(each.company_id for each in diagnoses[:_MAX_EXAMPLES])
+    action = diagnoses[0].actions[0].text if diagnoses[0].actions else ""
+    return CauseGroup(cause, resolver, len(diagnoses), examples, action)

@@ -4,9 +4,9 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
+from codat_commerce_async._core.text import format_count, format_duration
 from codat_commerce_async.cli._args import PROGRAM
 from codat_commerce_async.cli._state import Row, RunState, Status
-from codat_commerce_async.cli._text import format_count, format_duration
 from codat_commerce_async.cli._view import Output
 
 __all__ = ["print_failures", "print_handles", "print_resume_command", "print_summary"]

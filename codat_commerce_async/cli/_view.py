@@ -7,10 +7,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, Self, TextIO, TypeAlias
 
-from codat_commerce_async._core.text import one_line
+from codat_commerce_async._core.text import format_duration, one_line
 from codat_commerce_async.cli._exit import CommandError
 from codat_commerce_async.cli._state import Row, RunState, Status
-from codat_commerce_async.cli._text import format_duration
 
 try:
     from rich.cells import cell_len

@@ -11,14 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from codat_commerce_async._core.text import for_spreadsheet, one_line
+from codat_commerce_async._core.text import for_spreadsheet, format_count, one_line
 from codat_commerce_async.cli._args import ReportOptions
-from codat_commerce_async.cli._causes import group_by_cause
 from codat_commerce_async.cli._exit import EXIT_OK, EXIT_USAGE, CommandError
-from codat_commerce_async.cli._records import FIELDS, Value, record_of
-from codat_commerce_async.cli._report_data import RunData
+from codat_commerce_async.cli._records import FIELDS, RunData, Value, group_by_cause, record_of
 from codat_commerce_async.cli._state import Result, Status
-from codat_commerce_async.cli._text import format_count
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.syncing.journal import Journal, JournalEntry
 
@@ -71,7 +68,7 @@ def _report(options: ReportOptions, data: RunData | None, *, refresh: float | No
 
 def _write_html(data: RunData | None, name: str, refresh: float | None) -> None:
     # Only this needs pygal.
-    from codat_commerce_async.cli._report_html import render  # noqa: PLC0415
+    from codat_commerce_async.cli._report_page.page import render  # noqa: PLC0415
 
     if data is None:
         raise CommandError("the journal has no run yet")

@@ -5,9 +5,9 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from codat_commerce_async._core.text import format_count
 from codat_commerce_async.cli._args import PROGRAM, SimulateOptions
 from codat_commerce_async.cli._exit import EXIT_OK, EXIT_USAGE, CommandError
-from codat_commerce_async.cli._text import format_count
 from codat_commerce_async.simulator import FaultPlan, Simulator, WebhookSender
 from codat_commerce_async.simulator._post import http_post
 

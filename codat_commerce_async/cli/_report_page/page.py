@@ -13,13 +13,11 @@ from html import escape
 from importlib.resources import files
 from statistics import median
 
-from codat_commerce_async._core.text import one_line
+from codat_commerce_async._core.text import format_count, format_duration, one_line
 from codat_commerce_async._version import __version__
-from codat_commerce_async.cli._causes import CauseGroup, diagnosis_of, group_by_cause
-from codat_commerce_async.cli._report_charts import Bar, Line, draw_bars, draw_lines
-from codat_commerce_async.cli._report_data import RunData
+from codat_commerce_async.cli._records import CauseGroup, RunData, diagnosis_of, group_by_cause
+from codat_commerce_async.cli._report_page.charts import Bar, Line, draw_bars, draw_lines
 from codat_commerce_async.cli._state import Result
-from codat_commerce_async.cli._text import format_count, format_duration
 from codat_commerce_async.syncing.journal import JournalEntry, MinuteCounts
 
 __all__ = ["MAX_ROWS", "render"]
@@ -43,7 +41,7 @@ _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
 def render(data: RunData, *, now: datetime, refresh: float | None = None) -> str:
     """Return the page as HTML; with `refresh`, a browser reloads it after so many seconds."""
-    page = files("codat_commerce_async.cli").joinpath("_report_page")
+    page = files("codat_commerce_async.cli._report_page")
     script = page.joinpath("report.js").read_text(encoding="utf-8")
     parts = {
         "script": script,
