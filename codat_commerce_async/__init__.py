@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from codat_commerce_async.errors import DecodeError as DecodeError
     from codat_commerce_async.errors import IdempotencyMismatchError as IdempotencyMismatchError
     from codat_commerce_async.errors import JournalError as JournalError
+    from codat_commerce_async.errors import JournalInUseError as JournalInUseError
     from codat_commerce_async.errors import NotFoundError as NotFoundError
     from codat_commerce_async.errors import OutcomeUnknownError as OutcomeUnknownError
     from codat_commerce_async.errors import PaymentRequiredError as PaymentRequiredError
@@ -91,9 +92,10 @@ _NAMES = {
     "client": "CodatCommerce",
     "errors": (
         "AuthenticationError BadRequestError ClientClosedError CodatError ConflictError DecodeError "
-        "IdempotencyMismatchError JournalError NotFoundError OutcomeUnknownError PaymentRequiredError "
-        "PermissionDeniedError QuotaExhaustedError RateLimitError RequestTimeoutError ServerError StatusError "
-        "SyncFailedError SyncWaitTimeoutError TransportError WebhookVerificationError WrongEventLoopError"
+        "IdempotencyMismatchError JournalError JournalInUseError NotFoundError OutcomeUnknownError "
+        "PaymentRequiredError PermissionDeniedError QuotaExhaustedError RateLimitError RequestTimeoutError "
+        "ServerError StatusError SyncFailedError SyncWaitTimeoutError TransportError WebhookVerificationError "
+        "WrongEventLoopError"
     ),
     "hooks": "Hooks",
     "models.call": "ApiResponse RateLimit",

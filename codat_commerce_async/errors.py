@@ -19,6 +19,7 @@ CodatError
 ├── SyncFailedError                the sync ended, and not well
 ├── SyncWaitTimeoutError           polling stopped, the sync continues (also a TimeoutError)
 ├── JournalError                   a fan-out's journal cannot be opened, read or written
+│   └── JournalInUseError          ... because another process is writing it
 ├── ClientClosedError              the client was closed
 ├── WrongEventLoopError            the client belongs to another event loop
 └── WebhookVerificationError       a webhook does not come from Codat, or not just now
@@ -57,6 +58,7 @@ __all__ = [
     "DecodeError",
     "IdempotencyMismatchError",
     "JournalError",
+    "JournalInUseError",
     "NotFoundError",
     "OutcomeUnknownError",
     "PaymentRequiredError",
@@ -413,6 +415,10 @@ class JournalError(CodatError):
     """A fan-out's journal cannot be opened, read or written; what was written before is safe."""
 
     fatal_for_run = True
+
+
+class JournalInUseError(JournalError):
+    """Another process is writing the journal; open it again when that process has ended."""
 
 
 class ClientClosedError(CodatError):

@@ -16,6 +16,7 @@ from codat_commerce_async.errors import (
     DecodeError,
     IdempotencyMismatchError,
     JournalError,
+    JournalInUseError,
     NotFoundError,
     OutcomeUnknownError,
     PaymentRequiredError,
@@ -69,6 +70,9 @@ _ROWS: Mapping[type[CodatError], _Row] = {
         500, "permission-denied", "This service is misconfigured", "This service may not access the resource at Codat."
     ),
     JournalError: _Row(500, "journal", "This service cannot store its progress", "The journal is not available."),
+    JournalInUseError: _Row(
+        503, "journal-in-use", "This service is busy", "Another process is writing the journal.", 60.0
+    ),
     WrongEventLoopError: _Row(
         500, "wrong-event-loop", "This service is misconfigured", "The client belongs to another event loop."
     ),

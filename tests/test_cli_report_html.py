@@ -167,7 +167,7 @@ def test_the_command_writes_the_page_of_a_journal(tmp_path: Path, capsys: pytest
     assert rows_of(page.read_text(encoding="utf-8"))[0][0] == "a company"
     assert sorted(path.name for path in tmp_path.glob("*.html*")) == ["night.html"]
     assert main(["report", str(tmp_path / "night.db"), "--html", str(tmp_path / "nowhere" / "night.html")]) == 2
-    assert capsys.readouterr().err.endswith("night.html: No such file or directory\n")
+    assert capsys.readouterr().err.endswith("night.html' cannot be written: No such file or directory\n")
 
 
 async def _write_journal(path: Path) -> None:

@@ -35,6 +35,7 @@ NATURES: dict[str, tuple[bool, bool, bool]] = {
     "SyncFailedError": (False, False, False),
     "SyncWaitTimeoutError": (False, False, False),
     "JournalError": (False, False, True),
+    "JournalInUseError": (False, False, True),
     "ClientClosedError": (False, False, True),
     "WrongEventLoopError": (False, False, True),
     "WebhookVerificationError": (False, False, False),

@@ -41,6 +41,7 @@ STATUSES = {
     "DecodeError": 502,
     "IdempotencyMismatchError": 409,
     "JournalError": 500,
+    "JournalInUseError": 503,
     "NotFoundError": 404,
     "OutcomeUnknownError": 502,
     "PaymentRequiredError": 503,

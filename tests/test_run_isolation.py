@@ -125,7 +125,13 @@ async def test_an_exception_of_any_type_is_an_outcome_also_when_resumed(
 def test_the_errors_that_end_a_run_report_so_themselves() -> None:
     every = [getattr(errors, name) for name in errors.__all__]
     fatal = {one.__name__ for one in every if isinstance(one, type) and getattr(one, "fatal_for_run", False)}
-    assert fatal == {"AuthenticationError", "ClientClosedError", "JournalError", "WrongEventLoopError"}
+    assert fatal == {
+        "AuthenticationError",
+        "ClientClosedError",
+        "JournalError",
+        "JournalInUseError",
+        "WrongEventLoopError",
+    }
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])

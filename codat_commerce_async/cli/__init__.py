@@ -7,12 +7,15 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import TextIO
 
+from codat_commerce_async._core.text import one_line
 from codat_commerce_async.cli._args import PROGRAM, Options, parse
 from codat_commerce_async.cli._exit import (
     EXIT_BROKEN_PIPE,
+    EXIT_FAILED,
     EXIT_INTERRUPTED,
-    EXIT_NOTHING_STARTED,
     EXIT_TERMINATED,
     CommandError,
 )
@@ -22,12 +25,11 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; results are written to stdout, errors to stderr."""
+    _prepare_streams()
     options = parse(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A company name that the terminal's encoding lacks must not end the program.
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return _run(options)
+        status = _run(options)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return _end(EXIT_INTERRUPTED, "interrupted")
     except asyncio.CancelledError:
@@ -38,7 +40,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CommandError as error:
         return _end(error.exit_status, str(error))
     except OSError as error:
-        return _end(EXIT_NOTHING_STARTED, _without_errno(error))
+        # Such as a full disk at which the output is written.
+        return _end(EXIT_FAILED, _without_errno(error))
+    return status
+
+
+def _prepare_streams() -> None:
+    """Replace standard streams that were closed, and make stdout write any text."""
+    # In this order, so that each gets its own descriptor, and not a file that is opened later.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the process ends
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A company name that the terminal's encoding lacks must not end the program.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(options: Options) -> int:
@@ -58,9 +73,19 @@ async def _until_terminated(work: Coroutine[object, object, int]) -> int:
 
 
 def _end(status: int, message: str) -> int:
-    with contextlib.suppress(BrokenPipeError):
-        print(f"{PROGRAM}: {message}", file=sys.stderr, flush=True)
+    if _is_unwritable(sys.stdout):
+        _discard_output()
+    with contextlib.suppress(OSError):
+        print(f"{PROGRAM}: {one_line(message)}", file=sys.stderr, flush=True)
     return status
+
+
+def _is_unwritable(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except OSError:
+        return True
+    return False
 
 
 def _without_errno(error: OSError) -> str:

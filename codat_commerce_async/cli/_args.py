@@ -3,11 +3,12 @@
 import argparse
 import asyncio
 import math
+import os
+import re
 import sys
 from base64 import b64decode
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
@@ -35,14 +36,21 @@ __all__ = [
 
 PROGRAM = "codat-commerce-async"
 
+_MAX_COUNT = 1_000_000
+_MAX_PROCESSES = 100
 _MAX_PORT = 65_535
+_MAX_SEED = 2**63 - 1
+# int does not convert more digits than some thousands: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits
+_INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
+_NUMBER = re.compile(r"[+-]?([0-9]{1,300}(\.[0-9]{0,300})?|\.[0-9]{1,300})(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
 _SECRET = "whsec_"  # noqa: S105 - its prefix
 _SUCCESS = 2000
 _FINAL_THOUSANDS = frozenset({2, 4, 5})
 
 _EXIT_STATUS_HELP = """\
-exit status: 0 every sync succeeded; 1 a sync failed, or its end was not observed; 2 invalid arguments or input; 3
-nothing was started (no or wrong API key, no connection, a journal that cannot be used); 130 ctrl-C.
+exit status: 0 every sync succeeded; 1 a sync failed, or its end was not observed; 2 invalid input: an argument, a
+variable, a file or a journal; 3 the input is valid, but nothing was started: all had ended before, the API key is not
+accepted, there is no connection, or the journal is in use; 130 ctrl-C; 143 SIGTERM.
 """
 
 
@@ -191,7 +199,7 @@ def _add_demo(add_parser: _AddParser) -> None:
     command.set_defaults(options=DemoOptions, run=Command("demo", "demo"))
     command.add_argument(
         "--processes",
-        type=_count,
+        type=_processes,
         default=1,
         metavar="N",
         help="instead, let N processes share one quota for 20 seconds of real time, and kill one of them",
@@ -323,8 +331,16 @@ def _check_report(options: ReportOptions, command: argparse.ArgumentParser) -> N
         command.error(f"--follow cannot be combined with --{options.format}")
     if options.failed and options.html is not None:
         command.error("--failed cannot be combined with --html, whose table has a filter")
-    if options.html is not None and Path(options.html).absolute() == Path(options.journal).absolute():
-        command.error("--html must be another file than the journal")
+    if options.html is not None and _belongs_to(options.html, options.journal):
+        command.error("--html must be another file than the journal and its lock file")
+
+
+def _belongs_to(name: str, journal: str) -> bool:
+    """Return whether the name is that of the journal, or of a file that belongs to it."""
+    if "\0" in name + journal:
+        return False
+    path = os.path.realpath(journal)
+    return os.path.realpath(name) in {path, *(f"{path}{suffix}" for suffix in (".lock", "-journal", "-wal"))}
 
 
 def _add_simulate(add_parser: _AddParser) -> None:
@@ -360,7 +376,7 @@ def _add_simulate(add_parser: _AddParser) -> None:
 def _add_seed(command: argparse.ArgumentParser, default: int) -> None:
     command.add_argument(
         "--seed",
-        type=int,
+        type=_seed,
         default=default,
         help="seed of the random numbers; the same seed repeats the same run (default: %(default)s)",
     )
@@ -460,19 +476,28 @@ def _outcome(key: str) -> int | FailureCause:
 
 
 def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+    # float and int accept underscores, spaces and the digits of every script.
+    return float(text) if _NUMBER.fullmatch(text) else math.nan
 
 
 def _count(text: str) -> int:
-    if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"must be an integer of at least 1 (got {text})")
-    return int(text)
+    return _integer(text, 1, _MAX_COUNT)
+
+
+def _processes(text: str) -> int:
+    return _integer(text, 1, _MAX_PROCESSES)
 
 
 def _port(text: str) -> int:
-    if not (text.isdecimal() and int(text) <= _MAX_PORT):
-        raise argparse.ArgumentTypeError(f"must be a port between 0 and {_MAX_PORT} (got {text})")
-    return int(text)
+    return _integer(text, 0, _MAX_PORT)
+
+
+def _seed(text: str) -> int:
+    return _integer(text, -_MAX_SEED, _MAX_SEED)
+
+
+def _integer(text: str, least: int, most: int) -> int:
+    number = int(text) if _INTEGER.fullmatch(text) else None
+    if number is None or not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"must be an integer between {least} and {most} (got {text})")
+    return number

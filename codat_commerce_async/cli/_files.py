@@ -1,6 +1,7 @@
-"""Read company ids and handles from a file or from standard input."""
+"""Read company ids and handles from a file or from standard input, and write files."""
 
 import csv
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,23 +10,55 @@ from codat_commerce_async._core.text import one_line
 from codat_commerce_async.cli._args import check_company_id
 from codat_commerce_async.cli._exit import EXIT_USAGE, CommandError
 
-__all__ = ["STANDARD_INPUT", "read_company_ids", "read_text"]
+__all__ = ["STANDARD_INPUT", "read_company_ids", "read_text", "write_text"]
 
 STANDARD_INPUT = "-"
 
+_MAX_CHARACTERS = 100_000_000
 _DELIMITERS = ",;\t"
 
 
 def read_text(name: str) -> str:
     """Return the text of a file; raise CommandError if it cannot be read or is not text."""
     try:
-        if name == STANDARD_INPUT:
-            return sys.stdin.read().removeprefix("\ufeff")
-        return Path(name).read_text(encoding="utf-8-sig")
+        text = _read(name)
     except UnicodeDecodeError:
         raise _invalid(f"{_display_name(name)} is not a text file in UTF-8") from None
     except (OSError, ValueError) as error:
         raise _invalid(f"{_display_name(name)}: {getattr(error, 'strerror', None) or error}") from None
+    if len(text) > _MAX_CHARACTERS:
+        raise _invalid(f"{_display_name(name)} must have at most {_MAX_CHARACTERS:,} characters")
+    return text
+
+
+def _read(name: str) -> str:
+    # A device such as /dev/zero has no end.
+    if name == STANDARD_INPUT:
+        return sys.stdin.read(_MAX_CHARACTERS + 1).removeprefix("\ufeff")
+    with Path(name).open(encoding="utf-8-sig") as file:
+        return file.read(_MAX_CHARACTERS + 1)
+
+
+def write_text(name: str, text: str) -> None:
+    """Write the text to a file, which a reader never sees half written; raise CommandError if that is not possible."""
+    try:
+        if Path(name).exists() and not Path(name).is_file():
+            # A device or a pipe, such as /dev/stdout.
+            Path(name).write_text(text, encoding="utf-8")
+        else:
+            _replace(Path(name).resolve(), text)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _invalid(f"{name!r} cannot be written: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _replace(path: Path, text: str) -> None:
+    # Not the name with a suffix, which may be too long.
+    unfinished = path.with_name(f".codat-{os.getpid()}.tmp")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def read_company_ids(name: str, column: str | None) -> list[str]:

@@ -19,6 +19,8 @@ __all__ = ["Reporting", "ResumeHint", "client_from_env", "raise_if_fatal", "run_
 
 _LIVE_INTERVAL, _PLAIN_INTERVAL = 0.1, 0.5
 
+_VARIABLES = {"api_key": "CODAT_API_KEY", "base_url": "CODAT_BASE_URL"}
+
 Work = Callable[[CodatCommerce], Coroutine[object, object, None]]
 
 
@@ -69,10 +71,10 @@ async def run_session(
 
 
 def _print_hint(print_hint: ResumeHint, output: Output, *, interrupted: bool) -> None:
-    """Print the hint; on stderr if the output was closed."""
+    """Print the hint; on stderr if the output was closed or cannot be written."""
     try:
         print_hint(output, interrupted=interrupted)
-    except BrokenPipeError:
+    except OSError:
         print_hint(Output.to(sys.stderr), interrupted=interrupted)
         raise
 
@@ -82,9 +84,13 @@ def client_from_env(**settings: Unpack[Settings]) -> CodatCommerce:
     try:
         return CodatCommerce.from_env(**settings)
     except ValueError as error:
-        message = str(error).replace("base_url", "CODAT_BASE_URL", 1)
-        status = EXIT_USAGE if os.environ.get("CODAT_API_KEY") else EXIT_NOTHING_STARTED
-        raise CommandError(one_line(message), status) from None
+        raise CommandError(_with_variable(str(error)), EXIT_USAGE) from None
+
+
+def _with_variable(message: str) -> str:
+    """Return the message about an argument of the client with the variable instead, from which the argument came."""
+    argument, separator, rest = one_line(message).partition(" ")
+    return _VARIABLES.get(argument, argument) + separator + rest
 
 
 def raise_if_fatal(state: RunState, error: CodatError | None) -> None:

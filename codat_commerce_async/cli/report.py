@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from statistics import median
 from codat_commerce_async._core.text import for_spreadsheet, format_count, one_line
 from codat_commerce_async.cli._args import ReportOptions
 from codat_commerce_async.cli._exit import EXIT_OK, EXIT_USAGE, CommandError
+from codat_commerce_async.cli._files import write_text
 from codat_commerce_async.cli._records import FIELDS, RunData, Value, group_by_cause, record_of
 from codat_commerce_async.cli._state import Result, Status
 from codat_commerce_async.errors import JournalError
@@ -47,7 +47,7 @@ async def _read(options: ReportOptions) -> RunData | None:
         runs = await journal.runs()
         if not runs and options.run_id is None:
             return None
-        run_id = options.run_id or runs[-1].run_id
+        run_id = runs[-1].run_id if options.run_id is None else options.run_id
         entries, minutes = await journal.entries(run_id), await journal.per_minute(run_id)
         run = next(run for run in runs if run.run_id == run_id)
     return RunData(journal=Path(options.journal).name, run=run, entries=entries, minutes=minutes)
@@ -71,17 +71,8 @@ def _write_html(data: RunData | None, name: str, refresh: float | None) -> None:
     from codat_commerce_async.cli._report_page.page import render  # noqa: PLC0415
 
     if data is None:
-        raise CommandError("the journal has no run yet")
-    page, path = render(data, now=datetime.now(UTC), refresh=refresh), Path(name)
-    # A browser never reads half a page.
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(page, encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        raise CommandError(f"{name}: {error.strerror}", EXIT_USAGE) from None
-    finally:
-        unfinished.unlink(missing_ok=True)
+        raise CommandError("the journal has no run yet", EXIT_USAGE)
+    write_text(name, render(data, now=datetime.now(UTC), refresh=refresh))
 
 
 def _write_json(entries: Sequence[JournalEntry], chosen: Sequence[JournalEntry], journal: str | None) -> None:

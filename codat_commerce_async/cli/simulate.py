@@ -3,11 +3,12 @@
 import asyncio
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import AsyncExitStack
 
 from codat_commerce_async._core.text import format_count
 from codat_commerce_async.cli._args import PROGRAM, SimulateOptions
-from codat_commerce_async.cli._exit import EXIT_OK, EXIT_USAGE, CommandError
+from codat_commerce_async.cli._exit import EXIT_OK, CommandError
+from codat_commerce_async.cli._files import write_text
 from codat_commerce_async.simulator import FaultPlan, Simulator, WebhookSender
 from codat_commerce_async.simulator._post import http_post
 
@@ -20,28 +21,38 @@ _WEBHOOK_INTERVAL = 0.5
 async def simulate(options: SimulateOptions) -> int:
     """Serve the simulator until ctrl-C, which is not a failure."""
     faults = FaultPlan(rate=options.faults, seed=options.seed)
-    async with Simulator(
+    simulator = Simulator(
         seed=options.seed, speed=options.speed, port=options.port, faults=faults, outcomes=options.outcomes
-    ) as simulator:
-        company_ids = [simulator.add_linked_company() for _ in range(options.companies)]
-        if options.list_to is not None:
-            _write_list(options.list_to, company_ids)
-        companies = format_count(options.companies, "company", "companies")
-        _print(
-            f"Serving a simulated Codat with {companies} until ctrl-C. Overview: {simulator.url}/",
-            "In another terminal:",
-            "",
-            f"export CODAT_BASE_URL={simulator.url}",
-            f"export CODAT_API_KEY={simulator.api_key}",
-            f"{PROGRAM} sync {sync_arguments(company_ids, options.list_to)}",
-            "",
-        )
+    )
+    async with AsyncExitStack() as stack:
         try:
-            await deliver_webhooks(simulator, options)
-        except asyncio.CancelledError:
-            syncs = sum(simulator.syncs_started(company_id) for company_id in company_ids)
-            _print(f"stopped after {format_count(syncs, 'sync')}")
+            await stack.enter_async_context(simulator)
+        except OSError as error:
+            raise CommandError(f"port {options.port} cannot be used: {error.strerror}") from None
+        await _serve(simulator, options)
     return EXIT_OK
+
+
+async def _serve(simulator: Simulator, options: SimulateOptions) -> None:
+    """Add the companies, print how to use the simulator, and wait until cancelled."""
+    company_ids = [simulator.add_linked_company() for _ in range(options.companies)]
+    if options.list_to is not None:
+        write_text(options.list_to, "".join(f"{company_id}\n" for company_id in company_ids))
+    companies = format_count(options.companies, "company", "companies")
+    _print(
+        f"Serving a simulated Codat with {companies} until ctrl-C. Overview: {simulator.url}/",
+        "In another terminal:",
+        "",
+        f"export CODAT_BASE_URL={simulator.url}",
+        f"export CODAT_API_KEY={simulator.api_key}",
+        f"{PROGRAM} sync {sync_arguments(company_ids, options.list_to)}",
+        "",
+    )
+    try:
+        await deliver_webhooks(simulator, options)
+    except asyncio.CancelledError:
+        syncs = sum(simulator.syncs_started(company_id) for company_id in company_ids)
+        _print(f"stopped after {format_count(syncs, 'sync')}")
 
 
 async def deliver_webhooks(simulator: Simulator, options: SimulateOptions) -> None:
@@ -67,10 +78,3 @@ def sync_arguments(company_ids: Sequence[str], list_to: str | None) -> str:
 
 def _print(*lines: str) -> None:
     print(*lines, sep="\n", flush=True)
-
-
-def _write_list(name: str, company_ids: Sequence[str]) -> None:
-    try:
-        Path(name).write_text("".join(f"{company_id}\n" for company_id in company_ids), encoding="utf-8")
-    except OSError as error:
-        raise CommandError(f"{name}: {error.strerror}", EXIT_USAGE) from None

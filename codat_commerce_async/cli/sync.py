@@ -5,11 +5,13 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Unpack
 
+from codat_commerce_async._core.text import one_line
 from codat_commerce_async.cli._args import PROGRAM, SyncOptions
-from codat_commerce_async.cli._exit import EXIT_NOTHING_STARTED
+from codat_commerce_async.cli._exit import EXIT_NOTHING_STARTED, EXIT_USAGE, CommandError
 from codat_commerce_async.cli._files import STANDARD_INPUT, read_company_ids
 from codat_commerce_async.cli._records import record_of_outcome
 from codat_commerce_async.cli._session import Reporting, raise_if_fatal, run_session
@@ -17,6 +19,7 @@ from codat_commerce_async.cli._state import Row, RunState
 from codat_commerce_async.cli._summary import print_handles, print_resume_command
 from codat_commerce_async.cli._view import Output
 from codat_commerce_async.client import CodatCommerce, Settings
+from codat_commerce_async.errors import JournalError, JournalInUseError
 from codat_commerce_async.syncing.journal import Journal
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 from codat_commerce_async.syncing.run import SyncRun
@@ -64,9 +67,15 @@ async def follow(
 ) -> None:
     """Record the outcomes of a run as they arrive, after those that its journal has; `on_outcome` gets each.
 
-    Raises CommandError for an error that would fail every sync.
+    Raises CommandError for an error that would fail every sync, and for a journal that cannot be used.
     """
-    async with run:
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(run)
+        except JournalError as error:
+            # Another process that writes the journal is no mistake of the caller.
+            status = EXIT_NOTHING_STARTED if isinstance(error, JournalInUseError) else EXIT_USAGE
+            raise CommandError(one_line(error.message), status) from None
         if journal is not None:
             await _restore(state, journal, run.run_id, on_outcome)
         state.follow(run)

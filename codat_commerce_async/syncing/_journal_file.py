@@ -14,13 +14,13 @@ from typing import Final, Self, TypeVar
 from uuid import uuid4
 
 from codat_commerce_async._core.log import extra_fields, logger_of
-from codat_commerce_async.errors import JournalError
+from codat_commerce_async.errors import JournalError, JournalInUseError
 from codat_commerce_async.syncing import _journal_rows as rows
 from codat_commerce_async.syncing._journal_lock import Ownership, file_system, is_at
 from codat_commerce_async.syncing._journal_migration import OLD_VERSIONS, migrate, read_old_summary, run_id_of
 from codat_commerce_async.syncing._journal_rows import JournalEntry, RunRow, Summary, SyncKey
 
-__all__ = ["JournalFile", "JournalReader", "describe_open_error", "read"]
+__all__ = ["JournalFile", "JournalReader", "open_error", "read"]
 
 _logger = logger_of("sync")
 
@@ -76,8 +76,8 @@ class JournalFile:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open the file, or create it, with this process as its only writer. Raises JournalError."""
-        path = _resolve(path)
         try:
+            path = _resolve(path)
             ownership = _acquire(path)
             try:
                 return cls._open_owned(path, ownership)
@@ -85,7 +85,7 @@ class JournalFile:
                 ownership.release()
                 raise
         except (*_DAMAGE_ERRORS, OSError) as error:
-            raise JournalError(describe_open_error(path, error)) from None
+            raise open_error(path, error) from None
 
     @classmethod
     def _open_owned(cls, path: Path, ownership: Ownership) -> Self:
@@ -242,9 +242,14 @@ def read(path: Path, work: Callable[[JournalReader], T]) -> T:
 
     Raises JournalError.
     """
-    path = _resolve(path)
-    if not path.exists():
-        raise JournalError(f"there is no journal {path}")
+    try:
+        path = _resolve(path)
+        if not path.exists():
+            raise JournalError(f"there is no journal {path}")
+        if not path.is_file():
+            raise IsADirectoryError
+    except (OSError, ValueError) as error:
+        raise open_error(path, error) from None
     attempt = 1
     while True:
         try:
@@ -254,7 +259,7 @@ def read(path: Path, work: Callable[[JournalReader], T]) -> T:
             # Another program in this process may have released the locks during a commit by closing the file, or the
             # journal of a killed writer was taken over while it was copied.
             if attempt == _READ_ATTEMPTS:
-                raise JournalError(describe_open_error(path, error)) from None
+                raise open_error(path, error) from None
         attempt += 1
         time.sleep(_LOCK_POLL_INTERVAL)
 
@@ -262,6 +267,12 @@ def read(path: Path, work: Callable[[JournalReader], T]) -> T:
 @contextmanager
 def _reader(path: Path) -> Iterator[JournalReader]:
     _check_companions(path)
+    if path.stat().st_size == 0:
+        # Such as a file of mktemp, or one that its writer has just created.
+        _check_empty(path, _note(path))
+        with contextlib.closing(_new_journal()) as file:
+            yield JournalReader(file)
+        return
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(contextlib.closing(_connect(path, _read_mode(path))))
         try:
@@ -277,6 +288,27 @@ def _reader(path: Path) -> Iterator[JournalReader]:
         reader = JournalReader(file)
         reader.read(lambda file: _check_tables(file, path))
         yield reader
+
+
+def _new_journal() -> sqlite3.Connection:
+    """Return a journal in memory, without runs."""
+    file = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    rows.write_summary(file, _create_schema(file))
+    return file
+
+
+def _note(path: Path) -> bytes:
+    """Return what the last writer wrote into the lock file."""
+    try:
+        return _lock_file(path).read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _check_empty(path: Path, note: bytes) -> None:
+    """Raise JournalError if an empty file was a journal before."""
+    if note:
+        raise JournalError(f"{path} is empty, but was a journal before; delete it to start a new journal")
 
 
 def _read_mode(path: Path) -> str:
@@ -305,9 +337,10 @@ def _migrated_copy(file: sqlite3.Connection, path: Path) -> sqlite3.Connection:
 
 def _acquire(path: Path) -> Ownership:
     """Lock the lock file of the journal, and create the journal if it does not exist."""
-    if path.is_dir():
-        raise IsADirectoryError
     exists = path.exists()
+    if exists and not path.is_file():
+        # SQLite would write files next to a device.
+        raise IsADirectoryError
     mode = path.stat().st_mode & 0o777 if exists else _PRIVATE
     ownership = Ownership.acquire(_lock_file(path), mode)
     try:
@@ -335,8 +368,8 @@ def _create(path: Path, ownership: Ownership) -> None:
 def _check_place(path: Path, ownership: Ownership) -> None:
     """Raise JournalError or ValueError for a file that SQLite would open but that is not one complete journal."""
     status = path.stat()
-    if status.st_size == 0 and ownership.note:
-        raise JournalError(f"{path} is empty, but was a journal before; delete it to start a new journal")
+    if status.st_size == 0:
+        _check_empty(path, ownership.note)
     if 0 < status.st_size < _SHORTEST_FILE:
         raise ValueError("the file is truncated")
     if status.st_nlink > 1:
@@ -525,15 +558,20 @@ def _retry_while_locked(work: Callable[[], T]) -> T:
     return work()
 
 
-def describe_open_error(path: Path, error: Exception) -> str:
-    """Return a message that states why the file cannot be used and what to do."""
-    if _is_dir(path):
-        return f"the journal must be a file (got the directory {path})"
+def open_error(path: Path, error: Exception) -> JournalError:
+    """Return the error that states why the file cannot be used and what to do."""
+    if "\0" in str(path):
+        return JournalError(f"the journal must be a path without null characters (got {str(path)!r})")
+    if isinstance(error, IsADirectoryError) or _is_dir(path):
+        kind = "directory" if _is_dir(path) else "device"
+        return JournalError(f"the journal must be a file (got the {kind} {path})")
     if not _is_dir(path.parent):
-        return f"the directory {path.parent} of the journal {path.name} does not exist"
+        return JournalError(f"the directory {path.parent} of the journal {path.name} does not exist")
     # SQLite appends the whole schema if it cannot read it.
     text = (error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0]) or type(error).__name__
-    return _MESSAGES[_failure_kind(error)].format(path=path, text=text)
+    kind = _failure_kind(error)
+    message = _MESSAGES[kind].format(path=path, text=text)
+    return JournalInUseError(message) if kind == "busy" else JournalError(message)
 
 
 def _failure_kind(error: Exception) -> str:
