@@ -4,8 +4,11 @@ import asyncio
 import gc
 import inspect
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
+from pathlib import Path
+from shutil import disk_usage
 from types import SimpleNamespace
 from typing import Any
 
@@ -72,6 +75,41 @@ def mocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictResponses]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "virtual_time: run on a loop whose clock jumps instead of waiting")
+    # xdist's default gives a worker so many tests in advance that the other one is idle for seconds at the end.
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "worksteal"
+    # What is marked as real measures files on the disk.
+    if config.option.markexpr == "not real":
+        keep_temporary_files_in_memory()
+
+
+def keep_temporary_files_in_memory() -> None:
+    """Put temporary files into memory where the system offers that: a journal waits for the disk at each commit.
+
+    On a busy disk these waits take more time than all tests; none of the tests turns off the power.
+    """
+    memory, room = Path("/dev/shm"), 2**30  # noqa: S108 - pytest makes a directory of its own there
+    if "TMPDIR" not in os.environ and os.access(memory, os.W_OK | os.X_OK) and disk_usage(memory).free > room:
+        os.environ["TMPDIR"] = str(memory)
+        tempfile.tempdir = None
+
+
+# Their real tests measure short times, and so run one after the other, beside those that wait for minutes.
+MEASURE_TIMES = {
+    "test_journal_runs.py",
+    "test_shared_quota_fleet.py",
+    "test_shared_quota_incidents.py",
+    "test_simulations.py",
+    "test_web_servers.py",
+    "test_web_webhooks.py",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name in MEASURE_TIMES:
+            item.add_marker(pytest.mark.xdist_group("measure times"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

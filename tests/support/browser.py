@@ -70,7 +70,13 @@ def running(program: str, profile: Path) -> Iterator[str]:
     """The address at which a browser of our own, with an empty profile, takes orders."""
     command = [program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
     with subprocess.Popen(  # noqa: S603 - the flags stand above
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # It is killed, and so leaves its temporary files: they are deleted with the profile.
+        env={**os.environ, "TMPDIR": str(profile)},
     ) as browser:
         assert browser.stderr is not None
         try:

@@ -171,6 +171,8 @@ class PostgresServer(Server):
 
     def _command(self) -> Sequence[str | Path]:
         settings = [f"listen_addresses={_LOOPBACK}", f"port={self.port}", "unix_socket_directories=", "fsync=off"]
+        # A killed server leaves its shared memory: in its own directory, it is deleted with it.
+        settings.append("dynamic_shared_memory_type=mmap")
         return [self._binaries / "postgres", "-D", self._data, *(part for each in settings for part in ("-c", each))]
 
 
