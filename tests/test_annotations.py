@@ -18,6 +18,7 @@ from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async.client import Settings
 from codat_commerce_async.resources.connections import ConnectionsResource
 from codat_commerce_async.resources.sync import SyncResource
+from tests.support.cases import all_cases
 
 RESOURCES = ("advanced_controls", "connections", "integrations", "sync", "sync_flow_settings")
 
@@ -50,7 +51,7 @@ def public_callables(module: str) -> Iterator[object]:
                 yield from functions_of(value)
 
 
-@pytest.mark.parametrize("module", [*modules()])
+@all_cases("module", [*modules()])
 def test_the_type_hints_of_everything_public_resolve(module: str) -> None:
     for each in public_callables(module):
         typing.get_type_hints(each)

@@ -15,6 +15,7 @@ from codat_commerce_async.models.companies import CreateCompany
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.resources.advanced_controls import AdvancedControlsResource, check_company_name
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
+from tests.support.cases import all_cases
 from tests.support.scripted import KEY, client_of, respond
 from tests.support.specification import specification
 
@@ -93,14 +94,14 @@ WITH_IDS: dict[str, tuple[str, Callable[[Codat, Any], object]]] = {
 
 
 @pytest.mark.parametrize("method", WITH_IDS)
-@pytest.mark.parametrize("value", ["", " ", "\t", ".", "..", "a\ud800b"])
+@all_cases("value", ["", " ", "\t", ".", "..", "a\ud800b"])
 async def test_an_id_that_leads_elsewhere_is_refused(method: str, value: str) -> None:
     name, call = WITH_IDS[method]
     await refused(lambda codat: call(codat, value), ValueError, name)
 
 
 @pytest.mark.parametrize("method", WITH_IDS)
-@pytest.mark.parametrize("value", [None, 7, b"c", uuid.UUID(int=7)])
+@all_cases("value", [None, 7, b"c", uuid.UUID(int=7)])
 async def test_an_id_that_is_no_string_is_refused(method: str, value: object) -> None:
     name, call = WITH_IDS[method]
     await refused(lambda codat: call(codat, value), TypeError, name)
@@ -240,10 +241,7 @@ def wait(codat: Codat, method: str, **options: object) -> object:
     return getattr(codat.sync, method)(*ids, **options)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "call"),
-    [pytest.param(name, kind, call, id=f"{number}-{name}") for number, (name, kind, call) in enumerate(REFUSALS)],
-)
+@all_cases(("name", "kind", "call"), REFUSALS)
 async def test_a_bad_argument_is_refused_by_name(name: str, kind: type[Exception], call: Call) -> None:
     await refused(call, kind, name)
 
@@ -293,7 +291,6 @@ OPTIONS: list[tuple[str, type[Exception], Mapping[str, object]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "kind", "options"), OPTIONS, ids=repr)
 @pytest.mark.parametrize(
     "call",
     [
@@ -306,6 +303,7 @@ OPTIONS: list[tuple[str, type[Exception], Mapping[str, object]]] = [
     ],
     ids=["a read", "a write", "a start", "pages", "a creation", "a call of one's own"],
 )
+@all_cases(("name", "kind", "options"), OPTIONS)
 async def test_a_bad_option_is_refused_by_name(
     call: Callable[[Codat, Mapping[str, object]], object],
     name: str,
@@ -315,7 +313,7 @@ async def test_a_bad_option_is_refused_by_name(
     await refused(lambda codat: call(codat, options), kind, name)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "key",
     [
         "x",

@@ -17,6 +17,7 @@ from codat_commerce_async.simulator import Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.syncing.outcome import RunProgress, RunReport
 from codat_commerce_async.webhooks import Webhooks
+from tests.support.cases import all_cases
 from tests.support.fans import Codat
 
 
@@ -51,15 +52,15 @@ def named(place: str) -> str:
     return place.split(maxsplit=1)[0]
 
 
-@pytest.mark.parametrize("kind", ASYNC)
-@pytest.mark.parametrize("place", PLACES)
+@all_cases("kind", ASYNC)
+@all_cases("place", PLACES)
 def test_a_coroutine_function_that_would_not_be_awaited_is_refused(place: str, kind: str) -> None:
     with pytest.raises(TypeError, match=rf"^{named(place)} must be a plain function \(got a coroutine"):
         PLACES[place](ASYNC[kind])
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("given", [7, "text", object()])
+@all_cases("place", PLACES)
+@all_cases("given", [7, "text", object()])
 def test_what_cannot_be_called_is_refused(place: str, given: object) -> None:
     with pytest.raises(TypeError, match=rf"^{named(place)} must be a function \(got {type(given).__name__}\)"):
         PLACES[place](given)

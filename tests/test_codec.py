@@ -39,6 +39,7 @@ from codat_commerce_async.models.sync import (
 )
 from codat_commerce_async.models.sync_flow import Localization, LocalizationInfo, SyncFlowUrl, VisibleAccounts
 from tests.strategies import JSON
+from tests.support.cases import all_cases
 
 CONNECTION = {
     "id": "0f3c",
@@ -208,7 +209,7 @@ SHAPE_ERRORS: list[tuple[str, Any, str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("body", "response_type", "path", "expected"), SHAPE_ERRORS)
+@all_cases(("body", "response_type", "path", "expected"), SHAPE_ERRORS)
 def test_what_does_not_fit_is_named_by_its_path(body: str, response_type: Any, path: str, expected: str) -> None:
     with pytest.raises(DecodeError) as caught:
         decode(body.encode(), response_type)
@@ -217,7 +218,7 @@ def test_what_does_not_fit_is_named_by_its_path(body: str, response_type: Any, p
     assert f"expected {expected}, found " in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "body",
     [
         b"",
@@ -232,7 +233,7 @@ def test_what_does_not_fit_is_named_by_its_path(body: str, response_type: Any, p
         b"\x00",
     ],
 )
-@pytest.mark.parametrize("response_type", [Connection, Configuration, tuple[CompanySyncStatus, ...], SyncStatus])
+@all_cases("response_type", [Connection, Configuration, tuple[CompanySyncStatus, ...], SyncStatus])
 def test_what_is_no_response_is_an_error_of_ours(body: bytes, response_type: Any) -> None:
     with pytest.raises(DecodeError):
         decode(body, response_type)

@@ -8,6 +8,7 @@ import pytest
 
 from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop
 from tests.conftest import StrictResponses
+from tests.support.cases import all_cases
 from tests.support.specification import specification
 
 pytest_plugins = ["pytester"]
@@ -85,6 +86,34 @@ def test_only_one_module_knows_where_the_specification_is() -> None:
     files = sorted(tests.rglob("*.py"))
     knowing = [path for path in files if any(word in path.read_text(encoding="utf-8") for word in words)]
     assert knowing == sorted([tests / "support" / "specification.py", Path(__file__)])
+
+
+def test_of_many_cases_in_one_test_all_that_fail_are_reported() -> None:
+    @all_cases(("one", "other"), [(1, 1), (1, 2), (3, 3), (3, 4)])
+    def test(given: str, one: int, other: int) -> None:
+        assert one == other, given
+
+    with pytest.raises(ExceptionGroup, match=r"2 of 4 cases failed:\n  one=1, other=2\n  one=3, other=4") as caught:
+        test(given="a fixture")
+    assert [error.__notes__ for error in caught.value.exceptions] == [
+        ["case: one=1, other=2"],
+        ["case: one=3, other=4"],
+    ]
+
+
+async def test_of_many_asynchronous_cases_all_that_fail_are_reported() -> None:
+    @all_cases("value", [0, 1, 2])
+    @all_cases("kind", [ValueError, TypeError])
+    async def test(value: int, kind: type[Exception]) -> None:
+        await asyncio.sleep(0)
+        if value:
+            raise kind(value)
+
+    with pytest.raises(ExceptionGroup, match="2 of 3 cases failed:\n  value=1\n  value=2") as caught:
+        await test()
+    first = caught.value.exceptions[0]
+    assert isinstance(first, ExceptionGroup)
+    assert len(first.exceptions) == 2
 
 
 async def test_without_a_mark_a_test_runs_on_the_default_loop() -> None:

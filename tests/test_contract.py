@@ -16,6 +16,7 @@ from codat_commerce_async._core.operation import Operation
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.policies import RetryPolicy
+from tests.support.cases import all_cases
 from tests.support.specification import specification as read_specification
 from tests.support.wire import Response, WireServer
 
@@ -153,13 +154,13 @@ def test_the_tables_name_all_operations_of_the_product_and_some_of_the_platform(
     assert set(METHODS) == set(specification)
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@all_cases("name", OPERATIONS)
 def test_an_operation_is_as_the_specification_reports(name: str, specification: dict[str, Documented]) -> None:
     operation, documented = OPERATIONS[name], specification[name]
     assert (operation.method, operation.path) == (documented.method, documented.path)
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@all_cases("name", OPERATIONS)
 def test_a_method_names_the_statuses_that_its_caller_must_expect(
     name: str, specification: dict[str, Documented]
 ) -> None:
@@ -168,13 +169,13 @@ def test_a_method_names_the_statuses_that_its_caller_must_expect(
     assert named >= {status for status in specification[name].error_statuses if status < "500"}
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@all_cases("name", OPERATIONS)
 def test_a_method_names_its_endpoint(name: str) -> None:
     documentation = " ".join((inspect.getdoc(method_of(name)) or "").split())
     assert f"{OPERATIONS[name].method} {OPERATIONS[name].path}." in documentation
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@all_cases("name", OPERATIONS)
 def test_ids_are_positional_and_come_in_the_order_of_the_path(name: str) -> None:
     parameters = inspect.signature(method_of(name)).parameters.values()
     in_path = [each for each in parameters if each.name in OPERATIONS[name].path_params]

@@ -13,6 +13,7 @@ from codat_commerce_async.errors import (
     status_error_class,
 )
 from codat_commerce_async.models.error_message import ErrorMessage
+from tests.support.cases import all_cases
 
 # retryable, ambiguous, fatal_for_run
 NATURES: dict[str, tuple[bool, bool, bool]] = {
@@ -65,8 +66,8 @@ def test_a_status_decides_whether_sending_again_can_help(status: int, *, retryab
     assert is_retryable_status(status) is retryable
 
 
-@pytest.mark.parametrize("status", [302, 400, 401, 402, 403, 404, 409, 418, 422, 429, 500])
-@pytest.mark.parametrize("has_error_body", [True, False])
+@all_cases("status", [302, 400, 401, 402, 403, 404, 409, 418, 422, 429, 500])
+@all_cases("has_error_body", [True, False])
 def test_only_codats_own_refusals_of_a_request_are_conclusive(status: int, *, has_error_body: bool) -> None:
     words = ErrorMessage(status_code=status, error="no") if has_error_body else None
     error = status_error_class(status)("no", None, status, words)

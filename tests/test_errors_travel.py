@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
-
 from codat_commerce_async.errors import (
     CodatError,
     DecodeError,
@@ -24,6 +22,7 @@ from codat_commerce_async.models.call import Call
 from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidation, ErrorValidationItem
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
+from tests.support.cases import all_cases
 
 CALL = Call(operation="request-sync", method="POST", path="/x", idempotency_key="k")
 HANDLE = SyncHandle(company_id="c", commerce_sync_id="s", idempotency_key="k")
@@ -67,7 +66,7 @@ def read_everything(error: CodatError) -> None:
         getattr(error, name)
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@all_cases("cls", CLASSES)
 def test_a_pickled_error_keeps_its_notes_and_all_that_it_holds(cls: type[CodatError]) -> None:
     error = made(cls)
     error.add_note("a note")
@@ -77,8 +76,8 @@ def test_a_pickled_error_keeps_its_notes_and_all_that_it_holds(cls: type[CodatEr
         assert vars(arrived) == vars(error)
 
 
-@pytest.mark.parametrize("cls", CLASSES)
-@pytest.mark.parametrize("broken_down", [repr, str, lambda _: None, lambda _: {"operation": 7}, lambda _: 7])
+@all_cases("cls", CLASSES)
+@all_cases("broken_down", [repr, str, lambda _: None, lambda _: {"operation": 7}, lambda _: 7])
 def test_an_error_that_is_rebuilt_from_json_keeps_its_message(cls: type[CodatError], broken_down: object) -> None:
     assert callable(broken_down)
     error = made(cls)
@@ -91,8 +90,8 @@ def test_an_error_that_is_rebuilt_from_json_keeps_its_message(cls: type[CodatErr
     assert "said" in str(pickle.loads(pickle.dumps(arrived)))  # noqa: S301 - ours
 
 
-@pytest.mark.parametrize("cls", CLASSES)
-@pytest.mark.parametrize("junk", [None, 7, ["x"], {"a": 1}, b"\xff", object(), "half a pair \ud83d"])
+@all_cases("cls", CLASSES)
+@all_cases("junk", [None, 7, ["x"], {"a": 1}, b"\xff", object(), "half a pair \ud83d"])
 def test_arguments_of_any_type_can_be_shown(cls: type[CodatError], junk: object) -> None:
     arguments: list[Any] = [junk] * len(made(cls).args)
     error = cls(*arguments)

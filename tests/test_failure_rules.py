@@ -4,6 +4,7 @@ import pytest
 
 from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.models.failure_rules import RULES, rule_for_code, rule_for_message, rule_of
+from tests.support.cases import all_cases
 
 MESSAGES = {
     "Company needs to have two valid data connections.": FailureCause.UNLINKED_CONNECTION,
@@ -58,7 +59,7 @@ def test_each_cause_has_exactly_one_rule_with_actions() -> None:
     assert all(rule_of(cause).cause is cause and rule_of(cause).actions for cause in FailureCause)
 
 
-@pytest.mark.parametrize("message", MESSAGES)
+@all_cases("message", MESSAGES)
 def test_a_documented_message_has_its_cause(message: str) -> None:
     rule = rule_for_message(message)
     assert rule is not None

@@ -17,6 +17,7 @@ from codat_commerce_async import (
 from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.hooks import CallEnded, CallStarted, Paused, RequestEnded, RequestStarted, Retried
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
+from tests.support.cases import all_cases
 from tests.support.scripted import client_of, failing, forever, respond
 
 GET = Operation("a-read", "GET", "/companies/{companyId}/things", object)
@@ -288,8 +289,8 @@ class Coroutine:
     async def __call__(self, event: object) -> None: ...
 
 
-@pytest.mark.parametrize("function", [plainly, Coroutine(), "a name", 7])
-@pytest.mark.parametrize(
+@all_cases("function", [plainly, Coroutine(), "a name", 7])
+@all_cases(
     "name", ["on_call_started", "on_request_started", "on_request_ended", "on_retry", "on_pause", "on_call_ended"]
 )
 def test_a_hook_that_would_do_nothing_is_refused_by_name(name: str, function: Any) -> None:

@@ -5,11 +5,11 @@ import sys
 from collections import Counter
 
 import attrs
-import pytest
 
 from codat_commerce_async import models
 from codat_commerce_async.models._fields import fields
 from codat_commerce_async.models.base import LenientModel
+from tests.support.cases import all_cases
 from tests.support.public_models import MODULES, PUBLIC
 
 
@@ -41,7 +41,7 @@ CLASSES = [
 ]
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@all_cases("cls", CLASSES)
 def test_models_are_frozen_and_keep_unparsed_times(cls: type) -> None:
     assert "__setattr__" in vars(cls)
     assert "__slots__" in vars(cls)

@@ -26,6 +26,7 @@ from codat_commerce_async.models.integrations import Integration
 from codat_commerce_async.models.sync import DateRange, SyncRange, SyncStatus, SyncToLatestArgs
 from codat_commerce_async.models.sync_flow import LocalizationInfo, VisibleAccounts
 from codat_commerce_async.models.webhook_events import CompanyEvent
+from tests.support.cases import all_cases
 from tests.support.public_models import PUBLIC
 from tests.support.specification import specification
 
@@ -52,7 +53,7 @@ def test_everything_that_codat_sends_or_takes_is_a_model() -> None:
     assert classes - others == {cls.__name__ for cls in CLASSES}
 
 
-@pytest.mark.parametrize("cls", CONCRETE)
+@all_cases("cls", CONCRETE)
 def test_a_model_goes_to_json_and_back(cls: type[Model]) -> None:
     for model in (example(cls), example(cls, full=True)):
         values = model.to_dict()
@@ -160,7 +161,7 @@ def test_a_changed_copied_or_pickled_configuration_still_goes_back_as_it_came() 
         assert hash(one) == hash(configuration)
 
 
-@pytest.mark.parametrize("cls", CONCRETE)
+@all_cases("cls", CONCRETE)
 def test_every_model_is_a_type_of_pydantics(cls: type[Model]) -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(cls)
     model = example(cls)

@@ -16,12 +16,13 @@ from codat_commerce_async.models.sync import (
     SyncSummary,
     SyncToLatestArgs,
 )
+from tests.support.cases import all_cases
 
 KINDS: list[Any] = [CompanySyncStatus, SyncStatus, SyncSummary]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
+@all_cases("kind", KINDS)
+@all_cases(
     ("code", "outcome", "state"),
     [
         (1000, SyncState.IN_PROGRESS, "running"),

@@ -7,6 +7,7 @@ import pytest
 from attrs import evolve, fields
 
 from codat_commerce_async import CodatCommerce, PollPolicy, Quota, RetryPolicy, Timeouts
+from tests.support.cases import all_cases
 
 POLICIES = [RetryPolicy, PollPolicy, Timeouts, Quota]
 NAN, INF = math.nan, math.inf
@@ -32,33 +33,31 @@ REFUSED: list[tuple[Callable[..., object], str, list[float]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("policy", "name", "value"), [(policy, name, value) for policy, name, values in REFUSED for value in values]
-)
+@all_cases(("policy", "name", "value"), [(policy, name, value) for policy, name, values in REFUSED for value in values])
 def test_a_value_that_cannot_work_is_refused_by_name(policy: Callable[..., object], name: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"^{name} must be "):
         policy(**{name: value})
 
 
-@pytest.mark.parametrize(("policy", "name"), [(policy, name) for policy, name, _ in REFUSED])
-@pytest.mark.parametrize("value", [10**400, -(10**400)], ids=["huge", "minus huge"])
+@all_cases(("policy", "name"), [(policy, name) for policy, name, _ in REFUSED])
+@all_cases("value", [10**400, -(10**400)])
 def test_a_number_beyond_all_floats_is_refused_by_name(policy: Callable[..., object], name: str, value: int) -> None:
     with pytest.raises(ValueError, match=rf"^{name} must be "):
         policy(**{name: value})
 
 
-@pytest.mark.parametrize(("policy", "name"), [(policy, name) for policy, name, _ in REFUSED])
-@pytest.mark.parametrize("value", ["1", b"1", True, [1], 1j])
+@all_cases(("policy", "name"), [(policy, name) for policy, name, _ in REFUSED])
+@all_cases("value", ["1", b"1", True, [1], 1j])
 def test_a_value_of_the_wrong_kind_is_refused_by_name(policy: Callable[..., object], name: str, value: object) -> None:
     with pytest.raises(TypeError, match=rf"^{name} must be an? (number|integer) \(got "):
         policy(**{name: value})
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("policy", "name"),
     [(RetryPolicy, "attempts"), (Quota, "per_minute"), (Quota, "concurrent"), (Quota, "per_company")],
 )
-@pytest.mark.parametrize("value", [1.5, 2.0, NAN])
+@all_cases("value", [1.5, 2.0, NAN])
 def test_a_count_is_whole(policy: Callable[..., object], name: str, value: float) -> None:
     with pytest.raises(TypeError, match=rf"^{name} must be an integer \(got float\)"):
         policy(**{name: value})

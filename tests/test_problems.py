@@ -10,6 +10,7 @@ import pytest
 from codat_commerce_async import Problem, SyncHandle, SyncStatus, errors, problem
 from codat_commerce_async.models.call import Call
 from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidation, ErrorValidationItem
+from tests.support.cases import all_cases
 
 KEY = "the-idempotency-key"
 SECRET = "the-text-of-codat"
@@ -74,7 +75,7 @@ def made(cls: type[errors.CodatError], message: str = SECRET) -> errors.CodatErr
     return cls(message, *arguments)
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@all_cases("cls", CLASSES)
 def test_every_class_of_the_tree_has_a_response(cls: type[errors.CodatError]) -> None:
     found = problem(made(cls))
     assert found.status == STATUSES[cls.__name__]
@@ -89,14 +90,14 @@ def test_every_kind_of_problem_has_its_own_type() -> None:
     assert len({problem(made(cls)).type for cls in CLASSES}) == len(CLASSES)
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@all_cases("cls", CLASSES)
 def test_only_what_concerns_the_caller_is_reported(cls: type[errors.CodatError]) -> None:
     found = problem(made(cls))
     concerns_caller = found.status < 500 or cls is errors.SyncWaitTimeoutError
     assert (SECRET in json.dumps(found.to_dict())) == concerns_caller
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+@all_cases("cls", CLASSES)
 def test_unavailable_is_sent_with_retry_after(cls: type[errors.CodatError]) -> None:
     found = problem(made(cls))
     assert ("Retry-After" in found.headers) == (found.status == 503)
@@ -123,8 +124,8 @@ def test_the_extensions_report_what_can_be_done() -> None:
     assert (unknown["correlation_id"], unknown["company_id"]) == ("correlation", "company")
 
 
-@pytest.mark.parametrize("junk", [None, 7, ["x"], {"a": 1}, object(), "text"])
-@pytest.mark.parametrize("cls", CLASSES)
+@all_cases("junk", [None, 7, ["x"], {"a": 1}, object(), "text"])
+@all_cases("cls", CLASSES)
 def test_an_error_that_was_rebuilt_from_json_has_a_response(cls: type[errors.CodatError], junk: Any) -> None:
     arguments = [junk] * (len(made(cls).args) - 1)
     assert json.dumps(problem(cls("message", *arguments)).to_dict())

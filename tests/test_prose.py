@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-import pytest
+from tests.support.cases import all_cases
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -25,7 +25,7 @@ def too_long(text: str) -> list[str]:
     return [sentence for sentence in sentences(text) if len(sentence.split()) > MAX_WORDS]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@all_cases("page", PAGES)
 def test_no_sentence_is_longer_than_thirty_words(page: Path) -> None:
     assert too_long(page.read_text(encoding="utf-8")) == []
 

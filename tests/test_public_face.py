@@ -22,6 +22,7 @@ from codat_commerce_async.models.call import Attempt, Call, RateLimit
 from codat_commerce_async.models.error_message import ErrorMessage
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
+from tests.support.cases import all_cases
 
 PACKAGE = codat_commerce_async.__name__
 
@@ -82,7 +83,7 @@ def members(owner: type) -> Iterator[tuple[str, Callable[..., object]]]:
 CALLABLES = public_callables()
 
 
-@pytest.mark.parametrize("name", [name for name, module in MODULES.items() if says_something(module)])
+@all_cases("name", [name for name, module in MODULES.items() if says_something(module)])
 def test_a_public_module_reports_what_is_public_in_order(name: str) -> None:
     module = MODULES[name]
     names = list(module.__all__)
@@ -262,9 +263,9 @@ TRANSFERS: dict[str, Callable[[errors.CodatError], errors.CodatError]] = {
 }
 
 
-@pytest.mark.parametrize("whole", [True, False])
-@pytest.mark.parametrize("transfer", TRANSFERS)
-@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+@all_cases("whole", [True, False])
+@all_cases("transfer", TRANSFERS)
+@all_cases("kind", ERRORS)
 def test_an_error_comes_through_whole(kind: type[errors.CodatError], transfer: str, *, whole: bool) -> None:
     error = make(kind, whole=whole)
     arrived = TRANSFERS[transfer](error)
@@ -274,7 +275,7 @@ def test_an_error_comes_through_whole(kind: type[errors.CodatError], transfer: s
     assert arrived.args == error.args
 
 
-@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+@all_cases("kind", ERRORS)
 def test_an_error_keeps_what_it_was_given(kind: type[errors.CodatError]) -> None:
     error = make(kind, whole=True)
     given = SAMPLES | SAMPLES_OF_ITS_OWN.get(kind, {})

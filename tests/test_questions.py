@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-import pytest
+from tests.support.cases import all_cases
 
 DOCS = Path(__file__).parents[1] / "docs"
 TEXT = (DOCS / "questions.md").read_text(encoding="utf-8")
@@ -22,7 +22,7 @@ def test_there_are_thirty_questions() -> None:
     assert all(question.endswith("?") for question in QUESTIONS)
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@all_cases("question", QUESTIONS)
 def test_each_question_links_to_a_page_that_exists(question: str) -> None:
     found = LINK.search(QUESTIONS[question])
     assert found, "no link"

@@ -9,6 +9,7 @@ from attrs import fields
 
 from codat_commerce_async import CodatCommerce, errors, policies
 from codat_commerce_async.cli._args import parse
+from tests.support.cases import all_cases
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {"error": "errors", "setting": "settings", "method": "operations", "command": "command-line"}
@@ -29,7 +30,7 @@ def test_every_error_has_its_line() -> None:
     assert sorted(named) == sorted(set(classes) - {"CodatError"})
 
 
-@pytest.mark.parametrize("row", rows("error"), ids=lambda row: row[0])
+@all_cases("row", rows("error"))
 def test_an_error_is_what_its_line_reports(row: list[str]) -> None:
     kind = getattr(errors, row[0].strip("`"))
     if status := re.match(r"\d{3}", row[1]):
@@ -50,7 +51,7 @@ def test_all_operations_have_their_line() -> None:
     assert len({row[0] for row in rows("method")}) == 39
 
 
-@pytest.mark.parametrize("row", rows("method"), ids=lambda row: row[0])
+@all_cases("row", rows("method"))
 def test_an_operation_is_where_its_line_reports(row: list[str]) -> None:
     resource, method = row[0].strip("`").split(".")
     documented = inspect.getdoc(getattr(getattr(CodatCommerce("key"), resource), method))

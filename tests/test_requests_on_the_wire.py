@@ -17,6 +17,7 @@ from codat_commerce_async.models.enums import DataType
 from codat_commerce_async.models.sync_flow import Localization
 from codat_commerce_async.models.sync_settings import SyncSetting
 from tests.conftest import StrictResponses
+from tests.support.cases import all_cases
 from tests.support.scripted import KEY
 from tests.support.wire import Response, WireServer
 
@@ -333,7 +334,7 @@ async def test_a_call_makes_the_documented_request(name: str, mocked: StrictResp
     assert options["timeout"].total == 60.0
 
 
-@pytest.mark.parametrize("name", REQUESTS)
+@all_cases("name", REQUESTS)
 async def test_a_call_authorizes_itself_on_the_wire(name: str) -> None:
     """A middleware sets the header on the way to the socket, past what aioresponses sees."""
     call, method, target, _ = REQUESTS[name]

@@ -27,6 +27,7 @@ from codat_commerce_async.errors import (
 )
 from codat_commerce_async.models.error_message import ErrorMessage
 from codat_commerce_async.policies import RetryPolicy
+from tests.support.cases import all_cases
 
 
 class FakeClock(Clock):
@@ -141,13 +142,9 @@ FIRST_FAILURES: list[tuple[Callable[[], CodatError], dict[str, tuple[bool, bool]
 ]
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("method", "make", "expected"),
-    [
-        pytest.param(method, make, expected, id=f"{method}-{make()}")
-        for make, table in FIRST_FAILURES
-        for method, expected in table.items()
-    ],
+    [(method, make, expected) for make, table in FIRST_FAILURES for method, expected in table.items()],
 )
 def test_a_first_failure_goes_by_the_table(
     method: str, make: Callable[[], CodatError], expected: tuple[bool, bool]
@@ -156,8 +153,8 @@ def test_a_first_failure_goes_by_the_table(
     assert (bool(fails(state, make())), state.outcome_unknown) == expected
 
 
-@pytest.mark.parametrize("method", ["POST", "PATCH"])
-@pytest.mark.parametrize(
+@all_cases("method", ["POST", "PATCH"])
+@all_cases(
     ("second", "retries", "unknown"),
     [
         (lost(), True, True),
@@ -179,7 +176,6 @@ def test_a_first_failure_goes_by_the_table(
         (QuotaExhaustedError("spent"), False, True),
         (ClientClosedError("closed"), False, True),
     ],
-    ids=str,
 )
 def test_after_a_lost_response_only_codats_own_word_settles_a_write(
     method: str, second: CodatError, *, retries: bool, unknown: bool

@@ -40,6 +40,7 @@ from codat_commerce_async._core.transport import (
 from codat_commerce_async.errors import ClientClosedError, OutcomeUnknownError, RequestTimeoutError, TransportError
 from codat_commerce_async.policies import RetryPolicy, Timeouts
 from tests.support import wire
+from tests.support.cases import all_cases
 from tests.support.scripted import KEY
 
 SOON = Timeouts(connect=5.0, read=5.0, total=5.0)
@@ -770,7 +771,7 @@ def test_a_base_url_loses_the_slash_at_its_end(given_url: str, url: str) -> None
     assert parse_base_url(given_url) == url
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "text",
     [
         "",
