@@ -1,9 +1,12 @@
 """Event streams on real servers: how many pollers they need, and how soon the servers stop."""
 
 import asyncio
+import json
 import os
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,9 +16,21 @@ import pytest
 
 from codat_commerce_async import CodatCommerce, SyncHandle
 from codat_commerce_async.simulator import ScriptedSync, Simulator
-from tests.support.web_servers import APP, Server, all_workers, health, leaks, served, until, uvicorn
+from tests.support.web_servers import APP, Server, all_workers, health, leaks, overload, served, until, uvicorn
 
 pytestmark = pytest.mark.real
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quota_minute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    """Start what takes a real minute before the other tests of this file; its own test is the last."""
+    directory = tmp_path_factory.mktemp("quota")
+    command = [sys.executable, "-m", "tests.support.quota_minute", str(directory)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
+        yield process
+        process.kill()
 
 
 async def running_syncs(simulator: Simulator, count: int) -> list[SyncHandle]:
@@ -58,16 +73,13 @@ SERVERS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["events", "sse"])
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize(("name", "kind"), [*((name, "events") for name in SERVERS), ("uvicorn", "sse")])
 async def test_a_server_stops_within_a_second_with_open_streams(
     codat_simulator: Simulator, tmp_path: Path, name: str, kind: str
 ) -> None:
     module = SERVERS[name][1]
     if find_spec(module.partition(".")[0]) is None:
         pytest.skip(f"{module} is not installed")
-    if (name, kind) == ("aiohttp.web", "sse"):
-        pytest.skip("this is FastAPI's own format of event streams")
     handles = await running_syncs(codat_simulator, 5)
     async with served(tmp_path, SERVERS[name]) as server, streams(server, handles, 20, kind):
         elapsed = await server.stop()
@@ -75,7 +87,7 @@ async def test_a_server_stops_within_a_second_with_open_streams(
     assert leaks(server) == []
     # hypercorn cancels its own tasks, which Python 3.11 logs.
     assert name == "hypercorn" or "Traceback" not in server.output
-    assert elapsed < (2.5 if name == "hypercorn" else 1)
+    assert elapsed < (2.5 if name == "hypercorn" else 1) * overload()
 
 
 async def test_a_reload_is_not_held_up_by_open_streams(codat_simulator: Simulator, tmp_path: Path) -> None:
@@ -96,7 +108,7 @@ async def test_a_reload_is_not_held_up_by_open_streams(codat_simulator: Simulato
             await until(lambda: server.output.count("Application startup complete") == 2)
         assert (await health(server))["pid"] != before["pid"]
         await server.stop()
-    assert elapsed < 2
+    assert elapsed < 2 * overload()
 
 
 async def test_two_hundred_streams_on_ten_syncs_need_ten_pollers_per_worker(
@@ -119,30 +131,13 @@ async def test_two_hundred_streams_on_ten_syncs_need_ten_pollers_per_worker(
         elapsed = await server.stop()
     assert server.output.count("lifespan completed") == 2
     assert leaks(server) == []
-    assert elapsed < 1.5
+    assert elapsed < 1.5 * overload()
 
 
-@pytest.mark.codat_simulator(speed=1.0)
-async def test_two_workers_share_one_quota(
-    codat_simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    company_ids = [codat_simulator.add_linked_company() for _ in range(20)]
-    monkeypatch.setenv("SERVICE_PER_MINUTE", "300")
-    monkeypatch.setenv("CODAT_SHARED_QUOTA", str(tmp_path / "quota.db"))
-    responses = dict[int, int]()
-
-    async def keep_calling(session: aiohttp.ClientSession, url: str, ends_at: float) -> None:
-        while time.monotonic() < ends_at:
-            async with session.get(url) as response:
-                responses[response.status] = responses.get(response.status, 0) + 1
-
-    async with served(tmp_path, uvicorn("--workers", "2")) as server:
-        await all_workers(server)
-        ends_at = time.monotonic() + 63
-        connector = aiohttp.TCPConnector(limit=0, force_close=True)  # so that both workers are called
-        async with aiohttp.ClientSession(connector=connector) as session:
-            urls = [f"{server.url}/companies/{company_ids[number % 20]}" for number in range(40)]
-            await asyncio.gather(*(keep_calling(session, url, ends_at) for url in urls))
-        await server.stop()
-    assert set(responses) == {200}
-    assert 270 <= codat_simulator.peak_per_minute <= 300
+def test_two_workers_share_one_quota(quota_minute: subprocess.Popen[str]) -> None:
+    output, _ = quota_minute.communicate(timeout=120)
+    assert quota_minute.returncode == 0
+    result = json.loads(output)
+    assert list(result["responses"]) == ["200"]
+    assert len(result["workers"]) == 2
+    assert 270 <= result["peak_per_minute"] <= result["limit"] == 300

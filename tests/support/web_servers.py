@@ -13,7 +13,7 @@ import aiohttp
 
 from tests.support.servers import free_port
 
-__all__ = ["APP", "Server", "all_workers", "health", "leaks", "served", "until", "uvicorn"]
+__all__ = ["APP", "Server", "all_workers", "health", "leaks", "overload", "served", "until", "uvicorn"]
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.support.web_service:app"
@@ -100,6 +100,11 @@ def leaks(server: Server) -> list[str]:
     lines = [line for line in server.output.splitlines() if "ResourceWarning: " in line]
     own = f"laddr=('127.0.0.1', {server.url.rpartition(':')[2]})>"
     return [line for line in lines if not line.endswith(own) and "tracemalloc" not in line]
+
+
+def overload() -> float:
+    """Return how many times longer everything takes because other processes need the cores too; 1 if they do not."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 async def until(condition: Callable[[], bool]) -> None:
