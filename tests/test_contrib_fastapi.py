@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from codat_commerce_async import CodatCommerce, SyncStatus
 from codat_commerce_async.contrib.fastapi import (
     Codat,
+    CompanyId,
     EventStream,
     StartedSync,
     Watched,
@@ -34,7 +35,7 @@ def make_app(*hooks: Webhooks) -> FastAPI:
         add_webhook_route(app, "/hooks", endpoint)
 
     @app.post("/companies/{company_id}/syncs", status_code=202, responses=problem_responses())
-    async def start(company_id: str, codat: Codat) -> StartedSync:
+    async def start(company_id: CompanyId, codat: Codat) -> StartedSync:
         return StartedSync.of(await codat.sync.start(company_id))
 
     @app.get("/companies/{company_id}/syncs")
@@ -113,6 +114,15 @@ async def test_a_model_is_returned_as_codats_json(codat_simulator: Simulator, we
 
 async def test_a_wrong_token_is_not_found(web: httpx.AsyncClient) -> None:
     assert (await web.get("/companies/c/syncs/nonsense/events")).status_code == 404
+
+
+@pytest.mark.parametrize("company_id", ["%2E%2E", "%20", "a%0Ab"])
+async def test_what_cannot_be_an_id_is_invalid(
+    codat_simulator: Simulator, web: httpx.AsyncClient, company_id: str
+) -> None:
+    response = await web.post(f"/companies/{company_id}/syncs")
+    assert response.status_code == 422
+    assert codat_simulator.requests == ()
 
 
 async def test_the_schema_describes_models_and_problems(web: httpx.AsyncClient) -> None:

@@ -3,10 +3,12 @@
 import ast
 import inspect
 import re
+import sys
 import time
 import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -79,6 +81,7 @@ async def run(block: Block, names: dict[str, object]) -> None:
 async def names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[dict[str, object]]:
     """What the examples take for granted: the settings in the environment, some companies, and an open client."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "service", SimpleNamespace(app=None))  # the reader's, whose tests are only defined
     async with Simulator(seed=1, now=loop_wall_clock(time.time())) as simulator:
         monkeypatch.setenv("CODAT_API_KEY", simulator.api_key)
         monkeypatch.setenv("CODAT_BASE_URL", simulator.url)
@@ -104,6 +107,7 @@ def test_the_checks_run_the_tests_as_the_readme_does() -> None:
 
 
 @pytest.mark.virtual_time
+@pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
 @pytest.mark.parametrize(
     "block",
     [block for page in PAGES for block in blocks_of(page) if block.language == "python"],

@@ -1,38 +1,51 @@
-"""The services that the README and the guide show, and the example, start a sync and stream its events."""
+"""The services that the README and the guides show, and the example, start a sync and stream its events."""
 
 import re
 import runpy
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
 from codat_commerce_async.simulator import ScriptedSync, Simulator
 from tests.support.deliveries import Delivery, body_of
 
 CHECKOUT = Path(__file__).parents[1]
-GUIDE = CHECKOUT / "docs" / "web-backends.md"
-README = CHECKOUT / "README.md"
+# Starlette's TestClient works with httpx, and recommends its successor.
+pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
+
+# The page, and the heading above the first block.
+RECIPES = {
+    "README": ("README.md", "In a web backend"),
+    "FastAPI": ("docs/fastapi.md", "A service"),
+    "Starlette": ("docs/starlette.md", "A service"),
+    "aiohttp.web": ("docs/aiohttp-web.md", "A service"),
+    "Litestar": ("docs/litestar-quart.md", "Litestar"),
+    "Quart": ("docs/litestar-quart.md", "Quart"),
+}
 
 
-def recipe(heading: str, page: Path = GUIDE) -> dict[str, Any]:
-    """Return the names that the first block below a heading defines."""
-    chapter = page.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2]
-    found = re.search(r"^```python\n(.*?)^```$", chapter, re.MULTILINE | re.DOTALL)
-    assert found is not None
-    names: dict[str, Any] = {"__name__": "__main__"}
-    exec(compile(found[1], f"{page.name}, {heading}", "exec"), names)  # noqa: S102 - our own guide
-    return names
+def recipes(page: str, heading: str) -> list[dict[str, Any]]:
+    """Return the names that each block of a chapter defines."""
+    chapter = (CHECKOUT / page).read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    found = []
+    for code in re.findall(r"^```python\n(.*?)^```$", chapter, re.MULTILINE | re.DOTALL):
+        names: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(code, f"{page}, {heading}", "exec"), names)  # noqa: S102 - our own guide
+        found.append(names)
+    assert found
+    return found
 
 
 def app_of(service: str) -> Any:
-    if service == "README":
-        return recipe("In a web backend", README)["app"]
-    return runpy.run_path(str(CHECKOUT / service))["app"] if "/" in service else recipe(service)["app"]
+    return runpy.run_path(str(CHECKOUT / service))["app"] if "/" in service else recipes(*RECIPES[service])[0]["app"]
 
 
 @asynccontextmanager
@@ -86,3 +99,60 @@ async def test_the_service_of_the_readme_receives_webhooks(codat_simulator: Simu
             await web.post("/codat/webhooks", content=one.body, headers=one.headers) for one in (delivery, forged)
         ]
     assert [response.status_code for response in responses] == [204, 401]
+
+
+async def test_the_service_with_aiohttp_web_does_the_same(codat_simulator: Simulator) -> None:
+    company_id = codat_simulator.add_linked_company()
+    codat_simulator.script_sync(company_id, ScriptedSync(5130, duration=20))
+    async with TestClient(TestServer(app_of("aiohttp.web"))) as web:
+        async with web.post(f"/companies/{company_id}/syncs") as started:
+            token = (await started.json())["token"]
+        async with web.get(f"/companies/{company_id}/syncs/{token}/events") as stream:
+            assert (await stream.text()).endswith("event: end\ndata: {}\n\n")
+        async with web.post("/companies/unknown/syncs") as unknown:
+            assert (unknown.status, unknown.content_type) == (404, "application/problem+json")
+
+
+@pytest.fixture
+def tests_of_the_guide(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return the tests that the guide to FastAPI shows, of the service that it shows."""
+    service = ModuleType("service")
+    service.__dict__["app"] = app_of("FastAPI")
+    monkeypatch.setitem(sys.modules, "service", service)
+    return {name: value for names in recipes("docs/fastapi.md", "Tests") for name, value in names.items()}
+
+
+def test_the_plain_tests_of_the_guide_pass(codat_simulator: Simulator, tests_of_the_guide: dict[str, Any]) -> None:
+    tests_of_the_guide["test_a_started_sync_is_streamed"](codat_simulator)
+    tests_of_the_guide["test_an_exhausted_quota_is_unavailable"](codat_simulator)
+
+
+async def test_the_async_test_of_the_guide_passes(codat_simulator: Simulator, tests_of_the_guide: Any) -> None:
+    await tests_of_the_guide["test_an_unknown_company_is_not_found"](codat_simulator)
+
+
+@pytest.mark.parametrize(("user", "status"), [("alice", 202), ("bob", 404)])
+async def test_only_the_owner_of_a_company_may_start_a_sync(codat_simulator: Simulator, user: str, status: int) -> None:
+    names = recipes("docs/fastapi.md", "Who may access a company")[0]
+    company_id = codat_simulator.add_linked_company()
+    names["OWNERS"][company_id] = "alice"
+    app, transport = names["app"], httpx.ASGITransport(names["app"])
+    async with opened("FastAPI", app), httpx.AsyncClient(transport=transport, base_url="http://app") as web:
+        response = await web.post(f"/companies/{company_id}/syncs", headers={"user": user})
+    assert response.status_code == status
+
+
+async def test_the_health_endpoint_needs_no_request_to_codat(
+    codat_simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = recipes("docs/fastapi.md", "Webhooks and health")[0]["app"]
+    async with (
+        opened("FastAPI", app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as web,
+    ):
+        response = await web.get("/health")
+        assert (response.status_code, response.json()) == (200, {"syncs": 0, "streams": 0, "quota_left": None})
+        app.state.codat_serving.watches.end()
+        assert (await web.get("/health")).status_code == 503
+    assert codat_simulator.requests == ()

@@ -3,11 +3,11 @@
     app = FastAPI(lifespan=lifespan(CodatCommerce.from_env), exception_handlers=exception_handlers())
 
     @app.post("/companies/{company_id}/syncs", status_code=202, responses=problem_responses())
-    async def start(company_id: str, codat: Codat) -> StartedSync:
+    async def start(company_id: CompanyId, codat: Codat) -> StartedSync:
         return StartedSync.of(await codat.sync.start(company_id))
 
     @app.get("/companies/{company_id}/syncs/{token}/events", response_class=EventStream)
-    async def events(company_id: str, token: str, watches: Watched) -> EventStream:
+    async def events(company_id: CompanyId, token: str, watches: Watched) -> EventStream:
         return EventStream(watches, handle_from(company_id, token))
 
 The models of this library can be returned, and be parameters of a request's body. Needs the extra `fastapi`.
@@ -16,6 +16,7 @@ The models of this library can be returned, and be parameters of a request's bod
 from datetime import datetime
 from typing import Annotated, Self
 
+from codat_commerce_async._core.operation import check_id
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.contrib.starlette import (
     EventStream,
@@ -33,7 +34,7 @@ from codat_commerce_async.syncing.watches import Watches
 
 try:
     from fastapi import Depends
-    from pydantic import BaseModel, ConfigDict
+    from pydantic import AfterValidator, BaseModel, ConfigDict
     from starlette.requests import HTTPConnection
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
@@ -42,6 +43,7 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "Codat",
+    "CompanyId",
     "EventStream",
     "ProblemDetails",
     "StartedSync",
@@ -69,6 +71,15 @@ Codat = Annotated[CodatCommerce, Depends(_client_dependency)]
 
 Watched = Annotated[Watches, Depends(_watches_dependency)]
 """The type of a parameter that receives the watches of the application, for event streams."""
+
+
+def _check_company_id(company_id: str) -> str:
+    check_id("company_id", company_id)
+    return company_id
+
+
+CompanyId = Annotated[str, AfterValidator(_check_company_id)]
+"""The type of a path parameter with the id of a company. What cannot be an id, such as `..`, gets a 422."""
 
 
 class StartedSync(BaseModel):
