@@ -55,7 +55,8 @@ async def server(site: Path, missing: list[str]) -> AsyncIterator[TestServer]:
 
     app = web.Application()
     app.router.add_get("/{path:.*}", serve)
-    async with TestServer(app) as server:
+    server = TestServer(app)
+    async with server:
         yield server
 
 
