@@ -22,7 +22,7 @@ def test_a_call_of_the_page_has_the_arguments_of_its_method(name: str, call: str
     tree = ast.parse(call, mode="eval").body
     assert isinstance(tree, ast.Call)
     resource, method = ast.unparse(tree.func).removeprefix("codat.").split(".")
-    assert resource == name.split(".")[0]
+    assert resource == name.partition(".")[0]
     signature = inspect.signature(getattr(getattr(CodatCommerce("key"), resource), method))
     values = {keyword.arg: ... for keyword in tree.keywords if keyword.arg}
     signature.bind(*tree.args, **values)
