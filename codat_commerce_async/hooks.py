@@ -1,8 +1,9 @@
 """Hooks: functions that are called with an event for each call, request, retry and pause."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
 from typing import NamedTuple, TypeVar
+
+from attrs import fields, frozen
 
 from codat_commerce_async._core.callbacks import check_function
 
@@ -146,7 +147,7 @@ class CallEnded(NamedTuple):
     """The name of the class of the error that was raised, or None."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Hooks:
     """Functions that are called as things happen, on the event loop, so they must be quick and must not raise.
 
@@ -179,8 +180,8 @@ class Hooks:
     on_call_ended: Callable[[CallEnded], None] | None = None
     """Called when a call has ended, in whatever way."""
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
+    def __attrs_post_init__(self) -> None:
+        for field in fields(type(self)):
             hook = getattr(self, field.name)
             if hook is not None:
                 check_function(field.name, hook)

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import fields
 from functools import partial
 from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
+from attrs import fields
 
 from codat_commerce_async import CodatCommerce
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter

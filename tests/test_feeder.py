@@ -3,10 +3,10 @@
 import asyncio
 import tracemalloc
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import cast
 
 import pytest
+from attrs import evolve
 
 from codat_commerce_async import Reschedule, SyncHandle, SyncOutcome, SyncRequest, SyncStepper, SyncTicket
 from codat_commerce_async.syncing._feeder import MAX_QUEUED, Slices, feed
@@ -172,7 +172,7 @@ async def test_running_syncs_are_polled_while_no_start_is_possible() -> None:
     slices = Slices(cast("SyncStepper", stepper))
     waiting = list(SyncTicket.for_run("a run", [f"company {number}" for number in range(100)]))
     handle = SyncHandle(company_id="running", commerce_sync_id="1", requested_at=waiting[0].created_at)
-    running = replace(waiting[0], request=SyncRequest(company_id="running"), handle=handle)
+    running = evolve(waiting[0], request=SyncRequest(company_id="running"), handle=handle)
     broker = Messages(slices, [*waiting, running])
     consuming = asyncio.create_task(slices.consume(broker.listen, broker.process, limit=1000))
     await asyncio.sleep(30.0)
@@ -204,7 +204,7 @@ async def test_polls_that_are_due_stay_with_the_broker_until_it_is_their_turn() 
     slices = Slices(cast("SyncStepper", Slow()), seconds=10.0)
     [first] = SyncTicket.for_run("a run", ["company"])
     handle = SyncHandle(company_id="company", commerce_sync_id="1", requested_at=first.created_at)
-    broker = Messages(slices, [replace(first, handle=handle) for _ in range(200)])
+    broker = Messages(slices, [evolve(first, handle=handle) for _ in range(200)])
     consuming = asyncio.create_task(slices.consume(broker.listen, broker.process, limit=1000))
     await asyncio.sleep(60.0)
     assert len(broker.ended) == 200

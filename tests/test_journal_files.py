@@ -9,11 +9,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
+from attrs import evolve
 
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.models.handle import SyncHandle
@@ -98,7 +98,7 @@ def interrupted(path: Path, numbers: range, state: str) -> tuple[bytes, bytes]:
         for number in numbers:
             run = entries.write(file, entry(number, state), run)
         entries.write_run(file, run)
-        entries.write_summary(file, replace(summary.of_runs([run]), commits=summary.commits + 1))
+        entries.write_summary(file, evolve(summary.of_runs([run]), commits=summary.commits + 1))
         # This makes SQLite write pages before the commit.
         file.execute("CREATE TABLE further AS SELECT * FROM syncs")
         file.execute("DROP TABLE further")

@@ -3,10 +3,10 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from attrs import evolve
 
 from codat_commerce_async import Reschedule, SyncOutcome, SyncRequest, SyncStepper, SyncTicket
 from codat_commerce_async.errors import (
@@ -100,7 +100,7 @@ async def test_a_ticket_of_a_machine_whose_clock_is_ahead_is_not_sent_under_its_
     async with codat.client() as client:
         await client.sync.stepper().step(ticket)
         await asyncio.sleep(2 * 3600)
-        ahead = replace(ticket, created_at=ticket.created_at + timedelta(hours=4))
+        ahead = evolve(ticket, created_at=ticket.created_at + timedelta(hours=4))
         await client.sync.stepper().step(ahead)
     assert codat.simulator.syncs_started(codat.ids[0]) == 1
 
@@ -264,7 +264,7 @@ def test_a_ticket_is_created_when_it_is_taken() -> None:
 
 def whole() -> SyncTicket:
     [ticket] = SyncTicket.for_run("a run", [SyncRequest(company_id="one", sync_to=NOON)], server_offset=1.5)
-    return replace(ticket, polls=3, last_age=12.5, last_seen_at=NOON, not_before=NOON)
+    return evolve(ticket, polls=3, last_age=12.5, last_seen_at=NOON, not_before=NOON)
 
 
 def test_a_ticket_survives_json_and_unknown_fields_are_ignored() -> None:
@@ -326,13 +326,13 @@ class MemoryStore:
         )
 
     async def record_running(self, request: SyncRequest, handle: SyncHandle, run: int | None = None) -> None:
-        self.entries[request] = replace(self.entries[request], state="running", handle=handle)
+        self.entries[request] = evolve(self.entries[request], state="running", handle=handle)
 
     async def record_outcome(
         self, outcome: SyncOutcome, now: float, *, run: int | None = None, position: int | None = None
     ) -> None:
         state = "succeeded" if outcome.ok else "failed"
-        self.entries[outcome.request] = replace(self.entries[outcome.request], state=state, session=self.session)
+        self.entries[outcome.request] = evolve(self.entries[outcome.request], state=state, session=self.session)
 
     async def close(self) -> None:
         self.is_closed = True

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeGuard, TypeVar
 from urllib.parse import quote, unquote
+
+from attrs import field, frozen
 
 from codat_commerce_async._core.validation import check_mapping, check_str, check_url_text, require
 
@@ -44,7 +45,7 @@ _REPEAT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Operation(Generic[T_co]):
     """One endpoint: `name` and `path` as Codat writes them, `response_type` the type of what comes back.
 
@@ -73,15 +74,15 @@ class Operation(Generic[T_co]):
     response_type: type[T_co]
     """The type that the response is decoded to."""
 
-    path_params: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    path_params: tuple[str, ...] = field(init=False, repr=False, eq=False)
     """The names of the places in the path, as arguments."""
 
-    idempotency: Idempotency = field(init=False, repr=False, compare=False)
+    idempotency: Idempotency = field(init=False, repr=False, eq=False)
     """How a request of this operation may be repeated."""
-    _template: str = field(init=False, repr=False, compare=False)
-    _company_at: int | None = field(init=False, repr=False, compare=False)
+    _template: str = field(init=False, repr=False, eq=False)
+    _company_at: int | None = field(init=False, repr=False, eq=False)
 
-    def __post_init__(self) -> None:
+    def __attrs_post_init__(self) -> None:
         require(bool(check_str("name", self.name)) and self.name.isprintable(), "name", "printable text", self.name)
         _check_path(check_str("path", self.path))
         method = check_str("method", self.method).upper()

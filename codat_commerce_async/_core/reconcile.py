@@ -3,10 +3,11 @@
 import contextlib
 import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Generic, TypeVar
+
+from attrs import frozen
 
 from codat_commerce_async._core.claims import DRIFT, Claim, Claims
 from codat_commerce_async._core.idempotency import KEY_LIFETIME, KEY_RETENTION, FirstUse, key_expired
@@ -66,7 +67,7 @@ class Ambiguity(Enum):
     UNPARSED_RESPONSE = "unparsed_response"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Step:
     """What an ambiguity allows: `resend` the same key first, `rotate` to a new key if a lookup finds nothing."""
 
@@ -105,7 +106,7 @@ class Candidate(Generic[FoundT]):
         self.matches = matches
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lookups:
     """The settings of lookups: whether a match is adopted, and how long a created resource may stay invisible."""
 

@@ -1,8 +1,9 @@
 """Faults of webhooks, as plain values."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
+
+from attrs import field, frozen
 
 from codat_commerce_async.simulator._api.fault_injector import FaultInjector, check_rate
 
@@ -38,7 +39,7 @@ class WebhookFault(Enum):
     """It is posted after the other pending webhooks, in reverse order."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WebhookFaultPlan:
     """The faults of webhooks, and how often they happen.
 
@@ -62,10 +63,10 @@ class WebhookFaultPlan:
     event_types: Collection[str] | None = None
     """The events that have faults; None for all."""
 
-    script: Mapping[str, Sequence[WebhookFault | str | None]] = field(default_factory=dict)
+    script: Mapping[str, Sequence[WebhookFault | str | None]] = field(factory=dict)
     """The faults of the next events, by event type."""
 
-    def __post_init__(self) -> None:
+    def __attrs_post_init__(self) -> None:
         check_rate(self.rate, self.kinds)
         if not self.late_by >= 0:
             raise ValueError(f"late_by must be 0 seconds or more (got {self.late_by!r})")

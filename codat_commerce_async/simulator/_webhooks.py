@@ -5,7 +5,8 @@ import hashlib
 import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from attrs import evolve, frozen
 
 from codat_commerce_async.simulator._simulator import Simulator
 from codat_commerce_async.simulator._webhook_faults import WebhookFault, WebhookFaultPlan
@@ -20,7 +21,7 @@ _GIVE_UP_AFTER = 28 * 3600.0
 _SUCCESS = range(200, 300)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Pending:
     webhook_id: str
     body: bytes
@@ -58,7 +59,7 @@ class WebhookSender:
         now = self._simulator.now()
         added = [self._message(event, now) for event in self._simulator.take_events()]
         # A copy is delivered on its own; the receiver recognizes it by its `webhook-id`.
-        self._pending += [*added, *(replace(one) for one in added if one.fault is WebhookFault.TWICE)]
+        self._pending += [*added, *(evolve(one) for one in added if one.fault is WebhookFault.TWICE)]
         for message in _in_order([one for one in self._pending if one.since <= now]):
             if await self._deliver(message) or now - message.since >= _GIVE_UP_AFTER:
                 self._pending.remove(message)

@@ -1,8 +1,9 @@
 """What starting and polling syncs needs of a client: four calls, and the client's clock, quota and notifications."""
 
-from dataclasses import dataclass
 from random import Random
 from typing import Protocol, Unpack
+
+from attrs import frozen
 
 from codat_commerce_async._core.claims import Claims
 from codat_commerce_async._core.lifecycle import Clock, Lifecycle
@@ -42,7 +43,7 @@ class SyncCalls(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SyncContext:
     """The parts of a client that its syncs share.
 

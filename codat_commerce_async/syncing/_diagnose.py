@@ -3,8 +3,9 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import cast
+
+from attrs import evolve
 
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async.models.sync import BaseSyncStatus
@@ -105,4 +106,4 @@ class DiagnosisQueue:
             fields = extra_fields(outcome.company_id, error=error)
             _logger.warning("no diagnosis for company %s: %s", outcome.company_id, error, extra=fields)
             return outcome
-        return replace(outcome, diagnosis=diagnosis)
+        return evolve(outcome, diagnosis=diagnosis)

@@ -8,10 +8,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self, TypeVar
 from uuid import uuid4
+
+from attrs import evolve
 
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async.errors import JournalError, JournalInUseError
@@ -98,7 +99,7 @@ class JournalFile:
                 file.execute(f"PRAGMA {setting}")
             _begin(file)
             summary = _create_schema(file) if _is_empty(file) else _verified_or_migrated(file, path)
-            summary = replace(summary, writer=uuid4().hex, commits=summary.commits + 1)
+            summary = evolve(summary, writer=uuid4().hex, commits=summary.commits + 1)
             rows.write_summary(file, summary)
             _commit(file)
             ownership.write_note(summary.journal.encode())
@@ -165,7 +166,7 @@ class JournalFile:
             number = max(self._runs, default=0) + 1
             run = RunRow(number, run_id or run_id_of(now), now, companies=companies)
         elif companies is not None:
-            run = replace(run, companies=companies)
+            run = evolve(run, companies=companies)
         self._runs[run.number] = run
         return run.number
 
@@ -178,7 +179,7 @@ class JournalFile:
     def end_run(self, number: int, now: float) -> None:
         """Record that the run has ended now (epoch seconds), unless it had ended before and nothing was started."""
         if self._runs[number].ended_at is None:
-            self._runs[number] = replace(self._runs[number], ended_at=now)
+            self._runs[number] = evolve(self._runs[number], ended_at=now)
 
     def delete_run(self, number: int) -> None:
         """Delete the run with all of its entries."""
@@ -197,7 +198,7 @@ class JournalFile:
         """Write the entry, replacing an older entry of the same sync in the same run."""
         run = self._runs[entry.run]
         if entry.state == "starting" and run.ended_at is not None:
-            run = replace(run, ended_at=None)
+            run = evolve(run, ended_at=None)
         self._runs[entry.run] = rows.write(self._file, entry, run)
 
     def add_counts(self, number: int, minute: int, starts: int, polls: int) -> None:
@@ -216,7 +217,7 @@ def _next_summary(summary: Summary, before: dict[int, RunRow], now: dict[int, Ru
         old, new = before.get(number), now.get(number)
         if old is not new:
             total += (new.row[-1] if new is not None else 0) - (old.row[-1] if old is not None else 0)
-    return replace(summary, commits=summary.commits + 1, runs=len(now), total=rows.wrap_int64(total))
+    return evolve(summary, commits=summary.commits + 1, runs=len(now), total=rows.wrap_int64(total))
 
 
 class JournalReader:

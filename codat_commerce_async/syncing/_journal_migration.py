@@ -5,9 +5,10 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
+
+from attrs import evolve
 
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing import _journal_rows as rows
@@ -38,7 +39,7 @@ def migrate(file: sqlite3.Connection, version: int) -> Summary:
     file.execute("DROP TABLE old_syncs")
     if run.entries:
         began_at, ended_at = _times(file)
-        run = replace(run, run_id=run_id_of(began_at), began_at=began_at, ended_at=ended_at)
+        run = evolve(run, run_id=run_id_of(began_at), began_at=began_at, ended_at=ended_at)
         rows.write_run(file, run)
     # The same id, so that the check of a rollback journal accepts a migration that was killed.
     summary = Summary(old.journal, "", old.commits).of_runs([run] if run.entries else [])

@@ -3,10 +3,11 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, Self
+
+from attrs import evolve, frozen
 
 from codat_commerce_async._core.text import one_line
 from codat_commerce_async.errors import CodatError, error_class
@@ -133,7 +134,7 @@ class SyncKey(NamedTuple):
         return cls(run, request.company_id, _period(request))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JournalEntry:
     """The entry of one sync.
 
@@ -241,7 +242,7 @@ class JournalEntry:
             return CodatError(message)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunRow:
     """One run. `entries` and `total` are the number and the sum of the checksums of its rows in `syncs` and `minutes`.
 
@@ -258,7 +259,7 @@ class RunRow:
 
     def replaced(self, old: int | None, new: int) -> Self:
         """Return the row after a write; `old` and `new` are the checksums of the replaced and the new row."""
-        return replace(self, entries=self.entries + (old is None), total=wrap_int64(self.total + new - (old or 0)))
+        return evolve(self, entries=self.entries + (old is None), total=wrap_int64(self.total + new - (old or 0)))
 
     @property
     def row(self) -> Row:
@@ -268,7 +269,7 @@ class RunRow:
         return (*row, checksum(row))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Summary:
     """A summary of all runs: their number, the sum of their checksums (`total`), and the number of commits.
 
@@ -284,7 +285,7 @@ class Summary:
     def of_runs(self, runs: Iterable[RunRow]) -> Self:
         """Return the summary of these runs."""
         checksums = [run.row[-1] for run in runs]
-        return replace(self, runs=len(checksums), total=wrap_int64(sum(checksums)))
+        return evolve(self, runs=len(checksums), total=wrap_int64(sum(checksums)))
 
 
 def read_summary(file: sqlite3.Connection) -> Summary:
@@ -513,7 +514,7 @@ def with_outcome(entry: JournalEntry, outcome: SyncOutcome, now: float) -> Journ
     """Return the entry of a sync that has this outcome now."""
     status, error = outcome.status, outcome.error
     message = (status.error_message or None) if status is not None else str(error)
-    return replace(
+    return evolve(
         entry,
         state="error" if status is None else "failed" if status.failed else "succeeded",
         handle=outcome.handle or entry.handle,

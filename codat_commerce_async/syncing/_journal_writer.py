@@ -5,10 +5,11 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, TypeVar, runtime_checkable
+
+from attrs import evolve, frozen
 
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.models.handle import SyncHandle
@@ -34,7 +35,7 @@ _COUNTS_INTERVAL = 1.0
 _MINUTE = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class RunOptions:
     """Which run of a journal to begin or to continue, and which others to keep. None stands for the default."""
 
@@ -312,8 +313,8 @@ class JournalWriter:
 
         def work(file: JournalFile) -> None:
             entry = file.get(key) or JournalEntry(request, "running", run=key.run)
-            cleared = replace(entry, outcome=None, message=None, status=None, error=None, diagnosis=None)
-            file.write(replace(cleared, state="running", handle=handle))
+            cleared = evolve(entry, outcome=None, message=None, status=None, error=None, diagnosis=None)
+            file.write(evolve(cleared, state="running", handle=handle))
 
         await self._submit(work)
 
@@ -325,7 +326,7 @@ class JournalWriter:
 
         def work(file: JournalFile) -> None:
             entry = file.get(key) or JournalEntry(outcome.request, "error", run=key.run, position=position)
-            file.write(replace(rows.with_outcome(entry, outcome, now), session=self.session))
+            file.write(evolve(rows.with_outcome(entry, outcome, now), session=self.session))
 
         await self._submit(work)
 

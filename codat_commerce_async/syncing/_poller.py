@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import AsyncGenerator, Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from random import Random
+
+from attrs import frozen
 
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.operation import is_id
@@ -109,7 +110,7 @@ def raise_if_failed(handle: SyncHandle, status: SyncStatus) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PollHistory:
     """What earlier processes know of a wait: seconds since the request and since the last status, and the polls."""
 

@@ -4,8 +4,9 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
 from contextlib import aclosing
-from dataclasses import replace
 from itertools import chain
+
+from attrs import evolve
 
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.operation import check_id
@@ -302,7 +303,7 @@ def to_job(item: object) -> SyncJob:
     try:
         check_id("company_id", request.company_id)
     except TypeError as error:
-        return SyncJob(replace(request, company_id=_shown(request.company_id)), problem=str(error))
+        return SyncJob(evolve(request, company_id=_shown(request.company_id)), problem=str(error))
     except ValueError as error:
         return SyncJob(request, problem=str(error))
     return SyncJob(request)

@@ -1,8 +1,9 @@
 """The state of a fan-out: which jobs are waiting, being started and running, and the counts of its report."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from itertools import chain
+
+from attrs import asdict, define
 
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing._queue import Companies, SyncJob, WorkQueue
@@ -12,7 +13,7 @@ from codat_commerce_async.syncing.request import SyncRequest
 __all__ = ["Counts", "RunState"]
 
 
-@dataclass(slots=True)
+@define
 class Counts:
     """The counts so far, by the names of `RunReport`."""
 

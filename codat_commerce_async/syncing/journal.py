@@ -4,12 +4,13 @@ import asyncio
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar
+
+from attrs import frozen
 
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.syncing import _journal_rows as rows
@@ -26,7 +27,7 @@ T = TypeVar("T")
 _SLICE = 5000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class JournalRun:
     """One run of a journal, such as a night.
 
@@ -54,7 +55,7 @@ class JournalRun:
         return self.ended_at is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class MinuteCounts:
     """The start requests and the polls of a run in one minute.
 

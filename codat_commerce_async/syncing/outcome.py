@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Self
+
+from attrs import frozen
 
 from codat_commerce_async._core.validation import check_int, check_number, require
 from codat_commerce_async.errors import CodatError
@@ -26,7 +27,7 @@ __all__ = [
 _VERSION = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SyncOutcome:
     """The result of one company's sync: a `status`, or the `error` that prevented starting or polling it."""
 
@@ -113,7 +114,7 @@ class SyncOutcome:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class RunReport:
     """The counts of a fan-out at one moment.
 
@@ -187,7 +188,7 @@ class RunReport:
         return f"; of {self.earlier_unfinished} unfinished syncs of earlier runs, {self.earlier_finished} have ended"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class RunProgress:
     """The progress of a fan-out."""
 

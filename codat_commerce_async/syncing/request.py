@@ -1,14 +1,15 @@
 """The request for a sync."""
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from attrs import frozen
 
 from codat_commerce_async._core.validation import check_aware_datetime, require
 
 __all__ = ["SyncRequest"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SyncRequest:
     """The request for a sync: up to `sync_to` (None: up to now), or of the period from `start` to `finish`.
 
@@ -28,7 +29,7 @@ class SyncRequest:
     finish: datetime | None = None
     """The end of the period, together with `start`."""
 
-    def __post_init__(self) -> None:
+    def __attrs_post_init__(self) -> None:
         for name in ("sync_to", "start", "finish"):
             moment = getattr(self, name)
             if moment is not None:

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sized
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from attrs import evolve
 
 from codat_commerce_async._core.callbacks import call, check_callback
 from codat_commerce_async._core.log import extra_fields, logger_of
@@ -88,7 +89,7 @@ class SyncRun:
         if not isinstance(journal, str | Path | JournalStore | None):
             raise TypeError(f"journal must be a path or a JournalStore (got {type(journal).__name__})")
         companies_count = len(companies) if isinstance(companies, Sized) else None
-        self._run_options = replace(check_run_options(run_options, self._journal_path), companies=companies_count)
+        self._run_options = evolve(check_run_options(run_options, self._journal_path), companies=companies_count)
         self._clock = context.clock
         self._stop_when = stop_when
         self._on_progress = on_progress

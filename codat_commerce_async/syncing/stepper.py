@@ -2,9 +2,10 @@
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, cast, runtime_checkable
+
+from attrs import evolve
 
 from codat_commerce_async._core.operation import check_id
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
@@ -121,7 +122,7 @@ class SyncStepper:
                 return self._wait_for_quota(ticket, cause)
             return self._outcome(ticket, error=failure)
         self._reserve(ticket, _RESERVED_REQUESTS)
-        return self._reschedule(replace(ticket, handle=handle, not_before=None))
+        return self._reschedule(evolve(ticket, handle=handle, not_before=None))
 
     async def _poll(self, ticket: SyncTicket, handle: SyncHandle) -> Reschedule | SyncOutcome:
         poller = SyncPoller(
@@ -132,28 +133,28 @@ class SyncStepper:
             if status is None or not status.is_terminal:
                 poller.check_deadline()
         except QuotaExhaustedError as error:
-            return self._wait_for_quota(replace(ticket, polls=poller.polls), error)
+            return self._wait_for_quota(evolve(ticket, polls=poller.polls), error)
         except Exception as error:  # noqa: BLE001 - whatever one company causes is that company's outcome
             failure = as_codat_error(ticket.company_id, error)
             raise_if_fatal(failure)
             self._reserve(ticket, -_RESERVED_REQUESTS)
-            return self._outcome(replace(ticket, handle=poller.handle, polls=poller.polls), error=failure)
+            return self._outcome(evolve(ticket, handle=poller.handle, polls=poller.polls), error=failure)
         return self._polled(ticket, poller, status)
 
     def _polled(self, ticket: SyncTicket, poller: SyncPoller, status: SyncStatus | None) -> Reschedule | SyncOutcome:
         """Return what follows from a poll; None as the status is a poll that failed or found nothing."""
         age = max(self._age(ticket), ticket.last_age)
-        polled = replace(ticket, handle=poller.handle, polls=poller.polls)
+        polled = evolve(ticket, handle=poller.handle, polls=poller.polls)
         if status is not None and status.is_terminal:
             self._durations.ended(ticket.last_age, age)
             self._reserve(ticket, -_RESERVED_REQUESTS)
             return self._outcome(polled, status=status)
         if status is not None:
             self._durations.still_running(ticket.last_age, age)
-            polled = replace(polled, last_seen_at=self._server_now())
+            polled = evolve(polled, last_seen_at=self._server_now())
         pause = poller.not_before - self._clock.time()
         not_before = self._server_now() + timedelta(seconds=pause) if pause > 0 else None
-        return self._reschedule(replace(polled, last_age=age, not_before=not_before))
+        return self._reschedule(evolve(polled, last_age=age, not_before=not_before))
 
     def _reschedule(self, ticket: SyncTicket) -> Reschedule:
         seconds = self.seconds_until_due(ticket)
@@ -162,7 +163,7 @@ class SyncStepper:
 
     def _wait_for_quota(self, ticket: SyncTicket, error: QuotaExhaustedError) -> Reschedule:
         seconds = error.retry_after or _DEFAULT_QUOTA_PAUSE
-        return Reschedule(replace(ticket, not_before=self._server_now() + timedelta(seconds=seconds)), seconds)
+        return Reschedule(evolve(ticket, not_before=self._server_now() + timedelta(seconds=seconds)), seconds)
 
     def _outcome(
         self, ticket: SyncTicket, *, status: SyncStatus | None = None, error: CodatError | None = None

@@ -11,10 +11,11 @@ case outcome: ...                                                 # a SyncOutcom
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 from uuid import UUID, uuid5
+
+from attrs import frozen
 
 from codat_commerce_async._core.validation import check_aware_datetime, check_str, require
 from codat_commerce_async.models.handle import SyncHandle
@@ -34,7 +35,7 @@ class TicketVersionError(ValueError):
     """A later version of the library wrote the ticket: leave it in the queue, for a process of that version."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SyncTicket:
     """One sync of a run, as a value for a task queue. `id` is the same in every process and for every delivery.
 
@@ -84,7 +85,7 @@ class SyncTicket:
     not_before: datetime | None = None
     """The time before which Codat allows no request."""
 
-    def __post_init__(self) -> None:
+    def __attrs_post_init__(self) -> None:
         check_str("run_id", self.run_id)
         check_aware_datetime("created_at", self.created_at)
         require(self.objective in OBJECTIVES, "objective", "'latency' or 'throughput'", self.objective)
@@ -196,7 +197,7 @@ class SyncTicket:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reschedule:
     """The result of a step that did not end the sync: queue this ticket, due after so many seconds."""
 

@@ -8,7 +8,8 @@ import math
 import random
 import re
 from collections import Counter, deque
-from dataclasses import replace
+
+from attrs import evolve
 
 from codat_commerce_async.simulator._api.fault_injector import FaultInjector
 from codat_commerce_async.simulator._api.faults import (
@@ -81,12 +82,12 @@ class Api:
         recorded = _recorded(request, operation, fault, now)
         instead = response_instead(fault, http_date(now))
         if instead is not None:
-            self._log(replace(recorded, status=instead.status or None))
+            self._log(evolve(recorded, status=instead.status or None))
             return instead
         response, replayed = self._authorized(request, matched, fault, now)
         correlation_id = _correlation_id(response)
-        self._log(replace(recorded, status=response.status, replayed=replayed, correlation_id=correlation_id))
-        response = replace(response, headers=self._headers(response, now))
+        self._log(evolve(recorded, status=response.status, replayed=replayed, correlation_id=correlation_id))
+        response = evolve(response, headers=self._headers(response, now))
         return apply_to_response(fault, response) if fault else response
 
     def rotate_key(self, api_key: str) -> None:

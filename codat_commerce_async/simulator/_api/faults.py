@@ -3,10 +3,11 @@
 import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import TypeAlias
+
+from attrs import evolve, field, frozen
 
 from codat_commerce_async.simulator._api.fault_injector import FaultInjector, check_rate
 from codat_commerce_async.simulator._api.fault_kinds import FaultKind
@@ -63,7 +64,7 @@ class Break(Enum):
     ENDLESS = "endless"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fault:
     """One fault of one request.
 
@@ -82,7 +83,7 @@ class Fault:
     status: int | None = None
     """The status of an error response; None for the default of the kind."""
 
-    def __post_init__(self) -> None:
+    def __attrs_post_init__(self) -> None:
         if self.seconds is not None and not math.isfinite(self.seconds):
             raise ValueError(f"seconds must be a finite number (got {self.seconds!r})")
         if self.status is not None and self.status not in _ERROR_STATUSES:
@@ -114,7 +115,7 @@ FaultStep: TypeAlias = Fault | FaultKind | str | None
 """One step of a script: a fault, its kind or the kind's name, or None for a request without a fault."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FaultSpec:
     """What a kind of fault does, and its defaults.
 
@@ -180,36 +181,36 @@ def _lost(fault: Fault, _response: Response) -> Response:
 
 def _cut_off(fault: Fault, response: Response) -> Response:
     headers = {**response.headers, "Content-Length": str(len(response.body))}
-    return replace(response, headers=headers, body=response.body[: len(response.body) // 2], fault=fault.kind)
+    return evolve(response, headers=headers, body=response.body[: len(response.body) // 2], fault=fault.kind)
 
 
 def _endless(fault: Fault, response: Response) -> Response:
     headers = {name: value for name, value in response.headers.items() if name != "Content-Length"}
-    return replace(response, headers=headers, body=b" " * 65_536, fault=fault.kind)
+    return evolve(response, headers=headers, body=b" " * 65_536, fault=fault.kind)
 
 
 def _late(fault: Fault, response: Response) -> Response:
-    return replace(response, delay=response.delay + fault.duration)
+    return evolve(response, delay=response.delay + fault.duration)
 
 
 def _wrong_content_type(_fault: Fault, response: Response) -> Response:
-    return replace(response, headers={**response.headers, "Content-Type": "text/html; charset=utf-8"})
+    return evolve(response, headers={**response.headers, "Content-Type": "text/html; charset=utf-8"})
 
 
 def _empty(_fault: Fault, response: Response) -> Response:
-    return replace(response, body=b"")
+    return evolve(response, body=b"")
 
 
 def _skewed(fault: Fault, response: Response) -> Response:
     date = parsedate_to_datetime(response.headers["Date"]).timestamp() + fault.duration
-    return replace(response, headers={**response.headers, "Date": http_date(date)})
+    return evolve(response, headers={**response.headers, "Date": http_date(date)})
 
 
 def _rewritten(rewrite: Callable[[object], object]) -> Effect:
     def rewritten(_fault: Fault, response: Response) -> Response:
         if not response.body:
             return response
-        return replace(response, body=json.dumps(rewrite(json.loads(response.body))).encode())
+        return evolve(response, body=json.dumps(rewrite(json.loads(response.body))).encode())
 
     return rewritten
 
@@ -273,7 +274,7 @@ TRANSIENT: tuple[FaultKind, ...] = tuple(kind for kind, spec in FAULTS.items() i
 """The kinds after which the same request, under the same key, succeeds when it is sent again."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FaultPlan:
     """The faults of requests, and how often they happen.
 
@@ -294,10 +295,10 @@ class FaultPlan:
     operations: Collection[str] | None = None
     """The operations whose requests fail; None for all."""
 
-    script: Mapping[str, Sequence[FaultStep]] = field(default_factory=dict)
+    script: Mapping[str, Sequence[FaultStep]] = field(factory=dict)
     """The faults of the next requests, by operation."""
 
-    def __post_init__(self) -> None:
+    def __attrs_post_init__(self) -> None:
         check_rate(self.rate, self.kinds)
 
     def injector(self, operations: Collection[str]) -> FaultInjector[Fault]:

@@ -3,8 +3,9 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
+
+from attrs import field, frozen
 
 from codat_commerce_async.simulator._api.fault_kinds import FaultKind
 from codat_commerce_async.simulator._state.clock import parse_time
@@ -15,7 +16,7 @@ __all__ = ["Call", "RecordedRequest", "Request", "Response", "parse_call", "time
 _NO_BODY = object()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """A request as received: `path` and `query` are quoted, header names are lower-case."""
 
@@ -28,17 +29,17 @@ class Request:
     query: str = ""
     """The quoted query, without the question mark."""
 
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(factory=dict, repr=False)
     """The headers, with lower-case names."""
 
     body: bytes = field(default=b"", repr=False)
     """The bytes of the body."""
 
-    def __post_init__(self) -> None:
+    def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "headers", {name.lower(): value for name, value in self.headers.items()})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Response:
     """A response, and how the connection has to deliver it.
 
@@ -63,7 +64,7 @@ class Response:
     """The real seconds before the response is sent."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecordedRequest:
     """One request in the simulator's log; `time` is simulated, `status` is that of Codat or the gateway.
 
@@ -105,7 +106,7 @@ class RecordedRequest:
     """The correlation id of an error."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """One call of an operation, at a simulated time; `body` is the parsed JSON."""
 

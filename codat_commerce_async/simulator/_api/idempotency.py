@@ -1,7 +1,8 @@
 """Replay the first response to a write under the same idempotency key, for 90 minutes."""
 
 import re
-from dataclasses import dataclass
+
+from attrs import frozen
 
 from codat_commerce_async.simulator._api.http import Response
 from codat_commerce_async.simulator._state.errors import ApiError
@@ -23,7 +24,7 @@ def normalized_key(key: str) -> str:
     return lowered.replace("-", "")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _StoredResponse:
     fingerprint: bytes
     response: Response

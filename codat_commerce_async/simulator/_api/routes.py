@@ -1,8 +1,9 @@
 """Route requests to the handlers of the operations."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from urllib.parse import unquote
+
+from attrs import field, frozen
 
 from codat_commerce_async.simulator._api import handlers
 from codat_commerce_async.simulator._api import platform_handlers as platform
@@ -12,7 +13,7 @@ from codat_commerce_async.simulator._state.store import Store
 __all__ = ["OPERATIONS", "PLATFORM_ROUTES", "ROUTES", "Route", "match", "methods_of"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Route:
     """An operation: `name` and `path` as in Codat's documentation, its handler, and the status of its success."""
 
@@ -25,7 +26,7 @@ class Route:
     path: str
     """The path as Codat writes it."""
 
-    handler: Callable[[Store, Call], object] = field(repr=False, compare=False)
+    handler: Callable[[Store, Call], object] = field(repr=False, eq=False)
     """Returns the value of the response."""
 
     status: int = 200

@@ -1,14 +1,15 @@
 """The integrations of the simulated client."""
 
 import uuid
-from dataclasses import dataclass, field
+
+from attrs import field, frozen
 
 __all__ = ["PLATFORMS", "Platform", "serialize_branding", "serialize_integration"]
 
 _STATIC = "https://static.codat.io/simulated"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Platform:
     """Software that a company can connect; its ids are the same in every run."""
 
@@ -21,7 +22,7 @@ class Platform:
     integration_id: str = field(init=False)
     source_id: str = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __attrs_post_init__(self) -> None:
         for kind in ("integration", "source"):
             object.__setattr__(self, f"{kind}_id", str(uuid.uuid5(uuid.NAMESPACE_URL, f"{kind}/{self.key}")))
 

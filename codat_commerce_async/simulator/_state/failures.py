@@ -2,8 +2,9 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
+
+from attrs import frozen
 
 from codat_commerce_async.models.causes import FailureCause
 
@@ -37,7 +38,7 @@ def _nothing(_configuration: Configuration) -> Values:
     return {}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """How syncs end because of a cause; `values` returns the settings, by their path, that last as long as the cause.
 
@@ -158,7 +159,7 @@ FAILURES: Mapping[FailureCause, Failure] = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Condition:
     """A cause that lasts until the settings at `after` have other values, or `undo` restores those of `before`."""
 

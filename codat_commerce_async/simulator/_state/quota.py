@@ -3,8 +3,9 @@
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
+
+from attrs import frozen
 
 from codat_commerce_async.simulator._state.clock import DAY, http_date, plain_timestamp
 from codat_commerce_async.simulator._state.errors import ApiError
@@ -23,7 +24,7 @@ class ResetFormat(Enum):
     ISO_8601 = "iso_8601"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RequestQuota:
     """Requests in any 60 seconds, and in a day.
 

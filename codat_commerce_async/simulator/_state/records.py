@@ -2,8 +2,9 @@
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Self
+
+from attrs import define, field, frozen
 
 from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.simulator._state.catalog import Platform
@@ -58,7 +59,7 @@ def succeeded(code: int) -> bool:
     return code // 1000 == 2  # noqa: PLR2004 - 2xxx is success
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ScriptedSync:
     """The scripted course of a sync: it ends with `code` after `duration` simulated seconds (None: random).
 
@@ -77,7 +78,7 @@ class ScriptedSync:
     cause: FailureCause | None = None
     """What the push operations of a failed sync say."""
 
-    def __post_init__(self) -> None:
+    def __attrs_post_init__(self) -> None:
         if self.duration is not None and not self.duration >= 0:
             raise ValueError(f"duration must be 0 seconds or more, or None (got {self.duration!r})")
 
@@ -112,7 +113,7 @@ class ScriptedSync:
         return cls(5080, duration=duration)
 
 
-@dataclass(slots=True, eq=False)
+@define(eq=False)
 class Sync:
     """One sync; its status depends on the time alone."""
 
@@ -187,7 +188,7 @@ class Sync:
         return self.code(now) == _PUSHED
 
 
-@dataclass(slots=True, eq=False)
+@define(eq=False)
 class Connection:
     """A company's link to one platform."""
 
@@ -196,7 +197,7 @@ class Connection:
     created: float
     status: str
     last_sync: float | None = None
-    errors: list[dict[str, object]] = field(default_factory=list)
+    errors: list[dict[str, object]] = field(factory=list)
 
     @property
     def linked(self) -> bool:
@@ -204,7 +205,7 @@ class Connection:
         return self.status == "Linked"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class PushRecord:
     """A write to the accounting software; it failed if there is an `error`, with (id, message) of its items."""
 
@@ -217,7 +218,7 @@ class PushRecord:
     items: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class PullRecord:
     """A read of one data type; it failed if there is an `error`."""
 
@@ -229,7 +230,7 @@ class PullRecord:
     error: str | None = None
 
 
-@dataclass(slots=True, eq=False)
+@define(eq=False)
 class Company:
     """A company with its connections, configuration and syncs.
 
@@ -244,20 +245,20 @@ class Company:
     created: float
     number: int = 0
     description: str | None = None
-    tags: dict[str, str] = field(default_factory=dict)
-    connections: dict[str, Connection] = field(default_factory=dict)
+    tags: dict[str, str] = field(factory=dict)
+    connections: dict[str, Connection] = field(factory=dict)
     configuration: dict[str, object] | None = None
-    syncs: list[Sync] = field(default_factory=list)
-    script: deque[ScriptedSync] = field(default_factory=deque)
-    active_syncs: list[Sync] = field(default_factory=list)
-    synced_periods: list[tuple[float, float]] = field(default_factory=list)
+    syncs: list[Sync] = field(factory=list)
+    script: deque[ScriptedSync] = field(factory=deque)
+    active_syncs: list[Sync] = field(factory=list)
+    synced_periods: list[tuple[float, float]] = field(factory=list)
     last_successful: Sync | None = None
     synced_to: float | None = None
     failed_days: int = 0
     daily_due: float | None = None
-    conditions: list[Condition] = field(default_factory=list)
-    pushes: list[PushRecord] = field(default_factory=list)
-    pulls: list[PullRecord] = field(default_factory=list)
+    conditions: list[Condition] = field(factory=list)
+    pushes: list[PushRecord] = field(factory=list)
+    pulls: list[PullRecord] = field(factory=list)
     sync_settings: dict[str, object] | None = None
 
     @property

@@ -4,7 +4,8 @@ import math
 import random
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+from attrs import field, frozen
 
 from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.simulator._state.clock import parse_time
@@ -27,7 +28,7 @@ def usual_outcomes() -> dict[int | FailureCause, float]:
     return {2000: 0.9, 2040: 0.1}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SyncRules:
     """How syncs behave that are not scripted.
 
@@ -38,11 +39,11 @@ class SyncRules:
     """
 
     durations: Callable[[random.Random], float] = usual_duration
-    outcomes: Mapping[int | FailureCause, float] = field(default_factory=usual_outcomes)
+    outcomes: Mapping[int | FailureCause, float] = field(factory=usual_outcomes)
     visibility_delay: float = 0.0
     find_by_commerce_id: bool = False
 
-    def __post_init__(self) -> None:
+    def __attrs_post_init__(self) -> None:
         if not self.outcomes:
             raise ValueError("outcomes must have at least one code with its weight")
         # A cause may be given as its word.
@@ -52,7 +53,7 @@ class SyncRules:
             raise ValueError(f"visibility_delay must be 0 seconds or more (got {self.visibility_delay!r})")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NewSync:
     """A sync to start: its period, source and idempotency key, and its outcome if it is scripted."""
 

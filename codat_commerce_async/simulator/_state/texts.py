@@ -1,7 +1,8 @@
 """Store the texts of the Sync flow by locale; the keys and defaults are invented."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from attrs import frozen
 
 __all__ = ["LOCALES", "Texts"]
 
@@ -27,7 +28,7 @@ _DEFAULTS: dict[str, dict[str, tuple[str, bool]]] = {
 LOCALES = frozenset(_DEFAULTS)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Text:
     text: str
     required: bool
