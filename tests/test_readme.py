@@ -98,6 +98,17 @@ def test_the_readme_installs_in_these_two_ways() -> None:
     assert [line for line in commands(PRINTED) if "pip install" in line] == [TRY_IT, TEST_IT]
 
 
+def test_the_readme_can_be_skimmed() -> None:
+    assert len(PRINTED.splitlines()) <= 200
+
+
+def test_every_page_installs_from_a_checkout_as_there_is_no_release() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    installed = re.findall(r"pip install ([^`\n]+)", text)
+    assert installed
+    assert [one for one in installed if re.search(r"codat-commerce-async", one)] == []
+
+
 def test_the_checks_run_the_tests_as_the_readme_does() -> None:
     script = (CHECKOUT / ".ci" / "run").read_text(encoding="utf-8")
     install, _, test = TEST_IT.partition(" && ")
