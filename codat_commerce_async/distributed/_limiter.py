@@ -1,22 +1,21 @@
 """`SharedRateLimiter`: queue the requests of one process, and request permits from a store that processes share."""
 
 import asyncio
-import heapq
 import math
 import os
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
-
-from attrs import field, frozen
 
 from codat_commerce_async._core.callbacks import check_function
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.rate_limiter import log_pause
 from codat_commerce_async._core.validation import check_count, check_instance, check_int, check_str
+from codat_commerce_async.distributed._changes import PendingChanges
+from codat_commerce_async.distributed._queue import Waiter, WaiterQueue
 from codat_commerce_async.distributed._state import (
     COMPANY,
     DEFERRED,
@@ -34,6 +33,7 @@ from codat_commerce_async.distributed._state import (
     new_address,
     new_client,
 )
+from codat_commerce_async.distributed._status import QuotaStatus
 from codat_commerce_async.distributed._stores import QuotaStore, StoreUnavailableError
 from codat_commerce_async.errors import ClientClosedError, QuotaExhaustedError
 from codat_commerce_async.policies import Quota
@@ -63,166 +63,6 @@ _REMEMBER_PROCESSES = 30.0
 _logger = logger_of("quota")
 
 OnPause = Callable[[float, str, str | None], None]
-
-
-@frozen(kw_only=True)
-class QuotaStatus:
-    """The state of the shared quota as the last round trip reported it, for health endpoints. Times are seconds."""
-
-    available: bool
-    """Whether the last round trip to the store succeeded."""
-
-    reason: str | None
-    """Why the store is unavailable, without credentials."""
-
-    age: float | None
-    """Seconds since the last successful round trip; None before the first."""
-
-    processes: int | None
-    """Live processes of this address, this one included; None if unknown."""
-
-    remaining_minute: int | None
-    """About how many requests of the last minute's limit are left; None without a limit, or if unknown."""
-
-    remaining_day: int | None
-    """Remaining requests of the daily quota; None if unknown."""
-
-    exhausted: float
-    """Seconds until the reset of an exhausted daily quota; 0 if it is not exhausted."""
-
-    pause: float
-    """Seconds for which all requests are paused."""
-
-    paused_companies: Mapping[str, float] = field(factory=dict)
-    """Seconds for which the requests of these companies are paused."""
-
-    in_flight: int
-    """Requests of this process that are admitted and not released."""
-
-    waiting: int
-    """Requests of this process that wait."""
-
-
-class _Waiter:
-    """A waiting request and its position in the queue."""
-
-    __slots__ = ("admitted", "arrived", "background", "company", "order", "starts_work", "timer")
-
-    def __init__(
-        self,
-        order: tuple[float, int],
-        arrived: float,
-        company: str,
-        *,
-        background: bool,
-        starts_work: bool,
-        admitted: asyncio.Future[None],
-    ) -> None:
-        self.order = order
-        self.arrived = arrived
-        self.company = company
-        self.background = background
-        self.starts_work = starts_work
-        self.admitted = admitted
-        # Set while it has a permit for a moment that is still to come.
-        self.timer: asyncio.TimerHandle | None = None
-
-    def __lt__(self, other: "_Waiter") -> bool:
-        return self.order < other.order
-
-
-class _Queue:
-    """The waiting requests of this process, in order of arrival.
-
-    Those of companies at their limit, and those that wait for the daily quota, do not delay the others.
-    """
-
-    def __init__(self) -> None:
-        self._ready: list[_Waiter] = []
-        self._by_company: dict[str, list[_Waiter]] = {}
-        self._company_until: dict[str, float] = {}
-        self._deferred: list[_Waiter] = []
-        self._deferred_until = 0.0
-        self._arrivals = 0
-
-    def __len__(self) -> int:
-        queues = (self._ready, self._deferred, *self._by_company.values())
-        return sum(not waiter.admitted.done() for queue in queues for waiter in queue)
-
-    def next_order(self) -> int:
-        self._arrivals += 1
-        return self._arrivals
-
-    def push(self, waiter: _Waiter) -> None:
-        heapq.heappush(self._ready, waiter)
-
-    def hold_company(self, company: str, until: float) -> None:
-        """Request no permits for a company until this time, or until `resume_company`."""
-        self._company_until[company] = until
-        self._by_company.setdefault(company, [])
-
-    def resume_company(self, company: str) -> None:
-        """Let a company's requests continue."""
-        if company in self._company_until:
-            self._company_until[company] = 0.0
-
-    def defer(self, waiter: _Waiter, until: float) -> None:
-        """Keep a request until this time, or until `resume_deferred`."""
-        self._deferred.append(waiter)
-        self._deferred_until = until
-
-    def resume_deferred(self) -> None:
-        """Let the requests continue that wait for the daily quota."""
-        self._deferred_until = 0.0
-
-    @property
-    def has_deferred(self) -> bool:
-        return bool(self._deferred)
-
-    def due(self) -> float:
-        """Return when the next request may request a permit; infinity if none waits."""
-        while self._ready and self._ready[0].admitted.done():
-            heapq.heappop(self._ready)
-        if self._ready:
-            return 0.0
-        held = (self._company_until[company] for company, queue in self._by_company.items() if queue)
-        return min(*held, self._deferred_until if self._deferred else math.inf, math.inf)
-
-    def pop(self, now: float, number: int, held: Mapping[str, int], per_company: int) -> list[_Waiter]:
-        """Remove and return the next requests, in order; those of companies that hold `per_company` slots must wait."""
-        self._resume(now)
-        popped: list[_Waiter] = []
-        counts: dict[str, int] = {}
-        while self._ready and len(popped) < number:
-            waiter = heapq.heappop(self._ready)
-            if waiter.admitted.done():
-                continue
-            if waiter.company and waiter.company in self._company_until:
-                heapq.heappush(self._by_company[waiter.company], waiter)
-            elif waiter.company and held.get(waiter.company, 0) + counts.get(waiter.company, 0) >= per_company:
-                # The end of a request wakes it; those that are popped now may be refused, and so never end.
-                self.hold_company(waiter.company, 0.0 if waiter.company in counts else math.inf)
-                heapq.heappush(self._by_company[waiter.company], waiter)
-            else:
-                counts[waiter.company] = counts.get(waiter.company, 0) + 1
-                popped.append(waiter)
-        return popped
-
-    def drain(self) -> list[_Waiter]:
-        """Remove and return all requests."""
-        waiters = [*self._ready, *self._deferred, *(each for queue in self._by_company.values() for each in queue)]
-        self._ready, self._deferred, self._by_company, self._company_until = [], [], {}, {}
-        return [waiter for waiter in waiters if not waiter.admitted.done()]
-
-    def _resume(self, now: float) -> None:
-        if self._deferred and self._deferred_until <= now:
-            for waiter in self._deferred:
-                self.push(waiter)
-            self._deferred = []
-        for company in [each for each, until in self._company_until.items() if until <= now]:
-            del self._company_until[company]
-            for waiter in self._by_company.pop(company):
-                self.push(waiter)
 
 
 class SharedRateLimiter:
@@ -290,9 +130,9 @@ class SharedRateLimiter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._wakeup = asyncio.Event()
-        self._queue = _Queue()
+        self._queue = WaiterQueue()
         self._held: dict[str, int] = {}
-        self._scheduled: dict[_Waiter, None] = {}
+        self._scheduled: dict[Waiter, None] = {}
         self._request_at = 0.0
         self._report_at = 0.0
         self._is_in_round = False
@@ -301,14 +141,7 @@ class SharedRateLimiter:
         self._round_waiters: list[asyncio.Future[None]] = []
         self._is_full = False
         self._refused_background = False
-        self._reserved = 0
-        self._runs: dict[str, int] = {}
-        self._sequence = 0
-        self._sent_runs: dict[str, int] = {}
-        # What the next report has to contain, as times of the event loop.
-        self._new_pauses: dict[str, float] = {}
-        self._new_exhaustion: tuple[float, float] | None = None
-        self._new_remaining: tuple[int, float, float] | None = None
+        self._pending = PendingChanges()
         self._remaining_at = -math.inf
         self._paused_until = 0.0
         self._companies_until: dict[str, float] = {}
@@ -387,7 +220,7 @@ class SharedRateLimiter:
         if now < self._exhausted_until and not self._quota.wait_for_reset:
             raise self._quota_exhausted(now)
         order = (now + (_BACKGROUND_DELAY if background else 0.0), self._queue.next_order())
-        waiter = _Waiter(
+        waiter = Waiter(
             order,
             now,
             company_id or "",
@@ -405,7 +238,7 @@ class SharedRateLimiter:
         except asyncio.CancelledError:
             if waiter.timer is not None:
                 self._unschedule(waiter)
-            elif _was_admitted(waiter):
+            elif waiter.was_admitted:
                 self.release(company_id)
             raise
 
@@ -428,7 +261,7 @@ class SharedRateLimiter:
         company = company_id or ""
         if not self._extend_pause(company, now + seconds, 0.0):
             return
-        self._new_pauses[company] = now + seconds
+        self._pending.pauses[company] = now + seconds
         self._emit_pause(seconds, "429 Too Many Requests", company_id)
         self._report_soon(0.0)
 
@@ -436,7 +269,7 @@ class SharedRateLimiter:
         """Record that the daily quota is exhausted: waiting requests of all processes raise, or wait for the reset."""
         now = self._bind().time()
         if now + seconds > self._exhausted_until:
-            self._new_exhaustion = now + seconds, reset_at.timestamp() if reset_at is not None else 0.0
+            self._pending.exhaustion = now + seconds, reset_at.timestamp() if reset_at is not None else 0.0
             self._exhaust(now, seconds, reset_at)
             self._report_soon(0.0)
         return self._quota.wait_for_reset
@@ -444,7 +277,7 @@ class SharedRateLimiter:
     def update_remaining(self, remaining: int, seconds_to_reset: float, age: float = 0.0) -> None:
         """Record the remaining requests of the daily quota, as a response reported them `age` seconds ago."""
         now = self._bind().time()
-        self._new_remaining = remaining, now + seconds_to_reset, now - max(0.0, age)
+        self._pending.remaining = remaining, now + seconds_to_reset, now - max(0.0, age)
         self._remaining_at = now
         self._report_soon(0.0 if self._queue.has_deferred or self._exhausted_until else _HEARTBEAT)
 
@@ -459,11 +292,7 @@ class SharedRateLimiter:
             run: The run that the requests are for.
         """
         check_int("requests", requests)
-        if run is None:
-            self._reserved += requests
-        else:
-            check_str("run", run)
-            self._runs[run] = self._runs.get(run, 0) + requests
+        self._pending.reserve(requests, None if run is None else check_str("run", run))
         if _running_loop() is not None:
             self._bind()
             self._report_soon(_REPORT_RELEASES_AFTER)
@@ -597,23 +426,19 @@ class SharedRateLimiter:
             _logger.debug("the end of this process was not reported: %s", _reason(error), extra=extra_fields())
         self._finish_round()
 
-    def _pop(self, now: float, processes: int) -> list[_Waiter]:
+    def _pop(self, now: float, processes: int) -> list[Waiter]:
         """Remove the requests from the queue that may be granted next."""
         if now < max(self._request_at, self._paused_until, self._exhausted_until):
             return []
         number = min(MAX_PERMITS, self._share - len(self._scheduled))
         return self._queue.pop(now, number, self._held, _divide(self._quota.per_company, processes))
 
-    def _report(self, now: float, waiters: list[_Waiter], processes: int = 1) -> Report:
+    def _report(self, now: float, waiters: list[Waiter], processes: int = 1) -> Report:
         """Return the next report; with `processes`, one for this process's share."""
-        if self._runs and not self._sent_runs:
-            self._sent_runs, self._runs = self._runs, {}
-            self._sequence += 1
-        exhaustion, remaining = self._new_exhaustion, self._new_remaining
-        pauses = {company: until - now for company, until in self._new_pauses.items() if until > now}
+        changes = self._pending.report(now)
         if not self._is_available:
             # After an outage, requests continue at an even rate.
-            pauses.setdefault("", 0.0)
+            changes["pauses"].setdefault("", 0.0)
         return {
             "address": self._address,
             "client": self._client,
@@ -625,19 +450,14 @@ class SharedRateLimiter:
             "concurrent": _divide(self._quota.concurrent, processes),
             "per_company": _divide(self._quota.per_company, processes),
             "held": self._held.copy(),
-            "reserved": self._reserved,
-            "runs": self._sent_runs,
-            "sequence": self._sequence,
-            "pauses": pauses,
-            "exhausted": [exhaustion[0] - now, exhaustion[1]] if exhaustion and exhaustion[0] > now else [],
-            "remaining": [remaining[0], remaining[1] - now, now - remaining[2]] if remaining else [],
+            **changes,
             "permits": [
                 (each.company, int(each.background and now - each.arrived < _BACKGROUND_DELAY), int(each.starts_work))
                 for each in waiters
             ],
         }
 
-    def _on_result(self, report: Report, waiters: list[_Waiter], result: Result) -> None:
+    def _on_result(self, report: Report, waiters: list[Waiter], result: Result) -> None:
         now = self._now()
         if not self._is_available:
             self._is_available, self._reason, self._fallback = True, None, None
@@ -648,26 +468,14 @@ class SharedRateLimiter:
         self._share = result["share"]
         if result["processes"] >= (self._processes or 0) or now - self._processes_at > _REMEMBER_PROCESSES:
             self._processes, self._processes_at = result["processes"], now
-        self._forget_reported(report, now)
+        self._pending.forget(report, now)
+        if self._pending.has_runs:
+            self._report_at = now
         for waiter, (kind, seconds) in zip(waiters, result["permits"], strict=True):
             self._decide(waiter, kind, seconds, now)
         self._follow(result, now)
 
-    def _forget_reported(self, report: Report, now: float) -> None:
-        """Forget what the store knows by now; what was added meanwhile is reported next."""
-        if report["runs"]:
-            self._sent_runs = {}
-        for company in list(self._new_pauses):
-            if company in report["pauses"] or self._new_pauses[company] <= now:
-                del self._new_pauses[company]
-        if report["exhausted"]:
-            self._new_exhaustion = None
-        if report["remaining"]:
-            self._new_remaining = None
-        if self._runs:
-            self._report_at = now
-
-    def _decide(self, waiter: _Waiter, kind: int, seconds: float, now: float) -> None:
+    def _decide(self, waiter: Waiter, kind: int, seconds: float, now: float) -> None:
         """Admit a request, or put it back into the queue. A permit of a cancelled one is not used."""
         if waiter.admitted.done():
             return
@@ -699,7 +507,7 @@ class SharedRateLimiter:
             if now + result["exhausted"] > self._exhausted_until + _NEW_PAUSE:
                 reset_at = datetime.fromtimestamp(result["reset_at"], UTC) if result["reset_at"] else None
                 self._exhaust(now, result["exhausted"], reset_at)
-        elif self._new_exhaustion is None:
+        elif self._pending.exhaustion is None:
             self._exhausted_until = 0.0
         if self._queue.has_deferred and 0 <= result["reserved"] < result["remaining"]:
             self._queue.resume_deferred()
@@ -736,7 +544,7 @@ class SharedRateLimiter:
         for waiter, (kind, seconds) in zip(waiters, result["permits"], strict=True):
             self._decide(waiter, kind, seconds, now)
 
-    def _schedule(self, waiter: _Waiter, delay: float) -> None:
+    def _schedule(self, waiter: Waiter, delay: float) -> None:
         self._held[waiter.company] = self._held.get(waiter.company, 0) + 1
         if delay < _SHORTEST_DELAY:
             waiter.admitted.set_result(None)
@@ -744,14 +552,14 @@ class SharedRateLimiter:
         waiter.timer = asyncio.get_running_loop().call_later(delay, self._admit, waiter)
         self._scheduled[waiter] = None
 
-    def _admit(self, waiter: _Waiter) -> None:
+    def _admit(self, waiter: Waiter) -> None:
         waiter.timer = None
         del self._scheduled[waiter]
         if not waiter.admitted.done():
             waiter.admitted.set_result(None)
         self._wake()
 
-    def _unschedule(self, waiter: _Waiter) -> None:
+    def _unschedule(self, waiter: Waiter) -> None:
         """Give back the permit of a request that was not sent; its time is not used by others."""
         if waiter.timer is not None:
             waiter.timer.cancel()
@@ -759,7 +567,7 @@ class SharedRateLimiter:
             self._scheduled.pop(waiter, None)
             self.release(waiter.company or None)
 
-    def _requeue(self, waiters: list[_Waiter]) -> None:
+    def _requeue(self, waiters: list[Waiter]) -> None:
         for waiter in waiters:
             if not waiter.admitted.done():
                 self._queue.push(waiter)
@@ -844,11 +652,6 @@ def _rate(per_minute: int | None) -> tuple[float, float]:
 
 def _divide(limit: int | None, processes: int) -> int:
     return UNLIMITED if limit is None else max(1, limit // processes)
-
-
-def _was_admitted(waiter: _Waiter) -> bool:
-    admitted = waiter.admitted
-    return admitted.done() and not admitted.cancelled() and admitted.exception() is None
 
 
 def _reason(error: Exception) -> str:
