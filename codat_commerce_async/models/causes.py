@@ -1,12 +1,11 @@
 """Why a sync failed, as a stable word."""
 
-from enum import StrEnum
-from typing import Self
+from codat_commerce_async.models._described import DescribedEnum
 
 __all__ = ["FailureCause"]
 
 
-class FailureCause(StrEnum):
+class FailureCause(DescribedEnum):
     """The cause of a failed sync: a stable word as the value, and a `description` for people.
 
     Sources: https://docs.codat.io/commerce/error-documentation and
@@ -52,13 +51,3 @@ class FailureCause(StrEnum):
     MANUAL_RECONCILIATION = "manual_reconciliation", "a changed order has no original in the accounting software"
 
     UNKNOWN = "unknown", "neither the code nor the message is a documented one"
-
-    description: str
-    """The meaning in a few words."""
-
-    def __new__(cls, value: str, description: str = "") -> Self:
-        """Create a member with its description."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.description = description
-        return member

@@ -7,16 +7,16 @@ Sources: https://docs.codat.io/commerce/error-documentation and https://docs.cod
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Self
 
 from attrs import field, frozen
 
+from codat_commerce_async.models._described import DescribedEnum
 from codat_commerce_async.models.causes import FailureCause
 
 __all__ = ["RULES", "Resolver", "Retry", "Rule", "Source", "rule_for_code", "rule_for_message", "rule_of"]
 
 
-class Resolver(StrEnum):
+class Resolver(DescribedEnum):
     """Who can remove the cause of a failure."""
 
     MERCHANT = "merchant", "the merchant, in the Sync flow or in the accounting software"
@@ -24,33 +24,13 @@ class Resolver(StrEnum):
     CODAT = "codat", "Codat's support"
     NOBODY = "nobody", "nothing has to be done"
 
-    description: str
-    """The meaning in a few words."""
 
-    def __new__(cls, value: str, description: str) -> Self:
-        """Create a member with its description."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.description = description
-        return member
-
-
-class Retry(StrEnum):
+class Retry(DescribedEnum):
     """When a new sync of the company can succeed."""
 
     NEVER = "never", "a new sync is not needed"
     AFTER_ACTION = "after_action", "after the actions"
     LATER = "later", "later, without an action of yours"
-
-    description: str
-    """The meaning in a few words."""
-
-    def __new__(cls, value: str, description: str) -> Self:
-        """Create a member with its description."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.description = description
-        return member
 
 
 class Source(StrEnum):

@@ -1,11 +1,10 @@
 """Syncs: the requests that start them, and their status."""
 
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Self
 
 from attrs import field, frozen
 
+from codat_commerce_async.models._described import DescribedEnum
 from codat_commerce_async.models.base import UNSET, LenientInt, LenientModel, Model, Unset
 from codat_commerce_async.models.connections import Connection
 
@@ -22,7 +21,7 @@ __all__ = [
 ]
 
 
-class SyncState(StrEnum):
+class SyncState(DescribedEnum):
     """The meaning of a sync's status code: a stable word as the value, and a `description` for people.
 
     Source: https://docs.codat.io/commerce/error-documentation#status-codes
@@ -41,16 +40,6 @@ class SyncState(StrEnum):
     DATA_WRITE_ERROR = "data_write_error", "at least one item could not be written"
     OTHER_FAILURE = "other_failure", "the sync failed with a code that Codat does not document"
     UNKNOWN = "unknown", "Codat does not report the state; the sync counts as running"
-
-    description: str
-    """The meaning in a few words."""
-
-    def __new__(cls, value: str, description: str) -> Self:
-        """Create a member with its description."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.description = description
-        return member
 
 
 _RUNNING = frozenset({SyncState.IN_PROGRESS, SyncState.IN_PROGRESS_SLOW, SyncState.UNKNOWN})
