@@ -459,4 +459,4 @@ def _own_limiter(shared_quota: str | os.PathLike[str] | None, quota: Quota, on_p
 
 def _for_account(limiter: RateLimiter, credentials: Credentials) -> RateLimiter:
     """Return the limiter for the daily quota of this key; it receives a hash, not the key."""
-    return limiter.for_account(hash(credentials.header())) if isinstance(limiter, LocalRateLimiter) else limiter
+    return limiter.for_account(hash(credentials.header)) if isinstance(limiter, LocalRateLimiter) else limiter

@@ -192,15 +192,14 @@ async def until_ready(url: str) -> None:
 
 
 async def main() -> None:
-    """Run until ctrl-C, SIGTERM or SIGHUP."""
+    """Run until ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(description="Merchants and their syncs on one page, against a simulated Codat.")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=1, help="processes of the web server, which share the quota")
     parser.add_argument("--elsewhere", type=float, default=45.0, metavar="SECONDS", help="interval of others' syncs")
     options = parser.parse_args()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal stops the web server too
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with demo(options.port, options.workers, options.elsewhere) as (simulator, server):
         await until_ready(server.url)
         print(f"Open {server.url}  (the simulated Codat: {simulator.url})")

@@ -31,7 +31,10 @@ from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.errors import status_error_class
 from codat_commerce_async.models.sync import CompanySyncStatus
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
+from tests.benchmarks.structure import files, traced
 from tests.support.scripted import KEY, Step, client_of, failing, forever, respond
+from tests.support.wire import Response as WireResponse
+from tests.support.wire import WireServer
 
 GET = Operation("a-read", "GET", "/companies/{companyId}/things", object)
 POST = Operation("a-write", "POST", "/companies/{companyId}/things", object)
@@ -847,3 +850,11 @@ async def test_a_timeout_at_the_rate_limiter_reports_what_was_waited_for() -> No
 
 def test_the_repr_of_an_error_is_its_message() -> None:
     assert repr(CodatError("nothing went right")) == "CodatError('nothing went right')"
+
+
+async def test_a_get_enters_at_most_eight_files_of_the_package() -> None:
+    status = WireResponse.json({"companyId": "c", "syncStatusCode": 2000, "syncUtc": "2026-10-27T10:22:43Z"})
+    async with WireServer([status, status]) as server, CodatCommerce(KEY, base_url=server.url) as codat:
+        entered = files(await traced(lambda: codat.sync.get("c", "s")))
+    assert {"resources/sync.py", "_core/pipeline.py", "_core/transport.py", "_core/codec.py"} <= set(entered)
+    assert len(entered) <= 8, entered

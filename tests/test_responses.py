@@ -81,7 +81,7 @@ def test_a_body_that_reports_nothing_is_not_shown(body: bytes) -> None:
 @pytest.mark.parametrize("shape", ['{"title": "%s"}', '"%s"', "you sent %s", '{"error": "%s"}'])
 @pytest.mark.parametrize("padding", [0, 200_000])
 def test_an_echoed_key_is_reported_in_no_shape(shape: str, padding: int) -> None:
-    header = Credentials(KEY, None).header()
+    header = Credentials(KEY, None).header
     for echo in (KEY, header, header.replace("+", "\\u002b")):
         error = error_of((shape % echo + " " * padding).encode())
         assert "***" in error.message

@@ -833,7 +833,7 @@ def test_a_proxy_that_is_none_is_refused_without_its_password(proxy: str) -> Non
     ],
 )
 def test_the_key_is_taken_raw_or_ready_to_send(api_key: str | None, auth_header: str | None) -> None:
-    assert Credentials(api_key, auth_header).header() == HEADER
+    assert Credentials(api_key, auth_header).header == HEADER
 
 
 @pytest.mark.parametrize(
@@ -906,7 +906,7 @@ def test_redacting_breaks_on_no_body_and_no_key(body: bytes, key: str) -> None:
     redacted = credentials.redact(body)
     assert key.strip().encode() not in redacted
     if key.strip().encode() not in body and b"\\" not in body and b"%" not in body:
-        assert redacted == body or credentials.header()[6:].rstrip("=").encode() in body
+        assert redacted == body or credentials.header[6:].rstrip("=").encode() in body
 
 
 def test_a_header_of_nothing_but_padding_redacts_only_itself() -> None:

@@ -17,7 +17,7 @@ import orjson
 from codat_commerce_async._core.decode_errors import ShapeError, StructureHook, find_fault, reason_of_parse_failure
 from codat_commerce_async._core.encoding import encode
 from codat_commerce_async._core.lazy import LazyModule
-from codat_commerce_async._core.preserving import Complete, keep_unparsed, preserve_received
+from codat_commerce_async._core.preserving import Complete, keep_unparsed, preserve_received, values_getter
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models._fields import Field, fields, is_model
 from codat_commerce_async.models._genuine import Genuine, genuine_type
@@ -367,7 +367,7 @@ def _model_factory(cls: type, converter: "cattrs.Converter") -> StructureHook:
     if issubclass(cls, PreservesUnknownFields):
         return _completing_hook(from_dict, preserve_received(described, parsed))
     if parsed and issubclass(cls, LenientModel):
-        return _completing_hook(from_dict, keep_unparsed(parsed))
+        return _lenient_hook(from_dict, parsed)
 
     def structure_model(data: Any, _: object) -> object:  # noqa: ANN401 - parsed JSON
         if data.__class__ is not dict:
@@ -375,6 +375,19 @@ def _model_factory(cls: type, converter: "cattrs.Converter") -> StructureHook:
         return from_dict(data)
 
     return structure_model
+
+
+def _lenient_hook(from_dict: Callable[[Any], Any], parsed: list[Field]) -> StructureHook:
+    """Return a hook that keeps the texts of the `parsed` fields that cannot be parsed."""
+    parsed_values = values_getter(parsed)
+
+    def structure_leniently(data: Any, _: object) -> object:  # noqa: ANN401 - parsed JSON
+        if data.__class__ is not dict:
+            raise ShapeError(dict, data)
+        model = from_dict(data)
+        return keep_unparsed(model, data, parsed) if None in parsed_values(model) else model
+
+    return structure_leniently
 
 
 def _completing_hook(from_dict: Callable[[Any], Any], complete: Complete) -> StructureHook:

@@ -16,19 +16,16 @@ class Credentials:
     Takes the raw API key, or the header's value (`Basic ...`), which is what Codat's portal shows.
     """
 
-    __slots__ = ("_header", "_redaction_pattern", "anchors")
+    __slots__ = ("_redaction_pattern", "anchors", "header")
 
     def __init__(self, api_key: str | None, auth_header: str | None) -> None:
-        self._header = _header_from(api_key, auth_header)
-        encoded = self._header.removeprefix("Basic ").encode()
+        self.header = _header_from(api_key, auth_header)
+        """The header's value, which must only be sent."""
+        encoded = self.header.removeprefix("Basic ").encode()
         secrets = (encoded.rstrip(b"=") or encoded, _decoded(encoded))
         self._redaction_pattern = _redaction_pattern(*secrets)
         self.anchors = tuple(map(_anchor, (secret for secret in secrets if len(secret) >= _SHORTEST_KEY)))
         """Parts of the key, one of which is in every text that holds the key; secrets themselves."""
-
-    def header(self) -> str:
-        """Return the header's value, which must only be sent."""
-        return self._header
 
     def redact(self, body: bytes) -> bytes:
         """Return the body of an error without the key, in case a server or gateway has echoed it."""

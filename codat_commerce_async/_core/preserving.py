@@ -10,28 +10,21 @@ from codat_commerce_async.models._fields import Field
 from codat_commerce_async.models._genuine import Genuine
 from codat_commerce_async.models.base import PreservesUnknownFields, Received
 
-__all__ = ["Complete", "keep_unparsed", "merge_changes", "preserve_received"]
+__all__ = ["Complete", "keep_unparsed", "merge_changes", "preserve_received", "values_getter"]
 
 Complete = Callable[[Any, Mapping[str, object]], Any]
 """Return the model with what else there is in the JSON that it was structured from."""
 
 
-def keep_unparsed(parsed: Sequence[Field]) -> Complete:
-    """Return a function that fills `unparsed`; `parsed` are the fields whose texts are parsed."""
-    values_of = _values_getter(parsed)
-
-    def complete(model: Any, data: Mapping[str, object]) -> object:  # noqa: ANN401 - any LenientModel
-        if None not in values_of(model):
-            return model
-        texts = _unparsed_texts(model, data, parsed)
-        return evolve(model, unparsed=texts) if texts else model
-
-    return complete
+def keep_unparsed(model: Any, data: Mapping[str, object], parsed: Sequence[Field]) -> object:  # noqa: ANN401 - any LenientModel
+    """Return the model with `unparsed` filled; `parsed` are the fields whose texts are parsed."""
+    texts = _unparsed_texts(model, data, parsed)
+    return evolve(model, unparsed=texts) if texts else model
 
 
 def preserve_received(described: Sequence[Field], parsed: Sequence[Field]) -> Complete:
     """Return a function that fills `extra`, and `unparsed` with the JSON that was received."""
-    values_of = _values_getter(described)
+    values_of = values_getter(described)
     known = frozenset(field.key for field in described)
 
     def complete(model: Any, data: Mapping[str, object]) -> object:  # noqa: ANN401 - any PreservesUnknownFields
@@ -42,7 +35,8 @@ def preserve_received(described: Sequence[Field], parsed: Sequence[Field]) -> Co
     return complete
 
 
-def _values_getter(described: Sequence[Field]) -> Callable[[object], tuple[object, ...]]:
+def values_getter(described: Sequence[Field]) -> Callable[[object], tuple[object, ...]]:
+    """Return a function that returns the values of these fields of a model."""
     names = [field.name for field in described]
     if len(names) == 1:
         return lambda model: (getattr(model, names[0]),)

@@ -302,7 +302,7 @@ class AiohttpTransport:
             headers=request.headers if self._owned else {**self._headers, **request.headers},
             data=request.body,
             timeout=self._timeout(timeouts),
-            middlewares=(*self._middlewares, _NoReplay(request, self._credentials.header())),
+            middlewares=(*self._middlewares, _NoReplay(request, self._credentials.header)),
             **self._request_options,
         )
         try:

@@ -92,9 +92,7 @@ class WebhookEndpoint(DeliveryResponder):
             return HTTPStatus.METHOD_NOT_ALLOWED
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         try:
-            lengths = (value for name, value in headers if name == "content-length" and value.isdecimal())
-            # Python converts no number of thousands of digits.
-            self._check_size(int(value[:20]) for value in lengths)
+            self._check_size(int(value) for name, value in headers if name == "content-length" and value.isdecimal())
             return await self._respond(headers, lambda: self._read(receive))
         except _BodyTooLargeError:
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE

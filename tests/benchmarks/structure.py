@@ -2,8 +2,8 @@
 
     python tests/benchmarks/structure.py
 
-prints, for one warm GET and one `sync.start` on a fake transport, how many frames, functions and files of the package
-it enters, then the package's lines of code, its imports between packages, and what importing it costs.
+prints, for one warm GET and one `sync.start` on a local server, how many frames, functions and files of the package it
+enters, then the package's lines of code, its imports between packages, and what importing it costs.
 """
 
 # ruff: noqa: T201 - it prints for people
@@ -14,31 +14,31 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from types import CodeType, FrameType, SimpleNamespace
-from typing import Any, cast
+from types import CodeType, FrameType
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 PACKAGE = ROOT / "codat_commerce_async"
 COMPANY = "8a210b68-6988-11ed-a1eb-0242ac120002"
-STATUS = b'{"companyId":"8a210b68-6988-11ed-a1eb-0242ac120002","syncId":"s","commerceSyncId":"c","syncStatusCode":2000}'
 
 
-class FakeTransport:
-    """Respond to every request with the same status."""
+@contextmanager
+def server() -> Iterator[str]:
+    """Run a server that responds to every request with the same status; yield its URL."""
+    command = [sys.executable, "-m", "tests.benchmarks.canned"]
+    with subprocess.Popen(  # noqa: S603 - this interpreter
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        process.communicate()
 
-    async def send(self, _request: object, _timeouts: object) -> Any:
-        """Return the canned response."""
-        return SimpleNamespace(status=200, headers={"Content-Type": "application/json"}, body=STATUS)
 
-    async def aclose(self) -> None:
-        """Do nothing."""
-
-
-def traced(run: Callable[[], Coroutine[Any, Any, object]]) -> list[CodeType]:
+async def traced(run: Callable[[], Awaitable[object]]) -> list[CodeType]:
     """Return the package's functions in the order in which a call enters them, resumed coroutines not counted twice."""
     entered: list[CodeType] = []
     seen: set[int] = set()
@@ -50,16 +50,18 @@ def traced(run: Callable[[], Coroutine[Any, Any, object]]) -> list[CodeType]:
             seen.add(id(frame))
             entered.append(frame.f_code)
 
-    async def main() -> None:
+    await run()
+    sys.setprofile(profile)
+    try:
         await run()
-        sys.setprofile(profile)
-        try:
-            await run()
-        finally:
-            sys.setprofile(None)
-
-    asyncio.run(main())
+    finally:
+        sys.setprofile(None)
     return entered
+
+
+def files(entered: Iterable[CodeType]) -> list[str]:
+    """Return the files of functions, each once, in order."""
+    return list(dict.fromkeys(str(Path(code.co_filename).relative_to(PACKAGE)) for code in entered))
 
 
 def sources() -> Iterator[Path]:
@@ -112,23 +114,29 @@ def import_milliseconds(statement: str) -> float:
     return 1000 * (once(f"import aiohttp, {statement}") - once("import aiohttp"))
 
 
+async def print_calls(base_url: str) -> None:
+    """Print what a warm GET and a warm start of a sync enter."""
+    from codat_commerce_async import CodatCommerce  # noqa: PLC0415 - the import itself is measured too
+
+    async with CodatCommerce("key", base_url=base_url) as codat:
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "sync.get": lambda: codat.sync.get(COMPANY, "s"),
+            "sync.start": lambda: codat.sync.start(COMPANY),
+        }
+        for name, call in calls.items():
+            entered = await traced(call)
+            changes = sum(one.co_filename != other.co_filename for one, other in pairwise(entered))
+            print(
+                f"{name}: {len(entered)} frames, {len(set(entered))} functions, {len(files(entered))} files, "
+                f"{changes} changes of file: {' '.join(files(entered))}"
+            )
+
+
 def main() -> None:
     """Print all of it."""
-    from codat_commerce_async import CodatCommerce  # noqa: PLC0415 - the import itself is measured below
-
-    def client() -> Any:
-        return CodatCommerce("key", transport=cast("Any", FakeTransport()))
-
     started = time.perf_counter()
-    for name in ("get_status", "start"):
-        method = getattr(client().sync, name)
-        entered = traced(lambda: method(COMPANY))  # noqa: B023 - called before the next one
-        files = [Path(code.co_filename).relative_to(PACKAGE) for code in entered]
-        changes = sum(one != other for one, other in pairwise(files))
-        print(
-            f"sync.{name}: {len(entered)} frames, {len(set(entered))} functions, {len(set(files))} files, "
-            f"{changes} changes of file: {' '.join(dict.fromkeys(map(str, files)))}"
-        )
+    with server() as base_url:
+        asyncio.run(print_calls(base_url))
     edges = package_imports()
     print(f"modules: {len(list(sources()))}, lines of code: {code_lines()}")
     print(f"imports between packages and root modules: {len(edges)} pairs, {sum(edges.values())} imports")
