@@ -63,6 +63,17 @@ def import_time(module: str) -> float:
     return statistics.median(times) * 1000
 
 
+async def unknown_value(simulator: Simulator, read: Start) -> str:
+    """Return what becomes of a response with enum values that are not in the specification."""
+    company_id = simulator.add_linked_company()
+    simulator.set_fault("list-connections", FaultKind.NEW_ENUM_VALUES)
+    try:
+        await read(company_id)
+    except Exception as error:  # noqa: BLE001 - its class is the result
+        return f"raises {type(error).__name__}"
+    return "read"
+
+
 async def body_of_set_configuration(simulator: Simulator, write: Start) -> str:
     """Return whether the request that sets a configuration has a body."""
     company_id = simulator.add_linked_company()
@@ -86,18 +97,23 @@ async def main() -> None:
             configuration = await codat.advanced_controls.get_configuration(company_id)
             await codat.advanced_controls.set_configuration(company_id, configuration)
 
-        variants: dict[str, tuple[str, Start, Start]] = {
-            "this library": ("codat_commerce_async", codat.sync.start, write_ours),
+        async def read_ours(company_id: str) -> object:
+            return await codat.connections.list(company_id)
+
+        variants: dict[str, tuple[str, Start, Start, Start]] = {
+            "this library": ("codat_commerce_async", codat.sync.start, write_ours, read_ours),
             "official SDK": (
                 "codat_sync_for_commerce",
                 lambda company_id: sdk.sync.request_async(request={"company_id": company_id}),
                 lambda company_id: sdk.advanced_controls.set_configuration_async(request={"company_id": company_id}),
+                lambda company_id: sdk.connections.list_async(request={"company_id": company_id}),
             ),
         }
-        for name, (module, start, write) in variants.items():
+        for name, (module, start, write, read) in variants.items():
             print(name)
             print(f"  import: {import_time(module):.0f} ms")
             print(f"  body of set_configuration: {await body_of_set_configuration(simulator, write)}")
+            print(f"  unknown enum values: {await unknown_value(simulator, read)}")
             for label, fault in FAULTS.items():
                 reported, twice = await start_all(simulator, start, fault)
                 print(f"  {label}: {reported} of {STARTS} starts reported, {twice} companies with two syncs")
