@@ -12,7 +12,7 @@ from codat_commerce_async.models.paging import Page
 __all__ = ["Companies", "Company", "CompanyLinks", "CompanyReference", "CreateCompany", "UpdateCompany"]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class CompanyLinks(Model):
     """Links to a company in Codat's portal."""
 
@@ -20,7 +20,7 @@ class CompanyLinks(Model):
     """The URL of the company in Codat's portal."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class CompanyReference(Model):
     """A reference to a company."""
 
@@ -40,7 +40,7 @@ class CompanyReference(Model):
     """Your own key-value pairs."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Company(LenientModel):
     """One of your customers.
 
@@ -87,7 +87,7 @@ class Company(LenientModel):
     """The connections to the company's platforms."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Companies(Page[Company]):
     """A page of companies."""
 
@@ -95,7 +95,7 @@ class Companies(Page[Company]):
     """The companies of this page."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class CreateCompany(Model):
     """A company to create.
 
@@ -116,7 +116,7 @@ class CreateCompany(Model):
     """Your own key-value pairs."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class UpdateCompany(Model):
     """Changes of a company; what is not sent stays. The limits are those of `CreateCompany`."""
 

@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SyncSchedule(PreservesUnknownFields):
     """The schedule: frequency, start (UTC) and hour (0 to 23) in the time zone."""
 
@@ -61,7 +61,7 @@ class SyncSchedule(PreservesUnknownFields):
     """The time zone of the hour."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ConfigurationMapSettings(PreservesUnknownFields):
     """The form of the data in the accounting software."""
 
@@ -69,7 +69,7 @@ class ConfigurationMapSettings(PreservesUnknownFields):
     """The kind of record that sales become."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class AccountConfigurationOption(PreservesUnknownFields):
     """A nominal or bank account of the merchant that can be selected."""
 
@@ -86,7 +86,7 @@ class AccountConfigurationOption(PreservesUnknownFields):
     """The category of the account."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class AccountConfiguration(PreservesUnknownFields):
     """The account selected for one kind of amount, such as sales or refunds."""
 
@@ -106,7 +106,7 @@ class AccountConfiguration(PreservesUnknownFields):
     """The accounts that can be selected."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ConfigurationOption(PreservesUnknownFields):
     """A record in the merchant's software that can be selected: a customer, a supplier, a tax rate."""
 
@@ -117,7 +117,7 @@ class ConfigurationOption(PreservesUnknownFields):
     """The name of the record."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class InvoiceStatus(PreservesUnknownFields):
     """The status that invoices are raised with; payments cannot be synced to drafts."""
 
@@ -128,7 +128,7 @@ class InvoiceStatus(PreservesUnknownFields):
     """The statuses that can be selected."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SalesCustomer(PreservesUnknownFields):
     """The customer that invoices are raised against; the id has to be one of the options'."""
 
@@ -139,7 +139,7 @@ class SalesCustomer(PreservesUnknownFields):
     """The customers that can be selected."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class TaxRateAmount(PreservesUnknownFields):
     """The accounting software's tax rate for one percentage; the id has to be one of the options'."""
 
@@ -150,7 +150,7 @@ class TaxRateAmount(PreservesUnknownFields):
     """The tax rates that can be selected."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class TaxRateMapping(PreservesUnknownFields):
     """Tax components of the commerce software that go to one tax rate of the accounting software."""
 
@@ -161,7 +161,7 @@ class TaxRateMapping(PreservesUnknownFields):
     """The id of the tax rate in the accounting software."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class NewTaxRates(PreservesUnknownFields):
     """How the commerce software's tax components map to the accounting software's tax rates."""
 
@@ -181,7 +181,7 @@ class NewTaxRates(PreservesUnknownFields):
     """The tax rates that can be selected for sales without tax."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class GroupingPeriod(PreservesUnknownFields):
     """The period whose sales are combined into one invoice."""
 
@@ -192,7 +192,7 @@ class GroupingPeriod(PreservesUnknownFields):
     """The periods that can be selected."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class InvoiceLevelSelection(PreservesUnknownFields):
     """Further criteria that split sales into different invoices."""
 
@@ -203,7 +203,7 @@ class InvoiceLevelSelection(PreservesUnknownFields):
     """The criteria that can be selected."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class InvoiceLineLevelSelection(PreservesUnknownFields):
     """Further criteria that split sales into different lines of an invoice."""
 
@@ -214,7 +214,7 @@ class InvoiceLineLevelSelection(PreservesUnknownFields):
     """The criteria that can be selected."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class GroupingLevels(PreservesUnknownFields):
     """How sales are grouped, by invoice and by line."""
 
@@ -225,7 +225,7 @@ class GroupingLevels(PreservesUnknownFields):
     """What splits sales into different lines."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Grouping(PreservesUnknownFields):
     """How sales are grouped into invoices."""
 
@@ -236,7 +236,7 @@ class Grouping(PreservesUnknownFields):
     """Further criteria, by invoice and by line."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SalesConfiguration(PreservesUnknownFields):
     """The accounts and rules for sales; `tax_rates` has percentages as keys, such as `17.5`."""
 
@@ -262,7 +262,7 @@ class SalesConfiguration(PreservesUnknownFields):
     """How sales are grouped into invoices."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class PaymentsConfiguration(PreservesUnknownFields):
     """The accounts for payments, by the kind of payment."""
 
@@ -273,7 +273,7 @@ class PaymentsConfiguration(PreservesUnknownFields):
     """The accounts, by the kind of payment."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class NewPaymentsConfiguration(PreservesUnknownFields):
     """The accounts for payments, by the merchant's own payment methods."""
 
@@ -284,7 +284,7 @@ class NewPaymentsConfiguration(PreservesUnknownFields):
     """The accounts, by the merchant's payment method."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class FeesSupplier(PreservesUnknownFields):
     """The supplier that fees are paid to; the id has to be one of the options'."""
 
@@ -295,7 +295,7 @@ class FeesSupplier(PreservesUnknownFields):
     """The suppliers that can be selected."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class FeesConfiguration(PreservesUnknownFields):
     """The accounts for fees, by their kind; fees cannot be synced without payments."""
 
@@ -309,7 +309,7 @@ class FeesConfiguration(PreservesUnknownFields):
     """The accounts, by the kind of fee."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class CommerceConfiguration(PreservesUnknownFields):
     """The data that is synced, and its accounts in the accounting software."""
 
@@ -332,7 +332,7 @@ class CommerceConfiguration(PreservesUnknownFields):
     """The settings for fees."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Configuration(PreservesUnknownFields):
     """The configuration of a company's sync.
 

@@ -12,7 +12,7 @@ from codat_commerce_async.models.paging import Page
 __all__ = ["Connection", "Connections", "CreateConnection", "DataConnectionError", "UpdateConnection"]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class DataConnectionError(LenientModel):
     """An error of a connection. Times are in UTC."""
 
@@ -35,7 +35,7 @@ class DataConnectionError(LenientModel):
     """When the error was resolved."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Connection(LenientModel):
     """One company's connection to one platform.
 
@@ -84,7 +84,7 @@ class Connection(LenientModel):
         return self.status is ConnectionStatus.LINKED
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Connections(Page[Connection]):
     """A page of a company's connections."""
 
@@ -92,7 +92,7 @@ class Connections(Page[Connection]):
     """The connections of this page."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class CreateConnection(Model):
     """The platform to connect a company to, by its four letters."""
 
@@ -100,7 +100,7 @@ class CreateConnection(Model):
     """The platform's four letters."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class UpdateConnection(Model):
     """A change of a connection; Codat supports unlinking it."""
 

@@ -7,7 +7,7 @@ from codat_commerce_async.models.base import Model
 __all__ = ["ErrorMessage", "ErrorValidation", "ErrorValidationItem"]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ErrorValidationItem(Model):
     """One finding of the validation of a request."""
 
@@ -21,7 +21,7 @@ class ErrorValidationItem(Model):
     """The check that found it."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ErrorValidation(Model):
     """The findings of the validation of a request; errors reject it, warnings do not."""
 
@@ -32,7 +32,7 @@ class ErrorValidation(Model):
     """Findings that do not reject it."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ErrorMessage(Model):
     """Codat's error message; its support needs the `correlation_id`.
 

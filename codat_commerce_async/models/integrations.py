@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SupportedFeature(Model):
     """An operation that an integration supports for a data type, and the state of the support."""
 
@@ -30,7 +30,7 @@ class SupportedFeature(Model):
     """Whether it is released."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class DataTypeFeature(Model):
     """The operations that an integration supports for one data type."""
 
@@ -41,7 +41,7 @@ class DataTypeFeature(Model):
     """What can be done with it."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Integration(Model):
     """A platform that Codat supports.
 
@@ -82,7 +82,7 @@ class Integration(Model):
     """What can be done, by data type."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Integrations(Page[Integration]):
     """A page of integrations."""
 
@@ -90,7 +90,7 @@ class Integrations(Page[Integration]):
     """The integrations of this page."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ImageReference(Model):
     """An image's address and its alternative text."""
 
@@ -101,7 +101,7 @@ class ImageReference(Model):
     """The alternative text."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class BrandingImage(Model):
     """An image of a platform's branding."""
 
@@ -109,7 +109,7 @@ class BrandingImage(Model):
     """The image."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class BrandingLogo(Model):
     """A platform's logo, wide and square."""
 
@@ -120,7 +120,7 @@ class BrandingLogo(Model):
     """The square logo."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class BrandingButton(Model):
     """A platform's button, in its default and its hover state."""
 
@@ -131,7 +131,7 @@ class BrandingButton(Model):
     """The button under the pointer."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Branding(Model):
     """The branding that a platform requires.
 

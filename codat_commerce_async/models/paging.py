@@ -11,7 +11,7 @@ __all__ = ["HalRef", "Links", "Page"]
 T_co = TypeVar("T_co", covariant=True)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class HalRef(Model):
     """A link, relative to the API's address."""
 
@@ -19,7 +19,7 @@ class HalRef(Model):
     """The path of the link."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Links(Model):
     """Links to the pages around this one."""
 
@@ -36,7 +36,7 @@ class Links(Model):
     """The previous page; None for the first one."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Page(Model, Generic[T_co]):
     """One page of results; `page_number` counts from 1, `page_size` and `total_results` count results.
 

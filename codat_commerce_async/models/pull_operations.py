@@ -12,7 +12,7 @@ from codat_commerce_async.models.paging import Page
 __all__ = ["DataStatus", "DataStatuses", "PullOperation", "PullOperations"]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class PullOperation(LenientModel):
     """One read of a data type (a dataset), which is queued, running or has ended.
 
@@ -57,7 +57,7 @@ class PullOperation(LenientModel):
     """Whether the read failed."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class PullOperations(Page[PullOperation]):
     """A page of a company's pull operations."""
 
@@ -65,7 +65,7 @@ class PullOperations(Page[PullOperation]):
     """The pull operations of this page."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class DataStatus(LenientModel):
     """The status of one data type of a company; the ids are those of pull operations, the time is in UTC."""
 
@@ -85,7 +85,7 @@ class DataStatus(LenientModel):
     """The id of the newest pull operation that succeeded."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class DataStatuses(Mapping[str, DataStatus], Model):
     """The status of each data type that was read, by its name, such as `commerce-orders`; a mapping itself."""
 

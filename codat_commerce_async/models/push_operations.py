@@ -12,7 +12,7 @@ from codat_commerce_async.models.paging import Page
 __all__ = ["PushOperation", "PushOperationChange", "PushOperationRef", "PushOperations"]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class PushOperationRef(Model):
     """The record that was written, by its id in the accounting software."""
 
@@ -23,7 +23,7 @@ class PushOperationRef(Model):
     """The data type of the record."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class PushOperationChange(Model):
     """What was done to a record."""
 
@@ -37,7 +37,7 @@ class PushOperationChange(Model):
     """The id of an attachment."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class PushOperation(LenientModel):
     """One write to a company's accounting software.
 
@@ -90,7 +90,7 @@ class PushOperation(LenientModel):
         return self.status in {WriteStatus.FAILED, WriteStatus.TIMED_OUT}
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class PushOperations(Page[PushOperation]):
     """A page of a company's push operations."""
 

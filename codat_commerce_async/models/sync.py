@@ -81,7 +81,7 @@ _BY_TEXT = {
 _OVERLAP = "date overlaps with a previous sync date range"
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class BaseSyncStatus(LenientModel):
     """The fields that all of Codat's responses about a sync share."""
 
@@ -144,7 +144,7 @@ def _has_failed(state: SyncState) -> bool:
     return state not in _RUNNING and state not in _SUCCEEDED
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class CompanySyncStatus(BaseSyncStatus):
     """The status of one sync."""
 
@@ -152,7 +152,7 @@ class CompanySyncStatus(BaseSyncStatus):
     """The id of the sync."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SyncStatus(BaseSyncStatus):
     """The status of a company's newest sync, with the company's connections.
 
@@ -169,7 +169,7 @@ class SyncStatus(BaseSyncStatus):
     """The company's connections."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SyncDateRange(LenientModel):
     """The period that a sync covers, in UTC."""
 
@@ -180,7 +180,7 @@ class SyncDateRange(LenientModel):
     """The end of the period."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SyncSummary(BaseSyncStatus):
     """Codat's response to the request that starts a sync.
 
@@ -210,7 +210,7 @@ def _moment(value: datetime | Unset | None) -> datetime | Unset | None:
         return value
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SyncToLatestArgs(Model):
     """The end of the period to sync; up to now if it is not sent or null."""
 
@@ -218,7 +218,7 @@ class SyncToLatestArgs(Model):
     """The end of the period."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class DateRange(Model):
     """The period to sync."""
 
@@ -229,7 +229,7 @@ class DateRange(Model):
     """The end of the period."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SyncRange(Model):
     """The request for a sync of a period."""
 

@@ -9,7 +9,7 @@ from codat_commerce_async.models.base import Model
 __all__ = ["Localization", "LocalizationInfo", "SyncFlowUrl", "VisibleAccounts"]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SyncFlowUrl(Model):
     """The URL for a merchant; it contains a passcode that is valid once, for 30 seconds.
 
@@ -20,7 +20,7 @@ class SyncFlowUrl(Model):
     """The URL with its passcode."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Localization(Model):
     """A text of the Sync flow, and whether it is required."""
 
@@ -31,7 +31,7 @@ class Localization(Model):
     """Whether the text must not be empty."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class LocalizationInfo(Mapping[str, Localization], Model):
     """The texts of the Sync flow by their keys, such as `configure-misc-nextButton`; a mapping itself."""
 
@@ -51,7 +51,7 @@ class LocalizationInfo(Mapping[str, Localization], Model):
         return bool(self.texts)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class VisibleAccounts(Model):
     """Which accounts the Sync flow shows: None is all of them, an empty tuple only those that are required.
 

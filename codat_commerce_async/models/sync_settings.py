@@ -10,7 +10,7 @@ from codat_commerce_async.models.enums import DataType
 __all__ = ["CompanySyncSettings", "SyncSetting"]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SyncSetting(PreservesUnknownFields):
     """How Codat reads one data type. To set it, the first four fields are required.
 
@@ -43,7 +43,7 @@ class SyncSetting(PreservesUnknownFields):
     """Whether the setting cannot be changed."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class CompanySyncSettings(PreservesUnknownFields):
     """A company's sync settings; with `overrides_defaults` they replace those of the client."""
 

@@ -8,7 +8,7 @@ from codat_commerce_async.models.enums import WebhookEventType
 __all__ = ["CreateWebhookConsumer", "WebhookConsumer", "WebhookConsumers"]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class WebhookConsumer(Model):
     """An address that Codat sends events to; without event types it receives all, without tags those of all companies.
 
@@ -32,7 +32,7 @@ class WebhookConsumer(Model):
     """The tags of the companies whose events are sent; all companies if empty."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class WebhookConsumers(Model):
     """All webhook consumers of the client, at most 50."""
 
@@ -40,7 +40,7 @@ class WebhookConsumers(Model):
     """All consumers."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class CreateWebhookConsumer(Model):
     """A webhook consumer to create."""
 

@@ -38,7 +38,7 @@ __all__ = [
 P_co = TypeVar("P_co", covariant=True)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class WebhookEvent(LenientModel, Generic[P_co]):
     """An event that Codat generated at `generated_date` (UTC).
 
@@ -58,7 +58,7 @@ class WebhookEvent(LenientModel, Generic[P_co]):
     """What the event is about."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class CompanyEvent(WebhookEvent[Company]):
     """A company was created or deleted."""
 
@@ -66,7 +66,7 @@ class CompanyEvent(WebhookEvent[Company]):
     """The company."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class CompanyProductPayload(Model):
     """The product that was added or removed, and the company's current products; `id` is the company's."""
 
@@ -89,7 +89,7 @@ class CompanyProductPayload(Model):
     """The company's products now."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class CompanyProductEvent(WebhookEvent[CompanyProductPayload]):
     """A product was added to a company or removed."""
 
@@ -97,7 +97,7 @@ class CompanyProductEvent(WebhookEvent[CompanyProductPayload]):
     """The company and the product."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ConnectionPayload(Model):
     """A connection in its current state, and its company."""
 
@@ -108,7 +108,7 @@ class ConnectionPayload(Model):
     """The connection in its current state."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ConnectionEvent(WebhookEvent[ConnectionPayload]):
     """A connection was created, connected, disconnected, reconnected or deleted, or has failed."""
 
@@ -116,7 +116,7 @@ class ConnectionEvent(WebhookEvent[ConnectionPayload]):
     """The connection and its company."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ReadIssueLinks(Model):
     """Links to more information about an issue."""
 
@@ -130,7 +130,7 @@ class ReadIssueLinks(Model):
     """The URL of an explanation."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ReadIssue(Model):
     """A problem with the data."""
 
@@ -144,7 +144,7 @@ class ReadIssue(Model):
     """Where to read more."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class DataTypeReadSummary(Model):
     """The result of reading one data type."""
 
@@ -164,7 +164,7 @@ class DataTypeReadSummary(Model):
     """Problems with the data."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ReadCompletedPayload(LenientModel):
     """The data types that were read; `modified_from_date` (UTC) is the time of the previous read."""
 
@@ -178,7 +178,7 @@ class ReadCompletedPayload(LenientModel):
     """The result for each data type."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ReadCompletedEvent(WebhookEvent[ReadCompletedPayload]):
     """Data of a company was read; its sync may have progressed."""
 
@@ -186,7 +186,7 @@ class ReadCompletedEvent(WebhookEvent[ReadCompletedPayload]):
     """What was read."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class WriteRecord(Model):
     """The record that was written, by its id in the accounting software."""
 
@@ -194,7 +194,7 @@ class WriteRecord(Model):
     """The id of the record."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class WritePayload(LenientModel):
     """The result of a write request; `id` is the request's. Times are in UTC."""
 
@@ -226,7 +226,7 @@ class WritePayload(LenientModel):
     """The id of an attachment."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class WriteEvent(WebhookEvent[WritePayload]):
     """A write to the accounting software succeeded or failed; a sync may have progressed."""
 
@@ -244,7 +244,7 @@ class WriteEvent(WebhookEvent[WritePayload]):
         return self.event_type.endswith(".successful")
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class RateLimitPayload(LenientModel):
     """The daily quota, the requests that remain, and when the quota resets (UTC)."""
 
@@ -258,7 +258,7 @@ class RateLimitPayload(LenientModel):
     """When the quota resets, in UTC."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class RateLimitEvent(WebhookEvent[RateLimitPayload]):
     """The daily quota is exhausted, or was reset."""
 
@@ -266,7 +266,7 @@ class RateLimitEvent(WebhookEvent[RateLimitPayload]):
     """The state of the quota."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class UnknownEvent(WebhookEvent[object]):
     """An event that this library has no model for, with its payload as parsed JSON.
 
