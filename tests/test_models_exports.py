@@ -44,7 +44,7 @@ CLASSES = [
 
 @all_cases("cls", CLASSES)
 def test_models_are_frozen_and_keep_unparsed_times(cls: type) -> None:
-    model = cls.__new__(cls)
+    model: object = object.__new__(cls)
     for name in (attrs.fields(cls)[0].name, "unknown"):
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             setattr(model, name, None)
