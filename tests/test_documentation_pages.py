@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -61,11 +62,12 @@ async def server(site: Path, missing: list[str]) -> AsyncIterator[TestServer]:
 
 
 @pytest.fixture
-async def page(tmp_path: Path) -> AsyncIterator[Page]:
+async def page() -> AsyncIterator[Page]:
     program = chromium()
     if program is None:
         pytest.skip("Chromium is not installed")
-    with running(program, tmp_path / "profile") as address:
+    # Chromium makes a socket below its profile, whose path must be short.
+    with tempfile.TemporaryDirectory() as profile, running(program, Path(profile)) as address:
         async with open_page(address) as page:
             yield page
 
