@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -69,15 +70,18 @@ def chromium() -> str | None:
 def running(program: str, profile: Path) -> Iterator[str]:
     """The address at which a browser of our own, with an empty profile, takes orders."""
     command = [program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
-    with subprocess.Popen(  # noqa: S603 - the flags stand above
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # It is killed, and so leaves its temporary files: they are deleted with the profile.
-        env={**os.environ, "TMPDIR": str(profile)},
-    ) as browser:
+    with (
+        # It is killed, and so leaves its temporary files. Among them is a socket, whose path must be short.
+        tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as temporary,
+        subprocess.Popen(  # noqa: S603 - the flags stand above
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "TMPDIR": temporary},
+        ) as browser,
+    ):
         assert browser.stderr is not None
         try:
             lines = []
@@ -94,7 +98,7 @@ def running(program: str, profile: Path) -> Iterator[str]:
 
 
 class Page:
-    """One tab; `complaints` is what its console shows as a warning or an error."""
+    """One tab; `complaints` is what its console shows."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.complaints: list[str] = []
@@ -174,9 +178,9 @@ class Page:
     def _handle_event(self, event: dict[str, Any]) -> None:
         parameters = event.get("params", {})
         match event["method"]:
-            case "Log.entryAdded" if parameters["entry"]["level"] in {"warning", "error"}:
+            case "Log.entryAdded" if parameters["entry"]["level"] != "verbose":
                 self.complaints.append(parameters["entry"]["text"])
-            case "Runtime.consoleAPICalled" if parameters["type"] in {"warning", "error", "assert"}:
+            case "Runtime.consoleAPICalled":
                 self.complaints.append(str(parameters["args"]))
             case "Runtime.exceptionThrown":
                 self.complaints.append(str(parameters["exceptionDetails"]))
