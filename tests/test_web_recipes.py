@@ -87,16 +87,36 @@ async def test_a_service_starts_a_sync_streams_it_and_says_what_failed(
     assert unknown.json()["type"] == "urn:codat-commerce-async:problem:not-found"
 
 
-async def test_the_service_of_the_readme_receives_webhooks(codat_simulator: Simulator) -> None:
-    app = app_of("README")
-    delivery = Delivery(
-        body_of("read.completed"), timestamp=str(int(time.time())), secrets=("whsec_b2YgdGhlIGVuZHBvaW50",)
-    )
-    forged = Delivery(body_of("read.completed"), timestamp=delivery.timestamp)
+@pytest.mark.parametrize(
+    ("framework", "page", "heading", "block"),
+    [
+        ("README", *RECIPES["README"], 0),
+        ("FastAPI", "docs/fastapi.md", "Webhooks and health", 0),
+        ("Starlette", "docs/starlette.md", "Webhooks", 0),
+        ("Litestar", *RECIPES["Litestar"], 1),
+        ("Quart", *RECIPES["Quart"], 1),
+    ],
+)
+async def test_a_service_receives_webhooks(
+    codat_simulator: Simulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    framework: str,
+    page: str,
+    heading: str,
+    block: int,
+) -> None:
+    if framework in {"Litestar", "Quart"}:
+        pytest.importorskip(framework.lower())
+    monkeypatch.chdir(tmp_path)
+    app = recipes(page, heading)[block]["app"]
+    secret, now = "whsec_b2YgdGhlIGVuZHBvaW50", str(int(time.time()))
+    genuine = Delivery(body_of("read.completed"), timestamp=now, secrets=(secret,))
+    forged = Delivery(body_of("read.completed"), timestamp=now)
     transport = httpx.ASGITransport(app)
-    async with opened("FastAPI", app), httpx.AsyncClient(transport=transport, base_url="http://app") as web:
+    async with opened(framework, app), httpx.AsyncClient(transport=transport, base_url="http://app") as web:
         responses = [
-            await web.post("/codat/webhooks", content=one.body, headers=one.headers) for one in (delivery, forged)
+            await web.post("/codat/webhooks", content=one.body, headers=one.headers) for one in (genuine, forged)
         ]
     assert [response.status_code for response in responses] == [204, 401]
 
