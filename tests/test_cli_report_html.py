@@ -16,6 +16,7 @@ from codat_commerce_async.cli._report_page.page import MAX_ROWS, render
 from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.models.failure_rules import Resolver
 from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.syncing._journal_file import JournalFile
 from codat_commerce_async.syncing._journal_values import diagnosis_to_json
 from codat_commerce_async.syncing._journal_writer import JournalWriter
 from codat_commerce_async.syncing.diagnosis import Action, Diagnosis
@@ -205,10 +206,26 @@ async def test_a_browser_searches_the_table_and_its_console_stays_empty(browser:
         assert page.complaints == []
 
 
+def fill(path: Path, companies: int) -> None:
+    """Write the journal of a run in which every tenth company fails."""
+    file = JournalFile.open(path)
+    with file.transaction():
+        file.begin_run("2024-01-15", NOON.timestamp(), companies)
+        for number in range(companies):
+            company_id = f"00000000-0000-4000-8000-{number:012}"
+            file.write(failed(number, company_id, diagnosed=True) if number % 10 == 0 else entry(number))
+        file.end_run(1, NOON.timestamp() + 7200)
+    file.close()
+
+
 @pytest.mark.real
-def test_100000_syncs_are_a_page_in_seconds() -> None:
-    entries = [failed(number, diagnosed=True) if number % 100 == 0 else entry(number) for number in range(100_000)]
-    began = time.process_time()
-    page = page_of(entries)
-    assert time.process_time() - began < 5
-    assert len(page.encode()) < 3_000_000
+def test_a_journal_of_100000_companies_is_read_and_shown_in_5_seconds(tmp_path: Path) -> None:
+    fill(tmp_path / "night.db", 100_000)
+    seconds = []
+    for _ in range(3):
+        # Of this process, as others may use the same processors.
+        began = time.process_time()
+        assert main(["report", str(tmp_path / "night.db"), "--html", str(tmp_path / "night.html")]) == 0
+        seconds.append(time.process_time() - began)
+    assert min(seconds) < 5
+    assert (tmp_path / "night.html").stat().st_size < 3_000_000

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from attrs import asdict, frozen
 
 from codat_commerce_async.syncing._journal_rows import with_outcome
+from codat_commerce_async.syncing._journal_values import diagnosis_from_json
 from codat_commerce_async.syncing.diagnosis import Diagnosis
 from codat_commerce_async.syncing.journal import JournalEntry, JournalRun, MinuteCounts
 from codat_commerce_async.syncing.outcome import SyncOutcome
@@ -97,7 +98,7 @@ class CauseGroup:
 
 def diagnosis_of(entry: JournalEntry) -> Diagnosis | None:
     """Return the recorded diagnosis; None without one."""
-    return entry.to_outcome().diagnosis if entry.has_ended and entry.diagnosis is not None else None
+    return diagnosis_from_json(entry.diagnosis) if entry.has_ended else None
 
 
 def group_by_cause(entries: Iterable[JournalEntry]) -> list[CauseGroup]:

@@ -70,6 +70,8 @@ def _sync_utc_in_utc(moment: datetime | None) -> datetime | None:
 
 
 def _date_range_in_utc(period: tuple[datetime, datetime] | None) -> tuple[datetime, datetime] | None:
+    if period is None:
+        return None
     start, finish = split_date_range("date_range", period)
     return None if start is None or finish is None else (start, finish)
 

@@ -542,10 +542,13 @@ def _seconds(value: float | None) -> float | None:
     return None if value is None else float(value) + 0.0
 
 
+# A damaged column may have any type; `default` handles the types that JSON lacks.
+_encode = json.JSONEncoder(default=repr).encode
+
+
 def checksum(row: Row) -> int:
     """Return the checksum of these columns."""
-    # A damaged column may have any type; `default` handles the types that JSON lacks.
-    text = json.dumps(row, default=repr).encode()
+    text = _encode(row).encode()
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 

@@ -30,6 +30,8 @@ class SyncRequest:
     """The end of the period, together with `start`."""
 
     def __attrs_post_init__(self) -> None:
+        if self.sync_to is self.start is self.finish is None:
+            return
         for name in ("sync_to", "start", "finish"):
             moment = getattr(self, name)
             if moment is not None:

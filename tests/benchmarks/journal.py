@@ -1,4 +1,4 @@
-"""The speed of the journal: entries committed per second, and the time to resume unfinished ones.
+"""The speed of the journal: entries committed per second, how long readers delay a commit, and the time to resume.
 
 python tests/benchmarks/journal.py [--rows 40000] [--directory DIRECTORY]
 """
@@ -6,6 +6,7 @@ python tests/benchmarks/journal.py [--rows 40000] [--directory DIRECTORY]
 # ruff: noqa: T201 - a command that prints
 import argparse
 import asyncio
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,8 +19,15 @@ from codat_commerce_async.syncing._queue import WorkQueue
 from codat_commerce_async.syncing.journal import JournalEntry
 from codat_commerce_async.syncing.request import SyncRequest
 
-__all__ = ["commits_per_second", "resume"]
+__all__ = ["commits_per_second", "resume", "seconds_per_commit"]
 
+READER = """
+import sys
+from codat_commerce_async.syncing.journal import read_journal
+
+while True:
+    print(sum(1 for _ in read_journal(sys.argv[1])), flush=True)
+"""
 KEY = "6d3f4b0e-5a3c-4a52-8f0c-0b1f3a1c0001"
 
 
@@ -36,6 +44,38 @@ async def commits_per_second(path: Path, at_once: int, entries: int) -> float:
     seconds = time.perf_counter() - began
     await journal.close()
     return entries / seconds
+
+
+def seconds_per_commit(path: Path, commits: int, *, while_read: bool) -> list[float]:
+    """Return how long each of so many commits takes, from the shortest to the longest.
+
+    With `while_read`, another process reads all entries and the counts again and again meanwhile.
+    """
+    file = JournalFile.open(path)
+    reader = _start_reader(path) if while_read else None
+    seconds = []
+    try:
+        for number in range(commits):
+            began = time.perf_counter()
+            with file.transaction():
+                file.write(JournalEntry(SyncRequest(company_id=f"company {number:08}"), "starting", KEY, float(number)))
+            seconds.append(time.perf_counter() - began)
+            # A run commits when something has happened. A writer without a pause would leave the reader no time.
+            time.sleep(0.005)
+    finally:
+        file.close()
+        if reader is not None:
+            assert reader.poll() is None, "the journal was not read during all commits"
+            reader.kill()
+            reader.communicate()
+    return sorted(seconds)
+
+
+def _start_reader(path: Path) -> "subprocess.Popen[bytes]":
+    reader = subprocess.Popen([sys.executable, "-c", READER, str(path)], stdout=subprocess.PIPE)  # noqa: S603 - this interpreter and this file
+    assert reader.stdout is not None
+    reader.stdout.readline()
+    return reader
 
 
 def fill(path: Path, rows: int) -> None:
@@ -90,6 +130,11 @@ def main() -> int:
         for rows in (arguments.rows // 4, arguments.rows):
             fill(Path(name) / f"resume {rows}", rows)
             opening, resuming, longest = asyncio.run(resume(Path(name) / f"resume {rows}"))
+            for while_read in (False, True):
+                seconds = seconds_per_commit(Path(name) / f"resume {rows}", 300, while_read=while_read)
+                shown = f"median {seconds[150] * 1e3:.1f} ms, 99 % {seconds[297] * 1e3:.1f} ms"
+                reading = "read by another process" if while_read else "not read"
+                print(f"{rows} rows, {reading}: a commit takes {shown}, at most {seconds[-1] * 1e3:.1f} ms")
             print(f"{rows} rows: opened in {opening:.2f} s, resumed in {resuming:.2f} s, loop busy {longest:.3f} s")
     return 0
 

@@ -232,9 +232,10 @@ def _nothing(text: str) -> str:
 
 def _outcomes(entries: Sequence[JournalEntry]) -> str:
     counts: Counter[tuple[str, str]] = Counter()
-    for entry in entries:
-        result = Result.of_entry(entry)
-        counts[(entry.state, entry.state if result is None else result.label)] += 1
+    examples = {(entry.state, entry.outcome): entry for entry in entries}
+    for key, count in Counter((entry.state, entry.outcome) for entry in entries).items():
+        result = Result.of_entry(examples[key])
+        counts[(key[0], key[0] if result is None else result.label)] += count
     if not counts:
         return _nothing("No syncs yet.")
     body = "".join(
@@ -262,8 +263,8 @@ def _undiagnosed(entries: Iterable[JournalEntry]) -> list[CauseGroup]:
     """Return the failures without a diagnosis, by their outcome."""
     found: dict[str, list[tuple[str, str]]] = {}
     for entry in entries:
-        result = Result.of_entry(entry)
-        if result is not None and not result.succeeded and entry.diagnosis is None:
+        result = Result.of_entry(entry) if entry.state in {"failed", "error"} and entry.diagnosis is None else None
+        if result is not None:
             found.setdefault(result.label, []).append((entry.request.company_id, result.reason or ""))
     return [
         CauseGroup(label, _NOT_DIAGNOSED, len(each), tuple(company for company, _ in each[:3]), each[0][1])
