@@ -27,6 +27,7 @@ from codat_commerce_async.policies import Quota
 from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, ScriptedSync
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
 from codat_commerce_async.syncing._journal_writer import JournalWriter
+from codat_commerce_async.syncing._queue import SyncJob
 from codat_commerce_async.syncing.journal import read_journal
 from codat_commerce_async.syncing.outcome import (
     RunProgress,
@@ -944,12 +945,16 @@ async def test_a_finished_run_is_not_kept_by_its_client() -> None:
         assert [run() for run in runs] == [None, None]
 
 
-async def test_syncs_that_ended_by_an_error_are_not_in_the_estimate_of_what_is_left() -> None:
+async def test_syncs_that_ended_by_an_error_are_neither_expected_to_end_nor_kept() -> None:
     codat = Codat(5, durations=lambda rng: 500.0)
     async with codat.client() as client, client.sync.run_many(codat.ids, timeout=5.0) as run:
         outcomes = await run.results()
         assert [type(outcome.error) for outcome in outcomes] == [SyncWaitTimeoutError] * 5
         assert run.progress.seconds_left == 0.0
+        # Their tracebacks have frames of the run.
+        del outcomes
+        gc.collect()
+        assert [job for job in gc.get_objects() if isinstance(job, SyncJob) and job.company_id in codat.ids] == []
 
 
 async def test_the_elapsed_time_of_a_resumed_sync_begins_with_its_start(tmp_path: Path) -> None:
