@@ -57,6 +57,52 @@ def test_the_type_hints_of_everything_public_resolve(module: str) -> None:
         typing.get_type_hints(each)
 
 
+# Made by the client, or an entry of a table: users do not call these.
+NOT_CALLED = {"Route", "SyncRun", "SyncStepper", "Watches"}
+
+
+def exported() -> dict[int, object]:
+    """Everything that a public module lists, by identity."""
+    public_modules = [each for each in modules() if not any(part.startswith("_") for part in each.split(".")[1:])]
+    loaded = [codat_commerce_async, *map(importlib.import_module, public_modules)]
+    names = [(module, name) for module in loaded for name in getattr(module, "__all__", ())]
+    return {id(value): value for value in (getattr(module, name) for module, name in names)}
+
+
+def classes_in(hint: object) -> Iterator[type]:
+    """The classes of this package that a type hint consists of."""
+    inner = typing.get_args(hint) if typing.get_origin(hint) is not typing.Literal else ()
+    for each in inner:
+        for one in each if isinstance(each, list) else (each,):
+            yield from classes_in(one)
+    kind = typing.get_origin(hint) or hint
+    if isinstance(kind, type) and kind.__module__.startswith(codat_commerce_async.__name__):
+        yield kind
+
+
+def test_public_parameters_and_results_have_public_types() -> None:
+    public_values = exported()
+    functions = [each for each in public_values.values() if inspect.isfunction(each)]
+    for kind in (each for each in public_values.values() if inspect.isclass(each)):
+        functions += [
+            each
+            for each in functions_of(kind)
+            if inspect.isfunction(each)
+            and each.__module__.startswith(codat_commerce_async.__name__)
+            and not (
+                each.__name__ == "__init__" and (kind.__name__ in NOT_CALLED or kind.__name__.endswith("Resource"))
+            )
+        ]
+    private = {
+        f"{function.__module__}.{function.__qualname__}: {name} is a {kind.__qualname__}"
+        for function in functions
+        for name, hint in typing.get_type_hints(function).items()
+        for kind in classes_in(hint)
+        if id(kind) not in public_values
+    }
+    assert private == set()
+
+
 def test_what_the_clients_hints_name_are_the_classes_themselves() -> None:
     hints = typing.get_type_hints(CodatCommerce.__init__)
     assert {each.__name__ for each in typing.get_args(hints["session"])} == {"ClientSession", "NoneType"}

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.simulator._api.api import Api
-from codat_commerce_async.simulator._api.faults import FaultPlan, FaultStep, to_steps
+from codat_commerce_async.simulator._api.faults import FaultPlan, FaultStep, fault_injector, to_steps
 from codat_commerce_async.simulator._api.http import RecordedRequest, Request, Response
 from codat_commerce_async.simulator._api.routes import OPERATIONS
 from codat_commerce_async.simulator._page.overview import serialize_state
@@ -154,7 +154,7 @@ class Simulator:
             self._clock,
             api_key=api_key,
             quota=self._quota,
-            faults=(faults or FaultPlan()).injector(OPERATIONS),
+            faults=fault_injector(faults or FaultPlan(), OPERATIONS),
             clock_skew=clock_skew,
             log_size=log_size,
             seed=seed,
@@ -451,7 +451,7 @@ class Simulator:
         Args:
             faults: The new faults.
         """
-        self._api.faults = faults.injector(OPERATIONS)
+        self._api.faults = fault_injector(faults, OPERATIONS)
 
     def set_remaining_quota(self, remaining: int) -> None:
         """Leave so many requests of today's quota.

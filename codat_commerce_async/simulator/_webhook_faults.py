@@ -7,7 +7,7 @@ from attrs import field, frozen
 
 from codat_commerce_async.simulator._api.fault_injector import FaultInjector, check_rate
 
-__all__ = ["WebhookFault", "WebhookFaultPlan"]
+__all__ = ["WebhookFault", "WebhookFaultPlan", "webhook_fault_injector"]
 
 _EVENT_TYPES = frozenset(
     {
@@ -71,17 +71,18 @@ class WebhookFaultPlan:
         if not self.late_by >= 0:
             raise ValueError(f"late_by must be 0 seconds or more (got {self.late_by!r})")
 
-    def injector(self) -> FaultInjector[WebhookFault]:
-        """Return the injector of these faults."""
-        return FaultInjector(
-            rate=self.rate,
-            kinds=tuple(WebhookFault(kind) for kind in self.kinds),
-            seed=self.seed,
-            only=self.event_types,
-            script={
-                name: [None if step is None else WebhookFault(step) for step in steps]
-                for name, steps in self.script.items()
-            },
-            known=_EVENT_TYPES,
-            noun="event type",
-        )
+
+def webhook_fault_injector(plan: WebhookFaultPlan) -> FaultInjector[WebhookFault]:
+    """Return the injector of these faults."""
+    return FaultInjector(
+        rate=plan.rate,
+        kinds=tuple(WebhookFault(kind) for kind in plan.kinds),
+        seed=plan.seed,
+        only=plan.event_types,
+        script={
+            name: [None if step is None else WebhookFault(step) for step in steps]
+            for name, steps in plan.script.items()
+        },
+        known=_EVENT_TYPES,
+        noun="event type",
+    )

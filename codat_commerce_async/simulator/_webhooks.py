@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from attrs import evolve, frozen
 
 from codat_commerce_async.simulator._simulator import Simulator
-from codat_commerce_async.simulator._webhook_faults import WebhookFault, WebhookFaultPlan
+from codat_commerce_async.simulator._webhook_faults import WebhookFault, WebhookFaultPlan, webhook_fault_injector
 
 __all__ = ["Post", "WebhookSender", "signed_headers"]
 
@@ -51,7 +51,7 @@ class WebhookSender:
         self._keys = [_key(secret) for secret in secrets]
         faults = WebhookFaultPlan() if faults is None else faults
         self._late_by = faults.late_by
-        self._faults = faults.injector()
+        self._faults = webhook_fault_injector(faults)
         self._pending: list[_Pending] = []
 
     async def deliver(self) -> int:

@@ -13,6 +13,7 @@ from attrs import evolve
 
 from codat_commerce_async.simulator._api.fault_injector import FaultInjector
 from codat_commerce_async.simulator._api.faults import (
+    FAULTS,
     Fault,
     Stage,
     apply_to_response,
@@ -116,7 +117,7 @@ class Api:
         try:
             self._authorize(request)
             self._quota.admit(now)
-            if fault and fault.spec.stage is Stage.LIMIT:
+            if fault and FAULTS[fault.kind].stage is Stage.LIMIT:
                 raise fault_error(fault, self._clock.speed)
             if matched is None:
                 raise _not_routed(request)
@@ -149,10 +150,10 @@ class Api:
     ) -> Response:
         route, values = matched
         try:
-            if fault and fault.spec.stage is Stage.BEFORE:
+            if fault and FAULTS[fault.kind].stage is Stage.BEFORE:
                 raise fault_error(fault, self._clock.speed)
             result = route.handler(self._store, parse_call(values, request, key, now))
-            if fault and fault.spec.stage is Stage.AFTER:
+            if fault and FAULTS[fault.kind].stage is Stage.AFTER:
                 raise fault_error(fault, self._clock.speed)
         except ApiError as error:
             return self._error_response(error)

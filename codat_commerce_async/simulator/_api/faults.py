@@ -26,6 +26,7 @@ __all__ = [
     "Stage",
     "apply_to_response",
     "fault_error",
+    "fault_injector",
     "response_instead",
     "to_fault",
     "to_steps",
@@ -90,24 +91,19 @@ class Fault:
             raise ValueError(f"status must be an error status between 400 and 599 (got {self.status!r})")
 
     @property
-    def spec(self) -> "FaultSpec":
-        """Return what faults of this kind do."""
-        return FAULTS[self.kind]
-
-    @property
     def duration(self) -> float:
         """Return `seconds`, or the default of this kind."""
-        return self.spec.seconds if self.seconds is None else self.seconds
+        return FAULTS[self.kind].seconds if self.seconds is None else self.seconds
 
     @property
     def error_status(self) -> int:
         """Return `status`, or the default of this kind."""
-        return self.spec.status if self.status is None else self.status
+        return FAULTS[self.kind].status if self.status is None else self.status
 
     @property
     def processing_time(self) -> float:
         """Return the real seconds for which Codat continues to work on the request."""
-        return self.duration if self.spec.keeps_working else 0.0
+        return self.duration if FAULTS[self.kind].keeps_working else 0.0
 
 
 Effect: TypeAlias = Callable[[Fault, Response], Response]
@@ -137,21 +133,21 @@ class FaultSpec:
 
 def response_instead(fault: Fault | None, date: str) -> Response | None:
     """Return the response to a request that never reaches Codat; None if it does."""
-    if fault is None or fault.spec.stage is not Stage.GATEWAY or fault.spec.effect is None:
+    if fault is None or FAULTS[fault.kind].stage is not Stage.GATEWAY or FAULTS[fault.kind].effect is None:
         return None
-    return fault.spec.effect(fault, Response(0, {"Date": date}, b""))
+    return FAULTS[fault.kind].effect(fault, Response(0, {"Date": date}, b""))
 
 
 def fault_error(fault: Fault, speed: float) -> ApiError:
     """Return the error that Codat responds with; simulated time runs `speed` times as fast as real time."""
-    spec = fault.spec
+    spec = FAULTS[fault.kind]
     retry_after = fault.duration * speed if spec.stage is Stage.LIMIT else None
     return ApiError(fault.error_status, spec.error, body_status=spec.body_status, retry_after=retry_after)
 
 
 def apply_to_response(fault: Fault, response: Response) -> Response:
     """Return Codat's response as the client receives it."""
-    effect = fault.spec.effect if fault.spec.stage is Stage.RESPONSE else None
+    effect = FAULTS[fault.kind].effect if FAULTS[fault.kind].stage is Stage.RESPONSE else None
     return response if effect is None else effect(fault, response)
 
 
@@ -301,18 +297,15 @@ class FaultPlan:
     def __attrs_post_init__(self) -> None:
         check_rate(self.rate, self.kinds)
 
-    def injector(self, operations: Collection[str]) -> FaultInjector[Fault]:
-        """Return the injector of these faults for requests of the known operations.
 
-        Args:
-            operations: The names of all operations.
-        """
-        return FaultInjector(
-            rate=self.rate,
-            kinds=tuple(map(to_fault, self.kinds)),
-            seed=self.seed,
-            only=self.operations,
-            script={name: to_steps(steps) for name, steps in self.script.items()},
-            known=operations,
-            noun="operation",
-        )
+def fault_injector(plan: FaultPlan, operations: Collection[str]) -> FaultInjector[Fault]:
+    """Return the injector of these faults for requests of the operations, which are the known ones."""
+    return FaultInjector(
+        rate=plan.rate,
+        kinds=tuple(map(to_fault, plan.kinds)),
+        seed=plan.seed,
+        only=plan.operations,
+        script={name: to_steps(steps) for name, steps in plan.script.items()},
+        known=operations,
+        noun="operation",
+    )
