@@ -63,7 +63,9 @@ NOT_CALLED = {"Route", "SyncRun", "SyncStepper", "Watches"}
 
 def exported() -> dict[int, object]:
     """Everything that a public module lists, by identity."""
-    public_modules = [each for each in modules() if not any(part.startswith("_") for part in each.split(".")[1:])]
+    public_modules = [
+        each for each in modules() if not any(part == "cli" or part.startswith("_") for part in each.split(".")[1:])
+    ]
     loaded = [codat_commerce_async, *map(importlib.import_module, public_modules)]
     names = [(module, name) for module in loaded for name in getattr(module, "__all__", ())]
     return {id(value): value for value in (getattr(module, name) for module, name in names)}

@@ -21,7 +21,7 @@ from codat_commerce_async.distributed import (
     StoreUnavailableError,
 )
 from codat_commerce_async.distributed._limiter import _rate
-from codat_commerce_async.distributed._state import GRANTED, LATER, MAX_PERMITS, Report, Result
+from codat_commerce_async.distributed._state import GRANTED, LATER, MAX_PERMITS, QuotaReport, QuotaResult
 from tests.support.servers import postgres, valkey
 
 NOON = 1_705_320_000.0
@@ -39,9 +39,9 @@ class Clock:
         return self.now
 
 
-def report(process: str = "p1", **changes: Any) -> Report:
+def report(process: str = "p1", **changes: Any) -> QuotaReport:
     interval, tolerance = _rate(changes.pop("rate", 600))
-    base: Report = {
+    base: QuotaReport = {
         "address": "default",
         "client": "default",
         "process": process,
@@ -125,7 +125,7 @@ def approx(value: object) -> Any:
     return pytest.approx(value)
 
 
-def granted(result: Result) -> int:
+def granted(result: QuotaResult) -> int:
     return sum(kind == GRANTED for kind, _ in result["permits"])
 
 
@@ -275,7 +275,7 @@ async def test_addresses_have_a_rate_each_and_clients_a_daily_quota_each(store: 
     assert (same_address["exhausted"], same_address["pause"]) == (0.0, approx(10.0))
 
 
-def random_report(random: Random) -> Report:
+def random_report(random: Random) -> QuotaReport:
     made = report(
         f"p{random.randrange(4)}",
         rate=random.choice([None, 100, 600]),
@@ -317,7 +317,7 @@ async def test_the_scripts_of_the_servers_follow_the_same_rules(
             assert plain(found) == plain(want), (step, made)
 
 
-def plain(result: Result) -> dict[str, Any]:
+def plain(result: QuotaResult) -> dict[str, Any]:
     """Return a result with its numbers rounded to what JSON in Lua keeps."""
 
     def rounded(value: Any) -> Any:

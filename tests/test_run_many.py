@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from codat_commerce_async import CodatCommerce
+from codat_commerce_async import CodatCommerce, LocalRateLimiter
 from codat_commerce_async.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -25,6 +25,7 @@ from codat_commerce_async.errors import (
 )
 from codat_commerce_async.policies import Quota
 from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, ScriptedSync
+from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
 from codat_commerce_async.syncing._journal_writer import JournalWriter
 from codat_commerce_async.syncing._queue import SyncJob
@@ -955,6 +956,23 @@ async def test_syncs_that_ended_by_an_error_are_neither_expected_to_end_nor_kept
         del outcomes
         gc.collect()
         assert [job for job in gc.get_objects() if isinstance(job, SyncJob) and job.company_id in codat.ids] == []
+
+
+async def test_a_run_that_is_left_early_releases_its_reserved_polls() -> None:
+    class Recording(LocalRateLimiter):
+        reserved = 0
+
+        def reserve(self, requests: int) -> None:
+            self.reserved += requests
+            super().reserve(requests)
+
+    limiter, codat = Recording(), Codat(5)
+    transport = InMemoryTransport(codat.simulator)
+    client = CodatCommerce("key", transport=transport, wall_clock=codat.clock, rate_limiter=limiter)
+    async with client, client.sync.run_many(codat.ids) as run:
+        await asyncio.sleep(3.0)
+        assert limiter.reserved >= len(run.running) == 5
+    assert limiter.reserved == 0
 
 
 async def test_the_elapsed_time_of_a_resumed_sync_begins_with_its_start(tmp_path: Path) -> None:

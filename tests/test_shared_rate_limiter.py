@@ -14,7 +14,7 @@ import pytest
 
 from codat_commerce_async import ClientClosedError, CodatCommerce, Hooks, LocalRateLimiter, Quota, QuotaExhaustedError
 from codat_commerce_async.distributed import FileQuotaStore, MemoryQuotaStore, QuotaStore, SharedRateLimiter
-from codat_commerce_async.distributed._state import Report, Result
+from codat_commerce_async.distributed._state import QuotaReport, QuotaResult
 from tests.support.scripted import ScriptedTransport, respond
 from tests.test_quota_stores import busiest_minute
 
@@ -215,7 +215,7 @@ class FailingStore:
         self.inner = MemoryQuotaStore()
         self.is_up = True
 
-    async def exchange(self, report: Report) -> Result:
+    async def exchange(self, report: QuotaReport) -> QuotaResult:
         if not self.is_up:
             raise ConnectionRefusedError("redis://user:secret-1@host")
         return await self.inner.exchange(report)

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from codat_commerce_async.distributed._limiter import QuotaStatus, SharedRateLimiter
+from codat_commerce_async.distributed._state import QuotaReport, QuotaResult
 from codat_commerce_async.distributed._stores import QuotaStore, StoreUnavailableError
 from codat_commerce_async.syncing.stepper import SyncStepper
 from codat_commerce_async.syncing.ticket import Reschedule, SyncTicket
@@ -30,6 +31,8 @@ __all__ = [
     "MemoryQuotaStore",
     "PostgresDeliveryStore",
     "PostgresQuotaStore",
+    "QuotaReport",
+    "QuotaResult",
     "QuotaStatus",
     "QuotaStore",
     "RedisDeliveryStore",

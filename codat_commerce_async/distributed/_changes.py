@@ -2,13 +2,13 @@
 
 from typing import TypedDict
 
-from codat_commerce_async.distributed._state import Report
+from codat_commerce_async.distributed._state import QuotaReport
 
 __all__ = ["Changes", "PendingChanges"]
 
 
 class Changes(TypedDict):
-    """The part of a `Report` that describes what has happened; its times are seconds from now."""
+    """The part of a `QuotaReport` that describes what has happened; its times are seconds from now."""
 
     reserved: int
     runs: dict[str, int]
@@ -63,7 +63,7 @@ class PendingChanges:
             "remaining": [remaining[0], remaining[1] - now, now - remaining[2]] if remaining else [],
         }
 
-    def forget(self, report: Report, now: float) -> None:
+    def forget(self, report: QuotaReport, now: float) -> None:
         """Forget what the store knows by now; what was added meanwhile is reported next."""
         if report["runs"]:
             self._sent_runs = {}

@@ -27,8 +27,8 @@ from codat_commerce_async.distributed._state import (
     UNLIMITED,
     AddressState,
     ClientState,
-    Report,
-    Result,
+    QuotaReport,
+    QuotaResult,
     exchange,
     new_address,
     new_client,
@@ -147,7 +147,7 @@ class SharedRateLimiter:
         self._companies_until: dict[str, float] = {}
         self._exhausted_until = 0.0
         self._reset_at: datetime | None = None
-        self._result: Result | None = None
+        self._result: QuotaResult | None = None
         self._result_at = 0.0
         self._is_available = True
         self._reason: str | None = None
@@ -433,7 +433,7 @@ class SharedRateLimiter:
         number = min(MAX_PERMITS, self._share - len(self._scheduled))
         return self._queue.pop(now, number, self._held, _divide(self._quota.per_company, processes))
 
-    def _report(self, now: float, waiters: list[Waiter], processes: int = 1) -> Report:
+    def _report(self, now: float, waiters: list[Waiter], processes: int = 1) -> QuotaReport:
         """Return the next report; with `processes`, one for this process's share."""
         changes = self._pending.report(now)
         if not self._is_available:
@@ -457,7 +457,7 @@ class SharedRateLimiter:
             ],
         }
 
-    def _on_result(self, report: Report, waiters: list[Waiter], result: Result) -> None:
+    def _on_result(self, report: QuotaReport, waiters: list[Waiter], result: QuotaResult) -> None:
         now = self._now()
         if not self._is_available:
             self._is_available, self._reason, self._fallback = True, None, None
@@ -496,7 +496,7 @@ class SharedRateLimiter:
         elif kind != EXHAUSTED:
             raise ValueError(f"the store returned an unknown decision: {kind!r}")
 
-    def _follow(self, result: Result, now: float) -> None:
+    def _follow(self, result: QuotaResult, now: float) -> None:
         """Apply what other processes have reported."""
         if result["pause"] > 0 and self._extend_pause("", now + result["pause"], _NEW_PAUSE):
             self._emit_pause(result["pause"], "429 Too Many Requests in another process", None)
@@ -535,7 +535,7 @@ class SharedRateLimiter:
         if processes is None:
             return
         waiters = self._pop(now, processes)
-        report: Report = {**self._report(now, waiters, processes), "pauses": {}, "runs": {}}
+        report: QuotaReport = {**self._report(now, waiters, processes), "pauses": {}, "runs": {}}
         if self._fallback is None:
             self._fallback = new_address(now, report["interval"]), new_client(now)
         address, client = self._fallback

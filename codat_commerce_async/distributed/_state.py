@@ -27,8 +27,8 @@ __all__ = [
     "AddressState",
     "ClientState",
     "Member",
-    "Report",
-    "Result",
+    "QuotaReport",
+    "QuotaResult",
     "exchange",
     "new_address",
     "new_client",
@@ -63,12 +63,15 @@ Permit: TypeAlias = tuple[str, int, int]
 """Company id ("" for none), whether it is a background request, whether it starts work (0 or 1)."""
 
 
-class Report(TypedDict):
+class QuotaReport(TypedDict):
     """What a process reports and requests in one round trip. Its counts are absolute, so it can be repeated."""
 
     address: str
+    """The name under which processes behind one IP address share the requests per minute."""
     client: str
+    """The name under which the processes of one Codat client share the daily quota."""
     process: str
+    """The name of the process."""
     leaves: int
     """1 if the process ends and shall not be counted any more."""
     interval: float
@@ -76,8 +79,11 @@ class Report(TypedDict):
     tolerance: float
     """Seconds that a request may start early."""
     per_minute: int
+    """The requests per minute that the quota allows."""
     concurrent: int
+    """The requests in flight that the quota allows."""
     per_company: int
+    """The requests in flight that the quota allows per company."""
     held: dict[str, int]
     """The requests in flight of this process, per company ("" for requests without one)."""
     reserved: int
@@ -93,25 +99,32 @@ class Report(TypedDict):
     remaining: list[float]
     """Remaining requests of the daily quota, seconds to the reset, age in seconds; or empty."""
     permits: list[Permit]
+    """The requests that wait to be sent."""
 
 
-class Result(TypedDict):
-    """What the store returns."""
+class QuotaResult(TypedDict):
+    """What the store returns: which requests may be sent, and the state of the quota."""
 
     permits: list[tuple[int, float]]
+    """For each permit of the report, whether it is granted or why not, and the seconds until then."""
     processes: int
+    """How many processes share the quota."""
     share: int
     """How many permits one process may hold in advance."""
     used: float
     """About how many requests the last 60 seconds had."""
     pause: float
+    """The seconds for which all requests are paused."""
     companies: dict[str, float]
     """The seconds for which companies are paused."""
     remaining: int
     """Remaining requests of the daily quota; -1 if unknown."""
     reserved: int
+    """The requests that all processes have reserved of the daily quota."""
     exhausted: float
+    """The seconds until the exhausted daily quota is reset; 0 if it is not exhausted."""
     reset_at: float
+    """The server's time of that reset in epoch seconds; 0 if it is not known."""
 
 
 class AddressState(TypedDict):
@@ -158,7 +171,7 @@ def new_client(now: float) -> ClientState:
     return {"last": now, "members": {}, "pauses": {}, "runs": {}, "remaining": [], "exhausted": []}
 
 
-def exchange(address: AddressState, client: ClientState, report: Report, now: float) -> Result:
+def exchange(address: AddressState, client: ClientState, report: QuotaReport, now: float) -> QuotaResult:
     """Apply a report to the states, which change, and return the result."""
     _set_address_clock(address, report, now)
     _set_client_clock(client, now)
@@ -187,7 +200,7 @@ def exchange(address: AddressState, client: ClientState, report: Report, now: fl
     }
 
 
-def _set_address_clock(address: AddressState, report: Report, now: float) -> None:
+def _set_address_clock(address: AddressState, report: QuotaReport, now: float) -> None:
     """Adapt the state if the clock was set, so that no burst follows."""
     passed = now - address["last"]
     address["last"] = now
@@ -228,7 +241,7 @@ def _extend_lives(seen: dict[str, float], now: float) -> None:
         seen[process] = max(last, now - LIVE_FOR + _GRACE)
 
 
-def _record_process(address: AddressState, client: ClientState, report: Report, now: float) -> None:
+def _record_process(address: AddressState, client: ClientState, report: QuotaReport, now: float) -> None:
     """Record what a process holds, and forget the processes that are dead."""
     process, seen, members = report["process"], address["seen"], client["members"]
     sequence = members[process]["sequence"] if process in members else 0
@@ -249,7 +262,7 @@ def _record_process(address: AddressState, client: ClientState, report: Report, 
         del members[dead]
 
 
-def _record_pauses(address: AddressState, client: ClientState, report: Report, now: float) -> None:
+def _record_pauses(address: AddressState, client: ClientState, report: QuotaReport, now: float) -> None:
     """Extend the pauses, and forget those that are over."""
     pauses = client["pauses"]
     for company, seconds in report["pauses"].items():
@@ -262,7 +275,7 @@ def _record_pauses(address: AddressState, client: ClientState, report: Report, n
         client["pauses"] = {company: until for company, until in pauses.items() if until > now}
 
 
-def _record_daily_quota(client: ClientState, report: Report, now: float) -> None:
+def _record_daily_quota(client: ClientState, report: QuotaReport, now: float) -> None:
     if client["exhausted"] and client["exhausted"][0] <= now:
         client["exhausted"] = []
     if client["remaining"] and client["remaining"][1] <= now:
@@ -295,7 +308,7 @@ def _record_remaining(client: ClientState, remaining: float, until: float, obser
         client["exhausted"] = []
 
 
-def _record_runs(client: ClientState, report: Report, now: float) -> None:
+def _record_runs(client: ClientState, report: QuotaReport, now: float) -> None:
     """Change the reservations per run, once per sequence number; they expire with the day."""
     runs = client["runs"]
     for ended in [run for run, (_, expires) in runs.items() if expires <= now]:
@@ -314,7 +327,7 @@ def _record_runs(client: ClientState, report: Report, now: float) -> None:
 
 
 def _grant(
-    address: AddressState, client: ClientState, report: Report, now: float, reserved: int, processes: int
+    address: AddressState, client: ClientState, report: QuotaReport, now: float, reserved: int, processes: int
 ) -> list[tuple[int, float]]:
     """Return a decision for each permit, in order, and count those that are granted."""
     permits = report["permits"]
@@ -343,7 +356,9 @@ def _grant(
     return decisions
 
 
-def _refusal(client: ClientState, report: Report, company: str, now: float, reserved: int) -> tuple[int, float] | None:
+def _refusal(
+    client: ClientState, report: QuotaReport, company: str, now: float, reserved: int
+) -> tuple[int, float] | None:
     """Return why a request must wait for the daily quota or its company, if so; `reserved` is 0 if it may use all."""
     remaining = client["remaining"]
     if client["exhausted"]:

@@ -5,8 +5,8 @@ from typing import Protocol
 from codat_commerce_async.distributed._state import (
     AddressState,
     ClientState,
-    Report,
-    Result,
+    QuotaReport,
+    QuotaResult,
     exchange,
     new_address,
     new_client,
@@ -22,7 +22,7 @@ class StoreUnavailableError(Exception):
 class QuotaStore(Protocol):
     """The interface of a store: it applies reports one after the other, by its own clock."""
 
-    async def exchange(self, report: Report) -> Result:
+    async def exchange(self, report: QuotaReport) -> QuotaResult:
         """Apply a report and return the result, in one round trip. Any exception means that the store is unavailable.
 
         A report may be applied although its result is lost, so applying it again must be harmless.
@@ -38,8 +38,8 @@ class QuotaStore(Protocol):
 
 
 def apply(
-    address: AddressState | None, client: ClientState | None, report: Report, now: float
-) -> tuple[AddressState, ClientState, Result]:
+    address: AddressState | None, client: ClientState | None, report: QuotaReport, now: float
+) -> tuple[AddressState, ClientState, QuotaResult]:
     """Apply a report to states, or to new ones where there are none; return the states and the result."""
     address = new_address(now, report["tolerance"]) if address is None else address
     client = new_client(now) if client is None else client

@@ -15,8 +15,8 @@ from codat_commerce_async.distributed._state import (
     AddressState,
     ClientState,
     Member,
-    Report,
-    Result,
+    QuotaReport,
+    QuotaResult,
     exchange,
     new_address,
     new_client,
@@ -64,8 +64,8 @@ class FileQuotaStore:
         self._execute: Callable[..., sqlite3.Cursor] | None = None
         self._pid = 0
         # What the function of the statement takes and returns.
-        self._report: Report
-        self._result: Result | None = None
+        self._report: QuotaReport
+        self._result: QuotaResult | None = None
         self._error: BaseException | None = None
         # The last round trip; its state needs no decoding if no other process has replaced it.
         self._known: _Known | None = None
@@ -73,7 +73,7 @@ class FileQuotaStore:
         self._encoded: dict[str, tuple[Member, str]] = {}
         self._decoded: dict[str, tuple[str, Member]] = {}
 
-    async def exchange(self, report: Report) -> Result:
+    async def exchange(self, report: QuotaReport) -> QuotaResult:
         """Apply a report and return the result; another process' lock is awaited for a second at most."""
         deadline, pause = 0.0, _FIRST_RETRY
         while True:
@@ -98,7 +98,7 @@ class FileQuotaStore:
     def __repr__(self) -> str:
         return f"FileQuotaStore({str(self._path)!r})"
 
-    def _exchange(self, report: Report) -> Result:
+    def _exchange(self, report: QuotaReport) -> QuotaResult:
         execute = self._open()
         self._report = report
         self._result = self._error = None
@@ -121,7 +121,7 @@ class FileQuotaStore:
             self._error = error
             raise
 
-    def _applied(self, state: bytes, report: Report) -> bytes:
+    def _applied(self, state: bytes, report: QuotaReport) -> bytes:
         names = b"a" + report["address"].encode(), b"c" + report["client"].encode()
         now = self._clock()
         if self._known is not None and self._known[:2] == (state, names):

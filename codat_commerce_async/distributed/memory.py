@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from codat_commerce_async._core.callbacks import check_function
-from codat_commerce_async.distributed._state import AddressState, ClientState, Report, Result
+from codat_commerce_async.distributed._state import AddressState, ClientState, QuotaReport, QuotaResult
 from codat_commerce_async.distributed._stores import apply
 
 __all__ = ["MemoryQuotaStore"]
@@ -24,7 +24,7 @@ class MemoryQuotaStore:
         self._addresses: dict[str, AddressState] = {}
         self._clients: dict[str, ClientState] = {}
 
-    async def exchange(self, report: Report) -> Result:
+    async def exchange(self, report: QuotaReport) -> QuotaResult:
         """Apply a report and return the result."""
         now = asyncio.get_running_loop().time() if self._clock is None else self._clock()
         address, client = report["address"], report["client"]

@@ -8,7 +8,7 @@ from importlib.resources import files
 from codat_commerce_async._core.callbacks import check_function
 from codat_commerce_async._core.secrecy import hides_arguments
 from codat_commerce_async._core.validation import check_str
-from codat_commerce_async.distributed._state import Report, Result
+from codat_commerce_async.distributed._state import QuotaReport, QuotaResult
 from codat_commerce_async.distributed._stores import StoreUnavailableError
 
 try:
@@ -50,7 +50,7 @@ class PostgresQuotaStore:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: AsyncConnection[tuple[object, ...]] | None = None
 
-    async def exchange(self, report: Report) -> Result:
+    async def exchange(self, report: QuotaReport) -> QuotaResult:
         """Apply a report and return the result."""
         now = None if self._clock is None else self._clock()
         try:
@@ -64,7 +64,7 @@ class PostgresQuotaStore:
             await self.aclose()
             raise
         else:
-            result: Result = row[0]  # type: ignore[index,assignment]
+            result: QuotaResult = row[0]  # type: ignore[index,assignment]
             return result
         await self.aclose()
         raise failure

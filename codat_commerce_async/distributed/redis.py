@@ -8,7 +8,7 @@ from importlib.resources import files
 from codat_commerce_async._core.callbacks import check_function
 from codat_commerce_async._core.secrecy import hides_arguments
 from codat_commerce_async._core.validation import check_str
-from codat_commerce_async.distributed._state import Report, Result
+from codat_commerce_async.distributed._state import QuotaReport, QuotaResult
 from codat_commerce_async.distributed._stores import StoreUnavailableError
 
 try:
@@ -48,7 +48,7 @@ class RedisQuotaStore:
         self._redis: Redis | None = None
         self._script: AsyncScript | None = None
 
-    async def exchange(self, report: Report) -> Result:
+    async def exchange(self, report: QuotaReport) -> QuotaResult:
         """Apply a report and return the result."""
         script = self._open()
         keys = [f"{{{self._prefix}}}:address:{report['address']}", f"{{{self._prefix}}}:client:{report['client']}"]
@@ -58,7 +58,7 @@ class RedisQuotaStore:
         except (RedisError, OSError) as error:
             failure = StoreUnavailableError(failure_of(error))
         else:
-            result: Result = json.loads(text)
+            result: QuotaResult = json.loads(text)
             # In Lua, an empty list and an empty object are the same.
             result["permits"] = result["permits"] or []
             return result

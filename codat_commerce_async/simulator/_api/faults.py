@@ -133,9 +133,12 @@ class FaultSpec:
 
 def response_instead(fault: Fault | None, date: str) -> Response | None:
     """Return the response to a request that never reaches Codat; None if it does."""
-    if fault is None or FAULTS[fault.kind].stage is not Stage.GATEWAY or FAULTS[fault.kind].effect is None:
+    if fault is None:
         return None
-    return FAULTS[fault.kind].effect(fault, Response(0, {"Date": date}, b""))
+    spec = FAULTS[fault.kind]
+    if spec.stage is not Stage.GATEWAY or spec.effect is None:
+        return None
+    return spec.effect(fault, Response(0, {"Date": date}, b""))
 
 
 def fault_error(fault: Fault, speed: float) -> ApiError:
@@ -147,8 +150,8 @@ def fault_error(fault: Fault, speed: float) -> ApiError:
 
 def apply_to_response(fault: Fault, response: Response) -> Response:
     """Return Codat's response as the client receives it."""
-    effect = FAULTS[fault.kind].effect if FAULTS[fault.kind].stage is Stage.RESPONSE else None
-    return response if effect is None else effect(fault, response)
+    spec = FAULTS[fault.kind]
+    return response if spec.stage is not Stage.RESPONSE or spec.effect is None else spec.effect(fault, response)
 
 
 def to_fault(step: Fault | FaultKind | str) -> Fault:
