@@ -457,14 +457,17 @@ def test_a_rate_is_a_share() -> None:
 
 
 async def test_a_notification_is_polled_first() -> None:
-    codat = Codat(300, durations=lambda rng: 40.0)
+    # All syncs end at the same time: when the notification arrives, polls are due that take 10 s to send.
+    codat = Codat(150, durations=lambda rng: 40.0)
     async with codat.client() as client, client.sync.run_many(codat.ids) as run:
         outcomes: list[SyncOutcome] = []
         reading = asyncio.create_task(collect(run, outcomes))
         await asyncio.sleep(40.5)
         notified = codat.ids[0]
         client.sync.poll_now(notified)
-        await asyncio.sleep(3.0)
+        # Its last poll was 1.2 s before, so it waits for the minimum interval of 2 s, and then for the 32 polls that
+        # the rate limiter has already: 2 s.
+        await asyncio.sleep(3.5)
         assert notified in {outcome.company_id for outcome in outcomes}
         await reading
 

@@ -164,6 +164,20 @@ def test_a_notification_puts_a_sync_first() -> None:
     assert scheduler.pop_due(0.5) is None
 
 
+def test_a_notified_sync_is_polled_before_those_that_have_been_due_for_longer() -> None:
+    scheduler, added = new_scheduler(), jobs(100)
+    for job in added:
+        scheduler.add(job, 0.0, 0.0)
+    now = 1000.0
+    # The other cost reschedules all that wait.
+    scheduler.poll_now(added[77], now)
+    scheduler.set_poll_cost(1e6, now)
+    scheduler.poll_now(added[33], now + 1.0)
+    assert [scheduler.pop_due(now + 1.0) for _ in range(2)] == [added[77], added[33]]
+    others = [scheduler.pop_due(now + 1.0) for _ in range(98)]
+    assert set(others) == set(added) - {added[77], added[33]}
+
+
 def test_a_notification_during_a_poll_causes_one_more_after_it() -> None:
     scheduler, job = new_scheduler(), Schedulable()
     scheduler.add(job, 0.0, 0.0)

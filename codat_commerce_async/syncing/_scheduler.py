@@ -122,6 +122,8 @@ class PollScheduler(Generic[J]):
         self._jobs: dict[J, None] = {}
         # Tuples, because comparing them runs no Python code.
         self._heap: list[tuple[float, int, J]] = []
+        # The same for syncs with a pending notification, which are polled before others that have been due for longer.
+        self._notified: list[tuple[float, int, J]] = []
         self._versions = count(1)
 
     def __len__(self) -> int:
@@ -131,7 +133,7 @@ class PollScheduler(Generic[J]):
         """Schedule a sync that started at this time; it is polled by its deadline, whatever a poll costs."""
         job.schedule(started_at, deadline, now + self._jitter(min(self._min_interval, 1.0)))
         self._jobs[job] = None
-        self._push(job, self._due_time(job))
+        self._push(job, self._due_time(job), self._heap)
 
     def still_running(self, job: J, now: float, *, not_before: float = 0.0) -> None:
         """Report that a poll found the sync running; it is not polled again before `not_before`."""
@@ -185,25 +187,25 @@ class PollScheduler(Generic[J]):
         self._rebuild()
 
     def _rebuild(self) -> None:
-        waiting = [job for job in self._jobs if job.version]
+        waiting = [job for job in self._jobs if job.version and not job.is_notified]
         for job in waiting:
-            if not job.is_notified:
-                job.due = self._due_time(job)
+            job.due = self._due_time(job)
         self._heap = [(job.due, job.version, job) for job in waiting]
         heapq.heapify(self._heap)
 
     def pop_due(self, now: float) -> J | None:
         """Pop the sync whose poll is due, if any; `still_running`, `ended` or `defer` must report the result."""
-        if self._first_due() > now:
+        heap = self._notified if _first_due(self._notified) <= now else self._heap
+        if _first_due(heap) > now:
             return None
-        job = heapq.heappop(self._heap)[2]
+        job = heapq.heappop(heap)[2]
         job.version = 0
         job.was_notified, job.is_notified = job.is_notified, False
         return job
 
     def next_time(self) -> float:
         """Return when a poll is due or the cost can change; infinity if no sync waits."""
-        return min(self._first_due(), self._reschedule_at)
+        return min(_first_due(self._notified), _first_due(self._heap), self._reschedule_at)
 
     def seconds_left(self, now: float) -> float:
         """Return after how many seconds all syncs have probably ended."""
@@ -216,11 +218,6 @@ class PollScheduler(Generic[J]):
             self.durations.seconds_left(now - youngest.started_at, 0.5 / len(self._jobs)),
         )
 
-    def _first_due(self) -> float:
-        while self._heap and self._heap[0][1] != self._heap[0][2].version:
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else math.inf
-
     def _reschedule(self, job: J, now: float, not_before: float) -> None:
         interval = min_poll_interval(job.last_age, self._min_interval)
         job.earliest = now + interval + self._jitter(interval / 4)
@@ -229,16 +226,16 @@ class PollScheduler(Generic[J]):
         if job.is_notified:
             self._push_notified(job, now)
         else:
-            self._push(job, self._due_time(job))
+            self._push(job, self._due_time(job), self._heap)
 
     def _push_notified(self, job: J, now: float) -> None:
         earliest = max(now, job.polled_at + self._min_interval, job.not_before)
-        self._push(job, min(earliest, self._due_time(job)))
+        self._push(job, min(earliest, self._due_time(job)), self._notified)
 
-    def _push(self, job: J, due: float) -> None:
+    def _push(self, job: J, due: float, heap: list[tuple[float, int, J]]) -> None:
         job.due = due
         job.version = next(self._versions)
-        heapq.heappush(self._heap, (due, job.version, job))
+        heapq.heappush(heap, (due, job.version, job))
 
     def _due_time(self, job: J) -> float:
         age = next_poll_age(self.durations, job.last_age, self._cost)
@@ -247,3 +244,10 @@ class PollScheduler(Generic[J]):
 
     def _jitter(self, seconds: float) -> float:
         return self._random.uniform(0.0, seconds)
+
+
+def _first_due(heap: list[tuple[float, int, J]]) -> float:
+    """Return when the first sync of the heap is due, without items that are void; infinity if there is none."""
+    while heap and heap[0][1] != heap[0][2].version:
+        heapq.heappop(heap)
+    return heap[0][0] if heap else math.inf
