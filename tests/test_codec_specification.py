@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import settings
 
 from codat_commerce_async._core.codec import decode
 from codat_commerce_async._core.encoding import encode
@@ -106,7 +107,7 @@ def test_every_operation_of_the_specification_has_its_model() -> None:
 def test_a_response_is_read_and_nothing_of_it_is_lost(operation: str, *, odd: bool) -> None:
     document = specification()
     schema, maker = response_schemas(document)[operation], ResponseMaker(document, Random(operation), odd=odd)
-    for _ in range(200):
+    for _ in range(2 * settings().max_examples):
         response = maker.make(schema)
         written = orjson.loads(encode(decode(orjson.dumps(response), MODELS[operation])))
         assert losses(maker, schema, response, written) == []
@@ -174,7 +175,7 @@ def test_codats_own_examples_are_read_and_nothing_of_them_is_lost() -> None:
 def test_a_configuration_comes_back_byte_for_byte(operation: str) -> None:
     document = specification()
     schema, maker = response_schemas(document)[operation], ResponseMaker(document, Random(operation), odd=True)
-    for _ in range(200):
+    for _ in range(2 * settings().max_examples):
         body = orjson.dumps(maker.make(schema))
         assert encode(decode(body, Configuration)) == body
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,11 @@ def sections(text: str) -> dict[str, str]:
     return {title.strip(): body for title, _, body in (part.partition("\n") for part in parts)}
 
 
-def names_of_tests(source: str) -> set[str]:
+@cache
+def names_of_tests(file: Path) -> set[str]:
     """Return the names of the test functions of a module."""
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return {node.name for node in ast.parse(source).body if isinstance(node, functions) and node.name[:5] == "test_"}
+    functions, body = (ast.FunctionDef, ast.AsyncFunctionDef), ast.parse(file.read_text(encoding="utf-8")).body
+    return {node.name for node in body if isinstance(node, functions) and node.name[:5] == "test_"}
 
 
 def unknown_tests(text: str, root: Path) -> list[str]:
@@ -29,7 +31,7 @@ def unknown_tests(text: str, root: Path) -> list[str]:
     unknown = []
     for path, name in REFERENCE.findall(text):
         file = root / path
-        if not file.is_file() or name not in names_of_tests(file.read_text(encoding="utf-8")):
+        if not file.is_file() or name not in names_of_tests(file):
             unknown.append(f"{path}::{name}")
     return unknown
 
