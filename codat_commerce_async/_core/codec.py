@@ -201,10 +201,6 @@ def _converter(*, detailed: bool = False) -> "cattrs.Converter":
     for primitive in (str, int, float, bool):
         converter.register_structure_hook(primitive, _structure_primitive)
     converter.register_structure_hook(OpenEnum, lambda value, kind: kind(_structure_primitive(value, str)))
-    converter.register_structure_hook(Localization, _localization_hook(converter))
-    converter.register_structure_hook(LocalizationInfo, _localization_info_hook(converter))
-    converter.register_structure_hook(DataStatuses, _data_statuses_hook(converter))
-    converter.register_structure_hook(DataTypeFeature, _data_type_feature_hook(converter))
     return converter
 
 
@@ -320,7 +316,7 @@ def _structure_lenient_int(value: object, _: object) -> int | None:
 
 
 def _structure_optional_lenient_int(value: object, _: object) -> int | None:
-    return None if value is None else _structure_lenient_int(value, _)
+    return value if value is None or type(value) is int else _structure_lenient_int(value, _)
 
 
 def _sequence_factory(kind: object, converter: "cattrs.Converter") -> StructureHook:
@@ -412,19 +408,19 @@ def _field_hook(field: Field, cls: type, converter: "cattrs.Converter") -> Struc
     return lambda value, kind: cast("Any", field.default)() if value is None else hook(value, kind)
 
 
-def _localization_hook(converter: "cattrs.Converter") -> StructureHook:
+def _localization_factory(_: object, converter: "cattrs.Converter") -> StructureHook:
     """Accept a plain text, or null, in place of the object."""
     hook = _model_factory(Localization, converter)
     return lambda data, kind: hook({"text": data} if data is None or isinstance(data, str) else data, kind)
 
 
-def _localization_info_hook(converter: "cattrs.Converter") -> StructureHook:
+def _localization_info_factory(_: object, converter: "cattrs.Converter") -> StructureHook:
     """Structure the whole object as a mapping of texts."""
     hook = _mapping_factory(Mapping[str, Localization], converter)
     return lambda data, kind: LocalizationInfo(texts=hook(data, kind))
 
 
-def _data_statuses_hook(converter: "cattrs.Converter") -> StructureHook:
+def _data_statuses_factory(_: object, converter: "cattrs.Converter") -> StructureHook:
     """Structure the whole object as a mapping of data types, without those that are null."""
     hook = _mapping_factory(Mapping[str, DataStatus | None], converter)
 
@@ -435,7 +431,7 @@ def _data_statuses_hook(converter: "cattrs.Converter") -> StructureHook:
     return structure_statuses
 
 
-def _data_type_feature_hook(converter: "cattrs.Converter") -> StructureHook:
+def _data_type_feature_factory(_: object, converter: "cattrs.Converter") -> StructureHook:
     """Accept `dataType` too: the specification declares one spelling and shows the other."""
     hook = _model_factory(DataTypeFeature, converter)
 
@@ -454,4 +450,8 @@ _STRUCTURE_FACTORIES: tuple[tuple[Callable[[Any], bool], Callable[[Any, "cattrs.
     (_is_sequence, _sequence_factory),
     (_is_mapping, _mapping_factory),
     (is_model, _model_factory),
+    (lambda kind: kind is Localization, _localization_factory),
+    (lambda kind: kind is LocalizationInfo, _localization_info_factory),
+    (lambda kind: kind is DataStatuses, _data_statuses_factory),
+    (lambda kind: kind is DataTypeFeature, _data_type_feature_factory),
 )

@@ -429,7 +429,7 @@ def _decompress(response: aiohttp.ClientResponse, body: bytes) -> bytes:
 
     Source: https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1.3
     """
-    if response.headers.get("Content-Encoding", "").strip().lower() != "x-gzip" or not body.startswith(_GZIP):
+    if not body.startswith(_GZIP) or response.headers.get("Content-Encoding", "").strip().lower() != "x-gzip":
         return body
     plain = b""
     while body.startswith(_GZIP):
