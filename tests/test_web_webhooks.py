@@ -37,7 +37,12 @@ class Service(NamedTuple):
 
 @asynccontextmanager
 async def receiving(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, handler_seconds: float, *options: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    store: str,
+    handler_seconds: float,
+    *options: str,
+    claim_seconds: float = 60.0,
 ) -> AsyncIterator[Service]:
     log = tmp_path / "handled"
     with ExitStack() as servers:
@@ -53,6 +58,7 @@ async def receiving(
                 "SERVICE_STORE": store,
                 "SERVICE_LOG": str(log),
                 "SERVICE_HANDLER_SECONDS": str(handler_seconds),
+                "SERVICE_CLAIM_SECONDS": str(claim_seconds),
             }
             for name, value in settings.items():
                 monkeypatch.setenv(name, value)
@@ -106,7 +112,8 @@ async def test_two_workers_handle_each_event_of_the_simulator_once(
 async def test_an_event_is_handled_by_the_other_worker_when_one_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with receiving(tmp_path, monkeypatch, str(tmp_path / "deliveries.db"), 0.7, "--workers", "2") as service:
+    path = str(tmp_path / "deliveries.db")
+    async with receiving(tmp_path, monkeypatch, path, 0.7, "--workers", "2", claim_seconds=1.0) as service:
         responses = list[int]()
 
         async def post(headers: Mapping[str, str], body: bytes) -> int:

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from contextlib import suppress
+from typing import Literal
 
 import pytest
 
@@ -267,3 +269,55 @@ async def test_a_burst_is_handled_whole_and_once_each() -> None:
 async def test_bounds_are_at_least_one(bound: str) -> None:
     with pytest.raises(ValueError, match=bound):
         DeliveryProcessor(Webhooks(), **{bound: 0})  # type: ignore[arg-type]
+
+
+class SlowStore:
+    """A store of several processes whose server does not respond until `go_on` is set."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.go_on = asyncio.Event()
+        self.error = error
+        self.finished = dict[str, bool]()
+        self.is_closed = False
+
+    async def claim(self, webhook_id: str) -> Literal["claimed", "in_progress", "handled"]:
+        await self.go_on.wait()
+        if self.error is not None:
+            raise self.error
+        return "claimed"
+
+    async def finish(self, webhook_id: str, *, handled: bool) -> None:
+        self.finished[webhook_id] = handled
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("error", [None, OSError("no route")])
+async def test_an_event_that_is_not_claimed_in_time_is_not_acknowledged(error: Exception | None) -> None:
+    work, store = Work(), SlowStore(error)
+    work.be_quick()
+    processor = DeliveryProcessor(work.hooks, deduplicate=store)
+    assert await processor.process("a", EVENT, within=SOON) is DeliveryStatus.REFUSED
+    assert processor.unhandled == {}
+    store.go_on.set()
+    expected = DeliveryStatus.HANDLED if error is None else DeliveryStatus.FAILED
+    assert await processor.process("a", EVENT, within=SOON) is expected
+    assert work.calls == (error is None)
+
+
+async def test_an_event_that_is_claimed_during_the_shutdown_is_left_to_others() -> None:
+    work, store = Work(), SlowStore()
+    processor = DeliveryProcessor(work.hooks, deduplicate=store)
+
+    async def swallow_cancellation(webhook_id: str) -> Literal["claimed"]:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        return "claimed"
+
+    store.claim = swallow_cancellation  # type: ignore[method-assign]
+    receiving = asyncio.create_task(processor.process("a", EVENT, within=SOON))
+    await asyncio.sleep(1)
+    await processor.drain(0)
+    assert await receiving is DeliveryStatus.REFUSED
+    assert (work.calls, store.finished, store.is_closed) == (0, {"a": False}, True)

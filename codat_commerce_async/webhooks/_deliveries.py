@@ -92,6 +92,7 @@ class DeliveryProcessor:
         self._store = deduplicate
         self._handled: OrderedDict[str, None] = OrderedDict()
         self._in_progress: dict[str, asyncio.Task[DeliveryStatus]] = {}
+        self._claiming: set[str] = set()
         self._acknowledged: dict[str, WebhookEvent[object]] = {}
         self._closing = False
         self._closed = False
@@ -131,7 +132,8 @@ class DeliveryProcessor:
         await asyncio.wait({task}, timeout=max(within, 0.0))
         if task.done():
             return _status(task)
-        if self._closed:
+        if self._closed or webhook_id in self._claiming:
+            # What is not claimed yet must be delivered again if the store fails.
             return DeliveryStatus.REFUSED
         if acknowledge:
             self._acknowledged[webhook_id] = event
@@ -168,7 +170,7 @@ class DeliveryProcessor:
     async def _handle(self, webhook_id: str, event: WebhookEvent[object]) -> DeliveryStatus:
         if self._store is None:
             return await self._dispatch(event)
-        claim = await self._store.claim(webhook_id)
+        claim = await self._claim(self._store, webhook_id)
         if claim != "claimed":
             # Another process may still fail: Codat has to deliver the event again until it is handled.
             return DeliveryStatus.HANDLED if claim == "handled" else DeliveryStatus.REFUSED
@@ -179,6 +181,13 @@ class DeliveryProcessor:
         finally:
             await self._record(self._store, webhook_id, event, handled=status is DeliveryStatus.HANDLED)
         return status
+
+    async def _claim(self, store: DeliveryStore, webhook_id: str) -> Claim:
+        self._claiming.add(webhook_id)
+        try:
+            return await store.claim(webhook_id)
+        finally:
+            self._claiming.discard(webhook_id)
 
     async def _record(
         self, store: DeliveryStore, webhook_id: str, event: WebhookEvent[object], *, handled: bool

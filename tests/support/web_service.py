@@ -60,13 +60,12 @@ def _webhook_endpoint(store: str, log: Path) -> WebhookEndpoint:
 
 
 def _delivery_store(store: str) -> DeliveryStore:
+    claim_for = float(os.environ["SERVICE_CLAIM_SECONDS"])
     if store.startswith("redis:"):
-        return RedisDeliveryStore(store, claim_for=1.0)
-    return (
-        PostgresDeliveryStore(store, claim_for=1.0)
-        if store.startswith("postgresql:")
-        else FileDeliveryStore(store, claim_for=1.0)
-    )
+        return RedisDeliveryStore(store, claim_for=claim_for)
+    if store.startswith("postgresql:"):
+        return PostgresDeliveryStore(store, claim_for=claim_for)
+    return FileDeliveryStore(store, claim_for=claim_for)
 
 
 def _append(log: Path, line: str) -> None:
