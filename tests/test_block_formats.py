@@ -64,7 +64,7 @@ def parse_sql(code: str) -> None:
 def parse_javascript(code: str) -> None:
     node = shutil.which("node")
     if node is None:
-        pytest.skip("node is not installed")
+        pytest.skip("node is not installed: apt-get install nodejs")
     done = subprocess.run([node, "--check", "-"], input=code, capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 0, done.stderr
 

@@ -16,7 +16,7 @@ from codat_commerce_async.simulator import RequestQuota, Simulator
 from codat_commerce_async.syncing import ticket as tickets
 from tests.support.servers import postgres
 
-procrastinate = pytest.importorskip("procrastinate")
+procrastinate = pytest.importorskip("procrastinate", reason="procrastinate is not installed: pip install '.[test]'")
 from procrastinate.testing import InMemoryConnector  # noqa: E402 - after the check that it is installed
 
 from codat_commerce_async.contrib.procrastinate import SyncTasks  # noqa: E402
@@ -194,7 +194,7 @@ async def queue(database: str, simulator: Simulator) -> AsyncIterator[Queue]:
 
 @pytest.mark.real
 async def test_a_ticket_is_queued_in_the_transaction_of_the_user(database: str, queue: Queue) -> None:
-    psycopg = pytest.importorskip("psycopg")
+    psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed: pip install '.[test]'")
     ticket, other = queue.ticket(), queue.ticket()
     async with await psycopg.AsyncConnection.connect(database) as connection:
         await connection.execute("CREATE TABLE orders (id text)")

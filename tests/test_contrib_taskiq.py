@@ -19,13 +19,15 @@ from codat_commerce_async.syncing import ticket as tickets
 from tests.support.fans import Codat
 from tests.support.servers import valkey
 
-pytest.importorskip("taskiq")
+pytest.importorskip("taskiq", reason="taskiq is not installed: pip install '.[test]'")
 from taskiq import AckableMessage, AsyncBroker, BrokerMessage
 
 from codat_commerce_async.contrib.taskiq import SyncTasks
 
 ROOT = Path(__file__).parents[1]
-needs_redis = pytest.mark.skipif(find_spec("taskiq_redis") is None, reason="taskiq-redis is not installed")
+needs_redis = pytest.mark.skipif(
+    find_spec("taskiq_redis") is None, reason="taskiq-redis is not installed: pip install '.[test]'"
+)
 
 
 class Broker(AsyncBroker):

@@ -31,7 +31,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if built := os.environ.get(SITE):
         return Path(built)
     if importlib.util.find_spec("mkdocs") is None:
-        pytest.skip(f"MkDocs is not installed, and {SITE} is not set")
+        pytest.skip(f"MkDocs is not installed: pip install '.[docs]', or set {SITE} to a built site")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})  # noqa: S603
@@ -64,8 +64,6 @@ async def server(site: Path, missing: list[str]) -> AsyncIterator[TestServer]:
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
     program = chromium()
-    if program is None:
-        pytest.skip("Chromium is not installed")
     # Chromium makes a socket below its profile, whose path must be short.
     with tempfile.TemporaryDirectory() as profile, running(program, Path(profile)) as address:
         async with open_page(address) as page:

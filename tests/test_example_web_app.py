@@ -40,8 +40,6 @@ HOSTS = "[...new Set(performance.getEntriesByType('resource').map((one) => new U
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     program = chromium()
-    if program is None:
-        pytest.skip("there is no Chromium here, in which the page could be tried")
     with running(program, tmp_path_factory.mktemp("profile")) as address:
         yield address
 

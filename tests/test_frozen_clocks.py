@@ -58,7 +58,8 @@ OBJECTIVES = {
     + [("freezegun with asyncio", "everything while frozen")],
 )
 def test_a_frozen_clock_changes_no_model(freezer: str, order: str) -> None:
-    pytest.importorskip(freezer.split(maxsplit=1)[0].replace("-", "_"))
+    package = freezer.split(maxsplit=1)[0]
+    pytest.importorskip(package.replace("-", "_"), reason=f"{package} is not installed: pip install '.[test]'")
     head = f"from datetime import datetime as _d\nREAL = (_d,)[0]\n{FREEZERS[freezer]}\nREAD = {READ!r}\n{PLAIN}"
     script = head.replace("REAL = (_d,)[0]", "HELD = [_d]").replace("is REAL", "is HELD[0]") + OBJECTIVES[order]
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)  # noqa: S603

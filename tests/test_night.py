@@ -18,7 +18,9 @@ from tests.support.servers import postgres
 pytestmark = pytest.mark.real
 
 ROOT = Path(__file__).parents[1]
-needs_procrastinate = pytest.mark.skipif(find_spec("procrastinate") is None, reason="procrastinate is not installed")
+needs_procrastinate = pytest.mark.skipif(
+    find_spec("procrastinate") is None, reason="procrastinate is not installed: pip install '.[test]'"
+)
 
 
 def check(counts: Counts, size: Night) -> None:
@@ -39,7 +41,7 @@ def test_a_night_on_procrastinate_survives_kills() -> None:
     check(import_module("examples.night_on_procrastinate").main(SIZE), SIZE)
 
 
-@pytest.mark.skipif(find_spec("taskiq_redis") is None, reason="taskiq-redis is not installed")
+@pytest.mark.skipif(find_spec("taskiq_redis") is None, reason="taskiq-redis is not installed: pip install '.[test]'")
 def test_a_night_on_taskiq_survives_kills() -> None:
     check(import_module("examples.night_on_taskiq").main(SIZE), SIZE)
 

@@ -658,7 +658,7 @@ def test_a_rate_limiter_outlives_the_loop_that_it_was_used_in() -> None:
 
 
 def test_every_request_passes_on_a_loop_whose_short_timers_have_no_time() -> None:
-    uvloop = pytest.importorskip("uvloop")
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed: pip install '.[test]'")
     with pytest.warns(UserWarning, match="ceiling"):
         quota = Quota(per_minute=60_000, concurrent=None, per_company=None)
     limiter, random, passed = LocalRateLimiter(quota), Random(1), []

@@ -37,7 +37,7 @@ def check(outcomes: list[SyncOutcome], simulator: Simulator, ids: list[str]) -> 
 
 @pytest.mark.real
 async def test_syncs_run_on_celery(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    testing = pytest.importorskip("celery.contrib.testing.worker")
+    testing = pytest.importorskip("celery.contrib.testing.worker", reason="Celery is not installed: pip install celery")
     monkeypatch.setenv("CELERY_BROKER", "memory://")
     from examples import syncs_on_celery as recipe  # noqa: PLC0415 - needs the engine
 
@@ -61,7 +61,7 @@ async def test_syncs_run_on_celery(simulator: Simulator, monkeypatch: pytest.Mon
 
 @pytest.mark.real
 async def test_syncs_run_on_dbos(simulator: Simulator, tmp_path: Path) -> None:
-    dbos = pytest.importorskip("dbos")
+    dbos = pytest.importorskip("dbos", reason="DBOS is not installed: pip install dbos")
     recipe: Any = __import__("examples.syncs_on_dbos", fromlist=["start"])
     settings = {"name": "syncs", "system_database_url": f"sqlite:///{tmp_path}/dbos.db", "run_admin_server": False}
     dbos.DBOS(config=settings)
@@ -80,7 +80,7 @@ async def test_syncs_run_on_dbos(simulator: Simulator, tmp_path: Path) -> None:
 
 @pytest.mark.real
 async def test_a_step_runs_as_an_activity_of_temporal(simulator: Simulator) -> None:
-    testing = pytest.importorskip("temporalio.testing")
+    testing = pytest.importorskip("temporalio.testing", reason="Temporal is not installed: pip install temporalio")
     from examples import syncs_on_temporal as recipe  # noqa: PLC0415 - needs the engine
 
     [ticket] = SyncTicket.for_run("a run", [simulator.add_linked_company()])

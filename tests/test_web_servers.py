@@ -79,7 +79,7 @@ async def test_a_server_stops_within_a_second_with_open_streams(
 ) -> None:
     module = SERVERS[name][1]
     if find_spec(module.partition(".")[0]) is None:
-        pytest.skip(f"{module} is not installed")
+        pytest.skip(f"{module} is not installed: pip install '.[test]'")
     handles = await running_syncs(codat_simulator, 5)
     async with served(tmp_path, SERVERS[name]) as server, streams(server, handles, 20, kind):
         elapsed = await server.stop()

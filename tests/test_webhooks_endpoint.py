@@ -35,8 +35,8 @@ def fastapi_app(endpoint: WebhookEndpoint) -> Any:
 
 
 def litestar_app(endpoint: WebhookEndpoint) -> Any:
-    litestar = pytest.importorskip("litestar")
-    types = pytest.importorskip("litestar.types")
+    litestar = pytest.importorskip("litestar", reason="Litestar is not installed: pip install '.[test]'")
+    types = pytest.importorskip("litestar.types", reason="Litestar is not installed: pip install '.[test]'")
 
     async def hooks(scope: Any, receive: Any, send: Any) -> None:
         await endpoint(scope, receive, send)
@@ -46,7 +46,7 @@ def litestar_app(endpoint: WebhookEndpoint) -> Any:
 
 
 def quart_app(endpoint: WebhookEndpoint) -> Any:
-    app = pytest.importorskip("quart").Quart("service")
+    app = pytest.importorskip("quart", reason="Quart is not installed: pip install '.[test]'").Quart("service")
     quarts_own = app.asgi_app
 
     async def with_webhooks(scope: Any, receive: Any, send: Any) -> None:

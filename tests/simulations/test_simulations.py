@@ -240,6 +240,6 @@ def test_a_hundred_thousand_requests_that_arrive_at_random_all_pass() -> None:
 
 @pytest.mark.real
 def test_two_thousand_calls_that_arrive_at_random_under_uvloop_are_all_responded() -> None:
-    uvloop = pytest.importorskip("uvloop")
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed: pip install '.[test]'")
     arrivals = uvloop.run(call_server(5, 2_000, per_minute=7_000))
     assert (arrivals.passed, arrivals.seen, arrivals.in_flight, arrivals.waiting) == (2_000, 2_000, 0, 0), arrivals

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 __all__ = ["Page", "chromium", "open_page", "running"]
 
@@ -61,9 +62,12 @@ _CONTRASTS = """(() => {
 })()"""
 
 
-def chromium() -> str | None:
-    """Where a Chromium is on this machine, if one is."""
-    return next((found for name in _NAMES if (found := shutil.which(name))), None)
+def chromium() -> str:
+    """Return where Chromium is; skip the test if it is not installed."""
+    program = next((found for name in _NAMES if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    return program
 
 
 @contextmanager
