@@ -571,6 +571,18 @@ async def test_the_quota_of_the_day_may_be_spent_in_the_middle() -> None:
     assert run.report.elapsed > 1200.0
 
 
+async def test_a_start_that_was_refused_for_the_quota_is_sent_again_without_a_search() -> None:
+    codat = Codat(1, per_day=1000)
+    codat.simulator.set_remaining_quota(0)
+    async with codat.client() as client, client.sync.run_many(codat.ids) as run:
+        (outcome,) = await run.results()
+    assert outcome.ok
+    refused, accepted, *polls = codat.simulator.requests
+    assert (refused.status, accepted.status) == (429, 200)
+    assert refused.idempotency_key != accepted.idempotency_key
+    assert "list-syncs" not in {request.operation for request in polls}
+
+
 @pytest.mark.parametrize("hours_to_midnight", [0.2, 8.0])
 @pytest.mark.parametrize("happened", [True, False])
 async def test_the_quota_of_the_day_may_be_spent_while_a_start_is_ambiguous(
