@@ -1,4 +1,8 @@
-"""Decide when a failed request is sent again: a table of failures, and tenacity strategies for the rest."""
+"""Decide whether and when a failed request is sent again.
+
+A table decides by the kind of failure and the idempotency of the operation. tenacity strategies decide by the number of
+attempts, the delay that the server requests, and the deadline.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping

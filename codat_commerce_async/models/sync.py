@@ -1,4 +1,4 @@
-"""Syncs: the requests that start them, and their status."""
+"""Syncs: the requests that start them, their statuses, and the meaning of each status code."""
 
 from datetime import UTC, datetime
 
