@@ -15,6 +15,8 @@ from codat_commerce_async.syncing._scheduler import (
     Objective,
     PollScheduler,
     Schedulable,
+    min_poll_interval,
+    next_poll_age,
     poll_cost_when_idle,
     poll_cost_while_starting,
 )
@@ -457,3 +459,9 @@ def test_a_cost_is_bounded_however_long_the_input(
     cost = poll_cost_while_starting(objective, started, left, spacing)
     least = poll_cost_when_idle(started)
     assert least <= cost <= max(100.0, least)
+
+
+def test_the_next_poll_is_bounded_by_the_age_whatever_it_costs() -> None:
+    durations = DurationModel()
+    assert [next_poll_age(durations, age, 1e9) for age in (0.0, 100.0, 1000.0)] == [600.0, 600.0, 2000.0]
+    assert [min_poll_interval(age, 2.0) for age in (0.0, 100.0, 1000.0)] == [2.0, 2.0, 5.0]
