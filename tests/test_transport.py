@@ -246,8 +246,8 @@ async def test_bytes_that_are_no_http_are_a_transport_error(data: bytes) -> None
     ("act", "timeouts"),
     [
         (wire.NEVER_RESPOND, Timeouts(read=0.02)),
-        (wire.NEVER_RESPOND, Timeouts(total=0.02)),
-        (wire.ENDLESS, Timeouts(total=0.02)),
+        (wire.NEVER_RESPOND, Timeouts(total=0.2)),
+        (wire.ENDLESS, Timeouts(total=0.2)),
     ],
 )
 async def test_a_slow_response_is_a_timeout(act: wire.Act, timeouts: Timeouts) -> None:
@@ -376,7 +376,7 @@ async def test_why_a_connection_was_not_made_or_lost_is_reported() -> None:
     assert str(error) == "the server cannot be reached: Connection refused"
     error = await failure(wire.RESET_BEFORE_RESPONSE)
     assert (error.host, error.errno, error.sent) == ("127.0.0.1", errno.ECONNRESET, True)
-    timed_out = await failure(wire.NEVER_RESPOND, timeouts=Timeouts(total=0.02))
+    timed_out = await failure(wire.NEVER_RESPOND, timeouts=Timeouts(total=0.2))
     again = pickle.loads(pickle.dumps(timed_out))  # noqa: S301 - it is our own
     assert (type(again), again.host, again.errno) == (RequestTimeoutError, "127.0.0.1", None)
 
@@ -466,7 +466,7 @@ async def test_a_write_that_was_sent_before_its_timeout_is_ambiguous() -> None:
         CodatCommerce(KEY, base_url=server.url) as codat,
     ):
         with pytest.raises(OutcomeUnknownError):
-            await codat.call(WRITE, timeout=0.05)
+            await codat.call(WRITE, timeout=0.3)
 
 
 class WatchedSockets:
