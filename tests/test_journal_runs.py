@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import time
 import zlib
+from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -165,6 +166,26 @@ async def test_a_start_without_response_of_an_earlier_night_is_unknown_and_never
     assert codat.simulator.syncs_started(codat.ids[0]) == 1
     (earlier,) = await Journal.open(path).outcomes("2024-01-15")
     assert isinstance(earlier.error, OutcomeUnknownError)
+
+
+@pytest.mark.virtual_time
+async def test_a_duplicate_is_recognized_after_a_sync_of_an_earlier_night_has_ended(tmp_path: Path) -> None:
+    codat, path = Codat(1), tmp_path / "journal"
+    (company_id,) = codat.ids
+
+    async def twice() -> AsyncIterator[str]:
+        yield company_id
+        while codat.simulator.syncs_started(company_id) < 2:  # noqa: ASYNC110 - the simulator has no event for it
+            await asyncio.sleep(1.0)
+        yield company_id
+
+    async with codat.client() as client, client.sync.run_many(codat.ids, journal=path, run_id="first"):
+        await asyncio.sleep(2.0)
+    async with codat.client() as client, client.sync.run_many(twice(), journal=path, run_id="second") as run:
+        outcomes = await run.results()
+    report = run.report
+    assert (len(outcomes), report.duplicates, report.earlier_finished) == (1, 1, 1)
+    assert codat.simulator.syncs_started(company_id) == 2
 
 
 @pytest.mark.virtual_time

@@ -197,6 +197,24 @@ async def test_periods_of_one_company_follow_one_another() -> None:
         assert all(sooner.ends <= later.started for sooner, later in pairwise(syncs))
 
 
+async def test_a_period_that_was_deferred_is_synced_again_when_it_is_given_after_its_end() -> None:
+    codat = Codat(1)
+    first, second = (period(codat.ids[0], day) for day in range(2))
+
+    async def companies() -> AsyncIterator[SyncRequest]:
+        yield first
+        yield second
+        while len(ended) < 2:  # noqa: ASYNC110 - outcomes are collected in a list
+            await asyncio.sleep(1.0)
+        yield second
+
+    ended: list[SyncOutcome] = []
+    async with codat.client() as client, client.sync.run_many(companies()) as run:
+        await collect(run, ended)
+    assert [outcome.request for outcome in ended] == [first, second, second]
+    assert run.report.duplicates == 0
+
+
 async def test_the_input_is_read_one_ahead_of_need() -> None:
     codat, read = Codat(60), 0
 
