@@ -30,7 +30,7 @@ def quota_minute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subproces
     command = [sys.executable, "-m", "tests.support.quota_minute", str(directory)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
         yield process
-        process.kill()
+        process.terminate()
 
 
 async def running_syncs(simulator: Simulator, count: int) -> list[SyncHandle]:

@@ -8,6 +8,7 @@ prints what the callers got and how many requests reached the simulator in the b
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -30,7 +31,9 @@ async def _call(session: aiohttp.ClientSession, url: str, ends_at: float, respon
 
 
 async def main(directory: Path) -> None:
-    """Run for a minute and print the result as JSON."""
+    """Run for a minute and print the result as JSON; SIGTERM ends it early, and its web server too."""
+    if (task := asyncio.current_task()) is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with Simulator() as simulator:
         os.environ |= {
             "CODAT_API_KEY": simulator.api_key,
