@@ -69,6 +69,7 @@ def _options(ticks: Mapping[float, str]) -> dict[str, Any]:
         "style": Style(label_font_size=14, major_label_font_size=14),
         # The page has a legend that wraps on a phone.
         "show_legend": False,
+        "truncate_label": -1,
         "min_scale": 3,
         "max_scale": 6,
         "include_x_axis": True,

@@ -136,7 +136,8 @@ def _timeline(data: RunData) -> str:
         return _nothing("No syncs yet.")
     start, end = min(times), max(times)
     moments = [start + (end - start) * number / _MAX_POINTS for number in range(_MAX_POINTS + 1)]
-    running = [(moment, bisect_right(sent, moment) - bisect_right(left, moment)) for moment in moments]
+    # Not below 0 if the clock was set back during the run.
+    running = [(moment, max(0, bisect_right(sent, moment) - bisect_right(left, moment))) for moment in moments]
     finished = [(moment, bisect_right(ended, moment)) for moment in moments]
     most = max(count for _, count in running)
     label = f"{most:,} syncs ran at once at most; {len(ended):,} have ended"
