@@ -89,8 +89,9 @@ class Fleet:
             await worker
 
     async def until(self, outcomes: int) -> None:
-        while len(self.outcomes) < outcomes:  # noqa: ASYNC110 - in virtual time
-            await asyncio.sleep(1)
+        async with asyncio.timeout(3600):
+            while len(self.outcomes) < outcomes:  # noqa: ASYNC110 - in virtual time
+                await asyncio.sleep(1)
 
 
 @pytest.mark.virtual_time

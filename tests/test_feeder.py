@@ -132,14 +132,16 @@ class Messages:
     def __init__(self, slices: Slices, tickets: Iterable[SyncTicket]) -> None:
         self.slices = slices
         self.queue: asyncio.Queue[SyncTicket] = asyncio.Queue()
-        self.held = self.most_held = 0
+        self.held = self.most_held = self.taken = 0
         self.ended: list[str] = []
         for ticket in tickets:
             self.queue.put_nowait(ticket)
 
     async def listen(self) -> AsyncGenerator[SyncTicket, None]:
-        while True:
+        while self.taken < 10_000:
+            self.taken += 1
             yield await self.queue.get()
+        raise AssertionError("the messages are taken in a loop without a wait")
 
     async def process(self, ticket: SyncTicket) -> None:
         self.held += 1
@@ -181,6 +183,7 @@ async def test_running_syncs_are_polled_while_no_start_is_possible() -> None:
     slices.stop()
     await consuming
     assert broker.queue.qsize() == 100
+    assert broker.taken < 10_000
 
 
 async def test_no_more_messages_than_the_limit_are_held() -> None:
@@ -193,6 +196,7 @@ async def test_no_more_messages_than_the_limit_are_held() -> None:
     slices.stop()
     await consuming
     assert broker.queue.qsize() == 100
+    assert broker.taken < 10_000
 
 
 async def test_polls_that_are_due_stay_with_the_broker_until_it_is_their_turn() -> None:
