@@ -185,7 +185,7 @@ async def test_slots_of_a_killed_process_are_free_after_30_seconds(make: Make, s
     for _ in range(3):
         await killed.acquire("c1")
     other = make(Quota(per_company=3))
-    task = killed._task
+    task = killed._task._task
     assert task is not None
     task.cancel()  # no heartbeats any more
     await other.acquire("c1")
@@ -294,7 +294,7 @@ async def test_a_background_task_that_is_cancelled_a_thousand_times_loses_nothin
         for step in range(1000):
             for _ in range(step % 7):  # at another await each time
                 await asyncio.sleep(0)
-            if (task := limiters[step % 2]._task) is not None:
+            if (task := limiters[step % 2]._task._task) is not None:
                 task.cancel()
             if step % 50 == 0:
                 await asyncio.sleep(0.01)

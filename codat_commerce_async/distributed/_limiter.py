@@ -16,6 +16,7 @@ from codat_commerce_async._core.rate_limiter import log_pause
 from codat_commerce_async._core.validation import check_count, check_instance, check_int, check_str
 from codat_commerce_async.distributed._changes import PendingChanges
 from codat_commerce_async.distributed._queue import Waiter, WaiterQueue
+from codat_commerce_async.distributed._rounds import SHORTEST_DELAY, RoundTask, running_loop
 from codat_commerce_async.distributed._state import (
     COMPANY,
     DEFERRED,
@@ -51,8 +52,6 @@ _STORE_TIMEOUT = 1.5
 # While the store is unavailable, a round trip must not take as long as permits are granted in advance.
 _PROBE_TIMEOUT = 0.25
 _PROBE_AFTER = 0.5
-# Shorter delays are not worth a timer.
-_SHORTEST_DELAY = 0.001
 # A pause that ends so much later than the known one is a new one, not the same with the latency of a round trip.
 _NEW_PAUSE = 0.5
 # The daily quota need not be parsed from the headers of each response.
@@ -127,9 +126,9 @@ class SharedRateLimiter:
 
     def _reset(self) -> None:
         """Forget what belongs to an event loop and to the requests that it ran."""
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._wakeup = asyncio.Event()
+        self._task = RoundTask(
+            due=self._due, make_round=self._round, leave=self._leave, is_needed=lambda: self._is_needed
+        )
         self._queue = WaiterQueue()
         self._held: dict[str, int] = {}
         self._scheduled: dict[Waiter, None] = {}
@@ -171,7 +170,8 @@ class SharedRateLimiter:
         """Whether what the next response reports of the daily quota is of use; that is once per second."""
         if self._queue.has_deferred or self._exhausted_until:
             return True
-        return self._loop is not None and self._loop.time() - self._remaining_at >= _DAILY_QUOTA_AFTER
+        loop = self._task.loop
+        return loop is not None and loop.time() - self._remaining_at >= _DAILY_QUOTA_AFTER
 
     @property
     def status(self) -> QuotaStatus:
@@ -232,7 +232,7 @@ class SharedRateLimiter:
         if self._refused_background and not background:
             # A foreground request may be granted further ahead than the refused one.
             self._request_at = 0.0
-        self._wake()
+        self._task.wake()
         try:
             await waiter.admitted
         except asyncio.CancelledError:
@@ -293,7 +293,7 @@ class SharedRateLimiter:
         """
         check_int("requests", requests)
         self._pending.reserve(requests, None if run is None else check_str("run", run))
-        if _running_loop() is not None:
+        if running_loop() is not None:
             self._bind()
             self._report_soon(_REPORT_RELEASES_AFTER)
 
@@ -318,9 +318,7 @@ class SharedRateLimiter:
             return
         self._closed = True
         self._fail_all(ClientClosedError("the rate limiter was closed"))
-        if self._task is not None and self._loop is _running_loop():
-            self._wake()
-            await asyncio.wait([self._task])
+        await self._task.close()
         await self._store.aclose()
 
     async def __aenter__(self) -> Self:
@@ -336,49 +334,15 @@ class SharedRateLimiter:
     def _bind(self) -> asyncio.AbstractEventLoop:
         """Return the running loop, and make sure that the background task runs in it."""
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            if self._loop is not None:
-                self._reset()
-            self._loop = loop
-        if (self._task is None or self._task.done()) and not self._closed:
-            self._task = loop.create_task(self._run(), name="codat-shared-quota")
-            self._task.add_done_callback(self._on_task_done)
+        if self._task.loop not in {None, loop}:
+            self._reset()
+        if not self._closed:
+            self._task.start()
         return loop
-
-    def _on_task_done(self, task: asyncio.Task[None]) -> None:
-        """Start a new task if the old one was cancelled or failed while requests wait."""
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _logger.error("the background task of the shared quota failed", exc_info=error, extra=extra_fields())
-        if self._task is task and self._loop is _running_loop() and not self._closed and self._is_needed:
-            self._bind()
 
     @property
     def _is_needed(self) -> bool:
         return bool(self._scheduled or self._round_waiters or len(self._queue))
-
-    async def _run(self) -> None:
-        task = asyncio.current_task()
-        while not self._closed:
-            await self._wait_until_due()
-            if not self._closed:
-                await self._round()
-            # redis-py swallows some cancellations that arrive during a command.
-            if task is not None and task.cancelling():
-                raise asyncio.CancelledError
-        await self._leave()
-
-    async def _wait_until_due(self) -> None:
-        """Wait until a round trip is due. It always yields to other tasks."""
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(0)
-        while not self._closed and (due := self._due()) > loop.time():
-            self._wakeup.clear()
-            # Event loops may round shorter timers to zero, which would cause a busy loop.
-            timer = loop.call_at(max(due, loop.time() + _SHORTEST_DELAY), self._wakeup.set)
-            try:
-                await self._wakeup.wait()
-            finally:
-                timer.cancel()
 
     def _due(self) -> float:
         requests_due = math.inf
@@ -546,7 +510,7 @@ class SharedRateLimiter:
 
     def _schedule(self, waiter: Waiter, delay: float) -> None:
         self._held[waiter.company] = self._held.get(waiter.company, 0) + 1
-        if delay < _SHORTEST_DELAY:
+        if delay < SHORTEST_DELAY:
             waiter.admitted.set_result(None)
             return
         waiter.timer = asyncio.get_running_loop().call_later(delay, self._admit, waiter)
@@ -557,7 +521,7 @@ class SharedRateLimiter:
         del self._scheduled[waiter]
         if not waiter.admitted.done():
             waiter.admitted.set_result(None)
-        self._wake()
+        self._task.wake()
 
     def _unschedule(self, waiter: Waiter) -> None:
         """Give back the permit of a request that was not sent; its time is not used by others."""
@@ -621,24 +585,18 @@ class SharedRateLimiter:
                 _logger.exception("a pause listener raised", extra=extra_fields(company_id))
 
     def _report_soon(self, seconds: float) -> None:
-        loop = _running_loop()
-        if loop is not None and loop is self._loop:
+        loop = running_loop()
+        if loop is not None and loop is self._task.loop:
             self._report_at = min(self._report_at, loop.time() + seconds)
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._loop is _running_loop():
-            self._wakeup.set()
+            self._task.wake()
 
     @property
     def _known_processes(self) -> int | None:
         return self._fixed_processes or self._processes
 
     def _now(self) -> float:
-        loop = _running_loop()
-        if loop is not None:
-            return loop.time()
-        return self._result_at if self._loop is None or self._loop.is_closed() else self._loop.time()
+        loop = running_loop() or self._task.loop
+        return self._result_at if loop is None or loop.is_closed() else loop.time()
 
 
 def _rate(per_minute: int | None) -> tuple[float, float]:
@@ -659,10 +617,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, StoreUnavailableError):
         return str(error)
     return "no response in time" if isinstance(error, TimeoutError) else type(error).__name__
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
