@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Literal, Self, TypeVar
 
 from attrs import evolve, frozen
 
@@ -20,7 +20,7 @@ from codat_commerce_async.syncing._journal_rows import JournalEntry, SyncKey
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 
-__all__ = ["JournalStore", "JournalWriter", "NullJournal", "Resume", "RunOptions"]
+__all__ = ["JournalWriter", "Resume", "RunOptions"]
 
 T = TypeVar("T")
 Work = Callable[[JournalFile], T]
@@ -50,171 +50,6 @@ class RunOptions:
 
     companies: int | None = None
     """The length of the input, None if it has none."""
-
-
-@runtime_checkable
-class JournalStore(Protocol):
-    """What a fan-out needs of a journal: implemented by `JournalWriter`, and by `NullJournal` for a run without one."""
-
-    @property
-    def run(self) -> int:
-        """Return the number of this run in the journal, from 1."""
-        ...
-
-    @property
-    def run_id(self) -> str | None:
-        """Return the id of this run, or None without a file."""
-        ...
-
-    @property
-    def session(self) -> int:
-        """Return the number of this process among those of the run, from 1."""
-        ...
-
-    @property
-    def is_persistent(self) -> bool:
-        """Return whether another process can read the entries later."""
-        ...
-
-    async def get(self, request: SyncRequest) -> JournalEntry | None:
-        """Return the entry of this sync in this run, or None.
-
-        Args:
-            request: The request for the sync.
-        """
-        ...
-
-    async def of_company(self, company_id: str) -> list[JournalEntry]:
-        """Return the entries of all syncs of a company, in all runs.
-
-        Args:
-            company_id: The id of the company.
-        """
-        ...
-
-    def unfinished(self) -> AsyncIterator[list[JournalEntry]]:
-        """Yield the syncs of all runs that have not ended, in slices, the earliest start first."""
-        ...
-
-    async def durations(self) -> list[float]:
-        """Return the durations of the last thousand completed syncs, in seconds."""
-        ...
-
-    def count_poll(self, now: float) -> None:
-        """Count a poll; the count is written with a later commit.
-
-        Args:
-            now: The time in epoch seconds.
-        """
-        ...
-
-    async def record_start(
-        self,
-        request: SyncRequest,
-        key: str,
-        sent_at: float,
-        server_offset: float | None = None,
-        position: int | None = None,
-    ) -> None:
-        """Record that the start request is about to be sent with this idempotency key.
-
-        Args:
-            request: The request for the sync.
-            key: The idempotency key.
-            sent_at: When the key is first sent, in epoch seconds.
-            server_offset: The server's time minus the local time, in seconds.
-            position: The place of the company in the input, from 1.
-        """
-        ...
-
-    async def record_running(self, request: SyncRequest, handle: SyncHandle, run: int | None = None) -> None:
-        """Record that the sync was started, or that more of its ids are known.
-
-        Args:
-            request: The request for the sync.
-            handle: The handle of the sync.
-            run: The number of the run; None for this one.
-        """
-        ...
-
-    async def record_outcome(
-        self, outcome: SyncOutcome, now: float, *, run: int | None = None, position: int | None = None
-    ) -> None:
-        """Record how the sync ended.
-
-        Args:
-            outcome: The outcome.
-            now: The time in epoch seconds.
-            run: The number of the run; None for this one.
-            position: The place of the company in the input, from 1.
-        """
-        ...
-
-    async def record_end(self, now: float) -> None:
-        """Record that all syncs of this run have ended.
-
-        Args:
-            now: The time in epoch seconds.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Commit what is pending and release the file."""
-        ...
-
-
-class NullJournal:
-    """The journal of a run without a file: it records nothing and has no entries."""
-
-    run = 1
-    run_id: str | None = None
-    """The id of the run; without a file it has none."""
-    session = 1
-    is_persistent = False
-
-    async def get(self, request: SyncRequest) -> JournalEntry | None:  # noqa: ARG002 - as JournalStore names it
-        """Return None."""
-        return None
-
-    async def of_company(self, company_id: str) -> list[JournalEntry]:  # noqa: ARG002 - as JournalStore names it
-        """Return an empty list."""
-        return []
-
-    async def unfinished(self) -> AsyncIterator[list[JournalEntry]]:
-        """Yield nothing."""
-        for entries in list[list[JournalEntry]]():
-            yield entries
-
-    async def durations(self) -> list[float]:
-        """Return an empty list."""
-        return []
-
-    def count_poll(self, now: float) -> None:
-        """Count nothing."""
-
-    async def record_start(
-        self,
-        request: SyncRequest,
-        key: str,
-        sent_at: float,
-        server_offset: float | None = None,
-        position: int | None = None,
-    ) -> None:
-        """Record nothing."""
-
-    async def record_running(self, request: SyncRequest, handle: SyncHandle, run: int | None = None) -> None:
-        """Record nothing."""
-
-    async def record_outcome(
-        self, outcome: SyncOutcome, now: float, *, run: int | None = None, position: int | None = None
-    ) -> None:
-        """Record nothing."""
-
-    async def record_end(self, now: float) -> None:
-        """Record nothing."""
-
-    async def close(self) -> None:
-        """Return at once: there is no file."""
 
 
 class JournalWriter:

@@ -20,7 +20,8 @@ from codat_commerce_async.syncing._facts import DiagnosisCalls
 from codat_commerce_async.syncing._failures import as_codat_error, raise_if_fatal
 from codat_commerce_async.syncing._journal_claims import record_entry
 from codat_commerce_async.syncing._journal_rows import JournalEntry
-from codat_commerce_async.syncing._journal_writer import JournalStore, NullJournal, Resume
+from codat_commerce_async.syncing._journal_store import JournalStore, NullJournal
+from codat_commerce_async.syncing._journal_writer import Resume
 from codat_commerce_async.syncing._poller import SyncPoller
 from codat_commerce_async.syncing._queue import Companies, SyncJob
 from codat_commerce_async.syncing._run_state import RunState

@@ -16,7 +16,8 @@ from codat_commerce_async.policies import PollOptions, PollPolicy
 from codat_commerce_async.syncing._aio import wait_uncancelled
 from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._facts import DiagnosisCalls
-from codat_commerce_async.syncing._journal_writer import JournalStore, JournalWriter, NullJournal, Resume, RunOptions
+from codat_commerce_async.syncing._journal_store import JournalStore, NullJournal
+from codat_commerce_async.syncing._journal_writer import JournalWriter, Resume, RunOptions
 from codat_commerce_async.syncing._queue import Companies
 from codat_commerce_async.syncing._runner import SyncRunner
 from codat_commerce_async.syncing._scheduler import OBJECTIVES, Objective
