@@ -61,15 +61,19 @@ async def create_exactly_once(
         lookups=Lookups(max_visibility_delay=(options.get("retry") or pipeline.retry).max_visibility_delay),
     )
     if isinstance(outcome, Candidate):
-        _logger.warning(
-            "adopted %s, which was found after the response of %s was lost",
-            outcome.id,
-            operation.name,
-            extra=extra_fields(operation=operation),
-        )
+        _log_adopted(outcome, operation)
         # A type checker does not know that T is not a Candidate.
         return cast("Candidate[T]", outcome).value
     resource = identify(outcome)
     if resource is not None:
         claims.assign(claim, resource, proven=True)
     return outcome
+
+
+def _log_adopted(found: Candidate[T], operation: Operation[T]) -> None:
+    _logger.warning(
+        "adopted %s, which was found after the response of %s was lost",
+        found.id,
+        operation.name,
+        extra=extra_fields(operation=operation),
+    )

@@ -65,10 +65,7 @@ class SyncRun:
         diagnosis_calls: DiagnosisCalls | None = None,
     ) -> None:
         require(check_str("objective", objective) in OBJECTIVES, "objective", "'latency' or 'throughput'", objective)
-        if isinstance(companies, str | bytes):
-            raise TypeError("companies must be an iterable of company ids (got one string)")
-        if not isinstance(companies, Iterable | AsyncIterable):
-            raise TypeError(f"companies must be iterable (got {type(companies).__name__})")
+        _check_sources(companies, journal)
         check_count("max_running", max_running)
         for name, callback in (("stop_when", stop_when), ("on_progress", on_progress)):
             if callback is not None:
@@ -87,8 +84,6 @@ class SyncRun:
         )
         self._journal_path = journal if isinstance(journal, str | Path) else None
         self._journal: JournalStore = journal if isinstance(journal, JournalStore) else NullJournal()
-        if not isinstance(journal, str | Path | JournalStore | None):
-            raise TypeError(f"journal must be a path or a JournalStore (got {type(journal).__name__})")
         companies_count = len(companies) if isinstance(companies, Sized) else None
         self._run_options = evolve(check_run_options(run_options, self._journal_path), companies=companies_count)
         self._clock = context.clock
@@ -248,6 +243,15 @@ class SyncRun:
         if self._elapsed is not None or self._loop is None:
             return self._elapsed or 0.0
         return self._loop.time() - self._began
+
+
+def _check_sources(companies: Companies, journal: JournalSource | None) -> None:
+    if isinstance(companies, str | bytes):
+        raise TypeError("companies must be an iterable of company ids (got one string)")
+    if not isinstance(companies, Iterable | AsyncIterable):
+        raise TypeError(f"companies must be iterable (got {type(companies).__name__})")
+    if not isinstance(journal, str | Path | JournalStore | None):
+        raise TypeError(f"journal must be a path or a JournalStore (got {type(journal).__name__})")
 
 
 def check_run_options(options: RunOptions, journal: str | Path | None) -> RunOptions:
