@@ -173,4 +173,4 @@ def test_no_quota_breaks_the_reader(limit: str, remaining: str, reset: str) -> N
     seen = _headers.rate_limit(headers, NOW)
     assert seen is not None
     assert all(count is None or count >= 0 for count in (seen.limit, seen.remaining))
-    assert seen.reset is None or abs(seen.reset - NOON) <= _headers.SANE
+    assert seen.reset is None or abs(seen.reset - NOON) <= _headers.MAX_RESET_DISTANCE

@@ -110,8 +110,8 @@ def test_any_text_is_refused_or_comes_back_whole_from_its_own_segment(company: s
         ("PUT", Idempotency.NATIVE),
         ("POST", Idempotency.KEYED),
         ("PATCH", Idempotency.KEYED),
-        ("DELETE", Idempotency.NEVER),
-        ("BREW", Idempotency.NEVER),
+        ("DELETE", Idempotency.NONE),
+        ("BREW", Idempotency.NONE),
     ],
 )
 def test_the_method_decides_how_a_request_may_be_repeated(method: str, repeat: Idempotency) -> None:

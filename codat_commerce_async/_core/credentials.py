@@ -86,9 +86,9 @@ def _anchor(secret: bytes) -> bytes:
 
 def _redaction_pattern(*secrets: bytes) -> re.Pattern[bytes]:
     r"""Return a pattern that finds the secrets, plain or as JSON and URLs escape them (.NET writes `+` as `\u002B`)."""
-    return re.compile(b"|".join(b"".join(map(_spellings, secret)) for secret in secrets if secret))
+    return re.compile(b"|".join(b"".join(map(_escaped_forms, secret)) for secret in secrets if secret))
 
 
-def _spellings(byte: int) -> bytes:
+def _escaped_forms(byte: int) -> bytes:
     plain = re.escape(bytes((byte,)))
     return rb"(?:\\?%b|(?i:\\u00%02x|%%%02x))" % (plain, byte, byte)

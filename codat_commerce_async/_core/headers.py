@@ -10,13 +10,13 @@ from functools import lru_cache
 from codat_commerce_async._core.validation import as_utc
 from codat_commerce_async.models.call import RateLimit
 
-__all__ = ["SANE", "correlation_id", "rate_limit", "remaining", "retry_after", "server_time"]
+__all__ = ["MAX_RESET_DISTANCE", "correlation_id", "rate_limit", "remaining", "retry_after", "server_time"]
 
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
 _EPOCH = re.compile(r"[0-9]{1,13}(\.[0-9]{1,9})?", re.ASCII)
 _COUNT = re.compile(r"[0-9]{1,12}", re.ASCII)
 _MILLISECONDS_FROM = 1e11  # as epoch seconds that is the year 5138, as milliseconds 1973
-SANE = timedelta(hours=48)  # the daily quota starts anew within a day; leave room for skewed clocks
+MAX_RESET_DISTANCE = timedelta(hours=48)  # the daily quota starts anew within a day; leave room for skewed clocks
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -83,7 +83,7 @@ def _reset(text: str, now: datetime) -> datetime | None:
     Codat calls it "the date" and gives no format; seconds, milliseconds, HTTP and ISO dates have all been seen.
     """
     moment = _epoch(text.strip()) or _http_date(text) or _iso_date(text.strip())
-    return moment if moment is not None and abs(moment - now) <= SANE else None
+    return moment if moment is not None and abs(moment - now) <= MAX_RESET_DISTANCE else None
 
 
 def _epoch(text: str) -> datetime | None:

@@ -24,7 +24,7 @@ _PATH_CHARACTERS = "/:@!$&'()*+,;="
 _is_plain = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", re.ASCII).fullmatch
 # https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_CAMEL_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 class Idempotency(Enum):
@@ -32,11 +32,11 @@ class Idempotency(Enum):
 
     NATIVE = "the same request again changes nothing"
     KEYED = "Codat remembers the idempotency key for 90 minutes"
-    NEVER = "nothing does"
+    NONE = "nothing does"
 
 
 # Keys work on POST and PATCH only: https://docs.codat.io/using-the-api/idempotency
-_REPEAT = {
+_IDEMPOTENCY = {
     "GET": Idempotency.NATIVE,
     "HEAD": Idempotency.NATIVE,
     "PUT": Idempotency.NATIVE,
@@ -87,12 +87,12 @@ class Operation(Generic[T_co]):
         _check_path(check_str("path", self.path))
         method = check_str("method", self.method).upper()
         require(_METHOD.fullmatch(method) is not None, "method", "an HTTP method such as 'GET'", self.method)
-        arguments = tuple(_HUMP.sub("_", name).lower() for name in _PLACEHOLDER.findall(self.path))
+        arguments = tuple(_CAMEL_BOUNDARY.sub("_", name).lower() for name in _PLACEHOLDER.findall(self.path))
         # Computed once per operation, as every call needs them.
         derived = {
             "method": method,
             "path_params": arguments,
-            "idempotency": _REPEAT.get(method, Idempotency.NEVER),
+            "idempotency": _IDEMPOTENCY.get(method, Idempotency.NONE),
             "_template": _template(self.path),
             "_company_at": arguments.index("company_id") if "company_id" in arguments else None,
         }

@@ -168,4 +168,4 @@ def _is_daily_quota(error: RateLimitError, longest: float) -> bool:
     if error.rate_limit is None or error.rate_limit.remaining != 0:
         return False
     # A wait of more than two days cannot be for the daily quota, and may end beyond the calendar.
-    return error.retry_after is None or longest < error.retry_after <= _headers.SANE.total_seconds()
+    return error.retry_after is None or longest < error.retry_after <= _headers.MAX_RESET_DISTANCE.total_seconds()

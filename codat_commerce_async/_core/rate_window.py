@@ -14,7 +14,7 @@ _MINUTE = 60.001
 # Requests may start so much earlier than evenly spaced ones, so that a few quick calls are not delayed.
 _BURST_SECONDS = 1.0
 # Delays below the timer's resolution are treated as zero, to avoid a busy loop.
-_NEGLIGIBLE = 1e-6
+_TIMER_RESOLUTION = 1e-6
 
 
 class RateWindow:
@@ -40,11 +40,11 @@ class RateWindow:
         delay = self._tat - _BURST_SECONDS - now
         ended = self._ended
         if self._in_flight + len(ended) >= self._per_minute:
-            while ended and ended[0] + _MINUTE - now <= _NEGLIGIBLE:
+            while ended and ended[0] + _MINUTE - now <= _TIMER_RESOLUTION:
                 ended.popleft()
             if self._in_flight + len(ended) >= self._per_minute:
                 delay = max(delay, ended[0] + _MINUTE - now if ended else math.inf)
-        return delay if delay > _NEGLIGIBLE else 0.0
+        return delay if delay > _TIMER_RESOLUTION else 0.0
 
     def take(self, now: float) -> None:
         """Count a request that starts now."""

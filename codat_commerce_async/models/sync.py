@@ -1,9 +1,10 @@
 """Syncs: the requests that start them, their statuses, and the meaning of each status code."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from attrs import field, frozen
 
+from codat_commerce_async._core.validation import as_utc
 from codat_commerce_async.models._described import DescribedEnum
 from codat_commerce_async.models.base import UNSET, LenientInt, LenientModel, Model, Unset
 from codat_commerce_async.models.connections import Connection
@@ -202,12 +203,7 @@ def _moment(value: datetime | Unset | None) -> datetime | Unset | None:
 
     https://peps.python.org/pep-0495/#aware-datetime-comparison
     """
-    if not isinstance(value, datetime) or value.utcoffset() is None:
-        return value
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:  # at the end of the calendar
-        return value
+    return value if not isinstance(value, datetime) or value.utcoffset() is None else as_utc(value)
 
 
 @frozen(kw_only=True, slots=False)
