@@ -39,6 +39,12 @@ def invalid_arguments() -> Iterator[tuple[str, ...]]:
         yield ("simulate", f"--outcomes={number}=0.1")
         if number != "-1":
             yield ("demo", f"--seed={number}")
+        yield ("sync", "c", "--journal=night.db", f"--keep-runs={number}")
+    yield ("sync", "c", "--run", "a")
+    yield ("sync", "c", "--keep-runs", "1")
+    yield ("sync", "c", "--journal", "night.db", "--run", "")
+    yield ("sync", "c", "--journal", "night.db", "--run", "a\nb")
+    yield ("sync", "c", "--journal", "night.db", "--run", LONG)
     yield ("demo", "--processes", "101")
     yield ("simulate", "--companies", "1000001")
     for text in NO_IDS:

@@ -24,7 +24,7 @@ from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.simulator import Fault, FaultKind, ScriptedSync, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
-from codat_commerce_async.syncing.journal import read_journal
+from codat_commerce_async.syncing.journal import Journal, read_journal
 
 pytestmark = pytest.mark.virtual_time
 
@@ -267,6 +267,18 @@ async def test_a_journal_in_which_all_has_ended_is_not_synced_again(
     assert await run(*arguments) == 3, "nothing was started"
     assert len(simulator.requests) == sent_before
     assert "All had ended before" in capsys.readouterr().out
+
+
+async def test_a_run_with_a_name_of_its_own_syncs_again_and_old_runs_are_deleted(
+    simulator: Simulator, run: Command, tmp_path: Path
+) -> None:
+    company_id = simulator.add_linked_company()
+    command = ("sync", company_id, "--journal", str(tmp_path / "night.db"))
+    assert [await run(*command, "--run", name) for name in ("first", "first", "second")] == [0, 3, 0]
+    assert await run(*command, "--run", "third", "--keep-runs", "2") == 0
+    assert simulator.syncs_started(company_id) == 3
+    async with Journal.open(tmp_path / "night.db") as journal:
+        assert [each.run_id for each in await journal.runs()] == ["second", "third"]
 
 
 async def test_a_file_that_is_no_journal_is_one_line(run: Command, tmp_path: Path) -> None:

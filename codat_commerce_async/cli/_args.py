@@ -96,6 +96,8 @@ class SyncOptions(Options):
     source: str | None
     column: str | None
     journal: str | None
+    run_id: str | None
+    keep_runs: int | None
     objective: Literal["latency", "throughput"]
     json: bool
     quiet: bool
@@ -229,6 +231,16 @@ def _add_sync(add_parser: _AddParser) -> None:
     command.add_argument("--column", metavar="NAME", help="read the company ids from this column of a CSV file")
     command.add_argument("--journal", metavar="FILE", help="record the run in this file, and resume from it")
     command.add_argument(
+        "--run",
+        dest="run_id",
+        metavar="ID",
+        type=_run_id,
+        help="begin or continue this run of the journal (default: the unfinished one, else today's UTC date)",
+    )
+    command.add_argument(
+        "--keep-runs", type=_count, metavar="N", help="delete older runs from the journal (default: keep all)"
+    )
+    command.add_argument(
         "--objective",
         choices=("latency", "throughput"),
         default="throughput",
@@ -253,6 +265,8 @@ def _check_sync(options: SyncOptions, command: argparse.ArgumentParser) -> None:
         command.error("give at least one COMPANY_ID, or a file of ids with --from")
     if options.column is not None and options.source is None:
         command.error("--column requires --from")
+    if options.journal is None and (options.run_id is not None or options.keep_runs is not None):
+        command.error("--run and --keep-runs require --journal")
 
 
 def _add_wait(add_parser: _AddParser) -> None:
@@ -408,6 +422,17 @@ def _company_id(text: str) -> str:
         return check_company_id(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _run_id(text: str) -> str:
+    # Only this option needs it.
+    from codat_commerce_async.syncing.run import RunOptions, check_run_options  # noqa: PLC0415
+
+    try:
+        check_run_options(RunOptions(run_id=text), "journal")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _positive(text: str) -> float:

@@ -86,4 +86,4 @@ def _open(state: RunState) -> list[Row]:
 def _restored_text(state: RunState, journal: str | None) -> str:
     if state.already_finished < len(state.rows):
         return f"{state.already_finished} of them had ended before, according to {journal}"
-    return f"All had ended before, according to {journal}. To sync them again, use a new journal."
+    return f"All had ended before, according to {journal}. To sync them again, name another run with --run."

@@ -46,6 +46,8 @@ async def sync(options: SyncOptions, **settings: Unpack[Settings]) -> int:
             company_ids,
             objective=options.objective,
             journal=options.journal,
+            run_id=options.run_id,
+            keep_runs=options.keep_runs,
             timeout=options.timeout,
             max_running=options.max_running,
             diagnose=options.diagnose,
