@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,7 +57,7 @@ def parse_yaml(code: str) -> None:
 
 
 def parse_sql(code: str) -> None:
-    with sqlite3.connect(":memory:") as database:
+    with closing(sqlite3.connect(":memory:")) as database:
         database.execute("CREATE TABLE outcomes (ticket_id TEXT PRIMARY KEY, outcome TEXT, has_status BOOLEAN)")
         database.execute(f"EXPLAIN {code}", {"1": "", "2": "", "3": True})
 
