@@ -115,16 +115,16 @@ _NAMES = {
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-if not TYPE_CHECKING:  # type checkers export the imports above, and accept only a literal list
+# Type checkers export the imports above. They accept only a literal `__all__`, and any name with a `__getattr__`.
+if not TYPE_CHECKING:
     __all__ = sorted(("__version__", *_MODULES), key=lambda name: (not name[0].isupper(), name))  # noqa: PLE0605
 
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

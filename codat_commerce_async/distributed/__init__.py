@@ -54,10 +54,12 @@ _STORES = {
     "RedisQuotaStore": "redis",
 }
 
+# With a `__getattr__`, type checkers would accept any name.
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> object:
-    if name not in _STORES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_STORES[name]}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        if name not in _STORES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(import_module(f"{__name__}.{_STORES[name]}"), name)
+        globals()[name] = value
+        return value
