@@ -17,7 +17,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# Python blocks are run by test_readme.py; text has no format.
+# test_readme.py runs the `python` blocks, and mypy checks these and `py` in test_block_types.py; text has no format.
 ELSEWHERE = {"python", "text"}
 
 
@@ -84,6 +84,13 @@ BLOCKS = [
     for language, code in FENCE.findall(page.read_text(encoding="utf-8"))
     if language not in ELSEWHERE
 ]
+
+
+def test_every_fence_is_one_of_a_block() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        fences = re.findall(r"^[ >]*(?:```|~~~).*$", text, re.MULTILINE)
+        assert len(fences) == 2 * len(FENCE.findall(text)), f"{page.name}: write a fence without indent and options"
 
 
 @pytest.mark.parametrize("language", sorted({block.language for block in BLOCKS}))
