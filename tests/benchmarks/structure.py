@@ -10,6 +10,7 @@ enters, then the package's lines of code, its imports between packages, and what
 
 import ast
 import asyncio
+import gc
 import subprocess
 import sys
 import time
@@ -51,11 +52,14 @@ async def traced(run: Callable[[], Awaitable[object]]) -> list[CodeType]:
             entered.append(frame.f_code)
 
     await run()
+    gc.collect()  # what earlier callers left would be finalized in between, and counted
+    gc.disable()
     sys.setprofile(profile)
     try:
         await run()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return entered
 
 
