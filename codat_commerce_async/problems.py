@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from attrs import field, frozen
 
+from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async.errors import (
     AuthenticationError,
     BadRequestError,
@@ -41,6 +42,9 @@ __all__ = ["PROBLEM_MEDIA_TYPE", "Problem", "problem"]
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 _TYPE = "urn:codat-commerce-async:problem:"
+_MISCONFIGURED = 500
+
+_logger = logger_of("calls")
 
 
 class _Row(NamedTuple):
@@ -137,7 +141,8 @@ def problem(error: CodatError) -> Problem:
     """Return the response for an error; it contains no credentials, no idempotency key and nothing about this service.
 
     A problem of the caller gets a 4xx status, one of this service's configuration 500, one of Codat 502 or 504, and
-    what passes with time 503 with `Retry-After`.
+    what passes with time 503 with `Retry-After`. As the body of a 500 leaves out what to correct, it is logged at
+    ERROR with the message of the error.
 
     https://www.rfc-editor.org/rfc/rfc9457
 
@@ -156,6 +161,8 @@ def problem(error: CodatError) -> Problem:
     if not isinstance(error, CodatError):
         raise TypeError(f"error must be a CodatError (got {type(error).__name__})")
     row = next(_ROWS[cls] for cls in type(error).__mro__ if cls in _ROWS)
+    if row.status == _MISCONFIGURED:
+        _logger.error("%s: %s", row.title, error.message, extra=extra_fields(error=error))
     return Problem(
         status=row.status,
         type=_TYPE + row.name,

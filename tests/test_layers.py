@@ -40,6 +40,7 @@ RULES = Rules(
         # What layer 0 needs itself.
         "_core.callbacks": 0,
         "_core.lazy": 0,
+        "_core.log": 0,
         "_core.validation": 0,
         "_core.operation": 0,
         "_core.secrecy": 0,

@@ -1,6 +1,7 @@
 """Every error has a response of your own API, and none contains what is no concern of its caller."""
 
 import json
+import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -84,6 +85,17 @@ def test_every_class_of_the_tree_has_a_response(cls: type[errors.CodatError]) ->
     assert body["status"] == found.status
     assert all(body[name] for name in ("type", "title", "detail"))
     assert KEY not in json.dumps(body)
+
+
+@all_cases("cls", CLASSES)
+def test_what_this_service_has_to_correct_is_logged(
+    cls: type[errors.CodatError], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.clear()
+    found = problem(made(cls))
+    messages = [(record.levelno, record.getMessage()) for record in caplog.records]
+    assert messages == ([(logging.ERROR, f"{found.title}: {SECRET}")] if found.status == 500 else [])
+    assert all(vars(record)["operation"] == made(cls).operation for record in caplog.records)
 
 
 def test_every_kind_of_problem_has_its_own_type() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.text import one_line, shown
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, StatusError
+from codat_commerce_async.models.call import Call
 
 __all__ = ["FIELDS", "extra_fields", "logger_of"]
 
@@ -48,7 +49,8 @@ def extra_fields(
 
 
 def _error_fields(error: CodatError) -> dict[str, object]:
-    call, attempts = error.call, error.attempts
+    # An error that was rebuilt from JSON may hold values of other types.
+    call, attempts = error.call if isinstance(error.call, Call) else None, error.attempts
     return {
         "operation": error.operation,
         "method": call.method if call else None,
