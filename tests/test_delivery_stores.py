@@ -240,7 +240,8 @@ async def test_a_handled_event_is_remembered_as_long_as_codat_repeats_it_and_the
     assert processes.backend.count() == 1
 
 
-async def test_one_of_two_workers_handles_an_event(processes: Processes) -> None:
+async def test_one_of_two_workers_handles_an_event(processes: Processes, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "codat_commerce_async.webhooks")
     one, other = processes.worker(ready=False), processes.worker()
     first = asyncio.create_task(one.receive())
     await one.started.wait()
@@ -249,6 +250,7 @@ async def test_one_of_two_workers_handles_an_event(processes: Processes) -> None
     assert await first is DeliveryStatus.HANDLED
     assert await other.receive() is DeliveryStatus.HANDLED
     assert (one.handled, other.handled) == (1, 0)
+    assert [message for message in caplog.messages if "was handled before" in message]
 
 
 async def test_an_event_that_failed_is_handled_by_another_worker(processes: Processes) -> None:

@@ -84,6 +84,16 @@ async def test_what_was_not_taken_is_delivered_again_under_the_same_id() -> None
     assert receiver.messages[3][0]["webhook-timestamp"] != receiver.messages[1][0]["webhook-timestamp"]
 
 
+async def test_a_simulator_that_is_started_again_repeats_no_webhook_id() -> None:
+    receiver = Receiver()
+    for seconds in (0, 60):
+        api = SimulatedApi()
+        api.wait(seconds)
+        api.simulator.add_company()
+        await WebhookSender(api.simulator, receiver.post, SECRET).deliver()
+    assert len(set(receiver.ids)) == len(receiver.ids) == 2
+
+
 async def test_after_twenty_eight_hours_a_webhook_is_given_up() -> None:
     api, receiver = SimulatedApi(), Receiver(500, 500, 500)
     api.simulator.add_company()

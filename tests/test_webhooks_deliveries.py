@@ -43,7 +43,8 @@ class Work:
         self.go_on.set()
 
 
-async def test_a_handled_event_is_not_handled_again() -> None:
+async def test_a_handled_event_is_not_handled_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "codat_commerce_async.webhooks")
     work = Work()
     work.be_quick()
     processor = DeliveryProcessor(work.hooks)
@@ -52,6 +53,7 @@ async def test_a_handled_event_is_not_handled_again() -> None:
     assert await processor.process("b", EVENT, within=SOON) is DeliveryStatus.HANDLED
     assert work.calls == 2
     assert processor.unhandled == {}
+    assert caplog.messages == ["webhook a (tea.brewed) was handled before: no handler is called"]
 
 
 async def test_a_second_delivery_shares_the_result_of_the_first() -> None:

@@ -68,7 +68,9 @@ class WebhookSender:
     def _message(self, event: Mapping[str, object], now: float) -> _Pending:
         fault = self._faults.next(str(event["eventType"]))
         since = now + self._late_by if fault is WebhookFault.LATE else now
-        return _Pending(f"msg_{event['id']}", json.dumps(event).encode(), since, fault)
+        # The ids of events repeat with the seed; without the time, a receiver that keeps what it has handled would drop
+        # the events of a simulator that is started again.
+        return _Pending(f"msg_{event['id']}_{now:.0f}", json.dumps(event).encode(), since, fault)
 
     async def _deliver(self, message: _Pending) -> bool:
         headers = signed_headers(self._keys, message.webhook_id, int(self._simulator.now()), message.body)

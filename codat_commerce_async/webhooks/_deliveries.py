@@ -123,7 +123,7 @@ class DeliveryProcessor:
             acknowledge: Whether an event in progress counts as accepted.
         """
         if webhook_id in self._handled:
-            return DeliveryStatus.HANDLED
+            return _handled_before(webhook_id, event)
         task = self._in_progress.get(webhook_id)
         if task is None:
             if self._closing or len(self._in_progress) >= self._capacity:
@@ -171,9 +171,11 @@ class DeliveryProcessor:
         if self._store is None:
             return await self._dispatch(event)
         claim = await self._claim(self._store, webhook_id)
+        if claim == "handled":
+            return _handled_before(webhook_id, event)
         if claim != "claimed":
             # Another process may still fail: Codat has to deliver the event again until it is handled.
-            return DeliveryStatus.HANDLED if claim == "handled" else DeliveryStatus.REFUSED
+            return DeliveryStatus.REFUSED
         status = DeliveryStatus.REFUSED
         try:
             # A store may have swallowed the cancellation.
@@ -229,6 +231,16 @@ class DeliveryProcessor:
         if oldest is not None:
             event = self._acknowledged.pop(oldest)
             _log_error("webhook %s (%s) is dropped because too many are unhandled", oldest, event)
+
+
+def _handled_before(webhook_id: str, event: WebhookEvent[object]) -> DeliveryStatus:
+    _logger.info(
+        "webhook %s (%s) was handled before: no handler is called",
+        webhook_id,
+        event.event_type,
+        extra=log_fields(event),
+    )
+    return DeliveryStatus.HANDLED
 
 
 def _log_error(message: str, webhook_id: str, event: WebhookEvent[object]) -> None:
