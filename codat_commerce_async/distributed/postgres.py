@@ -23,7 +23,7 @@ __all__ = ["PostgresQuotaStore"]
 
 _CALL = "SELECT codat_quota_exchange_1(%s::jsonb, %s)"
 # Arbitrary, and the same in all processes: only one creates the table and the function at a time.
-_SCHEMA_LOCK = "SELECT pg_advisory_xact_lock(7305428151104672)"
+_SCHEMA_LOCK = 7305428151104672
 _EXISTS = "SELECT to_regclass('codat_quota') IS NOT NULL AND to_regproc('codat_quota_exchange_1') IS NOT NULL"
 _OPTIONS = "-c statement_timeout=1000 -c synchronous_commit=off"
 
@@ -85,7 +85,7 @@ class PostgresQuotaStore:
                 self._dsn, autocommit=True, connect_timeout=2, options=self._options
             )
             try:
-                await _create_schema(connection)
+                await create_schema(connection, _EXISTS, _SCHEMA_LOCK, _statements)
             except BaseException:
                 await connection.close()
                 raise
@@ -93,14 +93,20 @@ class PostgresQuotaStore:
         return self._connection
 
 
-async def _create_schema(connection: AsyncConnection[tuple[object, ...]]) -> None:
-    exists = await (await connection.execute(_EXISTS)).fetchone()
-    if exists is not None and exists[0]:
+async def create_schema(
+    connection: AsyncConnection[tuple[object, ...]], exists: str, lock: int, statements: Callable[[], str]
+) -> None:
+    """Run the statements, one process at a time, unless the query `exists` returns true."""
+    found = await (await connection.execute(exists.encode())).fetchone()
+    if found is not None and found[0]:
         return
-    source = files("codat_commerce_async.distributed").joinpath("_postgres.sql").read_text(encoding="utf-8")
     async with connection.transaction():
-        await connection.execute(_SCHEMA_LOCK)
-        await connection.execute(source.encode())
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
+        await connection.execute(statements().encode())
+
+
+def _statements() -> str:
+    return files("codat_commerce_async.distributed").joinpath("_postgres.sql").read_text(encoding="utf-8")
 
 
 @hides_arguments

@@ -11,7 +11,7 @@ from codat_commerce_async._core.secrecy import hides_arguments
 from codat_commerce_async._core.validation import check_str
 from codat_commerce_async.distributed._deliveries import CLAIM_FOR, REMEMBER_FOR, Claim, ClaimStore
 from codat_commerce_async.distributed._stores import StoreUnavailableError
-from codat_commerce_async.distributed.postgres import check_dsn, failure_of
+from codat_commerce_async.distributed.postgres import check_dsn, create_schema, failure_of
 
 try:
     from psycopg import AsyncConnection, Error, OperationalError
@@ -26,13 +26,13 @@ _Connection: TypeAlias = AsyncConnection[tuple[object, ...]]
 
 _SECONDS = 2.0
 # Arbitrary, and the same in all processes: only one creates the table at a time.
-_SCHEMA_LOCK = "SELECT pg_advisory_xact_lock(7305428151104673)"
+_SCHEMA_LOCK = 7305428151104673
 _EXISTS = "SELECT to_regclass('codat_deliveries') IS NOT NULL"
 # A row without a claim is an event that was handled.
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS codat_deliveries (id text PRIMARY KEY, claim text, expires timestamptz NOT NULL)",
-    "CREATE INDEX IF NOT EXISTS codat_deliveries_expires ON codat_deliveries (expires)",
-)
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS codat_deliveries (id text PRIMARY KEY, claim text, expires timestamptz NOT NULL);
+CREATE INDEX IF NOT EXISTS codat_deliveries_expires ON codat_deliveries (expires);
+"""
 _CLAIM = """
 INSERT INTO codat_deliveries AS known VALUES (%s, %s, clock_timestamp() + %s * interval '1 second')
 ON CONFLICT (id) DO UPDATE SET claim = excluded.claim, expires = excluded.expires
@@ -155,22 +155,12 @@ class PostgresDeliveryStore(ClaimStore):
             )
             try:
                 with _time_limit(connection):
-                    await _create_schema(connection)
+                    await create_schema(connection, _EXISTS, _SCHEMA_LOCK, lambda: _SCHEMA)
             except BaseException:
                 await connection.close()
                 raise
             self._connection = connection
         return self._connection
-
-
-async def _create_schema(connection: _Connection) -> None:
-    exists = await (await connection.execute(_EXISTS)).fetchone()
-    if exists is not None and exists[0]:
-        return
-    async with connection.transaction():
-        await connection.execute(_SCHEMA_LOCK)
-        for statement in _SCHEMA:
-            await connection.execute(statement.encode())
 
 
 @contextlib.contextmanager
