@@ -77,6 +77,21 @@ async def test_a_company_without_a_sync_is_an_error(simulator: Simulator) -> Non
     assert error.value.exit_status == EXIT_NOTHING_STARTED
 
 
+async def test_sync_prints_the_causes_that_it_finds_and_those_of_a_journal(
+    simulator: Simulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lapsed, other = simulator.add_linked_company(), simulator.add_linked_company()
+    for companies, journal in (([lapsed], ()), ([lapsed, other], ("--journal", str(tmp_path / "j.db")))):
+        simulator.script_sync(lapsed, 4260)
+        assert await run(simulator, "sync", *companies, "--diagnose", *journal) == EXIT_FAILED
+        printed = capsys.readouterr().out
+        action = "renew the subscription of the accounting software"
+        assert f"1 subscription_lapsed (merchant): {action}; for example {lapsed}\n" in printed
+        assert "To find out why" not in printed
+    assert await run(simulator, "sync", lapsed, other, "--diagnose", *journal) != EXIT_OK
+    assert "1 subscription_lapsed (merchant)" in capsys.readouterr().out
+
+
 async def test_sync_records_the_diagnoses_in_its_journal(simulator: Simulator, tmp_path: Path) -> None:
     company_id = simulator.add_linked_company()
     simulator.script_sync(company_id, 4260)

@@ -255,7 +255,7 @@ def _add_sync(add_parser: _AddParser) -> None:
     command.add_argument(
         "--diagnose",
         action="store_true",
-        help="find the cause of each failure, for the report of the journal: up to five more requests per failure",
+        help="find the cause of each failure that is observed now: up to five more requests per failure",
     )
     _add_waiting(command)
 

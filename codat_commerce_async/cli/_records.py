@@ -101,11 +101,10 @@ def diagnosis_of(entry: JournalEntry) -> Diagnosis | None:
     return diagnosis_from_json(entry.diagnosis) if entry.has_ended else None
 
 
-def group_by_cause(entries: Iterable[JournalEntry]) -> list[CauseGroup]:
+def group_by_cause(diagnoses: Iterable[Diagnosis | None]) -> list[CauseGroup]:
     """Return the causes of the diagnosed failures, the most frequent first."""
     groups: dict[tuple[str, str], list[Diagnosis]] = {}
-    for entry in entries:
-        found = diagnosis_of(entry)
+    for found in diagnoses:
         if found is not None:
             groups.setdefault((found.cause.value, found.resolver.value), []).append(found)
     found_groups = [_group(*key, diagnoses) for key, diagnoses in groups.items()]

@@ -11,11 +11,13 @@ from typing import Self
 from attrs import define, frozen
 
 from codat_commerce_async._core.text import one_line
+from codat_commerce_async.cli._records import diagnosis_of
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError
 from codat_commerce_async.hooks import Hooks, RequestEnded, RequestStarted
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import BaseSyncStatus, SyncState
 from codat_commerce_async.policies import Quota
+from codat_commerce_async.syncing.diagnosis import Diagnosis
 from codat_commerce_async.syncing.journal import JournalEntry
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.run import SyncRun
@@ -160,6 +162,7 @@ class RunState:
         self.any_started = False
         self.labels: Counter[str] = Counter()
         self.failed: list[Row] = []
+        self.diagnoses: list[Diagnosis] = []
         self.already_finished = 0
         self.running = 0
         self.hooks = Hooks(on_request_started=self._count_request, on_request_ended=self._record_response)
@@ -255,6 +258,7 @@ class RunState:
             handle = outcome.error.handle
         if handle is not None:
             self._set_handle(row, handle)
+        self._add_diagnosis(outcome.diagnosis)
         self.end(row, Result.of_outcome(outcome), elapsed=outcome.elapsed, polls=outcome.polls)
 
     def restore(self, entry: JournalEntry) -> None:
@@ -264,6 +268,7 @@ class RunState:
             return
         row.elapsed, row.polls = entry.elapsed, entry.polls
         self.already_finished += 1
+        self._add_diagnosis(diagnosis_of(entry))
         self._set_result(row, result)
 
     def add_message(self, text: str) -> None:
@@ -292,6 +297,10 @@ class RunState:
         finally:
             logger.setLevel(level)
             logger.removeHandler(handler)
+
+    def _add_diagnosis(self, diagnosis: Diagnosis | None) -> None:
+        if diagnosis is not None:
+            self.diagnoses.append(diagnosis)
 
     def _set_handle(self, row: Row, handle: SyncHandle) -> None:
         if row.handle is None and handle.adopted:

@@ -2,14 +2,16 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from codat_commerce_async._core.text import format_count, format_duration
+from codat_commerce_async._core.text import format_count, format_duration, one_line
 from codat_commerce_async.cli._args import PROGRAM
+from codat_commerce_async.cli._records import group_by_cause
 from codat_commerce_async.cli._state import Row, RunState, Status
 from codat_commerce_async.cli._view import Output
+from codat_commerce_async.syncing.diagnosis import Diagnosis
 
-__all__ = ["print_failures", "print_handles", "print_resume_command", "print_summary"]
+__all__ = ["print_causes", "print_failures", "print_handles", "print_resume_command", "print_summary"]
 
 # With a journal, which has all failures, at most so many of each kind are printed.
 _MAX_PER_KIND = 3
@@ -25,7 +27,11 @@ def print_summary(state: RunState, output: Output, journal: str | None = None) -
     if journal is not None and len(shown) < len(state.failed):
         output.print(f"... and {len(state.failed) - len(shown)} more; all of them:")
         output.print_unbroken(f"{PROGRAM} report {shlex.quote(journal)} --failed")
-    _print_diagnose_command(state, output)
+    if state.diagnoses:
+        output.print("")
+        print_causes(state.diagnoses, output)
+    elif not state.simulated:
+        _print_diagnose_command(state, output)
     labels = ", ".join(f"{count} {label}" for label, count in state.labels.most_common())
     output.print("", f"{labels}; {format_count(state.requests, 'request')} in {format_duration(state.now)}")
     if state.already_finished:
@@ -40,6 +46,15 @@ def _print_diagnose_command(state: RunState, output: Output) -> None:
         ids = " ".join(shlex.quote(each) for each in (failed.company_id, sync_id) if each is not None)
         output.print("To find out why one failed:")
         output.print_unbroken(f"{PROGRAM} diagnose {ids}")
+
+
+def print_causes(diagnoses: Iterable[Diagnosis | None], output: Output) -> None:
+    """Print one line for each cause, with how many failures it has, who has to act and what to do."""
+    for group in group_by_cause(diagnoses):
+        text = (
+            f"{group.count} {group.cause} ({group.resolver}): {group.action}; for example {', '.join(group.examples)}"
+        )
+        output.print_unbroken(one_line(text))
 
 
 def print_failures(lines: Sequence[str], output: Output) -> None:

@@ -14,7 +14,7 @@ from codat_commerce_async._core.text import for_spreadsheet, format_count, one_l
 from codat_commerce_async.cli._args import ReportOptions
 from codat_commerce_async.cli._exit import EXIT_OK, EXIT_USAGE, CommandError
 from codat_commerce_async.cli._files import write_text
-from codat_commerce_async.cli._records import FIELDS, RunData, Value, group_by_cause, record_of
+from codat_commerce_async.cli._records import FIELDS, RunData, Value, diagnosis_of, group_by_cause, record_of
 from codat_commerce_async.cli._state import Result, Status
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.syncing.journal import Journal, JournalEntry
@@ -96,7 +96,7 @@ def _csv_cell(value: Value) -> Value:
 
 def _print_table(entries: Sequence[JournalEntry], chosen: Sequence[JournalEntry]) -> None:
     # JSON and CSV need neither of these, nor rich.
-    from codat_commerce_async.cli._summary import print_failures  # noqa: PLC0415
+    from codat_commerce_async.cli._summary import print_causes, print_failures  # noqa: PLC0415
     from codat_commerce_async.cli._view import Output  # noqa: PLC0415
 
     output = Output.to(sys.stdout)
@@ -109,11 +109,7 @@ def _print_table(entries: Sequence[JournalEntry], chosen: Sequence[JournalEntry]
     labels = Counter(_label(entry) for entry in entries).most_common()
     counted = ", ".join(f"{count} {label}" for label, count in labels)
     output.print(f"{format_count(len(entries), 'sync')}: {counted}" if entries else "no syncs")
-    for group in group_by_cause(entries):
-        text = (
-            f"{group.count} {group.cause} ({group.resolver}): {group.action}; for example {', '.join(group.examples)}"
-        )
-        output.print_unbroken(one_line(text))
+    print_causes(map(diagnosis_of, entries), output)
     seconds = _seconds(entries)
     if seconds is not None:
         low, high, longest = (_format_seconds(seconds[name]) for name in ("median", "p95", "max"))
@@ -149,7 +145,7 @@ def _summary(entries: Sequence[JournalEntry]) -> Mapping[str, object]:
         "total": len(entries),
         "states": Counter(entry.state for entry in entries),
         "outcomes": Counter(entry.outcome for entry in entries if entry.outcome is not None),
-        "causes": [group.to_dict() for group in group_by_cause(entries)],
+        "causes": [group.to_dict() for group in group_by_cause(map(diagnosis_of, entries))],
         "seconds": _seconds(entries),
         "first_sent_at": first.isoformat() if first else None,
         "last_ended_at": last.isoformat() if last else None,

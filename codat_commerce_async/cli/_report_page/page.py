@@ -251,7 +251,8 @@ def _meter(count: int, most: int, kind: str) -> str:
 
 
 def _failures(entries: Sequence[JournalEntry]) -> str:
-    groups = sorted([*group_by_cause(entries), *_undiagnosed(entries)], key=lambda group: (-group.count, group.cause))
+    groups = [*group_by_cause(map(diagnosis_of, entries)), *_undiagnosed(entries)]
+    groups.sort(key=lambda group: (-group.count, group.cause))
     if not groups:
         return _nothing("None.")
     body = "".join(_failure_row(group, groups[0].count) for group in groups[:_MAX_GROUPS])
