@@ -32,7 +32,7 @@ class SyncState(DescribedEnum):
     IN_PROGRESS_SLOW = "in_progress_slow", "the sync has been running for over ten minutes"
     SUCCEEDED = "succeeded", "completed, data was written"
     NOTHING_TO_WRITE = "nothing_to_write", "completed, there was nothing to write"
-    CONFIGURATION_ERROR = "configuration_error", "the merchant has to correct the configuration"
+    CONFIGURATION_ERROR = "configuration_error", "the configuration has to be corrected"
     COMPANY_UNAVAILABLE = "company_unavailable", "the company was deleted or de-authorized"
     SUBSCRIPTION_LAPSED = "subscription_lapsed", "the accounting software's subscription has lapsed"
     SERVER_ERROR = "server_error", "an internal error at Codat"
