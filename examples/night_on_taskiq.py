@@ -15,6 +15,7 @@ from taskiq_redis import RedisStreamBroker
 
 from codat_commerce_async import SyncTicket
 from codat_commerce_async.contrib.taskiq import SyncTasks
+from codat_commerce_async.contrib.taskiq_redis import count_queued, heartbeat
 from examples.night import Counts, Night, client, night, night_from_arguments, print_counts, save_to
 from tests.support.servers import valkey
 
@@ -22,7 +23,7 @@ _STREAM = "codat"
 
 
 def new_broker(url: str, slice_seconds: float = 10.0) -> RedisStreamBroker:
-    """Return the broker; a message that is not acknowledged for more than two slices is delivered again."""
+    """Return the broker; the messages of a worker without a heartbeat for two slices are delivered again."""
     return RedisStreamBroker(
         url,
         queue_name=_STREAM,
@@ -38,7 +39,9 @@ def new_broker(url: str, slice_seconds: float = 10.0) -> RedisStreamBroker:
 async def worker(url: str, codat_url: str, quota_file: str, outcomes: str, slice_seconds: str = "10") -> None:
     """Run one worker until SIGTERM."""
     seconds = float(slice_seconds)
-    tasks = SyncTasks(new_broker(url, seconds), on_outcome=save_to(outcomes), slice_seconds=seconds)
+    broker = new_broker(url, seconds)
+    beat = partial(heartbeat, broker)
+    tasks = SyncTasks(broker, on_outcome=save_to(outcomes), slice_seconds=seconds, heartbeat=beat)
     limiter, codat = client(codat_url, quota_file)
     async with limiter, codat:
         await tasks.run_worker(codat)
@@ -50,16 +53,16 @@ async def run(url: str, size: Night) -> Counts:
     tasks = SyncTasks(broker, on_outcome=print)
     await broker.startup()
 
-    async def count(*names: str) -> int:
+    async def count_due() -> int:
         async with Redis.from_url(url) as redis:
             [group] = await redis.xinfo_groups(_STREAM)
-        return sum(int(group[name] or 0) for name in names)
+        return int(group["lag"] or 0)
 
     async def feed(tickets: list[SyncTicket]) -> None:
-        await tasks.feed(tickets, partial(count, "pending", "lag"))
+        await tasks.feed(tickets, partial(count_queued, broker))
 
     try:
-        return await night(size, ["-m", "examples.night_on_taskiq", "worker", url], feed, partial(count, "lag"))
+        return await night(size, ["-m", "examples.night_on_taskiq", "worker", url], feed, count_due)
     finally:
         await broker.shutdown()
 

@@ -8,13 +8,14 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from codat_commerce_async import SyncOutcome, SyncTicket
-from codat_commerce_async.simulator import RequestQuota, Simulator
+from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, RequestQuota, Simulator
 from codat_commerce_async.syncing import ticket as tickets
 from tests.support.fans import Codat
 from tests.support.servers import valkey
@@ -146,6 +147,87 @@ async def test_a_ticket_of_a_later_version_stays_queued_until_a_worker_of_that_v
     assert [outcome.ticket_id for outcome in fleet.outcomes] == [older.id, newer.id]
 
 
+@pytest.mark.virtual_time
+async def test_the_heartbeat_goes_on_while_the_worker_runs_even_if_one_fails() -> None:
+    fleet, beats = Fleet(1), list[float]()
+
+    async def heartbeat() -> None:
+        beats.append(asyncio.get_running_loop().time())
+        if len(beats) == 2:
+            raise ConnectionError("the broker is restarted")
+
+    tasks = SyncTasks(fleet.broker, on_outcome=fleet.save, slice_seconds=10.0, heartbeat=heartbeat)
+    await tasks.enqueue(fleet.tickets[0])
+    async with fleet.codat.client() as client:
+        worker = asyncio.create_task(tasks.run_worker(client))
+        await fleet.until(1)
+        await asyncio.sleep(60)
+        tasks.stop()
+        await worker
+        count = len(beats)
+        await asyncio.sleep(60)
+    assert len(beats) == count >= 13
+    assert {round(after - before) for before, after in pairwise(beats)} == {5}
+
+
+@pytest.mark.real
+@needs_redis
+async def test_a_ticket_whose_step_takes_many_slices_stays_with_its_worker(tmp_path: Path) -> None:
+    late = FaultPlan(script={"request-sync": [Fault(FaultKind.LATE, seconds=4.0)] * 4})
+    simulator = Simulator(
+        quota=RequestQuota(per_minute=None), durations=lambda _: 1.0, outcomes={2000: 1.0}, faults=late
+    )
+    with valkey() as server:
+        async with simulator:
+            stream = await Stream.fed(server.url, [simulator.add_linked_company() for _ in range(4)])
+            outcomes = tmp_path / "outcomes"
+            outcomes.touch()
+            # A message without a heartbeat is delivered again after 0.66 seconds.
+            arguments = (simulator.url, str(tmp_path / "quota.db"), str(outcomes), "0.3")
+            workers = [
+                await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "examples.night_on_taskiq", "worker", server.url, *arguments, cwd=ROOT
+                )
+                for _ in range(3)
+            ]
+            while await stream.unfinished():  # noqa: ASYNC110 - other processes change it
+                await asyncio.sleep(0.1)
+            for process in workers:
+                process.send_signal(signal.SIGTERM)
+                await process.wait()
+            reported = [SyncOutcome.from_json(line).ticket_id for line in outcomes.read_text().splitlines()]
+            assert sorted(filter(None, reported)) == sorted(ticket.id for ticket in stream.tickets)
+            assert [simulator.syncs_started(ticket.company_id) for ticket in stream.tickets] == [1, 1, 1, 1]
+        await stream.close()
+
+
+@pytest.mark.real
+@needs_redis
+async def test_the_messages_of_a_stream_are_counted_until_they_are_acknowledged() -> None:
+    with valkey() as server:
+        stream = await Stream.fed(server.url, ["a", "b", "c"])
+        from codat_commerce_async.contrib.taskiq_redis import count_queued  # noqa: PLC0415 - may not be installed
+        from examples.night_on_taskiq import new_broker  # noqa: PLC0415 - likewise
+
+        broker = new_broker(server.url)
+        await broker.startup()
+        assert await count_queued(broker) == 3
+        messages = broker.listen()
+        taken = await anext(messages)
+        assert isinstance(taken, AckableMessage)
+        assert await count_queued(broker) == 3
+        acknowledged = taken.ack()
+        assert acknowledged is not None
+        await acknowledged
+        assert await count_queued(broker) == 2
+        # Redis does not know the number of new messages any more when one of them was deleted.
+        await stream.delete_last()
+        assert await count_queued(broker) == 1
+        await messages.aclose()
+        await broker.shutdown()
+        await stream.close()
+
+
 @pytest.mark.real
 @needs_redis
 async def test_a_worker_with_a_hundred_running_tasks_ends_within_two_seconds(tmp_path: Path) -> None:
@@ -236,6 +318,10 @@ class Stream:
         return [
             SyncTicket.from_json(each["args"][0]).id for each in messages if each["task_name"] == "codat_sync_slice"
         ]
+
+    async def delete_last(self) -> None:
+        [(key, _)] = await self._redis.xrevrange("codat", count=1)
+        await self._redis.xdel("codat", key)
 
     async def close(self) -> None:
         await self._redis.aclose()

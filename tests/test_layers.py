@@ -78,10 +78,11 @@ RULES = Rules(
         "pydantic_core": {"models._pydantic"},
         "pytest": {"pytest_plugin"},
         "pytest_asyncio": {"pytest_plugin"},
-        "redis": {"distributed.redis", "distributed.redis_deliveries"},
+        "redis": {"contrib.taskiq_redis", "distributed.redis", "distributed.redis_deliveries"},
         "rich": {"cli._view"},
         "starlette": {"contrib.starlette", "contrib.fastapi"},
         "taskiq": {"contrib.taskiq"},
+        "taskiq_redis": {"contrib.taskiq_redis"},
         "tenacity": {"_core.retry"},
         "yarl": {"_core.transport"},  # the URLs of aiohttp
     },

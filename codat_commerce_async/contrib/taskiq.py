@@ -1,6 +1,6 @@
 """Syncs as tasks of taskiq (extra `taskiq`): a task is a slice of several steps, as brokers cannot delay a message.
 
-broker = RedisStreamBroker(...)                           # any broker that acknowledges messages
+broker = AioPikaBroker(...)                               # any broker that acknowledges messages
 tasks = SyncTasks(broker, on_outcome=save)                # in every process, when the module is imported
 
 await tasks.feed(SyncTicket.for_run("2026-11-26", company_ids), count_queued)      # in one process
@@ -44,13 +44,19 @@ class SyncTasks:
     """The tasks of syncs at a taskiq broker. Create it once per process, before the worker starts.
 
     `on_outcome` (also a coroutine function) receives every outcome at least once: store it by its `ticket_id`. If it
-    raises, the ticket is queued again after 15 seconds. A slice takes `slice_seconds`; the broker must not redeliver a
-    message before twice that time.
+    raises, the ticket is queued again after 15 seconds. A slice takes `slice_seconds`; the broker must not deliver a
+    message again before twice that time.
+
+    A step that is under way makes a slice longer, by minutes if Codat fails or throttles. If the broker delivers
+    messages again after a time, rather than when a connection ends, pass a `heartbeat` that reports which messages are
+    still in work: for Redis streams, `contrib.taskiq_redis.heartbeat`. Without it, such a ticket is worked on twice
+    and its outcome delivered twice, though its sync is started once.
 
     Args:
         broker: The broker whose messages hold the tickets.
         on_outcome: Receives every outcome at least once; also a coroutine function.
         slice_seconds: How long a task works on its ticket before it queues it again.
+        heartbeat: Called every half of `slice_seconds` while the worker runs; one that raises is logged and repeated.
     """
 
     def __init__(
@@ -59,11 +65,15 @@ class SyncTasks:
         *,
         on_outcome: Callable[[SyncOutcome], Awaitable[None] | None],
         slice_seconds: float = 10.0,
+        heartbeat: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         check_callback("on_outcome", on_outcome)
+        if heartbeat is not None:
+            check_callback("heartbeat", heartbeat)
         self._broker = broker
         self._on_outcome = on_outcome
         self._slice_seconds = slice_seconds
+        self._heartbeat = heartbeat
         self._slices: Slices | None = None
         self._stop = asyncio.Event()
 
@@ -120,12 +130,15 @@ class SyncTasks:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         await self._broker.startup()
-        waking = asyncio.create_task(self._send_wake_messages())
+        repeated = [asyncio.create_task(_repeat(self._wake.kiq, _WAKE_INTERVAL))]
+        if self._heartbeat is not None:
+            repeated.append(asyncio.create_task(_repeat(self._heartbeat, self._slice_seconds / 2)))
         try:
             await slices.consume(self._broker.listen, receiver.callback, limit=concurrency)
         finally:
-            waking.cancel()
-            await asyncio.wait((waking,))
+            for task in repeated:
+                task.cancel()
+            await asyncio.wait(repeated)
             await self._broker.shutdown()
 
     def stop(self) -> None:
@@ -170,13 +183,14 @@ class SyncTasks:
         for ticket in tickets:
             await self.enqueue(ticket)
 
-    async def _send_wake_messages(self) -> None:
-        while True:
-            try:
-                await self._wake.kiq()
-            except Exception:  # the broker may be back at the next time
-                _logger.exception("could not send a message to the broker", extra=extra_fields())
-            await asyncio.sleep(_WAKE_INTERVAL)
+
+async def _repeat(send: Callable[[], Awaitable[object]], interval: float) -> None:
+    while True:
+        try:
+            await send()
+        except Exception:  # the broker may be back at the next time
+            _logger.exception("could not send a message to the broker", extra=extra_fields())
+        await asyncio.sleep(interval)
 
 
 async def _do_nothing() -> None:
