@@ -295,9 +295,6 @@ class SyncRunner:
         if cause is error:
             # A request that was refused for the quota was not processed.
             job.mark_not_sent()
-        elif job.server_offset is None:
-            # An earlier attempt may have been processed. The server's time of it may be known only now.
-            job.server_offset = self._clock.server_offset
         self.state.requeue(job)
 
     def _track(self, job: SyncJob, handle: SyncHandle, age: float) -> None:
