@@ -8,8 +8,10 @@ import aiohttp
 import pytest
 
 from codat_commerce_async import CodatCommerce, CodatError, Operation, Quota, RetryPolicy, Timeouts, TransportError
+from codat_commerce_async._core.lifecycle import CancelScope
 from codat_commerce_async._core.rate_limiter import LocalRateLimiter
-from codat_commerce_async._core.transport import AiohttpTransport, Request
+from codat_commerce_async._core.transport import Request
+from tests.support.reachable import reachable
 from tests.support.scripted import KEY, Step, client_of, failing, respond
 from tests.support.wire import RESET_BEFORE_RESPONSE, RESET_MID_RESPONSE, Act, Response, Slow, WireServer
 
@@ -163,7 +165,8 @@ async def test_a_cancellation_anywhere_comes_out_and_leaves_the_rate_limiter_exa
             await limiter.acquire("c")
             asyncio.get_running_loop().call_later(2.0, limiter.release, "c")
             happened = await cancel_at(call(codat), at, cancel)
-            assert (transport.in_flight, limiter.waiting, codat._lifecycle._open) == (0, 0, {})
+            assert (transport.in_flight, limiter.waiting) == (0, 0)
+            assert not any(isinstance(each, CancelScope) for each in reachable(codat))
             assert asyncio.all_tasks() == before
             await asyncio.sleep(2.0)
             assert (limiter.in_flight, limiter.in_flight_of("c")) == (0, 0)
@@ -177,14 +180,6 @@ async def test_a_cancellation_anywhere_comes_out_and_leaves_the_rate_limiter_exa
 
     places = await cancel_everywhere(make)
     assert places >= 3
-
-
-def connector_of(codat: CodatCommerce) -> aiohttp.BaseConnector:
-    transport = codat._transport
-    assert isinstance(transport, AiohttpTransport)
-    assert transport._session is not None
-    assert transport._session.connector is not None
-    return transport._session.connector
 
 
 SCRIPTS: dict[str, list[Act]] = {
@@ -207,14 +202,16 @@ async def test_a_cancellation_anywhere_on_the_wire_leaves_the_pool_clean(
             script = [*SCRIPTS[name], *[Response.json({})] * 3]
             async with WireServer(script) as server:
                 limiter = LocalRateLimiter(Quota.unlimited())
-                async with CodatCommerce(KEY, base_url=server.url, rate_limiter=limiter, retry=QUICK) as codat:
+                async with (
+                    aiohttp.TCPConnector(limit=0) as connector,
+                    CodatCommerce(
+                        KEY, base_url=server.url, rate_limiter=limiter, retry=QUICK, connector=connector
+                    ) as codat,
+                ):
                     happened = await cancel_at(codat.call(operation, "c"), at, cancel)
-                    assert limiter.in_flight == 0
-                    if codat._transport.is_open:  # type: ignore[attr-defined]  # it is aiohttp's
-                        connector = connector_of(codat)
-                        assert (len(connector._acquired), len(connector._waiters)) == (0, 0)
+                    assert (limiter.in_flight, len(connector._acquired), len(connector._waiters)) == (0, 0, 0)
                     await codat.call(operation, "c")
-                    assert len(connector_of(codat)._acquired) == 0
+                    assert len(connector._acquired) == 0
             return happened
 
         return attempt
@@ -254,10 +251,16 @@ async def test_a_thousand_calls_of_which_most_are_cancelled_leave_the_pool_healt
     limiter = LocalRateLimiter(Quota(per_minute=None, concurrent=20, per_company=5))
     async with WireServer([Response.json({})] * (calls + 1)) as server:
         before = asyncio.all_tasks()
+        connector = aiohttp.TCPConnector(limit=0)
         client = CodatCommerce(
-            KEY, base_url=server.url, rate_limiter=limiter, retry=QUICK, timeouts=Timeouts(total=20.0)
+            KEY,
+            base_url=server.url,
+            rate_limiter=limiter,
+            retry=QUICK,
+            timeouts=Timeouts(total=20.0),
+            connector=connector,
         )
-        async with client as codat:
+        async with connector, client as codat:
 
             async def work() -> None:
                 for number in left:
@@ -272,8 +275,8 @@ async def test_a_thousand_calls_of_which_most_are_cancelled_leave_the_pool_healt
                     ends[kind] = ends.get(kind, 0) + 1
 
             await asyncio.gather(*(work() for _ in range(at_once)))
-            assert (limiter.in_flight, limiter.waiting, limiter._queue.slots._of_company) == (0, 0, {})
-            connector = connector_of(codat)
+            assert (limiter.in_flight, limiter.waiting) == (0, 0)
+            assert [limiter.in_flight_of(f"company-{number}") for number in range(7)] == [0] * 7
             assert (len(connector._acquired), len(connector._waiters)) == (0, 0)
             assert await codat.call(GET, "c") == {}
         assert len(asyncio.all_tasks() - before) <= server.connections  # the server's own

@@ -35,17 +35,17 @@ class Server(IndependentServer):
     def __init__(self, *script: str, longest_delay: float = 0.0, date_error: float | None = 0.0) -> None:
         self.clock = loop_wall_clock()
         super().__init__(Random(1), self.clock, longest_delay=longest_delay, date_error=date_error)
-        self._script = list(script)
+        self.script = list(script)
         self._clients = 0
 
-    def _post(self, request: Request) -> tuple[int, object]:
+    def post(self, request: Request) -> tuple[int, object]:
         key = request.headers["Idempotency-Key"]
         if key not in self._memory:
-            step = self._script.pop(0) if self._script else "ok"
+            step = self.script.pop(0) if self.script else "ok"
             self._random.random = lambda: {"executed": 0.9, "refused": 0.1, "ok": 1.0}[step]  # type: ignore[method-assign]
             self.fails = 0.0 if step == "ok" else 0.95 if step == "executed" else 1.0
         try:
-            return super()._post(request)
+            return super().post(request)
         finally:
             self.fails = 0.0
 
@@ -127,7 +127,7 @@ async def test_a_run_that_may_not_adopt_reports_unknown() -> None:
         with pytest.raises(OutcomeUnknownError):
             await client.sync.run(COMPANY, adopt=False)
         async with client.sync.run_many([COMPANY], adopt=False) as run:
-            server._script.append("executed")
+            server.script.append("executed")
             (outcome,) = await run.results()
     assert (type(outcome.error), outcome.adopted, run.report.adopted) == (OutcomeUnknownError, False, 0)
 
@@ -216,7 +216,7 @@ async def test_the_syncs_of_a_journal_are_no_candidates(tmp_path: Path) -> None:
     async with server.client() as client, client.sync.run_many([request], journal=path) as run:
         (unknown,) = await run.results()
     assert isinstance(unknown.error, OutcomeUnknownError)
-    server._script.append("refused")
+    server.script.append("refused")
     other = SyncRequest(company_id=COMPANY)
     async with server.client() as client, client.sync.run_many([other], journal=path) as run:
         (outcome,) = await run.results()
@@ -372,9 +372,9 @@ def test_the_independent_server_remembers_keys_for_ninety_minutes() -> None:
     now = 1_705_305_600.0
     server = IndependentServer(Random(1), lambda: now)
     request = Request("POST", "/companies/company-1/sync/commerce/latest", {"Idempotency-Key": "k"}, b"{}")
-    first = json.dumps(server._post(request))
+    first = json.dumps(server.post(request))
     now += 89 * 60.0
-    assert json.dumps(server._post(request)) == first
+    assert json.dumps(server.post(request)) == first
     now += 2 * 60.0
-    server._post(request)
+    server.post(request)
     assert len(server.syncs) == 2

@@ -300,17 +300,15 @@ async def test_closing_wakes_a_wait_for_a_sync() -> None:
 
 @pytest.mark.virtual_time
 async def test_one_who_is_past_the_rate_limiter_as_it_closes_sends_nothing() -> None:
-    codat, transport = client_of(respond(200, 1), quota=Quota(per_minute=1, concurrent=None, per_company=None))
-    loop = asyncio.get_running_loop()
-    await codat.call(GET, "c")
-    task = asyncio.create_task(codat.call(POST, "c"))
-    await asyncio.sleep(1.0)
-    # Right when the limiter grants a slot, before the waiting task runs.
-    opens = codat._pipeline.rate_limiter._queue._timer_at  # type: ignore[attr-defined]  # the local rate limiter has one
-    loop.call_at(opens, codat._lifecycle.close)
+    class Closing(LocalRateLimiter):
+        async def acquire(self, company_id: str | None, *, background: bool = False, starts_work: bool = False) -> None:
+            await super().acquire(company_id, background=background, starts_work=starts_work)
+            await codat.aclose()
+
+    codat, transport = client_of(respond(200, 1), rate_limiter=Closing())
     with pytest.raises(ClientClosedError):
-        await task
-    assert len(transport.sent) == 1
+        await codat.call(POST, "c")
+    assert transport.sent == []
 
 
 async def test_no_session_is_opened_on_a_client_that_was_closed_on_the_way() -> None:

@@ -686,7 +686,7 @@ async def test_a_server_at_the_end_of_the_calendar_breaks_nothing(date: str) -> 
     with pytest.raises(OutcomeUnknownError) as caught:
         await codat.call(POST, "c", retry=RetryPolicy(initial_backoff=0.0))
     assert caught.value.requested_at is not None
-    assert codat._pipeline.clock.server_time(5000.0).tzinfo is UTC
+    assert codat.sync.context.clock.server_time(5000.0).tzinfo is UTC
 
 
 @pytest.mark.parametrize("kind", [ValueError, RuntimeError, asyncio.CancelledError, KeyboardInterrupt])

@@ -551,8 +551,9 @@ async def test_a_wait_leaves_nothing_behind() -> None:
 async def nothing_is_held(codat: Codat) -> None:
     """Assert that no task runs, no slot is taken, nothing is reserved, and nothing waits."""
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    limiter = codat.client._pipeline.rate_limiter
-    assert (limiter.in_flight, limiter.waiting, limiter._account.quota._reserved) == (0, 0, 0)  # type: ignore[attr-defined]
+    limiter = codat.sync.context.rate_limiter
+    assert isinstance(limiter, LocalRateLimiter)
+    assert (limiter.in_flight, limiter.waiting, limiter.reserved) == (0, 0, 0)
     assert codat.sync.poll_now(codat.company_id) == 0
 
 

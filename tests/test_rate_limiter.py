@@ -16,6 +16,7 @@ from codat_commerce_async._core.rate_limiter import LocalRateLimiter
 from codat_commerce_async.errors import QuotaExhaustedError
 from codat_commerce_async.policies import Quota
 from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop, run_in_virtual_time
+from tests.support.reachable import reachable
 from tests.support.scripted import client_of, respond
 
 pytestmark = pytest.mark.virtual_time
@@ -26,6 +27,10 @@ OPEN = Quota(per_minute=None, concurrent=None, per_company=None)
 
 def now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def companies_kept_by(limiter: LocalRateLimiter) -> set[str]:
+    return {each for each in reachable(limiter) if isinstance(each, str) and each.startswith("company-")}
 
 
 def peak_per_minute(times: list[float]) -> int:
@@ -158,7 +163,7 @@ async def test_one_that_comes_late_in_a_busy_loop_does_not_slip_in_either() -> N
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
     # The loop was held up, and the timer that would have served the first is late.
-    loop._jumping.now += 1.0
+    loop.advance(1.0)
     await callers.add("second")
     await callers.all_through()
     assert callers.order == ["first", "second"]
@@ -681,8 +686,7 @@ async def test_a_company_that_is_done_with_is_forgotten() -> None:
     for number in range(200):
         await callers.add(f"{number}", f"company-{number % 50}", takes=1.0)
     await callers.all_through()
-    queue = callers.limiter._queue
-    assert (queue.slots._of_company, queue._waiting_by_company, queue._waiting) == ({}, {}, [])
+    assert companies_kept_by(callers.limiter) == set()
 
 
 async def test_a_pause_of_one_company_stops_that_company_only() -> None:
@@ -710,22 +714,22 @@ async def test_a_shorter_pause_of_a_company_does_not_cut_a_longer_one_short() ->
 async def test_pauses_of_many_companies_end_each_at_its_time() -> None:
     callers = Callers(LocalRateLimiter(Quota(per_minute=None, per_company=1)))
     for number in range(20):
-        callers.limiter.pause(20.0 - number, f"{number}")
-        await callers.add(f"{number}", f"{number}", takes=2.0)
-        await callers.add(f"{number} again", f"{number}")
+        callers.limiter.pause(20.0 - number, f"company-{number}")
+        await callers.add(f"{number}", f"company-{number}", takes=2.0)
+        await callers.add(f"{number} again", f"company-{number}")
     await callers.all_through()
     started = dict(zip(callers.order, callers.times, strict=True))
     assert all(started[f"{number}"] == 20.0 - number for number in range(20))
     assert all(started[f"{number} again"] == 22.0 - number for number in range(20))
-    assert callers.limiter._queue._waiting_by_company == {}
+    assert companies_kept_by(callers.limiter) == set()
 
 
 async def test_a_company_whose_pause_is_over_is_forgotten() -> None:
     limiter = LocalRateLimiter(OPEN)
     for number in range(100):
-        limiter.pause(1.0, f"{number}")
+        limiter.pause(1.0, f"company-{number}")
         await asyncio.sleep(2.0)
-    assert len(limiter._queue._paused_companies) == 1
+    assert companies_kept_by(limiter) == {"company-99"}
 
 
 async def test_a_request_that_ended_counts_for_a_minute_more() -> None:

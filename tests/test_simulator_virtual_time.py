@@ -219,3 +219,17 @@ def test_a_loop_may_start_at_any_time_and_its_limit_is_counted_from_there() -> N
     assert run_in_virtual_time(times(), start=1234.5, limit=6.0) == (1234.5, 1239.5)
     with pytest.raises(VirtualTimeLimitError, match="4 virtual seconds"):
         run_in_virtual_time(times(), start=1234.5, limit=4.0)
+
+
+def test_a_loop_that_is_blocked_runs_its_timers_late() -> None:
+    async def blocked() -> tuple[float, float]:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        timer: asyncio.Future[float] = loop.create_future()
+        loop.call_later(5.0, lambda: timer.set_result(loop.time()))
+        loop.advance(7.0)
+        with pytest.raises(ValueError, match="seconds must be at least 0 and finite"):
+            loop.advance(-1.0)
+        return loop.time(), await timer
+
+    assert run_in_virtual_time(blocked()) == (7.0, 7.0)

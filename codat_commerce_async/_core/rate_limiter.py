@@ -482,6 +482,11 @@ class LocalRateLimiter:
         """The number of requests that wait to be admitted."""
         return sum(1 for _ in self._queue)
 
+    @property
+    def reserved(self) -> int:
+        """The number of requests of the daily quota that are reserved for work that is running."""
+        return self._account.quota.reserved
+
     async def acquire(self, company_id: str | None, *, background: bool = False, starts_work: bool = False) -> None:
         """Wait until a request may be sent, in order of arrival."""
         loop = asyncio.get_running_loop()

@@ -117,13 +117,14 @@ class Slots:
 class DailyQuota:
     """Count the requests of one API key against its daily quota."""
 
-    __slots__ = ("_in_flight", "_remaining", "_remaining_until", "_reserved", "exhausted_until", "reset_at")
+    __slots__ = ("_in_flight", "_remaining", "_remaining_until", "exhausted_until", "reserved", "reset_at")
 
     def __init__(self) -> None:
         self._in_flight = 0
         self._remaining: int | None = None
         self._remaining_until = 0.0
-        self._reserved = 0
+        self.reserved = 0
+        """The requests that are reserved for work that is running."""
         self.exhausted_until = 0.0
         """When the quota that is exhausted resets; a past time if it is not exhausted, 0 if it never was."""
         self.reset_at: datetime | None = None
@@ -167,13 +168,13 @@ class DailyQuota:
 
     def reserve(self, requests: int) -> None:
         """Reserve requests for work that is running; a negative number releases them."""
-        self._reserved += requests
+        self.reserved += requests
 
     def shortage_ends(self, now: float) -> float:
         """Return when the shortage ends at the latest, if all remaining requests are reserved, else 0."""
-        if self._remaining is None or not self._reserved:
+        if self._remaining is None or not self.reserved:
             return 0.0
         if now >= self._remaining_until:
             self._remaining = None
             return 0.0
-        return self._remaining_until if self._remaining <= self._reserved else 0.0
+        return self._remaining_until if self._remaining <= self.reserved else 0.0

@@ -58,6 +58,16 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Return the virtual time in seconds; the loop starts at `start`."""
         return self._jumping.now
 
+    def advance(self, seconds: float) -> None:
+        """Advance the clock at once, as if a callback had blocked the loop for so long: due timers run late.
+
+        Args:
+            seconds: Virtual seconds; at least 0.
+        """
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"seconds must be at least 0 and finite (got {seconds})")
+        self._jumping.now += seconds
+
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> "asyncio.Future[T]":
         """Run a function in a thread; the virtual clock stops until it returns.
 

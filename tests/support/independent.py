@@ -71,7 +71,7 @@ class IndependentServer:
             request.before_send()
         if self._random.random() < self.loses / 2:
             raise TransportError("the connection was lost")
-        status, value = self._post(request) if request.method == "POST" else self._get(request.target)
+        status, value = self.post(request) if request.method == "POST" else self._get(request.target)
         responded_at = self._now()
         await asyncio.sleep(self._random.uniform(0.02, 0.3))
         if self._random.random() < self.loses / 2:
@@ -107,7 +107,7 @@ class IndependentServer:
     def _id(self) -> str:
         return str(UUID(int=self._random.getrandbits(128), version=4))
 
-    def _post(self, request: Request) -> tuple[int, Any]:
+    def post(self, request: Request) -> tuple[int, Any]:
         key, now = request.headers["Idempotency-Key"], self._now()
         remembered = self._memory.get(key)
         if remembered is not None and now - remembered[0] < _KEY_MEMORY:

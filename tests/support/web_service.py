@@ -103,7 +103,7 @@ async def health(watches: Watched, codat: Codat) -> dict[str, int]:
         "syncs": watches.syncs,
         "listeners": watches.listeners,
         "tasks": len([task for task in asyncio.all_tasks() if task is not asyncio.current_task()]),
-        "reserved": limiter._account.quota._reserved if isinstance(limiter, LocalRateLimiter) else -1,
+        "reserved": limiter.reserved if isinstance(limiter, LocalRateLimiter) else -1,
     }
 
 
