@@ -28,3 +28,7 @@ def test_changes_are_grouped_by_kind_and_no_group_is_empty() -> None:
     assert {name for name, _ in groups} <= GROUPS
     assert len(re.findall(r"^### ", TEXT, re.MULTILINE)) == len(groups)
     assert all(re.match(r"- |#### ", first) for _, first in groups)
+
+
+def test_lines_fit_on_a_screen() -> None:
+    assert [line for line in TEXT.splitlines() if len(line) > 120] == []
