@@ -11,6 +11,9 @@ from codat_commerce_async._core.responses import error_from_response
 from codat_commerce_async._core.transport import Response
 from codat_commerce_async.errors import BadRequestError, ServerError, StatusError
 
+NO_REASON = "the response does not say why"
+KEY_HINT = "the API key is not accepted; pass a valid one as api_key (from_env: CODAT_API_KEY) or in auth_header"
+ACCESS_HINT = "the API key may be outdated, or may not give access to this resource"
 KEY = "aB3+dEfGhIjKlMnOpQrStUvWxYz0123456789"
 
 
@@ -76,6 +79,28 @@ def test_a_body_that_reports_nothing_is_not_shown(body: bytes) -> None:
     error = error_of(body, 502)
     assert error.message == "502 Bad Gateway: the response does not say why"
     assert type(error) is ServerError
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (401, b'{"error": "Unauthorized"}', f"401 Unauthorized: {KEY_HINT}"),
+        (
+            401,
+            b'{"error": "Key expired.", "correlationId": "id-1"}',
+            f"401 Unauthorized: Key expired; {KEY_HINT} (correlation id id-1)",
+        ),
+        (401, b"", f"401 Unauthorized: {KEY_HINT}"),
+        (403, b'{"message": "Forbidden"}', f"403 Forbidden: {ACCESS_HINT}"),
+        (403, b'{"error": "No access."}', "403 Forbidden: No access."),
+        (404, b'{"title": "Not Found", "detail": "not found."}', f"404 Not Found: {NO_REASON}"),
+        (400, b'{"title": "Bad Request", "detail": "No such date."}', "400 Bad Request: No such date."),
+        (400, b'{"title": "Not valid", "message": "Not valid."}', "400 Bad Request: Not valid"),
+        (500, b"Internal Server Error", f"500 Internal Server Error: {NO_REASON}"),
+    ],
+)
+def test_a_body_that_repeats_the_status_is_replaced_by_what_to_do(status: int, body: bytes, message: str) -> None:
+    assert error_of(body, status).message == message
 
 
 @pytest.mark.parametrize("shape", ['{"title": "%s"}', '"%s"', "you sent %s", '{"error": "%s"}'])

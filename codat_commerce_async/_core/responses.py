@@ -7,7 +7,7 @@ from typing import TypeVar
 from codat_commerce_async._core import codec as _codec
 from codat_commerce_async._core import headers as _headers
 from codat_commerce_async._core.credentials import Credentials
-from codat_commerce_async._core.text import excerpt
+from codat_commerce_async._core.text import excerpt, is_same_text
 from codat_commerce_async._core.transport import Response
 from codat_commerce_async.errors import StatusError, status_error_class
 from codat_commerce_async.models.error_message import ErrorMessage, ErrorValidation, ErrorValidationItem
@@ -20,6 +20,7 @@ T = TypeVar("T")
 _SHOWN_ITEMS = 3
 # The keys under which other services put their message; the first two are of https://www.rfc-editor.org/rfc/rfc9457
 _MESSAGE_KEYS = ("title", "detail", "message", "error", "error_description", "reason")
+_KEY_HINT = "the API key is not accepted; pass a valid one as api_key (from_env: CODAT_API_KEY) or in auth_header"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -27,11 +28,12 @@ def error_from_response(response: Response, credentials: Credentials, now: float
     """Return the error that a response with an error status is; `now` is in epoch seconds."""
     body = credentials.redact(response.body)
     error = error_message(body)
-    detail = "; ".join(_message_parts(error)) if error else ""
+    phrase = _phrase(response.status)
+    detail = "; ".join(_message_parts(error, phrase)) if error else ""
     correlation = f" (correlation id {excerpt(error.correlation_id)})" if error and error.correlation_id else ""
-    detail = detail or _message_of_other_body(body) or _default_detail(response.status)
+    detail = _with_hint(response.status, detail or _message_of_other_body(body, phrase))
     return status_error_class(response.status)(
-        f"{_status_line(response.status)}: {detail}{correlation}",
+        f"{response.status} {phrase}".rstrip() + f": {detail}{correlation}",
         None,
         response.status,
         error,
@@ -83,9 +85,9 @@ def _error_validation_items(data: object) -> tuple[ErrorValidationItem, ...]:
     )
 
 
-def _message_parts(error: ErrorMessage) -> Iterator[str]:
-    """Yield Codat's message, and a summary of its validation errors."""
-    if error.error:
+def _message_parts(error: ErrorMessage, phrase: str) -> Iterator[str]:
+    """Yield Codat's message, unless it only repeats the status, and a summary of its validation errors."""
+    if error.error and not is_same_text(error.error, phrase):
         yield excerpt(error.error)
     found = error.validation.errors if error.validation else ()
     if found:
@@ -94,16 +96,25 @@ def _message_parts(error: ErrorMessage) -> Iterator[str]:
         yield f"{len(found)} validation error{'s' * (len(found) > 1)}: {'; '.join(shown + more)}"
 
 
-def _message_of_other_body(body: bytes) -> str:
-    """Return the message of a body that is not of Codat's shape: a problem document, other JSON, or plain text."""
+def _message_of_other_body(body: bytes, phrase: str) -> str:
+    """Return the message of a body that is not of Codat's shape: a problem document, other JSON, or plain text.
+
+    Texts that only repeat the status or one another are left out.
+    """
+    said = [phrase]
+    for text in _texts_of_other_body(body):
+        if text.strip() and not any(is_same_text(text, each) for each in said):
+            said.append(text)
+    return ": ".join(map(excerpt, said[1:]))
+
+
+def _texts_of_other_body(body: bytes) -> list[str]:
     try:
         data = _codec.parse(body)
     except (ValueError, RecursionError):
-        return _plain_text(body)
-    if isinstance(data, Mapping):
-        texts = (data.get(key) for key in _MESSAGE_KEYS)
-        return ": ".join(excerpt(text) for text in texts if isinstance(text, str) and text.strip())
-    return excerpt(data) if isinstance(data, str) else ""
+        return [_plain_text(body)]
+    found = [data.get(key) for key in _MESSAGE_KEYS] if isinstance(data, Mapping) else [data]
+    return [text for text in found if isinstance(text, str)]
 
 
 def _plain_text(body: bytes) -> str:
@@ -112,17 +123,26 @@ def _plain_text(body: bytes) -> str:
     except UnicodeDecodeError:
         return ""
     # The page of a gateway says nothing in so few characters, and half an object is no words.
-    return "" if text.startswith(("<", "{", "[")) else excerpt(text)
+    return "" if text.startswith(("<", "{", "[")) else text
 
 
-def _status_line(status: int) -> str:
+def _phrase(status: int) -> str:
     try:
-        return f"{status} {HTTPStatus(status).phrase}"
+        return HTTPStatus(status).phrase
     except ValueError:
-        return str(status)
+        return ""
+
+
+def _with_hint(status: int, detail: str) -> str:
+    """Return the server's explanation with what to do about the status; without one, what the status means."""
+    if status == HTTPStatus.UNAUTHORIZED:
+        return f"{detail.rstrip('.')}; {_KEY_HINT}" if detail else _KEY_HINT
+    return detail or _default_detail(status)
 
 
 def _default_detail(status: int) -> str:
+    if status == HTTPStatus.FORBIDDEN:
+        return "the API key may be outdated, or may not give access to this resource"
     if status in _REDIRECTS:
         return "a redirect, which is not followed; check base_url"
     if status == HTTPStatus.NOT_MODIFIED:

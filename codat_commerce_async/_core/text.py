@@ -1,6 +1,6 @@
 """Escape foreign text for messages, log lines, terminals and spreadsheets, and format numbers for people."""
 
-__all__ = ["excerpt", "for_spreadsheet", "format_count", "format_duration", "one_line", "shown"]
+__all__ = ["excerpt", "for_spreadsheet", "format_count", "format_duration", "is_same_text", "one_line", "shown"]
 
 # The longest excerpt of a response in a message, in characters.
 _LONGEST = 300
@@ -23,6 +23,15 @@ def one_line(text: str) -> str:
 def excerpt(text: str) -> str:
     """Return the beginning of the text, without line breaks and control sequences."""
     return one_line(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
+
+
+def is_same_text(one: str, other: str) -> bool:
+    """Return whether the texts are equal but for case, and for spaces and punctuation at the end."""
+    return _bare(one) == _bare(other)
+
+
+def _bare(text: str) -> str:
+    return text.casefold().strip().rstrip(".! ")
 
 
 def _printable(character: str) -> str:

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.operation import is_id
-from codat_commerce_async._core.text import excerpt
+from codat_commerce_async._core.text import excerpt, is_same_text
 from codat_commerce_async.errors import (
     CodatError,
     NotFoundError,
@@ -99,12 +99,12 @@ def raise_if_failed(handle: SyncHandle, status: SyncStatus) -> None:
     """Raise SyncFailedError if the sync failed."""
     if not status.failed:
         return
-    detail = f": {excerpt(status.error_message)}" if status.error_message else ""
+    means, message = status.state.description, status.error_message or ""
+    detail = f": {excerpt(message)}" if message and not is_same_text(message, means) else ""
     if handle.sync_id is None and is_id(status.sync_id):
         handle = handle.with_sync_id(status.sync_id)
     raise SyncFailedError(
-        f"the sync of company {handle.company_id} failed with {status.sync_status_code}, "
-        f"{status.state.description}{detail}",
+        f"the sync of company {handle.company_id} failed with {status.sync_status_code}, {means}{detail}",
         handle,
         status,
     )
