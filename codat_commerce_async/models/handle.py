@@ -20,6 +20,11 @@ __all__ = ["SyncHandle"]
 
 T = TypeVar("T")
 
+HOW_TO_GET_A_HANDLE = (
+    "use that of sync.start, or SyncHandle(company_id=..., sync_id=...), SyncHandle.from_json(text) or "
+    "SyncHandle.from_token(token, company_id)"
+)
+
 _VERSION = 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -219,13 +224,20 @@ class SyncHandle:
 
 def as_handle(handle: SyncHandle | str, sync_id: str | None) -> SyncHandle:
     """Return the handle of a sync that is given by its handle, or by its company's id and its own."""
-    if isinstance(handle, SyncHandle):
-        if sync_id is not None:
-            raise TypeError("pass either a handle, or a company id and a sync id")
-        return handle
-    if sync_id is None:
-        raise TypeError("sync_id must be passed with a company id; it names one of the company's syncs")
-    return SyncHandle(company_id=handle, sync_id=sync_id)
+    if isinstance(handle, str) and sync_id is not None:
+        return SyncHandle(company_id=handle, sync_id=sync_id)
+    if isinstance(handle, str):
+        raise TypeError(f"sync_id must be passed with a company id, or a SyncHandle alone; {HOW_TO_GET_A_HANDLE}")
+    if sync_id is not None:
+        raise TypeError("pass either a handle, or a company id and a sync id")
+    return check_handle(handle)
+
+
+def check_handle(handle: object) -> SyncHandle:
+    """Return the value if it is a handle, else raise TypeError with how to get one."""
+    if not isinstance(handle, SyncHandle):
+        raise TypeError(f"handle must be a SyncHandle (got {type(handle).__name__}); {HOW_TO_GET_A_HANDLE}")
+    return handle
 
 
 def _token_value(value: object) -> object:

@@ -9,9 +9,9 @@ from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async._core.operation import Operation, check_id
 from codat_commerce_async._core.pipeline import Pipeline
 from codat_commerce_async._core.request import check_options, check_wait_options
-from codat_commerce_async._core.validation import check_instance, check_str, split_date_range
+from codat_commerce_async._core.validation import check_str, split_date_range
 from codat_commerce_async.models.call import ApiResponse
-from codat_commerce_async.models.handle import SyncHandle, as_handle
+from codat_commerce_async.models.handle import HOW_TO_GET_A_HANDLE, SyncHandle, as_handle, check_handle
 from codat_commerce_async.models.sync import (
     BaseSyncStatus,
     CompanySyncStatus,
@@ -245,7 +245,7 @@ class SyncResource:
                 handle = handle.with_sync_id(status.sync_id)
             ```
         """
-        check_instance("handle", handle, SyncHandle)
+        check_handle(handle)
         check_options(GET_STATUS, options)
         with self.context.lifecycle.scope():
             return await SyncResolver(self.context, handle).poll(options)
@@ -487,7 +487,8 @@ class SyncResource:
             return await _diagnose.diagnose_status(calls, failed, options)
         if isinstance(failed, _outcome.SyncOutcome):
             return await _diagnose.diagnose_outcome(calls, failed, options)
-        raise TypeError(f"failed must be a status, a handle or an outcome (got {type(failed).__name__})")
+        kind = type(failed).__name__
+        raise TypeError(f"failed must be a status, a handle or an outcome (got {kind}); {HOW_TO_GET_A_HANDLE}")
 
     async def _status_of(self, handle: SyncHandle, options: CallOptions) -> BaseSyncStatus:
         if handle.sync_id is not None:
@@ -519,6 +520,8 @@ class SyncResource:
         Args:
             company_id: The id of the company.
         """
+        if isinstance(company_id, SyncHandle):
+            raise TypeError("company_id must be a string (got SyncHandle); pass handle.company_id")
         return self.context.notifier.notify(check_str("company_id", company_id))
 
 
