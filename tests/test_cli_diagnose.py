@@ -8,10 +8,10 @@ import pytest
 
 from codat_commerce_async import Diagnosis, FailureCause
 from codat_commerce_async.cli._args import DiagnoseOptions, SyncOptions, parse
-from codat_commerce_async.cli._exit import EXIT_FAILED, EXIT_NOTHING_STARTED, EXIT_OK, CommandError
+from codat_commerce_async.cli._exit import EXIT_FAILED, EXIT_OK, EXIT_TRY_LATER, EXIT_USAGE, CommandError
 from codat_commerce_async.cli.diagnose import diagnose
 from codat_commerce_async.cli.sync import sync
-from codat_commerce_async.simulator import Simulator
+from codat_commerce_async.simulator import Fault, FaultKind, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 from codat_commerce_async.syncing.journal import read_journal
@@ -74,7 +74,20 @@ async def test_a_sync_that_succeeded_has_no_diagnosis(simulator: Simulator, caps
 async def test_a_company_without_a_sync_is_an_error(simulator: Simulator) -> None:
     with pytest.raises(CommandError, match="404") as error:
         await run(simulator, "diagnose", "no-such-company")
-    assert error.value.exit_status == EXIT_NOTHING_STARTED
+    assert error.value.exit_status == EXIT_FAILED
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "exit_status"),
+    [(401, "does not accept the API key in CODAT_API_KEY", EXIT_USAGE), (503, "Service Unavailable", EXIT_TRY_LATER)],
+)
+async def test_a_wrong_key_and_a_codat_that_is_not_available_differ_in_the_exit_status(
+    simulator: Simulator, status: int, text: str, exit_status: int
+) -> None:
+    simulator.set_fault("get-sync-status", *[Fault(FaultKind.ERROR_BEFORE, status=status)] * 20)
+    with pytest.raises(CommandError, match=text) as error:
+        await run(simulator, "diagnose", simulator.add_linked_company())
+    assert error.value.exit_status == exit_status
 
 
 async def test_sync_prints_the_causes_that_it_finds_and_those_of_a_journal(

@@ -187,10 +187,10 @@ def test_an_invalid_variable_is_named_in_one_line_with_exit_status_2(
 
 
 @pytest.mark.usefixtures("inside")
-async def test_a_journal_that_another_process_writes_is_exit_status_3(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_journal_that_another_process_writes_is_exit_status_75(capsys: pytest.CaptureFixture[str]) -> None:
     journal = await JournalWriter.open("used.db")
     try:
-        assert await asyncio.to_thread(status_of, "sync", "c", "--journal", "used.db") == 3
+        assert await asyncio.to_thread(status_of, "sync", "c", "--journal", "used.db") == 75
     finally:
         await journal.close()
     output = capsys.readouterr()

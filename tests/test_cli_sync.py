@@ -14,7 +14,7 @@ import pytest
 
 from codat_commerce_async import SyncHandle
 from codat_commerce_async.cli._args import PROGRAM, SyncOptions, WaitOptions, parse
-from codat_commerce_async.cli._exit import EXIT_FAILED, EXIT_NOTHING_STARTED, CommandError
+from codat_commerce_async.cli._exit import EXIT_NOTHING_STARTED, EXIT_TRY_LATER, EXIT_USAGE, CommandError
 from codat_commerce_async.cli._state import Result, Row, RunState
 from codat_commerce_async.cli._view import Output
 from codat_commerce_async.cli.demo import compare
@@ -107,6 +107,15 @@ async def test_a_failed_sync_is_explained_and_makes_a_bad_status(
     assert f"{company_id}: 5130, at least one item could not be written: No such tax rate." in capsys.readouterr().out
 
 
+async def test_a_message_that_only_repeats_the_meaning_of_its_code_is_not_printed(
+    simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    company_id = simulator.add_linked_company()
+    simulator.script_sync(company_id, ScriptedSync(5130, message="At least one item could not be written."))
+    assert await run("sync", company_id) == 1
+    assert f"{company_id}: 5130, at least one item could not be written\n" in capsys.readouterr().out
+
+
 async def test_an_unknown_company_does_not_stop_the_others(
     simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,15 +155,15 @@ async def test_a_wrong_key_is_given_up_on_at_once(
 ) -> None:
     options = ["--journal", str(tmp_path / "night.db")] if journal else []
     company_ids = [simulator.add_linked_company() for _ in range(3)]
-    with pytest.raises(CommandError, match=rf"^{SERVER} does not accept the API key in CODAT_API_KEY$") as ended:
+    with pytest.raises(CommandError, match=rf"^{SERVER} does not accept the API key in CODAT_API_KEY; put ") as ended:
         await run("sync", *company_ids, *options, api_key="wrong")
-    assert ended.value.exit_status == EXIT_NOTHING_STARTED
+    assert ended.value.exit_status == EXIT_USAGE
     output = capsys.readouterr().out
     assert "not known" not in output
     assert "goes on" not in output
 
 
-async def test_a_key_that_is_revoked_while_syncs_run_is_a_failure(
+async def test_a_key_that_is_revoked_while_syncs_run_is_invalid_input(
     simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     company_id = simulator.add_linked_company()
@@ -162,7 +171,7 @@ async def test_a_key_that_is_revoked_while_syncs_run_is_a_failure(
     simulator.set_fault("get-sync-by-id", None, Fault(FaultKind.ERROR_BEFORE, status=401))
     with pytest.raises(CommandError, match="does not accept the API key") as ended:
         await run("sync", company_id)
-    assert ended.value.exit_status == EXIT_FAILED
+    assert ended.value.exit_status == EXIT_USAGE
     assert [handle.company_id for handle in handles_in(capsys.readouterr().out)] == [company_id]
 
 
@@ -171,8 +180,9 @@ async def test_a_server_that_cannot_be_reached_is_given_up_on(monkeypatch: pytes
         gone = other.url
     monkeypatch.setenv("CODAT_API_KEY", "key")
     monkeypatch.setenv("CODAT_BASE_URL", gone)
-    with pytest.raises(CommandError, match=rf"^{gone}: the server cannot be reached: .*refused$"):
+    with pytest.raises(CommandError, match=rf"^{gone}: the server cannot be reached: .*refused$") as ended:
         await sync(options_of(SyncOptions, "sync", "company"))
+    assert ended.value.exit_status == EXIT_TRY_LATER
 
 
 async def test_no_more_syncs_run_at_once_than_requested(simulator: Simulator, run: Command) -> None:
@@ -236,7 +246,9 @@ async def test_ctrl_c_with_a_journal_reports_the_command_that_goes_on_and_it_doe
     assert command.startswith(f"{PROGRAM} sync ")
     assert await run(*shlex.split(command.removeprefix(PROGRAM))) == 0
     output = capsys.readouterr().out
-    assert "1 of them had ended before" in output
+    assert re.search(rf"^{company_ids[0]}  succeeded \(before\) ", output, re.MULTILINE)
+    assert re.search(rf"^{company_ids[1]}  succeeded  ", output, re.MULTILINE)
+    assert "3 succeeded, 1 of them before this call; " in output
     assert [simulator.syncs_started(company_id) for company_id in company_ids] == [1, 1, 1]
     assert set(states(journal).values()) == {"succeeded"}
 
@@ -264,9 +276,19 @@ async def test_a_journal_in_which_all_has_ended_is_not_synced_again(
     arguments = ("sync", *company_ids, "--journal", str(tmp_path / "night.db"))
     assert await run(*arguments) == 1
     sent_before = len(simulator.requests)
-    assert await run(*arguments) == 3, "nothing was started"
+    capsys.readouterr()
+    assert await run(*arguments) == EXIT_NOTHING_STARTED
     assert len(simulator.requests) == sent_before
-    assert "All had ended before" in capsys.readouterr().out
+    output, progress = capsys.readouterr()
+    assert re.search(rf"^{company_ids[0]}  succeeded \(before\) ", output, re.MULTILINE)
+    assert re.search(rf"^{company_ids[1]}  data write error \(before\) ", output, re.MULTILINE)
+    assert f"{company_ids[1]}: ended before: 5130, at least one item could not be written" in output
+    assert "1 succeeded, 1 data write error, all of them before this call; 0 requests" in output
+    assert re.search(
+        r"^To sync them again, name another run with --run; this one is \d{4}-\d\d-\d\d$", output, re.MULTILINE
+    )
+    assert "run_id" not in output + progress
+    assert not any(company_id in progress for company_id in company_ids), "nothing ended now"
 
 
 async def test_a_run_with_a_name_of_its_own_syncs_again_and_old_runs_are_deleted(
@@ -324,8 +346,11 @@ async def test_json_is_one_line_per_outcome_also_of_those_that_ended_before(
     assert records[good]["sync_id"] == simulator.syncs(good)[0].sync_id
     assert all(count in progress for count in ("1 succeeded", "1 data write error", "1 not found"))
     await run(*command)
-    again = [json.loads(line)["company_id"] for line in capsys.readouterr().out.splitlines()]
+    again = {record["company_id"]: record for record in map(json.loads, capsys.readouterr().out.splitlines())}
     assert sorted(again) == sorted(records)
+    assert not any(record["ended_before"] for record in records.values())
+    # An error is tried again.
+    assert {company_id for company_id, record in again.items() if record["ended_before"]} == {good, bad}
     assert simulator.syncs_started(good) == 1
 
 

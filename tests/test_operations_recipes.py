@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from codat_commerce_async.cli._args import PROGRAM, SyncOptions, parse
+from codat_commerce_async.cli._exit import EXIT_FAILED, EXIT_NOTHING_STARTED, EXIT_TERMINATED, EXIT_USAGE
 from tests.test_readme import CHECKOUT, blocks_of
 
 NIGHTS, OBSERVABILITY = CHECKOUT / "docs" / "nightly-runs.md", CHECKOUT / "docs" / "observability.md"
@@ -84,7 +85,8 @@ def test_the_systemd_units_are_complete() -> None:
     service, timer = settings_of("codat-sync.service"), settings_of("codat-sync.timer")
     assert options_of(shlex.split(service["Service"]["ExecStart"])).journal == "nightly.db"
     # Failed syncs and invalid input would be the same again; a connection may return, but is not waited for all night.
-    assert service["Service"]["RestartPreventExitStatus"].split() == ["1", "2"]
+    assert service["Service"]["RestartPreventExitStatus"].split() == [str(EXIT_FAILED), str(EXIT_USAGE)]
+    assert service["Service"]["SuccessExitStatus"].split() == [str(EXIT_NOTHING_STARTED), str(EXIT_TERMINATED)]
     assert dict(service["Unit"]) == {"startlimitintervalsec": "1h", "startlimitburst": "6"}
     assert timer["Install"]["WantedBy"] == "timers.target"
 
@@ -107,7 +109,7 @@ def test_the_kubernetes_job_keeps_its_journal_and_stops_in_time() -> None:
     assert job["spec"]["concurrencyPolicy"] == "Forbid"
     specification = job["spec"]["jobTemplate"]["spec"]
     [rule] = specification["podFailurePolicy"]["rules"]
-    assert rule["onExitCodes"]["values"] == [1, 2]
+    assert rule["onExitCodes"]["values"] == [EXIT_FAILED, EXIT_USAGE, EXIT_NOTHING_STARTED]
     pod = specification["template"]["spec"]
     # A failure policy requires it.
     assert pod["restartPolicy"] == "Never"

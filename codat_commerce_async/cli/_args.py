@@ -49,8 +49,8 @@ _FINAL_THOUSANDS = frozenset({2, 4, 5})
 
 _EXIT_STATUS_HELP = """\
 exit status: 0 every sync succeeded; 1 a sync failed, or its end was not observed; 2 invalid input: an argument, a
-variable, a file or a journal; 3 the input is valid, but nothing was started: all had ended before, the API key is not
-accepted, there is no connection, or the journal is in use; 130 ctrl-C; 143 SIGTERM.
+variable, a file or a journal, also an API key that is not accepted; 3 nothing was started, because all had ended
+before; 75 try again later: there is no connection, or the journal is in use; 130 ctrl-C; 143 SIGTERM.
 """
 
 
@@ -288,7 +288,9 @@ def _add_diagnose(add_parser: _AddParser) -> None:
         help="find out why a sync failed, and who has to act",
         description="Print the cause of a failed sync, who has to act, what to do, and the evidence. Sends up to six "
         "requests with the API key in CODAT_API_KEY.",
-        epilog="exit status: 0 if the sync could be read, whether it failed or not; 3 if it could not.",
+        epilog="exit status: 0 the sync could be read, whether it failed or not; 1 it could not, as it is unknown; "
+        "2 invalid input, also an API key that is not accepted; 75 try again later: there is no connection, or Codat "
+        "cannot respond now.",
     )
     command.set_defaults(options=DiagnoseOptions, run=Command("diagnose", "diagnose"))
     command.add_argument("company_id", metavar="COMPANY_ID", type=_company_id)

@@ -46,10 +46,11 @@ class RunData:
     minutes: Sequence[MinuteCounts]
 
 
-def record_of_outcome(outcome: SyncOutcome) -> Mapping[str, Value]:
-    """Return the record of an outcome: the fields that need no journal."""
+def record_of_outcome(outcome: SyncOutcome, *, ended_before: bool) -> Mapping[str, Value]:
+    """Return the record of an outcome: the fields that need no journal, and whether it is of an earlier call."""
     record = record_of(with_outcome(JournalEntry(outcome.request, "running"), outcome, 0.0))
-    return {name: value for name, value in record.items() if name not in _OF_JOURNALS}
+    found = {name: value for name, value in record.items() if name not in _OF_JOURNALS}
+    return {**found, "ended_before": ended_before}
 
 
 def record_of(entry: JournalEntry) -> Mapping[str, Value]:

@@ -8,14 +8,14 @@ from typing import Protocol, Unpack
 from attrs import frozen
 
 from codat_commerce_async._core.text import one_line
-from codat_commerce_async.cli._exit import EXIT_FAILED, EXIT_NOTHING_STARTED, EXIT_OK, EXIT_USAGE, CommandError
+from codat_commerce_async.cli._exit import EXIT_FAILED, EXIT_OK, EXIT_TRY_LATER, EXIT_USAGE, CommandError
 from codat_commerce_async.cli._state import RunState, Status
 from codat_commerce_async.cli._summary import print_summary
 from codat_commerce_async.cli._view import Output, QuietView, run_with_view, view_for
 from codat_commerce_async.client import BASE_URL, CodatCommerce, Settings
 from codat_commerce_async.errors import AuthenticationError, CodatError, TransportError
 
-__all__ = ["Reporting", "ResumeHint", "client_from_env", "raise_if_fatal", "run_session"]
+__all__ = ["Reporting", "ResumeHint", "client_from_env", "raise_if_fatal", "raise_if_key_refused", "run_session"]
 
 _LIVE_INTERVAL, _PLAIN_INTERVAL = 0.1, 0.5
 
@@ -95,17 +95,20 @@ def _with_variable(message: str) -> str:
 
 def raise_if_fatal(state: RunState, error: CodatError | None) -> None:
     """Raise CommandError for an error that would fail the sync of every company."""
-    message = _fatal_message(state, error)
-    if message is not None:
-        raise CommandError(message, EXIT_FAILED if state.any_started else EXIT_NOTHING_STARTED) from None
-
-
-def _fatal_message(state: RunState, error: CodatError | None) -> str | None:
-    if isinstance(error, AuthenticationError):
-        return f"{_server()} does not accept the API key in CODAT_API_KEY"
+    raise_if_key_refused(error)
     if isinstance(error, TransportError) and not error.sent and not state.has_response:
-        return f"{_server()}: {error.message}"
-    return error.message if error is not None and error.fatal_for_run else None
+        raise CommandError(f"{_server()}: {error.message}", EXIT_TRY_LATER) from None
+    if error is not None and error.fatal_for_run:
+        raise CommandError(error.message, EXIT_FAILED) from None
+
+
+def raise_if_key_refused(error: CodatError | None) -> None:
+    """Raise CommandError if the API key was not accepted."""
+    if isinstance(error, AuthenticationError):
+        message = (
+            f"{_server()} does not accept the API key in CODAT_API_KEY; put a valid one from Codat's portal into it"
+        )
+        raise CommandError(message, EXIT_USAGE) from None
 
 
 async def _with_fatal_errors(state: RunState, work: Coroutine[object, object, None]) -> None:

@@ -10,7 +10,7 @@ from typing import Self
 
 from attrs import define, frozen
 
-from codat_commerce_async._core.text import one_line
+from codat_commerce_async._core.text import is_same_text, one_line
 from codat_commerce_async.cli._records import diagnosis_of
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError
 from codat_commerce_async.hooks import Hooks, RequestEnded, RequestStarted
@@ -93,7 +93,8 @@ class Result:
     def _of_end(cls, name: str, code: int | None, message: str | None, *, succeeded: bool) -> Self:
         outcome = SyncState.__members__.get(name)
         means = outcome.description if outcome is not None else name
-        reason = None if succeeded else f"{code}, {means}" + (f": {message}" if message else "")
+        detail = f": {message}" if message and not is_same_text(message, means) else ""
+        reason = None if succeeded else f"{code}, {means}{detail}"
         return cls(succeeded=succeeded, label=name.replace("_", " ").lower(), reason=reason, code=code)
 
     @classmethod
@@ -104,7 +105,10 @@ class Result:
 
 @define(eq=False)
 class Row:
-    """The sync of one company. `started_at` is seconds since the run started, `elapsed` is in seconds."""
+    """The sync of one company. `started_at` is seconds since the run started, `elapsed` is in seconds.
+
+    With `ended_before`, the sync ended before this call, according to the journal.
+    """
 
     company_id: str
     name: str
@@ -113,6 +117,7 @@ class Row:
     result: Result | None = None
     elapsed: float | None = None
     polls: int | None = None
+    ended_before: bool = False
 
     @property
     def status(self) -> Status:
@@ -125,7 +130,7 @@ class Row:
     def label(self) -> str:
         """Return the state of the sync, or its result, in a few words."""
         if self.result is not None:
-            return self.result.label
+            return f"{self.result.label} (before)" if self.ended_before else self.result.label
         if self.started_at is None:
             return "queued"
         return "starting" if self.handle is None else "running"
@@ -133,7 +138,8 @@ class Row:
     @property
     def reason(self) -> str | None:
         """Return why the sync failed, if it did."""
-        return None if self.result is None else self.result.reason
+        reason = None if self.result is None else self.result.reason
+        return f"ended before: {reason}" if self.ended_before and reason is not None else reason
 
     @property
     def open_handle(self) -> SyncHandle | None:
@@ -159,7 +165,6 @@ class RunState:
         self.simulated = simulated
         self.requests = 0
         self.has_response = False
-        self.any_started = False
         self.labels: Counter[str] = Counter()
         self.failed: list[Row] = []
         self.diagnoses: list[Diagnosis] = []
@@ -183,6 +188,11 @@ class RunState:
     def now(self) -> float:
         """Return the seconds since the run started."""
         return self._clock() - self._started_at
+
+    @property
+    def run_id(self) -> str | None:
+        """Return the id of the run in its journal."""
+        return self._run.run_id if self._run is not None else None
 
     @property
     def is_small(self) -> bool:
@@ -266,7 +276,7 @@ class RunState:
         row, result = self._row_of.get(entry.request.company_id), Result.of_entry(entry)
         if row is None or row.result is not None or result is None:
             return
-        row.elapsed, row.polls = entry.elapsed, entry.polls
+        row.handle, row.elapsed, row.polls, row.ended_before = entry.handle, entry.elapsed, entry.polls, True
         self.already_finished += 1
         self._add_diagnosis(diagnosis_of(entry))
         self._set_result(row, result)
@@ -307,7 +317,6 @@ class RunState:
             text = "the response was lost, but the sync was found at Codat: adopted, not requested again"
             self.add_message(row.message(text))
         row.handle = handle
-        self.any_started = True
 
     def _set_result(self, row: Row, result: Result) -> None:
         row.result = result

@@ -33,9 +33,10 @@ def print_summary(state: RunState, output: Output, journal: str | None = None) -
     elif not state.simulated:
         _print_diagnose_command(state, output)
     labels = ", ".join(f"{count} {label}" for label, count in state.labels.most_common())
-    output.print("", f"{labels}; {format_count(state.requests, 'request')} in {format_duration(state.now)}")
-    if state.already_finished:
-        output.print(_restored_text(state, journal))
+    requests = format_count(state.requests, "request")
+    output.print("", f"{labels}{_before(state)}; {requests} in {format_duration(state.now)}")
+    if state.already_finished == len(state.rows) and state.rows:
+        output.print(f"To sync them again, name another run with --run; this one is {state.run_id}")
 
 
 def _print_diagnose_command(state: RunState, output: Output) -> None:
@@ -98,7 +99,9 @@ def _open(state: RunState) -> list[Row]:
     return [row for row in state.rows if row.open_handle is not None]
 
 
-def _restored_text(state: RunState, journal: str | None) -> str:
-    if state.already_finished < len(state.rows):
-        return f"{state.already_finished} of them had ended before, according to {journal}"
-    return f"All had ended before, according to {journal}. To sync them again, name another run with --run."
+def _before(state: RunState) -> str:
+    """Return how many of the syncs ended before this call."""
+    if not state.already_finished:
+        return ""
+    count = "all" if state.already_finished == len(state.rows) else state.already_finished
+    return f", {count} of them before this call"

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, Self, TextIO, TypeAlias
 
 from codat_commerce_async._core.text import format_duration, one_line
-from codat_commerce_async.cli._exit import CommandError
+from codat_commerce_async.cli._exit import EXIT_USAGE, CommandError
 from codat_commerce_async.cli._state import Row, RunState, Status
 
 try:
@@ -21,7 +21,7 @@ try:
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "rich":
         raise
-    raise CommandError("this command needs an extra: pip install 'codat-commerce-async[cli]'") from None
+    raise CommandError("this command needs an extra: pip install 'codat-commerce-async[cli]'", EXIT_USAGE) from None
 
 __all__ = [
     "Line",
@@ -188,14 +188,15 @@ class PlainView:
         """Do nothing: lines stay where they are."""
 
     def _changes(self) -> list[str]:
-        changed = [row for row in self._state.rows if row.label != self._printed.get(row, "queued")]
+        rows = (row for row in self._state.rows if not row.ended_before)
+        changed = [row for row in rows if row.label != self._printed.get(row, "queued")]
         self._printed.update((row, row.label) for row in changed)
         return [row.message(row.label) for row in changed]
 
     def _failures(self) -> list[str]:
         failed = self._state.failed[self._printed_failures :]
         self._printed_failures += len(failed)
-        lines = [row.message(row.label) for row in failed]
+        lines = [row.message(row.label) for row in failed if not row.ended_before]
         if self._state.now >= self._next_progress:
             self._next_progress = self._state.now + _PROGRESS_INTERVAL
             lines.append(f"{progress_text(self._state)}; {throughput_text(self._state)}")

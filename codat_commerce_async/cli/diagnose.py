@@ -7,8 +7,8 @@ from typing import Unpack
 
 from codat_commerce_async._core.text import one_line
 from codat_commerce_async.cli._args import DiagnoseOptions
-from codat_commerce_async.cli._exit import EXIT_OK, CommandError
-from codat_commerce_async.cli._session import client_from_env
+from codat_commerce_async.cli._exit import EXIT_FAILED, EXIT_OK, EXIT_TRY_LATER, CommandError
+from codat_commerce_async.cli._session import client_from_env, raise_if_key_refused
 from codat_commerce_async.client import CodatCommerce, Settings
 from codat_commerce_async.errors import CodatError
 from codat_commerce_async.models.sync import BaseSyncStatus
@@ -24,7 +24,9 @@ async def diagnose(options: DiagnoseOptions, **settings: Unpack[Settings]) -> in
             status = await _status(codat, options.company_id, options.sync_id)
             found = await codat.sync.diagnose(status, background=False) if status.failed else None
         except CodatError as error:
-            raise CommandError(f"{options.company_id}: {error.message}") from None
+            raise_if_key_refused(error)
+            exit_status = EXIT_TRY_LATER if error.retryable else EXIT_FAILED
+            raise CommandError(f"{options.company_id}: {error.message}", exit_status) from None
     if options.json:
         json.dump(None if found is None else found.to_dict(), sys.stdout, indent=1)
         print()

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 from codat_commerce_async._core.text import format_count
 from codat_commerce_async.cli._args import PROGRAM, SimulateOptions
-from codat_commerce_async.cli._exit import EXIT_OK, CommandError
+from codat_commerce_async.cli._exit import EXIT_OK, EXIT_USAGE, CommandError
 from codat_commerce_async.cli._files import write_text
 from codat_commerce_async.simulator import FaultPlan, Simulator, WebhookSender
 from codat_commerce_async.simulator._post import http_post
@@ -28,7 +28,7 @@ async def simulate(options: SimulateOptions) -> int:
         try:
             await stack.enter_async_context(simulator)
         except OSError as error:
-            raise CommandError(f"port {options.port} cannot be used: {error.strerror}") from None
+            raise CommandError(f"port {options.port} cannot be used: {error.strerror}", EXIT_USAGE) from None
         await _serve(simulator, options)
     return EXIT_OK
 

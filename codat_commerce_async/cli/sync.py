@@ -4,14 +4,14 @@ import asyncio
 import json
 import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Unpack
+from typing import Protocol, Unpack
 
 from codat_commerce_async._core.text import one_line
 from codat_commerce_async.cli._args import PROGRAM, SyncOptions
-from codat_commerce_async.cli._exit import EXIT_NOTHING_STARTED, EXIT_USAGE, CommandError
+from codat_commerce_async.cli._exit import EXIT_NOTHING_STARTED, EXIT_TRY_LATER, EXIT_USAGE, CommandError
 from codat_commerce_async.cli._files import STANDARD_INPUT, read_company_ids
 from codat_commerce_async.cli._records import record_of_outcome
 from codat_commerce_async.cli._session import Reporting, raise_if_fatal, run_session
@@ -27,6 +27,14 @@ from codat_commerce_async.syncing.run import SyncRun
 __all__ = ["follow", "sync"]
 
 _MAX_NAMED = 3
+
+
+class OnOutcome(Protocol):
+    """A function that gets each outcome, and whether the sync ended before this call."""
+
+    def __call__(self, outcome: SyncOutcome, *, ended_before: bool) -> None:
+        """Use the outcome."""
+        ...
 
 
 async def sync(options: SyncOptions, **settings: Unpack[Settings]) -> int:
@@ -65,7 +73,7 @@ async def follow(
     state: RunState,
     run: SyncRun,
     journal: str | None = None,
-    on_outcome: Callable[[SyncOutcome], None] | None = None,
+    on_outcome: OnOutcome | None = None,
 ) -> None:
     """Record the outcomes of a run as they arrive, after those that its journal has; `on_outcome` gets each.
 
@@ -76,7 +84,7 @@ async def follow(
             await stack.enter_async_context(run)
         except JournalError as error:
             # Another process that writes the journal is no mistake of the caller.
-            status = EXIT_NOTHING_STARTED if isinstance(error, JournalInUseError) else EXIT_USAGE
+            status = EXIT_TRY_LATER if isinstance(error, JournalInUseError) else EXIT_USAGE
             raise CommandError(one_line(error.message), status) from None
         if journal is not None:
             await _restore(state, journal, run.run_id, on_outcome)
@@ -85,7 +93,7 @@ async def follow(
             async for outcome in run:
                 state.record(outcome)
                 if on_outcome is not None:
-                    on_outcome(outcome)
+                    on_outcome(outcome, ended_before=False)
                 raise_if_fatal(state, outcome.error)
         finally:
             state.refresh()
@@ -98,19 +106,19 @@ def _report_duplicates(state: RunState, given: Sequence[str]) -> None:
         state.add_message(f"given more than once, synced once: {', '.join(repeated[:_MAX_NAMED])}{more}")
 
 
-def _print_record(outcome: SyncOutcome) -> None:
-    print(json.dumps(record_of_outcome(outcome)), flush=True)
+def _print_record(outcome: SyncOutcome, *, ended_before: bool) -> None:
+    print(json.dumps(record_of_outcome(outcome, ended_before=ended_before)), flush=True)
 
 
-async def _restore(
-    state: RunState, journal: str, run_id: str | None, on_outcome: Callable[[SyncOutcome], None] | None
-) -> None:
+async def _restore(state: RunState, journal: str, run_id: str | None, on_outcome: OnOutcome | None) -> None:
     """Record the syncs of this run that ended before, from the journal."""
     for entry in await Journal.open(journal).entries(run_id):
         if entry.is_finished and entry.request.date_range is None and entry.request.sync_to is None:
             state.restore(entry)
             if on_outcome is not None:
-                on_outcome(entry.to_outcome())
+                on_outcome(entry.to_outcome(), ended_before=True)
+    if 0 < state.already_finished < len(state.rows):
+        state.add_message(f"{state.already_finished} of {len(state.rows)} had ended before, according to {journal}")
 
 
 def _print_hint(state: RunState, options: SyncOptions, output: Output, *, interrupted: bool) -> None:

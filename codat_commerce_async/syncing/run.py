@@ -210,7 +210,7 @@ class SyncRun:
             return
         _logger.warning(
             "nothing was started: all %d companies have ended before in run %s of the journal; "
-            "pass another run_id to sync them again",
+            "to sync them again, begin a run with another id",
             report.already_finished,
             report.run_id,
             extra=extra_fields(run_id=report.run_id),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import SubElement, fromstring, tostring
 
-from codat_commerce_async.cli._exit import CommandError
+from codat_commerce_async.cli._exit import EXIT_USAGE, CommandError
 
 try:
     import pygal  # type: ignore[import-untyped]
@@ -13,7 +13,7 @@ try:
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "pygal":
         raise
-    raise CommandError("report --html needs an extra: pip install 'codat-commerce-async[report]'") from None
+    raise CommandError("report --html needs an extra: pip install 'codat-commerce-async[report]'", EXIT_USAGE) from None
 
 # pygal adds a finder for plugins, which lacks `find_spec`: on Python 3.11, every later import would warn.
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != pygal.__name__]
