@@ -2,17 +2,22 @@
 
 import inspect
 import re
+import tomllib
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from attrs import fields
 
 from codat_commerce_async import CodatCommerce, errors, policies
 from codat_commerce_async.cli._args import parse
+from codat_commerce_async.client import BASE_URL, Settings
 from tests.support.cases import all_cases
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = {"error": "errors", "setting": "settings", "method": "operations", "command": "command-line"}
+PAGES = {"error": "errors", "method": "operations", "command": "command-line"}
+PAGES |= {"extra": "requirements", "needs": "requirements"}
+PAGES |= dict.fromkeys(("setting", "argument", "option", "variable"), "settings")
 POLICIES = (policies.RetryPolicy, policies.PollPolicy, policies.Timeouts, policies.Quota)
 
 
@@ -47,6 +52,40 @@ def test_every_setting_has_its_line_with_its_default() -> None:
     }
 
 
+def test_every_argument_of_the_client_has_its_line_with_its_default() -> None:
+    parameters = inspect.signature(CodatCommerce).parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    # A policy that is not passed is created in the constructor.
+    created = re.findall(r"(\w+) or (\w+)\(\)", inspect.getsource(CodatCommerce.__init__))
+    shown = {name: f"`{policy}()`" for name, policy in created if hasattr(policies, policy)}
+    shown |= {"base_url": f"`{BASE_URL}`", "wall_clock": "`time.time`"}
+    assert len(shown) == 6
+    assert {row[0].strip("`"): row[1] for row in rows("argument")} == {
+        name: shown.get(name, str(default)) for name, default in defaults.items()
+    }
+
+
+def test_from_env_accepts_the_arguments_that_the_page_says() -> None:
+    text = " ".join((DOCS / "settings.md").read_text(encoding="utf-8").split())
+    (sentence,) = re.findall(r"It accepts the settings below except ([^;]+);", text)
+    excluded = set(re.findall(r"`(\w+)`", sentence))
+    assert set(Settings.__annotations__) | excluded == set(inspect.signature(CodatCommerce).parameters)
+    assert not set(Settings.__annotations__) & excluded
+
+
+def test_every_variable_has_its_line() -> None:
+    read = set(re.findall(r"environ\W+(?:get\W+)?(CODAT_\w+)", inspect.getsource(CodatCommerce.from_env)))
+    assert {row[0].strip("`") for row in rows("variable")} == read
+
+
+def test_every_option_of_a_call_has_its_line() -> None:
+    of_calls = get_type_hints(policies.CallOptions)
+    of_waits = get_type_hints(policies.PollOptions)
+    assert {row[0].strip("`"): "waits" in row[1] for row in rows("option")} == {
+        name: name in of_waits for name in of_calls
+    }
+
+
 def test_all_operations_have_their_line() -> None:
     assert len({row[0] for row in rows("method")}) == 39
 
@@ -65,3 +104,41 @@ def test_a_command_can_be_typed_as_its_line_reports(row: list[str]) -> None:
     assert options.command == typed[0]
     for option in re.findall(r"`(--\w+)`", row[1]):
         assert parse([*typed, option]).command == typed[0]
+
+
+def help_options(*command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
+    """Return the options that a command prints with `--help`."""
+    with pytest.raises(SystemExit):
+        parse([*command, "--help"])
+    printed = capsys.readouterr().out.split("options:\n", maxsplit=1)[1]
+    return set(re.findall(r"^  (?:-h, )?(--[\w-]+)", printed, re.MULTILINE)) - {"--help"}
+
+
+def commands(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    return re.findall(r"^    (\w+)  ", capsys.readouterr().out, re.MULTILINE)
+
+
+PROJECT = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_every_extra_has_its_line() -> None:
+    assert {row[0].strip("`") for row in rows("extra")} == set(PROJECT["optional-dependencies"])
+
+
+def test_the_supported_versions_are_those_of_the_project() -> None:
+    required = [re.match(r"([\w-]+)(.*)", each) for each in PROJECT["dependencies"]]
+    versions = {match[1]: match[2] for match in required if match} | {"Python": PROJECT["requires-python"]}
+    assert {row[0]: row[1].strip("`") for row in rows("needs")} == versions
+
+
+def test_every_command_and_option_of_the_command_line_has_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    names = commands(capsys)
+    assert {row[0].strip("`").split()[0] for row in rows("command")} == set(names)
+    text = (DOCS / "command-line.md").read_text(encoding="utf-8")
+    for name in names:
+        (table,) = re.findall(rf"^\| option \| of `{name}` \|\n\|.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+        listed = re.findall(r"^\| `(--[\w-]+)", table, re.MULTILINE)
+        assert set(listed) == help_options(name, capsys=capsys)
+        assert len(listed) == len(set(listed))

@@ -19,6 +19,13 @@ from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, Simulato
 
 STARTS = 20
 IMPORTS = 9
+# Up to the resource whose methods start syncs, because this library imports most of its modules on first use.
+OUR_CLIENT = "from codat_commerce_async import CodatCommerce; CodatCommerce('key').sync"
+OFFICIAL_CLIENT = (
+    "from codat_sync_for_commerce import CodatSyncCommerce; "
+    "from codat_sync_for_commerce.models.shared import Security; "
+    "CodatSyncCommerce(security=Security(auth_header='Basic a2V5')).sync"
+)
 FAULTS = {
     "the connection is lost after the start": Fault(FaultKind.LOST_AFTER),
     "a 503 after the start": Fault(FaultKind.ERROR_AFTER, status=503),
@@ -53,9 +60,9 @@ async def start_all(simulator: Simulator, start: Start, fault: Fault) -> tuple[i
     return reported, sum(simulator.syncs_started(company_id) > 1 for company_id in companies)
 
 
-def import_time(module: str) -> float:
-    """Return the median of the milliseconds that importing a module takes in a new process."""
-    code = f"import time; began = time.perf_counter(); import {module}; print(time.perf_counter() - began)"
+def time_to_client(statements: str) -> float:
+    """Return the median CPU time in milliseconds in which a new process imports and creates a client."""
+    code = f"import time; {statements}; print(time.process_time())"
     times = [
         float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)  # noqa: S603
         for _ in range(IMPORTS)
@@ -101,17 +108,17 @@ async def main() -> None:
             return await codat.connections.list(company_id)
 
         variants: dict[str, tuple[str, Start, Start, Start]] = {
-            "this library": ("codat_commerce_async", codat.sync.start, write_ours, read_ours),
+            "this library": (OUR_CLIENT, codat.sync.start, write_ours, read_ours),
             "official SDK": (
-                "codat_sync_for_commerce",
+                OFFICIAL_CLIENT,
                 lambda company_id: sdk.sync.request_async(request={"company_id": company_id}),
                 lambda company_id: sdk.advanced_controls.set_configuration_async(request={"company_id": company_id}),
                 lambda company_id: sdk.connections.list_async(request={"company_id": company_id}),
             ),
         }
-        for name, (module, start, write, read) in variants.items():
+        for name, (statements, start, write, read) in variants.items():
             print(name)
-            print(f"  import: {import_time(module):.0f} ms")
+            print(f"  CPU time to import and create a client: {time_to_client(statements):.0f} ms")
             print(f"  body of set_configuration: {await body_of_set_configuration(simulator, write)}")
             print(f"  unknown enum values: {await unknown_value(simulator, read)}")
             for label, fault in FAULTS.items():
