@@ -2,22 +2,25 @@
 
 # ruff: noqa: ARG002 - the arguments are for implementations
 
-from collections.abc import AsyncIterator
-from typing import Protocol, runtime_checkable
+import inspect
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Protocol, cast, runtime_checkable
 
+from codat_commerce_async._core.callbacks import is_coroutine_function
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing._journal_rows import JournalEntry
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 
-__all__ = ["JournalStore", "NullJournal"]
+__all__ = ["JournalStore", "NullJournal", "check_journal_store"]
 
 
 @runtime_checkable
 class JournalStore(Protocol):
     """What a fan-out needs of a journal; `JournalWriter` implements it in a file.
 
-    The bodies are those of a run without a file, `NullJournal`: they record nothing, and there are no entries.
+    A store has to define every member: what is passed as `journal` is refused otherwise. The bodies are those of a run
+    without a file, `NullJournal`: they record nothing, and there are no entries.
     """
 
     @property
@@ -130,3 +133,63 @@ class JournalStore(Protocol):
 
 class NullJournal(JournalStore):
     """The journal of a run without a file: it records nothing and has no entries."""
+
+
+def check_journal_store(journal: object) -> JournalStore:
+    """Return the journal if it has all members of `JournalStore`, else raise TypeError that names the first wrong one.
+
+    A member that is only inherited from the protocol counts as missing: it would record nothing.
+    """
+    message = f"journal must be a path or a JournalStore (got {type(journal).__name__})"
+    if isinstance(journal, type) or not any(hasattr(journal, name) for name in _MEMBERS):
+        raise TypeError(message)
+    for name, member in _MEMBERS.items():
+        if not _has(journal, name, member):
+            raise TypeError(f"{message}: {name} must be {_expected(member)}")
+    return cast("JournalStore", journal)
+
+
+_MEMBERS: Mapping[str, object] = {name: value for name, value in vars(JournalStore).items() if not name.startswith("_")}
+
+
+def _has(journal: object, name: str, member: object) -> bool:
+    owner = next((cls for cls in type(journal).__mro__ if name in vars(cls)), None)
+    if not hasattr(journal, name) or (owner is JournalStore and not isinstance(journal, NullJournal)):
+        return False
+    if not inspect.isfunction(member):
+        return True
+    method = getattr(journal, name)
+    # An async generator function is none of these: calling it returns what `async for` takes.
+    return is_coroutine_function(method) == is_coroutine_function(member) and _accepts(method, member)
+
+
+def _accepts(method: object, member: Callable[..., object]) -> bool:
+    """Return whether the method can be called as the member, with all arguments and with only the required ones."""
+    if not callable(method):
+        return False
+    parameters = _parameters(member)
+    required = [each for each in parameters if each.default is each.empty]
+    try:
+        signature = inspect.signature(method)
+        for given in (parameters, required):
+            keywords = {each.name: None for each in given if each.kind is each.KEYWORD_ONLY}
+            signature.bind(*[None] * (len(given) - len(keywords)), **keywords)
+    except TypeError:
+        return False
+    except ValueError:  # a method in C may have no signature
+        return True
+    return True
+
+
+def _expected(member: object) -> str:
+    if not inspect.isfunction(member):
+        return "an attribute or a property"
+    kind = "a coroutine method" if is_coroutine_function(member) else "a plain method"
+    kind = "an async generator method" if inspect.isasyncgenfunction(member) else kind
+    bare = [each.replace(annotation=each.empty) for each in _parameters(member)]
+    return f"{kind} {inspect.Signature(bare)}"
+
+
+def _parameters(member: Callable[..., object]) -> list[inspect.Parameter]:
+    """Return the parameters of a method without `self`."""
+    return list(inspect.signature(member).parameters.values())[1:]

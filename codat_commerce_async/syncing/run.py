@@ -16,7 +16,7 @@ from codat_commerce_async.policies import PollOptions, PollPolicy
 from codat_commerce_async.syncing._aio import wait_uncancelled
 from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._facts import DiagnosisCalls
-from codat_commerce_async.syncing._journal_store import JournalStore, NullJournal
+from codat_commerce_async.syncing._journal_store import JournalStore, NullJournal, check_journal_store
 from codat_commerce_async.syncing._journal_writer import JournalWriter, Resume, RunOptions
 from codat_commerce_async.syncing._queue import Companies
 from codat_commerce_async.syncing._runner import SyncRunner
@@ -83,7 +83,7 @@ class SyncRun:
             diagnosis_calls=diagnosis_calls,
         )
         self._journal_path = journal if isinstance(journal, str | Path) else None
-        self._journal: JournalStore = journal if isinstance(journal, JournalStore) else NullJournal()
+        self._journal: JournalStore = NullJournal() if isinstance(journal, str | Path | None) else journal
         companies_count = len(companies) if isinstance(companies, Sized) else None
         self._run_options = evolve(check_run_options(run_options, self._journal_path), companies=companies_count)
         self._clock = context.clock
@@ -250,8 +250,8 @@ def _check_sources(companies: Companies, journal: JournalSource | None) -> None:
         raise TypeError("companies must be an iterable of company ids (got one string)")
     if not isinstance(companies, Iterable | AsyncIterable):
         raise TypeError(f"companies must be iterable (got {type(companies).__name__})")
-    if not isinstance(journal, str | Path | JournalStore | None):
-        raise TypeError(f"journal must be a path or a JournalStore (got {type(journal).__name__})")
+    if not isinstance(journal, str | Path | None):
+        check_journal_store(journal)
 
 
 def check_run_options(options: RunOptions, journal: str | Path | None) -> RunOptions:
