@@ -95,7 +95,8 @@ def test_an_error_that_is_rebuilt_from_json_keeps_its_message(cls: type[CodatErr
 def test_arguments_of_any_type_can_be_shown(cls: type[CodatError], junk: object) -> None:
     arguments: list[Any] = [junk] * len(made(cls).args)
     error = cls(*arguments)
-    str(error), repr(error)
+    assert str(error).isprintable()
+    assert repr(error).startswith(f"{cls.__name__}(")
     read_everything(error)
 
 
