@@ -12,12 +12,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
+from statistics import median
 
 import pytest
 
 from codat_commerce_async import CodatCommerce, Hooks, RateLimitError, RetryPolicy
 from codat_commerce_async.cli import main
 from codat_commerce_async.cli.simulate import sync_arguments
+from codat_commerce_async.simulator import FaultPlan
+from codat_commerce_async.simulator._state.syncs import usual_duration, usual_outcomes
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
 
@@ -111,6 +115,22 @@ def test_a_bad_url_is_one_line_too(capsys: pytest.CaptureFixture[str], monkeypat
 def test_a_file_that_is_not_there_is_named_without_a_number_of_the_system(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sync", "--from", "nowhere.txt"]) == 2
     assert capsys.readouterr().err == "codat-commerce-async: nowhere.txt: No such file or directory\n"
+
+
+def test_the_help_of_simulate_states_the_default_mix(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["simulate", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    shares, random = usual_outcomes(), Random(1)
+    for code, meaning in ((2000, "write data"), (2040, "find nothing to write")):
+        assert re.search(rf"{100 * shares.pop(code):.0f} % (of the syncs )?{meaning} \({code}\)", text)
+    seconds = [usual_duration(random) for _ in range(10_000)]
+    assert (
+        f"{min(seconds):.0f} to {max(seconds):.0f} simulated seconds, half of them less than {median(seconds):.0f}."
+        in text
+    )
+    assert (shares, FaultPlan().rate) == ({}, 0.0)
+    assert "Without --faults, no request fails." in text
 
 
 @pytest.mark.parametrize("arguments", [["demo"], ["sync", "company"], ["wait", "handles"]])

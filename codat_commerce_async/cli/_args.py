@@ -363,7 +363,9 @@ def _add_simulate(add_parser: _AddParser) -> None:
     command = add_parser(
         "simulate",
         help="serve a simulated Codat until ctrl-C",
-        description="Serve a simulated Codat on this machine until ctrl-C, and print its URL and API key.",
+        description="Serve a simulated Codat on this machine until ctrl-C, and print its URL and API key. Without "
+        "--outcomes, 90 % of the syncs write data (2000) and 10 % find nothing to write (2040). They take 2 to 120 "
+        "simulated seconds, half of them less than 12. Without --faults, no request fails.",
     )
     command.set_defaults(options=SimulateOptions, run=Command("simulate", "simulate"))
     command.add_argument("--port", type=_port, default=0, help="port to listen on; 0 (the default) chooses a free one")
@@ -374,7 +376,8 @@ def _add_simulate(add_parser: _AddParser) -> None:
         type=_probability,
         default=0.0,
         metavar="RATE",
-        help="share of responses, 0 to 1, that are lost, truncated or temporary errors (default: %(default)g)",
+        help="share of responses, 0 to 1, that are lost, truncated or temporary errors, all kinds equally "
+        "often (default: %(default)g)",
     )
     command.add_argument(
         "--outcomes",
