@@ -68,13 +68,20 @@ class AwaitWhatRuns(ast.NodeTransformer):
 
 
 async def run(block: Block, names: dict[str, object]) -> None:
-    """Run a block as a script of its own, which may await, async with and async for wherever it likes."""
+    """Run a block as a script of its own, which may await, async with and async for wherever it likes.
+
+    The tests that it defines as coroutine functions run too, unless they need fixtures.
+    """
     above = "\n" * block.line  # so that a traceback shows the page's own line
     tree = AwaitWhatRuns().visit(ast.parse(above + block.code, block.page))
     code = compile(tree, block.page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    outcome = eval(code, {"__name__": "__main__", **names})  # noqa: S307 - the page's own code
+    scope = {"__name__": "__main__", **names}
+    outcome = eval(code, scope)  # noqa: S307 - the page's own code
     if inspect.iscoroutine(outcome):
         await outcome
+    for name, value in scope.items():
+        if name.startswith("test_") and inspect.iscoroutinefunction(value) and not inspect.signature(value).parameters:
+            await value()
 
 
 @pytest.fixture
@@ -197,6 +204,11 @@ async def test_a_broken_example_fails_at_its_own_line() -> None:
     with pytest.raises(NameError, match="undefined") as caught:
         await run(blocks(SYNTHETIC, "guide.md")[4], {"seen": []})
     assert traceback.extract_tb(caught.tb)[-1].filename == "guide.md"
+
+
+async def test_a_test_of_an_example_runs() -> None:
+    with pytest.raises(AssertionError, match="it ran"):
+        await run(Block(1, "python", 'async def test_one():\n    raise AssertionError("it ran")\n'), {})
 
 
 @pytest.mark.virtual_time

@@ -12,11 +12,13 @@ from attrs import fields
 from codat_commerce_async import CodatCommerce, errors, policies
 from codat_commerce_async.cli._args import parse
 from codat_commerce_async.client import BASE_URL, Settings
+from codat_commerce_async.models import webhook_events
+from codat_commerce_async.webhooks import _dispatch
 from tests.support.cases import all_cases
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {"error": "errors", "method": "operations", "command": "command-line"}
-PAGES |= {"extra": "requirements", "needs": "requirements"}
+PAGES |= {"event": "webhooks", "extra": "requirements", "needs": "requirements"}
 PAGES |= dict.fromkeys(("setting", "argument", "option", "variable"), "settings")
 POLICIES = (policies.RetryPolicy, policies.PollPolicy, policies.Timeouts, policies.Quota)
 
@@ -118,6 +120,15 @@ def commands(capsys: pytest.CaptureFixture[str]) -> list[str]:
     with pytest.raises(SystemExit):
         parse(["--help"])
     return re.findall(r"^    (\w+)  ", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_every_event_has_its_line_with_its_class() -> None:
+    listed = {name: row[1].strip("`") for row in rows("event") for name in re.findall(r"`([\w.]+)`", row[0])}
+    assert listed == {name: webhook_events.event_class(name).__name__ for name in listed}
+    subscribable = re.findall(r'"((?:company|connection|read|client)\.[\w.]+)"', inspect.getsource(_dispatch))
+    assert set(subscribable) <= set(listed)
+    classes = {name for name in webhook_events.__all__ if name.endswith("Event")}
+    assert {row[1].strip("`") for row in rows("event")} == classes
 
 
 PROJECT = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
