@@ -70,7 +70,7 @@ RULES = Rules(
         "cattrs": {"_core.codec", "_core.decode_errors", "_core.encoding"},
         "fastapi": {"contrib.fastapi"},
         "opentelemetry": {"contrib.otel"},
-        "orjson": {"_core.codec", "_core.encoding"},
+        "orjson": {"_core.codec", "_core.encoding", "distributed.file"},
         "procrastinate": {"contrib.procrastinate"},
         "psycopg": {"distributed.postgres", "distributed.postgres_deliveries"},
         "pygal": {"cli._report_page.charts"},
