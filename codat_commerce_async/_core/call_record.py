@@ -16,7 +16,7 @@ from codat_commerce_async._core.request import merge_headers
 from codat_commerce_async._core.retry import CallState
 from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, RequestTimeoutError, StatusError
-from codat_commerce_async.hooks import RequestEnded
+from codat_commerce_async.hooks import CallEnded, RequestEnded, RequestStarted, Retried
 from codat_commerce_async.models.call import ApiResponse, Attempt, Call
 from codat_commerce_async.policies import RetryPolicy
 
@@ -102,14 +102,14 @@ class CallRecord(Generic[T]):
         headers = request.headers.copy()
         since_call_start = self.sent_at - self.started_at
         instrumentation.request_started(
-            self.id, self.operation.name, self.attempt_count, self.quota_wait, headers, since_call_start
+            RequestStarted(self.id, self.operation.name, self.attempt_count, self.quota_wait, headers, since_call_start)
         )
         merged = merge_headers(request.headers, headers, instrumentation.header_refused)
         return Request(request.method, request.target, merged, request.body)
 
     def emit_call_started(self) -> None:
         """Emit that the call starts."""
-        self.instrumentation.call_started(self.id, self.operation, self.company_id)
+        self.instrumentation.call_started(self)
 
     def emit_request_ended(
         self, elapsed: float, response: Response | None, result: str, error: BaseException | None
@@ -127,19 +127,18 @@ class CallRecord(Generic[T]):
             error.correlation_id if isinstance(error, StatusError) else None,
             type(error).__name__ if error is not None else None,
         )
-        self.instrumentation.request_ended(event, self.quota_wait, result, self.operation, self.company_id)
+        self.instrumentation.request_ended(self, event, result, self.quota_wait)
 
     def emit_retry(self, error: CodatError, seconds: float) -> None:
         """Emit that the request will be sent again after so many seconds."""
-        waited, elapsed = self.ended[-1][2:4]
-        self.instrumentation.retried(
-            self.id, self.operation, self.company_id, self.attempt_count, waited, elapsed, seconds, error
-        )
+        quota_wait, elapsed = self.ended[-1][2:4]
+        event = Retried(self.id, self.operation.name, self.attempt_count, seconds, error.message, type(error).__name__)
+        self.instrumentation.retried(self, event, error, quota_wait, elapsed)
 
     def emit_call_ended(self, response: Response | None, error: BaseException | None) -> None:
         """Emit that the call has ended."""
         if self.instrumentation.has_call_listener:
-            self.instrumentation.call_ended(
+            event = CallEnded(
                 self.id,
                 self.operation.name,
                 self.loop.time() - self.started_at,
@@ -147,6 +146,7 @@ class CallRecord(Generic[T]):
                 response.status if response else None,
                 type(error).__name__ if error else None,
             )
+            self.instrumentation.call_ended(event)
 
     def timeout_error(self) -> RequestTimeoutError:
         """Return the error of a call that took longer than its timeout."""

@@ -4,7 +4,7 @@ import itertools
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.operation import Operation
@@ -20,11 +20,30 @@ from codat_commerce_async.hooks import (
     Retried,
 )
 
-__all__ = ["Instrumentation"]
+__all__ = ["Instrumentation", "TracedCall"]
 
 Event = TypeVar("Event")
 
 _logger = logger_of("calls")
+
+
+class TracedCall(Protocol):
+    """The call that an event is about."""
+
+    @property
+    def id(self) -> int:
+        """The id of the call in events."""
+        ...
+
+    @property
+    def operation(self) -> Operation[object]:
+        """The operation that was called."""
+        ...
+
+    @property
+    def company_id(self) -> str | None:
+        """The company that the call is for, if it is for one."""
+        ...
 
 
 class Instrumentation:
@@ -60,40 +79,36 @@ class Instrumentation:
         self.has_call_listener = hooks.on_call_ended is not None
         """Whether there is a hook for the ends of calls."""
 
-    def call_started(self, call_id: int, operation: Operation[object], company_id: str | None) -> None:
+    def call_started(self, call: TracedCall) -> None:
         """Emit the start of a call."""
         if (hook := self._hooks.on_call_started) is not None:
-            name, method, path = operation.name, operation.method, operation.path
-            _invoke(hook, CallStarted(call_id, name, method, path, self._server, self._wall_clock(), company_id))
+            name, method, path = call.operation.name, call.operation.method, call.operation.path
+            _invoke(hook, CallStarted(call.id, name, method, path, self._server, self._wall_clock(), call.company_id))
 
-    def request_started(
-        self, call_id: int, operation: str, attempt: int, waited: float, headers: dict[str, str], after: float
-    ) -> None:
+    def request_started(self, event: RequestStarted) -> None:
         """Emit the start of a request; headers that a hook adds are sent."""
         if (hook := self._hooks.on_request_started) is not None:
-            _invoke(hook, RequestStarted(call_id, operation, attempt, waited, headers, after))
+            _invoke(hook, event)
 
     def header_refused(self, name: object, reason: str) -> None:
         """Log that a header of a hook is not sent; not its value, as that may be a secret."""
         _logger.warning("the header %s of a hook is not sent: %s", name, reason, extra=extra_fields())
 
-    def request_ended(
-        self, event: RequestEnded, waited: float, outcome: str, operation: Operation[object], company_id: str | None
-    ) -> None:
+    def request_ended(self, call: TracedCall, event: RequestEnded, result: str, quota_wait: float) -> None:
         """Emit the result of a request, which waited so many seconds for the quota."""
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug(
                 "%s: %s on attempt %d after %.3f s",
                 event.operation,
-                outcome,
+                result,
                 event.attempt,
                 event.elapsed,
                 extra=extra_fields(
-                    company_id,
-                    operation=operation,
+                    call.company_id,
+                    operation=call.operation,
                     status=event.status,
                     attempt=event.attempt,
-                    quota_wait=waited,
+                    quota_wait=quota_wait,
                     elapsed=event.elapsed,
                     correlation_id=event.correlation_id,
                 ),
@@ -101,36 +116,25 @@ class Instrumentation:
         if (hook := self._hooks.on_request_ended) is not None:
             _invoke(hook, event)
 
-    def retried(
-        self,
-        call_id: int,
-        operation: Operation[object],
-        company_id: str | None,
-        attempt: int,
-        waited: float,
-        elapsed: float,
-        pause: float,
-        error: CodatError,
-    ) -> None:
-        """Emit that a request will be sent again; it had `waited` so many seconds for the quota."""
-        name, reason = operation.name, error.message
+    def retried(self, call: TracedCall, event: Retried, error: CodatError, quota_wait: float, elapsed: float) -> None:
+        """Emit that a request will be sent again; its last attempt took `elapsed` seconds after `quota_wait`."""
         _logger.info(
             "%s: %s; sending it again in %.2f s",
-            name,
-            reason,
-            pause,
+            event.operation,
+            event.reason,
+            event.pause,
             extra=extra_fields(
-                company_id,
-                operation=operation,
+                call.company_id,
+                operation=call.operation,
                 error=error,
-                attempt=attempt,
-                quota_wait=waited,
+                attempt=event.attempt,
+                quota_wait=quota_wait,
                 elapsed=elapsed,
-                pause=pause,
+                pause=event.pause,
             ),
         )
         if (hook := self._hooks.on_retry) is not None:
-            _invoke(hook, Retried(call_id, name, attempt, pause, reason, type(error).__name__))
+            _invoke(hook, event)
 
     def outcome_unknown(self, error: OutcomeUnknownError, company_id: str | None, status: int | None) -> None:
         """Log that a write may or may not have been processed."""
@@ -146,18 +150,10 @@ class Instrumentation:
         if (hook := self._hooks.on_pause) is not None:
             _invoke(hook, Paused(seconds, reason, company_id))
 
-    def call_ended(
-        self,
-        call_id: int,
-        operation: str,
-        elapsed: float,
-        attempts: int,
-        status: int | None,
-        error: str | None,
-    ) -> None:
+    def call_ended(self, event: CallEnded) -> None:
         """Emit the end of a call."""
         if (hook := self._hooks.on_call_ended) is not None:
-            _invoke(hook, CallEnded(call_id, operation, elapsed, attempts, status, error))
+            _invoke(hook, event)
 
 
 def _invoke(hook: Callable[[Event], None], event: Event) -> None:
