@@ -1,12 +1,13 @@
 """The rules for an ambiguous write: when to resend its key, search for it, use a new key, or report it as unknown."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from codat_commerce_async._core.claims import Claims
+from codat_commerce_async._core.idempotency import FirstUse
 from codat_commerce_async._core.lifecycle import Clock, Lifecycle
 from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exactly_once
 from codat_commerce_async.errors import (
@@ -88,10 +89,20 @@ def candidate(seconds: float | None, name: str = "ours") -> Candidate[str]:
 class Scenario(Clock):
     """A scripted write and the result of searching for it, without a network."""
 
-    def __init__(self, *script: Make | str, seen: Sequence[Candidate[str]] | Make = (), takes: float = 0.1) -> None:
+    key: str | None = None
+    deadline: float | None = None
+
+    def __init__(
+        self,
+        *script: Make | str,
+        seen: Sequence[Candidate[str]] | Make = (),
+        failing_lookups: Container[int] = (),
+        takes: float = 0.1,
+    ) -> None:
         super().__init__(Lifecycle(), lambda: EPOCH + time() + self.suspended)
         self.script = list(script)
         self.seen = seen
+        self.failing_lookups = failing_lookups
         self.takes = takes
         self.keys_sent: list[str] = []
         self.valid_for: list[float | None] = []
@@ -129,6 +140,8 @@ class Scenario(Clock):
 
     async def find_candidates(self) -> Sequence[Candidate[str]]:
         self.lookup_times.append(time())
+        if len(self.lookup_times) in self.failing_lookups:
+            raise TransportError("lost")
         if callable(self.seen):
             raise self.seen(Call(operation="find_candidates", method="GET", path="/"))
         return self.seen
@@ -141,44 +154,28 @@ class Scenario(Clock):
         self,
         key: str | None = None,
         *,
-        first_sent_at: float | None = None,
-        server_offset: float | None = None,
+        first_use: FirstUse | None = None,
         deadline: float | None = None,
         claims: Claims | None = None,
         lookups: Lookups | None = None,
     ) -> str | Candidate[str]:
+        claims = claims or Claims()
+        self.key, self.deadline, self.claim = key, deadline, claims.claim("", key)
         return await write_exactly_once(
-            self.send,
-            self.find_candidates,
-            key=key,
-            first_sent_at=first_sent_at,
-            server_offset=server_offset,
-            new_key=self.new_key,
-            clock=self,
-            deadline=deadline,
-            claims=claims,
-            lookups=lookups,
+            self, clock=self, claims=claims, lookups=lookups or Lookups(), first_use=first_use
         )
 
     async def unknown(
         self,
         key: str | None = None,
         *,
-        first_sent_at: float | None = None,
-        server_offset: float | None = None,
+        first_use: FirstUse | None = None,
         deadline: float | None = None,
         claims: Claims | None = None,
         lookups: Lookups | None = None,
     ) -> OutcomeUnknownError:
         with pytest.raises(OutcomeUnknownError) as raised:
-            await self.write(
-                key,
-                first_sent_at=first_sent_at,
-                server_offset=server_offset,
-                deadline=deadline,
-                claims=claims,
-                lookups=lookups,
-            )
+            await self.write(key, first_use=first_use, deadline=deadline, claims=claims, lookups=lookups)
         return raised.value
 
 
@@ -265,36 +262,14 @@ async def test_a_clock_that_jumped_back_makes_nothing_ours(ahead: float) -> None
 
 
 async def test_a_poll_that_fails_is_repeated() -> None:
-    scenario = Scenario(refused, "done", seen=lost)
-    count = 0
-
-    async def find_candidates() -> Sequence[Candidate[str]]:
-        nonlocal count
-        count += 1
-        if count < 5:
-            raise TransportError("lost")
-        return ()
-
-    assert (
-        await write_exactly_once(scenario.send, find_candidates, key=None, new_key=scenario.new_key, clock=scenario)
-        == "done"
-    )
-    assert count == 5
+    scenario = Scenario(refused, "done", failing_lookups=range(5))
+    assert await scenario.write() == "done"
+    assert len(scenario.lookup_times) == 5
 
 
 async def test_polls_that_found_nothing_before_one_that_failed_are_not_enough() -> None:
-    scenario = Scenario(refused, "twice")
-    count = 0
-
-    async def find_candidates() -> Sequence[Candidate[str]]:
-        nonlocal count
-        count += 1
-        if count == 5:
-            raise TransportError("lost")
-        return ()
-
-    with pytest.raises(OutcomeUnknownError):
-        await write_exactly_once(scenario.send, find_candidates, key=None, new_key=scenario.new_key, clock=scenario)
+    scenario = Scenario(refused, "twice", failing_lookups={5})
+    await scenario.unknown()
     assert scenario.keys_sent == ["key-1"]
 
 
@@ -391,13 +366,13 @@ async def test_what_began_within_the_memory_of_a_given_key_may_be_its_own() -> N
 
 async def test_what_began_since_a_key_was_first_used_is_adopted() -> None:
     ours = candidate(-50.0)
-    assert await Scenario(refused, seen=[ours]).write("given", first_sent_at=EPOCH - 60.0, server_offset=0.0) is ours
+    assert await Scenario(refused, seen=[ours]).write("given", first_use=FirstUse(EPOCH - 60.0, None, 0.0)) is ours
 
 
 async def test_a_key_that_codat_may_have_forgotten_is_not_used_again() -> None:
     ours = candidate(-LIFETIME)
     scenario = Scenario("twice", seen=[ours])
-    assert await scenario.write("given", first_sent_at=EPOCH - LIFETIME - 1.0, server_offset=0.0) is ours
+    assert await scenario.write("given", first_use=FirstUse(EPOCH - LIFETIME - 1.0, None, 0.0)) is ours
     assert scenario.keys_sent == []
 
 

@@ -12,6 +12,7 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from codat_commerce_async import CodatCommerce
+from codat_commerce_async._core.idempotency import FirstUse
 from codat_commerce_async.errors import (
     BadRequestError,
     ClientClosedError,
@@ -252,8 +253,7 @@ async def test_a_key_that_is_known_to_be_too_old_is_not_sent_again() -> None:
             scenario.client.sync.context,
             SyncRequest(company_id=scenario.company_id),
             {"idempotency_key": str(uuid4())},
-            first_sent_at=now,
-            server_offset=0.0,
+            first_use=FirstUse(now, None, 0.0),
         )
         assert (handle.sync_id, handle.adopted, scenario.keys_sent) == (found, True, [])
 
@@ -268,7 +268,7 @@ async def test_a_key_that_was_too_old_to_be_sent_is_named_all_the_same() -> None
         request = SyncRequest(company_id=scenario.company_id)
         with pytest.raises(OutcomeUnknownError) as raised:
             await start(
-                scenario.client.sync.context, request, {"idempotency_key": key}, first_sent_at=now, server_offset=0.0
+                scenario.client.sync.context, request, {"idempotency_key": key}, first_use=FirstUse(now, None, 0.0)
             )
         assert (raised.value.idempotency_key, len(raised.value.candidates)) == (key, 2)
 

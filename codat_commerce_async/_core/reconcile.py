@@ -2,10 +2,10 @@
 
 import contextlib
 import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from attrs import frozen
 
@@ -23,9 +23,10 @@ from codat_commerce_async.errors import (
     StatusError,
 )
 
-__all__ = ["Ambiguity", "Candidate", "Lookups", "write_exactly_once"]
+__all__ = ["Ambiguity", "Candidate", "Lookups", "Write", "write_exactly_once"]
 
 ResponseT = TypeVar("ResponseT")
+ResponseT_co = TypeVar("ResponseT_co", covariant=True)
 FoundT = TypeVar("FoundT")
 
 # The delay before each request that resends the same key.
@@ -126,72 +127,87 @@ class Lookups:
                 return
 
 
-async def write_exactly_once(
-    send: Callable[[str, float | None], Awaitable[ResponseT]],
-    find_candidates: Callable[[], Awaitable[Iterable[Candidate[FoundT]]]],
-    *,
-    key: str | None,
-    first_sent_at: float | None = None,
-    server_offset: float | None = None,
-    new_key: Callable[[str | None], Awaitable[str]],
-    clock: Clock,
-    deadline: float | None = None,
-    claims: Claims | None = None,
-    claim: Claim | None = None,
-    lookups: Lookups | None = None,
-) -> ResponseT | Candidate[FoundT]:
-    """Return the response to `send`, or the candidate that `find_candidates` identified as the result of the write.
+class Write(Protocol[ResponseT_co, FoundT]):
+    """A write: its key and deadline, how it is sent, and how its result is found."""
 
-    `send` takes the key, and the seconds after which it must not be sent any more (None: no limit). `key` may have been
-    used before: since `first_sent_at` (epoch seconds) if that is known, when the server's clock was `server_offset`
-    seconds ahead of the local one (None: not known, so that no clock can confirm the key's age). `new_key` takes the
-    last key, and returns the next one when it is persisted. No delay is started that would end after `deadline`, in
-    seconds of `clock`. `claim` is the claim of this request among the `claims` of its client.
+    @property
+    def key(self) -> str | None:
+        """The idempotency key that the caller passed, which may have been sent before; None for a new write."""
+        ...
+
+    @property
+    def claim(self) -> Claim:
+        """The claim of this request among those of its client."""
+        ...
+
+    @property
+    def deadline(self) -> float | None:
+        """The time of the event loop after which no delay may end; None for no limit."""
+        ...
+
+    async def new_key(self, last: str | None) -> str:
+        """Return the key after the last one, when it is persisted."""
+        ...
+
+    async def send(self, key: str, valid_for: float | None) -> ResponseT_co:
+        """Send the request; after `valid_for` seconds (None: no limit), the key must not be sent any more."""
+        ...
+
+    async def find_candidates(self) -> Iterable[Candidate[FoundT]]:
+        """Return what the request may have created."""
+        ...
+
+
+async def write_exactly_once(
+    write: Write[ResponseT, FoundT],
+    *,
+    clock: Clock,
+    claims: Claims,
+    lookups: Lookups,
+    first_use: FirstUse | None = None,
+) -> ResponseT | Candidate[FoundT]:
+    """Return the response to the write, or the candidate that a lookup identified as its result.
+
+    `first_use` is when another process may first have sent the key of the write.
 
     Raises the error of `send` if that is conclusive. Otherwise, raises OutcomeUnknownError with the ids of the
     candidates.
     """
-    claims = claims or Claims()
-    claim = claim or claims.claim("", key)
-    write = _Write(find_candidates, clock, deadline, claims, claim, lookups or Lookups(), is_key_given=key is not None)
-    if first_sent_at is not None:
-        await write.resume(first_sent_at, server_offset)
+    state = _WriteState(write, clock, claims, lookups)
+    if first_use is not None:
+        await state.resume(first_use)
     try:
-        return await _send_until_settled(send, new_key, key, write)
+        return await _send_until_settled(write, state)
     finally:
-        write.close()
+        state.close()
 
 
 async def _send_until_settled(
-    send: Callable[[str, float | None], Awaitable[ResponseT]],
-    new_key: Callable[[str | None], Awaitable[str]],
-    key: str | None,
-    write: "_Write[FoundT]",
+    write: Write[ResponseT, FoundT], state: "_WriteState[FoundT]"
 ) -> ResponseT | Candidate[FoundT]:
-    new_keys_left = _MAX_NEW_KEYS
+    key, new_keys_left = write.key or await write.new_key(None), _MAX_NEW_KEYS
     while True:
-        key = key if key is not None else await new_key(None)
-        write.register_key(key)
+        state.register_key(key)
         try:
-            return await send(key, write.key_age.remaining)
+            return await write.send(key, state.key_age.remaining)
         except CodatError as error:
-            ambiguity = write.record_failure(error)
+            ambiguity = state.record_failure(error)
             if ambiguity is None:
-                write.withdraw()
+                state.withdraw()
                 raise
             if isinstance(error, QuotaExhaustedError):
                 # Until the reset, neither the request nor a lookup can be sent.
-                raise write.unknown_error() from error
-        if await write.wait_to_resend(ambiguity):
+                raise state.unknown_error() from error
+        if await state.wait_to_resend(ambiguity):
             continue
-        candidate = await write.reconcile(ambiguity)
+        candidate = await state.reconcile(ambiguity)
         if candidate is not None:
             return candidate
         if not new_keys_left:
-            raise write.unknown_error()
+            raise state.unknown_error()
         new_keys_left -= 1
-        key = await new_key(key)
-        write.rotate_key()
+        key = await write.new_key(key)
+        state.rotate_key()
 
 
 class _KeyAge:
@@ -294,26 +310,16 @@ class _RequestWindow:
         return bounds is not None and created_at is not None and created_at >= bounds[1] - _ROUNDING
 
 
-class _Write(Generic[FoundT]):
+class _WriteState(Generic[FoundT]):
     """The state of one write, over all its requests and keys."""
 
-    def __init__(
-        self,
-        find_candidates: Callable[[], Awaitable[Iterable[Candidate[FoundT]]]],
-        clock: Clock,
-        deadline: float | None,
-        claims: Claims,
-        claim: Claim,
-        lookups: Lookups,
-        *,
-        is_key_given: bool,
-    ) -> None:
-        self._find_candidates = find_candidates
+    def __init__(self, write: Write[object, FoundT], clock: Clock, claims: Claims, lookups: Lookups) -> None:
+        self._write = write
         self._clock = clock
-        self._deadline = deadline
         self._claims = claims
-        self._claim = claim
+        self._claim = write.claim
         self._lookups = lookups
+        is_key_given = write.key is not None
         self.key_age = _KeyAge(clock, is_given=is_key_given)
         self._window = _RequestWindow(clock, is_key_given=is_key_given)
         self._has_response = False
@@ -321,17 +327,17 @@ class _Write(Generic[FoundT]):
         self._in_progress_since: float | None = None
         self._failure: CodatError = key_expired()
 
-    async def resume(self, local: float, offset: float | None) -> None:
-        """Record that an earlier process sent the key at that local time; request the server's time if it is not known.
+    async def resume(self, first_use: FirstUse) -> None:
+        """Record that an earlier process sent the key then; request the server's time if it is not known.
 
         A key that this process sent itself has readings of all clocks.
         """
-        use = self._claim.first_use or FirstUse(local, None, offset)
+        use = self._claim.first_use or first_use
         self._window.resume(use)
         self.key_age.mark_sent(use)
-        if self._clock.server_offset is None and offset is not None:
+        if self._clock.server_offset is None and first_use.server is not None:
             with contextlib.suppress(CodatError):
-                await self._find_candidates()
+                await self._write.find_candidates()
 
     def register_key(self, key: str) -> None:
         """Record that the key is about to be sent."""
@@ -392,7 +398,7 @@ class _Write(Generic[FoundT]):
         for delay in self._lookups.delays():
             await self._sleep(delay)
             try:
-                seen = tuple(await self._find_candidates())
+                seen = tuple(await self._write.find_candidates())
             except CodatError as error:
                 seen, lookup_error = None, error
                 continue
@@ -424,7 +430,8 @@ class _Write(Generic[FoundT]):
         return unknown
 
     async def _sleep(self, seconds: float) -> None:
-        if self._deadline is not None and self._clock.time() + seconds >= self._deadline:
+        deadline = self._write.deadline
+        if deadline is not None and self._clock.time() + seconds >= deadline:
             raise self.unknown_error()
         try:
             await self._clock.sleep(seconds)

@@ -1,9 +1,11 @@
 """Create a resource exactly once, as far as its list shows what was created."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar, cast
+from typing import Generic, TypeVar, cast
 
-from codat_commerce_async._core.claims import Claims
+from attrs import frozen
+
+from codat_commerce_async._core.claims import Claim, Claims
 from codat_commerce_async._core.idempotency import key_expired, new_key
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.operation import Operation
@@ -12,62 +14,83 @@ from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exact
 from codat_commerce_async._core.request import check_options
 from codat_commerce_async.policies import CallOptions
 
-__all__ = ["create_exactly_once"]
+__all__ = ["Search", "create_exactly_once"]
 
 T = TypeVar("T")
 
 _logger = logger_of("calls")
 
 
-async def create_exactly_once(
-    pipeline: Pipeline,
-    operation: Operation[T],
-    *path: str,
-    body: object,
-    find_candidates: Callable[[], Awaitable[Iterable[Candidate[T]]]],
-    claims: Claims,
-    group: str,
-    identify: Callable[[T], str | None],
-    options: CallOptions,
-) -> T:
-    """Create a resource and return it, from the response or from a lookup.
+@frozen
+class Search(Generic[T]):
+    """How the result of a creation is found: the resources that it may have created, and the id of one.
 
-    `find_candidates` returns the resources that the request may have created, and `identify` the id of one. Among
-    `claims`, a resource belongs to one call; only calls of the same `group` can create the same resource.
+    Among the `claims` of a client, a resource belongs to one call; only calls of the same `group` can create the same
+    resource.
     """
 
-    async def send(key: str, valid_for: float | None) -> T:
-        if valid_for is not None and valid_for <= 0:
-            raise key_expired()
-        with_key: CallOptions = {**options, "idempotency_key": key}
-        return await pipeline.call(operation, *path, body=body, key_left=valid_for, **with_key)
+    find_candidates: Callable[[], Awaitable[Iterable[Candidate[T]]]]
+    identify: Callable[[T], str | None]
+    claims: Claims
+    group: str
 
-    async def next_key(_last: str | None) -> str:
-        return new_key(pipeline.random)
 
+async def create_exactly_once(
+    pipeline: Pipeline, operation: Operation[T], *path: str, body: object, search: Search[T], options: CallOptions
+) -> T:
+    """Create a resource and return it, from the response or from a lookup."""
     check_options(operation, options)
-    timeout = options.get("timeout")
-    key = options.get("idempotency_key")
-    claim = claims.claim(group, key)
+    creation = _Creation(pipeline, operation, path, body, search, options)
     outcome = await write_exactly_once(
-        send,
-        find_candidates,
-        key=key,
-        new_key=next_key,
+        creation,
         clock=pipeline.clock,
-        deadline=None if timeout is None else pipeline.clock.time() + timeout,
-        claims=claims,
-        claim=claim,
+        claims=search.claims,
         lookups=Lookups(max_visibility_delay=(options.get("retry") or pipeline.retry).max_visibility_delay),
     )
     if isinstance(outcome, Candidate):
         _log_adopted(outcome, operation)
         # A type checker does not know that T is not a Candidate.
         return cast("Candidate[T]", outcome).value
-    resource = identify(outcome)
+    resource = search.identify(outcome)
     if resource is not None:
-        claims.assign(claim, resource, proven=True)
+        search.claims.assign(creation.claim, resource, proven=True)
     return outcome
+
+
+class _Creation(Generic[T]):
+    """One creation as a `Write`."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        operation: Operation[T],
+        path: tuple[str, ...],
+        body: object,
+        search: Search[T],
+        options: CallOptions,
+    ) -> None:
+        timeout = options.get("timeout")
+        self.key = options.get("idempotency_key")
+        self.claim: Claim = search.claims.claim(search.group, self.key)
+        self.deadline = None if timeout is None else pipeline.clock.time() + timeout
+        self._pipeline = pipeline
+        self._operation = operation
+        self._path = path
+        self._body = body
+        self._search = search
+        self._options = options
+
+    async def new_key(self, last: str | None) -> str:  # noqa: ARG002 - of every `Write`
+        return new_key(self._pipeline.random)
+
+    async def send(self, key: str, valid_for: float | None) -> T:
+        if valid_for is not None and valid_for <= 0:
+            raise key_expired()
+        options: CallOptions = {**self._options, "idempotency_key": key}
+        return await self._pipeline.call(self._operation, *self._path, body=self._body, key_left=valid_for, **options)
+
+    async def find_candidates(self) -> Iterable[Candidate[T]]:
+        return await self._search.find_candidates()
 
 
 def _log_adopted(found: Candidate[T], operation: Operation[T]) -> None:

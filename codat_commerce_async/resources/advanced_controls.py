@@ -23,7 +23,7 @@ from codat_commerce_async.models.base import UNSET
 from codat_commerce_async.models.companies import Companies, Company, CreateCompany
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async.resources._create import create_exactly_once
+from codat_commerce_async.resources._create import Search, create_exactly_once
 
 __all__ = ["AdvancedControlsResource", "check_company_name", "check_tags"]
 
@@ -129,10 +129,7 @@ class AdvancedControlsResource:
             self._pipeline,
             CREATE_COMPANY,
             body=body,
-            find_candidates=find_candidates,
-            claims=self._claims,
-            group=name,
-            identify=lambda company: company.id,
+            search=Search(find_candidates, lambda company: company.id, self._claims, name),
             options=options,
         )
 

@@ -26,7 +26,7 @@ from codat_commerce_async.models.connections import (
 from codat_commerce_async.models.enums import ConnectionStatus
 from codat_commerce_async.models.sync_flow import SyncFlowUrl
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async.resources._create import create_exactly_once
+from codat_commerce_async.resources._create import Search, create_exactly_once
 
 __all__ = ["ConnectionsResource"]
 
@@ -76,16 +76,12 @@ class ConnectionsResource:
                 if one.integration_key == key
             ]
 
-        body = CreateConnection(platform_key=key)
         return await create_exactly_once(
             self._pipeline,
             CREATE,
             company_id,
-            body=body,
-            find_candidates=find_candidates,
-            claims=self._claims,
-            group=f"{company_id}/{key}",
-            identify=lambda connection: connection.id,
+            body=CreateConnection(platform_key=key),
+            search=Search(find_candidates, lambda connection: connection.id, self._claims, f"{company_id}/{key}"),
             options=options,
         )
 

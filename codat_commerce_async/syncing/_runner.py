@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import cast
 
+from codat_commerce_async._core.idempotency import FirstUse
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.rate_limiter import PauseSource
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
@@ -254,10 +255,9 @@ class SyncRunner:
             self._context,
             job.request,
             options,
-            persist_key=partial(self._persist_key, job),
-            first_sent_at=job.sent_at,
-            server_offset=job.server_offset,
+            first_use=None if job.sent_at is None else FirstUse(job.sent_at, None, job.server_offset),
             adopt=self._adopt,
+            persist_key=partial(self._persist_key, job),
             recall=partial(self._record_claims, job),
         )
 

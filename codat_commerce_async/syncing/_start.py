@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from codat_commerce_async._core.idempotency import KEY_RETENTION, key_expired, new_key
+from codat_commerce_async._core.idempotency import KEY_RETENTION, FirstUse, key_expired, new_key
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.operation import is_id
 from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exactly_once
@@ -33,39 +33,31 @@ async def start(
     request: SyncRequest,
     options: CallOptions,
     *,
-    persist_key: PersistKey | None = None,
-    first_sent_at: float | None = None,
-    server_offset: float | None = None,
+    first_use: FirstUse | None = None,
     adopt: bool = True,
+    persist_key: PersistKey | None = None,
     recall: Recall | None = None,
 ) -> SyncHandle:
     """Start exactly one sync and return its handle.
 
-    `persist_key` is awaited with every idempotency key before it is sent. To resume a start that another process may
-    have made, pass its key in the options, as `first_sent_at` the epoch seconds at which the key may first have been
-    sent, and as `server_offset` the seconds by which the server's clock was ahead then. Without the offset, nothing
-    shows that the wall clock was set since, so the key is not sent again. With `adopt` False, a sync that a lookup
-    found is never adopted. `recall` is awaited before the first lookup, to record which other syncs of the company
-    belong to other requests.
+    To resume a start that another process may have made, pass its key in the options, and as `first_use` when the key
+    may first have been sent. If the server's time of that is not known, nothing shows that the wall clock was set
+    since, so the key is not sent again. With `adopt` False, a sync that a lookup found is never adopted. `persist_key`
+    is awaited with every idempotency key before it is sent. `recall` is awaited before the first lookup, to record
+    which other syncs of the company belong to other requests.
 
     Raises OutcomeUnknownError if it is not known whether a sync was started, or which one.
     """
     start_request = _StartRequest(context, request, options, persist_key, recall)
     retry = options.get("retry") or context.retry
-    began = context.clock.now() if first_sent_at is None else first_sent_at
+    began = context.clock.now() if first_use is None else first_use.local
     try:
         outcome = await write_exactly_once(
-            start_request.send,
-            start_request.find_candidates,
-            key=start_request.key,
-            first_sent_at=first_sent_at,
-            server_offset=server_offset,
-            new_key=start_request.new_key,
+            start_request,
             clock=context.clock,
-            deadline=start_request.deadline,
             claims=context.claims,
-            claim=start_request.claim,
             lookups=Lookups(adopt, retry.max_visibility_delay),
+            first_use=first_use,
         )
     except OutcomeUnknownError as error:
         raise start_request.with_handle(error) from error.__cause__
@@ -75,7 +67,7 @@ async def start(
 
 
 class _StartRequest:
-    """One start of a sync: the requests it makes, and the handle that results."""
+    """One start of a sync as a `Write`: the requests it makes, and the handle that results."""
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from typing import Protocol, cast, runtime_checkable
 
 from attrs import evolve
 
+from codat_commerce_async._core.idempotency import FirstUse
 from codat_commerce_async._core.operation import check_id
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
@@ -111,8 +112,7 @@ class SyncStepper:
                 self._context,
                 ticket.request,
                 options,
-                first_sent_at=self._first_sent_at(ticket),
-                server_offset=ticket.server_offset or 0.0,
+                first_use=FirstUse(self._first_sent_at(ticket), None, ticket.server_offset or 0.0),
                 adopt=False,
             )
         except Exception as error:  # noqa: BLE001 - whatever one company causes is that company's outcome

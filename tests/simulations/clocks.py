@@ -15,6 +15,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from codat_commerce_async import CodatCommerce
+from codat_commerce_async._core.idempotency import FirstUse
 from codat_commerce_async.errors import CodatError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
@@ -114,8 +115,7 @@ class _Entry:
     """What a journal keeps of a start."""
 
     key: str | None = None
-    first_sent_at: float | None = None
-    server_offset: float | None = None
+    first_use: FirstUse | None = None
 
 
 async def _start(client: CodatCommerce, entry: _Entry, *, warm: bool) -> SyncHandle:
@@ -123,7 +123,7 @@ async def _start(client: CodatCommerce, entry: _Entry, *, warm: bool) -> SyncHan
 
     async def persist_key(key: str) -> None:
         await asyncio.sleep(0.01)
-        entry.key, entry.first_sent_at, entry.server_offset = key, context.clock.now(), context.clock.server_offset
+        entry.key, entry.first_use = key, FirstUse(context.clock.now(), None, context.clock.server_offset)
         await asyncio.sleep(0.01)
 
     if warm and context.clock.server_offset is None:
@@ -133,9 +133,8 @@ async def _start(client: CodatCommerce, entry: _Entry, *, warm: bool) -> SyncHan
         context,
         SyncRequest(company_id=_COMPANY),
         {"idempotency_key": entry.key} if entry.key else {},
+        first_use=entry.first_use,
         persist_key=persist_key,
-        first_sent_at=entry.first_sent_at,
-        server_offset=entry.server_offset,
     )
 
 
