@@ -4,12 +4,13 @@ import asyncio
 import math
 from collections.abc import Callable
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codat_commerce_async import LocalRateLimiter, RateLimiter
 from codat_commerce_async.policies import Quota
 from codat_commerce_async.simulator import FaultPlan
 from codat_commerce_async.syncing._durations import DurationModel
@@ -20,13 +21,23 @@ from tests.support.fans import Codat
 MAX_DELAY, MAX_SECONDS = 0.05, 15.0
 
 
+class Silent(LocalRateLimiter):
+    """A rate limiter that does not report its pauses, as one's own may be."""
+
+    add_pause_listener = remove_pause_listener = None  # type: ignore[assignment]
+
+
 class Sample(NamedTuple):
     at: float
     end: float | None
 
 
 async def estimates(
-    codat: Codat, max_running: int | None = None, quota: Quota | None = None, interval: float = 1.0
+    codat: Codat,
+    max_running: int | None = None,
+    quota: Quota | None = None,
+    interval: float = 1.0,
+    rate_limiter: RateLimiter | None = None,
 ) -> list[Sample]:
     """Run a fan-out, and return the estimated end at every interval; the last sample is the real end."""
     samples = list[Sample]()
@@ -38,7 +49,8 @@ async def estimates(
             samples.append(Sample(time() - began, None if left is None else time() - began + left))
             await asyncio.sleep(interval)
 
-    async with codat.client(quota) as client, client.sync.run_many(codat.ids, max_running=max_running) as run:
+    client = codat.client(quota, rate_limiter)
+    async with client, client.sync.run_many(codat.ids, max_running=max_running) as run:
         began = time()
         sampling = asyncio.create_task(sample())
         await run.results()
@@ -110,10 +122,14 @@ async def test_the_estimate_is_known_and_close_to_the_end_when_durations_are_as_
 
 
 @pytest.mark.virtual_time
-@pytest.mark.parametrize("quota", [Quota(), Quota(wait_for_reset=True)], ids=["raised", "waited for"])
-async def test_a_pause_for_the_daily_quota_is_in_the_estimate_from_its_begin(quota: Quota) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [{"quota": Quota()}, {"quota": Quota(wait_for_reset=True)}, {"rate_limiter": Silent()}],
+    ids=["raised", "waited for", "of a limiter without listeners"],
+)
+async def test_a_pause_for_the_daily_quota_is_in_the_estimate_from_its_begin(settings: Any) -> None:
     codat = Codat(40, per_day=2)  # 82 requests: a second day is needed
-    samples = await estimates(codat, quota=quota, interval=30.0)
+    samples = await estimates(codat, interval=30.0, **settings)
     end = samples[-1].at
     assert end > 15 * 3600.0, "the quota was not used up before the evening"
     paused = [sample.end for sample in samples if 300.0 < sample.at < end - 300.0]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from codat_commerce_async import Journal, JournalEntry
+from codat_commerce_async import Journal, JournalEntry, LocalRateLimiter, RateLimiter
 from codat_commerce_async.errors import (
     BadRequestError,
     CodatError,
@@ -40,9 +40,10 @@ DAY = 86_400.0
 HOUR = 3600.0
 
 
-async def night(codat: Codat, path: Path, **options: object) -> RunReport:
+async def night(codat: Codat, path: Path, *, rate_limiter: RateLimiter | None = None, **options: object) -> RunReport:
     """Run the same call as every night and return its report."""
-    async with codat.client() as client, client.sync.run_many(codat.ids, journal=path, **options) as run:  # type: ignore[arg-type]
+    client = codat.client(rate_limiter=rate_limiter)
+    async with client, client.sync.run_many(codat.ids, journal=path, **options) as run:  # type: ignore[arg-type]
         await run.results()
     return run.report
 
@@ -140,7 +141,9 @@ async def test_unfinished_syncs_of_an_earlier_night_are_finished_or_left(
     left = {entry.request.company_id for entry in read_journal(path) if not entry.has_ended}
     assert left
     await asyncio.sleep(DAY + 1)
-    report = await night(codat, path, resume=resume)
+    limiter = LocalRateLimiter()
+    report = await night(codat, path, rate_limiter=limiter, resume=resume)
+    assert limiter.reserved == 0
     assert (report.run_id, report.started, report.succeeded, report.duplicates) == ("2024-01-16", 6, 6, 0)
     assert report.earlier_unfinished == len(left)
     assert report.earlier_finished == (len(left) if resume == "unfinished" else 0)
@@ -152,6 +155,21 @@ async def test_unfinished_syncs_of_an_earlier_night_are_finished_or_left(
     for company_id in codat.ids:
         of_first = sum(entry.request.company_id == company_id for entry in read_journal(path, "2024-01-15"))
         assert codat.simulator.syncs_started(company_id) == of_first + 1
+
+
+@pytest.mark.virtual_time
+async def test_the_unfinished_syncs_of_a_company_of_several_nights_are_all_finished(tmp_path: Path) -> None:
+    codat, path = Codat(1, durations=lambda rng: 300.0), tmp_path / "journal"
+    async with codat.client() as client:
+        for night_id in ("first", "second"):
+            async with client.sync.run_many(codat.ids, journal=path, run_id=night_id, resume="never"):
+                await asyncio.sleep(60.0)
+            # Codat has finished the sync, but the journal does not show it.
+            await asyncio.sleep(HOUR)
+    report = await night(codat, path, run_id="third")
+    assert (report.earlier_unfinished, report.earlier_finished, report.succeeded) == (2, 2, 1)
+    async with Journal.open(path) as journal:
+        assert [len(await journal.outcomes(night_id)) for night_id in ("first", "second")] == [1, 1]
 
 
 @pytest.mark.virtual_time

@@ -25,7 +25,6 @@ from codat_commerce_async.errors import (
 )
 from codat_commerce_async.policies import Quota
 from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, ScriptedSync
-from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
 from codat_commerce_async.syncing._journal_writer import JournalWriter
 from codat_commerce_async.syncing._queue import SyncJob
@@ -992,20 +991,30 @@ async def test_syncs_that_ended_by_an_error_are_neither_expected_to_end_nor_kept
 
 
 async def test_a_run_that_is_left_early_releases_its_reserved_polls() -> None:
-    class Recording(LocalRateLimiter):
-        reserved = 0
-
-        def reserve(self, requests: int) -> None:
-            self.reserved += requests
-            super().reserve(requests)
-
-    limiter, codat = Recording(), Codat(5)
-    transport = InMemoryTransport(codat.simulator)
-    client = CodatCommerce("key", transport=transport, wall_clock=codat.clock, rate_limiter=limiter)
-    async with client, client.sync.run_many(codat.ids) as run:
+    limiter, codat = LocalRateLimiter(), Codat(5)
+    async with codat.client(rate_limiter=limiter) as client, client.sync.run_many(codat.ids) as run:
         await asyncio.sleep(3.0)
-        assert limiter.reserved >= len(run.running) == 5
+        assert limiter.reserved == 2 * len(run.running) == 10
     assert limiter.reserved == 0
+
+
+async def test_a_sync_that_has_ended_releases_its_reserved_polls() -> None:
+    limiter, codat = LocalRateLimiter(), Codat(5)
+    async with codat.client(rate_limiter=limiter) as client, client.sync.run_many(codat.ids) as run:
+        await asyncio.sleep(3.0)
+        async for _ in run:
+            assert limiter.reserved == 2 * len(run.running)
+
+
+async def test_a_resumed_sync_is_polled_as_rarely_as_its_age_allows(tmp_path: Path) -> None:
+    codat = Codat(1, durations=lambda rng: 50_000.0)
+    async with codat.client() as client:
+        async with client.sync.run_many(codat.ids, journal=tmp_path / "journal"):
+            await asyncio.sleep(20_000.0)
+        before = codat.requests
+        async with client.sync.run_many(codat.ids, journal=tmp_path / "journal"):
+            await asyncio.sleep(600.0)
+    assert 1 < codat.requests - before < 10
 
 
 async def test_the_elapsed_time_of_a_resumed_sync_begins_with_its_start(tmp_path: Path) -> None:

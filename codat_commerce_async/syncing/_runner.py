@@ -321,7 +321,7 @@ class SyncRunner:
                 poller.check_deadline()
         except QuotaExhaustedError as error:
             self._pause_sending(error)
-            self._scheduler.defer(job, self._clock.time(), not_before=self._paused_until)
+            self._scheduler.defer(job, self._clock.time())
         except Exception as error:  # noqa: BLE001 - whatever one company causes is that company's outcome
             failure = as_codat_error(job.company_id, error)
             raise_if_fatal(failure)

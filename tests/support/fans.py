@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from random import Random
 
-from codat_commerce_async import CodatCommerce
+from codat_commerce_async import CodatCommerce, RateLimiter
 from codat_commerce_async.policies import Quota
 from codat_commerce_async.simulator import FaultPlan, RequestQuota, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
@@ -47,10 +47,16 @@ class Codat:
         self.ids = [self.simulator.add_linked_company() for _ in range(companies)]
         self.requests = 0
 
-    def client(self, quota: Quota | None = None) -> CodatCommerce:
+    def client(self, quota: Quota | None = None, rate_limiter: RateLimiter | None = None) -> CodatCommerce:
         """Return a client of this Codat."""
-        transport = InMemoryTransport(self.simulator, latency=self._latency)
-        return CodatCommerce("key", transport=transport, wall_clock=self.clock, random=self.random, quota=quota)
+        return CodatCommerce(
+            "key",
+            transport=InMemoryTransport(self.simulator, latency=self._latency),
+            wall_clock=self.clock,
+            random=self.random,
+            quota=quota,
+            rate_limiter=rate_limiter,
+        )
 
     def _latency(self) -> float:
         self.requests += 1
