@@ -182,10 +182,10 @@ def exchange(address: AddressState, client: ClientState, report: QuotaReport, no
     reserved = sum([member["reserved"] for member in client["members"].values()])
     if client["runs"]:
         reserved += int(sum(each[0] for each in client["runs"].values()))
-    processes = max(1, len(address["seen"]))
-    granted = _grant(address, client, report, now, reserved, processes)
+    granted = _grant(address, client, report, now, reserved)
     used = _count(address, sum([kind == GRANTED for kind, _ in granted]), now)
     exhausted, remaining = client["exhausted"], client["remaining"]
+    processes = len(address["seen"]) or 1
     return {
         "permits": granted,
         "processes": processes,
@@ -327,7 +327,7 @@ def _record_runs(client: ClientState, report: QuotaReport, now: float) -> None:
 
 
 def _grant(
-    address: AddressState, client: ClientState, report: QuotaReport, now: float, reserved: int, processes: int
+    address: AddressState, client: ClientState, report: QuotaReport, now: float, reserved: int
 ) -> list[tuple[int, float]]:
     """Return a decision for each permit, in order, and count those that are granted."""
     permits = report["permits"]
@@ -336,7 +336,7 @@ def _grant(
     held = client["members"][report["process"]]["held"] = dict(report["held"])
     in_flight = sum([sum(member["held"].values()) for member in client["members"].values()])
     decisions: list[tuple[int, float]] = []
-    granted = 0
+    processes, granted = len(address["seen"]) or 1, 0
     for company, background, starts_work in permits:
         slot = max(now, address["tat"] - report["tolerance"], address["pause"])
         decision = _refusal(client, report, company, now, reserved if starts_work else 0)

@@ -14,11 +14,10 @@ from codat_commerce_async.policies import CallOptions, RetryPolicy
 from codat_commerce_async.syncing._notifications import Notifier
 from codat_commerce_async.syncing.request import SyncRequest
 
-__all__ = ["SyncCalls", "SyncContext"]
+__all__ = ["RESERVED_REQUESTS", "SyncCalls", "SyncContext"]
 
-
-# The requests of the daily quota reserved for each running sync, so that new work does not use up those of its polls.
-_RESERVED_REQUESTS = 2
+RESERVED_REQUESTS = 2
+"""The daily quota reserved for the polls of each running sync, which new work must not use up; in requests."""
 
 
 class SyncCalls(Protocol):
@@ -62,4 +61,4 @@ class SyncContext:
 
     def reserve_polls(self, syncs: int = 1) -> None:
         """Reserve requests of the daily quota for the polls of so many running syncs; a negative number frees them."""
-        self.rate_limiter.reserve(_RESERVED_REQUESTS * syncs)
+        self.rate_limiter.reserve(RESERVED_REQUESTS * syncs)

@@ -1,11 +1,14 @@
-"""What a failure means for the other companies of a run."""
+"""What a failure means for the company and for the other companies of a run."""
 
 from codat_commerce_async._core.log import extra_fields, logger_of
-from codat_commerce_async.errors import CodatError, OutcomeUnknownError
+from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 
-__all__ = ["as_codat_error", "raise_if_fatal"]
+__all__ = ["as_codat_error", "raise_if_fatal", "seconds_to_reset"]
 
 _logger = logger_of("sync")
+
+# The pause in seconds after the daily quota is exhausted, if the server does not report when it is reset.
+_DEFAULT_QUOTA_PAUSE = 60.0
 
 
 def as_codat_error(company_id: str, error: Exception) -> CodatError:
@@ -27,3 +30,8 @@ def raise_if_fatal(error: CodatError) -> BaseException | None:
     if isinstance(cause, CodatError) and cause.fatal_for_run:
         raise cause
     return cause
+
+
+def seconds_to_reset(error: QuotaExhaustedError) -> float:
+    """Return for how many seconds nothing is to be sent, because the daily quota is exhausted."""
+    return error.retry_after or _DEFAULT_QUOTA_PAUSE

@@ -13,12 +13,12 @@ from codat_commerce_async._core.rate_limiter import PauseSource
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.policies import CallOptions, PollOptions, RetryPolicy
+from codat_commerce_async.policies import CallOptions, PollOptions
 from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._diagnose import DiagnosisQueue
 from codat_commerce_async.syncing._estimate import EndEstimate, Workload
 from codat_commerce_async.syncing._facts import DiagnosisCalls
-from codat_commerce_async.syncing._failures import as_codat_error, raise_if_fatal
+from codat_commerce_async.syncing._failures import as_codat_error, raise_if_fatal, seconds_to_reset
 from codat_commerce_async.syncing._journal_claims import record_entry
 from codat_commerce_async.syncing._journal_rows import JournalEntry
 from codat_commerce_async.syncing._journal_store import JournalStore, NullJournal
@@ -32,6 +32,7 @@ from codat_commerce_async.syncing._scheduler import (
     poll_cost_when_idle,
     poll_cost_while_starting,
 )
+from codat_commerce_async.syncing._server_time import ServerTime
 from codat_commerce_async.syncing._start import start
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 
@@ -43,10 +44,6 @@ _logger = logger_of("sync")
 _MAX_TASKS = 32
 # Of these, at most so many starts: a start that needs reconciling or waits for quota must not block polling.
 _MAX_START_TASKS = 24
-# The pause in seconds after the daily quota is exhausted, if the server does not say when it is reset.
-_DEFAULT_QUOTA_PAUSE = 60.0
-# The timeout in seconds of the request that learns the server's time before the first key is recorded.
-_SERVER_TIME_TIMEOUT = 15.0
 # From this share of `max_running` on, starts wait for running syncs to end, not for requests.
 _CAPACITY_THRESHOLD = 0.9
 
@@ -87,8 +84,7 @@ class SyncRunner:
         self._resume_option: Resume = "unfinished"
         self._task_slots = asyncio.Semaphore(_MAX_TASKS)
         self._wakeup = asyncio.Event()
-        self._server_time_lock = asyncio.Lock()
-        self._server_time_requested = False
+        self._server_time = ServerTime(context)
         self._is_stopped = False
         self._paused_until = 0.0
         self._estimate = EndEstimate(self._scheduler.durations)
@@ -263,22 +259,11 @@ class SyncRunner:
 
     async def _persist_key(self, job: SyncJob, key: str) -> None:
         """Record the key in the journal before it is sent."""
-        await self._learn_server_time(job.company_id)
+        if self._journal.is_persistent:
+            await self._server_time.learn(job.company_id)
         now, server_offset = self._clock.now(), self._clock.server_offset
         job.mark_sent(key, now, server_offset)
         await self._journal.record_start(job.request, key, now, server_offset, job.position)
-
-    async def _learn_server_time(self, company_id: str) -> None:
-        """Send one request before the first key is recorded, so that its age stays known if the local clock is set."""
-        if not self._journal.is_persistent or self._clock.server_offset is not None or self._server_time_requested:
-            return
-        async with self._server_time_lock:
-            if self._server_time_requested:
-                return
-            with suppress(CodatError):
-                await self._context.calls.get_status(company_id, retry=RetryPolicy.none(), timeout=_SERVER_TIME_TIMEOUT)
-            # Set last, so that concurrent starts wait for the response too.
-            self._server_time_requested = True
 
     async def _record_claims(self, job: SyncJob) -> None:
         """Record which of the company's syncs belong to other requests in the journal."""
@@ -375,7 +360,7 @@ class SyncRunner:
 
     def _pause_sending(self, error: QuotaExhaustedError) -> None:
         """Record that nothing is sent until the daily quota is reset."""
-        pause = error.retry_after or _DEFAULT_QUOTA_PAUSE
+        pause = seconds_to_reset(error)
         self._paused_until = max(self._paused_until, self._clock.time() + pause)
         self._estimate.pause(self._clock.time(), pause)
 

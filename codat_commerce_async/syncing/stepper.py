@@ -1,7 +1,5 @@
 """Perform one step of a ticket: start its sync, or poll it once."""
 
-import asyncio
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, cast, runtime_checkable
 
@@ -12,10 +10,10 @@ from codat_commerce_async._core.operation import check_id
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.policies import CallOptions, PollOptions, PollPolicy, RetryPolicy
-from codat_commerce_async.syncing._calls import SyncContext
+from codat_commerce_async.policies import CallOptions, PollOptions, PollPolicy
+from codat_commerce_async.syncing._calls import RESERVED_REQUESTS, SyncContext
 from codat_commerce_async.syncing._durations import DurationModel
-from codat_commerce_async.syncing._failures import as_codat_error, raise_if_fatal
+from codat_commerce_async.syncing._failures import as_codat_error, raise_if_fatal, seconds_to_reset
 from codat_commerce_async.syncing._poller import PollHistory, SyncPoller
 from codat_commerce_async.syncing._scheduler import (
     min_poll_interval,
@@ -23,22 +21,17 @@ from codat_commerce_async.syncing._scheduler import (
     poll_cost_when_idle,
     poll_cost_while_starting,
 )
+from codat_commerce_async.syncing._server_time import ServerTime
 from codat_commerce_async.syncing._start import start
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.ticket import Reschedule, SyncTicket
 
 __all__ = ["SyncStepper"]
 
-# Seconds to the next step after the daily quota is exhausted, if the server does not report when it is reset.
-_DEFAULT_QUOTA_PAUSE = 60.0
-# The timeout in seconds of the request that learns the server's time before the first start.
-_SERVER_TIME_TIMEOUT = 15.0
 # Seconds by which a ticket may seem to be created in the future; beyond, the clocks disagree.
 _MAX_CLOCK_ERROR = 60.0
 # The number of runs whose progress a process remembers.
 _MAX_RUNS = 100
-# The requests of the daily quota that are reserved for a running sync.
-_RESERVED_REQUESTS = 2
 
 
 @runtime_checkable
@@ -67,8 +60,7 @@ class SyncStepper:
         self._durations = DurationModel()
         # By run id: the highest number of companies that a ticket seen here shows to be started.
         self._started: dict[str, int] = {}
-        self._server_time_lock = asyncio.Lock()
-        self._is_server_time_known = False
+        self._server_time = ServerTime(context)
 
     async def step(self, ticket: SyncTicket) -> Reschedule | SyncOutcome:
         """Start the sync of the ticket, or poll it once; return when to continue, or the outcome.
@@ -105,7 +97,7 @@ class SyncStepper:
         return max(0.0, wait, due_age - self._age(ticket))
 
     async def _start(self, ticket: SyncTicket) -> Reschedule | SyncOutcome:
-        await self._learn_server_time(ticket.company_id)
+        await self._server_time.learn(ticket.company_id)
         options = cast("CallOptions", {**self._options, "idempotency_key": ticket.id})
         try:
             handle = await start(
@@ -121,7 +113,7 @@ class SyncStepper:
             if isinstance(cause, QuotaExhaustedError):
                 return self._wait_for_quota(ticket, cause)
             return self._outcome(ticket, error=failure)
-        self._reserve(ticket, _RESERVED_REQUESTS)
+        self._reserve(ticket, RESERVED_REQUESTS)
         return self._reschedule(evolve(ticket, handle=handle, not_before=None))
 
     async def _poll(self, ticket: SyncTicket, handle: SyncHandle) -> Reschedule | SyncOutcome:
@@ -137,7 +129,7 @@ class SyncStepper:
         except Exception as error:  # noqa: BLE001 - whatever one company causes is that company's outcome
             failure = as_codat_error(ticket.company_id, error)
             raise_if_fatal(failure)
-            self._reserve(ticket, -_RESERVED_REQUESTS)
+            self._reserve(ticket, -RESERVED_REQUESTS)
             return self._outcome(evolve(ticket, handle=poller.handle, polls=poller.polls), error=failure)
         return self._polled(ticket, poller, status)
 
@@ -147,7 +139,7 @@ class SyncStepper:
         polled = evolve(ticket, handle=poller.handle, polls=poller.polls)
         if status is not None and status.is_terminal:
             self._durations.ended(ticket.last_age, age)
-            self._reserve(ticket, -_RESERVED_REQUESTS)
+            self._reserve(ticket, -RESERVED_REQUESTS)
             return self._outcome(polled, status=status)
         if status is not None:
             self._durations.still_running(ticket.last_age, age)
@@ -162,7 +154,7 @@ class SyncStepper:
         return Reschedule(ticket, seconds + self._context.random.uniform(0.0, interval))
 
     def _wait_for_quota(self, ticket: SyncTicket, error: QuotaExhaustedError) -> Reschedule:
-        seconds = error.retry_after or _DEFAULT_QUOTA_PAUSE
+        seconds = seconds_to_reset(error)
         return Reschedule(evolve(ticket, not_before=self._server_now() + timedelta(seconds=seconds)), seconds)
 
     def _outcome(
@@ -223,18 +215,6 @@ class SyncStepper:
         limiter = self._context.rate_limiter
         if isinstance(limiter, _FleetLimiter):
             cast("_FleetLimiter", limiter).reserve(requests, run=ticket.run_id)
-
-    async def _learn_server_time(self, company_id: str) -> None:
-        """Send one request before the first start, so that the age of tickets is known by the server's clock."""
-        if self._clock.server_offset is not None or self._is_server_time_known:
-            return
-        async with self._server_time_lock:
-            if self._is_server_time_known:
-                return
-            with suppress(CodatError):
-                await self._context.calls.get_status(company_id, retry=RetryPolicy.none(), timeout=_SERVER_TIME_TIMEOUT)
-            # Set last, so that concurrent starts wait for the response too.
-            self._is_server_time_known = True
 
 
 def _problem(company_id: str) -> str | None:

@@ -1,0 +1,36 @@
+"""Learn the server's time before the first start, so that the age of an idempotency key stays known."""
+
+import asyncio
+from contextlib import suppress
+
+from codat_commerce_async.errors import CodatError
+from codat_commerce_async.policies import RetryPolicy
+from codat_commerce_async.syncing._calls import SyncContext
+
+__all__ = ["ServerTime"]
+
+_TIMEOUT = 15.0
+
+
+class ServerTime:
+    """Request the server's time once, with a call that changes nothing, unless a response has shown it before.
+
+    The local clock may be set between the first request with a key and the next one.
+    """
+
+    def __init__(self, context: SyncContext) -> None:
+        self._context = context
+        self._lock = asyncio.Lock()
+        self._is_requested = False
+
+    async def learn(self, company_id: str) -> None:
+        """Return when the server's time is known, or could not be learned."""
+        if self._context.clock.server_offset is not None or self._is_requested:
+            return
+        async with self._lock:
+            if self._is_requested:
+                return
+            with suppress(CodatError):
+                await self._context.calls.get_status(company_id, retry=RetryPolicy.none(), timeout=_TIMEOUT)
+            # Set last, so that concurrent starts wait for the response too.
+            self._is_requested = True
