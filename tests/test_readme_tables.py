@@ -13,12 +13,20 @@ from codat_commerce_async import CodatCommerce, errors, policies
 from codat_commerce_async.cli._args import parse
 from codat_commerce_async.client import BASE_URL, Settings
 from codat_commerce_async.models import webhook_events
+from codat_commerce_async.simulator import FaultKind
+from codat_commerce_async.syncing.diagnosis import Diagnosis
 from codat_commerce_async.webhooks import _dispatch
 from tests.support.cases import all_cases
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {"error": "errors", "method": "operations", "command": "command-line"}
-PAGES |= {"event": "webhooks", "extra": "requirements", "needs": "requirements"}
+PAGES |= {
+    "event": "webhooks",
+    "what happens": "testing",
+    "field": "diagnosis",
+    "extra": "requirements",
+    "needs": "requirements",
+}
 PAGES |= dict.fromkeys(("setting", "argument", "option", "variable"), "settings")
 POLICIES = (policies.RetryPolicy, policies.PollPolicy, policies.Timeouts, policies.Quota)
 
@@ -129,6 +137,16 @@ def test_every_event_has_its_line_with_its_class() -> None:
     assert set(subscribable) <= set(listed)
     classes = {name for name in webhook_events.__all__ if name.endswith("Event")}
     assert {row[1].strip("`") for row in rows("event")} == classes
+
+
+def test_every_fault_has_its_place() -> None:
+    listed = [name for row in rows("what happens") for name in re.findall(r"`(\w+)`", row[1])]
+    assert sorted(listed) == sorted(kind.value for kind in FaultKind)
+
+
+def test_every_field_of_a_diagnosis_that_is_listed_exists() -> None:
+    listed = [name for row in rows("field") for name in re.findall(r"`(\w+)`", row[0])]
+    assert set(listed) <= {each.name for each in fields(Diagnosis)}
 
 
 PROJECT = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
