@@ -274,7 +274,11 @@ class CodatCommerce:
         CODAT_PACE, for a simulator whose time runs faster, the client polls and retries so many times as fast, without
         a limit per minute. Durations that it reports, such as `progress.elapsed` of a run, stay seconds of real time.
         The pytest fixtures set all of these but CODAT_SHARED_QUOTA. `settings` are those of `CodatCommerce`, and take
-        precedence. Raises ValueError when CODAT_API_KEY is not set, or CODAT_PACE is not a number above 0.
+        precedence.
+
+        Raises:
+            ValueError: CODAT_API_KEY is not set, CODAT_PACE is not a number above 0, or a setting is out of range.
+            TypeError: A setting has the wrong type.
         """
         api_key = os.environ.get("CODAT_API_KEY")
         if not api_key:
@@ -357,6 +361,9 @@ class CodatCommerce:
             query: The query parameters; one that is None is left out.
             body: What is sent as JSON.
 
+        Raises:
+            CodatError: The call failed; the class names the reason.
+
         Example:
             ```python
             LIST_COMPANIES = Operation("list-companies", "GET", "/companies", object)
@@ -381,6 +388,9 @@ class CodatCommerce:
             *path: The values of the operation's path parameters, in order.
             query: The query parameters; one that is None is left out.
             body: What is sent as JSON.
+
+        Raises:
+            CodatError: The call failed; the class names the reason.
         """
         check_operation(operation)
         return await self._pipeline.send(operation, *path, query=query, body=body, **options)

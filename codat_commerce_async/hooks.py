@@ -152,8 +152,10 @@ class Hooks:
     """Functions that are called as things happen, on the event loop, so they must be quick and must not raise.
 
     What one raises is logged and goes no further; so is a header that cannot be one, or that is the client's to set.
-    All but `on_pause` are called in the task that makes the call. Raises TypeError for a coroutine function, which
-    is never awaited.
+    All but `on_pause` are called in the task that makes the call.
+
+    Raises:
+        TypeError: A hook is a coroutine function, which is never awaited.
 
     Example:
         ```python

@@ -1,6 +1,7 @@
 """Every public field and parameter is documented, in Google style; ruff checks the form of the docstrings."""
 
 import ast
+import builtins
 import importlib
 import inspect
 import math
@@ -21,6 +22,7 @@ from codat_commerce_async import CodatCommerce
 from codat_commerce_async.models.webhook_events import ConnectionEvent
 from codat_commerce_async.simulator import ScriptedSync, Simulator
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
+from codat_commerce_async.syncing.ticket import TicketVersionError
 from codat_commerce_async.webhooks import Webhooks
 
 PACKAGE = codat_commerce_async.__name__
@@ -224,6 +226,38 @@ def test_every_parameter_is_documented_in_order() -> None:
         if found != expected:
             wrong[name] = f"documents {found}, has {expected}"
     assert wrong == {}
+
+
+DOCUMENTED = {name: where for name, (where, _, _) in FUNCTIONS.items()} | PUBLIC
+SECTIONS = ["Args", "Yields", "Raises", "Example"]
+
+
+def errors_in_prose(docstring: str) -> list[str]:
+    """Return the sentences that should be in the section `Raises`."""
+    return re.findall(r"(?:^|[.;] )(Raises [^.]*)", " ".join(docstring.split()))
+
+
+def test_errors_are_in_a_section() -> None:
+    found = {name: errors_in_prose(ast.get_docstring(node) or "") for name, node in DOCUMENTED.items()}
+    assert {name: sentences for name, sentences in found.items() if sentences} == {}
+    assert errors_in_prose("Do it. Raises ValueError for\nnothing.\n\nRaises:\n    TypeError: Never.") == [
+        "Raises ValueError for nothing"
+    ]
+
+
+def test_a_section_of_errors_names_exceptions() -> None:
+    known = {**vars(builtins), **vars(codat_commerce_async.errors), "TicketVersionError": TicketVersionError}
+    sections = 0
+    for name, node in DOCUMENTED.items():
+        docstring = ast.get_docstring(node) or ""
+        order = [SECTIONS.index(each) for each in re.findall(r"^(\w+):$", docstring, re.MULTILINE) if each in SECTIONS]
+        assert order == sorted(set(order)), f"{name}: the order of sections must be {SECTIONS}"
+        for section in re.findall(r"^Raises:\n((?:    .+\n?)+)", docstring, re.MULTILINE):
+            sections += 1
+            entries = re.findall(r"^    (\S.*)$", section, re.MULTILINE)
+            named = [re.match(r"(\w+): [A-Z0-9`]", entry) for entry in entries]
+            assert all(each and issubclass(known[each[1]], Exception) for each in named), f"{name}: {entries}"
+    assert sections > 60
 
 
 def test_what_is_missing_would_be_found() -> None:

@@ -49,11 +49,13 @@ _IDEMPOTENCY = {
 class Operation(Generic[T_co]):
     """One endpoint: `name` and `path` as Codat writes them, `response_type` the type of what comes back.
 
-    What a path cannot hold is percent-encoded, in `path` and in the values for its places. Raises ValueError for a path
-    that holds a query, a fragment, or a segment that would lead to another endpoint.
+    What a path cannot hold is percent-encoded, in `path` and in the values for its places.
 
     With `NoneType` as its response type, an operation returns None, whatever the body is. An endpoint that this library
     does not model has `object` as its response type and returns the parsed JSON, None for a 204.
+
+    Raises:
+        ValueError: The path holds a query, a fragment, or a segment that would lead to another endpoint.
 
     Example:
         ```python
@@ -102,11 +104,13 @@ class Operation(Generic[T_co]):
     def format_target(self, values: tuple[str, ...], query: Query | None) -> str:
         """Return the path and query of a request, quoted; values of the query that are None are left out.
 
-        Raises TypeError or ValueError for values that a path or query cannot hold.
-
         Args:
             values: The values of the places in the path, in order.
             query: The query parameters.
+
+        Raises:
+            TypeError: A value has a type that a path or query cannot hold.
+            ValueError: A value is one that a path or query cannot hold.
         """
         if len(values) != len(self.path_params):
             raise TypeError(f"{self.name} requires {', '.join(self.path_params) or 'no path values'}")
@@ -123,11 +127,12 @@ class Operation(Generic[T_co]):
     def format_path(self, values: tuple[str, ...]) -> str:
         """Return the path with the values in their places, quoted.
 
-        Raises TypeError for a wrong number of values or one that is no string, ValueError for one that would lead to
-        another endpoint.
-
         Args:
             values: The values of the places in the path, in order.
+
+        Raises:
+            TypeError: The number of values is wrong, or one is no string.
+            ValueError: A value would lead to another endpoint.
         """
         return self.format_target(values, None)
 

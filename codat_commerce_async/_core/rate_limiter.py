@@ -45,12 +45,14 @@ class RateLimiter(Protocol):
         """Wait until a request may be sent; call `release` when it has ended.
 
         `background` requests have lower priority. `starts_work` defers while the remaining quota is reserved.
-        Raises QuotaExhaustedError when the daily quota is exhausted.
 
         Args:
             company_id: The company that the request is for, or None.
             background: Whether other requests take precedence.
             starts_work: Whether the request starts work that needs further requests.
+
+        Raises:
+            QuotaExhaustedError: The daily quota is exhausted.
         """
         ...
 

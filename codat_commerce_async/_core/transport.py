@@ -105,11 +105,13 @@ class Transport(Protocol):
     async def send(self, request: Request, timeouts: Timeouts) -> Response:
         """Send the request once and return its response, whatever its status.
 
-        Raises TransportError when there is no whole response, and ClientClosedError when the connections are closed.
-
         Args:
             request: The request.
             timeouts: How long the request may take.
+
+        Raises:
+            TransportError: There is no whole response.
+            ClientClosedError: The connections are closed.
         """
         ...
 

@@ -68,10 +68,13 @@ class Model:
         """Return the model that Codat's JSON describes, read as leniently as a response.
 
         Values may be those of Python, such as a `datetime`; unknown keys are ignored, or kept in `extra`.
-        Raises ValueError for data that does not fit, TypeError for values that JSON cannot represent.
 
         Args:
             data: The parsed JSON, as `to_dict` returns it.
+
+        Raises:
+            ValueError: The data does not fit.
+            TypeError: JSON cannot represent a value.
         """
         if not isinstance(data, Mapping):
             raise TypeError(f"data must be a mapping (got {type(data).__name__})")

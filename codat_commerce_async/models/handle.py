@@ -87,7 +87,9 @@ class SyncHandle:
 
     Either id may be unknown yet. Aware times are kept in UTC.
 
-    Raises ValueError or TypeError for an id that cannot be one, and for a time that has no time zone or is none.
+    Raises:
+        ValueError: An id cannot be one, or a time has no time zone.
+        TypeError: An id is no string, or a time is none.
 
     Example:
         ```python
@@ -163,10 +165,11 @@ class SyncHandle:
     def from_json(cls, text: str | bytes) -> Self:
         """Return the handle that `to_json` wrote; fields that it does not know are ignored.
 
-        Raises ValueError for anything else.
-
         Args:
             text: The text that `to_json` returned.
+
+        Raises:
+            ValueError: The text is no handle.
         """
         fields = _fields(text)
         if type(fields.get("version")) is not int or fields["version"] != _VERSION:
@@ -199,12 +202,14 @@ class SyncHandle:
     def from_token(cls, token: str, company_id: str) -> Self:
         """Return the handle of a company's sync from what `to_token` wrote; it has no idempotency key.
 
-        Take `company_id` from the path of the request, after you have checked that the caller may access it. Raises
-        ValueError for anything else than a token.
+        Take `company_id` from the path of the request, after you have checked that the caller may access it.
 
         Args:
             token: The text that `to_token` returned.
             company_id: The id of the company, from the path of the request.
+
+        Raises:
+            ValueError: The text is no token.
         """
         given = _token_values(token)
         fields: dict[str, object] = dict(zip(_TOKEN_FIELDS, given, strict=False))

@@ -58,13 +58,16 @@ class AdvancedControlsResource:
     ) -> Paginator[Companies, Company]:
         """Return your companies: `await` one page, or iterate over all with `async for`.
 
-        GET /companies. Raises 400, 401, 402, 403, 404, 429, 500, 503 by their classes.
+        GET /companies.
 
         Args:
             page: The number of the page to begin with, from 1.
             page_size: Results per page, 1 to 5,000; Codat's default is 100.
             query: A filter in Codat's query language.
             order_by: The field to order by, with `-` before it for descending order.
+
+        Raises:
+            StatusError: 400, 401, 402, 403, 404, 429, 500 or 503, each by its class.
 
         Example:
             ```python
@@ -92,13 +95,16 @@ class AdvancedControlsResource:
         If the response is lost or is a 5xx, a company of this name that was created since is adopted, with a warning in
         the log, unless another call of this client may have created it.
 
-        POST /companies. Raises 400, 401, 402 (a free plan has 50 companies), 403, 429 by their classes, and
-        OutcomeUnknownError if it is not known whether the company was created.
+        POST /companies.
 
         Args:
             name: The name of the company.
             description: Additional information about the company.
             tags: Your own key-value pairs.
+
+        Raises:
+            StatusError: 400, 401, 402 (a free plan has 50 companies), 403 or 429, each by its class.
+            OutcomeUnknownError: It is not known whether the company was created.
 
         Example:
             ```python
@@ -136,10 +142,13 @@ class AdvancedControlsResource:
     async def get_configuration(self, company_id: str, **options: Unpack[CallOptions]) -> Configuration:
         """Return the company's configuration. It preserves unknown fields, so it can be changed and written back.
 
-        GET /config/companies/{companyId}/sync/commerce. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
+        GET /config/companies/{companyId}/sync/commerce.
 
         Args:
             company_id: The id of the company.
+
+        Raises:
+            StatusError: 401, 402, 403, 404, 429, 500 or 503, each by its class.
         """
         return await self._pipeline.call(GET_CONFIGURATION, company_id, **options)
 
@@ -151,13 +160,16 @@ class AdvancedControlsResource:
         Read it, change it with `attrs.evolve` or the functions of `models.configuration_changes`, and write it back:
         whatever was not changed goes back as it came.
 
-        POST /config/companies/{companyId}/sync/commerce. Raises 400, 401, 402, 403, 404, 409, 429 by their classes,
-        ValueError for the configuration of another company, and OutcomeUnknownError if the response was lost or
-        is a 5xx.
+        POST /config/companies/{companyId}/sync/commerce.
 
         Args:
             company_id: The id of the company.
             configuration: The configuration to store.
+
+        Raises:
+            StatusError: 400, 401, 402, 403, 404, 409 or 429, each by its class.
+            ValueError: The configuration is that of another company.
+            OutcomeUnknownError: The response was lost or is a 5xx.
 
         Example:
             ```python

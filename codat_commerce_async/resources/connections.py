@@ -59,12 +59,15 @@ class ConnectionsResource:
         If the response is lost or is a 5xx, the one connection to the platform that was created since is
         adopted, with a warning in the log, unless another call of this client may have created it.
 
-        POST /companies/{companyId}/connections. Raises 401, 402, 403, 404, 429 by their classes, and
-        OutcomeUnknownError if it is not known whether the connection was created.
+        POST /companies/{companyId}/connections.
 
         Args:
             company_id: The id of the company.
             platform_key: The platform's four letters.
+
+        Raises:
+            StatusError: 401, 402, 403, 404 or 429, each by its class.
+            OutcomeUnknownError: It is not known whether the connection was created.
         """
         key = check_platform_key("platform_key", platform_key)
 
@@ -97,13 +100,15 @@ class ConnectionsResource:
 
         The URL carries a one-time passcode that is good for 30 seconds: hand it on at once, keep it out of logs.
 
-        GET /config/sync/commerce/{commerceKey}/{accountingKey}/start. Raises 400, 401, 402, 403, 404, 429, 500, 503
-        by their classes.
+        GET /config/sync/commerce/{commerceKey}/{accountingKey}/start.
 
         Args:
             commerce_key: The four letters of the commerce platform.
             accounting_key: The four letters of the accounting platform.
             merchant_identifier: The merchant's name, or the id of an existing company.
+
+        Raises:
+            StatusError: 400, 401, 402, 403, 404, 429, 500 or 503, each by its class.
 
         Example:
             ```python
@@ -131,7 +136,7 @@ class ConnectionsResource:
     ) -> Paginator[Connections, Connection]:
         """Return the company's connections: `await` one page, or iterate over all with `async for`.
 
-        GET /companies/{companyId}/connections. Raises 400, 401, 402, 403, 404, 429, 500, 503 by their classes.
+        GET /companies/{companyId}/connections.
 
         Args:
             company_id: The id of the company.
@@ -139,6 +144,9 @@ class ConnectionsResource:
             page_size: Results per page, 1 to 5,000; Codat's default is 100.
             query: A filter in Codat's query language.
             order_by: The field to order by, with `-` before it for descending order.
+
+        Raises:
+            StatusError: 400, 401, 402, 403, 404, 429, 500 or 503, each by its class.
 
         Example:
             ```python
@@ -160,13 +168,15 @@ class ConnectionsResource:
     ) -> Connection:
         """Replace the credentials for the connection's platform, and return the connection.
 
-        PUT /companies/{companyId}/connections/{connectionId}/authorization. Raises 401, 402, 403, 404, 429, 500, 503
-        by their classes.
+        PUT /companies/{companyId}/connections/{connectionId}/authorization.
 
         Args:
             company_id: The id of the company.
             connection_id: The id of the connection.
             authorization: The credentials, by the platform's names for them.
+
+        Raises:
+            StatusError: 401, 402, 403, 404, 429, 500 or 503, each by its class.
         """
         body = check_str_mapping("authorization", authorization)
         return await self._pipeline.call(UPDATE_AUTHORIZATION, company_id, connection_id, body=body, **options)
@@ -181,13 +191,16 @@ class ConnectionsResource:
     ) -> Connection:
         """Change the connection's status, and return the connection; `Unlinked` stops reading and writing through it.
 
-        PATCH /companies/{companyId}/connections/{connectionId}. Raises 401, 402, 403, 404, 429 by their classes, and
-        OutcomeUnknownError if the response was lost or is a 5xx.
+        PATCH /companies/{companyId}/connections/{connectionId}.
 
         Args:
             company_id: The id of the company.
             connection_id: The id of the connection.
             status: The new status.
+
+        Raises:
+            StatusError: 401, 402, 403, 404 or 429, each by its class.
+            OutcomeUnknownError: The response was lost or is a 5xx.
         """
         body = UpdateConnection(status=_check_status("status", status))
         return await self._pipeline.call(UPDATE_CONNECTION, company_id, connection_id, body=body, **options)

@@ -32,13 +32,16 @@ class IntegrationsResource:
     ) -> Paginator[Integrations, Integration]:
         """Return the platforms that Codat supports: `await` one page, or iterate over all with `async for`.
 
-        GET /config/integrations. Raises 400, 401, 402, 403, 429, 500, 503 by their classes.
+        GET /config/integrations.
 
         Args:
             page: The number of the page to begin with, from 1.
             page_size: Results per page, 1 to 5,000; Codat's default is 100.
             query: A filter in Codat's query language.
             order_by: The field to order by, with `-` before it for descending order.
+
+        Raises:
+            StatusError: 400, 401, 402, 403, 429, 500 or 503, each by its class.
         """
         first = page_query(page, page_size, query, order_by)
         return Paginator(lambda query: self._pipeline.call(LIST, query=query, **options), first)
@@ -46,10 +49,13 @@ class IntegrationsResource:
     async def get_branding(self, platform_key: str, **options: Unpack[CallOptions]) -> Branding:
         """Return the logos and buttons of a platform, by its four-letter key.
 
-        GET /config/integrations/{platformKey}/branding. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
+        GET /config/integrations/{platformKey}/branding.
 
         Args:
             platform_key: The platform's four letters.
+
+        Raises:
+            StatusError: 401, 402, 403, 404, 429, 500 or 503, each by its class.
         """
         key = check_platform_key("platform_key", platform_key)
         return await self._pipeline.call(GET_BRANDING, key, **options)

@@ -65,10 +65,13 @@ class PlatformResource:
     async def get_company(self, company_id: str, **options: Unpack[CallOptions]) -> Company:
         """Return the company with its connections.
 
-        GET /companies/{companyId}. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
+        GET /companies/{companyId}.
 
         Args:
             company_id: The id of the company.
+
+        Raises:
+            StatusError: 401, 402, 403, 404, 429, 500 or 503, each by its class.
         """
         return await self._pipeline.call(GET_COMPANY, company_id, **options)
 
@@ -85,14 +88,17 @@ class PlatformResource:
 
         `tags` replace all tags. The limits are those of `advanced_controls.create_company`.
 
-        PATCH /companies/{companyId}. Raises 401, 402, 403, 404, 429 by their classes, and OutcomeUnknownError if the
-        response was lost or is a 5xx.
+        PATCH /companies/{companyId}.
 
         Args:
             company_id: The id of the company.
             name: The new name.
             description: The new description.
             tags: The new tags, which replace all others.
+
+        Raises:
+            StatusError: 401, 402, 403, 404 or 429, each by its class.
+            OutcomeUnknownError: The response was lost or is a 5xx.
         """
         body = UpdateCompany(
             name=UNSET if name is None else check_company_name("name", name),
@@ -107,23 +113,28 @@ class PlatformResource:
         This cannot be undone: to sync again, create a company and let its merchant link it. What was written to the
         accounting software stays there.
 
-        DELETE /companies/{companyId}. Raises 401, 402, 403, 404, 429 by their classes, and OutcomeUnknownError if the
-        response was lost or is a 5xx.
+        DELETE /companies/{companyId}.
 
         Args:
             company_id: The id of the company.
+
+        Raises:
+            StatusError: 401, 402, 403, 404 or 429, each by its class.
+            OutcomeUnknownError: The response was lost or is a 5xx.
         """
         await self._pipeline.call(DELETE_COMPANY, company_id, **options)
 
     async def get_connection(self, company_id: str, connection_id: str, **options: Unpack[CallOptions]) -> Connection:
         """Return one connection of the company.
 
-        GET /companies/{companyId}/connections/{connectionId}. Raises 401, 402, 403, 404, 429, 500, 503 by their
-        classes.
+        GET /companies/{companyId}/connections/{connectionId}.
 
         Args:
             company_id: The id of the company.
             connection_id: The id of the connection.
+
+        Raises:
+            StatusError: 401, 402, 403, 404, 429, 500 or 503, each by its class.
         """
         return await self._pipeline.call(GET_CONNECTION, company_id, connection_id, **options)
 
@@ -133,23 +144,29 @@ class PlatformResource:
         The company stays, and its syncs fail until its merchant has authorized a new connection. To stop a connection
         for a time, use `connections.update_connection` with `Unlinked`.
 
-        DELETE /companies/{companyId}/connections/{connectionId}. Raises 401, 402, 403, 404, 429 by their classes, and
-        OutcomeUnknownError if the response was lost or is a 5xx.
+        DELETE /companies/{companyId}/connections/{connectionId}.
 
         Args:
             company_id: The id of the company.
             connection_id: The id of the connection.
+
+        Raises:
+            StatusError: 401, 402, 403, 404 or 429, each by its class.
+            OutcomeUnknownError: The response was lost or is a 5xx.
         """
         await self._pipeline.call(DELETE_CONNECTION, company_id, connection_id, **options)
 
     async def refresh_company_data(self, company_id: str, **options: Unpack[CallOptions]) -> None:
         """Queue a read of every data type of the company that is read on the first link; `dataStatus` shows the result.
 
-        POST /companies/{companyId}/data/all. Raises 400, 401, 402, 403, 404, 429 by their classes, and
-        OutcomeUnknownError if the response was lost or is a 5xx.
+        POST /companies/{companyId}/data/all.
 
         Args:
             company_id: The id of the company.
+
+        Raises:
+            StatusError: 400, 401, 402, 403, 404 or 429, each by its class.
+            OutcomeUnknownError: The response was lost or is a 5xx.
         """
         await self._pipeline.call(REFRESH_COMPANY_DATA, company_id, **options)
 
@@ -163,13 +180,16 @@ class PlatformResource:
     ) -> PullOperation:
         """Queue a read of one data type, and return the pull operation; of one connection if `connection_id` is given.
 
-        POST /companies/{companyId}/data/queue/{dataType}. Raises 400, 401, 402, 403, 404, 429 by their classes, and
-        OutcomeUnknownError if the response was lost or is a 5xx.
+        POST /companies/{companyId}/data/queue/{dataType}.
 
         Args:
             company_id: The id of the company.
             data_type: The data type to read.
             connection_id: The connection to read from; None for all.
+
+        Raises:
+            StatusError: 400, 401, 402, 403, 404 or 429, each by its class.
+            OutcomeUnknownError: The response was lost or is a 5xx.
         """
         kind = str(check_str("data_type", data_type))
         query = {"connectionId": None if connection_id is None else check_url_text("connection_id", connection_id)}
@@ -178,10 +198,13 @@ class PlatformResource:
     async def get_company_data_status(self, company_id: str, **options: Unpack[CallOptions]) -> DataStatuses:
         """Return the status of each data type of the company, by its name.
 
-        GET /companies/{companyId}/dataStatus. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
+        GET /companies/{companyId}/dataStatus.
 
         Args:
             company_id: The id of the company.
+
+        Raises:
+            StatusError: 401, 402, 403, 404, 429, 500 or 503, each by its class.
         """
         return await self._pipeline.call(GET_COMPANY_DATA_STATUS, company_id, **options)
 
@@ -199,7 +222,7 @@ class PlatformResource:
 
         `query="status!=Complete"` leaves out those that succeeded.
 
-        GET /companies/{companyId}/data/history. Raises 400, 401, 402, 403, 404, 429, 500, 503 by their classes.
+        GET /companies/{companyId}/data/history.
 
         Args:
             company_id: The id of the company.
@@ -207,6 +230,9 @@ class PlatformResource:
             page_size: Results per page, 1 to 5,000; Codat's default is 100.
             query: A filter in Codat's query language.
             order_by: The field to order by, with `-` before it for descending order.
+
+        Raises:
+            StatusError: 400, 401, 402, 403, 404, 429, 500 or 503, each by its class.
         """
         LIST_PULL_OPERATIONS.format_path((company_id,))
         first = page_query(page, page_size, query, order_by)
@@ -219,11 +245,14 @@ class PlatformResource:
     ) -> PullOperation:
         """Return one read of the company's data; its id is also called a dataset id.
 
-        GET /companies/{companyId}/data/history/{datasetId}. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
+        GET /companies/{companyId}/data/history/{datasetId}.
 
         Args:
             company_id: The id of the company.
             dataset_id: The id of the pull operation.
+
+        Raises:
+            StatusError: 401, 402, 403, 404, 429, 500 or 503, each by its class.
         """
         return await self._pipeline.call(GET_PULL_OPERATION, company_id, dataset_id, **options)
 
@@ -241,7 +270,7 @@ class PlatformResource:
 
         The newest are first with `order_by="-requestedOnUtc"`.
 
-        GET /companies/{companyId}/push. Raises 400, 401, 402, 403, 404, 429, 500, 503 by their classes.
+        GET /companies/{companyId}/push.
 
         Args:
             company_id: The id of the company.
@@ -249,6 +278,9 @@ class PlatformResource:
             page_size: Results per page, 1 to 5,000; Codat's default is 100.
             query: A filter in Codat's query language.
             order_by: The field to order by, with `-` before it for descending order.
+
+        Raises:
+            StatusError: 400, 401, 402, 403, 404, 429, 500 or 503, each by its class.
         """
         GET_COMPANY_PUSH_HISTORY.format_path((company_id,))
         first = page_query(page, page_size, query, order_by)
@@ -261,18 +293,24 @@ class PlatformResource:
     ) -> PushOperation:
         """Return one write to the company's accounting software.
 
-        GET /companies/{companyId}/push/{pushOperationKey}. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
+        GET /companies/{companyId}/push/{pushOperationKey}.
 
         Args:
             company_id: The id of the company.
             push_operation_key: The id of the push operation.
+
+        Raises:
+            StatusError: 401, 402, 403, 404, 429, 500 or 503, each by its class.
         """
         return await self._pipeline.call(GET_PUSH_OPERATION, company_id, push_operation_key, **options)
 
     async def list_webhook_consumers(self, **options: Unpack[CallOptions]) -> WebhookConsumers:
         """Return all webhook consumers of your client; this is not paged, as there are at most 50.
 
-        GET /webhooks. Raises 400, 401, 402, 403, 429, 500, 503 by their classes.
+        GET /webhooks.
+
+        Raises:
+            StatusError: 400, 401, 402, 403, 429, 500 or 503, each by its class.
         """
         return await self._pipeline.call(LIST_WEBHOOK_CONSUMERS, **options)
 
@@ -290,14 +328,18 @@ class PlatformResource:
         None for `event_types` subscribes to all events; `company_tags` are up to 10 tags such as `"region:uk"`, of
         which a company must have one. There can be 50 consumers.
 
-        POST /webhooks. Raises 400, 401, 402, 403, 429 by their classes, and OutcomeUnknownError if the response was
-        lost or is a 5xx: `list_webhook_consumers` shows whether it was created.
+        POST /webhooks.
 
         Args:
             url: The URL that receives the events.
             event_types: The events to send; None for all.
             company_tags: The tags of the companies whose events are sent; None for all companies.
             disabled: Whether to send no events for now.
+
+        Raises:
+            StatusError: 400, 401, 402, 403 or 429, each by its class.
+            OutcomeUnknownError: The response was lost or is a 5xx: `list_webhook_consumers` shows whether it was
+                created.
         """
         body = CreateWebhookConsumer(
             url=check_url_text("url", url),
@@ -310,21 +352,27 @@ class PlatformResource:
     async def delete_webhook_consumer(self, webhook_id: str, **options: Unpack[CallOptions]) -> None:
         """Delete the webhook consumer for good, with its subscriptions; its URL receives no more events.
 
-        DELETE /webhooks/{webhookId}. Raises 401, 402, 403, 404, 429 by their classes, and OutcomeUnknownError if the
-        response was lost or is a 5xx.
+        DELETE /webhooks/{webhookId}.
 
         Args:
             webhook_id: The id of the webhook consumer.
+
+        Raises:
+            StatusError: 401, 402, 403, 404 or 429, each by its class.
+            OutcomeUnknownError: The response was lost or is a 5xx.
         """
         await self._pipeline.call(DELETE_WEBHOOK_CONSUMER, webhook_id, **options)
 
     async def get_company_sync_settings(self, company_id: str, **options: Unpack[CallOptions]) -> CompanySyncSettings:
         """Return how often Codat reads each data type of the company, and how far back.
 
-        GET /companies/{companyId}/syncSettings. Raises 401, 402, 403, 404, 429, 500, 503 by their classes.
+        GET /companies/{companyId}/syncSettings.
 
         Args:
             company_id: The id of the company.
+
+        Raises:
+            StatusError: 401, 402, 403, 404, 429, 500 or 503, each by its class.
         """
         return await self._pipeline.call(GET_COMPANY_SYNC_SETTINGS, company_id, **options)
 
@@ -340,13 +388,16 @@ class PlatformResource:
 
         Read the settings, change them with `attrs.evolve`, and write them back.
 
-        POST /companies/{companyId}/syncSettings. Raises 400, 401, 402, 403, 404, 429 by their classes, and
-        OutcomeUnknownError if the response was lost or is a 5xx.
+        POST /companies/{companyId}/syncSettings.
 
         Args:
             company_id: The id of the company.
             settings: The settings, one for each data type.
             overrides_defaults: Whether the settings replace those of the client.
+
+        Raises:
+            StatusError: 400, 401, 402, 403, 404 or 429, each by its class.
+            OutcomeUnknownError: The response was lost or is a 5xx.
         """
         body = {
             "companyId": company_id,

@@ -105,12 +105,15 @@ class SyncResource:
 
         `start` also reconciles a lost response, and returns a handle that can be polled.
 
-        POST /companies/{companyId}/sync/commerce/latest. Raises 400, 401, 402, 403, 404, 429 by their classes, and
-        OutcomeUnknownError if the response was lost or is a 5xx.
+        POST /companies/{companyId}/sync/commerce/latest.
 
         Args:
             company_id: The id of the company.
             sync_to: The end of the period, an aware datetime; None for now.
+
+        Raises:
+            StatusError: 400, 401, 402, 403, 404 or 429, each by its class.
+            OutcomeUnknownError: The response was lost or is a 5xx.
         """
         request = SyncRequest(company_id=company_id, sync_to=sync_to)
         return (await self.context.calls.request(request, **options)).value
@@ -120,13 +123,16 @@ class SyncResource:
     ) -> SyncSummary:
         """Request a sync of the period from `start` to `finish`, both aware datetimes, and return Codat's response.
 
-        POST /meta/companies/{companyId}/sync/commerce/historic. Raises 400, 401, 402, 403, 404, 429 by their classes,
-        and OutcomeUnknownError if the response was lost or is a 5xx.
+        POST /meta/companies/{companyId}/sync/commerce/historic.
 
         Args:
             company_id: The id of the company.
             start: The start of the period, an aware datetime.
             finish: The end of the period, an aware datetime.
+
+        Raises:
+            StatusError: 400, 401, 402, 403, 404 or 429, each by its class.
+            OutcomeUnknownError: The response was lost or is a 5xx.
         """
         request = SyncRequest(company_id=company_id, start=start, finish=finish)
         return (await self.context.calls.request(request, **options)).value
@@ -134,56 +140,66 @@ class SyncResource:
     async def get_status(self, company_id: str, **options: Unpack[CallOptions]) -> SyncStatus:
         """Return the status of the company's newest sync, with both of its ids and the company's connections.
 
-        GET /meta/companies/{companyId}/sync/commerce/status. Raises 401, 402, 403, 404, 429, 500, 503 by their
-        classes.
+        GET /meta/companies/{companyId}/sync/commerce/status.
 
         Args:
             company_id: The id of the company.
+
+        Raises:
+            StatusError: 401, 402, 403, 404, 429, 500 or 503, each by its class.
         """
         return await self._pipeline.call(GET_STATUS, company_id, **options)
 
     async def get_last_successful_sync(self, company_id: str, **options: Unpack[CallOptions]) -> CompanySyncStatus:
         """Return the status of the company's last successful sync.
 
-        GET /companies/{companyId}/sync/commerce/syncs/lastSuccessful/status. Raises 401, 402, 403, 404, 429, 500, 503
-        by their classes.
+        GET /companies/{companyId}/sync/commerce/syncs/lastSuccessful/status.
 
         Args:
             company_id: The id of the company.
+
+        Raises:
+            StatusError: 401, 402, 403, 404, 429, 500 or 503, each by its class.
         """
         return await self._pipeline.call(GET_LAST_SUCCESSFUL_SYNC, company_id, **options)
 
     async def get_latest_sync(self, company_id: str, **options: Unpack[CallOptions]) -> CompanySyncStatus:
         """Return the status of the company's newest sync.
 
-        GET /companies/{companyId}/sync/commerce/syncs/latest/status. Raises 401, 402, 403, 404, 429, 500, 503 by
-        their classes.
+        GET /companies/{companyId}/sync/commerce/syncs/latest/status.
 
         Args:
             company_id: The id of the company.
+
+        Raises:
+            StatusError: 401, 402, 403, 404, 429, 500 or 503, each by its class.
         """
         return await self._pipeline.call(GET_LATEST_SYNC, company_id, **options)
 
     async def get(self, company_id: str, sync_id: str, **options: Unpack[CallOptions]) -> CompanySyncStatus:
         """Return the status of one sync; `sync_id` is a status's `sync_id`, not a summary's `commerce_sync_id`.
 
-        GET /companies/{companyId}/sync/commerce/syncs/{syncId}/status. Raises 401, 402, 403, 404, 429, 500, 503 by
-        their classes.
+        GET /companies/{companyId}/sync/commerce/syncs/{syncId}/status.
 
         Args:
             company_id: The id of the company.
             sync_id: The id of the sync.
+
+        Raises:
+            StatusError: 401, 402, 403, 404, 429, 500 or 503, each by its class.
         """
         return await self._pipeline.call(GET, company_id, sync_id, **options)
 
     async def list(self, company_id: str, **options: Unpack[CallOptions]) -> tuple[CompanySyncStatus, ...]:
         """Return the statuses of all of the company's syncs; this list is not paged.
 
-        GET /companies/{companyId}/sync/commerce/syncs/list/status. Raises 401, 402, 403, 404, 429, 500, 503 by their
-        classes.
+        GET /companies/{companyId}/sync/commerce/syncs/list/status.
 
         Args:
             company_id: The id of the company.
+
+        Raises:
+            StatusError: 401, 402, 403, 404, 429, 500 or 503, each by its class.
         """
         return await self._pipeline.call(LIST, company_id, **options)
 
@@ -206,14 +222,17 @@ class SyncResource:
         with `adopt=False`. Only this client's requests are known: two clients, in one process or several, may adopt the
         same sync, so use one client per API key, or `adopt=False`.
 
-        Raises OutcomeUnknownError with the candidates if it stays unknown which sync was started, and the errors of
-        `request`.
-
         Args:
             company_id: The id of the company.
             sync_to: The end of the period, an aware datetime; None for now.
             date_range: The start and the end of the period, instead of `sync_to`.
             adopt: Whether a sync that no response named may be taken for the requested one.
+
+        Raises:
+            OutcomeUnknownError: It stays unknown whether, or which, sync was started. It has the candidates and a
+                handle.
+            RequestTimeoutError: `timeout` is over, and nothing was sent.
+            StatusError: As of `request`.
 
         Example:
             ```python
@@ -232,10 +251,14 @@ class SyncResource:
 
         A handle of `start` may not have a sync id yet. This finds the sync, and `status.sync_id` has the id: keep
         `handle.with_sync_id(status.sync_id)`, so that the next poll needs one request only. Unlike `wait`, this raises
-        the error of a failed request. Raises OutcomeUnknownError if several syncs may be that of the handle.
+        the error of a failed request.
 
         Args:
             handle: The handle of the sync.
+
+        Raises:
+            OutcomeUnknownError: Several syncs may be that of the handle.
+            CodatError: The request failed.
 
         Example:
             ```python
@@ -262,10 +285,8 @@ class SyncResource:
     ) -> SyncStatus:
         """Wait for the end of a sync, given by its handle or by company id and sync id, and return its terminal status.
 
-        Raises SyncFailedError for a sync that failed, unless `raise_on_failure` is False, and SyncWaitTimeoutError
-        after `timeout` seconds (None: never); the sync itself continues, and its handle can be waited for again. The
-        handle of these errors has the ids that polling found out, and `adopted`. Polls that fail with a retryable
-        error are repeated until the timeout; 401, 403 and a lasting 404 end the wait.
+        The handle of SyncFailedError and SyncWaitTimeoutError has the ids that polling found out, and `adopted`. Polls
+        that fail with a retryable error are repeated until the timeout.
 
         Args:
             handle: The handle of the sync, or the id of its company.
@@ -273,6 +294,12 @@ class SyncResource:
             timeout: Seconds to wait; None for no limit.
             poll: How often to poll; by default as the client's `poll`.
             raise_on_failure: Whether a failed sync raises SyncFailedError.
+
+        Raises:
+            SyncFailedError: The sync failed, and `raise_on_failure` is True.
+            SyncWaitTimeoutError: `timeout` is over. The sync continues, and its handle can be waited for again.
+            StatusError: A poll was refused, such as with 401, 403 or a 404 that lasts.
+            OutcomeUnknownError: Several syncs may be that of the handle.
 
         Example:
             ```python
@@ -298,13 +325,16 @@ class SyncResource:
     ) -> AsyncGenerator[SyncStatus, None]:
         """Yield every change of a sync's status, up to and including the terminal one.
 
-        Raises SyncWaitTimeoutError after `timeout` seconds (None: never).
-
         Args:
             handle: The handle of the sync, or the id of its company.
             sync_id: The id of the sync, with a company id.
             timeout: Seconds to wait; None for no limit.
             poll: How often to poll; by default as the client's `poll`.
+
+        Raises:
+            SyncWaitTimeoutError: `timeout` is over. The sync continues.
+            StatusError: A poll was refused, such as with 401, 403 or a 404 that lasts.
+            OutcomeUnknownError: Several syncs may be that of the handle.
 
         Example:
             ```python
@@ -351,9 +381,9 @@ class SyncResource:
     ) -> SyncStatus:
         """Start a sync, wait for its end, and return its terminal status.
 
-        Raises the errors of `start` and `wait`. `timeout` bounds the wait. An adopted sync (see `start`) shows in the
-        handle of SyncFailedError and SyncWaitTimeoutError; a success only logs a warning, as a status has no handle.
-        Call `start` and `wait` in turn to have the handle in any case, and to continue after a crash.
+        `timeout` bounds the wait. An adopted sync (see `start`) shows in the handle of SyncFailedError and
+        SyncWaitTimeoutError; a success only logs a warning, as a status has no handle. Call `start` and `wait` in turn
+        to have the handle in any case, and to continue after a crash.
 
         Args:
             company_id: The id of the company.
@@ -363,6 +393,9 @@ class SyncResource:
             poll: How often to poll; by default as the client's `poll`.
             raise_on_failure: Whether a failed sync raises SyncFailedError.
             adopt: Whether a sync that no response named may be taken for the requested one.
+
+        Raises:
+            CodatError: As `start` and `wait` raise it.
 
         Example:
             ```python
@@ -466,10 +499,12 @@ class SyncResource:
         operations, syncs. They are background requests, each a single attempt; one that fails is named in `unchecked`
         and ends nothing. Pass `background=False` or `retry` to change that.
 
-        Raises ValueError for a sync that has not failed, and the errors of `get` if a handle's status cannot be read.
-
         Args:
             failed: The status, handle or outcome of the sync.
+
+        Raises:
+            ValueError: The sync has not failed.
+            StatusError: As of `get`, if the status of a handle cannot be read.
 
         Example:
             ```python

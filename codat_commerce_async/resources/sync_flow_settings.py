@@ -40,10 +40,13 @@ class SyncFlowSettingsResource:
     ) -> LocalizationInfo:
         """Return the texts of the Sync flow in one language, by their keys; `locale` is `en-us` or `fr-fr`.
 
-        GET /sync/commerce/config/ui/text. Raises 401, 402, 403, 429, 500, 503 by their classes.
+        GET /sync/commerce/config/ui/text.
 
         Args:
             locale: The language, `en-us` or `fr-fr`.
+
+        Raises:
+            StatusError: 401, 402, 403, 429, 500 or 503, each by its class.
         """
         query = {"locale": _check_locale("locale", locale)}
         return await self._pipeline.call(GET_CONFIG_TEXT_SYNC_FLOW, query=query, **options)
@@ -57,12 +60,15 @@ class SyncFlowSettingsResource:
     ) -> LocalizationInfo:
         """Change texts of a language, and return all: a string sets one, `""` blanks it, None restores Codat's.
 
-        PATCH /sync/commerce/config/ui/text. Raises 400, 401, 402, 403, 429 by their classes, and OutcomeUnknownError
-        if the response was lost or is a 5xx.
+        PATCH /sync/commerce/config/ui/text.
 
         Args:
             texts: The texts to change, by their keys.
             locale: The language, `en-us` or `fr-fr`.
+
+        Raises:
+            StatusError: 400, 401, 402, 403 or 429, each by its class.
+            OutcomeUnknownError: The response was lost or is a 5xx.
         """
         query = {"locale": _check_locale("locale", locale)}
         body = _localizations("texts", texts)
@@ -73,12 +79,14 @@ class SyncFlowSettingsResource:
     ) -> VisibleAccounts:
         """Return the accounts of a platform that the Sync flow shows; `client_id` is your id at Codat.
 
-        GET /clients/{clientId}/config/ui/accounts/platform/{platformKey}. Raises 401, 402, 403, 404, 429, 500, 503 by
-        their classes.
+        GET /clients/{clientId}/config/ui/accounts/platform/{platformKey}.
 
         Args:
             client_id: Your id at Codat.
             platform_key: The platform's four letters.
+
+        Raises:
+            StatusError: 401, 402, 403, 404, 429, 500 or 503, each by its class.
         """
         key = check_platform_key("platform_key", platform_key)
         return await self._pipeline.call(GET_VISIBLE_ACCOUNTS, client_id, key, **options)
@@ -88,12 +96,15 @@ class SyncFlowSettingsResource:
     ) -> VisibleAccounts:
         """Replace the accounts that the Sync flow shows, and return them; None shows all.
 
-        POST /sync/commerce/config/ui/accounts/platform/{platformKey}. Raises 400, 401, 402, 403, 404, 429 by their
-        classes, and OutcomeUnknownError if the response was lost or is a 5xx.
+        POST /sync/commerce/config/ui/accounts/platform/{platformKey}.
 
         Args:
             platform_key: The platform's four letters.
             visible_accounts: The ids of the accounts to show; None for all.
+
+        Raises:
+            StatusError: 400, 401, 402, 403, 404 or 429, each by its class.
+            OutcomeUnknownError: The response was lost or is a 5xx.
         """
         key = check_platform_key("platform_key", platform_key)
         accounts = None if visible_accounts is None else check_str_list("visible_accounts", visible_accounts)

@@ -207,7 +207,11 @@ class JournalEntry:
         return self.is_finished or self.state == "error"
 
     def to_outcome(self) -> SyncOutcome:
-        """Return the recorded outcome. Raises ValueError if there is none."""
+        """Return the recorded outcome.
+
+        Raises:
+            ValueError: There is no outcome.
+        """
         if not self.has_ended:
             raise ValueError(f"state must be succeeded, failed or error (got {self.state})")
         return SyncOutcome(

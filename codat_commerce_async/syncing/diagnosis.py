@@ -139,10 +139,11 @@ class Diagnosis:
     def from_dict(cls, data: Mapping[str, object]) -> Self:
         """Return the diagnosis that `to_dict` wrote; keys that it does not know are ignored.
 
-        Raises ValueError for anything else.
-
         Args:
             data: What `to_dict` returned.
+
+        Raises:
+            ValueError: The data is no diagnosis.
         """
         return cls(
             company_id=_required(data, "company_id", str),

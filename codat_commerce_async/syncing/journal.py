@@ -178,11 +178,12 @@ class Journal:
 def read_journal(path: str | Path, run_id: str | None = None) -> Iterator[JournalEntry]:
     """Yield the entries of a run, or with None of all runs, ordered by run, company and period. Blocks the thread.
 
-    Raises JournalError.
-
     Args:
         path: The path of the file.
         run_id: The id of the run; None for all runs.
+
+    Raises:
+        JournalError: The file cannot be read or is damaged, or has no such run.
     """
 
     def work(reader: JournalReader) -> list[JournalEntry]:

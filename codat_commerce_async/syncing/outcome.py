@@ -88,10 +88,13 @@ class SyncOutcome:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Return the outcome that `to_json` wrote; unknown fields are ignored. Raises ValueError for anything else.
+        """Return the outcome that `to_json` wrote; unknown fields are ignored.
 
         Args:
             text: The text that `to_json` returned.
+
+        Raises:
+            ValueError: The text is no outcome.
         """
         fields = _json.parse_object("an outcome", text)
         version = _json.value(fields, "version", int)

@@ -13,8 +13,10 @@ __all__ = ["SyncRequest"]
 class SyncRequest:
     """The request for a sync: up to `sync_to` (None: up to now), or of the period from `start` to `finish`.
 
-    Times are aware datetimes, and kept in UTC. Raises ValueError for a naive or reversed period, for one beyond the
-    calendar, and for both forms at once.
+    Times are aware datetimes, and kept in UTC.
+
+    Raises:
+        ValueError: The period is naive, reversed or beyond the calendar, or has both forms.
     """
 
     company_id: str

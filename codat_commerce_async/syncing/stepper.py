@@ -65,11 +65,13 @@ class SyncStepper:
     async def step(self, ticket: SyncTicket) -> Reschedule | SyncOutcome:
         """Start the sync of the ticket, or poll it once; return when to continue, or the outcome.
 
-        An error of the company is its outcome. Raises errors with `fatal_for_run`, such as a wrong key: the ticket has
-        to stay in the queue. A cancelled step may be repeated.
+        An error of the company is its outcome. A cancelled step may be repeated.
 
         Args:
             ticket: The ticket.
+
+        Raises:
+            CodatError: An error with `fatal_for_run`, such as a wrong key: the ticket has to stay in the queue.
         """
         problem = ticket.problem or _problem(ticket.company_id)
         if problem is not None:

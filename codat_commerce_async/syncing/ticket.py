@@ -166,11 +166,13 @@ class SyncTicket:
     def from_json(cls, text: str | bytes) -> Self:
         """Return the ticket that `to_json` wrote; unknown fields are ignored.
 
-        Raises TicketVersionError for a ticket of a later version, which has to stay in the queue during a rolling
-        deployment, and ValueError for anything else.
-
         Args:
             text: The text that `to_json` returned.
+
+        Raises:
+            TicketVersionError: A later version wrote the ticket. It has to stay in the queue during a rolling
+                deployment.
+            ValueError: The text is no ticket.
         """
         fields = _json.parse_object("a ticket", text)
         version = _json.value(fields, "version", int)

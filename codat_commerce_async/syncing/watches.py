@@ -102,13 +102,15 @@ class Watches:
         """Yield the status of a sync and every change of it, up to and including the terminal one.
 
         With `heartbeat`, yield None after so many seconds without a change. The iterator ends early on a shutdown
-        signal, on `end` and when the client is closed: the last status is then not terminal. Raises the errors of
-        `SyncResource.watch`.
+        signal, on `end` and when the client is closed: the last status is then not terminal.
 
         Args:
             handle: The handle of the sync, or the id of its company.
             sync_id: The id of the sync, with a company id.
             heartbeat: Seconds without a change after which None is yielded.
+
+        Raises:
+            CodatError: As `SyncResource.watch` raises it.
         """
         if heartbeat is not None:
             check_seconds("heartbeat", heartbeat, positive=True, finite=True)

@@ -28,13 +28,16 @@ class WebhookVerifier:
 
     Pass the endpoint's secret (`whsec_...`), and several while a secret is rotated: a signature by any of them is
     valid. `tolerance` is the number of seconds by which a delivery's timestamp may differ from `wall_clock` (epoch
-    seconds). Raises ValueError for an invalid secret.
+    seconds).
 
     Args:
         secret: The endpoint's secret, `whsec_...`.
         *more_secrets: Further secrets, while a secret is rotated.
         tolerance: Seconds by which the timestamp of a delivery may be wrong.
         wall_clock: Returns the time in epoch seconds.
+
+    Raises:
+        ValueError: A secret is not valid.
     """
 
     __slots__ = ("_keys", "_tolerance", "_wall_clock")
@@ -57,12 +60,14 @@ class WebhookVerifier:
     def verify(self, headers: Mapping[str, str] | Iterable[tuple[str, str]], body: bytes) -> str:
         """Return the `webhook-id` of a delivery from Codat; it is the same for all deliveries of one event.
 
-        `body` is the raw body. `headers` must show repeated headers, as a multidict or pairs do. Raises
-        WebhookVerificationError, and nothing else, if the delivery is not valid.
+        `body` is the raw body. `headers` must show repeated headers, as a multidict or pairs do.
 
         Args:
             headers: The headers of the delivery; repeated ones must show, as in pairs or a multidict.
             body: The raw body.
+
+        Raises:
+            WebhookVerificationError: The delivery is not valid. Nothing else is raised.
         """
         pairs = _pairs(headers)
         webhook_id = _header(pairs, "webhook-id", _ID)
