@@ -8,7 +8,14 @@ import pytest
 
 from codat_commerce_async import Diagnosis, FailureCause
 from codat_commerce_async.cli._args import DiagnoseOptions, SyncOptions, parse
-from codat_commerce_async.cli._exit import EXIT_FAILED, EXIT_OK, EXIT_TRY_LATER, EXIT_USAGE, CommandError
+from codat_commerce_async.cli._exit import (
+    EXIT_FAILED,
+    EXIT_NOTHING_STARTED,
+    EXIT_OK,
+    EXIT_TRY_LATER,
+    EXIT_USAGE,
+    CommandError,
+)
 from codat_commerce_async.cli.diagnose import diagnose
 from codat_commerce_async.cli.sync import sync
 from codat_commerce_async.simulator import Fault, FaultKind, Simulator
@@ -103,6 +110,25 @@ async def test_sync_prints_the_causes_that_it_finds_and_those_of_a_journal(
         assert "To find out why" not in printed
     assert await run(simulator, "sync", lapsed, other, "--diagnose", *journal) != EXIT_OK
     assert "1 subscription_lapsed (merchant)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("json_lines", [False, True])
+async def test_a_call_with_diagnose_finds_the_causes_of_failures_that_ended_before(
+    simulator: Simulator, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, json_lines: bool
+) -> None:
+    lapsed, good = simulator.add_linked_company(), simulator.add_linked_company()
+    simulator.script_sync(lapsed, 4260)
+    command = ("sync", lapsed, good, "--journal", str(tmp_path / "j.db"), *(["--json"] if json_lines else []))
+    assert await run(simulator, *command) == EXIT_FAILED
+    capsys.readouterr()
+    assert await run(simulator, *command, "--diagnose") == EXIT_NOTHING_STARTED
+    output, progress = capsys.readouterr()
+    assert "1 subscription_lapsed (merchant): renew the subscription" in (progress if json_lines else output)
+    if json_lines:
+        records = {record["company_id"]: record for record in map(json.loads, output.splitlines())}
+        assert len(output.splitlines()) == len(records)
+        causes = {company_id: record["cause"] for company_id, record in records.items() if record["ended_before"]}
+        assert causes == {lapsed: "subscription_lapsed", good: None}
 
 
 async def test_sync_records_the_diagnoses_in_its_journal(simulator: Simulator, tmp_path: Path) -> None:

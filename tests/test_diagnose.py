@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from codat_commerce_async import CodatCommerce, Diagnosis, FailureCause, Resolver, Retry
 from codat_commerce_async.errors import CodatError, SyncFailedError
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.simulator import Fault, FaultKind
 from codat_commerce_async.syncing._diagnose import DiagnosisQueue
+from codat_commerce_async.syncing.journal import Journal
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 from tests.support.fans import Codat, own_tasks
@@ -114,6 +117,39 @@ async def test_a_run_diagnoses_each_failure_and_no_success() -> None:
     assert own_tasks() == set()
 
 
+async def test_failures_that_a_journal_has_without_a_diagnosis_get_one_when_the_run_is_resumed(tmp_path: Path) -> None:
+    codat, journal = Codat(12), tmp_path / "night.db"
+    lapsed, broken, last = codat.ids[0], codat.ids[1], codat.ids[-1]
+    for company_id, code in ((lapsed, 4260), (broken, 5000), (last, 5080)):
+        codat.simulator.script_sync(company_id, code)
+
+    async def call(*companies: str, diagnose: bool = True) -> dict[str, SyncOutcome]:
+        async with (
+            codat.client() as client,
+            client.sync.run_many(companies, journal=journal, run_id="night", diagnose=diagnose) as run,
+        ):
+            return {outcome.company_id: outcome for outcome in await run.results(include_finished=True)}
+
+    first = codat.ids[:-1]
+    await call(*first, diagnose=False)
+    before, requests = await Journal.open(journal).entries(), codat.requests
+    # Requests for the diagnoses only, also for a company that is given twice.
+    found = {each.company_id: each.diagnosis for each in (await call(*first, *first)).values() if each.diagnosis}
+    assert {company_id: each.cause for company_id, each in found.items()} == {
+        lapsed: FailureCause.SUBSCRIPTION_LAPSED,
+        broken: FailureCause.SERVER_ERROR,
+    }
+    assert codat.requests - requests == sum(each.requests for each in found.values())
+    assert [evolve(entry, diagnosis=None) for entry in await Journal.open(journal).entries()] == before
+    # What has a diagnosis by now gets no second one, and a new failure is diagnosed as ever.
+    requests = codat.requests
+    assert len(await call(*first)) == len(first)
+    assert codat.requests == requests
+    outcomes = await call(*codat.ids)
+    assert len(outcomes) == len(codat.ids)
+    assert outcomes[last].diagnosis is not None
+
+
 async def test_without_diagnose_no_outcome_has_one() -> None:
     codat = Codat(1)
     codat.simulator.script_sync(codat.ids[0], 5000)
@@ -174,7 +210,7 @@ async def test_a_diagnosis_that_raises_leaves_the_outcome_and_the_others_alone()
         passed_on.append(outcome)
 
     broken: Any = Broken()
-    queue = DiagnosisQueue(broken, {}, pass_on)
+    queue = DiagnosisQueue(broken, {}, pass_on, pass_on)
     outcomes = [failed_outcome(code) for code in (4260, 5000)]
     async with asyncio.TaskGroup() as tasks:
         for outcome in outcomes:

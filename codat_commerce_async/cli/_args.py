@@ -255,7 +255,7 @@ def _add_sync(add_parser: _AddParser) -> None:
     command.add_argument(
         "--diagnose",
         action="store_true",
-        help="find the cause of each failure that is observed now: up to five more requests per failure",
+        help="find the cause of each failure that has no diagnosis in the journal yet: up to five more requests each",
     )
     _add_waiting(command)
 

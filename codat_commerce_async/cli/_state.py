@@ -268,18 +268,24 @@ class RunState:
             handle = outcome.error.handle
         if handle is not None:
             self._set_handle(row, handle)
-        self._add_diagnosis(outcome.diagnosis)
+        self.add_diagnosis(outcome.diagnosis)
         self.end(row, Result.of_outcome(outcome), elapsed=outcome.elapsed, polls=outcome.polls)
 
-    def restore(self, entry: JournalEntry) -> None:
-        """Record the result of a company that is not synced again, from its journal entry."""
+    def restore(self, entry: JournalEntry) -> bool:
+        """Record the result of a company that is not synced again, from its journal entry; False if it has no row."""
         row, result = self._row_of.get(entry.request.company_id), Result.of_entry(entry)
         if row is None or row.result is not None or result is None:
-            return
+            return False
         row.handle, row.elapsed, row.polls, row.ended_before = entry.handle, entry.elapsed, entry.polls, True
         self.already_finished += 1
-        self._add_diagnosis(diagnosis_of(entry))
+        self.add_diagnosis(diagnosis_of(entry))
         self._set_result(row, result)
+        return True
+
+    def add_diagnosis(self, diagnosis: Diagnosis | None) -> None:
+        """Add the diagnosis of a sync, if it has one."""
+        if diagnosis is not None:
+            self.diagnoses.append(diagnosis)
 
     def add_message(self, text: str) -> None:
         """Add a message to show."""
@@ -307,10 +313,6 @@ class RunState:
         finally:
             logger.setLevel(level)
             logger.removeHandler(handler)
-
-    def _add_diagnosis(self, diagnosis: Diagnosis | None) -> None:
-        if diagnosis is not None:
-            self.diagnoses.append(diagnosis)
 
     def _set_handle(self, row: Row, handle: SyncHandle) -> None:
         if row.handle is None and handle.adopted:

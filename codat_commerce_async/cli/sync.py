@@ -13,15 +13,16 @@ from codat_commerce_async._core.text import one_line
 from codat_commerce_async.cli._args import PROGRAM, SyncOptions
 from codat_commerce_async.cli._exit import EXIT_NOTHING_STARTED, EXIT_TRY_LATER, EXIT_USAGE, CommandError
 from codat_commerce_async.cli._files import STANDARD_INPUT, read_company_ids
-from codat_commerce_async.cli._records import record_of_outcome
+from codat_commerce_async.cli._records import diagnosis_of, record_of_outcome
 from codat_commerce_async.cli._session import Reporting, raise_if_fatal, run_session
 from codat_commerce_async.cli._state import Row, RunState
 from codat_commerce_async.cli._summary import print_handles, print_resume_command
 from codat_commerce_async.cli._view import Output
 from codat_commerce_async.client import CodatCommerce, Settings
 from codat_commerce_async.errors import JournalError, JournalInUseError
-from codat_commerce_async.syncing.journal import Journal
+from codat_commerce_async.syncing.journal import Journal, JournalEntry
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
+from codat_commerce_async.syncing.request import SyncRequest
 from codat_commerce_async.syncing.run import SyncRun
 
 __all__ = ["follow", "sync"]
@@ -60,7 +61,7 @@ async def sync(options: SyncOptions, **settings: Unpack[Settings]) -> int:
             max_running=options.max_running,
             diagnose=options.diagnose,
         )
-        await follow(state, run, options.journal, _print_record if options.json else None)
+        await follow(state, run, options.journal, _print_record if options.json else None, diagnose=options.diagnose)
         reports.append(run.report)
 
     hint = partial(_print_hint, state, options)
@@ -74,8 +75,12 @@ async def follow(
     run: SyncRun,
     journal: str | None = None,
     on_outcome: OnOutcome | None = None,
+    *,
+    diagnose: bool = False,
 ) -> None:
     """Record the outcomes of a run as they arrive, after those that its journal has; `on_outcome` gets each.
+
+    With `diagnose`, the run also diagnoses the failures that its journal has: `on_outcome` gets them at the end.
 
     Raises CommandError for an error that would fail every sync, and for a journal that cannot be used.
     """
@@ -86,8 +91,9 @@ async def follow(
             # Another process that writes the journal is no mistake of the caller.
             status = EXIT_TRY_LATER if isinstance(error, JournalInUseError) else EXIT_USAGE
             raise CommandError(one_line(error.message), status) from None
-        if journal is not None:
-            await _restore(state, journal, run.run_id, on_outcome)
+        restored = None if journal is None else _Restored(state, Journal.open(journal), run.run_id, on_outcome)
+        if restored is not None:
+            await restored.begin(diagnose=diagnose)
         state.follow(run)
         try:
             async for outcome in run:
@@ -95,6 +101,8 @@ async def follow(
                 if on_outcome is not None:
                     on_outcome(outcome, ended_before=False)
                 raise_if_fatal(state, outcome.error)
+            if restored is not None:
+                await restored.end()
         finally:
             state.refresh()
 
@@ -110,15 +118,46 @@ def _print_record(outcome: SyncOutcome, *, ended_before: bool) -> None:
     print(json.dumps(record_of_outcome(outcome, ended_before=ended_before)), flush=True)
 
 
-async def _restore(state: RunState, journal: str, run_id: str | None, on_outcome: OnOutcome | None) -> None:
-    """Record the syncs of this run that ended before, from the journal."""
-    for entry in await Journal.open(journal).entries(run_id):
-        if entry.is_finished and entry.request.date_range is None and entry.request.sync_to is None:
-            state.restore(entry)
-            if on_outcome is not None:
-                on_outcome(entry.to_outcome(), ended_before=True)
-    if 0 < state.already_finished < len(state.rows):
-        state.add_message(f"{state.already_finished} of {len(state.rows)} had ended before, according to {journal}")
+class _Restored:
+    """The syncs of the run that ended before this call, from the journal."""
+
+    def __init__(self, state: RunState, journal: Journal, run_id: str | None, on_outcome: OnOutcome | None) -> None:
+        self._state = state
+        self._journal = journal
+        self._run_id = run_id
+        self._on_outcome = on_outcome
+        self._undiagnosed = set[str]()
+
+    async def begin(self, *, diagnose: bool) -> None:
+        """Record them; `end` reports those that the run diagnoses."""
+        state = self._state
+        for entry in await self._entries():
+            has_row = state.restore(entry)
+            if diagnose and has_row and entry.state == "failed" and entry.diagnosis is None:
+                self._undiagnosed.add(entry.request.company_id)
+            else:
+                self._report(entry)
+        if 0 < state.already_finished < len(state.rows):
+            state.add_message(f"{state.already_finished} of {len(state.rows)} had ended before this call")
+
+    async def end(self) -> None:
+        """Record the diagnoses that were found by now."""
+        for entry in await self._entries() if self._undiagnosed else ():
+            if entry.request.company_id in self._undiagnosed:
+                self._state.add_diagnosis(diagnosis_of(entry))
+                self._report(entry)
+
+    async def _entries(self) -> list[JournalEntry]:
+        entries = await self._journal.entries(self._run_id)
+        return [
+            each
+            for each in entries
+            if each.is_finished and each.request == SyncRequest(company_id=each.request.company_id)
+        ]
+
+    def _report(self, entry: JournalEntry) -> None:
+        if self._on_outcome is not None:
+            self._on_outcome(entry.to_outcome(), ended_before=True)
 
 
 def _print_hint(state: RunState, options: SyncOptions, output: Output, *, interrupted: bool) -> None:

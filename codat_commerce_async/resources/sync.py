@@ -462,7 +462,8 @@ class SyncResource:
                 of such a sync has `adopted` set.
             diagnose: Whether failed outcomes get a diagnosis, after which they are reported. This takes up to five
                 background requests per failure, for which neither starts nor polls wait. They are left out while the
-                rest of the daily quota is reserved for polls.
+                rest of the daily quota is reserved for polls. Failures that the journal has of an earlier call of this
+                run get one too, in the journal only, unless they have one.
 
         Example:
             ```python

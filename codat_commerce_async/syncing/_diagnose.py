@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import NamedTuple, TypeAlias, cast
 
 from attrs import evolve
 
@@ -12,8 +12,10 @@ from codat_commerce_async.models.sync import BaseSyncStatus
 from codat_commerce_async.policies import CallOptions, PollOptions, RetryPolicy
 from codat_commerce_async.syncing._conclude import conclude, conclude_from_error
 from codat_commerce_async.syncing._facts import DiagnosisCalls, collect_facts
+from codat_commerce_async.syncing._journal_rows import JournalEntry
 from codat_commerce_async.syncing.diagnosis import Diagnosis
 from codat_commerce_async.syncing.outcome import SyncOutcome
+from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["DiagnosisQueue", "diagnose_outcome", "diagnose_status"]
 
@@ -50,26 +52,49 @@ async def diagnose_outcome(calls: DiagnosisCalls, outcome: SyncOutcome, options:
     return conclude_from_error(outcome.company_id, sync_id, outcome.error)
 
 
+OnDiagnosed: TypeAlias = Callable[[SyncOutcome], Awaitable[None]]
+
+
+class _Failure(NamedTuple):
+    """A failed outcome to diagnose; `is_recorded` if an earlier process has recorded and reported it."""
+
+    outcome: SyncOutcome
+    is_recorded: bool
+
+
 class DiagnosisQueue:
     """Diagnose the failed outcomes of a fan-out, besides its starts and polls.
 
     `on_diagnosed` is awaited with each outcome and its diagnosis. After `stop`, outcomes are passed on undiagnosed.
+    `on_diagnosed_later` gets those outcomes that earlier processes have recorded.
     """
 
     def __init__(
-        self, calls: DiagnosisCalls, options: PollOptions, on_diagnosed: Callable[[SyncOutcome], Awaitable[None]]
+        self, calls: DiagnosisCalls, options: PollOptions, on_diagnosed: OnDiagnosed, on_diagnosed_later: OnDiagnosed
     ) -> None:
         self._calls = calls
         own = {"timeout": _TIMEOUT, "background": True, "retry": RetryPolicy.none()}
         self._options = cast("CallOptions", {**options, **own})
         self._on_diagnosed = on_diagnosed
-        self._waiting: deque[SyncOutcome] = deque()
+        self._on_diagnosed_later = on_diagnosed_later
+        self._waiting: deque[_Failure] = deque()
+        self._recorded = set[SyncRequest]()
         self._workers = 0
         self._is_stopped = False
 
     def add(self, outcome: SyncOutcome, tasks: asyncio.TaskGroup) -> None:
         """Diagnose the outcome in a task of the group."""
-        self._waiting.append(outcome)
+        self._add(_Failure(outcome, is_recorded=False), tasks)
+
+    def add_recorded(self, entry: JournalEntry, tasks: asyncio.TaskGroup) -> None:
+        """Diagnose the outcome that an earlier process has recorded, if its sync failed and it has no diagnosis."""
+        if entry.state != "failed" or entry.diagnosis is not None or entry.request in self._recorded:
+            return
+        self._recorded.add(entry.request)
+        self._add(_Failure(entry.to_outcome(), is_recorded=True), tasks)
+
+    def _add(self, failure: "_Failure", tasks: asyncio.TaskGroup) -> None:
+        self._waiting.append(failure)
         if self._workers < _MAX_WORKERS:
             self._workers += 1
             tasks.create_task(self._work())
@@ -79,21 +104,21 @@ class DiagnosisQueue:
         self._is_stopped = True
 
     def take_undiagnosed(self) -> list[SyncOutcome]:
-        """Return the outcomes that were not passed on, and forget them."""
-        undiagnosed = list(self._waiting)
+        """Return the outcomes of this process that were not passed on, and forget all."""
+        undiagnosed = [failure.outcome for failure in self._waiting if not failure.is_recorded]
         self._waiting.clear()
         return undiagnosed
 
     async def _work(self) -> None:
         try:
             while self._waiting:
-                outcome = self._waiting.popleft()
+                failure = self._waiting.popleft()
                 try:
-                    diagnosed = await self._diagnosed(outcome)
+                    diagnosed = await self._diagnosed(failure.outcome)
                 except BaseException:
-                    self._waiting.append(outcome)
+                    self._waiting.append(failure)
                     raise
-                await self._on_diagnosed(diagnosed)
+                await (self._on_diagnosed_later if failure.is_recorded else self._on_diagnosed)(diagnosed)
         finally:
             self._workers -= 1
 

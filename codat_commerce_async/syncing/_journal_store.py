@@ -110,6 +110,9 @@ class JournalStore(Protocol):
     ) -> None:
         """Record how the sync ended.
 
+        An outcome with a diagnosis is that of an entry which has ended, maybe in an earlier session: only its diagnosis
+        is new.
+
         Args:
             outcome: The outcome.
             now: The time in epoch seconds.

@@ -161,7 +161,9 @@ class JournalWriter:
 
         def work(file: JournalFile) -> None:
             entry = file.get(key) or JournalEntry(outcome.request, "error", run=key.run, position=position)
-            file.write(evolve(rows.with_outcome(entry, outcome, now), session=self.session))
+            # A diagnosis belongs to an outcome that is recorded, maybe by an earlier process.
+            session = entry.session if outcome.diagnosis is not None and entry.has_ended else self.session
+            file.write(evolve(rows.with_outcome(entry, outcome, now), session=session))
 
         await self._submit(work)
 

@@ -125,15 +125,21 @@ class WorkQueue:
     """The jobs of a fan-out that are not started yet.
 
     A job is ready unless another sync of its company is active; then it is deferred. `active_request` returns what is
-    being started or running for a company. `on_change` is called when a job becomes ready.
+    being started or running for a company. `on_change` is called when a job becomes ready, `on_ended_before` with the
+    journal's entry of a sync that ended before.
     """
 
     def __init__(
-        self, companies: Companies, active_request: Callable[[str], SyncRequest | None], on_change: Callable[[], None]
+        self,
+        companies: Companies,
+        active_request: Callable[[str], SyncRequest | None],
+        on_change: Callable[[], None],
+        on_ended_before: Callable[[JournalEntry], None] | None = None,
     ) -> None:
         self._companies = companies
         self._get_active = active_request
         self._on_change = on_change
+        self._on_ended_before = on_ended_before
         # By company id.
         self._ready: OrderedDict[str, SyncJob] = OrderedDict()
         self._deferred: dict[str, deque[SyncJob]] = {}
@@ -199,6 +205,8 @@ class WorkQueue:
         has_ended_in_this_run = entry is not None and entry.session == journal.session
         if entry is not None and entry.is_finished and not has_ended_in_this_run:
             self.already_finished += 1
+            if self._on_ended_before is not None:
+                self._on_ended_before(entry)
         elif has_ended_in_this_run or self._is_duplicate(job.request):
             self.duplicates += 1
             _logger.warning(

@@ -6,6 +6,7 @@ from itertools import chain
 from attrs import asdict, define
 
 from codat_commerce_async.models.handle import SyncHandle
+from codat_commerce_async.syncing._journal_rows import JournalEntry
 from codat_commerce_async.syncing._queue import Companies, SyncJob, WorkQueue
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
@@ -41,8 +42,10 @@ class Counts:
 class RunState:
     """The jobs of a fan-out by their stage: in the `queue`, being started, running, or finished and counted."""
 
-    def __init__(self, companies: Companies, on_change: Callable[[], None]) -> None:
-        self.queue = WorkQueue(companies, self.active_request, on_change)
+    def __init__(
+        self, companies: Companies, on_change: Callable[[], None], on_ended_before: Callable[[JournalEntry], None]
+    ) -> None:
+        self.queue = WorkQueue(companies, self.active_request, on_change, on_ended_before)
         self.counts = Counts()
         # By company id.
         self._starting: dict[str, SyncJob] = {}

@@ -69,7 +69,7 @@ class SyncRunner:
         on_outcome: Callable[[SyncOutcome], Awaitable[None]],
         diagnosis_calls: DiagnosisCalls | None = None,
     ) -> None:
-        self.state = RunState(companies, self._wake)
+        self.state = RunState(companies, self._wake, self._on_ended_before)
         self._scheduler: PollScheduler[SyncJob] = PollScheduler(min_interval=min_interval, random=context.random)
         self._context = context
         self._clock = context.clock
@@ -79,7 +79,11 @@ class SyncRunner:
         self._adopt = adopt
         self._options = options
         self._on_outcome = on_outcome
-        self.diagnoses = DiagnosisQueue(diagnosis_calls, options, self._emit_diagnosed) if diagnosis_calls else None
+        self.diagnoses = (
+            DiagnosisQueue(diagnosis_calls, options, self._emit_diagnosed, self._record_diagnosis)
+            if diagnosis_calls
+            else None
+        )
         self._journal: JournalStore = NullJournal()
         self._resume_option: Resume = "unfinished"
         self._task_slots = asyncio.Semaphore(_MAX_TASKS)
@@ -353,10 +357,18 @@ class SyncRunner:
             self.diagnoses.add(outcome, self._tasks)
 
     async def _emit_diagnosed(self, outcome: SyncOutcome) -> None:
-        """Record the diagnosis in the journal, which has the outcome already, then report the outcome."""
+        """Record the diagnosis in the journal, then report the outcome."""
+        await self._record_diagnosis(outcome)
+        await self._on_outcome(outcome)
+
+    async def _record_diagnosis(self, outcome: SyncOutcome) -> None:
+        """Record the diagnosis in the journal, which has the outcome already."""
         if outcome.diagnosis is not None:
             await self._journal.record_outcome(outcome, self._clock.now())
-        await self._on_outcome(outcome)
+
+    def _on_ended_before(self, entry: JournalEntry) -> None:
+        if self.diagnoses is not None:
+            self.diagnoses.add_recorded(entry, self._tasks)
 
     def _pause_sending(self, error: QuotaExhaustedError) -> None:
         """Record that nothing is sent until the daily quota is reset."""
