@@ -262,6 +262,49 @@ def test_a_ticket_is_created_when_it_is_taken() -> None:
     assert [ticket.created_at.timestamp() for ticket in feed] == [1.0, 2.0]
 
 
+async def test_a_run_that_is_queued_again_after_hours_starts_nothing_again_if_it_has_its_first_time() -> None:
+    codat = Codat(2)
+    first_queued_at = datetime.fromtimestamp(codat.clock(), UTC)
+    async with codat.client() as client:
+        stepper = client.sync.stepper()
+        assert (await finish(stepper, tickets(codat, codat.ids[:1])[0])).ok
+        await asyncio.sleep(3 * 3600)
+        again = SyncTicket.for_run("a run", codat.ids, first_queued_at=first_queued_at, wall_clock=codat.clock)
+        known, new = [await finish(stepper, ticket) for ticket in again]
+    assert isinstance(known.error, OutcomeUnknownError)
+    assert new.ok
+    assert codat.started_twice == []
+
+
+@pytest.mark.parametrize(
+    ("first_queued_at", "words"),
+    [
+        (NOON.replace(tzinfo=None), "first_queued_at must be a datetime with a time zone"),
+        (
+            NOON + timedelta(hours=1),
+            "first_queued_at must be in the past, as the time at which the run was first queued",
+        ),
+    ],
+)
+def test_a_time_of_the_first_queuing_that_cannot_be_one_is_refused_at_the_call(
+    first_queued_at: datetime, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        SyncTicket.for_run("a run", ["one"], first_queued_at=first_queued_at, wall_clock=NOON.timestamp)
+
+
+def test_one_string_is_no_list_of_companies() -> None:
+    with pytest.raises(TypeError, match="companies must be an iterable of company ids"):
+        SyncTicket.for_run("a run", "company")
+
+
+def test_clocks_may_differ_by_seconds_and_no_ticket_is_created_in_the_future() -> None:
+    for seconds, expected in ((30.0, NOON), (-30.0, NOON - timedelta(seconds=30))):
+        first = NOON + timedelta(seconds=seconds)
+        [ticket] = SyncTicket.for_run("a run", ["one"], first_queued_at=first, wall_clock=NOON.timestamp)
+        assert ticket.created_at == expected
+
+
 def whole() -> SyncTicket:
     [ticket] = SyncTicket.for_run("a run", [SyncRequest(company_id="one", sync_to=NOON)], server_offset=1.5)
     return evolve(ticket, polls=3, last_age=12.5, last_seen_at=NOON, not_before=NOON)

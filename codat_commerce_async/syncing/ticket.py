@@ -20,13 +20,15 @@ from attrs import frozen
 from codat_commerce_async._core.validation import check_aware_datetime, check_str, require
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing import _json
-from codat_commerce_async.syncing._queue import SyncJob, to_job
+from codat_commerce_async.syncing._queue import to_job
 from codat_commerce_async.syncing._scheduler import OBJECTIVES, Objective
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["Reschedule", "SyncTicket", "TicketVersionError"]
 
 _VERSION = 1
+# Seconds by which the clocks of two machines may differ.
+_MAX_CLOCK_ERROR = 60.0
 # The namespace of the ids of tickets.
 _NAMESPACE = UUID("7f0c4f0e-1f0a-5d6e-9d0b-3f4f6f1f2a11")
 
@@ -99,13 +101,15 @@ class SyncTicket:
         objective: Objective = "throughput",
         size: int | None = None,
         server_offset: float | None = None,
+        first_queued_at: datetime | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> Iterator[Self]:
-        """Yield a ticket per company, created as it is taken; `run_id` names the run, for example by its date.
+        """Return an iterator of one ticket per company, which is created as it is taken.
 
-        The same run, company and period give the same ticket id, so a run that is enqueued again within 85 minutes
-        starts nothing twice. Later, let `wall_clock` return the time at which the run was first enqueued: the new
-        tickets then count as old, and a sync that was started since is found instead of started again.
+        The same run, company and period give the same ticket id, so a run that is queued again within 85 minutes starts
+        nothing twice. To queue a run again later, pass the time of the first time as `first_queued_at`: the new tickets
+        then count as old, and a sync that was started since is found instead of started again. Without it, all
+        companies are synced again.
         `size` is the number of companies if `companies` has no length. An invalid id becomes an outcome.
 
         Args:
@@ -114,21 +118,35 @@ class SyncTicket:
             objective: What counts when requests are scarce.
             size: The number of companies, if `companies` has no length.
             server_offset: Seconds by which the server's clock is ahead of the local one.
-            wall_clock: Returns the time in epoch seconds.
+            first_queued_at: When the run was first queued, an aware datetime, if it is queued again; None for now.
+            wall_clock: Returns the time in epoch seconds, for simulations.
         """
+        if isinstance(companies, str | bytes):
+            raise TypeError("companies must be an iterable of company ids (got one string)")
+        if first_queued_at is not None:
+            first_queued_at = check_aware_datetime("first_queued_at", first_queued_at)
+            is_past = first_queued_at.timestamp() <= wall_clock() + _MAX_CLOCK_ERROR
+            expected = "in the past, as the time at which the run was first queued"
+            require(is_past, "first_queued_at", expected, first_queued_at)
+
+        def created_at() -> datetime:
+            now = datetime.fromtimestamp(wall_clock(), UTC)
+            return now if first_queued_at is None else min(first_queued_at, now)
+
         known = len(companies) if size is None and isinstance(companies, Sized) else size
-        for index, item in enumerate(companies):
-            job: SyncJob = to_job(item)
-            yield cls(
+        return (
+            cls(
                 run_id=run_id,
                 request=job.request,
-                created_at=datetime.fromtimestamp(wall_clock(), UTC),
+                created_at=created_at(),
                 server_offset=server_offset,
                 index=index,
                 size=known,
                 objective=objective,
                 problem=job.problem,
             )
+            for index, job in enumerate(map(to_job, companies))
+        )
 
     @property
     def id(self) -> str:
