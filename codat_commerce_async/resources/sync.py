@@ -24,7 +24,7 @@ from codat_commerce_async.models.sync import (
 from codat_commerce_async.policies import CallOptions, PollOptions, PollPolicy
 from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._notifications import Notifier
-from codat_commerce_async.syncing._poller import raise_if_failed, wait, watch
+from codat_commerce_async.syncing._poller import WaitOptions, raise_if_failed, wait, watch
 from codat_commerce_async.syncing._resolver import SyncResolver
 from codat_commerce_async.syncing._start import start
 from codat_commerce_async.syncing.request import SyncRequest
@@ -308,8 +308,8 @@ class SyncResource:
             ```
         """
         handle = as_handle(handle, sync_id)
-        check_wait_options("wait", timeout, poll, options)
-        status, handle = await wait(self.context, handle, poll or self._poll, timeout, options)
+        waiting = self._wait_options("wait", timeout, poll, options)
+        status, handle = await wait(self.context, handle, waiting)
         if raise_on_failure:
             raise_if_failed(handle, status)
         return status
@@ -343,8 +343,8 @@ class SyncResource:
                 print(status.sync_status_code, status.state.description)
             ```
         """
-        check_wait_options("watch", timeout, poll, options)
-        return watch(self.context, as_handle(handle, sync_id), poll or self._poll, timeout, options)
+        waiting = self._wait_options("watch", timeout, poll, options)
+        return watch(self.context, as_handle(handle, sync_id), waiting)
 
     def watches(
         self,
@@ -364,8 +364,8 @@ class SyncResource:
             poll: How often to poll; by default as the client's `poll`.
             end_on_signals: Whether SIGTERM and SIGINT end the iterators.
         """
-        check_wait_options("watches", timeout, poll, options)
-        return _watches.Watches(self.context, poll or self._poll, timeout, options, end_on_signals=end_on_signals)
+        waiting = self._wait_options("watches", timeout, poll, options)
+        return _watches.Watches(self.context, waiting, end_on_signals=end_on_signals)
 
     async def run(
         self,
@@ -405,9 +405,9 @@ class SyncResource:
                 print(error.status.error_message)
             ```
         """
-        check_wait_options("run", timeout, poll, options)
+        waiting = self._wait_options("run", timeout, poll, options)
         handle = await self.start(company_id, sync_to=sync_to, date_range=date_range, adopt=adopt, **options)
-        status, handle = await wait(self.context, handle, poll or self._poll, timeout, options, adopt=adopt)
+        status, handle = await wait(self.context, handle, waiting, adopt=adopt)
         if raise_on_failure:
             raise_if_failed(handle, status)
         return status
@@ -473,7 +473,7 @@ class SyncResource:
             print(run.report)
             ```
         """
-        check_wait_options("run_many", timeout, poll, options)
+        waiting = self._wait_options("run_many", timeout, poll, options)
         calls = _calls.PipelineDiagnosisCalls(self._pipeline, LIST, spares_quota=True) if diagnose else None
         return _fanout.SyncRun(
             self.context,
@@ -481,13 +481,11 @@ class SyncResource:
             objective=objective,
             journal=journal,
             run_options=_fanout.RunOptions(run_id=run_id, resume=resume, keep_runs=keep_runs),
-            timeout=timeout,
-            poll=poll or self._poll,
+            waiting=waiting,
             max_running=max_running,
             stop_when=stop_when,
             on_progress=on_progress,
             adopt=adopt,
-            options=options,
             diagnosis_calls=calls,
         )
 
@@ -543,8 +541,7 @@ class SyncResource:
             timeout: Seconds to wait for each sync, from its start; None for no limit.
             poll: Only its `interval` has an effect.
         """
-        check_wait_options("stepper", timeout, poll, options)
-        return _stepping.SyncStepper(self.context, timeout, poll or self._poll, options)
+        return _stepping.SyncStepper(self.context, self._wait_options("stepper", timeout, poll, options))
 
     def poll_now(self, company_id: str) -> int:
         """Poll the company's running syncs soon; return how many waits were notified.
@@ -559,6 +556,12 @@ class SyncResource:
         if isinstance(company_id, SyncHandle):
             raise TypeError("company_id must be a string (got SyncHandle); pass handle.company_id")
         return self.context.notifier.notify(check_str("company_id", company_id))
+
+    def _wait_options(
+        self, method: str, timeout: float | None, poll: PollPolicy | None, options: PollOptions
+    ) -> WaitOptions:
+        check_wait_options(method, timeout, poll, options)
+        return WaitOptions(timeout, poll or self._poll, options)
 
 
 class _SyncCalls:

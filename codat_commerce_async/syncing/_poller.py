@@ -26,7 +26,7 @@ from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._notifications import Subscription
 from codat_commerce_async.syncing._resolver import SyncResolver
 
-__all__ = ["PollHistory", "SyncPoller", "raise_if_failed", "wait", "watch"]
+__all__ = ["PollHistory", "SyncPoller", "WaitOptions", "raise_if_failed", "wait", "watch"]
 
 _logger = logger_of("sync")
 
@@ -36,34 +36,31 @@ _NOT_FOUND_GRACE = 60.0
 _FINAL_POLL_TIMEOUT = 15.0
 
 
-def watch(
-    context: SyncContext,
-    handle: SyncHandle,
-    poll: PollPolicy,
-    timeout: float | None,
-    options: PollOptions,
-) -> AsyncGenerator[SyncStatus, None]:
+@frozen
+class WaitOptions:
+    """How a sync is waited for: how many seconds, how often it is polled, and the options of each poll."""
+
+    timeout: float | None
+    poll: PollPolicy
+    options: PollOptions
+
+
+def watch(context: SyncContext, handle: SyncHandle, waiting: WaitOptions) -> AsyncGenerator[SyncStatus, None]:
     """Yield the first status of the sync and every change of it, up to the terminal one.
 
-    Raises SyncWaitTimeoutError after `timeout` seconds; the sync continues.
+    Raises SyncWaitTimeoutError after the timeout; the sync continues.
     """
-    return _changes(context, lambda: SyncPoller(context, handle, timeout, options), poll)
+    return _changes(context, lambda: SyncPoller(context, handle, waiting), waiting.poll)
 
 
 async def wait(
-    context: SyncContext,
-    handle: SyncHandle,
-    poll: PollPolicy,
-    timeout: float | None,
-    options: PollOptions,
-    *,
-    adopt: bool = True,
+    context: SyncContext, handle: SyncHandle, waiting: WaitOptions, *, adopt: bool = True
 ) -> tuple[SyncStatus, SyncHandle]:
     """Return the terminal status of the sync, and its handle with the ids that polling found out."""
-    poller = SyncPoller(context, handle, timeout, options, adopt=adopt)
+    poller = SyncPoller(context, handle, waiting, adopt=adopt)
     last = None
     # Exhausted, so that no suspended generator is left to the garbage collector.
-    async for status in _changes(context, lambda: poller, poll):
+    async for status in _changes(context, lambda: poller, waiting.poll):
         last = status
     assert last is not None  # noqa: S101 - for the type checker: it ends with a terminal status or raises
     return last, poller.handle
@@ -126,12 +123,12 @@ class SyncPoller:
         self,
         context: SyncContext,
         handle: SyncHandle,
-        timeout: float | None,
-        options: PollOptions,
+        waiting: WaitOptions,
         *,
         adopt: bool = True,
         history: PollHistory | None = None,
     ) -> None:
+        options = waiting.options
         self._context = context
         self._clock = context.clock
         self._resolver = SyncResolver(context, handle, adopt=adopt)
@@ -143,7 +140,7 @@ class SyncPoller:
         self._began = context.clock.time()
         # A 404 counts from the time at which Codat accepted the request: a start may have been sent several times.
         self._last_seen = self._began - self._age(handle.accepted_at or handle.requested_at)
-        self._timeout = timeout
+        self._timeout = waiting.timeout
         self.not_before = 0.0
         self._polled_at = -math.inf
         self.polls = 0

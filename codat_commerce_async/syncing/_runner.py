@@ -5,7 +5,6 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import cast
 
 from codat_commerce_async._core.idempotency import FirstUse
 from codat_commerce_async._core.log import extra_fields, logger_of
@@ -13,7 +12,7 @@ from codat_commerce_async._core.rate_limiter import PauseSource
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.policies import CallOptions, PollOptions
+from codat_commerce_async.policies import CallOptions
 from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._diagnose import DiagnosisQueue
 from codat_commerce_async.syncing._estimate import EndEstimate, Workload
@@ -23,7 +22,7 @@ from codat_commerce_async.syncing._journal_claims import record_entry
 from codat_commerce_async.syncing._journal_rows import JournalEntry
 from codat_commerce_async.syncing._journal_store import JournalStore, NullJournal
 from codat_commerce_async.syncing._journal_writer import Resume
-from codat_commerce_async.syncing._poller import SyncPoller
+from codat_commerce_async.syncing._poller import SyncPoller, WaitOptions
 from codat_commerce_async.syncing._queue import Companies, SyncJob
 from codat_commerce_async.syncing._run_state import RunState
 from codat_commerce_async.syncing._scheduler import (
@@ -61,26 +60,25 @@ class SyncRunner:
         companies: Companies,
         *,
         objective: Objective,
-        timeout: float | None,
-        min_interval: float,
+        waiting: WaitOptions,
         max_running: int | None,
         adopt: bool,
-        options: PollOptions,
         on_outcome: Callable[[SyncOutcome], Awaitable[None]],
         diagnosis_calls: DiagnosisCalls | None = None,
     ) -> None:
         self.state = RunState(companies, self._wake, self._on_ended_before)
-        self._scheduler: PollScheduler[SyncJob] = PollScheduler(min_interval=min_interval, random=context.random)
+        self._scheduler: PollScheduler[SyncJob] = PollScheduler(
+            min_interval=waiting.poll.interval, random=context.random
+        )
         self._context = context
         self._clock = context.clock
         self._objective: Objective = objective
-        self._timeout = timeout
+        self._waiting = waiting
         self._max_running = max_running
         self._adopt = adopt
-        self._options = options
         self._on_outcome = on_outcome
         self.diagnoses = (
-            DiagnosisQueue(diagnosis_calls, options, self._emit_diagnosed, self._record_diagnosis)
+            DiagnosisQueue(diagnosis_calls, waiting.options, self._emit_diagnosed, self._record_diagnosis)
             if diagnosis_calls
             else None
         )
@@ -248,7 +246,7 @@ class SyncRunner:
             await self._journal.record_running(job.request, handle)
 
     async def _send_start(self, job: SyncJob) -> SyncHandle:
-        options = cast("CallOptions", self._options.copy())
+        options = CallOptions(**self._waiting.options)
         if job.key is not None:
             options["idempotency_key"] = job.key
         return await start(
@@ -290,10 +288,10 @@ class SyncRunner:
         """Schedule the polls of a sync that has run for `age` seconds."""
         now = self._clock.time()
         job.handle = handle
-        job.poller = SyncPoller(self._context, handle, self._timeout, self._options, adopt=self._adopt)
+        job.poller = SyncPoller(self._context, handle, self._waiting, adopt=self._adopt)
         self.state.started(job)
         self._context.reserve_polls()
-        deadline = math.inf if self._timeout is None else now + self._timeout
+        deadline = math.inf if self._waiting.timeout is None else now + self._waiting.timeout
         self._scheduler.add(job, now - age, now, deadline=deadline)
         if job.poll_soon:
             self._scheduler.poll_now(job, now)

@@ -12,12 +12,12 @@ from codat_commerce_async._core.callbacks import call, check_callback
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.validation import check_count, check_str, require
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.policies import PollOptions, PollPolicy
 from codat_commerce_async.syncing._aio import wait_uncancelled
 from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._facts import DiagnosisCalls
 from codat_commerce_async.syncing._journal_store import JournalStore, NullJournal, check_journal_store
 from codat_commerce_async.syncing._journal_writer import JournalWriter, Resume, RunOptions
+from codat_commerce_async.syncing._poller import WaitOptions
 from codat_commerce_async.syncing._queue import Companies
 from codat_commerce_async.syncing._runner import SyncRunner
 from codat_commerce_async.syncing._scheduler import OBJECTIVES, Objective
@@ -55,13 +55,11 @@ class SyncRun:
         objective: Objective,
         journal: JournalSource | None,
         run_options: RunOptions,
-        timeout: float | None,
-        poll: PollPolicy,
+        waiting: WaitOptions,
         max_running: int | None,
         stop_when: StopWhen | None,
         on_progress: OnProgress | None,
         adopt: bool = True,
-        options: PollOptions,
         diagnosis_calls: DiagnosisCalls | None = None,
     ) -> None:
         require(check_str("objective", objective) in OBJECTIVES, "objective", "'latency' or 'throughput'", objective)
@@ -74,11 +72,9 @@ class SyncRun:
             context,
             companies,
             objective=objective,
-            timeout=timeout,
-            min_interval=poll.interval,
+            waiting=waiting,
             max_running=max_running,
             adopt=adopt,
-            options=options,
             on_outcome=self._emit,
             diagnosis_calls=diagnosis_calls,
         )

@@ -10,11 +10,11 @@ from codat_commerce_async._core.operation import check_id
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.policies import CallOptions, PollOptions, PollPolicy
+from codat_commerce_async.policies import CallOptions
 from codat_commerce_async.syncing._calls import RESERVED_REQUESTS, SyncContext
 from codat_commerce_async.syncing._durations import DurationModel
 from codat_commerce_async.syncing._failures import as_codat_error, raise_if_fatal, seconds_to_reset
-from codat_commerce_async.syncing._poller import PollHistory, SyncPoller
+from codat_commerce_async.syncing._poller import PollHistory, SyncPoller, WaitOptions
 from codat_commerce_async.syncing._scheduler import (
     min_poll_interval,
     next_poll_age,
@@ -51,12 +51,11 @@ class SyncStepper:
     sync that no response named is never adopted, because the tickets of other processes are not known here.
     """
 
-    def __init__(self, context: SyncContext, timeout: float | None, poll: PollPolicy, options: PollOptions) -> None:
+    def __init__(self, context: SyncContext, waiting: WaitOptions) -> None:
         self._context = context
         self._clock = context.clock
-        self._timeout = timeout
-        self._poll_policy = poll
-        self._options = options
+        self._waiting = waiting
+        self._interval = waiting.poll.interval
         self._durations = DurationModel()
         # By run id: the highest number of companies that a ticket seen here shows to be started.
         self._started: dict[str, int] = {}
@@ -91,16 +90,16 @@ class SyncStepper:
         wait = (ticket.not_before - now).total_seconds() if ticket.not_before is not None else 0.0
         if ticket.handle is None:
             return max(0.0, wait)
-        last_age, interval = ticket.last_age, self._poll_policy.interval
+        last_age, interval = ticket.last_age, self._interval
         least = min_poll_interval(last_age, interval) if ticket.polls else min(interval, 1.0)
         due_age = max(next_poll_age(self._durations, last_age, self._poll_cost(ticket)), last_age + least)
-        if self._timeout is not None:
-            due_age = min(due_age, self._timeout)
+        if self._waiting.timeout is not None:
+            due_age = min(due_age, self._waiting.timeout)
         return max(0.0, wait, due_age - self._age(ticket))
 
     async def _start(self, ticket: SyncTicket) -> Reschedule | SyncOutcome:
         await self._server_time.learn(ticket.company_id)
-        options = cast("CallOptions", {**self._options, "idempotency_key": ticket.id})
+        options = CallOptions(**self._waiting.options, idempotency_key=ticket.id)
         try:
             handle = await start(
                 self._context,
@@ -119,9 +118,7 @@ class SyncStepper:
         return self._reschedule(evolve(ticket, handle=handle, not_before=None))
 
     async def _poll(self, ticket: SyncTicket, handle: SyncHandle) -> Reschedule | SyncOutcome:
-        poller = SyncPoller(
-            self._context, handle, self._timeout, self._options, adopt=False, history=self._history(ticket)
-        )
+        poller = SyncPoller(self._context, handle, self._waiting, adopt=False, history=self._history(ticket))
         try:
             status = await poller.poll()
             if status is None or not status.is_terminal:
@@ -152,7 +149,7 @@ class SyncStepper:
 
     def _reschedule(self, ticket: SyncTicket) -> Reschedule:
         seconds = self.seconds_until_due(ticket)
-        interval = min(self._poll_policy.interval, 1.0) if not ticket.polls else self._poll_policy.interval / 4
+        interval = self._interval / 4 if ticket.polls else min(self._interval, 1.0)
         return Reschedule(ticket, seconds + self._context.random.uniform(0.0, interval))
 
     def _wait_for_quota(self, ticket: SyncTicket, error: QuotaExhaustedError) -> Reschedule:

@@ -13,11 +13,10 @@ from codat_commerce_async._core.validation import check_seconds
 from codat_commerce_async.errors import ClientClosedError, CodatError
 from codat_commerce_async.models.handle import SyncHandle, as_handle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.policies import PollOptions, PollPolicy
 from codat_commerce_async.problems import problem
 from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._notifications import Subscription
-from codat_commerce_async.syncing._poller import watch
+from codat_commerce_async.syncing._poller import WaitOptions, watch
 from codat_commerce_async.syncing._signals import before_signal_handlers
 
 __all__ = ["EVENT_STREAM_HEADERS", "Watches"]
@@ -50,19 +49,9 @@ class Watches:
     keep uvicorn from shutting down. The server's own handlers are called as before, and are restored at the end.
     """
 
-    def __init__(
-        self,
-        context: SyncContext,
-        poll: PollPolicy,
-        timeout: float | None,
-        options: PollOptions,
-        *,
-        end_on_signals: bool = True,
-    ) -> None:
+    def __init__(self, context: SyncContext, waiting: WaitOptions, *, end_on_signals: bool = True) -> None:
         self._context = context
-        self._poll = poll
-        self._timeout = timeout
-        self._options = options
+        self._waiting = waiting
         self._signals: AbstractContextManager[None] = nullcontext()
         self._end_on_signals = end_on_signals
         self._shared: dict[_Key, _SharedSync] = {}
@@ -224,7 +213,7 @@ class Watches:
             del self._shared[key]
 
     async def _run(self, shared: "_SharedSync", handle: SyncHandle) -> None:
-        async with aclosing(watch(self._context, handle, self._poll, self._timeout, self._options)) as statuses:
+        async with aclosing(watch(self._context, handle, self._waiting)) as statuses:
             async for status in statuses:
                 if status.sync_id:
                     self._shared.setdefault(("sync_id", handle.company_id, status.sync_id), shared)
