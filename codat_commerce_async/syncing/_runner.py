@@ -12,7 +12,6 @@ from codat_commerce_async._core.rate_limiter import PauseSource
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.policies import CallOptions
 from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._diagnose import DiagnosisQueue
 from codat_commerce_async.syncing._estimate import EndEstimate, Workload
@@ -246,13 +245,10 @@ class SyncRunner:
             await self._journal.record_running(job.request, handle)
 
     async def _send_start(self, job: SyncJob) -> SyncHandle:
-        options = CallOptions(**self._waiting.options)
-        if job.key is not None:
-            options["idempotency_key"] = job.key
         return await start(
             self._context,
             job.request,
-            options,
+            self._waiting.start_options(job.key),
             first_use=None if job.sent_at is None else FirstUse(job.sent_at, None, job.server_offset),
             adopt=self._adopt,
             persist_key=partial(self._persist_key, job),

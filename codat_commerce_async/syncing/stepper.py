@@ -10,7 +10,6 @@ from codat_commerce_async._core.operation import check_id
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.policies import CallOptions
 from codat_commerce_async.syncing._calls import RESERVED_REQUESTS, SyncContext
 from codat_commerce_async.syncing._durations import DurationModel
 from codat_commerce_async.syncing._failures import as_codat_error, raise_if_fatal, seconds_to_reset
@@ -99,12 +98,11 @@ class SyncStepper:
 
     async def _start(self, ticket: SyncTicket) -> Reschedule | SyncOutcome:
         await self._server_time.learn(ticket.company_id)
-        options = CallOptions(**self._waiting.options, idempotency_key=ticket.id)
         try:
             handle = await start(
                 self._context,
                 ticket.request,
-                options,
+                self._waiting.start_options(ticket.id),
                 first_use=FirstUse(self._first_sent_at(ticket), None, ticket.server_offset or 0.0),
                 adopt=False,
             )
