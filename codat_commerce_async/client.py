@@ -5,7 +5,7 @@ import os
 import ssl
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random, SystemRandom
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypedDict, TypeVar, Unpack, get_type_hints, overload
@@ -209,36 +209,21 @@ class CodatCommerce:
         wall_clock: Callable[[], float] = time.time,
         random: Random | None = None,
     ) -> None:
-        for name, value, kind in (
-            ("retry", retry, RetryPolicy),
-            ("poll", poll, PollPolicy),
-            ("timeouts", timeouts, Timeouts),
-            ("quota", quota, Quota),
-            ("hooks", hooks, Hooks),
-            ("random", random, Random),
-        ):
-            if value is not None:
-                check_instance(name, value, kind)
+        _check_values(retry=retry, poll=poll, timeouts=timeouts, quota=quota, hooks=hooks, random=random)
         if transport is not None:
             check_methods("transport", transport, "Transport", "send", "aclose")
-        if rate_limiter is not None:
-            check_methods("rate_limiter", rate_limiter, "RateLimiter", "acquire", "release")
         check_function("wall_clock", wall_clock)
-        if quota is not None and rate_limiter is not None:
-            raise ValueError("quota must not be combined with rate_limiter, which has its own quota")
-        if shared_quota is not None and rate_limiter is not None:
-            raise ValueError("shared_quota must not be combined with rate_limiter; pass a SharedRateLimiter as that")
+        _check_limits(rate_limiter, quota, shared_quota)
         self._base_url = parse_base_url(base_url)
         credentials = Credentials(api_key, auth_header)
         self._lifecycle = Lifecycle()
         instrumentation = Instrumentation(hooks or Hooks(), self._base_url, wall_clock)
         limiter = rate_limiter or _own_limiter(shared_quota, quota or Quota(), instrumentation.paused)
         self._aclose_limiter = getattr(limiter, "aclose", None) if shared_quota is not None else None
-        self._pause_source: PauseSource | None = None
         self._on_pause: OnPause = instrumentation.shared_limiter_paused
-        if isinstance(rate_limiter, PauseSource):
-            self._pause_source = rate_limiter
-            rate_limiter.add_pause_listener(self._on_pause)
+        self._pause_source = rate_limiter if isinstance(rate_limiter, PauseSource) else None
+        if self._pause_source is not None:
+            self._pause_source.add_pause_listener(self._on_pause)
         self._transport = transport or AiohttpTransport(
             self._base_url,
             credentials,
@@ -426,6 +411,36 @@ class CodatCommerce:
         transport = getattr(self, "_transport", None)
         if isinstance(transport, AiohttpTransport) and transport.is_open:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+
+
+_TYPES: Mapping[str, type] = {
+    "retry": RetryPolicy,
+    "poll": PollPolicy,
+    "timeouts": Timeouts,
+    "quota": Quota,
+    "hooks": Hooks,
+    "random": Random,
+}
+
+
+def _check_values(**settings: object) -> None:
+    """Raise TypeError for a setting of the wrong type; None stands for the default."""
+    for name, value in settings.items():
+        if value is not None:
+            check_instance(name, value, _TYPES[name])
+
+
+def _check_limits(
+    rate_limiter: RateLimiter | None, quota: Quota | None, shared_quota: str | os.PathLike[str] | None
+) -> None:
+    """Raise TypeError or ValueError for limits that exclude each other."""
+    if rate_limiter is None:
+        return
+    check_methods("rate_limiter", rate_limiter, "RateLimiter", "acquire", "release")
+    if quota is not None:
+        raise ValueError("quota must not be combined with rate_limiter, which has its own quota")
+    if shared_quota is not None:
+        raise ValueError("shared_quota must not be combined with rate_limiter; pass a SharedRateLimiter as that")
 
 
 def _pace(text: str) -> float:
