@@ -222,8 +222,6 @@ class CodatCommerce:
         self._aclose_limiter = getattr(limiter, "aclose", None) if shared_quota is not None else None
         self._on_pause: OnPause = instrumentation.shared_limiter_paused
         self._pause_source = rate_limiter if isinstance(rate_limiter, PauseSource) else None
-        if self._pause_source is not None:
-            self._pause_source.add_pause_listener(self._on_pause)
         self._transport = transport or AiohttpTransport(
             self._base_url,
             credentials,
@@ -249,6 +247,9 @@ class CodatCommerce:
         self._notifier = Notifier()
         if transport is None:
             note_client(self, self._base_url, limiter)
+        # Last, because a limiter that is shared must not keep a client that could not be created.
+        if self._pause_source is not None:
+            self._pause_source.add_pause_listener(self._on_pause)
 
     @classmethod
     @hides_arguments

@@ -13,6 +13,7 @@ import pytest
 from codat_commerce_async import (
     ClientClosedError,
     CodatCommerce,
+    Hooks,
     Operation,
     OutcomeUnknownError,
     Quota,
@@ -296,6 +297,16 @@ async def test_closing_wakes_a_wait_for_a_sync() -> None:
     with pytest.raises(ClientClosedError):
         await waiting
     assert asyncio.get_running_loop().time() == 600.0
+
+
+@pytest.mark.virtual_time
+async def test_a_client_that_could_not_be_created_is_not_kept_by_its_rate_limiter() -> None:
+    limiter, paused = LocalRateLimiter(), list[float]()
+    hooks = Hooks(on_pause=lambda event: paused.append(event.seconds))
+    with pytest.raises(ValueError, match="proxy"):
+        CodatCommerce(KEY, rate_limiter=limiter, hooks=hooks, proxy="nowhere")
+    limiter.pause(5.0)
+    assert paused == []
 
 
 @pytest.mark.virtual_time
