@@ -11,7 +11,7 @@ from datetime import date, datetime
 from enum import Enum
 from functools import partial
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, ValidationError, core_schema
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 else:
     _codec = LazyModule("codat_commerce_async._core.codec")
 
-__all__ = ["enum_json_schema", "enum_schema", "model_json_schema", "model_schema"]
+__all__ = [
+    "enum_json_schema",
+    "enum_schema",
+    "handle_json_schema",
+    "handle_schema",
+    "model_json_schema",
+    "model_schema",
+]
 
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 
@@ -39,6 +46,16 @@ _PLAIN: Mapping[object, Callable[[], CoreSchema]] = {
 
 class _Writes(Protocol):
     def to_dict(self) -> dict[str, object]: ...
+
+
+class _Handle(Protocol):
+    @property
+    def company_id(self) -> str: ...
+
+    def to_token(self) -> str: ...
+
+    @classmethod
+    def from_token(cls, token: str, company_id: str) -> Self: ...
 
 
 def model_schema(cls: type[_Writes], handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -78,6 +95,37 @@ def enum_json_schema(cls: type[Enum], schema: CoreSchema, handler: GetJsonSchema
     described["description"] = inspect.cleandoc(cls.__doc__ or "")
     described["examples"] = [member.value for member in cls]
     return shown
+
+
+def handle_schema(cls: type[_Handle]) -> CoreSchema:
+    """Return the schema of a handle: an object with the company's id and the token, which has no idempotency key."""
+    text = core_schema.typed_dict_field(core_schema.str_schema(strict=True))
+    return core_schema.no_info_wrap_validator_function(
+        partial(_read_handle, cls),
+        core_schema.typed_dict_schema({"company_id": text, "token": text}),
+        ref=_reference(cls),
+        serialization=core_schema.plain_serializer_function_ser_schema(_written_handle),
+    )
+
+
+def handle_json_schema(cls: type, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    """Return the JSON schema of a handle, with the first line of its docstring."""
+    shown = handler(schema)
+    described = handler.resolve_ref_schema(shown)
+    described["title"] = cls.__name__
+    described["description"] = inspect.cleandoc(cls.__doc__ or "").partition("\n")[0]
+    return shown
+
+
+def _written_handle(handle: _Handle) -> dict[str, str]:
+    return {"company_id": handle.company_id, "token": handle.to_token()}
+
+
+def _read_handle(cls: type[_Handle], value: object, read: Callable[[object], Mapping[str, str]]) -> _Handle:
+    if isinstance(value, cls):
+        return value
+    given = read(value)
+    return cls.from_token(given["token"], given["company_id"])
 
 
 def _reference(cls: type) -> str:

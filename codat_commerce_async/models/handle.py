@@ -3,10 +3,11 @@
 import base64
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from attrs import Attribute, evolve, field, frozen
 
+from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async._core.operation import check_id
 from codat_commerce_async._core.validation import (
     as_utc,
@@ -15,6 +16,16 @@ from codat_commerce_async._core.validation import (
     check_str,
     split_date_range,
 )
+
+if TYPE_CHECKING:
+    import pydantic
+    import pydantic_core
+
+    from codat_commerce_async.models import _pydantic
+else:
+    pydantic = LazyModule("pydantic")
+    pydantic_core = LazyModule("pydantic_core")
+    _pydantic = LazyModule("codat_commerce_async.models._pydantic")
 
 __all__ = ["SyncHandle"]
 
@@ -86,6 +97,11 @@ class SyncHandle:
     """The identity of a sync, with which it can be polled later and by other processes.
 
     Either id may be unknown yet. Aware times are kept in UTC.
+
+    With pydantic installed, a handle can be a field of its models, and FastAPI takes and returns it (as a parameter of
+    its own with `Body()`): an object with `company_id` and `token`, which is what `to_token` returns. As in the token,
+    the idempotency key is left out, so that callers of your API never see it; polling does not need it. Check that the
+    caller may access `company_id`, as the token is not signed. Inside your system, store `to_json` to keep the key.
 
     Raises:
         ValueError: An id cannot be one, or a time has no time zone.
@@ -225,6 +241,18 @@ class SyncHandle:
             sync_to=_token_time("sync_to", fields.get("sync_to")),
             date_range=None if period is None else _token_range(period),
         )
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, _source: object, _handler: "pydantic.GetCoreSchemaHandler"
+    ) -> "pydantic_core.CoreSchema":
+        return _pydantic.handle_schema(cls)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: "pydantic_core.CoreSchema", handler: "pydantic.GetJsonSchemaHandler"
+    ) -> dict[str, Any]:
+        return _pydantic.handle_json_schema(cls, schema, handler)
 
 
 def as_handle(handle: SyncHandle | str, sync_id: str | None) -> SyncHandle:

@@ -1,0 +1,120 @@
+"""A handle is a field of pydantic's models, and a body of FastAPI: as company id and token, without its key."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import Annotated
+
+import httpx
+import pytest
+from attrs import evolve
+from fastapi import Body, FastAPI
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from codat_commerce_async import SyncHandle
+
+HANDLE = SyncHandle(
+    company_id="company-1",
+    commerce_sync_id="commerce-1",
+    requested_at=datetime(2024, 1, 15, 12, tzinfo=UTC),
+    idempotency_key="key-1",
+)
+WITHOUT_KEY = evolve(HANDLE, idempotency_key=None)
+WRITTEN = {"company_id": "company-1", "token": HANDLE.to_token()}
+
+
+class Job(BaseModel):
+    """A model of an application."""
+
+    name: str = "nightly"
+    handle: SyncHandle
+    others: list[SyncHandle] = []
+
+
+def test_a_handle_is_written_as_company_id_and_token_and_read_from_them() -> None:
+    job = Job(handle=HANDLE, others=[HANDLE])
+    assert job.handle is HANDLE, "the key stays in the process"
+    assert (
+        job.model_dump() == job.model_dump(mode="json") == {"name": "nightly", "handle": WRITTEN, "others": [WRITTEN]}
+    )
+    assert "key-1" not in job.model_dump_json()
+    restored = Job.model_validate_json(job.model_dump_json())
+    assert (restored.handle, restored.others) == (WITHOUT_KEY, [WITHOUT_KEY])
+    adapter = TypeAdapter(SyncHandle | None)
+    assert adapter.validate_python({**WRITTEN, "added_later": 1}) == WITHOUT_KEY
+    assert adapter.dump_python(None) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "location", "words"),
+    [
+        ({**WRITTEN, "token": "x"}, ("handle",), "a sync token must be what `SyncHandle.to_token` returns"),
+        ({**WRITTEN, "company_id": ".."}, ("handle",), "company_id must be an id other than '.' and '..'"),
+        ({"token": WRITTEN["token"]}, ("handle", "company_id"), "Field required"),
+        ({**WRITTEN, "company_id": 7}, ("handle", "company_id"), "valid string"),
+        ({"company_id": "company-1"}, ("handle", "token"), "Field required"),
+        (HANDLE.to_json(), ("handle",), "valid dictionary"),
+        (json.loads(HANDLE.to_json()), ("handle", "token"), "Field required"),
+    ],
+)
+def test_anything_else_is_a_validation_error_with_its_place(
+    value: object, location: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Job.model_validate({"handle": value})
+    [error] = caught.value.errors()
+    assert error["loc"] == location
+    assert words in error["msg"]
+
+
+def test_the_json_schema_describes_both_members() -> None:
+    for mode in ("validation", "serialization"):
+        schema = Job.model_json_schema(mode=mode)
+        described = schema["$defs"]["SyncHandle"]
+        assert schema["properties"]["others"]["items"] == {"$ref": "#/$defs/SyncHandle"}
+        assert (described["type"], described["required"]) == ("object", ["company_id", "token"])
+        assert {name: each["type"] for name, each in described["properties"].items()} == dict.fromkeys(
+            WRITTEN, "string"
+        )
+        assert described["description"].startswith("The identity of a sync")
+
+
+app = FastAPI()
+
+
+@app.post("/syncs")
+async def start() -> SyncHandle:
+    return HANDLE
+
+
+@app.post("/jobs")
+async def create(job: Job) -> Job:
+    return job
+
+
+@app.post("/waits")
+async def wait(handle: Annotated[SyncHandle, Body()]) -> bool:
+    return handle == WITHOUT_KEY
+
+
+async def test_fastapi_takes_and_returns_handles() -> None:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as web:
+        started = await web.post("/syncs")
+        assert (started.status_code, started.json()) == (200, WRITTEN)
+        assert (await web.post("/waits", json=started.json())).json() is True
+        assert (await web.post("/jobs", json={"handle": WRITTEN})).json()["handle"] == WRITTEN
+        refused = await web.post("/jobs", json={"handle": {**WRITTEN, "token": "x"}})
+        assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", "handle"])
+    [name] = [name for name in app.openapi()["components"]["schemas"] if name.startswith("SyncHandle")]
+    assert name == "SyncHandle"
+
+
+def test_a_handle_loads_no_pydantic() -> None:
+    script = (
+        "import sys; sys.modules['pydantic'] = sys.modules['pydantic_core'] = None\n"
+        "from codat_commerce_async import SyncHandle\n"
+        "handle = SyncHandle(company_id='c', sync_id='s')\n"
+        "assert SyncHandle.from_token(handle.to_token(), 'c') == handle == SyncHandle.from_json(handle.to_json())"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)  # noqa: S603 - our own words
