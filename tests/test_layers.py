@@ -91,6 +91,8 @@ RULES = Rules(
         ("models", "_core.codec"),  # what the methods of models need is loaded by their first call
         ("models", ":pydantic"),
         ("models", ":pydantic_core"),
+        ("syncing", ":pydantic"),
+        ("syncing", ":pydantic_core"),
     },
 )
 

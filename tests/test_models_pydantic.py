@@ -1,4 +1,4 @@
-"""A handle is a field of pydantic's models, and a body of FastAPI: as company id and token, without its key."""
+"""Handles and diagnoses are fields of pydantic's models and bodies of FastAPI; a handle is written without its key."""
 
 import json
 import subprocess
@@ -12,7 +12,8 @@ from attrs import evolve
 from fastapi import Body, FastAPI
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from codat_commerce_async import SyncHandle
+from codat_commerce_async import Diagnosis, FailureCause, Resolver, Retry, SyncHandle
+from codat_commerce_async.syncing.diagnosis import Action, Evidence, ItemProblem
 
 HANDLE = SyncHandle(
     company_id="company-1",
@@ -22,6 +23,19 @@ HANDLE = SyncHandle(
 )
 WITHOUT_KEY = evolve(HANDLE, idempotency_key=None)
 WRITTEN = {"company_id": "company-1", "token": HANDLE.to_token()}
+
+DIAGNOSIS = Diagnosis(
+    company_id="company-1",
+    code=5130,
+    cause=FailureCause.ITEMS_NOT_WRITTEN,
+    summary="at least one item could not be written",
+    actions=(Action(resolver=Resolver.MERCHANT, text="correct the item", path="payments"),),
+    retry=Retry.LATER,
+    retry_at=datetime(2024, 1, 15, 12, tzinfo=UTC),
+    evidence=(Evidence(kind="push_operation", items=(ItemProblem(item_id="1", message="no tax rate"),)),),
+    unchecked=("syncs: 503",),
+    requests=2,
+)
 
 
 class Job(BaseModel):
@@ -80,7 +94,37 @@ def test_the_json_schema_describes_both_members() -> None:
         assert described["description"].startswith("The identity of a sync")
 
 
+def test_a_diagnosis_is_written_and_read_as_its_own_json() -> None:
+    adapter = TypeAdapter(Diagnosis)
+    assert adapter.validate_python(DIAGNOSIS) is DIAGNOSIS
+    assert adapter.validate_json(adapter.dump_json(DIAGNOSIS)) == DIAGNOSIS
+    assert adapter.dump_python(DIAGNOSIS) == json.loads(adapter.dump_json(DIAGNOSIS)) == DIAGNOSIS.to_dict()
+    for value in ("text", {**DIAGNOSIS.to_dict(), "summary": 7}):
+        with pytest.raises(ValidationError):
+            adapter.validate_python(value)
+
+
+def test_the_schema_of_a_diagnosis_has_what_its_json_has() -> None:
+    for mode in ("validation", "serialization"):
+        schema = TypeAdapter(Diagnosis).json_schema(mode=mode)
+        properties, written = schema["properties"], DIAGNOSIS.to_dict()
+        assert (schema["title"], schema["description"]) == ("Diagnosis", "Why a sync failed, and who has to do what.")
+        assert set(properties) == set(written)
+        assert {"cause", "summary", "actions", "retry"} <= set(schema["required"])
+        assert "retry_at" not in schema["required"]
+        assert properties["retry_at"]["anyOf"] == [{"type": "string", "format": "date-time"}, {"type": "null"}]
+        evidence = properties["evidence"]["items"]["properties"]
+        assert set(evidence) == set(written["evidence"][0])  # type: ignore[index]
+        assert set(evidence["items"]["items"]["properties"]) == {"item_id", "message", "validator_name"}
+        assert set(schema["$defs"]["FailureCause"]["enum"]) == set(FailureCause)
+
+
 app = FastAPI()
+
+
+@app.get("/diagnosis")
+async def diagnose() -> Diagnosis:
+    return DIAGNOSIS
 
 
 @app.post("/syncs")
@@ -106,6 +150,7 @@ async def test_fastapi_takes_and_returns_handles() -> None:
         assert (await web.post("/jobs", json={"handle": WRITTEN})).json()["handle"] == WRITTEN
         refused = await web.post("/jobs", json={"handle": {**WRITTEN, "token": "x"}})
         assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", "handle"])
+        assert (await web.get("/diagnosis")).json() == DIAGNOSIS.to_dict()
     [name] = [name for name in app.openapi()["components"]["schemas"] if name.startswith("SyncHandle")]
     assert name == "SyncHandle"
 

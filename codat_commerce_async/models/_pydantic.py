@@ -11,8 +11,21 @@ from datetime import date, datetime
 from enum import Enum
 from functools import partial
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypeVar, Union, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Protocol,
+    Self,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
+import attrs
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, ValidationError, core_schema
 
@@ -28,10 +41,11 @@ else:
 __all__ = [
     "enum_json_schema",
     "enum_schema",
-    "handle_json_schema",
+    "first_line_json_schema",
     "handle_schema",
     "model_json_schema",
     "model_schema",
+    "value_schema",
 ]
 
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
@@ -46,6 +60,11 @@ _PLAIN: Mapping[object, Callable[[], CoreSchema]] = {
 
 class _Writes(Protocol):
     def to_dict(self) -> dict[str, object]: ...
+
+
+class _Value(_Writes, Protocol):
+    @classmethod
+    def from_dict(cls, data: Mapping[str, object]) -> Self: ...
 
 
 class _Handle(Protocol):
@@ -97,6 +116,39 @@ def enum_json_schema(cls: type[Enum], schema: CoreSchema, handler: GetJsonSchema
     return shown
 
 
+def value_schema(cls: type[_Value], handler: GetCoreSchemaHandler, **computed: object) -> CoreSchema:
+    """Return the schema of a value with `to_dict` and `from_dict`.
+
+    The keys are the names of its fields, and of properties that only `to_dict` writes: `computed` has their types.
+    """
+    return core_schema.no_info_wrap_validator_function(
+        partial(_read_value, cls),
+        _shape_of_value(cls, handler, computed),
+        ref=_reference(cls),
+        serialization=core_schema.plain_serializer_function_ser_schema(_written),
+    )
+
+
+def _read_value(cls: type[_Value], value: object, _read: object) -> _Value:
+    if isinstance(value, cls):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"must be an object (got {type(value).__name__})")  # noqa: TRY004 - pydantic expects it
+    return cls.from_dict(value)
+
+
+def _shape_of_value(cls: type, handler: GetCoreSchemaHandler, computed: Mapping[str, object] = {}) -> CoreSchema:
+    hints = get_type_hints(cls)
+    kinds = {field.name: hints[field.name] for field in attrs.fields(cls)} | dict(computed)
+    required = {name for name, kind in kinds.items() if NoneType not in get_args(kind)} - set(computed)
+    return core_schema.typed_dict_schema(
+        {
+            name: core_schema.typed_dict_field(_schema_of(kind, handler), required=name in required)
+            for name, kind in kinds.items()
+        }
+    )
+
+
 def handle_schema(cls: type[_Handle]) -> CoreSchema:
     """Return the schema of a handle: an object with the company's id and the token, which has no idempotency key."""
     text = core_schema.typed_dict_field(core_schema.str_schema(strict=True))
@@ -108,8 +160,8 @@ def handle_schema(cls: type[_Handle]) -> CoreSchema:
     )
 
 
-def handle_json_schema(cls: type, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-    """Return the JSON schema of a handle, with the first line of its docstring."""
+def first_line_json_schema(cls: type, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    """Return the JSON schema of a class, with its name and the first line of its docstring."""
     shown = handler(schema)
     described = handler.resolve_ref_schema(shown)
     described["title"] = cls.__name__
@@ -195,4 +247,6 @@ def _schema_of_class(kind: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  #
         return _PLAIN[kind]()
     if issubclass(kind, datetime):
         return core_schema.datetime_schema()
+    if attrs.has(kind) and not hasattr(kind, "__get_pydantic_core_schema__"):
+        return _shape_of_value(kind, handler)
     return core_schema.date_schema() if issubclass(kind, date) else handler.generate_schema(kind)

@@ -252,7 +252,7 @@ class SyncHandle:
     def __get_pydantic_json_schema__(
         cls, schema: "pydantic_core.CoreSchema", handler: "pydantic.GetJsonSchemaHandler"
     ) -> dict[str, Any]:
-        return _pydantic.handle_json_schema(cls, schema, handler)
+        return _pydantic.first_line_json_schema(cls, schema, handler)
 
 
 def as_handle(handle: SyncHandle | str, sync_id: str | None) -> SyncHandle:

@@ -4,12 +4,23 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
-from typing import Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from attrs import fields, frozen
 
+from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.models.failure_rules import Resolver, Retry
+
+if TYPE_CHECKING:
+    import pydantic
+    import pydantic_core
+
+    from codat_commerce_async.models import _pydantic
+else:
+    pydantic = LazyModule("pydantic")
+    pydantic_core = LazyModule("pydantic_core")
+    _pydantic = LazyModule("codat_commerce_async.models._pydantic")
 
 __all__ = ["Action", "Diagnosis", "Evidence", "FailureCause", "ItemProblem", "Resolver", "Retry"]
 
@@ -83,7 +94,10 @@ class Evidence:
 
 @frozen(kw_only=True)
 class Diagnosis:
-    """Why a sync failed, and who has to do what."""
+    """Why a sync failed, and who has to do what.
+
+    With pydantic installed, it can be a field of its models, and FastAPI returns it as the JSON of `to_dict`.
+    """
 
     company_id: str
     """The id of the company."""
@@ -158,6 +172,18 @@ class Diagnosis:
             unchecked=tuple(_list(data, "unchecked", str)),
             requests=_required(data, "requests", int),
         )
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, _source: object, handler: "pydantic.GetCoreSchemaHandler"
+    ) -> "pydantic_core.CoreSchema":
+        return _pydantic.value_schema(cls, handler, resolver=Resolver)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: "pydantic_core.CoreSchema", handler: "pydantic.GetJsonSchemaHandler"
+    ) -> dict[str, Any]:
+        return _pydantic.first_line_json_schema(cls, schema, handler)
 
     def to_json(self) -> str:
         """Return the diagnosis as text, for `from_json`."""
