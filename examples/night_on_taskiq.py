@@ -8,23 +8,21 @@ The broker uses Redis streams, which acknowledge messages. `worker` shows all th
 
 import asyncio
 import sys
-from functools import partial
 
 from redis.asyncio import Redis
-from taskiq_redis import RedisStreamBroker
 
 from codat_commerce_async import SyncTicket
 from codat_commerce_async.contrib.taskiq import SyncTasks
-from codat_commerce_async.contrib.taskiq_redis import count_queued, heartbeat
+from codat_commerce_async.contrib.taskiq_redis import StreamBroker
 from examples.night import Counts, Night, client, night, night_from_arguments, print_counts, save_to
 from tests.support.servers import valkey
 
 _STREAM = "codat"
 
 
-def new_broker(url: str, slice_seconds: float = 10.0) -> RedisStreamBroker:
+def new_broker(url: str, slice_seconds: float = 10.0) -> StreamBroker:
     """Return the broker; the messages of a worker without a heartbeat for two slices are delivered again."""
-    return RedisStreamBroker(
+    return StreamBroker(
         url,
         queue_name=_STREAM,
         consumer_group_name=_STREAM,
@@ -32,7 +30,6 @@ def new_broker(url: str, slice_seconds: float = 10.0) -> RedisStreamBroker:
         xread_count=1,
         xread_block=500,
         idle_timeout=round(slice_seconds * 2200),
-        unacknowledged_lock_timeout=10.0,
     )
 
 
@@ -40,8 +37,7 @@ async def worker(url: str, codat_url: str, quota_file: str, outcomes: str, slice
     """Run one worker until SIGTERM."""
     seconds = float(slice_seconds)
     broker = new_broker(url, seconds)
-    beat = partial(heartbeat, broker)
-    tasks = SyncTasks(broker, on_outcome=save_to(outcomes), slice_seconds=seconds, heartbeat=beat)
+    tasks = SyncTasks(broker, on_outcome=save_to(outcomes), slice_seconds=seconds, heartbeat=broker.heartbeat)
     limiter, codat = client(codat_url, quota_file)
     async with limiter, codat:
         await tasks.run_worker(codat)
@@ -59,7 +55,7 @@ async def run(url: str, size: Night) -> Counts:
         return int(group["lag"] or 0)
 
     async def feed(tickets: list[SyncTicket]) -> None:
-        await tasks.feed(tickets, partial(count_queued, broker))
+        await tasks.feed(tickets, broker.count_queued)
 
     try:
         return await night(size, ["-m", "examples.night_on_taskiq", "worker", url], feed, count_due)

@@ -81,7 +81,7 @@ RULES = Rules(
         "redis": {"contrib.taskiq_redis", "distributed.redis", "distributed.redis_deliveries"},
         "rich": {"cli._view"},
         "starlette": {"contrib.starlette", "contrib.fastapi"},
-        "taskiq": {"contrib.taskiq"},
+        "taskiq": {"contrib.taskiq", "contrib.taskiq_redis"},
         "taskiq_redis": {"contrib.taskiq_redis"},
         "tenacity": {"_core.retry"},
         "yarl": {"_core.transport"},  # the URLs of aiohttp

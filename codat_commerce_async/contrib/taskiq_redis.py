@@ -1,58 +1,105 @@
-"""What `contrib.taskiq` needs of Redis streams: which messages are in work, and how many are queued (taskiq-redis).
+"""A broker on Redis streams for `contrib.taskiq` (taskiq-redis), which knows which messages are still in work.
 
-broker = RedisStreamBroker("redis://127.0.0.1", xread_count=1, idle_timeout=30_000)
-tasks = SyncTasks(broker, on_outcome=save, heartbeat=partial(heartbeat, broker))
+broker = StreamBroker("redis://127.0.0.1", xread_count=1, idle_timeout=30_000)
+tasks = SyncTasks(broker, on_outcome=save, heartbeat=broker.heartbeat)
 
-await tasks.feed(tickets, partial(count_queued, broker))
+await tasks.feed(tickets, broker.count_queued)
 """
+
+import math
+import time
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any
 
 try:
     from redis.asyncio import Redis
+    from taskiq import AckableMessage
     from taskiq_redis import RedisStreamBroker
 except ImportError as error:
     raise ImportError("taskiq-redis is not installed: pip install taskiq-redis") from error
 
-__all__ = ["count_queued", "heartbeat"]
-
-_BATCH = 1000
+__all__ = ["StreamBroker", "StreamMessage"]
 
 
-async def heartbeat(broker: RedisStreamBroker) -> None:
-    """Report to Redis that this process still works on its messages, so that no other process receives them.
+class StreamMessage(AckableMessage):
+    """A message and where it is in Redis."""
 
-    Redis delivers a message again when no process has claimed it for the broker's `idle_timeout`. This function claims
-    those of this process again. After a kill, they are delivered again when that time has passed.
+    stream: str
+    """The name of the stream."""
 
-    Args:
-        broker: The broker that has received the messages.
+    message_id: str
+    """The id of its entry."""
+
+
+class StreamBroker(RedisStreamBroker):
+    """A `RedisStreamBroker` that delivers a message again only if its worker is dead, however long its task takes.
+
+    It takes the same arguments. `idle_timeout` is how many milliseconds after the last heartbeat a worker counts as
+    dead; use at least two slices. Pass `xread_count=1`, as messages that were read, but wait in the process, have no
+    heartbeat. Acknowledged entries stay in the stream until you trim it.
     """
-    async with Redis(connection_pool=broker.connection_pool) as redis:
-        for stream in (broker.queue_name, *broker.additional_streams):
-            await _claim_again(redis, stream, broker.consumer_group_name, broker.consumer_name)
 
+    async def listen(self) -> AsyncGenerator[AckableMessage, None]:
+        """Yield the messages of dead workers, and new ones."""
+        streams: dict[Any, Any] = {self.queue_name: ">", **self.additional_streams}
+        interval, last_search = self.idle_timeout / 10_000, -math.inf
+        async with Redis(connection_pool=self.connection_pool) as redis:
+            while True:
+                found: Any = []
+                if time.monotonic() - last_search >= interval:
+                    found = [(stream, await self._of_dead_workers(redis, stream)) for stream in streams]
+                if not any(entries for _, entries in found):
+                    last_search = time.monotonic()
+                    found = await redis.xreadgroup(
+                        self.consumer_group_name, self.consumer_name, streams, count=self.count, block=self.block
+                    )
+                for stream, entries in found or ():
+                    for message_id, fields in entries:
+                        yield self._message(_text(stream), _text(message_id), fields)
 
-async def count_queued(broker: RedisStreamBroker) -> int:
-    """Return the number of messages of the broker's stream that are not acknowledged.
+    async def heartbeat(self, messages: Iterable[AckableMessage]) -> None:
+        """Report that this process still works on these messages, so that no other process receives them.
 
-    Args:
-        broker: The broker whose messages are counted.
-    """
-    stream, group = broker.queue_name, broker.consumer_group_name
-    async with Redis(connection_pool=broker.connection_pool) as redis:
-        [state] = [each for each in await redis.xinfo_groups(stream) if _text(each["name"]) == group]
-        undelivered = state["lag"]
-        if undelivered is None:  # Redis cannot count them once an undelivered message was deleted
-            undelivered = len(await redis.xrange(stream, f"({_text(state['last-delivered-id'])}") or ())
-    return int(state["pending"] + undelivered)
+        Args:
+            messages: Messages that `listen` returned.
+        """
+        ids: dict[str, list[str]] = {}
+        for message in messages:
+            if isinstance(message, StreamMessage):
+                ids.setdefault(message.stream, []).append(message.message_id)
+        async with Redis(connection_pool=self.connection_pool) as redis:
+            for stream, its in ids.items():
+                # A message that was acknowledged in between is not pending any more, and is not claimed.
+                await redis.xclaim(
+                    stream,
+                    self.consumer_group_name,
+                    self.consumer_name,
+                    min_idle_time=0,
+                    message_ids=[*its],
+                    justid=True,
+                )
 
+    async def count_queued(self) -> int:
+        """Return the number of messages that are not acknowledged, without those of additional streams."""
+        stream, group = self.queue_name, self.consumer_group_name
+        async with Redis(connection_pool=self.connection_pool) as redis:
+            [state] = [each for each in await redis.xinfo_groups(stream) if _text(each["name"]) == group]
+            undelivered = state["lag"]
+            if undelivered is None:  # Redis cannot count them once an undelivered message was deleted
+                undelivered = len(await redis.xrange(stream, f"({_text(state['last-delivered-id'])}") or ())
+        return int(state["pending"] + undelivered)
 
-async def _claim_again(redis: Redis, stream: str, group: str, consumer: str) -> None:
-    last = "-"
-    while pending := await redis.xpending_range(stream, group, last, "+", _BATCH, consumer):
-        ids = [_text(each["message_id"]) for each in pending]
-        # A message that was acknowledged in between is not pending any more, and is not claimed.
-        await redis.xclaim(stream, group, consumer, min_idle_time=0, message_ids=[*ids], justid=True)
-        last = f"({ids[-1]}"
+    async def _of_dead_workers(self, redis: Redis, stream: str) -> list[Any]:
+        group, consumer = self.consumer_group_name, self.consumer_name
+        _, entries, *_ = await redis.xautoclaim(stream, group, consumer, self.idle_timeout, count=self.count)
+        return [(message_id, fields) for message_id, fields in entries if fields]
+
+    def _message(self, stream: str, message_id: str, fields: dict[bytes, bytes]) -> StreamMessage:
+        async def acknowledge() -> None:
+            async with Redis(connection_pool=self.connection_pool) as redis:
+                await redis.xack(stream, self.consumer_group_name, message_id)
+
+        return StreamMessage(data=fields[b"data"], ack=acknowledge, stream=stream, message_id=message_id)
 
 
 def _text(value: object) -> str:
