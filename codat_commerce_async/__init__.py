@@ -13,9 +13,9 @@ from codat_commerce_async._version import __version__ as __version__
 
 # Type checkers take the public names from here; at run time `__getattr__` imports them, each when it is first used.
 if TYPE_CHECKING:
+    from codat_commerce_async._core.local_rate_limiter import LocalRateLimiter as LocalRateLimiter
     from codat_commerce_async._core.operation import Operation as Operation
     from codat_commerce_async._core.pages import Paginator as Paginator
-    from codat_commerce_async._core.rate_limiter import LocalRateLimiter as LocalRateLimiter
     from codat_commerce_async._core.rate_limiter import RateLimiter as RateLimiter
     from codat_commerce_async._core.transport import Request as Request
     from codat_commerce_async._core.transport import Response as Response
@@ -87,7 +87,8 @@ if TYPE_CHECKING:
 _NAMES = {
     "_core.operation": "Operation",
     "_core.pages": "Paginator",
-    "_core.rate_limiter": "LocalRateLimiter RateLimiter",
+    "_core.local_rate_limiter": "LocalRateLimiter",
+    "_core.rate_limiter": "RateLimiter",
     "_core.transport": "Request Response Transport",
     "client": "CodatCommerce",
     "errors": (

@@ -10,7 +10,7 @@ import pytest
 from attrs import fields
 
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async._core.rate_limiter import LocalRateLimiter
+from codat_commerce_async._core.local_rate_limiter import LocalRateLimiter
 from codat_commerce_async.hooks import Hooks
 from codat_commerce_async.policies import Quota
 from codat_commerce_async.simulator import Simulator

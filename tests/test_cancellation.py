@@ -9,7 +9,7 @@ import pytest
 
 from codat_commerce_async import CodatCommerce, CodatError, Operation, Quota, RetryPolicy, Timeouts, TransportError
 from codat_commerce_async._core.lifecycle import CancelScope
-from codat_commerce_async._core.rate_limiter import LocalRateLimiter
+from codat_commerce_async._core.local_rate_limiter import LocalRateLimiter
 from codat_commerce_async._core.transport import Request
 from tests.support.reachable import reachable
 from tests.support.scripted import KEY, Step, client_of, failing, respond

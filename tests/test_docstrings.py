@@ -152,7 +152,7 @@ MOST_USED = [
     "policies.RetryPolicy",
     "policies.PollPolicy",
     "policies.Quota",
-    "_core.rate_limiter.LocalRateLimiter",
+    "_core.local_rate_limiter.LocalRateLimiter",
     "simulator._simulator.Simulator",
     "webhooks._dispatch.Webhooks.on",
     "problems.problem",

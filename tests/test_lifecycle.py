@@ -23,7 +23,7 @@ from codat_commerce_async import (
     WrongEventLoopError,
 )
 from codat_commerce_async._core.lifecycle import Lifecycle
-from codat_commerce_async._core.rate_limiter import LocalRateLimiter
+from codat_commerce_async._core.local_rate_limiter import LocalRateLimiter
 from tests.support.scripted import KEY, client_of, failing, forever, respond
 from tests.support.wire import NEVER_RESPOND, Response, WireServer
 

@@ -26,7 +26,7 @@ from codat_commerce_async import (
     TransportError,
 )
 from codat_commerce_async._core.idempotency import KEY_LIFETIME
-from codat_commerce_async._core.rate_limiter import LocalRateLimiter
+from codat_commerce_async._core.local_rate_limiter import LocalRateLimiter
 from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.errors import status_error_class
 from codat_commerce_async.models.sync import CompanySyncStatus

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async._core.rate_limiter import LocalRateLimiter
+from codat_commerce_async._core.local_rate_limiter import LocalRateLimiter
 from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.errors import (
     AuthenticationError,

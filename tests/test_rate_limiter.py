@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from codat_commerce_async._core.rate_limiter import LocalRateLimiter
+from codat_commerce_async._core.local_rate_limiter import LocalRateLimiter
 from codat_commerce_async.errors import QuotaExhaustedError
 from codat_commerce_async.policies import Quota
 from codat_commerce_async.simulator.virtual_time import VirtualTimeLoop, run_in_virtual_time

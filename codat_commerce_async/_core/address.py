@@ -6,8 +6,9 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from codat_commerce_async._core.local_rate_limiter import LocalRateLimiter
 from codat_commerce_async._core.log import extra_fields, logger_of
-from codat_commerce_async._core.rate_limiter import LocalRateLimiter, RateLimiter
+from codat_commerce_async._core.rate_limiter import RateLimiter
 
 __all__ = ["note_client"]
 

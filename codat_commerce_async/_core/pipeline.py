@@ -1,10 +1,10 @@
 """Make a call: encode the request, pass the rate limiter, send it, check the status, retry, and decode."""
 
 from asyncio import AbstractEventLoop
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from http import HTTPStatus
 from random import Random
-from types import NoneType
+from types import NoneType, TracebackType
 from typing import TypeVar, Unpack, cast
 
 from attrs import define, field
@@ -18,7 +18,7 @@ from codat_commerce_async._core.instrumentation import Instrumentation
 from codat_commerce_async._core.lifecycle import Clock, Lifecycle
 from codat_commerce_async._core.operation import Idempotency, Operation, Query
 from codat_commerce_async._core.quota_monitor import QuotaMonitor
-from codat_commerce_async._core.rate_limiter import RateLimiter, Slot
+from codat_commerce_async._core.rate_limiter import RateLimiter
 from codat_commerce_async._core.request import check_options
 from codat_commerce_async._core.responses import error_from_response
 from codat_commerce_async._core.retry import repeat
@@ -192,7 +192,7 @@ class _Call(CallRecord[T]):
         pipeline, arrived = self.pipeline, self.loop.time()
         if self.starts_work:
             pipeline.quota.sync_limiter()
-        async with Slot(pipeline.rate_limiter, self.company_id, self.background, self.starts_work):
+        async with _Slot(pipeline.rate_limiter, self.company_id, self.background, self.starts_work):
             request, response = self._start_attempt(arrived), None
             try:
                 response = await pipeline.transport.send(request, pipeline.timeouts)
@@ -267,6 +267,27 @@ class _Call(CallRecord[T]):
         except DecodeError as error:
             failure = DecodeError(error.message, None, error.path, response.status).with_call(self.to_call())
         raise failure
+
+
+class _Slot:
+    """The place of one request within the limits: `async with` waits for it and releases it."""
+
+    __slots__ = ("_background", "_company_id", "_limiter", "_starts_work")
+
+    def __init__(self, limiter: RateLimiter, company_id: str | None, background: bool, starts_work: bool) -> None:  # noqa: FBT001 - every attempt makes one, and keywords take longer
+        self._limiter = limiter
+        self._company_id = company_id
+        self._background = background
+        self._starts_work = starts_work
+
+    def __aenter__(self) -> Awaitable[None]:
+        # Not a coroutine around a coroutine: every attempt awaits it.
+        return self._limiter.acquire(self._company_id, background=self._background, starts_work=self._starts_work)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._limiter.release(self._company_id)
 
 
 def _redacted(body: bytes, credentials: Credentials) -> bytes:
