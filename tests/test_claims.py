@@ -17,7 +17,7 @@ from codat_commerce_async.errors import CodatError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.policies import RetryPolicy, Timeouts
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
-from codat_commerce_async.syncing._journal_writer import JournalWriter
+from codat_commerce_async.syncing._journal.writer import JournalWriter
 from codat_commerce_async.syncing.request import SyncRequest
 from tests.support.independent import IndependentServer
 from tests.support.scripted import client_of, respond

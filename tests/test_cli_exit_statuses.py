@@ -13,7 +13,7 @@ import pytest
 
 from codat_commerce_async import SyncHandle
 from codat_commerce_async.cli import main
-from codat_commerce_async.syncing._journal_writer import JournalWriter
+from codat_commerce_async.syncing._journal.writer import JournalWriter
 
 LONG = "a" * 5000
 NUMBERS = ("nan", "inf", "-inf", "-1", "1e999", "", "x", "1_0", " 5", "0x10", "\u0661", "9" * 5000, "1e-320x")

@@ -17,7 +17,7 @@ from codat_commerce_async.cli._args import ReportOptions, parse
 from codat_commerce_async.cli._files import read_company_ids
 from codat_commerce_async.cli.report import report as report_command
 from codat_commerce_async.simulator.virtual_time import run_in_virtual_time
-from codat_commerce_async.syncing._journal_writer import JournalWriter
+from codat_commerce_async.syncing._journal.writer import JournalWriter
 from codat_commerce_async.syncing.journal import read_journal
 from tests.support.fans import Codat
 

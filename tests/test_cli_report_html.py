@@ -16,9 +16,9 @@ from codat_commerce_async.cli._report_page.page import MAX_ROWS, render
 from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.models.failure_rules import Resolver
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.syncing._journal_file import JournalFile
-from codat_commerce_async.syncing._journal_values import diagnosis_to_json
-from codat_commerce_async.syncing._journal_writer import JournalWriter
+from codat_commerce_async.syncing._journal.file import JournalFile
+from codat_commerce_async.syncing._journal.values import diagnosis_to_json
+from codat_commerce_async.syncing._journal.writer import JournalWriter
 from codat_commerce_async.syncing.diagnosis import Action, Diagnosis
 from codat_commerce_async.syncing.journal import JournalEntry, JournalRun, MinuteCounts
 from codat_commerce_async.syncing.request import SyncRequest

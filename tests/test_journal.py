@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from codat_commerce_async.errors import JournalError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.syncing._journal_store import JournalStore, NullJournal
-from codat_commerce_async.syncing._journal_writer import JournalWriter
+from codat_commerce_async.syncing._journal.store import JournalStore, NullJournal
+from codat_commerce_async.syncing._journal.writer import JournalWriter
 from codat_commerce_async.syncing.journal import JournalEntry, read_journal
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest

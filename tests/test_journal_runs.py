@@ -27,9 +27,9 @@ from codat_commerce_async.models.call import Attempt, Call
 from codat_commerce_async.models.error_message import ErrorMessage
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.syncing import _journal_rows as rows
-from codat_commerce_async.syncing._journal_file import JournalReader, read
-from codat_commerce_async.syncing._journal_writer import JournalWriter, RunOptions
+from codat_commerce_async.syncing._journal import rows
+from codat_commerce_async.syncing._journal.reader import JournalReader, read
+from codat_commerce_async.syncing._journal.writer import JournalWriter, RunOptions
 from codat_commerce_async.syncing.journal import read_journal
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from codat_commerce_async.syncing._journal_store import NullJournal
+from codat_commerce_async.syncing._journal.store import NullJournal
 from codat_commerce_async.syncing._queue import WorkQueue
 from codat_commerce_async.syncing.journal import JournalEntry
 from codat_commerce_async.syncing.request import SyncRequest

@@ -26,7 +26,7 @@ from codat_commerce_async.errors import (
 from codat_commerce_async.policies import Quota
 from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, ScriptedSync
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
-from codat_commerce_async.syncing._journal_writer import JournalWriter
+from codat_commerce_async.syncing._journal.writer import JournalWriter
 from codat_commerce_async.syncing._queue import SyncJob
 from codat_commerce_async.syncing.journal import read_journal
 from codat_commerce_async.syncing.outcome import (

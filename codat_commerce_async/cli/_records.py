@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 from attrs import asdict, frozen
 
-from codat_commerce_async.syncing._journal_rows import with_outcome
-from codat_commerce_async.syncing._journal_values import diagnosis_from_json
+from codat_commerce_async.syncing._journal.entry import with_outcome
+from codat_commerce_async.syncing._journal.values import diagnosis_from_json
 from codat_commerce_async.syncing.diagnosis import Diagnosis
 from codat_commerce_async.syncing.journal import JournalEntry, JournalRun, MinuteCounts
 from codat_commerce_async.syncing.outcome import SyncOutcome

@@ -12,7 +12,7 @@ from codat_commerce_async.models.sync import BaseSyncStatus
 from codat_commerce_async.policies import CallOptions, PollOptions, RetryPolicy
 from codat_commerce_async.syncing._conclude import conclude, conclude_from_error
 from codat_commerce_async.syncing._facts import DiagnosisCalls, collect_facts
-from codat_commerce_async.syncing._journal_rows import JournalEntry
+from codat_commerce_async.syncing._journal.entry import JournalEntry
 from codat_commerce_async.syncing.diagnosis import Diagnosis
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from codat_commerce_async.syncing._calls import SyncContext
-from codat_commerce_async.syncing._journal_rows import JournalEntry
+from codat_commerce_async.syncing._journal.entry import JournalEntry
 from codat_commerce_async.syncing._queue import may_have_started
 
 __all__ = ["record_entry"]

@@ -12,8 +12,8 @@ from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.operation import check_id
 from codat_commerce_async.errors import error_class
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.syncing._journal_rows import JournalEntry
-from codat_commerce_async.syncing._journal_store import JournalStore
+from codat_commerce_async.syncing._journal.entry import JournalEntry
+from codat_commerce_async.syncing._journal.store import JournalStore
 from codat_commerce_async.syncing._poller import SyncPoller
 from codat_commerce_async.syncing._scheduler import Schedulable
 from codat_commerce_async.syncing.request import SyncRequest

@@ -6,7 +6,7 @@ from itertools import chain
 from attrs import asdict, define
 
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.syncing._journal_rows import JournalEntry
+from codat_commerce_async.syncing._journal.entry import JournalEntry
 from codat_commerce_async.syncing._queue import Companies, SyncJob, WorkQueue
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest

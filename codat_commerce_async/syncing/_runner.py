@@ -17,10 +17,10 @@ from codat_commerce_async.syncing._diagnose import DiagnosisQueue
 from codat_commerce_async.syncing._estimate import EndEstimate, Workload
 from codat_commerce_async.syncing._facts import DiagnosisCalls
 from codat_commerce_async.syncing._failures import as_codat_error, raise_if_fatal, seconds_to_reset
+from codat_commerce_async.syncing._journal.entry import JournalEntry
+from codat_commerce_async.syncing._journal.store import JournalStore, NullJournal
+from codat_commerce_async.syncing._journal.writer import Resume
 from codat_commerce_async.syncing._journal_claims import record_entry
-from codat_commerce_async.syncing._journal_rows import JournalEntry
-from codat_commerce_async.syncing._journal_store import JournalStore, NullJournal
-from codat_commerce_async.syncing._journal_writer import Resume
 from codat_commerce_async.syncing._poller import SyncPoller, WaitOptions
 from codat_commerce_async.syncing._queue import Companies, SyncJob
 from codat_commerce_async.syncing._run_state import RunState

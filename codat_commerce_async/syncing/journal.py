@@ -13,10 +13,11 @@ from typing import NamedTuple, Self, TypeVar
 from attrs import frozen
 
 from codat_commerce_async.errors import JournalError
-from codat_commerce_async.syncing import _journal_rows as rows
-from codat_commerce_async.syncing._journal_file import JournalReader, read
-from codat_commerce_async.syncing._journal_rows import JournalEntry, RunRow, Summary, SyncKey
-from codat_commerce_async.syncing._journal_store import JournalStore, NullJournal
+from codat_commerce_async.syncing._journal import rows
+from codat_commerce_async.syncing._journal.entry import JournalEntry
+from codat_commerce_async.syncing._journal.reader import JournalReader, read
+from codat_commerce_async.syncing._journal.rows import RunRow, Summary, SyncKey
+from codat_commerce_async.syncing._journal.store import JournalStore, NullJournal
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 
 __all__ = ["Journal", "JournalEntry", "JournalRun", "JournalStore", "MinuteCounts", "NullJournal", "read_journal"]

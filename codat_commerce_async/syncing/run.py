@@ -15,8 +15,8 @@ from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing._aio import wait_uncancelled
 from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._facts import DiagnosisCalls
-from codat_commerce_async.syncing._journal_store import JournalStore, NullJournal, check_journal_store
-from codat_commerce_async.syncing._journal_writer import JournalWriter, Resume, RunOptions
+from codat_commerce_async.syncing._journal.store import JournalStore, NullJournal, check_journal_store
+from codat_commerce_async.syncing._journal.writer import JournalWriter, Resume, RunOptions
 from codat_commerce_async.syncing._poller import WaitOptions
 from codat_commerce_async.syncing._queue import Companies
 from codat_commerce_async.syncing._runner import SyncRunner

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.syncing._journal_file import JournalFile
-from codat_commerce_async.syncing._journal_writer import JournalWriter
+from codat_commerce_async.syncing._journal.file import JournalFile
+from codat_commerce_async.syncing._journal.writer import JournalWriter
 from codat_commerce_async.syncing._queue import WorkQueue
 from codat_commerce_async.syncing.journal import JournalEntry
 from codat_commerce_async.syncing.request import SyncRequest

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.syncing._journal_writer import JournalWriter
+from codat_commerce_async.syncing._journal.writer import JournalWriter
 from codat_commerce_async.syncing.journal import read_journal
 from codat_commerce_async.syncing.request import SyncRequest
 

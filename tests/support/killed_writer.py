@@ -7,7 +7,7 @@ import asyncio
 import sys
 
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.syncing._journal_writer import JournalWriter, RunOptions
+from codat_commerce_async.syncing._journal.writer import JournalWriter, RunOptions
 from codat_commerce_async.syncing.request import SyncRequest
 
 

@@ -13,10 +13,11 @@ from attrs import evolve, frozen
 
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.syncing import _journal_rows as rows
 from codat_commerce_async.syncing._aio import wait_uncancelled
-from codat_commerce_async.syncing._journal_file import JournalFile
-from codat_commerce_async.syncing._journal_rows import JournalEntry, SyncKey
+from codat_commerce_async.syncing._journal import rows
+from codat_commerce_async.syncing._journal.entry import JournalEntry, with_outcome
+from codat_commerce_async.syncing._journal.file import JournalFile
+from codat_commerce_async.syncing._journal.rows import SyncKey
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 
@@ -163,7 +164,7 @@ class JournalWriter:
             entry = file.get(key) or JournalEntry(outcome.request, "error", run=key.run, position=position)
             # A diagnosis belongs to an outcome that is recorded, maybe by an earlier process.
             session = entry.session if outcome.diagnosis is not None and entry.has_ended else self.session
-            file.write(evolve(rows.with_outcome(entry, outcome, now), session=session))
+            file.write(evolve(with_outcome(entry, outcome, now), session=session))
 
         await self._submit(work)
 

@@ -8,7 +8,7 @@ from typing import Protocol, cast, runtime_checkable
 
 from codat_commerce_async._core.callbacks import is_coroutine_function
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.syncing._journal_rows import JournalEntry
+from codat_commerce_async.syncing._journal.entry import JournalEntry
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 

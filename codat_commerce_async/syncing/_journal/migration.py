@@ -11,8 +11,9 @@ from typing import Any, Final
 from attrs import evolve
 
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.syncing import _journal_rows as rows
-from codat_commerce_async.syncing._journal_rows import JournalEntry, RunRow, Summary
+from codat_commerce_async.syncing._journal import rows
+from codat_commerce_async.syncing._journal.entry import JournalEntry
+from codat_commerce_async.syncing._journal.rows import RunRow, Summary
 
 __all__ = ["OLD_VERSIONS", "migrate", "read_old_summary", "run_id_of"]
 
