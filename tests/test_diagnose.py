@@ -177,6 +177,25 @@ async def test_a_run_that_ends_early_loses_no_outcome(leave: Callable[[object], 
     assert own_tasks() == set()
 
 
+@pytest.mark.parametrize("leave", [stop, lambda run: None])
+async def test_a_resumed_run_that_ends_early_reports_no_outcome_of_an_earlier_call(
+    tmp_path: Path, leave: Callable[[object], None]
+) -> None:
+    codat, journal = Codat(12), tmp_path / "night.db"
+    for company_id in codat.ids:
+        codat.simulator.script_sync(company_id, 5130)
+    async with codat.client() as client, client.sync.run_many(codat.ids, journal=journal, run_id="night") as run:
+        await run.results()
+    async with codat.client() as client:
+        async with client.sync.run_many(codat.ids, journal=journal, run_id="night", diagnose=True) as run:
+            await asyncio.sleep(0.5)
+            leave(run)
+        assert await run.results() == []
+    entries = await Journal.open(journal).entries()
+    assert any(entry.diagnosis is None for entry in entries)
+    assert own_tasks() == set()
+
+
 async def test_an_outcome_with_its_diagnosis_survives_json() -> None:
     codat = Codat(1)
     codat.simulator.script_sync(codat.ids[0], 5130)

@@ -144,7 +144,7 @@ def _default_detail(status: int) -> str:
     if status == HTTPStatus.FORBIDDEN:
         return "the API key may be outdated, or may not give access to this resource"
     if status in _REDIRECTS:
-        return "a redirect, which is not followed; check base_url"
+        return "a redirect, which is not followed; check the base URL"
     if status == HTTPStatus.NOT_MODIFIED:
         return "the request has no condition; a cache on the way must have responded"
     return "the response does not say why"
