@@ -20,8 +20,9 @@ from codat_commerce_async.distributed import (
     RedisQuotaStore,
     StoreUnavailableError,
 )
-from codat_commerce_async.distributed._limiter import _rate
+from codat_commerce_async.distributed._limits import Limits
 from codat_commerce_async.distributed._state import GRANTED, LATER, MAX_PERMITS, QuotaReport, QuotaResult
+from codat_commerce_async.policies import Quota
 from tests.support.servers import postgres, valkey
 
 NOON = 1_705_320_000.0
@@ -40,14 +41,14 @@ class Clock:
 
 
 def report(process: str = "p1", **changes: Any) -> QuotaReport:
-    interval, tolerance = _rate(changes.pop("rate", 600))
+    limits = Limits(Quota(per_minute=changes.pop("rate", 600))).whole
     base: QuotaReport = {
         "address": "default",
         "client": "default",
         "process": process,
         "leaves": 0,
-        "interval": interval,
-        "tolerance": tolerance,
+        "interval": limits["interval"],
+        "tolerance": limits["tolerance"],
         "per_minute": 600,
         "concurrent": 100,
         "per_company": 10,
@@ -161,7 +162,7 @@ async def test_no_minute_exceeds_the_rate_and_nearly_all_of_it_is_used(store: Qu
 async def test_a_new_store_starts_without_a_burst(store: QuotaStore) -> None:
     result = await store.exchange(report(permits=permits(16)))
     slots = [delay for kind, delay in result["permits"] if kind == GRANTED]
-    interval = _rate(600)[0]
+    interval = Limits(Quota(per_minute=600)).interval
     assert slots == approx([number * interval for number in range(5)])
     assert [kind for kind, _ in result["permits"]] == [GRANTED] * 5 + [LATER] * 11
 
@@ -405,6 +406,7 @@ async def test_no_password_is_shown_when_a_server_cannot_be_reached() -> None:
 
 
 def test_a_rate_of_few_requests_has_an_interval() -> None:
-    assert [_rate(number)[0] > 0 for number in (1, 2, 99, 1000)] == [True] * 4
-    assert _rate(950)[0] * (950 - 10) == approx(60.001)
-    assert math.isclose(_rate(1)[0], 60.001)
+    intervals = {number: Limits(Quota(per_minute=number)).interval for number in (1, 2, 99, 950, 1000)}
+    assert min(intervals.values()) > 0
+    assert intervals[950] * (950 - 10) == approx(60.001)
+    assert math.isclose(intervals[1], 60.001)

@@ -724,6 +724,17 @@ async def test_pauses_of_many_companies_end_each_at_its_time() -> None:
     assert companies_kept_by(callers.limiter) == set()
 
 
+async def test_a_pause_listener_that_raises_is_logged_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no such dashboard")
+
+    limiter, heard = LocalRateLimiter(OPEN, on_pause=fail), list[float]()
+    limiter.add_pause_listener(lambda seconds, reason, company_id: heard.append(seconds))
+    limiter.pause(5.0)
+    assert heard == [5.0]
+    assert "a pause listener raised" in caplog.messages
+
+
 async def test_a_company_whose_pause_is_over_is_forgotten() -> None:
     limiter = LocalRateLimiter(OPEN)
     for number in range(100):

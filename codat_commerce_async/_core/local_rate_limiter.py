@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Self
 
 from codat_commerce_async._core.callbacks import check_function
-from codat_commerce_async._core.rate_limiter import OnPause, log_pause
+from codat_commerce_async._core.rate_limiter import OnPause, PauseListeners, log_pause
 from codat_commerce_async._core.rate_window import DailyQuota, RateWindow, Slots
 from codat_commerce_async.errors import QuotaExhaustedError
 from codat_commerce_async.policies import Quota
@@ -310,8 +310,7 @@ class LocalRateLimiter:
         self._wait_for_reset = quota.wait_for_reset
         if on_pause is not None:
             check_function("on_pause", on_pause)
-        self._on_pause = on_pause or log_pause
-        self._listeners: list[OnPause] = []
+        self._pause_listeners = PauseListeners(on_pause or log_pause)
         self._queue = _Queue(quota)
         self._account = _Account()
         self._queue.accounts.append(self._account)
@@ -411,14 +410,14 @@ class LocalRateLimiter:
         now = asyncio.get_running_loop().time()
         queue = self._queue
         if queue.pause(now, seconds) if company_id is None else queue.pause_company(now, seconds, company_id):
-            self._emit_pause(seconds, "429 Too Many Requests", company_id)
+            self._pause_listeners.emit(seconds, "429 Too Many Requests", company_id)
 
     def mark_exhausted(self, seconds: float, reset_at: datetime | None) -> bool:
         """Record that the daily quota is exhausted: waiting requests raise, unless they wait for the reset."""
         now = asyncio.get_running_loop().time()
         if not self._account.quota.exhaust(now + seconds, reset_at):
             return self._wait_for_reset
-        self._emit_pause(seconds, "the daily quota is exhausted", None)
+        self._pause_listeners.emit(seconds, "the daily quota is exhausted", None)
         if self._wait_for_reset:
             return True
         for waiter in self._queue.remove(self._account):
@@ -443,7 +442,7 @@ class LocalRateLimiter:
         Args:
             listener: The function to call.
         """
-        self._listeners.append(listener)
+        self._pause_listeners.add(listener)
 
     def remove_pause_listener(self, listener: OnPause) -> None:
         """Undo `add_pause_listener`.
@@ -451,12 +450,7 @@ class LocalRateLimiter:
         Args:
             listener: The function that was added.
         """
-        if listener in self._listeners:
-            self._listeners.remove(listener)
-
-    def _emit_pause(self, seconds: float, reason: str, company_id: str | None) -> None:
-        for listener in (self._on_pause, *self._listeners):
-            listener(seconds, reason, company_id)
+        self._pause_listeners.remove(listener)
 
     def _exhausted(self, now: float) -> QuotaExhaustedError:
         seconds, reset_at = self._account.quota.exhausted_until - now, self._account.quota.reset_at

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from codat_commerce_async._core.log import extra_fields, logger_of
 
-__all__ = ["OnPause", "PauseSource", "RateLimiter", "log_pause"]
+__all__ = ["OnPause", "PauseListeners", "PauseSource", "RateLimiter", "log_pause"]
 
 OnPause = Callable[[float, str, str | None], None]
 """Receives the seconds, the reason and the company id (None for all) of a pause."""
@@ -98,6 +98,30 @@ class PauseSource(Protocol):
     def remove_pause_listener(self, listener: OnPause) -> None:
         """Undo `add_pause_listener`."""
         ...
+
+
+class PauseListeners:
+    """The functions that receive the pauses of a rate limiter. One that raises is logged, and stops nothing."""
+
+    def __init__(self, on_pause: OnPause) -> None:
+        self._listeners = [on_pause]
+
+    def add(self, listener: OnPause) -> None:
+        """Call a function with each pause."""
+        self._listeners.append(listener)
+
+    def remove(self, listener: OnPause) -> None:
+        """Undo `add`."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    def emit(self, seconds: float, reason: str, company_id: str | None) -> None:
+        """Call all functions."""
+        for listener in self._listeners.copy():
+            try:
+                listener(seconds, reason, company_id)
+            except Exception:
+                _logger.exception("a pause listener raised", extra=extra_fields(company_id))
 
 
 def log_pause(seconds: float, reason: str, company_id: str | None) -> None:

@@ -5,18 +5,19 @@ import math
 import os
 import secrets
 import socket
-from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
 from codat_commerce_async._core.callbacks import check_function
 from codat_commerce_async._core.log import extra_fields, logger_of
-from codat_commerce_async._core.rate_limiter import log_pause
+from codat_commerce_async._core.rate_limiter import OnPause, PauseListeners, log_pause
 from codat_commerce_async._core.validation import check_count, check_instance, check_int, check_str
 from codat_commerce_async.distributed._changes import PendingChanges
+from codat_commerce_async.distributed._limits import Limits, ReportedLimits
+from codat_commerce_async.distributed._permits import Permits
 from codat_commerce_async.distributed._queue import Waiter, WaiterQueue
-from codat_commerce_async.distributed._rounds import SHORTEST_DELAY, RoundTask, running_loop
+from codat_commerce_async.distributed._rounds import RoundTask, running_loop
 from codat_commerce_async.distributed._state import (
     COMPANY,
     DEFERRED,
@@ -25,7 +26,6 @@ from codat_commerce_async.distributed._state import (
     GRANTED,
     LATER,
     MAX_PERMITS,
-    UNLIMITED,
     AddressState,
     ClientState,
     QuotaReport,
@@ -41,8 +41,6 @@ from codat_commerce_async.policies import Quota
 
 __all__ = ["QuotaStatus", "SharedRateLimiter"]
 
-# A millisecond more than a minute, so that no request is at the edge of two windows.
-_MINUTE = 60.001
 # Seconds that a background request is queued as if it had arrived later. After that it takes precedence like any other.
 _BACKGROUND_DELAY = 60.0
 _HEARTBEAT = 5.0
@@ -60,8 +58,6 @@ _DAILY_QUOTA_AFTER = 1.0
 _REMEMBER_PROCESSES = 30.0
 
 _logger = logger_of("quota")
-
-OnPause = Callable[[float, str, str | None], None]
 
 
 class SharedRateLimiter:
@@ -117,9 +113,8 @@ class SharedRateLimiter:
         self._client = check_str("client", client)
         self._address = check_str("address", address)
         self._fixed_processes = check_count("processes", processes)
-        self._on_pause = on_pause or log_pause
-        self._listeners: list[OnPause] = []
-        self._interval, self._tolerance = _rate(self._quota.per_minute)
+        self._pause_listeners = PauseListeners(on_pause or log_pause)
+        self._limits = Limits(self._quota)
         self._process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._closed = False
         self._reset()
@@ -130,8 +125,7 @@ class SharedRateLimiter:
             due=self._due, make_round=self._round, leave=self._leave, is_needed=lambda: self._is_needed
         )
         self._queue = WaiterQueue()
-        self._held: dict[str, int] = {}
-        self._scheduled: dict[Waiter, None] = {}
+        self._permits = Permits(self._task.wake)
         self._request_at = 0.0
         self._report_at = 0.0
         self._is_in_round = False
@@ -158,12 +152,12 @@ class SharedRateLimiter:
     @property
     def min_interval(self) -> float:
         """Seconds from one request of this process to the next at its share of the full rate; 0 without a rate."""
-        return self._interval * (self._known_processes or 1)
+        return self._limits.interval * (self._known_processes or 1)
 
     @property
     def fleet_min_interval(self) -> float:
         """Seconds from one request to the next at the full rate of all processes together; 0 without a rate."""
-        return self._interval
+        return self._limits.interval
 
     @property
     def needs_quota_update(self) -> bool:
@@ -190,8 +184,8 @@ class SharedRateLimiter:
             exhausted=max(0.0, self._exhausted_until - now),
             pause=max(0.0, self._paused_until - now),
             paused_companies={company: until - now for company, until in self._companies_until.items() if until > now},
-            in_flight=sum(self._held.values()),
-            waiting=len(self._queue) + len(self._scheduled),
+            in_flight=len(self._permits),
+            waiting=len(self._queue) + self._permits.scheduled,
         )
 
     def add_pause_listener(self, listener: OnPause) -> None:
@@ -200,7 +194,7 @@ class SharedRateLimiter:
         Args:
             listener: The function to call.
         """
-        self._listeners.append(listener)
+        self._pause_listeners.add(listener)
 
     def remove_pause_listener(self, listener: OnPause) -> None:
         """Undo `add_pause_listener`.
@@ -208,8 +202,7 @@ class SharedRateLimiter:
         Args:
             listener: The function that was added.
         """
-        if listener in self._listeners:
-            self._listeners.remove(listener)
+        self._pause_listeners.remove(listener)
 
     async def acquire(self, company_id: str | None, *, background: bool = False, starts_work: bool = False) -> None:
         """Wait until a request may be sent, in order of arrival."""
@@ -236,20 +229,14 @@ class SharedRateLimiter:
         try:
             await waiter.admitted
         except asyncio.CancelledError:
-            if waiter.timer is not None:
-                self._unschedule(waiter)
-            elif waiter.was_admitted:
+            if self._permits.withdraw(waiter) or waiter.was_admitted:
                 self.release(company_id)
             raise
 
     def release(self, company_id: str | None) -> None:
         """Record that a request has ended."""
         company = company_id or ""
-        left = self._held.get(company, 0) - 1
-        if left > 0:
-            self._held[company] = left
-        else:
-            self._held.pop(company, None)
+        self._permits.release(company)
         self._queue.resume_company(company)
         if self._is_full:
             self._is_full, self._request_at = False, 0.0
@@ -262,7 +249,7 @@ class SharedRateLimiter:
         if not self._extend_pause(company, now + seconds, 0.0):
             return
         self._pending.pauses[company] = now + seconds
-        self._emit_pause(seconds, "429 Too Many Requests", company_id)
+        self._pause_listeners.emit(seconds, "429 Too Many Requests", company_id)
         self._report_soon(0.0)
 
     def mark_exhausted(self, seconds: float, reset_at: datetime | None) -> bool:
@@ -342,11 +329,11 @@ class SharedRateLimiter:
 
     @property
     def _is_needed(self) -> bool:
-        return bool(self._scheduled or self._round_waiters or len(self._queue))
+        return bool(self._permits.scheduled or self._round_waiters or len(self._queue))
 
     def _due(self) -> float:
         requests_due = math.inf
-        if len(self._scheduled) < self._share:
+        if self._permits.scheduled < self._share:
             requests_due = max(self._queue.due(), self._request_at, self._paused_until, self._exhausted_until)
         if self._is_available:
             return min(self._heartbeat_at, self._report_at, requests_due)
@@ -358,8 +345,9 @@ class SharedRateLimiter:
         if not self._is_available and now < self._probe_at:
             self._grant_from_share(now)
             return
-        waiters = self._pop(now, 1) if self._is_available else []
-        report = self._report(now, waiters)
+        limits = self._limits.whole
+        waiters = self._pop(now, limits) if self._is_available else []
+        report = self._report(now, waiters, limits)
         self._is_in_round = True
         try:
             async with asyncio.timeout(_STORE_TIMEOUT if self._is_available else _PROBE_TIMEOUT):
@@ -385,20 +373,20 @@ class SharedRateLimiter:
         """Report the end of this process, so that its slots and its share are free at once."""
         try:
             async with asyncio.timeout(_STORE_TIMEOUT):
-                await self._store.exchange({**self._report(self._now(), []), "leaves": 1})
+                await self._store.exchange({**self._report(self._now(), [], self._limits.whole), "leaves": 1})
         except Exception as error:  # noqa: BLE001 - the others notice it later
             _logger.debug("the end of this process was not reported: %s", _reason(error), extra=extra_fields())
         self._finish_round()
 
-    def _pop(self, now: float, processes: int) -> list[Waiter]:
+    def _pop(self, now: float, limits: ReportedLimits) -> list[Waiter]:
         """Remove the requests from the queue that may be granted next."""
         if now < max(self._request_at, self._paused_until, self._exhausted_until):
             return []
-        number = min(MAX_PERMITS, self._share - len(self._scheduled))
-        return self._queue.pop(now, number, self._held, _divide(self._quota.per_company, processes))
+        number = min(MAX_PERMITS, self._share - self._permits.scheduled)
+        return self._queue.pop(now, number, self._permits.held, limits["per_company"])
 
-    def _report(self, now: float, waiters: list[Waiter], processes: int = 1) -> QuotaReport:
-        """Return the next report; with `processes`, one for this process's share."""
+    def _report(self, now: float, waiters: list[Waiter], limits: ReportedLimits) -> QuotaReport:
+        """Return the next report, with these limits."""
         changes = self._pending.report(now)
         if not self._is_available:
             # After an outage, requests continue at an even rate.
@@ -408,12 +396,8 @@ class SharedRateLimiter:
             "client": self._client,
             "process": self._process,
             "leaves": 0,
-            "interval": self._interval * processes,
-            "tolerance": self._tolerance if processes == 1 else 0.0,
-            "per_minute": _divide(self._quota.per_minute, processes),
-            "concurrent": _divide(self._quota.concurrent, processes),
-            "per_company": _divide(self._quota.per_company, processes),
-            "held": self._held.copy(),
+            "held": self._permits.held.copy(),
+            **limits,
             **changes,
             "permits": [
                 (each.company, int(each.background and now - each.arrived < _BACKGROUND_DELAY), int(each.starts_work))
@@ -444,7 +428,7 @@ class SharedRateLimiter:
         if waiter.admitted.done():
             return
         if kind == GRANTED:
-            self._schedule(waiter, seconds)
+            self._permits.grant(waiter, seconds)
             return
         if kind == DEFERRED:
             # Another process may release its reservation at any time.
@@ -463,10 +447,10 @@ class SharedRateLimiter:
     def _follow(self, result: QuotaResult, now: float) -> None:
         """Apply what other processes have reported."""
         if result["pause"] > 0 and self._extend_pause("", now + result["pause"], _NEW_PAUSE):
-            self._emit_pause(result["pause"], "429 Too Many Requests in another process", None)
+            self._pause_listeners.emit(result["pause"], "429 Too Many Requests in another process", None)
         for company, seconds in result["companies"].items():
             if self._extend_pause(company, now + seconds, _NEW_PAUSE):
-                self._emit_pause(seconds, "429 Too Many Requests in another process", company)
+                self._pause_listeners.emit(seconds, "429 Too Many Requests in another process", company)
         if result["exhausted"] > 0:
             if now + result["exhausted"] > self._exhausted_until + _NEW_PAUSE:
                 reset_at = datetime.fromtimestamp(result["reset_at"], UTC) if result["reset_at"] else None
@@ -498,8 +482,9 @@ class SharedRateLimiter:
         processes = self._known_processes
         if processes is None:
             return
-        waiters = self._pop(now, processes)
-        report: QuotaReport = {**self._report(now, waiters, processes), "pauses": {}, "runs": {}}
+        limits = self._limits.of_share(processes)
+        waiters = self._pop(now, limits)
+        report: QuotaReport = {**self._report(now, waiters, limits), "pauses": {}, "runs": {}}
         if self._fallback is None:
             self._fallback = new_address(now, report["interval"]), new_client(now)
         address, client = self._fallback
@@ -508,41 +493,17 @@ class SharedRateLimiter:
         for waiter, (kind, seconds) in zip(waiters, result["permits"], strict=True):
             self._decide(waiter, kind, seconds, now)
 
-    def _schedule(self, waiter: Waiter, delay: float) -> None:
-        self._held[waiter.company] = self._held.get(waiter.company, 0) + 1
-        if delay < SHORTEST_DELAY:
-            waiter.admitted.set_result(None)
-            return
-        waiter.timer = asyncio.get_running_loop().call_later(delay, self._admit, waiter)
-        self._scheduled[waiter] = None
-
-    def _admit(self, waiter: Waiter) -> None:
-        waiter.timer = None
-        del self._scheduled[waiter]
-        if not waiter.admitted.done():
-            waiter.admitted.set_result(None)
-        self._task.wake()
-
-    def _unschedule(self, waiter: Waiter) -> None:
-        """Give back the permit of a request that was not sent; its time is not used by others."""
-        if waiter.timer is not None:
-            waiter.timer.cancel()
-            waiter.timer = None
-            self._scheduled.pop(waiter, None)
-            self.release(waiter.company or None)
-
     def _requeue(self, waiters: list[Waiter]) -> None:
         for waiter in waiters:
             if not waiter.admitted.done():
                 self._queue.push(waiter)
 
-    def _requeue_scheduled(self, until: float, company: str) -> None:
-        """Put requests back whose permits are for a moment within a pause."""
-        for waiter in list(self._scheduled):
-            timer = waiter.timer
-            if timer is not None and timer.when() < until and company in {"", waiter.company}:
-                self._unschedule(waiter)
-                self._requeue([waiter])
+    def _withdraw_permits(self, until: float, company: str = "") -> list[Waiter]:
+        """Give back the permits for a moment before this one, and return their requests."""
+        waiters = [each for each in self._permits.scheduled_before(until, company) if self._permits.withdraw(each)]
+        for waiter in waiters:
+            self.release(waiter.company or None)
+        return waiters
 
     def _extend_pause(self, company: str, until: float, at_least: float) -> bool:
         """Return whether the pause ends so much later than the known one, and apply it then."""
@@ -554,35 +515,26 @@ class SharedRateLimiter:
             self._queue.hold_company(company, until)
         else:
             self._paused_until = until
-        self._requeue_scheduled(until, company)
+        self._requeue(self._withdraw_permits(until, company))
         return True
 
     def _exhaust(self, now: float, seconds: float, reset_at: datetime | None) -> None:
         self._exhausted_until, self._reset_at = now + seconds, reset_at
-        self._emit_pause(seconds, "the daily quota is exhausted", None)
+        self._pause_listeners.emit(seconds, "the daily quota is exhausted", None)
         if self._quota.wait_for_reset:
-            self._requeue_scheduled(now + seconds, "")
+            self._requeue(self._withdraw_permits(now + seconds))
         else:
             self._fail_all(self._quota_exhausted(now))
 
     def _fail_all(self, error: Exception) -> None:
-        for waiter in list(self._scheduled):
-            self._unschedule(waiter)
-            waiter.admitted.set_exception(error)
-        for waiter in self._queue.drain():
-            waiter.admitted.set_exception(error)
+        for waiter in (*self._withdraw_permits(math.inf), *self._queue.drain()):
+            if not waiter.admitted.done():
+                waiter.admitted.set_exception(error)
 
     def _quota_exhausted(self, now: float) -> QuotaExhaustedError:
         seconds, reset_at = self._exhausted_until - now, self._reset_at
         when = f"at {reset_at.isoformat()}" if reset_at else f"in {seconds:.0f} s"
         return QuotaExhaustedError(f"the daily quota is exhausted; it resets {when}", None, reset_at, seconds)
-
-    def _emit_pause(self, seconds: float, reason: str, company_id: str | None) -> None:
-        for listener in (self._on_pause, *self._listeners):
-            try:
-                listener(seconds, reason, company_id)
-            except Exception:
-                _logger.exception("a pause listener raised", extra=extra_fields(company_id))
 
     def _report_soon(self, seconds: float) -> None:
         loop = running_loop()
@@ -597,19 +549,6 @@ class SharedRateLimiter:
     def _now(self) -> float:
         loop = running_loop() or self._task.loop
         return self._result_at if loop is None or loop.is_closed() else loop.time()
-
-
-def _rate(per_minute: int | None) -> tuple[float, float]:
-    """Return the interval and the tolerance that allow `per_minute` requests in any 60 seconds, burst included."""
-    if per_minute is None:
-        return 0.0, 0.0
-    burst = 1 + per_minute // 100
-    interval = _MINUTE / max(1, per_minute - burst)
-    return interval, (burst - 1) * interval
-
-
-def _divide(limit: int | None, processes: int) -> int:
-    return UNLIMITED if limit is None else max(1, limit // processes)
 
 
 def _reason(error: Exception) -> str:

@@ -2,7 +2,8 @@
 
 import os
 
-from codat_commerce_async.distributed._limiter import OnPause, SharedRateLimiter
+from codat_commerce_async._core.rate_limiter import OnPause
+from codat_commerce_async.distributed._limiter import SharedRateLimiter
 from codat_commerce_async.distributed._stores import QuotaStore
 from codat_commerce_async.policies import Quota
 
