@@ -84,9 +84,11 @@ def test_a_method_of_another_kind_or_signature_is_named_with_the_right_one(
     )
 
 
-@pytest.mark.parametrize("journal", [3, b"night.db", store, type(store())])
-def test_what_is_no_store_at_all_is_refused(journal: object) -> None:
-    assert refused(journal).startswith(f"journal must be a path or a JournalStore (got {type(journal).__name__})")
+@pytest.mark.parametrize(
+    ("journal", "given"), [(3, "int"), (b"night.db", "bytes"), (store, "function"), (type(store()), "the class Store")]
+)
+def test_what_is_no_store_at_all_is_refused(journal: object, given: str) -> None:
+    assert refused(journal) == f"journal must be a path or a JournalStore (got {given})"
 
 
 class Positional:

@@ -143,8 +143,10 @@ def check_journal_store(journal: object) -> JournalStore:
 
     A member that is only inherited from the protocol counts as missing: it would record nothing.
     """
+    if isinstance(journal, type):
+        raise TypeError(f"journal must be a path or a JournalStore (got the class {journal.__name__})")
     message = f"journal must be a path or a JournalStore (got {type(journal).__name__})"
-    if isinstance(journal, type) or not any(hasattr(journal, name) for name in _MEMBERS):
+    if not any(hasattr(journal, name) for name in _MEMBERS):
         raise TypeError(message)
     for name, member in _MEMBERS.items():
         if not _has(journal, name, member):
