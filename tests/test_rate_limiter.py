@@ -728,10 +728,10 @@ async def test_a_pause_listener_that_raises_is_logged_and_stops_nothing(caplog: 
     def fail(*_: object) -> None:
         raise ValueError("no such dashboard")
 
-    limiter, heard = LocalRateLimiter(OPEN, on_pause=fail), list[float]()
-    limiter.add_pause_listener(lambda seconds, reason, company_id: heard.append(seconds))
+    limiter, received = LocalRateLimiter(OPEN, on_pause=fail), list[float]()
+    limiter.add_pause_listener(lambda seconds, reason, company_id: received.append(seconds))
     limiter.pause(5.0)
-    assert heard == [5.0]
+    assert received == [5.0]
     assert "a pause listener raised" in caplog.messages
 
 
