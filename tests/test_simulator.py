@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codat_commerce_async.simulator import ROUTES, Request, Simulator
+from codat_commerce_async.simulator import ROUTES, Request, RequestQuota, Simulator
+from tests.support.cases import all_cases
 from tests.support.simulated import NOON, SimulatedApi, authorization
 
 FIELDS = st.sampled_from(
@@ -431,9 +432,43 @@ def test_bad_arguments_are_refused() -> None:
         api.simulator.add_connection(company_id, "gbol", status="linked")
     with pytest.raises(ValueError, match="already"):
         api.simulator.add_company(company_id=company_id)
-    with pytest.raises(ValueError, match="seconds must be 0 or more"):
+    with pytest.raises(ValueError, match="seconds must be at least 0"):
         api.simulator.advance(-1)
-    with pytest.raises(ValueError, match="speed"):
-        Simulator(speed=0)
     with pytest.raises(RuntimeError, match="async with"):
         _ = api.simulator.url
+
+
+@all_cases(
+    "arguments, message",
+    [
+        ({"api_key": None}, "api_key must be a string"),
+        ({"api_key": ""}, "api_key must be a key"),
+        ({"seed": "x"}, "seed must be an integer"),
+        ({"speed": 0}, "speed must be more than 0"),
+        ({"speed": "2"}, "speed must be a number"),
+        ({"port": 70_000}, "port must be an integer between 0 and 65,535"),
+        ({"now": 1.0}, "now must be a function"),
+        ({"faults": 0.5}, "faults must be a FaultPlan"),
+        ({"quota": 1000}, "quota must be a RequestQuota"),
+        ({"durations": 5.0}, "durations must be a function"),
+        ({"outcomes": 2000}, "outcomes must be a mapping"),
+        ({"outcomes": {}}, "outcomes must have at least one code"),
+        ({"outcomes": {"no cause": 1.0}}, "outcomes must have status codes and causes"),
+        ({"outcomes": {2000: -1.0}}, "outcomes must be mapped to weights of at least 0"),
+        ({"outcomes": {2000: "1"}}, r"outcomes\[2000\] must be a number"),
+        ({"visibility_delay": -1.0}, "visibility_delay must be at least 0"),
+        ({"company_limit": -1}, "company_limit must be an integer of at least 0"),
+        ({"clock_skew": None}, "clock_skew must be a number"),
+        ({"log_size": -1}, "log_size must be an integer of at least 0"),
+    ],
+)
+def test_bad_settings_are_refused_at_once(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        Simulator(**arguments)
+
+
+def test_a_quota_has_counts() -> None:
+    with pytest.raises(TypeError, match="per_minute must be an integer"):
+        RequestQuota(per_minute="1000")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="per_day must be an integer of at least 0"):
+        RequestQuota(per_day=-1)

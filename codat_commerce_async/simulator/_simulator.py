@@ -6,12 +6,20 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from inspect import iscoroutinefunction
 from threading import RLock
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
+from codat_commerce_async._core.callbacks import check_function
+from codat_commerce_async._core.validation import (
+    check_instance,
+    check_int,
+    check_number,
+    check_seconds,
+    check_str,
+    require,
+)
 from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.simulator._api.api import Api
 from codat_commerce_async.simulator._api.faults import FaultPlan, FaultStep, fault_injector, to_steps
@@ -138,9 +146,18 @@ class Simulator:
         clock_skew: float = 0.0,
         log_size: int = 10_000,
     ) -> None:
-        for name, function in (("now", now), ("durations", durations)):
-            if iscoroutinefunction(function):
-                raise TypeError(f"{name} must be a plain function, not a coroutine function (`async def`)")
+        check_str("api_key", api_key)
+        require(bool(api_key), "api_key", "a key that requests have to send", api_key)
+        check_int("seed", seed)
+        check_int("port", port, at_least=0, at_most=65535)
+        check_int("log_size", log_size, at_least=0)
+        check_seconds("clock_skew", abs(check_number("clock_skew", clock_skew)), finite=True)
+        check_instance("quota", quota or RequestQuota(), RequestQuota)
+        check_instance("faults", faults or FaultPlan(), FaultPlan)
+        if company_limit is not None:
+            check_int("company_limit", company_limit, at_least=0)
+        if now is not None:
+            check_function("now", now)
         self._lock = RLock()
         rules = SyncRules(
             durations, usual_outcomes() if outcomes is None else outcomes, visibility_delay, find_by_commerce_id

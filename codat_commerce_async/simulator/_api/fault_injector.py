@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from codat_commerce_async._core.validation import check_number, require
+
 __all__ = ["ANY", "FaultInjector", "check_rate"]
 
 F = TypeVar("F")
@@ -15,8 +17,7 @@ ANY = "*"
 
 def check_rate(rate: float, kinds: Sequence[object]) -> None:
     """Raise ValueError unless the rate is a probability and there are kinds to choose from."""
-    if not 0 <= rate <= 1:
-        raise ValueError(f"rate must be a probability between 0 and 1 (got {rate!r})")
+    require(0 <= check_number("rate", rate) <= 1, "rate", "a probability between 0 and 1", rate)
     if rate and not kinds:
         raise ValueError("kinds must have at least one kind of fault, or rate must be 0")
 

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import lru_cache
 
+from codat_commerce_async._core.validation import check_number, check_seconds, require
+
 __all__ = ["DAY", "Clock", "http_date", "parse_time", "plain_timestamp", "timestamp"]
 
 DAY = 86_400.0
@@ -18,8 +20,8 @@ class Clock:
     """Simulated epoch seconds: a wall clock that is sped up and can be advanced."""
 
     def __init__(self, wall: Callable[[], float], speed: float = 1.0) -> None:
-        if not speed > 0:
-            raise ValueError(f"speed must be more than 0 simulated seconds per real second (got {speed!r})")
+        in_range = check_number("speed", speed) > 0
+        require(in_range, "speed", "more than 0 simulated seconds per real second", speed)
         self._wall = wall
         self._origin = wall()
         self._ahead = 0.0
@@ -31,8 +33,7 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         """Advance the simulated time."""
-        if not seconds >= 0:
-            raise ValueError(f"seconds must be 0 or more (got {seconds!r})")
+        check_seconds("seconds", seconds, finite=True)
         self._ahead += seconds
 
 

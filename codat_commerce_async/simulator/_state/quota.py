@@ -7,6 +7,7 @@ from enum import Enum
 
 from attrs import frozen
 
+from codat_commerce_async._core.validation import check_instance, check_int
 from codat_commerce_async.simulator._state.clock import DAY, http_date, plain_timestamp
 from codat_commerce_async.simulator._state.errors import ApiError
 
@@ -41,6 +42,12 @@ class RequestQuota:
 
     reset_format: ResetFormat = ResetFormat.EPOCH_SECONDS
     """The format of the `X-Rate-Limit-Reset` header."""
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("per_minute", "per_day"):
+            if (limit := getattr(self, name)) is not None:
+                check_int(name, limit, at_least=0)
+        check_instance("reset_format", self.reset_format, ResetFormat)
 
 
 class RequestQuotaState:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 
 from attrs import field, frozen
 
+from codat_commerce_async._core.callbacks import check_function
+from codat_commerce_async._core.validation import check_mapping, check_number, check_seconds, require
 from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.simulator._state.clock import parse_time
 from codat_commerce_async.simulator._state.configuration import FIRST_PERIOD
@@ -44,13 +46,24 @@ class SyncRules:
     find_by_commerce_id: bool = False
 
     def __attrs_post_init__(self) -> None:
-        if not self.outcomes:
+        check_function("durations", self.durations)
+        check_seconds("visibility_delay", self.visibility_delay)
+        if not check_mapping("outcomes", self.outcomes):
             raise ValueError("outcomes must have at least one code with its weight")
         # A cause may be given as its word.
-        known = {end if isinstance(end, int) else FailureCause(end): weight for end, weight in self.outcomes.items()}
+        known = {_outcome(end): check_number(f"outcomes[{end!r}]", each) for end, each in self.outcomes.items()}
+        possible = sum(known.values()) > 0 and min(known.values()) >= 0
+        require(possible, "outcomes", "mapped to weights of at least 0, not all of them 0", self.outcomes)
         object.__setattr__(self, "outcomes", known)
-        if not self.visibility_delay >= 0:
-            raise ValueError(f"visibility_delay must be 0 seconds or more (got {self.visibility_delay!r})")
+
+
+def _outcome(end: int | str) -> int | FailureCause:
+    if isinstance(end, int):
+        return end
+    try:
+        return FailureCause(end)
+    except ValueError:
+        raise ValueError(f"outcomes must have status codes and causes of failures as keys (got {end!r})") from None
 
 
 @frozen
