@@ -11,6 +11,7 @@ from attrs import fields
 
 from codat_commerce_async import CodatCommerce, errors, policies
 from codat_commerce_async.cli._args import parse
+from codat_commerce_async.cli._records import FIELDS
 from codat_commerce_async.client import BASE_URL, Settings
 from codat_commerce_async.models import webhook_events
 from codat_commerce_async.simulator import FaultKind
@@ -114,6 +115,13 @@ def test_a_command_can_be_typed_as_its_line_reports(row: list[str]) -> None:
     assert options.command == typed[0]
     for option in re.findall(r"`(--\w+)`", row[1]):
         assert parse([*typed, option]).command == typed[0]
+
+
+def test_the_fields_of_a_record_that_are_listed_exist() -> None:
+    text = (DOCS / "command-line.md").read_text(encoding="utf-8")
+    (sentence,) = re.findall(r"An object of `--json` has the fields ([^:]+):", text)
+    assert set(re.findall(r"`(\w+)`", sentence)) <= set(FIELDS)
+    assert set(re.findall(r"select\(\.(\w+)", text)) <= set(FIELDS)
 
 
 def help_options(*command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
