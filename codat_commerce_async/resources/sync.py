@@ -291,7 +291,7 @@ class SyncResource:
         Args:
             handle: The handle of the sync, or the id of its company.
             sync_id: The id of the sync, with a company id.
-            timeout: Seconds to wait; None for no limit.
+            timeout: Seconds to wait, by default an hour; None for no limit.
             poll: How often to poll; by default as the client's `poll`.
             raise_on_failure: Whether a failed sync raises SyncFailedError.
 
@@ -328,7 +328,7 @@ class SyncResource:
         Args:
             handle: The handle of the sync, or the id of its company.
             sync_id: The id of the sync, with a company id.
-            timeout: Seconds to wait; None for no limit.
+            timeout: Seconds to wait, by default an hour; None for no limit.
             poll: How often to poll; by default as the client's `poll`.
 
         Raises:
@@ -360,7 +360,7 @@ class SyncResource:
         shut down.
 
         Args:
-            timeout: Seconds after which a poller stops; None for no limit.
+            timeout: Seconds after which a poller stops, by default an hour; None for no limit.
             poll: How often to poll; by default as the client's `poll`.
             end_on_signals: Whether SIGTERM and SIGINT end the iterators.
         """
@@ -389,7 +389,7 @@ class SyncResource:
             company_id: The id of the company.
             sync_to: The end of the period, an aware datetime; None for now.
             date_range: The start and the end of the period, instead of `sync_to`.
-            timeout: Seconds to wait; None for no limit.
+            timeout: Seconds to wait, by default an hour; None for no limit.
             poll: How often to poll; by default as the client's `poll`.
             raise_on_failure: Whether a failed sync raises SyncFailedError.
             adopt: Whether a sync that no response named may be taken for the requested one.
@@ -453,7 +453,7 @@ class SyncResource:
             resume: What becomes of syncs of earlier runs that have not ended. They are counted in the report, and
                 polled to their end (`unfinished`) or not (`never`); their outcomes are in the journal only.
             keep_runs: The number of runs that the journal keeps, the newest ones; None for all.
-            timeout: Seconds to wait for each sync; None for no limit.
+            timeout: Seconds to wait for each sync, by default an hour; None for no limit.
             max_running: The number of syncs that run at once; None for no limit.
             stop_when: Returns from the report whether to stop the run early; also a coroutine function.
             on_progress: Receives the progress with each outcome; also a coroutine function.
@@ -538,7 +538,7 @@ class SyncResource:
         """Return a stepper, which performs single steps of `SyncTicket`s from a task queue; create one per process.
 
         Args:
-            timeout: Seconds to wait for each sync, from its start; None for no limit.
+            timeout: Seconds to wait for each sync, from its start, by default an hour; None for no limit.
             poll: Only its `interval` has an effect.
         """
         return _stepping.SyncStepper(self.context, self._wait_options("stepper", timeout, poll, options))
