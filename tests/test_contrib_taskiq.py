@@ -281,19 +281,22 @@ async def test_the_messages_of_a_stream_are_counted_until_they_are_acknowledged(
 @needs_redis
 async def test_a_message_that_is_lost_on_its_way_to_a_living_worker_is_delivered_again() -> None:
     with valkey() as server:
-        stream = await Stream.fed(server.url, ["a", "b"])
+        stream = await Stream.fed(server.url, [str(number) for number in range(30)])
         from examples.night_on_taskiq import new_broker  # noqa: PLC0415 - may not be installed
 
-        broker = new_broker(server.url, slice_seconds=0.3)
-        await stream.lose_one(broker.consumer_name)
-        messages = broker.listen()
+        broker = new_broker(server.url, slice_seconds=0.5)
+        messages, taken = broker.listen(), list[AckableMessage]()
         async with asyncio.timeout(30):
-            [first, second] = [await anext(messages), await anext(messages)]
-            await broker.heartbeat([first])
-        assert {SyncTicket.from_json(json.loads(each.data)["args"][0]).company_id for each in (first, second)} == {
-            "a",
-            "b",
-        }
+            while len(taken) < 29:
+                if len(taken) == 25:
+                    await stream.lose_one(broker.consumer_name)
+                taken.append(await anext(messages))
+            task = asyncio.ensure_future(anext(messages))
+            while not task.done():
+                await broker.heartbeat(taken)
+                await asyncio.sleep(0.1)
+        companies = [SyncTicket.from_json(json.loads(one.data)["args"][0]).company_id for one in (*taken, await task)]
+        assert companies == [str(number) for number in (*range(25), *range(26, 30), 25)]
         await messages.aclose()
         await broker.shutdown()
         await stream.close()

@@ -90,8 +90,11 @@ class StreamBroker(RedisStreamBroker):
         return int(state["pending"] + undelivered)
 
     async def _of_dead_workers(self, redis: Redis, stream: str) -> list[Any]:
-        group, consumer = self.consumer_group_name, self.consumer_name
-        _, entries, *_ = await redis.xautoclaim(stream, group, consumer, self.idle_timeout, count=self.count)
+        group, consumer, idle = self.consumer_group_name, self.consumer_name, self.idle_timeout
+        # XAUTOCLAIM looks at ten pending messages per call only, and does not find those behind the ones in work.
+        dead = await redis.xpending_range(stream, group, "-", "+", self.count or 1, idle=idle)
+        ids = [_text(each["message_id"]) for each in dead]
+        entries: Any = await redis.xclaim(stream, group, consumer, idle, [*ids]) if ids else []
         return [(message_id, fields) for message_id, fields in entries if fields]
 
     def _message(self, stream: str, message_id: str, fields: dict[bytes, bytes]) -> StreamMessage:
