@@ -91,7 +91,7 @@ class StreamBroker(RedisStreamBroker):
 
     async def _of_dead_workers(self, redis: Redis, stream: str) -> list[Any]:
         group, consumer, idle = self.consumer_group_name, self.consumer_name, self.idle_timeout
-        # XAUTOCLAIM looks at ten pending messages per call only, and does not find those behind the ones in work.
+        # XAUTOCLAIM checks ten pending messages per call only, and does not find those behind the ones in work.
         dead = await redis.xpending_range(stream, group, "-", "+", self.count or 1, idle=idle)
         ids = [_text(each["message_id"]) for each in dead]
         entries: Any = await redis.xclaim(stream, group, consumer, idle, [*ids]) if ids else []
