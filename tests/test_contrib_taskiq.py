@@ -285,6 +285,7 @@ async def test_a_message_that_is_lost_on_its_way_to_a_living_worker_is_delivered
         from examples.night_on_taskiq import new_broker  # noqa: PLC0415 - may not be installed
 
         broker = new_broker(server.url, slice_seconds=0.5)
+        broker.block = 20  # shorter than the time between two searches for the messages of dead workers
         messages, taken = broker.listen(), list[AckableMessage]()
         async with asyncio.timeout(30):
             while len(taken) < 29:

@@ -42,14 +42,15 @@ class StreamBroker(RedisStreamBroker):
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
         """Yield the messages of dead workers, and new ones."""
         streams: dict[Any, Any] = {self.queue_name: ">", **self.additional_streams}
-        interval, last_search = self.idle_timeout / 10_000, -math.inf
+        interval, next_search = self.idle_timeout / 10_000, -math.inf
         async with Redis(connection_pool=self.connection_pool) as redis:
             while True:
                 found: Any = []
-                if time.monotonic() - last_search >= interval:
+                if time.monotonic() >= next_search:
                     found = [(stream, await self._of_dead_workers(redis, stream)) for stream in streams]
-                if not any(entries for _, entries in found):
-                    last_search = time.monotonic()
+                    if not any(entries for _, entries in found):
+                        found, next_search = [], time.monotonic() + interval
+                if not found:
                     found = await redis.xreadgroup(
                         self.consumer_group_name, self.consumer_name, streams, count=self.count, block=self.block
                     )
