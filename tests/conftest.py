@@ -4,6 +4,7 @@ import asyncio
 import gc
 import inspect
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
@@ -22,6 +23,14 @@ from yarl import URL
 settings.register_profile("quick", max_examples=40, deadline=None)
 settings.register_profile("thorough", max_examples=100, deadline=None)
 settings.load_profile(os.environ.get("CODAT_TEST_PROFILE", "quick"))
+
+# Without bytecode files, each worker of each run compiles all tests again, and each process that a test starts compiles
+# the package: a fifth of the time of all tests.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Each new process that imports aiohttp loads the certificates of the system, which takes longer than the rest of its
+# start. No test calls a server that they vouch for.
+os.environ.setdefault("SSL_CERT_FILE", os.devnull)
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 

@@ -36,7 +36,7 @@ def run(
         lines += [f"asyncio_mode = {mode}", "asyncio_default_fixture_loop_scope = function"]
     pytester.makeini("\n".join(lines))
     pytester.makepyfile(**{f"test_inner_{name}": code for name, code in files.items()})
-    unused = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+    unused = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:faker")
     return pytester.runpytest("-p", PLUGIN, *unused, "--strict-markers", *options)
 
 

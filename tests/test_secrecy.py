@@ -19,6 +19,7 @@ from codat_commerce_async import (
     CodatError,
     Hooks,
     Operation,
+    PollPolicy,
     Quota,
     RetryPolicy,
     Timeouts,
@@ -302,7 +303,8 @@ async def test_a_key_that_is_sent_back_in_a_response_reaches_no_model(echo: str)
     body = "{" + ", ".join(f'"{name}": "{echo}"' for name in fields) + ', "syncStatusCode": 5000}'
     headers = {"X-Correlation-Id": echo, "X-Echo": echo}
     handle = SyncHandle(company_id="c", sync_id="s", requested_at=datetime.now(UTC))
-    async with playing(*[Response(200, headers, body.encode())] * 2) as (codat, _):
+    at_once = PollPolicy(initial_delay=0.0)
+    async with playing(*[Response(200, headers, body.encode())] * 2, poll=at_once) as (codat, _):
         response = await codat.send(Operation("a-read", "GET", "/companies/{companyId}/things", SyncStatus), "c")
         check(await error_of(codat.sync.wait(handle, raise_on_failure=True)))
     assert found_in(repr(response) + repr(response.value) + repr(response.headers)) == []
