@@ -92,6 +92,14 @@ def pytest_configure(config: pytest.Config) -> None:
         keep_temporary_files_in_memory()
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Return one worker more than there are processors: a fifth of the time of the tests is waiting, not computing."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return usable + 1
+
+
 def keep_temporary_files_in_memory() -> None:
     """Put temporary files into memory where the system offers that: a journal waits for the disk at each commit.
 
