@@ -24,7 +24,7 @@ from codat_commerce_async.models.sync import (
 from codat_commerce_async.policies import CallOptions, PollOptions, PollPolicy
 from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._notifications import Notifier
-from codat_commerce_async.syncing._poller import WaitOptions, raise_if_failed, wait, watch
+from codat_commerce_async.syncing._poller import WaitSettings, raise_if_failed, wait, watch
 from codat_commerce_async.syncing._resolver import SyncResolver
 from codat_commerce_async.syncing._start import start
 from codat_commerce_async.syncing.request import SyncRequest
@@ -308,7 +308,7 @@ class SyncResource:
             ```
         """
         handle = as_handle(handle, sync_id)
-        waiting = self._wait_options("wait", timeout, poll, options)
+        waiting = self._wait_settings("wait", timeout, poll, options)
         status, handle = await wait(self.context, handle, waiting)
         if raise_on_failure:
             raise_if_failed(handle, status)
@@ -343,7 +343,7 @@ class SyncResource:
                 print(status.sync_status_code, status.state.description)
             ```
         """
-        waiting = self._wait_options("watch", timeout, poll, options)
+        waiting = self._wait_settings("watch", timeout, poll, options)
         return watch(self.context, as_handle(handle, sync_id), waiting)
 
     def watches(
@@ -364,7 +364,7 @@ class SyncResource:
             poll: How often to poll; by default as the client's `poll`.
             end_on_signals: Whether SIGTERM and SIGINT end the iterators.
         """
-        waiting = self._wait_options("watches", timeout, poll, options)
+        waiting = self._wait_settings("watches", timeout, poll, options)
         return _watches.Watches(self.context, waiting, end_on_signals=end_on_signals)
 
     async def run(
@@ -405,7 +405,7 @@ class SyncResource:
                 print(error.status.error_message)
             ```
         """
-        waiting = self._wait_options("run", timeout, poll, options)
+        waiting = self._wait_settings("run", timeout, poll, options)
         handle = await self.start(company_id, sync_to=sync_to, date_range=date_range, adopt=adopt, **options)
         status, handle = await wait(self.context, handle, waiting, adopt=adopt)
         if raise_on_failure:
@@ -473,7 +473,7 @@ class SyncResource:
             print(run.report)
             ```
         """
-        waiting = self._wait_options("run_many", timeout, poll, options)
+        waiting = self._wait_settings("run_many", timeout, poll, options)
         calls = _calls.PipelineDiagnosisCalls(self._pipeline, LIST, spares_quota=True) if diagnose else None
         return _fanout.SyncRun(
             self.context,
@@ -541,7 +541,7 @@ class SyncResource:
             timeout: Seconds to wait for each sync, from its start, by default an hour; None for no limit.
             poll: Only its `interval` has an effect.
         """
-        return _stepping.SyncStepper(self.context, self._wait_options("stepper", timeout, poll, options))
+        return _stepping.SyncStepper(self.context, self._wait_settings("stepper", timeout, poll, options))
 
     def poll_now(self, company_id: str) -> int:
         """Poll the company's running syncs soon; return how many waits were notified.
@@ -557,11 +557,11 @@ class SyncResource:
             raise TypeError("company_id must be a string (got SyncHandle); pass handle.company_id")
         return self.context.notifier.notify(check_str("company_id", company_id))
 
-    def _wait_options(
+    def _wait_settings(
         self, method: str, timeout: float | None, poll: PollPolicy | None, options: PollOptions
-    ) -> WaitOptions:
+    ) -> WaitSettings:
         check_wait_options(method, timeout, poll, options)
-        return WaitOptions(timeout, poll or self._poll, options)
+        return WaitSettings(timeout, poll or self._poll, options)
 
 
 class _SyncCalls:

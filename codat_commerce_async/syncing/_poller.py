@@ -27,7 +27,7 @@ from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._notifications import Subscription
 from codat_commerce_async.syncing._resolver import SyncResolver
 
-__all__ = ["PollHistory", "SyncPoller", "WaitOptions", "raise_if_failed", "wait", "watch"]
+__all__ = ["PollHistory", "SyncPoller", "WaitSettings", "raise_if_failed", "wait", "watch"]
 
 _logger = logger_of("sync")
 
@@ -38,7 +38,7 @@ _FINAL_POLL_TIMEOUT = 15.0
 
 
 @frozen
-class WaitOptions:
+class WaitSettings:
     """How a sync is waited for: how many seconds, how often it is polled, and the options of each poll."""
 
     timeout: float | None
@@ -53,7 +53,7 @@ class WaitOptions:
         return options
 
 
-def watch(context: SyncContext, handle: SyncHandle, waiting: WaitOptions) -> AsyncGenerator[SyncStatus, None]:
+def watch(context: SyncContext, handle: SyncHandle, waiting: WaitSettings) -> AsyncGenerator[SyncStatus, None]:
     """Yield the first status of the sync and every change of it, up to the terminal one.
 
     Raises SyncWaitTimeoutError after the timeout; the sync continues.
@@ -62,7 +62,7 @@ def watch(context: SyncContext, handle: SyncHandle, waiting: WaitOptions) -> Asy
 
 
 async def wait(
-    context: SyncContext, handle: SyncHandle, waiting: WaitOptions, *, adopt: bool = True
+    context: SyncContext, handle: SyncHandle, waiting: WaitSettings, *, adopt: bool = True
 ) -> tuple[SyncStatus, SyncHandle]:
     """Return the terminal status of the sync, and its handle with the ids that polling found out."""
     poller = SyncPoller(context, handle, waiting, adopt=adopt)
@@ -131,7 +131,7 @@ class SyncPoller:
         self,
         context: SyncContext,
         handle: SyncHandle,
-        waiting: WaitOptions,
+        waiting: WaitSettings,
         *,
         adopt: bool = True,
         history: PollHistory | None = None,

@@ -21,7 +21,7 @@ from codat_commerce_async.syncing._journal.entry import JournalEntry
 from codat_commerce_async.syncing._journal.store import JournalStore, NullJournal
 from codat_commerce_async.syncing._journal.writer import Resume
 from codat_commerce_async.syncing._journal_claims import record_entry
-from codat_commerce_async.syncing._poller import SyncPoller, WaitOptions
+from codat_commerce_async.syncing._poller import SyncPoller, WaitSettings
 from codat_commerce_async.syncing._queue import Companies, SyncJob
 from codat_commerce_async.syncing._run_state import RunState
 from codat_commerce_async.syncing._scheduler import (
@@ -59,7 +59,7 @@ class SyncRunner:
         companies: Companies,
         *,
         objective: Objective,
-        waiting: WaitOptions,
+        waiting: WaitSettings,
         max_running: int | None,
         adopt: bool,
         on_outcome: Callable[[SyncOutcome], Awaitable[None]],

@@ -17,7 +17,7 @@ from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._facts import DiagnosisCalls
 from codat_commerce_async.syncing._journal.store import JournalStore, NullJournal, check_journal_store
 from codat_commerce_async.syncing._journal.writer import JournalWriter, Resume, RunOptions
-from codat_commerce_async.syncing._poller import WaitOptions
+from codat_commerce_async.syncing._poller import WaitSettings
 from codat_commerce_async.syncing._queue import Companies
 from codat_commerce_async.syncing._runner import SyncRunner
 from codat_commerce_async.syncing._scheduler import OBJECTIVES, Objective
@@ -55,7 +55,7 @@ class SyncRun:
         objective: Objective,
         journal: JournalSource | None,
         run_options: RunOptions,
-        waiting: WaitOptions,
+        waiting: WaitSettings,
         max_running: int | None,
         stop_when: StopWhen | None,
         on_progress: OnProgress | None,

@@ -13,7 +13,7 @@ from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.syncing._calls import RESERVED_REQUESTS, SyncContext
 from codat_commerce_async.syncing._durations import DurationModel
 from codat_commerce_async.syncing._failures import as_codat_error, raise_if_fatal, seconds_to_reset
-from codat_commerce_async.syncing._poller import PollHistory, SyncPoller, WaitOptions
+from codat_commerce_async.syncing._poller import PollHistory, SyncPoller, WaitSettings
 from codat_commerce_async.syncing._scheduler import (
     min_poll_interval,
     next_poll_age,
@@ -50,7 +50,7 @@ class SyncStepper:
     sync that no response named is never adopted, because the tickets of other processes are not known here.
     """
 
-    def __init__(self, context: SyncContext, waiting: WaitOptions) -> None:
+    def __init__(self, context: SyncContext, waiting: WaitSettings) -> None:
         self._context = context
         self._clock = context.clock
         self._waiting = waiting

@@ -16,7 +16,7 @@ from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.problems import problem
 from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._notifications import Subscription
-from codat_commerce_async.syncing._poller import WaitOptions, watch
+from codat_commerce_async.syncing._poller import WaitSettings, watch
 from codat_commerce_async.syncing._signals import before_signal_handlers
 
 __all__ = ["EVENT_STREAM_HEADERS", "Watches"]
@@ -49,7 +49,7 @@ class Watches:
     keep uvicorn from shutting down. The server's own handlers are called as before, and are restored at the end.
     """
 
-    def __init__(self, context: SyncContext, waiting: WaitOptions, *, end_on_signals: bool = True) -> None:
+    def __init__(self, context: SyncContext, waiting: WaitSettings, *, end_on_signals: bool = True) -> None:
         self._context = context
         self._waiting = waiting
         self._signals: AbstractContextManager[None] = nullcontext()
