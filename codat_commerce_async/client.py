@@ -19,10 +19,9 @@ from codat_commerce_async._core.instrumentation import Instrumentation
 from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async._core.lifecycle import Clock, Lifecycle
 from codat_commerce_async._core.local_rate_limiter import LocalRateLimiter
-from codat_commerce_async._core.operation import Operation
+from codat_commerce_async._core.operation import Operation, Query
 from codat_commerce_async._core.pipeline import Pipeline, check_operation
 from codat_commerce_async._core.rate_limiter import OnPause, PauseSource, RateLimiter
-from codat_commerce_async._core.request import Query
 from codat_commerce_async._core.secrecy import hides_arguments
 from codat_commerce_async._core.transport import (
     AiohttpTransport,

@@ -123,8 +123,6 @@ def from_values(values: object, kind: type[T]) -> T:
     raise DecodeError(reason, None, path)
 
 
-# Parsing
-
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 
@@ -175,9 +173,6 @@ def _decode_again(body: bytes, kind: type[T]) -> tuple[Any, DecodeError | None]:
 def _shape_error(data: object, kind: object) -> DecodeError:
     path, reason = find_fault(data, kind, _detailed_hook_for)
     return DecodeError(f"the response does not fit at {path}: {reason}", None, path)
-
-
-# Structuring
 
 
 def _detailed_hook_for(kind: Hashable) -> StructureHook:

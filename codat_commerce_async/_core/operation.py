@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 
 from attrs import field, frozen
 
-from codat_commerce_async._core.validation import check_mapping, check_str, check_url_text, require
+from codat_commerce_async._core.validation import check_mapping, check_str, check_url_text, is_token, require
 
 __all__ = ["Idempotency", "Operation", "Query", "check_id", "is_id"]
 
@@ -22,17 +22,18 @@ _ENCODED = re.compile("(%[0-9A-Fa-f]{2})")
 _PATH_CHARACTERS = "/:@!$&'()*+,;="
 # What ids are made of as a rule; it needs no quoting, and cannot be a dotted segment.
 _is_plain = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", re.ASCII).fullmatch
-# https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
-_METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _CAMEL_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 class Idempotency(Enum):
     """What makes it safe to send the same request again."""
 
-    NATIVE = "the same request again changes nothing"
-    KEYED = "Codat remembers the idempotency key for 90 minutes"
-    NONE = "nothing does"
+    NATIVE = "native"
+    """The same request again changes nothing."""
+    KEYED = "keyed"
+    """Codat remembers the idempotency key for 90 minutes."""
+    NONE = "none"
+    """Nothing does."""
 
 
 # Keys work on POST and PATCH only: https://docs.codat.io/using-the-api/idempotency
@@ -88,7 +89,7 @@ class Operation(Generic[T_co]):
         require(bool(check_str("name", self.name)) and self.name.isprintable(), "name", "printable text", self.name)
         _check_path(check_str("path", self.path))
         method = check_str("method", self.method).upper()
-        require(_METHOD.fullmatch(method) is not None, "method", "an HTTP method such as 'GET'", self.method)
+        require(is_token(method), "method", "an HTTP method such as 'GET'", self.method)
         arguments = tuple(_CAMEL_BOUNDARY.sub("_", name).lower() for name in _PLACEHOLDER.findall(self.path))
         # Computed once per operation, as every call needs them.
         derived = {

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 from weakref import WeakSet
 
-from codat_commerce_async._core.request import Query
+from codat_commerce_async._core.operation import Query
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models.paging import Page
 

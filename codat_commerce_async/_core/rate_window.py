@@ -48,7 +48,7 @@ class RateWindow:
 
     def take(self, now: float) -> None:
         """Count a request that starts now."""
-        self._tat = (max(self._tat, now)) + self.min_interval
+        self._tat = max(self._tat, now) + self.min_interval
         self._in_flight += 1
 
     def undo(self) -> None:

@@ -3,11 +3,18 @@
 import re
 from collections.abc import Callable, Mapping
 
-from codat_commerce_async._core.operation import Idempotency, Operation, Query
-from codat_commerce_async._core.validation import check_instance, check_seconds, check_str, check_str_mapping, require
+from codat_commerce_async._core.operation import Idempotency, Operation
+from codat_commerce_async._core.validation import (
+    check_instance,
+    check_seconds,
+    check_str,
+    check_str_mapping,
+    is_token,
+    require,
+)
 from codat_commerce_async.policies import CallOptions, PollOptions, PollPolicy, RetryPolicy
 
-__all__ = ["Query", "check_options", "check_wait_options", "merge_headers"]
+__all__ = ["check_options", "check_wait_options", "merge_headers"]
 
 _RESERVED_HEADERS = frozenset(
     {
@@ -25,8 +32,6 @@ _RESERVED_HEADERS = frozenset(
         "user-agent",
     }
 )
-# https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
-_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 # As Guid.Parse takes it, with or without hyphens.
 _GUID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
@@ -68,7 +73,7 @@ def _check_headers(headers: Mapping[str, str]) -> None:
 
 
 def _header_problem(name: str, value: str) -> str | None:
-    if not _HEADER_NAME.fullmatch(name) or not value.isprintable():
+    if not is_token(name) or not value.isprintable():
         return "valid header names with printable values"
     if name.lower() in _RESERVED_HEADERS:
         return f"other headers than {name}, which the client sets"

@@ -51,17 +51,26 @@ _MIN_IN_PROGRESS_DELAY = 0.05
 
 
 class FailureKind(Enum):
-    """What a failed attempt says of the request, as far as it matters for another attempt."""
+    """What a failed attempt shows about the request, as far as it matters for another attempt."""
 
-    NOT_SENT = "the server was not reached"
-    NO_RESPONSE = "no complete response"
-    RATE_LIMITED = "429"
-    NOT_PROCESSED = "408, 421, 425"
-    IN_PROGRESS = "409 after a lost response"
-    SERVER_ERROR = "5xx"
-    INVALID_RESPONSE = "a response that another attempt would not make readable"
-    INCONCLUSIVE_REJECTION = "a refusal that says nothing about an earlier attempt"
-    FINAL = "any other error"
+    NOT_SENT = "not_sent"
+    """The server was not reached."""
+    NO_RESPONSE = "no_response"
+    """There was no complete response."""
+    RATE_LIMITED = "rate_limited"
+    """429."""
+    NOT_PROCESSED = "not_processed"
+    """408, 421 or 425."""
+    IN_PROGRESS = "in_progress"
+    """409 after a lost response: our own request is being processed."""
+    SERVER_ERROR = "server_error"
+    """5xx."""
+    INVALID_RESPONSE = "invalid_response"
+    """A response that another attempt would not make readable."""
+    INCONCLUSIVE_REJECTION = "inconclusive_rejection"
+    """A refusal that does not show whether an earlier attempt was processed."""
+    FINAL = "final"
+    """Any other error."""
 
 
 # After which of them the same request, with the same key and the same bytes, may be sent again.

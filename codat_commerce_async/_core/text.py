@@ -7,8 +7,6 @@ _LONGEST = 300
 
 # https://owasp.org/www-community/attacks/CSV_Injection
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - Excel evaluates the full-width ones too
-
-
 _MINUTE, _HOUR = 60, 3600
 
 

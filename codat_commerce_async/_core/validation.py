@@ -21,6 +21,7 @@ __all__ = [
     "check_str_list",
     "check_str_mapping",
     "check_url_text",
+    "is_token",
     "page_query",
     "require",
     "split_date_range",
@@ -33,6 +34,8 @@ _MAX_COUNT = 10**9
 _MAX_PAGE_SIZE = 5000
 _PLATFORM_KEY = re.compile(r"[a-z]{4}", re.ASCII)
 _MAX_SHOWN = 60
+# https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 
 
 def require(condition: bool, name: str, expected: str, value: object) -> None:  # noqa: FBT001 - it is the subject
@@ -57,6 +60,11 @@ def check_methods(name: str, value: object, kind: str, *methods: str) -> None:
 def check_str(name: str, value: object) -> str:
     """Return the value if it is a string, else raise TypeError."""
     return check_instance(name, value, str, "string")
+
+
+def is_token(text: str) -> bool:
+    """Return whether the text can be the name of a header or of a method."""
+    return _TOKEN.fullmatch(text) is not None
 
 
 def check_url_text(name: str, value: object) -> str:

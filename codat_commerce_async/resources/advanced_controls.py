@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from typing import Unpack
 
 from codat_commerce_async._core.claims import Claims
-from codat_commerce_async._core.operation import Operation
+from codat_commerce_async._core.operation import Operation, Query
 from codat_commerce_async._core.pages import Paginator
 from codat_commerce_async._core.pipeline import Pipeline
 from codat_commerce_async._core.reconcile import Candidate
-from codat_commerce_async._core.request import Query
 from codat_commerce_async._core.validation import (
     as_utc,
     check_instance,

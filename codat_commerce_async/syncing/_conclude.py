@@ -96,7 +96,7 @@ def _rules(facts: Facts) -> list[Rule]:
 
 
 def _unavailable(facts: Facts, rule: Rule) -> Rule:
-    """Both codes stand for a deleted and for a de-authorized company; its connections decide, if they are known."""
+    """Return the rule of a code that stands for a deleted and for a de-authorized company: its connections decide."""
     is_deauthorized = any(each.status is ConnectionStatus.DEAUTHORIZED for each in facts.connections or ())
     return rule_of(FailureCause.DEAUTHORIZED_COMPANY) if is_deauthorized else rule
 
