@@ -105,7 +105,7 @@ def test_public_parameters_and_results_have_public_types() -> None:
     assert private == set()
 
 
-def test_what_the_clients_hints_name_are_the_classes_themselves() -> None:
+def test_the_type_hints_of_the_client_resolve_to_the_classes() -> None:
     hints = typing.get_type_hints(CodatCommerce.__init__)
     assert {each.__name__ for each in typing.get_args(hints["session"])} == {"ClientSession", "NoneType"}
     assert hints["session"] == typing.get_type_hints(Settings)["session"]

@@ -367,7 +367,7 @@ async def test_options_that_report_nothing_are_taken() -> None:
 
 
 @pytest.mark.parametrize(("value", "text"), [(True, "true"), (False, "false"), (0, "0"), ("", "")])
-async def test_what_a_query_holds_is_written_as_the_api_reads_it(value: str | int, text: str) -> None:
+async def test_query_values_are_encoded_as_the_api_reads_them(value: str | int, text: str) -> None:
     codat, transport = client_of(respond())
     await codat.call(GET, "c", query={"flag": value})
     assert transport.sent[0].target == f"/companies/c?flag={text}"

@@ -61,7 +61,7 @@ def test_a_coroutine_function_that_would_not_be_awaited_is_refused(place: str, k
 
 @all_cases("place", PLACES)
 @all_cases("given", [7, "text", object()])
-def test_what_cannot_be_called_is_refused(place: str, given: object) -> None:
+def test_a_callback_that_is_not_callable_is_refused(place: str, given: object) -> None:
     with pytest.raises(TypeError, match=rf"^{named(place)} must be a function \(got {type(given).__name__}\)"):
         PLACES[place](given)
 
@@ -143,7 +143,7 @@ async def test_a_coroutine_function_receives_all_progress() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_what_an_awaited_callback_raises_is_raised() -> None:
+async def test_an_error_of_an_awaited_callback_is_raised() -> None:
     codat = Codat(5)
 
     async def fail(progress: RunProgress) -> None:

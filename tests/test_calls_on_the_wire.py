@@ -292,7 +292,7 @@ async def test_a_redirect_is_refused_and_the_key_goes_nowhere_else(status: int) 
 
 
 @pytest.mark.parametrize("status", [300, 304, 305])
-async def test_what_is_no_redirect_is_not_called_one(status: int) -> None:
+async def test_a_3xx_that_is_no_redirect_is_not_called_one(status: int) -> None:
     async with playing(Response(status)) as (codat, _):
         with pytest.raises(StatusError) as caught:
             await codat.sync.get_latest_sync("c")

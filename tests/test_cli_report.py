@@ -168,7 +168,7 @@ def test_seconds_have_three_decimals(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     "arguments", [["--follow", "--csv"], ["--follow", "--json"], ["--html", "page", "--csv"], ["--html", "night.db"]]
 )
-def test_what_does_not_go_together_is_one_line_and_status_2(
+def test_arguments_that_exclude_each_other_are_one_line_and_status_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -205,7 +205,7 @@ def test_an_empty_journal_is_no_failure(tmp_path: Path, capsys: pytest.CaptureFi
     assert json.loads(report(capsys, str(tmp_path / "night.db"), "--json"))["summary"]["seconds"] is None
 
 
-def test_what_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_no_journal_is_reported_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nothing, text, other = tmp_path / "nothing.db", tmp_path / "text.db", tmp_path / "other.db"
     text.write_text("company\n" * 1000, encoding="utf-8")
     with sqlite3.connect(other) as file:

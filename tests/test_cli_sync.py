@@ -195,7 +195,7 @@ async def test_no_more_syncs_run_at_once_than_requested(simulator: Simulator, ru
     assert max(beside) == 2
 
 
-async def test_what_is_still_running_can_be_waited_for_later(
+async def test_running_syncs_can_be_waited_for_later(
     simulator: Simulator, run: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     company_ids = [simulator.add_linked_company() for _ in range(2)]
@@ -375,7 +375,7 @@ async def test_quiet_shows_results_and_no_progress(
         (b"\xff\xfe{".decode("latin-1"), "the input contains no handle"),
     ],
 )
-async def test_what_holds_no_handle_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+async def test_a_file_without_handles_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
     file = tmp_path / "handles"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(CommandError, match=complaint):

@@ -279,7 +279,7 @@ def test_commands_are_never_broken_and_text_is_between_words() -> None:
 
 
 @pytest.mark.parametrize("text", ["[bold]x[/bold]", ":smile:", "[/nothing]", "12 apples at 0x10", "\\[a]"])
-def test_what_resembles_markup_is_printed_as_it_is(terminal: Terminal, text: str) -> None:
+def test_text_that_resembles_markup_is_printed_unchanged(terminal: Terminal, text: str) -> None:
     terminal.output.print(text)
     terminal.output.print_unbroken(text)
     terminal.output.print_rows(state_of(rows_of(text)))
@@ -332,7 +332,7 @@ async def test_a_stream_that_breaks_ends_the_work(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.virtual_time
-async def test_what_the_work_raises_is_raised_and_the_last_picture_stays(terminal: Terminal) -> None:
+async def test_an_error_of_the_work_is_raised_and_the_last_view_stays(terminal: Terminal) -> None:
     async def work() -> None:
         await asyncio.sleep(5)
         raise ZeroDivisionError
@@ -345,7 +345,7 @@ async def test_what_the_work_raises_is_raised_and_the_last_picture_stays(termina
 
 
 @given(st.text())
-def test_one_line_holds_nothing_that_a_terminal_obeys(text: str) -> None:
+def test_one_line_has_no_terminal_control_sequences(text: str) -> None:
     assert one_line(text).isprintable()
 
 

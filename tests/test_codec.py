@@ -105,7 +105,7 @@ def test_unknown_fields_are_ignored() -> None:
     assert decode(b'{"id":"0f3c","status2":{"a":[1]},"":null}', Connection) == Connection(id="0f3c")
 
 
-def test_what_is_read_is_what_its_constructor_makes() -> None:
+def test_a_decoded_model_equals_a_constructed_one() -> None:
     read = decode(orjson.dumps(CONNECTION), Connection)
     made = Connection(**{name: getattr(read, name) for name in attrs.fields_dict(Connection)})
     assert read == made
@@ -210,7 +210,9 @@ SHAPE_ERRORS: list[tuple[str, Any, str, str]] = [
 
 
 @all_cases(("body", "response_type", "path", "expected"), SHAPE_ERRORS)
-def test_what_does_not_fit_is_named_by_its_path(body: str, response_type: Any, path: str, expected: str) -> None:
+def test_a_value_of_the_wrong_type_is_reported_by_its_path(
+    body: str, response_type: Any, path: str, expected: str
+) -> None:
     with pytest.raises(DecodeError) as caught:
         decode(body.encode(), response_type)
     assert caught.value.path == path
@@ -234,7 +236,7 @@ def test_what_does_not_fit_is_named_by_its_path(body: str, response_type: Any, p
     ],
 )
 @all_cases("response_type", [Connection, Configuration, tuple[CompanySyncStatus, ...], SyncStatus])
-def test_what_is_no_response_is_an_error_of_ours(body: bytes, response_type: Any) -> None:
+def test_a_connection_without_a_response_is_a_transport_error(body: bytes, response_type: Any) -> None:
     with pytest.raises(DecodeError):
         decode(body, response_type)
 
@@ -365,7 +367,7 @@ def test_numbers_that_are_none_are_refused(number: object) -> None:
 
 
 @pytest.mark.parametrize("value", [{1: "a"}, [UNSET], object(), {"a": "\ud800"}, b"bytes", {"a": {1, 2}}])
-def test_what_json_has_no_place_for_is_refused(value: object) -> None:
+def test_values_that_json_cannot_represent_are_refused(value: object) -> None:
     with pytest.raises(TypeError):
         encode(value)
 
@@ -416,7 +418,7 @@ def test_an_error_is_read_with_all_that_codat_reports() -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b"null", b"[]", b'"x"', b"{}", b'{"message":"of a gateway"}', b'{"error":7}', b"\xff"]
 )
-def test_what_is_no_error_of_codats_is_none(body: bytes) -> None:
+def test_a_body_that_is_not_an_error_message_of_codat_is_none(body: bytes) -> None:
     assert error_message(body) is None
 
 
@@ -493,5 +495,5 @@ WILD = st.recursive(
 
 
 @given(st.builds(json.dumps, WILD, ensure_ascii=st.booleans()))
-def test_whatever_the_standard_library_reads_is_read(text: str) -> None:
+def test_json_that_the_standard_library_parses_is_parsed(text: str) -> None:
     encode(decode(text.encode(errors="surrogatepass"), object))

@@ -125,7 +125,7 @@ def test_a_response_of_the_platform_is_read_and_nothing_of_it_is_lost(operation:
 
 
 @pytest.mark.parametrize("operation", sorted(PLATFORM_BODIES))
-def test_whatever_the_platform_accepts_can_be_sent(operation: str) -> None:
+def test_every_value_that_the_platform_accepts_can_be_sent(operation: str) -> None:
     document = specification("Codat-Platform")
     schema, maker = bodies(document)[operation], ResponseMaker(document, Random(operation), odd=False)
     for _ in range(50):

@@ -117,9 +117,7 @@ async def test_a_wrong_token_is_not_found(web: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("company_id", ["%2E%2E", "%20", "a%0Ab"])
-async def test_what_cannot_be_an_id_is_invalid(
-    codat_simulator: Simulator, web: httpx.AsyncClient, company_id: str
-) -> None:
+async def test_an_invalid_id_is_refused(codat_simulator: Simulator, web: httpx.AsyncClient, company_id: str) -> None:
     response = await web.post(f"/companies/{company_id}/syncs")
     assert response.status_code == 422
     assert codat_simulator.requests == ()

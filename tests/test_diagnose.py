@@ -94,7 +94,7 @@ async def test_a_duplicate_names_the_sync_of_the_period() -> None:
         ("c", TypeError, "failed must be a status, a handle or an outcome"),
     ],
 )
-async def test_what_has_not_failed_has_no_diagnosis(value: SyncStatus, error: type[Exception], message: str) -> None:
+async def test_only_failed_syncs_have_a_diagnosis(value: SyncStatus, error: type[Exception], message: str) -> None:
     codat = Codat(1)
     async with codat.client() as client:
         with pytest.raises(error, match=message):

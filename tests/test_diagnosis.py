@@ -135,7 +135,7 @@ def test_an_unknown_message_is_reported_with_the_evidence(code: int | None) -> N
     assert [each.message for each in found.evidence] == ["never seen before", "x"]
 
 
-def test_what_could_not_be_checked_is_stated() -> None:
+def test_unchecked_sources_are_listed() -> None:
     assert conclude(some_facts(5130, unchecked=("connections: 503",))).unchecked == ("connections: 503",)
 
 

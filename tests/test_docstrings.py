@@ -260,7 +260,7 @@ def test_a_section_of_errors_names_exceptions() -> None:
     assert sections > 60
 
 
-def test_what_is_missing_would_be_found() -> None:
+def test_the_check_finds_missing_docstrings() -> None:
     source = '''
 class One:
     first: int

@@ -135,7 +135,7 @@ def test_a_response_that_reports_nothing_of_a_quota_has_none() -> None:
 @pytest.mark.parametrize(
     ("text", "count"), [("0", 0), (" 12 ", 12), ("12\x1f", 12), ("9" * 5000, None), ("-1", None), ("٣", None)]
 )
-def test_what_remains_is_read_or_unknown(text: str, count: int | None) -> None:
+def test_the_remaining_quota_is_parsed_or_unknown(text: str, count: int | None) -> None:
     assert _headers.remaining({"X-Rate-Limit-Remaining": text}) == count
 
 

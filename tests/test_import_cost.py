@@ -70,7 +70,7 @@ def imported() -> Report:
     return report("import codat_commerce_async")
 
 
-def test_what_is_built_on_the_client_is_not_imported(imported: Report) -> None:
+def test_modules_built_on_the_client_are_not_imported(imported: Report) -> None:
     upper = {"simulator", "cli", "contrib", "webhooks", "__main__"}
     assert "codat_commerce_async" in imported["modules"]
     assert [name for name in imported["modules"] if upper & set(name.split("."))] == []
@@ -97,7 +97,7 @@ def test_the_librarys_loggers_are_left_to_the_application(imported: Report) -> N
         assert set(logger["handlers"]) <= {"NullHandler"}
 
 
-def test_whatever_an_import_starts_or_configures_would_be_seen() -> None:
+def test_the_check_finds_side_effects_of_an_import() -> None:
     bad_manners = [
         "import signal, threading, warnings",
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)",

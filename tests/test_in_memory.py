@@ -63,7 +63,7 @@ async def test_a_fault_shows_as_it_does_on_a_connection(fault: Fault | None) -> 
 
 @pytest.mark.virtual_time
 @pytest.mark.parametrize(("latency", "acted"), [(0.3, 0), (0.21, 0), (0.19, 1)])
-async def test_what_takes_longer_than_the_timeout_is_late_by_where_it_is_slow(latency: float, acted: int) -> None:
+async def test_a_request_that_times_out_was_processed_if_it_had_arrived(latency: float, acted: int) -> None:
     simulator = Simulator(now=loop_wall_clock())
     company_id = simulator.add_linked_company()
     transport = InMemoryTransport(simulator, latency=lambda: 2 * latency)

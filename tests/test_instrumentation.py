@@ -212,7 +212,7 @@ async def test_a_hook_may_add_headers() -> None:
     assert [sent.headers["traceparent"] for sent in transport.sent] == ["00-1", "00-2"]
 
 
-async def test_what_a_hook_adds_to_one_request_is_not_on_the_next() -> None:
+async def test_headers_that_a_hook_adds_are_sent_with_one_request_only() -> None:
     def once(event: RequestStarted) -> None:
         if event.attempt == 1:
             event.headers["X-Once"] = "1"
@@ -259,7 +259,7 @@ async def test_no_hook_replaces_a_header_of_the_client_whatever_its_case(
         ("X-Half", "\ud83d"),
     ],
 )
-async def test_what_a_hook_sets_and_cannot_be_a_header_is_logged_and_not_sent(
+async def test_an_invalid_header_of_a_hook_is_logged_and_not_sent(
     name: Any, value: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     def break_headers(event: RequestStarted) -> None:

@@ -87,7 +87,7 @@ def test_a_method_of_another_kind_or_signature_is_named_with_the_right_one(
 @pytest.mark.parametrize(
     ("journal", "given"), [(3, "int"), (b"night.db", "bytes"), (store, "function"), (type(store()), "the class Store")]
 )
-def test_what_is_no_store_at_all_is_refused(journal: object, given: str) -> None:
+def test_an_object_that_is_no_store_is_refused(journal: object, given: str) -> None:
     assert refused(journal) == f"journal must be a path or a JournalStore (got {given})"
 
 
@@ -104,7 +104,7 @@ class Positional:
     "journal",
     [store(), NullJournal(), store(NullJournal, {}), store(changes=MEMBERS | vars(Positional))],
 )
-async def test_what_implements_every_member_is_accepted(journal: JournalStore) -> None:
+async def test_a_store_that_implements_every_member_is_accepted(journal: JournalStore) -> None:
     codat = Codat(2)
     async with codat.client() as client, client.sync.run_many(codat.ids, journal=journal) as run:
         assert [outcome.ok for outcome in await run.results()] == [True, True]

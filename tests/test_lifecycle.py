@@ -112,7 +112,7 @@ async def test_closing_leaves_no_cancellation_behind() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_what_ended_before_the_closing_has_ended_well() -> None:
+async def test_a_call_that_ended_before_closing_succeeds() -> None:
     lifetime = Lifecycle()
 
     async def ends_as_it_closes() -> str:
@@ -310,7 +310,7 @@ async def test_a_client_that_could_not_be_created_is_not_kept_by_its_rate_limite
 
 
 @pytest.mark.virtual_time
-async def test_one_who_is_past_the_rate_limiter_as_it_closes_sends_nothing() -> None:
+async def test_a_call_that_is_admitted_as_the_client_closes_sends_nothing() -> None:
     class Closing(LocalRateLimiter):
         async def acquire(self, company_id: str | None, *, background: bool = False, starts_work: bool = False) -> None:
             await super().acquire(company_id, background=background, starts_work=starts_work)

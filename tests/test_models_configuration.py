@@ -84,7 +84,7 @@ def with_sales(configuration: Configuration, changed: SalesConfiguration) -> Con
     return evolve(configuration, configuration=evolve(configuration.configuration, sales=changed))
 
 
-def test_what_was_not_changed_comes_back_byte_for_byte() -> None:
+def test_unchanged_values_are_written_back_byte_for_byte() -> None:
     assert encode(read()) == BODY
 
 
@@ -156,7 +156,7 @@ def test_an_unknown_frequency_goes_back_as_it_came() -> None:
     assert written(read())["schedule"]["selectedFrequency"] == "Hourly"
 
 
-def test_what_is_not_known_can_be_seen_and_changed() -> None:
+def test_unknown_fields_can_be_read_and_changed() -> None:
     configuration = read()
     assert configuration.extra == {"futureFlag": {"deep": [1, {"er": None}]}, "revision": 7}
     changed = evolve(configuration, extra={"revision": 8, "added": True})
@@ -166,20 +166,20 @@ def test_what_is_not_known_can_be_seen_and_changed() -> None:
     assert body["revision"] == 8
 
 
-def test_what_is_not_known_counts_in_a_comparison() -> None:
+def test_unknown_fields_count_in_a_comparison() -> None:
     assert read() == read()
     assert hash(read()) == hash(read())
     assert read() != evolve(read(), extra={})
     assert read() != evolve(read(), enable=True)
 
 
-def test_how_it_arrived_does_not_count_in_a_comparison() -> None:
+def test_the_received_json_does_not_count_in_a_comparison() -> None:
     bodies = [b'{"companyId":"c","enable":true}', b'{"enable":true,"schedule":null,"companyId":"c"}']
     assert decode(bodies[0], Configuration) == decode(bodies[1], Configuration)
     assert decode(bodies[0], Configuration) == Configuration(company_id="c", enable=True)
 
 
-def test_what_is_not_known_stays_out_of_the_repr() -> None:
+def test_unknown_fields_are_not_in_the_repr() -> None:
     assert "futureFlag" not in repr(read())
     assert "received" not in repr(read())
 

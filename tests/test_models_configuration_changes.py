@@ -164,14 +164,16 @@ REFUSALS: list[tuple[Callable[[Configuration], Configuration], str]] = [
 
 
 @pytest.mark.parametrize(("change", "words"), REFUSALS, ids=[words for _, words in REFUSALS])
-def test_what_a_sync_would_fail_on_is_refused(change: Callable[[Configuration], Configuration], words: str) -> None:
+def test_a_configuration_that_would_fail_a_sync_is_refused(
+    change: Callable[[Configuration], Configuration], words: str
+) -> None:
     with pytest.raises(ValueError, match=r"^") as caught:
         change(a_configuration())
     assert str(caught.value) == words
 
 
 @pytest.mark.parametrize("missing", ["sales", "fees"])
-def test_what_is_not_in_the_configuration_cannot_be_selected(missing: str) -> None:
+def test_an_option_that_is_not_in_the_configuration_cannot_be_selected(missing: str) -> None:
     configuration = a_configuration(**{missing: None})
     with pytest.raises(ValueError, match=rf"has no configuration\.{missing}"):
         (select_customer if missing == "sales" else select_supplier)(configuration, "a")

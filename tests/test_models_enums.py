@@ -63,7 +63,7 @@ def test_unknown_values_are_not_remembered() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 7, b"Linked", ["Linked"]])
-def test_what_is_no_text_is_no_value(value: object) -> None:
+def test_an_enum_value_must_be_text(value: object) -> None:
     with pytest.raises(ValueError, match="is not a valid ConnectionStatus"):
         ConnectionStatus(value)  # type: ignore[arg-type]
 

@@ -93,7 +93,7 @@ def test_a_missing_field_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", b"\xff", "[" * 100_000, "7"])
-def test_what_is_no_handle_is_refused(text: str | bytes) -> None:
+def test_a_value_that_is_no_handle_is_refused(text: str | bytes) -> None:
     with pytest.raises(ValueError, match="a sync handle must be"):
         SyncHandle.from_json(text)
 

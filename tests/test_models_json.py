@@ -91,7 +91,7 @@ def test_values_of_python_are_taken_too() -> None:
     assert Connection.from_dict({"id": "x", "status": ConnectionStatus.LINKED}).is_linked
 
 
-def test_what_is_unset_has_no_key_and_null_stays_null() -> None:
+def test_an_unset_field_has_no_key_and_null_stays_null() -> None:
     assert CreateCompany(name="x").to_dict() == {"name": "x"}
     assert CreateCompany.from_dict({"name": "x"}).description is UNSET
     assert SyncToLatestArgs(sync_to=None).to_dict() == {"syncTo": None}
@@ -108,7 +108,7 @@ def test_a_dictionary_shares_nothing_with_its_model() -> None:
 
 
 @pytest.mark.parametrize("data", [None, [], "x", 7])
-def test_what_is_no_mapping_is_a_type_error(data: Any) -> None:
+def test_a_value_that_is_no_mapping_is_a_type_error(data: Any) -> None:
     with pytest.raises(TypeError, match="must be a mapping"):
         Company.from_dict(data)
 

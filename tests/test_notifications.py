@@ -40,7 +40,7 @@ async def test_two_notifications_at_once_wake_once() -> None:
     assert await asyncio.gather(*tasks) == [1.0]
 
 
-async def test_one_that_was_cancelled_or_slept_enough_is_forgotten() -> None:
+async def test_a_sleeper_that_has_ended_or_was_cancelled_is_not_notified() -> None:
     notifier = Notifier()
     cancelled, finished = await sleepers(notifier, "a", "a")
     cancelled.cancel()

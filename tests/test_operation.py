@@ -52,7 +52,7 @@ def test_a_value_that_leads_elsewhere_is_refused_by_name(value: str) -> None:
         ("a\n", "an id without line breaks, control and invisible characters (got 'a\\n')"),
     ],
 )
-def test_what_is_wrong_with_a_value_is_reported(value: str, problem: str) -> None:
+def test_an_invalid_value_is_reported_with_its_reason(value: str, problem: str) -> None:
     with pytest.raises(ValueError, match="company_id") as caught:
         GET.format_path((value, "s"))
     assert str(caught.value) == f"company_id must be {problem}"

@@ -249,7 +249,7 @@ async def test_each_try_is_a_span_and_names_itself_on_the_wire(telemetry: Teleme
         ),
     ],
 )
-async def test_what_a_call_raises_is_on_its_span_and_what_a_request_came_to_on_the_requests(
+async def test_errors_are_on_the_span_of_the_call_and_results_on_those_of_its_requests(
     telemetry: Telemetry,
     operation: Operation[object],
     step: Any,
@@ -285,7 +285,7 @@ async def test_a_response_that_cannot_be_read_fails_the_call_and_not_the_request
     [("cancel", "CancelledError"), ("close", "ClientClosedError"), ("time out", "RequestTimeoutError")],
 )
 @pytest.mark.virtual_time
-async def test_what_is_interrupted_ends(telemetry: Telemetry, end: str, call_ended_by: str) -> None:
+async def test_interrupted_calls_emit_their_end(telemetry: Telemetry, end: str, call_ended_by: str) -> None:
     codat, transport = client_of(forever, hooks=telemetry.hooks(), quota=Quota(concurrent=1))
     timeout = 3.0 if end == "time out" else None
     tasks = [asyncio.create_task(codat.call(GET, "c", timeout=timeout)) for _ in range(2)]
@@ -368,7 +368,7 @@ async def test_several_clients_share_their_hooks(telemetry: Telemetry) -> None:
 
 
 @pytest.mark.virtual_time
-async def test_nothing_is_kept_of_what_has_ended(telemetry: Telemetry) -> None:
+async def test_ended_calls_are_not_kept(telemetry: Telemetry) -> None:
     hooks = telemetry.hooks()
     codat, _ = client_of(LOST, respond(200, b"?"), respond(404), forever, hooks=hooks, retry=RetryPolicy.none())
     for _ in range(3):

@@ -36,7 +36,7 @@ def test_only_a_sync_that_ended_well_is_ok(code: int | None, ok: bool) -> None: 
     assert outcome(code).company_id == "a company"
 
 
-def test_what_ended_is_what_has_an_outcome() -> None:
+def test_an_ended_entry_has_an_outcome() -> None:
     report = RunReport(started=9, running=3, succeeded=3, failed=2, errors=1, duplicates=5, resumed=4, polls=20)
     assert report.completed == 6
 

@@ -812,7 +812,7 @@ async def test_a_remaining_quota_without_a_reset_time_is_not_reported(reset: str
     assert limiter.reported == []
 
 
-async def test_what_remains_of_the_day_is_reported_to_the_rate_limiter() -> None:
+async def test_the_remaining_daily_quota_is_reported_to_the_rate_limiter() -> None:
     limiter = RecordingRateLimiter()
     headers = {"X-Rate-Limit-Remaining": "41", "X-Rate-Limit-Reset": "4600"}
     codat, _ = client_of(respond(200, 1, headers), rate_limiter=limiter, wall_clock=lambda: 1000.0)

@@ -196,7 +196,7 @@ async def test_a_short_retry_after_does_not_shorten_a_pause() -> None:
     assert [sent.at for sent in wire.sent] == [1.0, 3.0, 7.0, 15.0, 20.0]
 
 
-async def test_where_retry_after_reaches_beyond_the_deadline_there_is_no_last_poll() -> None:
+async def test_there_is_no_last_poll_if_retry_after_exceeds_the_deadline() -> None:
     client, wire = scripted(status(), respond(503, {}, {"Retry-After": "300"}), status(2000))
     with pytest.raises(SyncWaitTimeoutError):
         await client.sync.wait(young(), timeout=60.0)
@@ -224,7 +224,7 @@ TRANSIENT: dict[str, Step] = {
 
 
 @pytest.mark.parametrize("step", TRANSIENT.values(), ids=TRANSIENT.keys())
-async def test_what_passes_is_survived_for_as_long_as_there_is_time(step: Step) -> None:
+async def test_retryable_poll_errors_are_retried_until_the_timeout(step: Step) -> None:
     client, wire = scripted(status(), *[step] * 30, status(2000, "Complete"))
     # As often as it takes: the time alone is the limit.
     assert (await client.sync.wait(young(), timeout=3600.0)).succeeded
@@ -232,7 +232,7 @@ async def test_what_passes_is_survived_for_as_long_as_there_is_time(step: Step) 
 
 
 @pytest.mark.parametrize("step", TRANSIENT.values(), ids=TRANSIENT.keys())
-async def test_what_does_not_pass_ends_with_the_time_and_not_as_a_failure_of_the_sync(step: Step) -> None:
+async def test_lasting_poll_errors_end_with_the_timeout_and_not_as_a_failed_sync(step: Step) -> None:
     client, _ = scripted(status(), step)
     with pytest.raises(SyncWaitTimeoutError) as raised:
         await client.sync.wait(young(), timeout=300.0)
@@ -252,7 +252,7 @@ LASTING: dict[str, tuple[Step, type[CodatError]]] = {
 
 
 @pytest.mark.parametrize(("step", "error"), LASTING.values(), ids=LASTING.keys())
-async def test_what_cannot_pass_ends_the_wait_at_once(step: Step, error: type[CodatError]) -> None:
+async def test_an_error_that_is_not_retryable_ends_the_wait_at_once(step: Step, error: type[CodatError]) -> None:
     client, wire = scripted(status(), step)
     with pytest.raises(error):
         await client.sync.wait(young())
@@ -607,7 +607,7 @@ async def test_a_bad_day_at_codat_is_seen_through() -> None:
     ],
     ids=["a handle and an id", "no id", "an id that leads elsewhere"],
 )
-async def test_it_has_to_be_reported_which_sync_is_meant(call: Callable[..., Any]) -> None:
+async def test_a_wait_without_a_sync_to_wait_for_is_refused(call: Callable[..., Any]) -> None:
     client, wire = scripted(status(2000))
     with pytest.raises((TypeError, ValueError)):
         await call(client.sync, young())

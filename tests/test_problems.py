@@ -88,7 +88,7 @@ def test_every_class_of_the_tree_has_a_response(cls: type[errors.CodatError]) ->
 
 
 @all_cases("cls", CLASSES)
-def test_what_this_service_has_to_correct_is_logged(
+def test_problems_of_the_service_itself_are_logged(
     cls: type[errors.CodatError], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.clear()

@@ -119,7 +119,7 @@ def test_the_face_has_the_client_the_settings_and_every_error() -> None:
     assert names - set(MODULES[PACKAGE].__all__) == set()
 
 
-def test_what_is_public_is_documented() -> None:
+def test_public_names_are_documented() -> None:
     # A dataclass without a docstring gets its signature for one.
     bare = [
         name

@@ -486,7 +486,7 @@ print(*sorted(set(sys.modules) - before))
 """
 
 
-def test_who_does_not_use_it_loads_nothing_for_it() -> None:
+def test_the_plugin_imports_nothing_until_it_is_used() -> None:
     probe = subprocess.run(  # noqa: S603 - this interpreter, and what stands above
         [sys.executable, "-c", LOADED], cwd=CHECKOUT, capture_output=True, text=True, check=True
     )

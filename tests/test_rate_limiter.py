@@ -144,7 +144,7 @@ async def test_waiters_are_served_in_the_order_of_their_arrival() -> None:
     assert callers.order == sorted(callers.order)
 
 
-async def test_one_that_comes_while_others_wait_does_not_slip_in_before_them() -> None:
+async def test_a_new_request_is_sent_after_those_that_wait() -> None:
     callers = Callers(LocalRateLimiter(Quota(per_minute=None, concurrent=1)))
     await callers.add("first", takes=10.0)
     await callers.add("second")
@@ -154,7 +154,7 @@ async def test_one_that_comes_while_others_wait_does_not_slip_in_before_them() -
     assert callers.order == ["first", "second", "third"]
 
 
-async def test_one_that_comes_late_in_a_busy_loop_does_not_slip_in_either() -> None:
+async def test_a_late_timer_in_a_busy_loop_does_not_change_the_order() -> None:
     callers = Callers(LocalRateLimiter(Quota(per_minute=60)))
     for _ in range(2):
         await callers.limiter.acquire(None)
@@ -169,7 +169,7 @@ async def test_one_that_comes_late_in_a_busy_loop_does_not_slip_in_either() -> N
     assert callers.order == ["first", "second"]
 
 
-async def test_who_waits_for_a_place_at_its_company_does_not_hold_up_the_others() -> None:
+async def test_a_request_that_waits_for_its_company_does_not_delay_the_others() -> None:
     callers = Callers(LocalRateLimiter(Quota(per_minute=None, per_company=1)))
     await callers.add("a1", "a", takes=10.0)
     await callers.add("a2", "a")
@@ -181,7 +181,7 @@ async def test_who_waits_for_a_place_at_its_company_does_not_hold_up_the_others(
     assert callers.order == ["a1", "b1", "a2", "a3"]
 
 
-async def test_who_waited_for_its_company_keeps_its_place_in_the_order() -> None:
+async def test_a_request_that_waited_for_its_company_keeps_its_position() -> None:
     callers = Callers(LocalRateLimiter(Quota(per_minute=60, per_company=1)))
     for _ in range(60):
         await callers.limiter.acquire(None)
@@ -196,7 +196,7 @@ async def test_who_waited_for_its_company_keeps_its_place_in_the_order() -> None
     assert callers.times[callers.order.index("a2")] <= after_a1 + 1.0
 
 
-async def test_one_that_is_cancelled_on_its_way_back_into_the_line_lets_the_next_of_its_company_go() -> None:
+async def test_a_request_cancelled_while_it_is_requeued_lets_the_next_of_its_company_start() -> None:
     callers = Callers(LocalRateLimiter(Quota(per_minute=60, per_company=1)))
     await callers.limiter.acquire("a")
     await callers.add("a1", "a")
@@ -235,7 +235,7 @@ async def test_a_cancelled_waiter_leaves_its_place_to_the_next() -> None:
     assert (callers.order, now()) == (["first", "third"], 5.0)
 
 
-async def test_one_cancelled_as_it_is_admitted_gives_everything_back() -> None:
+async def test_a_request_cancelled_as_it_is_admitted_releases_its_slot() -> None:
     limiter = LocalRateLimiter(Quota(per_minute=2, concurrent=1, per_company=1))
     await limiter.acquire("a")
     waiting = asyncio.create_task(limiter.acquire("a"))
@@ -580,7 +580,7 @@ async def test_new_work_does_not_wait_where_nothing_else_runs() -> None:
     assert now() == 0.0
 
 
-async def test_what_is_in_flight_beside_a_response_is_taken_off_what_it_reports() -> None:
+async def test_requests_in_flight_are_subtracted_from_the_reported_quota() -> None:
     limiter = LocalRateLimiter(OPEN)
     limiter.reserve(10)
     for _ in range(5):
@@ -593,7 +593,7 @@ async def test_what_is_in_flight_beside_a_response_is_taken_off_what_it_reports(
     deferred.cancel()
 
 
-async def test_one_cancelled_as_it_is_admitted_is_not_taken_off_the_rest_of_the_day() -> None:
+async def test_a_request_cancelled_as_it_is_admitted_does_not_count_against_the_daily_quota() -> None:
     limiter = LocalRateLimiter(Quota(per_minute=None, concurrent=1))
     limiter.reserve(3)
     await limiter.acquire(None)

@@ -90,7 +90,7 @@ def test_slots_are_counted_in_total_and_per_company() -> None:
     assert (slots.in_flight, slots.of_company("a"), slots.try_take(None)) == (2, 1, True)
 
 
-def test_what_a_response_reports_leaves_out_requests_beside_it() -> None:
+def test_the_reported_quota_does_not_include_concurrent_requests() -> None:
     quota = DailyQuota()
     for _ in range(5):
         quota.take()

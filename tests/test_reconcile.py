@@ -179,7 +179,7 @@ class Scenario(Clock):
         return raised.value
 
 
-async def test_what_goes_well_is_requested_once() -> None:
+async def test_a_successful_write_is_sent_once() -> None:
     scenario = Scenario("done")
     assert await scenario.write() == "done"
     assert (scenario.keys_sent, scenario.lookup_times) == (["key-1"], [])
@@ -194,7 +194,7 @@ async def test_a_lost_response_is_requested_under_the_same_key_before_anything_i
 
 
 @pytest.mark.parametrize("ambiguous", [lost, gateway, unparsed])
-async def test_what_the_same_key_cannot_settle_is_adopted_when_it_is_seen(ambiguous: Make) -> None:
+async def test_a_write_that_the_same_key_cannot_settle_is_adopted_once_visible(ambiguous: Make) -> None:
     ours = candidate(0.05)
     scenario = Scenario(ambiguous, seen=[candidate(-3600.0, "older"), ours])
     assert await scenario.write() is ours
@@ -202,7 +202,7 @@ async def test_what_the_same_key_cannot_settle_is_adopted_when_it_is_seen(ambigu
 
 
 @pytest.mark.parametrize("ambiguous", [lost, gateway, gateway_in_json, unparsed])
-async def test_what_may_still_be_under_way_is_never_requested_under_a_new_key(ambiguous: Make) -> None:
+async def test_a_request_that_may_be_in_progress_is_never_sent_under_a_new_key(ambiguous: Make) -> None:
     scenario = Scenario(ambiguous)
     error = await scenario.unknown()
     assert set(scenario.keys_sent) == {"key-1"}
@@ -217,7 +217,7 @@ async def test_a_refusal_of_codats_is_not_replayed_but_polled_after_and_requeste
     assert scenario.lookup_times[-1] == pytest.approx(60.1)
 
 
-async def test_what_began_although_it_was_refused_is_adopted_as_soon_as_it_is_seen() -> None:
+async def test_a_sync_that_began_despite_an_error_response_is_adopted_once_visible() -> None:
     ours = candidate(0.05)
     scenario = Scenario(refused, seen=[candidate(-3600.0, "older"), ours])
     assert await scenario.write() is ours
@@ -233,13 +233,13 @@ async def test_several_that_it_may_be_are_named() -> None:
     assert isinstance(error.__cause__, ServerError)
 
 
-async def test_one_that_does_not_report_when_it_began_is_no_proof() -> None:
+async def test_a_candidate_without_a_creation_time_is_not_adopted() -> None:
     error = await Scenario(refused, seen=[candidate(None, "undated")]).unknown()
     assert error.candidates == ("undated",)
 
 
 @pytest.mark.parametrize("began", [-2.5, -30.0, -59.0])
-async def test_one_that_began_shortly_before_is_neither_adopted_nor_ruled_out(began: float) -> None:
+async def test_a_sync_that_began_shortly_before_is_neither_adopted_nor_ruled_out(began: float) -> None:
     # The clocks of several machines need not agree to the second.
     error = await Scenario(refused, seen=[candidate(began)]).unknown()
     assert error.candidates == ("ours",)
@@ -321,7 +321,7 @@ async def test_a_refusal_under_the_same_key_stands_as_what_was_done_would_have_b
 
 
 @pytest.mark.parametrize("error", SAYS_NOTHING)
-async def test_what_stops_a_repeat_reports_nothing_of_the_lost_request_before_it(error: Make) -> None:
+async def test_an_error_that_stops_a_retry_does_not_settle_the_lost_request_before_it(error: Make) -> None:
     scenario = Scenario(lost, error)
     raised = await scenario.unknown()
     assert raised.idempotency_key in {"key-1", None}
@@ -357,14 +357,14 @@ async def test_a_request_that_stays_in_progress_is_unknown_in_the_end() -> None:
     assert 180.0 < time() < 300.0
 
 
-async def test_what_began_within_the_memory_of_a_given_key_may_be_its_own() -> None:
+async def test_a_sync_that_began_within_the_lifetime_of_a_given_key_is_a_candidate() -> None:
     # Who used the key before, and when, is not known here.
     error = await Scenario(refused, "twice", seen=[candidate(-80 * 60.0)]).unknown("given")
     assert error.candidates == ("ours",)
     assert await Scenario(refused, "done", seen=[candidate(-91 * 60.0)]).write("given") == "done"
 
 
-async def test_what_began_since_a_key_was_first_used_is_adopted() -> None:
+async def test_a_sync_that_began_since_the_key_was_first_used_is_adopted() -> None:
     ours = candidate(-50.0)
     assert await Scenario(refused, seen=[ours]).write("given", first_use=FirstUse(EPOCH - 60.0, None, 0.0)) is ours
 
@@ -428,7 +428,7 @@ async def test_a_key_grows_old_although_the_wall_clock_is_set_back() -> None:
     assert scenario.keys_sent == ["key-1"] * 3
 
 
-async def test_what_was_responded_is_never_requested_under_a_new_key_however_old_its_own() -> None:
+async def test_a_write_with_a_response_is_never_sent_under_a_new_key_however_old_its_own() -> None:
     scenario = Scenario(unparsed, "twice", takes=LIFETIME + 1.0)
     error = await scenario.unknown()
     assert (scenario.keys_sent, error.candidates) == (["key-1"], ())

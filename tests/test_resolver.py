@@ -105,7 +105,7 @@ async def test_a_sync_that_cannot_be_seen_yet_is_not_the_one_before_it() -> None
     assert (await wait.status()).sync_id == codat.ours
 
 
-async def test_one_superseded_before_the_first_poll_is_found_by_its_commerce_id_where_codat_allows() -> None:
+async def test_a_sync_superseded_before_its_first_poll_is_found_by_its_commerce_id_where_codat_allows() -> None:
     codat = Codat(find_by_commerce_id=True)
     wait = codat.wait_for(await codat.start())
     codat.start_newer()
@@ -117,7 +117,7 @@ async def test_one_superseded_before_the_first_poll_is_found_by_its_commerce_id_
     assert codat.operations.count("get-sync-status") == 1
 
 
-async def test_one_superseded_before_the_first_poll_is_found_by_its_time_at_codat(
+async def test_a_sync_superseded_before_its_first_poll_is_found_by_its_time_at_codat(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     codat = Codat()
@@ -130,7 +130,7 @@ async def test_one_superseded_before_the_first_poll_is_found_by_its_time_at_coda
     assert codat.ours in caplog.text
 
 
-async def test_one_that_is_the_only_one_it_can_be_is_taken() -> None:
+async def test_the_only_possible_sync_is_adopted() -> None:
     codat = Codat()
     wait = codat.wait_for(evolve(await codat.start(), sync_utc=None))
     codat.start_newer()

@@ -67,7 +67,7 @@ def test_validation_errors_alone_report_why() -> None:
         (b'{"error": "Caf\\ud83d"}', "Caf\ufffd"),
     ],
 )
-def test_what_other_services_report_is_reported_too(body: bytes, expected_detail: str) -> None:
+def test_error_messages_of_other_services_are_reported(body: bytes, expected_detail: str) -> None:
     assert error_of(body).message == f"400 Bad Request: {expected_detail}"
     assert type(error_of(body)) is BadRequestError
 

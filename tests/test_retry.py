@@ -194,7 +194,7 @@ def test_a_write_in_flight_is_ambiguous_and_a_read_is_not() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_what_the_rate_limiter_raises_between_two_tries_is_not_the_last_failure_again(method: str) -> None:
+def test_an_error_of_the_rate_limiter_between_attempts_is_not_taken_for_the_last_failure(method: str) -> None:
     state = state_of(method)
     assert fails(state, lost())
     # No request began since.
@@ -203,7 +203,7 @@ def test_what_the_rate_limiter_raises_between_two_tries_is_not_the_last_failure_
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt(), ValueError(), DecodeError("no")])
-def test_nothing_goes_on_after_what_is_no_failure_of_an_exchange(error: BaseException) -> None:
+def test_an_exception_that_is_no_failure_of_a_request_is_not_retried(error: BaseException) -> None:
     state = state_of("GET")
     state.start()
     state.fail(lost())
@@ -278,7 +278,7 @@ def test_a_retry_after_beyond_the_ceiling_is_raised(code: int) -> None:
     assert not fails(state_of("GET", policy), status(code, retry_after=120.001))
 
 
-def test_what_the_rate_limiter_waits_for_is_not_waited_for_twice() -> None:
+def test_a_wait_of_the_rate_limiter_is_not_added_to_the_delay() -> None:
     state = state_of("GET", RetryPolicy(initial_backoff=0.5, deadline=10.0))
     assert fails(state, status(429, retry_after=7200.0), limiter_waits=True) == (0.5,)
 
@@ -485,7 +485,7 @@ async def test_the_last_failure_comes_out_itself() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_what_is_no_failure_comes_out_of_a_later_try_at_once() -> None:
+async def test_an_exception_that_is_no_failure_ends_a_later_attempt_at_once() -> None:
     state = state_of("GET")
     with pytest.raises(ValueError, match="a fault"):
         await call_with_retries(

@@ -84,7 +84,7 @@ VALUES: list[object] = ["", " ", "..", ".", "a/b\r\n", "0001-01-01T00:00:00+14:0
 
 
 @pytest.mark.parametrize("name", ["syncId", "commerceSyncId", "companyId", "syncUtc", "syncStatusCode", "errorMessage"])
-async def test_whatever_the_server_sends_of_one_company_is_its_own_outcome(name: str) -> None:
+async def test_any_response_about_one_company_is_that_companys_outcome(name: str) -> None:
     codat = Codat(4 + len(VALUES))
     bad, good = codat.ids[: len(VALUES)], codat.ids[len(VALUES) :]
     changes = {company_id: with_fields(**{name: value}) for company_id, value in zip(bad, VALUES, strict=True)}
@@ -214,7 +214,7 @@ async def test_an_invalid_id_reports_what_it_was() -> None:
 
 
 @pytest.mark.parametrize("companies", [None, 7, SyncRequest(company_id="a")])
-def test_what_cannot_be_iterated_over_is_refused_at_once(companies: object) -> None:
+def test_companies_that_are_not_iterable_are_refused_at_once(companies: object) -> None:
     with pytest.raises(TypeError, match=r"companies must be iterable \(got"):
         CodatCommerce("key").sync.run_many(companies)  # type: ignore[arg-type]
 

@@ -460,7 +460,7 @@ async def test_a_run_stops_when_its_condition_is_met(stop_when: object, least: i
     assert codat.unaccounted(run, outcomes) == set()
 
 
-async def test_one_can_stop_it_by_hand() -> None:
+async def test_a_run_can_be_stopped() -> None:
     codat = Codat(50)
     async with codat.client() as client, client.sync.run_many(codat.ids, max_running=5) as run:
         outcomes = [await anext(run)]
@@ -549,7 +549,7 @@ async def test_a_sync_that_takes_too_long_is_an_outcome_at_its_time() -> None:
         assert 600.0 <= outcome.elapsed < 602.0
 
 
-async def test_what_took_too_long_is_followed_again_and_not_started_again(tmp_path: Path) -> None:
+async def test_a_sync_that_timed_out_is_resumed_and_not_started_again(tmp_path: Path) -> None:
     codat, journal = Codat(1), tmp_path / "journal"
     codat.simulator.script_sync(codat.ids[0], ScriptedSync(2000, duration=5000.0))
     async with codat.client() as client:
@@ -741,7 +741,7 @@ async def test_without_a_known_end_of_the_input_there_is_no_estimate() -> None:
         await run.results()
 
 
-async def test_what_a_callback_raises_is_raised() -> None:
+async def test_an_error_of_a_callback_is_raised() -> None:
     codat = Codat(5)
 
     def fail(progress: RunProgress) -> None:
@@ -884,7 +884,7 @@ async def test_a_start_is_settled_and_not_repeated_when_the_clock_was_set_back(t
     assert (codat.started, codat.started_twice) == (set(codat.ids), [])
 
 
-async def test_what_was_learned_of_an_id_is_in_the_journal_at_once(tmp_path: Path) -> None:
+async def test_a_resolved_sync_id_is_in_the_journal_at_once(tmp_path: Path) -> None:
     codat, path = Codat(1, durations=lambda rng: 500.0), tmp_path / "journal"
     async with codat.client() as client, client.sync.run_many(codat.ids, journal=path) as run:
         await asyncio.sleep(100.0)
@@ -912,7 +912,7 @@ async def test_a_journal_teaches_how_long_syncs_take(tmp_path: Path) -> None:
     assert 80.0 < taught < 200.0
 
 
-async def test_where_places_are_short_ends_are_known_early() -> None:
+async def test_with_few_slots_ends_are_detected_early() -> None:
     codat = Codat(300, durations=lambda rng: 20.0)
     async with codat.client() as client, client.sync.run_many(codat.ids, max_running=10) as run:
         await run.results()
@@ -948,7 +948,7 @@ async def test_errors_are_codat_errors(caplog: pytest.LogCaptureFixture) -> None
     assert run.report.errors == 6
 
 
-async def test_what_was_resumed_is_no_duplicate_when_the_input_comes_to_it(
+async def test_a_resumed_request_is_not_a_duplicate_of_the_input(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     codat, path = Codat(20), tmp_path / "journal"

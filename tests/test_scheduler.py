@@ -118,7 +118,7 @@ def test_a_poll_is_worth_more_the_longer_it_waits() -> None:
     cost=st.floats(0.01, 1e4),
     polls=st.lists(st.tuples(st.floats(0.0, 1e4), st.floats(0.0, 1e4), st.booleans()), max_size=30),
 )
-def test_whatever_was_observed_every_poll_is_worth_its_cost_at_last(
+def test_for_any_observations_a_poll_is_worth_its_cost_eventually(
     last: float, cost: float, polls: list[tuple[float, float, bool]]
 ) -> None:
     durations = DurationModel()

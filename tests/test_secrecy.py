@@ -262,7 +262,7 @@ async def test_hooks_are_not_shown_the_key() -> None:
     assert found_in(" ".join(seen)) == []
 
 
-async def test_whatever_a_client_holds_shows_no_key() -> None:
+async def test_no_object_of_a_client_shows_the_key() -> None:
     async with playing(Response(200, {"X-Echo": KEY}, b"1")) as (codat, _):
         response = await codat.send(GET, "c")
         used = codat.sync, codat.rate_limit
@@ -393,11 +393,11 @@ def error_of_making(make: Callable[[], object]) -> BaseException:
 
 
 @pytest.mark.parametrize("cls", [CodatCommerce, WebhookVerifier])
-def test_what_is_half_constructed_can_be_shown(cls: type[object]) -> None:
+def test_a_partly_constructed_client_has_a_repr(cls: type[object]) -> None:
     assert cls.__name__ in repr(cls.__new__(cls))
 
 
-async def test_what_is_searched_for_would_be_found() -> None:
+async def test_the_search_for_credentials_finds_them() -> None:
     """The search is worth something only if it finds what is there."""
 
     def leak(secret: str) -> None:

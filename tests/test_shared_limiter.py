@@ -103,7 +103,7 @@ def test_a_second_client_that_counts_separately_is_warned_of(caplog: pytest.LogC
     assert len(warnings_of(caplog)) == 1
 
 
-def test_one_with_a_limiter_of_its_own_beside_clients_that_share_one_is_warned_of(
+def test_a_client_with_its_own_limiter_beside_clients_that_share_one_is_warned_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     limiter = LocalRateLimiter()

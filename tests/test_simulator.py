@@ -217,7 +217,7 @@ def test_a_configuration_read_changed_and_written_back_is_kept_with_unknown_fiel
     assert api.request("GET", path) == configuration == api.simulator.configuration(company_id)
 
 
-def test_what_a_written_configuration_leaves_out_is_gone() -> None:
+def test_fields_that_a_written_configuration_leaves_out_are_removed() -> None:
     api = SimulatedApi()
     company_id = api.simulator.add_linked_company()
     path = f"/config/companies/{company_id}/sync/commerce"
@@ -381,7 +381,7 @@ def test_the_same_seed_and_calls_give_the_same_responses() -> None:
     assert play(1) != play(2)
 
 
-def test_what_happened_to_connections_is_reported_as_events() -> None:
+def test_changes_of_connections_are_reported_as_events() -> None:
     api = SimulatedApi()
     company_id = api.simulator.add_company()
     connection_id = api.simulator.add_connection(company_id, "gbol", status="PendingAuth")

@@ -196,7 +196,7 @@ WITHOUT_PARAMETERS = {"get-sync-flow-url", "refresh-company-data", "refresh-data
 
 
 @every_route
-def test_where_a_400_is_documented_a_bad_request_earns_it(route: Route) -> None:
+def test_a_bad_request_gets_a_400_where_that_is_documented(route: Route) -> None:
     if "400" not in documented(route)["responses"]:
         assert route.name not in BAD
         return
@@ -208,7 +208,7 @@ def test_where_a_400_is_documented_a_bad_request_earns_it(route: Route) -> None:
 
 
 @every_route
-def test_where_a_404_is_documented_an_unknown_id_earns_it(route: Route) -> None:
+def test_an_unknown_id_gets_a_404_where_that_is_documented(route: Route) -> None:
     placeholders = [name for name in stage().values if f"{{{name}}}" in route.path]
     if not placeholders or "404" not in documented(route)["responses"]:
         assert not placeholders
@@ -351,7 +351,7 @@ def unlike_the_specification(route: Route, status: int, content: Any) -> list[st
 
 
 @every_route
-def test_whatever_is_sent_earns_a_response_of_the_specification(route: Route) -> None:
+def test_every_request_gets_a_response_of_the_specification(route: Route) -> None:
     specification()
 
     @settings(deadline=None, max_examples=EXAMPLES, database=None)

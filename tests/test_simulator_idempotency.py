@@ -185,7 +185,7 @@ def test_seconds_of_a_fault_are_real_ones() -> None:
 @pytest.mark.parametrize(
     "kind", [FaultKind.LOST_BEFORE, FaultKind.BAD_GATEWAY, FaultKind.GATEWAY_TIMEOUT, FaultKind.REDIRECT]
 )
-def test_what_never_reached_codat_leaves_no_trace_under_the_key(kind: FaultKind) -> None:
+def test_a_request_that_never_reached_codat_is_not_stored_under_its_key(kind: FaultKind) -> None:
     api, company_id = linked()
     api.simulator.set_fault("request-sync", kind)
     post(api, company_id)
@@ -206,7 +206,7 @@ def test_what_never_reached_codat_leaves_no_trace_under_the_key(kind: FaultKind)
         FaultKind.WRONG_CONTENT_TYPE,
     ],
 )
-def test_what_was_lost_on_the_way_back_is_replayed(kind: FaultKind) -> None:
+def test_a_lost_response_is_replayed(kind: FaultKind) -> None:
     api, company_id = linked()
     api.simulator.set_fault("request-sync", kind)
     post(api, company_id)

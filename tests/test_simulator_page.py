@@ -128,7 +128,7 @@ async def test_the_page_needs_no_key_and_leaves_no_trace() -> None:
         assert simulator.peak_per_minute == 0
 
 
-async def test_who_requests_no_page_gets_codats_response() -> None:
+async def test_requests_for_other_paths_get_codats_response() -> None:
     async with Simulator() as simulator, aiohttp.ClientSession() as session:
         statuses = []
         for method, path, headers in (

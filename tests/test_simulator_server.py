@@ -242,7 +242,7 @@ def test_a_thread_of_its_own_serves_it_without_an_event_loop() -> None:
     assert [thread.name for thread in threading.enumerate() if "simulator" in thread.name] == []
 
 
-def test_what_keeps_a_thread_from_serving_is_raised() -> None:
+def test_an_error_at_the_start_of_the_serving_thread_is_raised() -> None:
     with Simulator() as simulator:
         with pytest.raises(RuntimeError, match="already"):
             simulator.__enter__()

@@ -350,7 +350,7 @@ def test_durations_and_outcomes_can_be_chosen() -> None:
     assert api.sync_status(company_id)["syncStatusCode"] == 5000
 
 
-def test_what_becomes_of_a_companys_sync_does_not_depend_on_other_companies() -> None:
+def test_the_result_of_a_companys_sync_does_not_depend_on_other_companies() -> None:
     def course(others: int) -> tuple[str, float, int]:
         api = SimulatedApi(seed=3)
         company_id = api.simulator.add_linked_company(company_id="c")

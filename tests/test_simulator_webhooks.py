@@ -71,7 +71,7 @@ async def test_while_a_secret_is_rotated_both_sign() -> None:
     assert headers["webhook-signature"].split() == [signature(secret, headers, body) for secret in (SECRET, OTHER)]
 
 
-async def test_what_was_not_taken_is_delivered_again_under_the_same_id() -> None:
+async def test_a_delivery_without_2xx_is_repeated_under_the_same_id() -> None:
     api, receiver = SimulatedApi(), Receiver(200, 500, ConnectionRefusedError(), 204)
     for _ in range(3):
         api.simulator.add_company()

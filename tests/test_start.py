@@ -133,7 +133,7 @@ async def test_after_a_5xx_that_did_nothing_a_new_key_starts_it(kind: FaultKind)
 
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("delay", [0.0, 3.0, 12.0])
-async def test_what_a_5xx_started_is_found_and_adopted(delay: float) -> None:
+async def test_a_sync_that_started_despite_a_5xx_is_adopted(delay: float) -> None:
     async with codat(visibility_delay=delay) as scenario:
         scenario.simulator.set_fault(REQUEST, FaultKind.ERROR_AFTER)
         handle = await scenario.client.sync.start(scenario.company_id)
@@ -407,7 +407,7 @@ def error_from_response(scenario: Codat, result: SyncHandle | CodatError) -> str
 @example([FaultKind.LOST_AFTER, FaultKind.REDIRECT], [], 0.0, 0.0, None, 4)
 @example([FaultKind.ERROR_AFTER], [], 9.0, 30.0, None, 4)
 @example([FaultKind.ERROR_AFTER], [], 0.0, 0.0, 0.5, 4)
-def test_whatever_goes_wrong_nothing_is_started_twice_and_nothing_is_made_up(
+def test_under_any_faults_nothing_is_started_twice_and_nothing_is_made_up(
     requests: Sequence[Fault | FaultKind | None],
     polls: Sequence[Fault | FaultKind | None],
     visibility_delay: float,

@@ -68,7 +68,7 @@ HOW_TO_MAKE_ONE = (
         ),
     ],
 )
-async def test_what_is_no_handle_is_refused_with_how_to_make_one(
+async def test_a_value_that_is_no_handle_is_refused_with_a_hint(
     call: Callable[[SyncResource], Any], words: str
 ) -> None:
     codat, transport = client_of(respond(200))

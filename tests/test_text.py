@@ -71,7 +71,7 @@ def test_a_message_of_the_server_is_cut_off_in_the_error_and_whole_in_its_status
     assert getattr(caught.value, "status") is status  # noqa: B009 - a CodatError has none for a type checker
 
 
-def test_what_cannot_be_shown_is_named_by_its_type() -> None:
+def test_a_value_without_text_is_shown_by_its_type() -> None:
     class Unshowable:
         def __str__(self) -> str:
             raise RuntimeError

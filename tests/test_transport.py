@@ -138,7 +138,7 @@ async def test_gzip_under_its_older_name_arrives_whole(encoding: str, members: i
     assert response.body == b'{"a": 1}' * members
 
 
-async def test_what_is_called_x_gzip_and_is_none_arrives_as_it_is() -> None:
+async def test_a_body_falsely_declared_as_x_gzip_is_returned_unchanged() -> None:
     assert (await send_to(wire.Response(200, {"Content-Encoding": "x-gzip"}, b"{}"))).body == b"{}"
 
 
@@ -354,7 +354,7 @@ def certificate(kind: str) -> ssl.SSLContext:
         ("unknown authority", "unable to get local issuer certificate"),
     ],
 )
-async def test_what_is_wrong_with_a_certificate_is_reported(kind: str, reason: str) -> None:
+async def test_the_reason_of_a_certificate_error_is_reported(kind: str, reason: str) -> None:
     context = certificate(kind)
     trusting = ssl.create_default_context()
     if kind in {"expired", "wrong host"}:
@@ -484,7 +484,7 @@ class WatchedSockets:
 
 @pytest.mark.parametrize("borrowed", [False, True])
 @pytest.mark.parametrize("body", [None, b"", b"body"])
-async def test_nothing_is_sent_over_a_connection_that_is_there_too_late(body: bytes | None, *, borrowed: bool) -> None:
+async def test_nothing_is_sent_over_a_connection_that_was_made_too_late(body: bytes | None, *, borrowed: bool) -> None:
     sockets = WatchedSockets(lambda number: None)
 
     def refuse() -> None:
@@ -666,7 +666,7 @@ async def test_whatever_a_borrowed_sessions_middleware_raises_is_a_transport_err
     assert "private" not in str(error)
 
 
-async def test_what_only_resembles_a_session_is_refused_by_name() -> None:
+async def test_an_object_that_only_resembles_a_session_is_refused_by_name() -> None:
     async with aiohttp.ClientSession() as session:
         wrapper = RetryClient(client_session=session)
         with pytest.raises(TypeError, match=r"^session must be an aiohttp\.ClientSession, not aiohttp_retry\."):

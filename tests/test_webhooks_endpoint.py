@@ -113,7 +113,7 @@ async def test_a_genuine_delivery_is_handled_once(start: Start) -> None:
     assert worker.handled == ["read.completed"]
 
 
-async def test_what_is_not_genuine_is_refused(start: Start) -> None:
+async def test_an_invalid_delivery_is_refused(start: Start) -> None:
     worker = start(max_size=2000)
     one = delivery()
     twice = [*one.headers.items(), ("webhook-signature", one.signature)]

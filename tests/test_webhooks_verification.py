@@ -48,7 +48,7 @@ def test_the_example_of_the_specification_is_accepted() -> None:
 
 
 @given(IDS, BODIES, st.integers(NOW - 300, NOW + 300))
-def test_whatever_is_signed_by_the_specification_is_accepted(webhook_id: str, body: bytes, sent_at: int) -> None:
+def test_every_signature_by_the_specification_is_accepted(webhook_id: str, body: bytes, sent_at: int) -> None:
     delivery = Delivery(body, webhook_id, str(sent_at))
     assert verifier().verify(delivery.headers, body) == webhook_id
 
@@ -271,7 +271,9 @@ Sign = Callable[[str, str, datetime, str], str]
 
 @pytest.mark.parametrize("sign_by", [sign_by_standardwebhooks, sign_by_svix])
 @given(IDS, st.text(st.characters(exclude_categories=["Cs"])), st.binary(min_size=1, max_size=64))
-def test_what_other_implementations_sign_is_accepted(sign_by: Sign, webhook_id: str, text: str, key: bytes) -> None:
+def test_signatures_of_other_implementations_are_accepted(
+    sign_by: Sign, webhook_id: str, text: str, key: bytes
+) -> None:
     secret = "whsec_" + base64.b64encode(key).decode()
     signature = sign_by(secret, webhook_id, datetime.fromtimestamp(NOW, UTC), text)
     headers = {"webhook-id": webhook_id, "webhook-timestamp": str(NOW), "webhook-signature": signature}

@@ -71,7 +71,7 @@ async def test_the_script_goes_on_over_one_connection_or_several() -> None:
         (Raw(b"nonsense\r\n\r\n"), aiohttp.ClientResponseError),
     ],
 )
-async def test_what_a_client_makes_of_a_broken_response(
+async def test_a_broken_response_is_a_transport_error(
     session: aiohttp.ClientSession, act: Act, error: type[Exception]
 ) -> None:
     async with WireServer([act]) as server:
