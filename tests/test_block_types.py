@@ -134,6 +134,4 @@ def test_a_mistake_in_a_block_is_found_at_its_line(findings: list[Finding]) -> N
 
 
 def test_blocks_that_need_a_service_are_among_them() -> None:
-    assert {"celery", "dbos", "procrastinate", "prometheus_client", "sentry_sdk", "taskiq_redis", "temporalio"} < set(
-        IMPORTED
-    )
+    assert {"celery", "dbos", "procrastinate", "prometheus_client", "sentry_sdk", "temporalio"} < set(IMPORTED)
