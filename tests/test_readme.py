@@ -88,6 +88,7 @@ async def run(block: Block, names: dict[str, object]) -> None:
 async def names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[dict[str, object]]:
     """What the examples take for granted: the settings in the environment, some companies, and an open client."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CODAT_WEBHOOK_SECRET", "whsec_b2YgdGhlIGVuZHBvaW50")
     monkeypatch.setitem(sys.modules, "service", SimpleNamespace(app=None))  # the reader's, whose tests are only defined
     async with Simulator(seed=1, now=loop_wall_clock(time.time())) as simulator:
         monkeypatch.setenv("CODAT_API_KEY", simulator.api_key)

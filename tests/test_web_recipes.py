@@ -109,8 +109,9 @@ async def test_a_service_receives_webhooks(
     if framework in {"Litestar", "Quart"}:
         pytest.importorskip(framework.lower(), reason=f"{framework} is not installed: pip install '.[test]'")
     monkeypatch.chdir(tmp_path)
-    app = recipes(page, heading)[block]["app"]
     secret, now = "whsec_b2YgdGhlIGVuZHBvaW50", str(int(time.time()))
+    monkeypatch.setenv("CODAT_WEBHOOK_SECRET", secret)
+    app = recipes(page, heading)[block]["app"]
     genuine = Delivery(body_of("read.completed"), timestamp=now, secrets=(secret,))
     forged = Delivery(body_of("read.completed"), timestamp=now)
     transport = httpx.ASGITransport(app)
@@ -166,6 +167,7 @@ async def test_the_health_endpoint_needs_no_request_to_codat(
     codat_simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CODAT_WEBHOOK_SECRET", "whsec_b2YgdGhlIGVuZHBvaW50")
     app = recipes("docs/fastapi.md", "Webhooks and health")[0]["app"]
     async with (
         opened("FastAPI", app),
@@ -175,4 +177,31 @@ async def test_the_health_endpoint_needs_no_request_to_codat(
         assert (response.status_code, response.json()) == (200, {"syncs": 0, "streams": 0, "quota_left": None})
         app.state.codat_serving.watches.end()
         assert (await web.get("/health")).status_code == 503
+    assert codat_simulator.requests == ()
+
+
+async def test_a_handle_in_a_body_can_be_polled(codat_simulator: Simulator) -> None:
+    app = recipes("docs/fastapi.md", "Types of pydantic")[0]["app"]
+    company_id = codat_simulator.add_linked_company()
+    async with (
+        opened("FastAPI", app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as web,
+    ):
+        started = await web.post(f"/merchants/{company_id}/syncs")
+        refreshed = await web.post("/merchants/refresh", json=started.json())
+    assert started.json()["handle"].keys() == {"company_id", "token"}
+    assert refreshed.json()["last_status"]["companyId"] == company_id
+
+
+async def test_the_shared_quota_is_known_before_the_first_request(
+    codat_simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CODAT_SHARED_QUOTA", str(tmp_path / "quota.db"))
+    app = recipes("docs/fastapi.md", "Run it")[0]["app"]
+    async with (
+        opened("FastAPI", app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as web,
+    ):
+        response = await web.get("/quota")
+    assert (response.status_code, response.json()["processes"], response.json()["available"]) == (200, 1, True)
     assert codat_simulator.requests == ()
