@@ -127,17 +127,26 @@ def load(package: Path) -> list[Module]:
 def imports(module: Module, package: str, names: Collection[str]) -> Iterator[Import]:
     """Yield all imports of one module, inside of functions too."""
     for_checkers = set(guarded(module.tree))
-    for node in ast.walk(module.tree):
+    for node in statements(module.tree):
         for full_name in imported(node, module.home):
             yield Import(module.name, inside(full_name, package, names), node in for_checkers)
 
 
 def guarded(tree: ast.Module) -> Iterator[ast.AST]:
     """Yield the nodes under `if TYPE_CHECKING`."""
-    for node in ast.walk(tree):
+    for node in statements(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
+            yield from node.body
             for statement in node.body:
-                yield from ast.walk(statement)
+                yield from statements(statement)
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the statements in a node, at any depth; expressions, which are most of a tree, contain none."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+            yield child
+            yield from statements(child)
 
 
 def imported(node: ast.AST, home: str) -> Iterator[str]:
