@@ -478,14 +478,11 @@ class SyncResource:
         return _fanout.SyncRun(
             self.context,
             companies,
-            objective=objective,
+            settings=_fanout.FanoutSettings(objective=objective, waiting=waiting, max_running=max_running, adopt=adopt),
             journal=journal,
             run_options=_fanout.RunOptions(run_id=run_id, resume=resume, keep_runs=keep_runs),
-            waiting=waiting,
-            max_running=max_running,
             stop_when=stop_when,
             on_progress=on_progress,
-            adopt=adopt,
             diagnosis_calls=calls,
         )
 

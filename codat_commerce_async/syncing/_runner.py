@@ -6,9 +6,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
+from attrs import frozen
+
 from codat_commerce_async._core.idempotency import FirstUse
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.rate_limiter import PauseSource
+from codat_commerce_async._core.validation import check_count, check_str, require
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
@@ -25,6 +28,7 @@ from codat_commerce_async.syncing._poller import SyncPoller, WaitSettings
 from codat_commerce_async.syncing._queue import Companies, SyncJob
 from codat_commerce_async.syncing._run_state import RunState
 from codat_commerce_async.syncing._scheduler import (
+    OBJECTIVES,
     Objective,
     PollScheduler,
     poll_cost_when_idle,
@@ -34,7 +38,7 @@ from codat_commerce_async.syncing._server_time import ServerTime
 from codat_commerce_async.syncing._start import start
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 
-__all__ = ["SyncRunner"]
+__all__ = ["FanoutSettings", "SyncRunner"]
 
 _logger = logger_of("sync")
 
@@ -44,6 +48,28 @@ _MAX_TASKS = 32
 _MAX_START_TASKS = 24
 # From this share of `max_running` on, starts wait for running syncs to end, not for requests.
 _CAPACITY_THRESHOLD = 0.9
+
+
+@frozen(kw_only=True)
+class FanoutSettings:
+    """How a fan-out starts and polls its syncs, as the arguments of `run_many` describe it."""
+
+    objective: Objective
+    """What counts when requests are scarce."""
+
+    waiting: WaitSettings
+    """How each sync is waited for."""
+
+    max_running: int | None
+    """The number of syncs that run at once; None for no limit."""
+
+    adopt: bool
+    """Whether a sync that no response named may be taken for the requested one."""
+
+    def __attrs_post_init__(self) -> None:
+        valid = check_str("objective", self.objective) in OBJECTIVES
+        require(valid, "objective", "'latency' or 'throughput'", self.objective)
+        check_count("max_running", self.max_running)
 
 
 class SyncRunner:
@@ -58,26 +84,20 @@ class SyncRunner:
         context: SyncContext,
         companies: Companies,
         *,
-        objective: Objective,
-        waiting: WaitSettings,
-        max_running: int | None,
-        adopt: bool,
+        settings: FanoutSettings,
         on_outcome: Callable[[SyncOutcome], Awaitable[None]],
         diagnosis_calls: DiagnosisCalls | None = None,
     ) -> None:
         self.state = RunState(companies, self._wake, self._on_ended_before)
         self._scheduler: PollScheduler[SyncJob] = PollScheduler(
-            min_interval=waiting.poll.interval, random=context.random
+            min_interval=settings.waiting.poll.interval, random=context.random
         )
         self._context = context
         self._clock = context.clock
-        self._objective: Objective = objective
-        self._waiting = waiting
-        self._max_running = max_running
-        self._adopt = adopt
+        self._settings = settings
         self._on_outcome = on_outcome
         self.diagnoses = (
-            DiagnosisQueue(diagnosis_calls, waiting.options, self._emit_diagnosed, self._record_diagnosis)
+            DiagnosisQueue(diagnosis_calls, settings.waiting.options, self._emit_diagnosed, self._record_diagnosis)
             if diagnosis_calls
             else None
         )
@@ -144,7 +164,7 @@ class SyncRunner:
             completed=report.completed,
             polls=report.polls,
             interval=self._context.rate_limiter.min_interval,
-            max_running=self._max_running,
+            max_running=self._settings.max_running,
         )
         return self._estimate.seconds_left(work, now - report.elapsed, now, self._scheduler.seconds_left(now))
 
@@ -182,7 +202,8 @@ class SyncRunner:
     def _may_start(self) -> bool:
         if self.state.starting_count >= _MAX_START_TASKS:
             return False
-        return self._max_running is None or self.state.active_count < self._max_running
+        max_running = self._settings.max_running
+        return max_running is None or self.state.active_count < max_running
 
     async def _resume(self) -> None:
         """Add the journal's unfinished syncs to the queue, and learn from the durations of the others."""
@@ -248,9 +269,9 @@ class SyncRunner:
         return await start(
             self._context,
             job.request,
-            self._waiting.start_options(job.key),
+            self._settings.waiting.start_options(job.key),
             first_use=None if job.sent_at is None else FirstUse(job.sent_at, None, job.server_offset),
-            adopt=self._adopt,
+            adopt=self._settings.adopt,
             persist_key=partial(self._persist_key, job),
             recall=partial(self._record_claims, job),
         )
@@ -284,10 +305,11 @@ class SyncRunner:
         """Schedule the polls of a sync that has run for `age` seconds."""
         now = self._clock.time()
         job.handle = handle
-        job.poller = SyncPoller(self._context, handle, self._waiting, adopt=self._adopt)
+        job.poller = SyncPoller(self._context, handle, self._settings.waiting, adopt=self._settings.adopt)
         self.state.started(job)
         self._context.reserve_polls()
-        deadline = math.inf if self._waiting.timeout is None else now + self._waiting.timeout
+        timeout = self._settings.waiting.timeout
+        deadline = math.inf if timeout is None else now + timeout
         self._scheduler.add(job, now - age, now, deadline=deadline)
         if job.poll_soon:
             self._scheduler.poll_now(job, now)
@@ -391,11 +413,12 @@ class SyncRunner:
         if self.state.queue.is_exhausted or self._is_near_capacity():
             return poll_cost_when_idle(started)
         interval = self._context.rate_limiter.min_interval
-        return poll_cost_while_starting(self._objective, started, self.state.queue.left, interval)
+        return poll_cost_while_starting(self._settings.objective, started, self.state.queue.left, interval)
 
     def _is_near_capacity(self) -> bool:
         """Return whether starts wait for running syncs to end rather than for requests."""
-        return self._max_running is not None and self.state.active_count >= _CAPACITY_THRESHOLD * self._max_running
+        max_running = self._settings.max_running
+        return max_running is not None and self.state.active_count >= _CAPACITY_THRESHOLD * max_running
 
 
 def _failed_outcome(job: SyncJob, error: CodatError, elapsed: float) -> SyncOutcome:

@@ -17,14 +17,13 @@ from codat_commerce_async.syncing._calls import SyncContext
 from codat_commerce_async.syncing._facts import DiagnosisCalls
 from codat_commerce_async.syncing._journal.store import JournalStore, NullJournal, check_journal_store
 from codat_commerce_async.syncing._journal.writer import JournalWriter, Resume, RunOptions
-from codat_commerce_async.syncing._poller import WaitSettings
 from codat_commerce_async.syncing._queue import Companies
-from codat_commerce_async.syncing._runner import SyncRunner
-from codat_commerce_async.syncing._scheduler import OBJECTIVES, Objective
+from codat_commerce_async.syncing._runner import FanoutSettings, SyncRunner
+from codat_commerce_async.syncing._scheduler import Objective
 from codat_commerce_async.syncing.journal import Journal
 from codat_commerce_async.syncing.outcome import OnProgress, RunProgress, RunReport, StopWhen, SyncOutcome
 
-__all__ = ["Companies", "JournalSource", "Objective", "Resume", "RunOptions", "SyncRun"]
+__all__ = ["Companies", "FanoutSettings", "JournalSource", "Objective", "Resume", "RunOptions", "SyncRun"]
 
 JournalSource = str | Path | JournalStore
 
@@ -52,29 +51,21 @@ class SyncRun:
         context: SyncContext,
         companies: Companies,
         *,
-        objective: Objective,
+        settings: FanoutSettings,
         journal: JournalSource | None,
         run_options: RunOptions,
-        waiting: WaitSettings,
-        max_running: int | None,
         stop_when: StopWhen | None,
         on_progress: OnProgress | None,
-        adopt: bool = True,
         diagnosis_calls: DiagnosisCalls | None = None,
     ) -> None:
-        require(check_str("objective", objective) in OBJECTIVES, "objective", "'latency' or 'throughput'", objective)
         _check_sources(companies, journal)
-        check_count("max_running", max_running)
         for name, callback in (("stop_when", stop_when), ("on_progress", on_progress)):
             if callback is not None:
                 check_callback(name, callback)
         self._runner = SyncRunner(
             context,
             companies,
-            objective=objective,
-            waiting=waiting,
-            max_running=max_running,
-            adopt=adopt,
+            settings=settings,
             on_outcome=self._emit,
             diagnosis_calls=diagnosis_calls,
         )
