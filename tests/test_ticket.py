@@ -2,13 +2,22 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from attrs import evolve
 
-from codat_commerce_async import Reschedule, SyncOutcome, SyncRequest, SyncStepper, SyncTicket
+from codat_commerce_async import (
+    CodatCommerce,
+    LocalRateLimiter,
+    Reschedule,
+    SyncOutcome,
+    SyncRequest,
+    SyncStepper,
+    SyncTicket,
+)
 from codat_commerce_async.errors import (
     AuthenticationError,
     NotFoundError,
@@ -17,6 +26,7 @@ from codat_commerce_async.errors import (
 )
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, ScriptedSync
+from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.syncing.journal import JournalEntry
 from codat_commerce_async.syncing.ticket import TicketVersionError
 from tests.simulations.storm import STORM
@@ -393,3 +403,63 @@ async def test_a_run_resumes_from_a_journal_object_and_leaves_it_open() -> None:
     assert not store.is_closed
     with pytest.raises(TypeError, match=r"journal must be a path or a JournalStore \(got int\)"):
         client.sync.run_many(codat.ids, journal=3)  # type: ignore[arg-type]
+
+
+class FleetLimiter(LocalRateLimiter):
+    """A rate limiter with the reservations of runs, as one that several processes share."""
+
+    fleet_min_interval = 0.06
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reserved_of: Counter[str] = Counter()
+
+    def reserve(self, requests: int, *, run: str | None = None) -> None:
+        self.reserved_of[run or ""] += requests
+
+
+async def test_a_running_sync_has_polls_reserved_in_its_run_until_it_ends() -> None:
+    codat, limiter = Codat(2), FleetLimiter()
+    async with codat.client(rate_limiter=limiter) as client:
+        stepper = client.sync.stepper()
+        started = [await stepper.step(each) for each in tickets(codat)]
+        assert limiter.reserved_of == {"a run": 4}
+        for each in started:
+            assert isinstance(each, Reschedule)
+            await finish(stepper, each.ticket)
+    assert limiter.reserved_of == {"a run": 0}
+
+
+async def test_a_worker_whose_clock_is_slow_starts_a_sync_under_the_key_of_its_ticket() -> None:
+    codat = Codat(1)
+    [ticket] = tickets(codat)
+    slow = CodatCommerce(
+        "key", transport=InMemoryTransport(codat.simulator), wall_clock=lambda: codat.clock() - 2 * 3600.0
+    )
+    async with slow:
+        assert isinstance(await slow.sync.stepper().step(ticket), Reschedule)
+    keys = [each.idempotency_key for each in codat.simulator.requests if each.operation == "request-sync"]
+    assert keys == [ticket.id]
+
+
+async def test_running_syncs_are_polled_more_often_once_all_tickets_of_the_run_were_taken() -> None:
+    codat = Codat(100, durations=lambda rng: 600.0)
+    first, *_, last = tickets(codat)
+    async with codat.client() as client:
+        stepper = client.sync.stepper()
+        started = await stepper.step(first)
+        assert isinstance(started, Reschedule)
+        while_starting = stepper.seconds_until_due(started.ticket)
+        await stepper.step(last)
+        assert stepper.seconds_until_due(started.ticket) < while_starting / 2
+
+
+@pytest.mark.parametrize(("timeout", "least", "most"), [(5000.0, 5000.0, 5003.0), (None, 20_000.0, 20_200.0)])
+async def test_a_sync_is_polled_until_its_timeout_and_no_longer(
+    timeout: float | None, least: float, most: float
+) -> None:
+    codat = Codat(1, durations=lambda rng: 20_000.0)
+    async with codat.client() as client:
+        outcome = await finish(client.sync.stepper(timeout=timeout), tickets(codat)[0])
+    assert outcome.ok is (timeout is None)
+    assert least <= outcome.elapsed < most
