@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from codat_commerce_async import CodatCommerce
-from codat_commerce_async._core.claims import Claims
+from codat_commerce_async._core.claims import Claim, Claims
 from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
@@ -20,6 +20,7 @@ from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 from codat_commerce_async.syncing._journal.writer import JournalWriter
 from codat_commerce_async.syncing.request import SyncRequest
 from tests.support.independent import IndependentServer
+from tests.support.reachable import reachable
 from tests.support.scripted import client_of, respond
 
 pytestmark = pytest.mark.virtual_time
@@ -378,3 +379,62 @@ def test_the_independent_server_remembers_keys_for_ninety_minutes() -> None:
     now += 2 * 60.0
     server.post(request)
     assert len(server.syncs) == 2
+
+
+NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
+
+
+def minutes(number: float) -> datetime:
+    return NOON + timedelta(minutes=number)
+
+
+def may_have_created(claim: Claim, *moments: float) -> list[bool]:
+    return [claim.may_have_created(minutes(each)) for each in moments]
+
+
+def test_a_request_may_have_created_what_began_from_its_first_sending_until_its_key_was_forgotten() -> None:
+    claims, claim = Claims(), Claim(COMPANY)
+    assert (claim.may_have_created(None), claim.may_have_created(NOON)) == (True, True)
+    claims.sent(claim, "key", minutes(10))
+    claims.sent(claim, "key", minutes(20))
+    claims.sent(claim, "key", minutes(5))
+    assert claim.may_have_created(None)
+    assert may_have_created(claim, 0, 5, 1000) == [False, True, True]
+    claims.left_open(claim, minutes(30))
+    assert may_have_created(claim, 0, 5, 119, 121) == [False, True, True, False]
+    # It is sent once more.
+    claims.sent(claim, "key", minutes(40))
+    assert may_have_created(claim, 5, 1000) == [True, True]
+    claims.record_response(claim, "an alias", minutes(41), minutes(42))
+    assert may_have_created(claim, 43, 45) == [True, False]
+
+
+def test_a_request_is_open_until_its_resource_is_known_or_it_created_nothing() -> None:
+    claims, own = Claims(), Claim(COMPANY)
+    first, second, third = (claims.claim(COMPANY, name) for name in ("first", "second", "third"))
+    for number, each in enumerate((own, first, second, third)):
+        claims.sent(each, f"key {number}", NOON)
+    assert claims.others(own) == [first, second, third]
+    claims.withdraw(first)
+    claims.record_response(second, "an alias", NOON, NOON)
+    assert claims.others(own) == [second, third]
+    assert (claims.is_others(own, "an alias"), claims.is_others(second, "an alias")) == (True, False)
+    assert claims.assign(third, "a sync")
+    assert (claims.others(own), third.id) == ([second], "a sync")
+    # The resource of a response that is repeated is known.
+    claims.record_response(third, None, NOON, NOON)
+    assert claims.others(own) == [second]
+    for each in (own, second):
+        claims.withdraw(each)
+    assert not any(isinstance(each, list) for each in reachable(claims))
+
+
+def test_the_name_that_was_used_last_is_kept_longest() -> None:
+    claims, kept = Claims(), Claim(COMPANY)
+    claims.record(kept, None, "kept")
+    for number in range(99_999):
+        claims.record(kept, None, f"{number}")
+    claims.record(kept, None, "kept")
+    claims.record(kept, None, "one more")
+    assert claims.claim(COMPANY, "kept") is kept
+    assert claims.claim(COMPANY, "0") is not kept

@@ -22,6 +22,7 @@ from codat_commerce_async.errors import (
     AuthenticationError,
     NotFoundError,
     OutcomeUnknownError,
+    PermissionDeniedError,
     SyncWaitTimeoutError,
 )
 from codat_commerce_async.models.handle import SyncHandle
@@ -454,12 +455,49 @@ async def test_running_syncs_are_polled_more_often_once_all_tickets_of_the_run_w
         assert stepper.seconds_until_due(started.ticket) < while_starting / 2
 
 
-@pytest.mark.parametrize(("timeout", "least", "most"), [(5000.0, 5000.0, 5003.0), (None, 20_000.0, 20_200.0)])
+@pytest.mark.parametrize(("timeout", "least", "most"), [(2000.0, 2000.0, 2003.0), (None, 5000.0, 5050.0)])
 async def test_a_sync_is_polled_until_its_timeout_and_no_longer(
     timeout: float | None, least: float, most: float
 ) -> None:
-    codat = Codat(1, durations=lambda rng: 20_000.0)
+    codat = Codat(1, durations=lambda rng: 5000.0)
     async with codat.client() as client:
         outcome = await finish(client.sync.stepper(timeout=timeout), tickets(codat)[0])
     assert outcome.ok is (timeout is None)
     assert least <= outcome.elapsed < most
+
+
+async def test_steps_learn_when_syncs_end() -> None:
+    codat = Codat(25, durations=lambda rng: 300.0)
+    async with codat.client() as client:
+        stepper = client.sync.stepper()
+        *others, before_last, _ = [await finish(stepper, each) for each in tickets(codat)]
+    # Fewer polls, as none is made when no sync ends, but the end is detected as soon as before.
+    assert before_last.polls <= others[0].polls - 10
+    assert sum(each.elapsed - 300.0 for each in others[10:]) / len(others[10:]) < 5.0
+
+
+async def test_a_poll_with_a_refused_key_is_not_an_outcome() -> None:
+    codat, limiter = Codat(1), FleetLimiter()
+    async with codat.client(rate_limiter=limiter) as client:
+        stepper = client.sync.stepper()
+        started = await stepper.step(tickets(codat)[0])
+        assert isinstance(started, Reschedule)
+        codat.simulator.set_fault("get-sync-status", Fault(FaultKind.ERROR_BEFORE, status=401))
+        with pytest.raises(AuthenticationError):
+            await stepper.step(started.ticket)
+        assert limiter.reserved_of == {"a run": 2}
+        codat.simulator.set_fault("get-sync-status", Fault(FaultKind.ERROR_BEFORE, status=403))
+        outcome = await stepper.step(started.ticket)
+    assert isinstance(outcome, SyncOutcome)
+    assert isinstance(outcome.error, PermissionDeniedError)
+    assert limiter.reserved_of == {"a run": 0}
+
+
+async def test_a_ticket_with_an_invalid_id_is_an_outcome_without_a_request() -> None:
+    codat = Codat(1)
+    [ticket] = tickets(codat)
+    async with codat.client() as client:
+        outcome = await client.sync.stepper().step(evolve(ticket, request=SyncRequest(company_id="..")))
+    assert isinstance(outcome, SyncOutcome)
+    assert str(outcome.error).startswith("company_id must be an id other than")
+    assert codat.requests == 0
