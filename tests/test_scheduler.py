@@ -392,6 +392,31 @@ def test_polls_that_find_syncs_running_teach_that_syncs_take_long() -> None:
     assert expected(2000) > 10 * expected(0)
 
 
+def test_polls_that_find_syncs_ended_teach_how_long_syncs_take() -> None:
+    scheduler = new_scheduler()
+    before = scheduler.durations.mean
+    for job in jobs(100):
+        scheduler.add(job, 0.0, 0.0)
+    while (now := scheduler.next_time()) < math.inf:
+        popped = scheduler.pop_due(now)
+        assert popped is not None
+        if now < 600.0:
+            scheduler.still_running(popped, now)
+        else:
+            scheduler.ended(popped, now)
+    assert before == 60.0
+    assert scheduler.durations.mean == pytest.approx(600.0, rel=0.1)
+
+
+def test_a_poll_without_a_cost_is_not_made_at_once() -> None:
+    scheduler = new_scheduler()
+    scheduler.set_poll_cost(0.0, 0.0)
+    assert next_poll_age(scheduler.durations, 0.0, 0.01) == pytest.approx(1.1, rel=0.1)
+    for job in jobs(10):
+        scheduler.add(job, 0.0, 0.0)
+    assert scheduler.next_time() >= 1.0
+
+
 @pytest.mark.parametrize("costs", [(100.0, 0.1), (0.1, 100.0)])
 def test_polls_come_in_the_order_of_their_times_after_the_cost_has_changed(costs: tuple[float, float]) -> None:
     scheduler, rng, ends = new_scheduler(), Random(7), 3000.0
