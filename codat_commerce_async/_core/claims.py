@@ -1,14 +1,11 @@
 """Which created resource belongs to which request of one client, so that none is ever assigned to two requests."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from codat_commerce_async._core.idempotency import KEY_RETENTION, FirstUse
+from codat_commerce_async._core.idempotency import DRIFT, KEY_RETENTION, FirstUse
 
-__all__ = ["DRIFT", "Claim", "Claims"]
+__all__ = ["Claim", "Claims"]
 
-# A request may have created something that began this much before it was sent, as the clocks of several machines
-# differ, and until Codat forgets its key after it was last sent.
-DRIFT = timedelta(seconds=120)
 # Three per request: at a start, a poll and a lookup each, 1,000 requests a minute need hours to reach it. What is
 # dropped then started long before any request whose outcome is unknown.
 _MOST_NAMES = 100_000

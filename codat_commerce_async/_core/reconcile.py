@@ -3,14 +3,14 @@
 import contextlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
 from attrs import frozen
 
-from codat_commerce_async._core.claims import DRIFT, Claim, Claims
-from codat_commerce_async._core.idempotency import KEY_LIFETIME, KEY_RETENTION, FirstUse, key_expired
+from codat_commerce_async._core.claims import Claim, Claims
+from codat_commerce_async._core.idempotency import FirstUse, KeyAge, KeyHistory, RequestWindow, key_expired
 from codat_commerce_async._core.lifecycle import Clock
 from codat_commerce_async._core.retry import MAX_IN_PROGRESS
 from codat_commerce_async.errors import (
@@ -38,10 +38,6 @@ _IN_PROGRESS_DELAY = 5.0
 # The delay before each lookup; further delays double, up to the bound.
 _LOOKUP_DELAYS = (1.0, 4.0, 10.0, 15.0)
 _UNBOUNDED_LOOKUPS = 60.0
-# If the server's `Date` and the local clock differ by more, one of them is wrong. Less is normal: `Date` counts whole
-# seconds, and a response takes time.
-_TOLERANCE = 5.0
-_ROUNDING = timedelta(milliseconds=1)
 
 
 class Ambiguity(Enum):
@@ -82,14 +78,6 @@ _NEXT = {
     Ambiguity.KEY_EXPIRED: _Step(resend=False, rotate=True),
     Ambiguity.UNPARSED_RESPONSE: _Step(resend=True, rotate=False),
 }
-
-
-class _KeyHistory(Enum):
-    """Whether the current key was sent before."""
-
-    UNUSED = "unused"
-    MAYBE_SENT = "maybe_sent"  # the caller passed it, who may have sent it at any time
-    SENT = "sent"
 
 
 class Candidate(Generic[FoundT]):
@@ -210,106 +198,6 @@ async def _send_until_settled(
         state.rotate_key()
 
 
-class _KeyAge:
-    """The current key: whether it was sent before, and for how long Codat still remembers it."""
-
-    __slots__ = ("_clock", "_use", "history")
-
-    def __init__(self, clock: Clock, *, is_given: bool) -> None:
-        self._clock = clock
-        self._use: FirstUse | None = None
-        self.history = _KeyHistory.MAYBE_SENT if is_given else _KeyHistory.UNUSED
-
-    def mark_sent(self, use: FirstUse) -> None:
-        """Record that the key was sent; only the first use counts."""
-        self._use = self._use or use
-        self.history = _KeyHistory.SENT
-
-    def rotate(self) -> None:
-        """Record that a new key replaces this one."""
-        self._use = None
-        self.history = _KeyHistory.UNUSED
-
-    @property
-    def remaining(self) -> float | None:
-        """Seconds for which Codat remembers the key for sure; None if it is not known that it was sent."""
-        if self._use is None:
-            return None
-        clock = self._clock
-        return KEY_LIFETIME - self._use.age(clock.now(), clock.time(), clock.server_offset)
-
-    @property
-    def is_expired(self) -> bool:
-        """Whether Codat may have forgotten the key."""
-        remaining = self.remaining
-        return remaining is not None and remaining <= 0
-
-
-class _RequestWindow:
-    """The server times between which the first request was sent, under whichever key.
-
-    `requested_at` is the estimate of the first error that had one.
-    """
-
-    __slots__ = ("_clock", "_margin", "first_use", "requested_at")
-
-    def __init__(self, clock: Clock, *, is_key_given: bool) -> None:
-        self._clock = clock
-        # The caller of a given key may have sent it long before us.
-        self._margin = KEY_RETENTION if is_key_given else DRIFT
-        self.first_use: FirstUse | None = None
-        self.requested_at: datetime | None = None
-
-    def mark_sent(self, use: FirstUse) -> None:
-        """Record that a request was sent; only the first one counts."""
-        self.first_use = self.first_use or use
-
-    def resume(self, use: FirstUse) -> None:
-        """Record that an earlier process sent the first request then."""
-        self.first_use = use
-        self._margin = DRIFT
-
-    @property
-    def first_sent_at(self) -> float:
-        """The local time of the first request, in epoch seconds; now if there was none."""
-        return self._clock.now() if self.first_use is None else self.first_use.local
-
-    def bounds(self) -> tuple[datetime, datetime] | None:
-        """Return the earliest and the latest time of the first request; None if no clock can be relied on.
-
-        All estimates agree unless a clock was set or a response had a wrong `Date`; then the truth is among them.
-        """
-        offset, first = self._clock.server_offset, self.first_use
-        if offset is None or first is None or first.is_unconfirmed:
-            return None
-        moments = [first.local + offset]
-        if first.server is not None:
-            moments.append(first.server)
-        if self.requested_at is not None:
-            moments.append(self.requested_at.timestamp())
-        if abs(offset) > _TOLERANCE:
-            moments.append(first.local)
-        try:
-            return datetime.fromtimestamp(min(moments), UTC), datetime.fromtimestamp(max(moments), UTC)
-        except (OverflowError, ValueError, OSError):  # a `Date` at the end of the calendar
-            return None
-
-    def earliest(self) -> datetime:
-        """Return the earliest server time at which the first request can have been sent."""
-        bounds = self.bounds()
-        return self._clock.server_time(self.first_sent_at) if bounds is None else bounds[0]
-
-    def may_follow(self, created_at: datetime | None) -> bool:
-        """Return False if something created then is certainly older than the first request."""
-        bounds = self.bounds()
-        return bounds is None or created_at is None or created_at >= bounds[0] - self._margin
-
-    def follows(self, created_at: datetime | None) -> bool:
-        """Return True if something created then is certainly not older than the first request."""
-        bounds = self.bounds()
-        return bounds is not None and created_at is not None and created_at >= bounds[1] - _ROUNDING
-
-
 class _WriteState(Generic[FoundT]):
     """The state of one write, over all its requests and keys."""
 
@@ -320,8 +208,8 @@ class _WriteState(Generic[FoundT]):
         self._claim = write.claim
         self._lookups = lookups
         is_key_given = write.key is not None
-        self.key_age = _KeyAge(clock, is_given=is_key_given)
-        self._window = _RequestWindow(clock, is_key_given=is_key_given)
+        self.key_age = KeyAge(clock, is_given=is_key_given)
+        self._window = RequestWindow(clock, is_key_given=is_key_given)
         self._has_response = False
         self._resend_delays = iter(_RESEND_DELAYS)
         self._in_progress_since: float | None = None
@@ -466,20 +354,20 @@ class _WriteState(Generic[FoundT]):
         return may_adopt and self._window.follows(found.created_at)
 
 
-def _ambiguity(error: CodatError, history: _KeyHistory) -> Ambiguity | None:
+def _ambiguity(error: CodatError, history: KeyHistory) -> Ambiguity | None:
     """Return why it is not known whether the write happened; None if the error is conclusive."""
     match error:
         case OutcomeUnknownError():
             return Ambiguity.SERVER_ERROR if _is_stored(error.__cause__) else Ambiguity.NO_RESPONSE
         case DecodeError():
             return Ambiguity.UNPARSED_RESPONSE
-        case ConflictError() if history is not _KeyHistory.UNUSED:
+        case ConflictError() if history is not KeyHistory.UNUSED:
             return Ambiguity.NO_RESPONSE
         case StatusError(conclusive=True):
             return None
         case _:
             # A request that was not sent, or was rejected before its key was checked, does not settle an earlier one.
-            return Ambiguity.NO_RESPONSE if history is _KeyHistory.SENT else None
+            return Ambiguity.NO_RESPONSE if history is KeyHistory.SENT else None
 
 
 def _is_stored(cause: BaseException | None) -> bool:
