@@ -1,5 +1,7 @@
 import asyncio
 import re
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -114,6 +116,12 @@ async def test_of_many_asynchronous_cases_all_that_fail_are_reported() -> None:
     first = caught.value.exceptions[0]
     assert isinstance(first, ExceptionGroup)
     assert len(first.exceptions) == 2
+
+
+def test_what_tests_start_has_the_bytecode_of_the_run_before() -> None:
+    program = "import sys; print(sys.dont_write_bytecode)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
+    assert (sys.dont_write_bytecode, done.stdout.strip()) == (False, "False")
 
 
 async def test_without_a_mark_a_test_runs_on_the_default_loop() -> None:
