@@ -26,7 +26,6 @@ from codat_commerce_async.errors import (
 from codat_commerce_async.policies import Quota
 from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, ScriptedSync
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
-from codat_commerce_async.syncing import run as run_module
 from codat_commerce_async.syncing._journal.writer import JournalWriter
 from codat_commerce_async.syncing._queue import SyncJob
 from codat_commerce_async.syncing.journal import read_journal
@@ -263,15 +262,17 @@ async def test_an_outcome_comes_as_soon_as_it_is_known() -> None:
         assert asyncio.get_running_loop().time() < 10.0
 
 
-async def test_outcomes_that_are_not_consumed_pause_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "_MAX_BUFFERED", 100)
-    codat = Codat(400, durations=lambda rng: 1.0)
-    async with codat.client(Quota.unlimited()) as client, client.sync.run_many(iter(codat.ids)) as run:
+async def test_outcomes_that_are_not_consumed_pause_the_run() -> None:
+    codat = Codat(40)
+    # An invalid id is an outcome without a request.
+    invalid = [f"{number}\n" for number in range(1100)]
+    async with codat.client() as client, client.sync.run_many([*invalid, *codat.ids]) as run:
         await asyncio.sleep(3600.0)
         # Those that may wait, and one of every task.
-        assert 100 <= run.report.completed <= 132
-        assert len(codat.started) < 400
-        assert len(await run.results()) == 400
+        assert 1000 <= run.report.completed <= 1032
+        assert codat.started == set()
+        outcomes = await run.results()
+    assert (len(outcomes), sum(outcome.ok for outcome in outcomes)) == (1140, 40)
 
 
 @pytest.mark.parametrize("taken", [0, 1, 7, 19])
