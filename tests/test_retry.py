@@ -248,7 +248,7 @@ def test_pauses_are_spread_over_their_whole_width() -> None:
 )
 def test_no_policy_overflows_a_pause(policy: RetryPolicy, number: int, seed: int) -> None:
     state = state_of("GET", evolve(policy, attempts=10**6 + 1), random=Random(seed))
-    state.attempts = number - 1
+    state.attempt_count = number - 1
     [delay] = fails(state, lost())
     assert delay is not None
     assert 0.0 <= delay <= policy.max_backoff
@@ -491,7 +491,7 @@ async def test_an_exception_that_is_no_failure_ends_a_later_attempt_at_once() ->
         await call_with_retries(
             attempts_at(lost(), ValueError("a fault"), "done", state=state), state, before_sleep=ignore
         )
-    assert state.attempts == 2
+    assert state.attempt_count == 2
 
 
 @pytest.mark.parametrize("failures", [0, 1, 2])
@@ -502,7 +502,7 @@ async def test_a_cancellation_in_any_try_is_not_tried_again(failures: int) -> No
     with pytest.raises(asyncio.CancelledError) as caught:
         await call_with_retries(attempts_at(*outcomes, state=state), state, before_sleep=ignore)
     assert caught.value.args == ("stop",)
-    assert state.attempts == failures + 1
+    assert state.attempt_count == failures + 1
 
 
 @pytest.mark.virtual_time
@@ -515,7 +515,7 @@ async def test_a_cancellation_in_a_pause_ends_it_at_once() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert loop.time() == pytest.approx(5.0)
-    assert state.attempts == 1
+    assert state.attempt_count == 1
 
 
 async def repeat_always_lost(state: CallState) -> str:
@@ -527,7 +527,7 @@ async def test_two_courses_side_by_side_do_not_mix() -> None:
     states = [state_of("GET", RetryPolicy(attempts=number, max_backoff=0.1)) for number in (2, 5)]
     ends = await asyncio.gather(*(repeat_always_lost(state) for state in states), return_exceptions=True)
     assert [type(end) for end in ends] == [TransportError, TransportError]
-    assert [state.attempts for state in states] == [2, 5]
+    assert [state.attempt_count for state in states] == [2, 5]
 
 
 @pytest.mark.parametrize(("outcomes", "driven"), [(["done"], False), ([lost(), "done"], True)])

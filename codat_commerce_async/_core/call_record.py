@@ -54,9 +54,9 @@ class CallRecord(Generic[T]):
     """When the call started, on the event loop's clock."""
     attempt_count: int = field(default=0, init=False)
     """How many attempts have started."""
-    attempt_started_at: float = field(init=False)
+    attempt_wall_time: float = field(init=False)
     """When the last of them started, in epoch seconds."""
-    sent_at: float = field(init=False)
+    attempt_loop_time: float = field(init=False)
     """The same on the event loop's clock."""
     quota_wait: float = field(init=False)
     """For how many seconds it had waited for the rate limiter."""
@@ -67,29 +67,29 @@ class CallRecord(Generic[T]):
     state: CallState | None = field(default=None, init=False)
     """What retries know of the attempts; None while none has failed and the key is new."""
 
-    def known_state(self) -> CallState:
-        """Return what retries know of the attempts; the first failure of the call creates it."""
+    def ensure_state(self) -> CallState:
+        """Return what retries know of the attempts; create it if there is none yet."""
         if self.state is None:
             deadline = None if self.timeout is None else self.started_at + self.timeout
             key_left = self.key_left
             self.state = CallState(self.operation, self.policy, self.clock, self.random, deadline, key_left=key_left)
             if self.attempt_count:
-                self.state.record_start(self.sent_at, self.attempt_started_at)
+                self.state.record_start(self.attempt_loop_time, self.attempt_wall_time)
         return self.state
 
-    def fail_attempt(self, response: Response | None, error: BaseException, *, sent: bool) -> None:
+    def fail_attempt(self, response: Response | None, error: BaseException, *, maybe_sent: bool) -> None:
         """Record that the attempt failed, and emit it.
 
-        A cancelled attempt that was `sent` stays marked in flight, because the server may have received it.
+        A cancelled attempt that is `maybe_sent` stays marked in flight, because the server may have received it.
         """
-        result, elapsed = "interrupted", self.loop.time() - self.sent_at
+        result, elapsed = "interrupted", self.loop.time() - self.attempt_loop_time
         status = response.status if response is not None else None
         if isinstance(error, CodatError):
             result = error.message
-            self.known_state().fail(error, self.requested_delay)
-            self.ended += ((self.attempt_count, self.attempt_started_at, self.quota_wait, elapsed, status, result),)
-        elif not sent:
-            self.known_state().never_sent()
+            self.ensure_state().fail(error, self.requested_delay)
+            self.ended += ((self.attempt_count, self.attempt_wall_time, self.quota_wait, elapsed, status, result),)
+        elif not maybe_sent:
+            self.ensure_state().never_sent()
         if self.instrumentation.observes_responses():
             self.emit_request_ended(elapsed, response, result, error)
 
@@ -100,7 +100,7 @@ class CallRecord(Generic[T]):
         """
         request, instrumentation = self.request, self.instrumentation
         headers = request.headers.copy()
-        since_call_start = self.sent_at - self.started_at
+        since_call_start = self.attempt_loop_time - self.started_at
         instrumentation.request_started(
             RequestStarted(self.id, self.operation.name, self.attempt_count, self.quota_wait, headers, since_call_start)
         )
@@ -151,7 +151,7 @@ class CallRecord(Generic[T]):
     def timeout_error(self) -> RequestTimeoutError:
         """Return the error of a call that took longer than its timeout."""
         waiting = "" if self.attempt_count else ", and was still waiting for its turn at the quota"
-        return RequestTimeoutError(f"the call took longer than its timeout{waiting}", None, self.known_state().reached)
+        return RequestTimeoutError(f"the call took longer than its timeout{waiting}", None, self.ensure_state().reached)
 
     def final_error(self, error: CodatError) -> CodatError:
         """Return the error to raise: OutcomeUnknownError if a write may have happened."""
@@ -159,10 +159,10 @@ class CallRecord(Generic[T]):
         error.with_call(call)
         # Closing interrupts with a CancelledError, whose frames hold the request and its headers.
         error.__context__ = None
-        if not self.known_state().outcome_unknown:
+        if not self.ensure_state().outcome_unknown:
             return error
         # An interrupted attempt is not among those that have ended; it is the first one then.
-        first_started_at = self.ended[0][1] if self.ended else self.attempt_started_at
+        first_started_at = self.ended[0][1] if self.ended else self.attempt_wall_time
         unknown = OutcomeUnknownError(
             f"it may or may not have happened: {error.message}",
             call,

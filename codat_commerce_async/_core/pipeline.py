@@ -185,7 +185,7 @@ class _Call(CallRecord[T]):
             return await self._attempt()
         except CodatError as error:
             first = error
-        return await repeat(first, self._attempt, self.known_state(), before_sleep=self.emit_retry)
+        return await repeat(first, self._attempt, self.ensure_state(), before_sleep=self.emit_retry)
 
     async def _attempt(self) -> Response:
         """Wait for the rate limiter, send the request, and return its response; raise the error that it is."""
@@ -198,7 +198,8 @@ class _Call(CallRecord[T]):
                 response = await pipeline.transport.send(request, pipeline.timeouts)
                 self._check(response)
             except BaseException as error:
-                self.fail_attempt(response, error, sent=request.started is not False)
+                # None: the transport does not report it.
+                self.fail_attempt(response, error, maybe_sent=request.started is not False)
                 raise
             self._end_attempt(response)
             return response
@@ -207,7 +208,7 @@ class _Call(CallRecord[T]):
         self.loop, self.started_at = loop, loop.time()
         self.id = next(self.instrumentation.call_ids)
         if self.key_left is not None:
-            self.known_state()
+            self.ensure_state()
         if self.instrumentation.has_start_listener:
             self.emit_call_started()
 
@@ -221,9 +222,9 @@ class _Call(CallRecord[T]):
             if state.error is not None:
                 state.extend(pipeline.quota.reset_wait(arrived))
                 state.check_deadline()
-        self.sent_at = self.loop.time() if state is None else state.start()
-        self.attempt_started_at = self.clock.now()
-        self.quota_wait = self.sent_at - arrived
+        self.attempt_loop_time = self.loop.time() if state is None else state.start()
+        self.attempt_wall_time = self.clock.now()
+        self.quota_wait = self.attempt_loop_time - arrived
         self.attempt_count += 1
         self.requested_delay = None
         request = self.hooked_request() if self.instrumentation.has_request_listener else self.request
@@ -234,22 +235,25 @@ class _Call(CallRecord[T]):
 
     def _end_attempt(self, response: Response) -> None:
         """Record the success of an attempt."""
-        elapsed = self.loop.time() - self.sent_at
-        self.ended += ((self.attempt_count, self.attempt_started_at, self.quota_wait, elapsed, response.status, "ok"),)
+        elapsed = self.loop.time() - self.attempt_loop_time
+        self.ended += ((self.attempt_count, self.attempt_wall_time, self.quota_wait, elapsed, response.status, "ok"),)
         if self.state is not None:
             self.state.succeed()
         if self.instrumentation.observes_responses():
             self.emit_request_ended(elapsed, response, "ok", None)
 
     def _check(self, response: Response) -> None:
-        """Pass what the response reports of the quota to the rate limiter; raise the error if it is one."""
+        """Raise the error if the response is one; set `requested_delay` then.
+
+        What it reports of the quota is passed to the rate limiter, and its server time to the clock.
+        """
         pipeline, quota = self.pipeline, self.pipeline.quota
         pipeline.clock.observed = response.headers, pipeline.clock.now()
         if pipeline.rate_limiter.needs_quota_update:
             quota.sync_limiter()
         if response.status in _GOOD:
             if quota.throttled.since:
-                quota.throttled.note_success(self.sent_at)
+                quota.throttled.note_success(self.attempt_loop_time)
             return
         error = error_from_response(response, pipeline.credentials, pipeline.clock.now())
         self.requested_delay = error.retry_after

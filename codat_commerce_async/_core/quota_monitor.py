@@ -36,9 +36,9 @@ class ThrottledCompanies:
         self.since.setdefault(company_id, now)
         return len(self.since) >= _SEVERAL
 
-    def note_success(self, sent_at: float) -> None:
+    def note_success(self, started_at: float) -> None:
         """Forget the 429s that were received before a request was sent that then succeeded."""
-        self.since = {each: since for each, since in self.since.items() if since >= sent_at}
+        self.since = {each: since for each, since in self.since.items() if since >= started_at}
 
 
 class QuotaMonitor:

@@ -135,6 +135,7 @@ class CallState:
     __slots__ = (
         "_call_deadline",
         "_clock",
+        "_first_attempt_at",
         "_first_use",
         "_idempotency",
         "_in_flight",
@@ -143,11 +144,10 @@ class CallState:
         "_lost",
         "_not_counted",
         "_policy",
-        "_quota_wait",
         "_random",
         "_reached",
-        "_started_at",
-        "attempts",
+        "_reset_wait",
+        "attempt_count",
         "error",
         "kind",
         "requested_delay",
@@ -177,11 +177,11 @@ class CallState:
         self._lost = False
         self._reached = False
         self._in_flight = False
-        self._started_at = 0.0
+        self._first_attempt_at = 0.0
         self._in_progress_since = 0.0
-        self._quota_wait = 0.0
+        self._reset_wait = 0.0
         self._not_counted = 0
-        self.attempts = 0
+        self.attempt_count = 0
         """How many attempts have started."""
         self.error: CodatError | None = None
         """The error of the last attempt, if it failed."""
@@ -198,10 +198,10 @@ class CallState:
 
     def record_start(self, loop_time: float, wall_time: float) -> None:
         """Record that an attempt started, at these times of the two clocks."""
-        self.attempts += 1
+        self.attempt_count += 1
         self._in_flight = True
-        if self.attempts == 1:
-            self._started_at = loop_time
+        if self.attempt_count == 1:
+            self._first_attempt_at = loop_time
         # Before, nothing can have happened under the key, as the server refused every attempt.
         if self._idempotency is Idempotency.KEYED and not self.repeats_key:
             self._first_use = FirstUse(wall_time, loop_time, None)
@@ -233,7 +233,7 @@ class CallState:
 
     def extend(self, seconds: float) -> None:
         """Record a wait for the daily quota that the user requested; `RetryPolicy.deadline` does not include it."""
-        self._quota_wait += seconds
+        self._reset_wait += seconds
 
     def is_retryable(self, error: BaseException) -> bool:
         """Return whether this error of the last attempt may pass, and the request may be sent again.
@@ -246,14 +246,15 @@ class CallState:
     def delay(self, _: "tenacity.RetryCallState | None" = None) -> float:
         """Return the seconds until the next attempt: what the server requests, or else exponential backoff.
 
-        Full jitter spreads the backoff from 0 to `initial_backoff * 2 ** (attempts - 1)`, at most `max_backoff`. A
+        Full jitter spreads the backoff from 0 to `initial_backoff * 2 ** (attempt_count - 1)`, at most `max_backoff`. A
         requested delay is a lower bound, and spread by up to `initial_backoff`.
         Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         """
         if self.requested_delay is not None:
             delay = self.requested_delay + self._random.uniform(0.0, self._policy.initial_backoff)
         else:
-            ceiling = min(self._policy.max_backoff, self._policy.initial_backoff * 2.0 ** min(self.attempts - 1, 60))
+            growth = 2.0 ** min(self.attempt_count - 1, 60)
+            ceiling = min(self._policy.max_backoff, self._policy.initial_backoff * growth)
             # A request in progress is polled at half of the pace at least.
             floor = ceiling / 2 if self.kind is FailureKind.IN_PROGRESS else 0.0
             delay = self._random.uniform(floor, ceiling)
@@ -263,7 +264,7 @@ class CallState:
         """Return whether the policy allows no further attempt; polls of our own request in progress do not count."""
         if self.kind is FailureKind.IN_PROGRESS:
             return False
-        return self.attempts - self._not_counted >= self._policy.attempts
+        return self.attempt_count - self._not_counted >= self._policy.attempts
 
     def must_wait_too_long(self, _: "tenacity.RetryCallState | None" = None) -> bool:
         """Return whether the server requests a longer delay than the policy allows."""
@@ -278,7 +279,7 @@ class CallState:
             return False
         if self.kind is FailureKind.IN_PROGRESS and moment - self._in_progress_since > MAX_IN_PROGRESS:
             return False
-        return moment - self._started_at - self._quota_wait <= self._policy.deadline
+        return moment - self._first_attempt_at - self._reset_wait <= self._policy.deadline
 
     @property
     def repeats_key(self) -> bool:
