@@ -400,7 +400,7 @@ def test_a_request_may_have_created_what_began_from_its_first_sending_until_its_
     claims.sent(claim, "key", minutes(5))
     assert claim.may_have_created(None)
     assert may_have_created(claim, 0, 5, 1000) == [False, True, True]
-    claims.left_open(claim, minutes(30))
+    claims.sending_ended(claim, minutes(30))
     assert may_have_created(claim, 0, 5, 119, 121) == [False, True, True, False]
     # It is sent once more.
     claims.sent(claim, "key", minutes(40))

@@ -51,7 +51,9 @@ class Claims:
     """
 
     def __init__(self) -> None:
+        # By group and name: a key of the request, or an id of its resource.
         self._owners: dict[tuple[str, str], Claim] = {}
+        # By group.
         self._open: dict[str, list[Claim]] = {}
 
     def claim(self, group: str, *names: str | None) -> Claim:
@@ -67,8 +69,8 @@ class Claims:
             claim.since = at
         self._keep_open(claim)
 
-    def left_open(self, claim: Claim, at: datetime) -> None:
-        """Record that the request is not sent any more, and its outcome is unknown."""
+    def sending_ended(self, claim: Claim, at: datetime) -> None:
+        """Record that the request is not sent any more after this server time, whatever its outcome."""
         claim.deadline = at
 
     def withdraw(self, claim: Claim) -> None:
@@ -93,9 +95,9 @@ class Claims:
         self._own(claim, resource)
         return True
 
-    def is_others(self, claim: Claim, resource: str) -> bool:
-        """Return True if the resource belongs to another request."""
-        owner = self._owners.get((claim.group, resource))
+    def is_others(self, claim: Claim, name: str) -> bool:
+        """Return True if the resource with this id, or the key, belongs to another request."""
+        owner = self._owners.get((claim.group, name))
         return owner is not None and owner is not claim
 
     def others(self, claim: Claim) -> list[Claim]:
@@ -110,9 +112,9 @@ class Claims:
         if resource is not None:
             self.assign(claim, resource)
 
-    def _own(self, claim: Claim, resource: str) -> None:
-        self._owners.pop((claim.group, resource), None)
-        self._owners[claim.group, resource] = claim
+    def _own(self, claim: Claim, name: str) -> None:
+        self._owners.pop((claim.group, name), None)
+        self._owners[claim.group, name] = claim
         if len(self._owners) > _MOST_NAMES:
             del self._owners[next(iter(self._owners))]
 

@@ -241,6 +241,8 @@ class _WriteState(Generic[FoundT]):
             return None
         self._failure = error
         self._has_response = self._has_response or ambiguity is Ambiguity.UNPARSED_RESPONSE
+        if self._in_progress_since is None and isinstance(error, ConflictError):
+            self._in_progress_since = self._clock.time()
         window = self._window
         if window.requested_at is None and window.first_use is None and isinstance(error, OutcomeUnknownError):
             window.requested_at = error.requested_at
@@ -267,7 +269,7 @@ class _WriteState(Generic[FoundT]):
 
     def close(self) -> None:
         """Record that the write is not sent any more, whatever its outcome."""
-        self._claims.left_open(self._claim, self._clock.server_time(self._clock.now()))
+        self._claims.sending_ended(self._claim, self._clock.server_time(self._clock.now()))
 
     async def wait_to_resend(self, ambiguity: Ambiguity) -> bool:
         """Sleep and return True if the request should be sent again under the same key; return False otherwise."""
@@ -294,7 +296,7 @@ class _WriteState(Generic[FoundT]):
             if len(possible) == 1 and self._is_ours(possible[0], rivals):
                 self._claims.assign(self._claim, possible[0].id)
                 return possible[0]
-            # If another request of this client may have created it, a later lookup may show that it did.
+            # A later lookup shows more only if there are rivals, to which a candidate may turn out to belong.
             if possible and not rivals:
                 break
         if seen is None:
@@ -327,12 +329,11 @@ class _WriteState(Generic[FoundT]):
             raise self.unknown_error() from error
 
     def _is_in_progress(self) -> bool:
-        if not isinstance(self._failure, ConflictError):
+        """Return whether the last error was a 409 within the time that a request may be in progress."""
+        since = self._in_progress_since
+        if since is None or not isinstance(self._failure, ConflictError):
             return False
-        now = self._clock.time()
-        if self._in_progress_since is None:
-            self._in_progress_since = now
-        return now - self._in_progress_since < MAX_IN_PROGRESS
+        return self._clock.time() - since < MAX_IN_PROGRESS
 
     def _candidates(self, seen: Sequence[Candidate[FoundT]]) -> tuple[list[Candidate[FoundT]], list[Claim]]:
         """Return what the write may have created, and the client's other requests that may have created part of it."""

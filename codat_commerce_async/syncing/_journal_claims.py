@@ -27,7 +27,7 @@ def record_entry(context: SyncContext, entry: JournalEntry) -> None:
         claims.record_response(claim, commerce_sync_id, handle.sync_utc, handle.accepted_at or sent_at)
     elif may_have_started(entry):
         claims.sent(claim, key, sent_at)
-        claims.left_open(claim, sent_at)
+        claims.sending_ended(claim, sent_at)
 
 
 def _server_time(context: SyncContext, entry: JournalEntry) -> datetime:
