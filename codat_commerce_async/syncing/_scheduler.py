@@ -74,7 +74,6 @@ class Schedulable:
 
     __slots__ = (
         "deadline",
-        "due",
         "earliest",
         "is_notified",
         "last_age",
@@ -97,7 +96,6 @@ class Schedulable:
         # A notification is pending, or the poll under way is made for one.
         self.is_notified = False
         self.was_notified = False
-        self.due = 0.0
         # 0 while the sync is polled. A heap item of another version is void.
         self.version = 0
 
@@ -188,9 +186,7 @@ class PollScheduler(Generic[J]):
 
     def _rebuild(self) -> None:
         waiting = [job for job in self._jobs if job.version and not job.is_notified]
-        for job in waiting:
-            job.due = self._due_time(job)
-        self._heap = [(job.due, job.version, job) for job in waiting]
+        self._heap = [(self._due_time(job), job.version, job) for job in waiting]
         heapq.heapify(self._heap)
 
     def pop_due(self, now: float) -> J | None:
@@ -233,7 +229,6 @@ class PollScheduler(Generic[J]):
         self._push(job, min(earliest, self._due_time(job)), self._notified)
 
     def _push(self, job: J, due: float, heap: list[tuple[float, int, J]]) -> None:
-        job.due = due
         job.version = next(self._versions)
         heapq.heappush(heap, (due, job.version, job))
 
