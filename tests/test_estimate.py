@@ -161,3 +161,15 @@ def test_with_few_companies_left_the_end_moves_only_for_a_pause(
         if left is not None:
             assert 0.0 < left <= latest - now + 1e-6
             latest = now + left
+
+
+def test_a_pause_late_in_a_run_moves_its_end_by_as_much() -> None:
+    durations = DurationModel()
+    durations.observe_duration(100.0)
+    estimate = EndEstimate(durations)
+    work = Workload(left=0, running=2, completed=998, polls=2000, interval=0.06, max_running=None)
+    before = estimate.seconds_left(work, 0.0, 1000.0, 30.0)
+    assert before == pytest.approx(30.0)
+    estimate.pause(1000.0, 500.0)
+    after = estimate.seconds_left(work, 0.0, 1000.0, 30.0)
+    assert after == pytest.approx(500.0, abs=1.0)

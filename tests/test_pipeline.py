@@ -858,3 +858,17 @@ async def test_a_get_enters_at_most_eight_files_of_the_package() -> None:
         entered = files(await traced(lambda: codat.sync.get("c", "s")))
     assert {"resources/sync.py", "_core/pipeline.py", "_core/transport.py", "_core/codec.py"} <= set(entered)
     assert len(entered) <= 8, entered
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(("reset", "seconds"), [(None, 1.0), (30, 30.0), (-30, 1.0)])
+async def test_a_429_without_requests_left_pauses_all_companies_until_the_reset(
+    reset: int | None, seconds: float
+) -> None:
+    clock = loop_wall_clock()
+    headers = {"X-Rate-Limit-Remaining": "0"} | ({} if reset is None else {"X-Rate-Limit-Reset": f"{clock() + reset}"})
+    codat, _ = client_of(respond(429, None, headers), respond(), wall_clock=clock)
+    with pytest.raises(RateLimitError):
+        await codat.call(GET, "one", retry=RetryPolicy(attempts=1))
+    await codat.call(GET, "another")
+    assert asyncio.get_running_loop().time() == pytest.approx(seconds, abs=0.1)
