@@ -109,7 +109,7 @@ async def test_a_sync_is_known_in_each_of_its_states(request_: SyncRequest, tmp_
     await journal.record_outcome(outcome(request_), 2000)
     entry = await journal.get(request_)
     assert entry is not None
-    assert entry.is_finished
+    assert entry.has_status
     assert (entry.state, entry.ended_at, entry.polls, entry.elapsed, entry.code) == ("succeeded", 2000.0, 3, 45.5, 2000)
     assert (entry.idempotency_key, entry.sent_at, entry.outcome, entry.run) == (KEY, 1000.0, "SUCCEEDED", 1)
     assert [entry async for some in journal.unfinished() for entry in some] == []
@@ -130,7 +130,7 @@ async def test_an_entry_of_an_error_names_it_and_keeps_the_handle(tmp_path: Path
     await journal.close()
     assert entry is not None
     assert (entry.state, entry.outcome, entry.message) == ("error", "OutcomeUnknownError", "the response was lost")
-    assert (entry.handle, entry.is_finished) == (handle, False)
+    assert (entry.handle, entry.has_status) == (handle, False)
 
 
 async def test_a_run_without_a_file_uses_a_journal_that_keeps_nothing() -> None:

@@ -30,7 +30,7 @@ from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.syncing._journal import rows
 from codat_commerce_async.syncing._journal.reader import JournalReader, read
 from codat_commerce_async.syncing._journal.writer import JournalWriter, RunOptions
-from codat_commerce_async.syncing.journal import read_journal
+from codat_commerce_async.syncing.journal import NullJournal, read_journal
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 from tests.support.fans import MORNING, Codat
@@ -305,8 +305,9 @@ async def test_run_options_are_checked(options: dict[str, object], message: str)
     async with codat.client() as client:
         with pytest.raises(ValueError, match=message):
             client.sync.run_many([], journal="journal", **options)  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="journal must be passed"):
-            client.sync.run_many([], run_id="a")
+        for journal, given in ((None, "None"), (NullJournal(), "NullJournal")):
+            with pytest.raises(ValueError, match=rf"journal must be a path if .* \(got {given}\)"):
+                client.sync.run_many([], journal=journal, run_id="a")
 
 
 # The tables of earlier versions, as they created them.

@@ -103,7 +103,7 @@ async def test_an_invalid_id_is_reported_as_often_as_it_is_given() -> None:
         given, lambda company_id: SyncRequest(company_id=company_id) if company_id in active else None, lambda: None
     )
     reading = asyncio.create_task(source.read(NullJournal()))
-    while not source.is_done:
+    while not source.is_empty:
         await asyncio.sleep(0)
         if source.has_ready:
             taken += 1

@@ -321,7 +321,7 @@ async def test_cancelled_at_any_moment_and_continued_each_company_ends_once(seed
         await collect(run, outcomes)
     entries = list(read_journal(journal))
     assert (codat.started, codat.started_twice) == (set(codat.ids), [])
-    assert {entry.request.company_id for entry in entries if entry.is_finished} == set(codat.ids)
+    assert {entry.request.company_id for entry in entries if entry.has_status} == set(codat.ids)
     reported = [outcome.company_id for outcome in outcomes]
     assert len(reported) == len(set(reported))
 

@@ -356,7 +356,7 @@ class MemoryStore:
         return [entry for entry in self.entries.values() if entry.request.company_id == company_id]
 
     async def unfinished(self) -> AsyncIterator[list[JournalEntry]]:
-        yield [entry for entry in self.entries.values() if not entry.is_finished and entry.state != "error"]
+        yield [entry for entry in self.entries.values() if not entry.has_status and entry.state != "error"]
 
     async def durations(self) -> list[float]:
         return []

@@ -85,7 +85,7 @@ class Result:
         """Return the result of a journal entry, or None if its sync has not ended."""
         if entry.state == "error":
             return cls._of_error(entry.outcome or "", entry.message or "")
-        if not entry.is_finished:
+        if not entry.has_status:
             return None
         return cls._of_end(entry.outcome or "", entry.code, entry.message, succeeded=entry.state == "succeeded")
 

@@ -154,7 +154,7 @@ def _summary(entries: Sequence[JournalEntry]) -> Mapping[str, object]:
 
 def _seconds(entries: Sequence[JournalEntry]) -> Mapping[str, float] | None:
     """Return the durations of the syncs that ended."""
-    durations = sorted(entry.elapsed for entry in entries if entry.is_finished and entry.elapsed is not None)
+    durations = sorted(entry.elapsed for entry in entries if entry.has_status and entry.elapsed is not None)
     if not durations:
         return None
     # Nearest rank: the smallest duration that is not exceeded by this share of all.

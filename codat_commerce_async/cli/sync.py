@@ -152,7 +152,7 @@ class _Restored:
         return [
             each
             for each in entries
-            if each.is_finished and each.request == SyncRequest(company_id=each.request.company_id)
+            if each.has_status and each.request == SyncRequest(company_id=each.request.company_id)
         ]
 
     def _report(self, entry: JournalEntry) -> None:

@@ -22,7 +22,7 @@ from codat_commerce_async.models.sync import (
     SyncToLatestArgs,
 )
 from codat_commerce_async.policies import CallOptions, PollOptions, PollPolicy
-from codat_commerce_async.syncing._calls import SyncContext
+from codat_commerce_async.syncing._context import SyncContext
 from codat_commerce_async.syncing._notifications import Notifier
 from codat_commerce_async.syncing._poller import WaitSettings, raise_if_failed, wait, watch
 from codat_commerce_async.syncing._resolver import SyncResolver
@@ -447,7 +447,8 @@ class SyncResource:
                 read as it is needed.
             objective: What counts when requests are scarce: to finish the run early (`throughput`), or to report each
                 end early (`latency`).
-            journal: The path of the journal, or a `JournalStore` of your own, which is not closed.
+            journal: The path of the journal, or a `JournalStore` of your own, which is not closed. `run_id`, `resume`
+                and `keep_runs` need a path.
             run_id: The run to continue or to begin. By default it is the newest run if that has not ended and began
                 less than 24 hours ago, else the present UTC date.
             resume: What becomes of syncs of earlier runs that have not ended. They are counted in the report, and

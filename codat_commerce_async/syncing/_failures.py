@@ -3,7 +3,7 @@
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 
-__all__ = ["as_codat_error", "raise_if_fatal", "seconds_to_reset"]
+__all__ = ["as_codat_error", "cause_of", "raise_if_fatal", "seconds_to_reset"]
 
 _logger = logger_of("sync")
 
@@ -21,15 +21,16 @@ def as_codat_error(company_id: str, error: Exception) -> CodatError:
     return unexpected
 
 
-def raise_if_fatal(error: CodatError) -> BaseException | None:
-    """Raise the cause of the failure if it ends the run, and return it otherwise.
+def cause_of(error: CodatError) -> BaseException | None:
+    """Return the error of the last request if the error is ambiguous; any other error is its own cause."""
+    return error.__cause__ if isinstance(error, OutcomeUnknownError) else error
 
-    The cause of an ambiguous error is the error of its last request; any other error is its own cause.
-    """
-    cause = error.__cause__ if isinstance(error, OutcomeUnknownError) else error
+
+def raise_if_fatal(error: CodatError) -> None:
+    """Raise the cause of the failure if it ends the run."""
+    cause = cause_of(error)
     if isinstance(cause, CodatError) and cause.fatal_for_run:
         raise cause
-    return cause
 
 
 def seconds_to_reset(error: QuotaExhaustedError) -> float:

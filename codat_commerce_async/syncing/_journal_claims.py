@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from codat_commerce_async.syncing._calls import SyncContext
+from codat_commerce_async.syncing._context import SyncContext
 from codat_commerce_async.syncing._journal.entry import JournalEntry
 from codat_commerce_async.syncing._queue import may_have_started
 

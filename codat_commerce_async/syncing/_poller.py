@@ -23,7 +23,7 @@ from codat_commerce_async.errors import (
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncState, SyncStatus
 from codat_commerce_async.policies import CallOptions, PollOptions, PollPolicy, RetryPolicy
-from codat_commerce_async.syncing._calls import SyncContext
+from codat_commerce_async.syncing._context import SyncContext
 from codat_commerce_async.syncing._notifications import Subscription
 from codat_commerce_async.syncing._resolver import SyncResolver
 
@@ -97,7 +97,7 @@ async def _changes(
                     subscription.notify()
                 poller.check_deadline()
     finally:
-        context.reserve_polls(-1)
+        context.release_polls()
 
 
 def raise_if_failed(handle: SyncHandle, status: SyncStatus) -> None:

@@ -125,8 +125,8 @@ class WorkQueue:
     """The jobs of a fan-out that are not started yet.
 
     A job is ready unless another sync of its company is active; then it is deferred. `active_request` returns what is
-    being started or running for a company. `on_change` is called when a job becomes ready, `on_ended_before` with the
-    journal's entry of a sync that ended before.
+    being started or running for a company. `on_change` is called when a job becomes ready, `on_already_finished` with
+    the journal's entry of a sync that ended in an earlier process of the run.
     """
 
     def __init__(
@@ -134,12 +134,12 @@ class WorkQueue:
         companies: Companies,
         active_request: Callable[[str], SyncRequest | None],
         on_change: Callable[[], None],
-        on_ended_before: Callable[[JournalEntry], None] | None = None,
+        on_already_finished: Callable[[JournalEntry], None] | None = None,
     ) -> None:
         self._companies = companies
-        self._get_active = active_request
+        self._active_request = active_request
         self._on_change = on_change
-        self._on_ended_before = on_ended_before
+        self._on_already_finished = on_already_finished
         # By company id.
         self._ready: OrderedDict[str, SyncJob] = OrderedDict()
         self._deferred: dict[str, deque[SyncJob]] = {}
@@ -157,7 +157,7 @@ class WorkQueue:
         self.already_finished = 0
 
     @property
-    def is_done(self) -> bool:
+    def is_empty(self) -> bool:
         """Return whether all jobs were started."""
         return self._is_input_read and not self._ready and not self._deferred
 
@@ -202,12 +202,13 @@ class WorkQueue:
 
     async def _enqueue_unless_known(self, job: SyncJob, journal: JournalStore) -> None:
         entry = await journal.get(job.request)
-        has_ended_in_this_run = entry is not None and entry.session == journal.session
-        if entry is not None and entry.is_finished and not has_ended_in_this_run:
+        # Sessions are numbered per process; there is none before the end.
+        ended_in_this_process = entry is not None and entry.session == journal.session
+        if entry is not None and entry.has_status and not ended_in_this_process:
             self.already_finished += 1
-            if self._on_ended_before is not None:
-                self._on_ended_before(entry)
-        elif has_ended_in_this_run or self._is_duplicate(job.request):
+            if self._on_already_finished is not None:
+                self._on_already_finished(entry)
+        elif ended_in_this_process or self._is_duplicate(job.request):
             self.duplicates += 1
             _logger.warning(
                 "company %s was given twice; it is synced once",
@@ -264,7 +265,7 @@ class WorkQueue:
 
     def _append_or_defer(self, job: SyncJob) -> None:
         # One sync of a company at a time: Codat refuses overlapping periods.
-        if self._active_request(job.company_id) is None:
+        if self._active_or_ready_request(job.company_id) is None:
             self._append(job)
         else:
             self._defer(job)
@@ -284,11 +285,11 @@ class WorkQueue:
         """Return whether the same request is active or deferred."""
         if request in self._deferred_requests:
             return True
-        return request.company_id not in self._earlier and request == self._active_request(request.company_id)
+        return request.company_id not in self._earlier and request == self._active_or_ready_request(request.company_id)
 
-    def _active_request(self, company_id: str) -> SyncRequest | None:
-        """Return the company's request that is started, running or ready."""
-        active = self._get_active(company_id)
+    def _active_or_ready_request(self, company_id: str) -> SyncRequest | None:
+        """Return the company's request that is being started, running or ready, if any."""
+        active = self._active_request(company_id)
         if active is not None:
             return active
         job = self._ready.get(company_id)

@@ -9,7 +9,7 @@ from codat_commerce_async.errors import NotFoundError, OutcomeUnknownError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import BaseSyncStatus, CompanySyncStatus, SyncStatus
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async.syncing._calls import SyncContext
+from codat_commerce_async.syncing._context import SyncContext
 
 __all__ = ["SyncResolver"]
 

@@ -43,9 +43,9 @@ class RunState:
     """The jobs of a fan-out by their stage: in the `queue`, being started, running, or finished and counted."""
 
     def __init__(
-        self, companies: Companies, on_change: Callable[[], None], on_ended_before: Callable[[JournalEntry], None]
+        self, companies: Companies, on_change: Callable[[], None], on_already_finished: Callable[[JournalEntry], None]
     ) -> None:
-        self.queue = WorkQueue(companies, self.active_request, on_change, on_ended_before)
+        self.queue = WorkQueue(companies, self.active_request, on_change, on_already_finished)
         self.counts = Counts()
         # By company id.
         self._starting: dict[str, SyncJob] = {}
@@ -55,7 +55,7 @@ class RunState:
     @property
     def is_done(self) -> bool:
         """Return whether all jobs have finished."""
-        return self.queue.is_done and not self._running and not self._starting
+        return self.queue.is_empty and not self._running and not self._starting
 
     @property
     def active_count(self) -> int:

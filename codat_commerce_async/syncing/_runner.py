@@ -15,11 +15,11 @@ from codat_commerce_async._core.validation import check_count, check_str, requir
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.syncing._calls import SyncContext
+from codat_commerce_async.syncing._context import SyncContext
 from codat_commerce_async.syncing._diagnose import DiagnosisQueue
 from codat_commerce_async.syncing._estimate import EndEstimate, Workload
 from codat_commerce_async.syncing._facts import DiagnosisCalls
-from codat_commerce_async.syncing._failures import as_codat_error, raise_if_fatal, seconds_to_reset
+from codat_commerce_async.syncing._failures import as_codat_error, cause_of, raise_if_fatal, seconds_to_reset
 from codat_commerce_async.syncing._journal.entry import JournalEntry
 from codat_commerce_async.syncing._journal.store import JournalStore, NullJournal
 from codat_commerce_async.syncing._journal.writer import Resume
@@ -34,7 +34,7 @@ from codat_commerce_async.syncing._scheduler import (
     poll_cost_when_idle,
     poll_cost_while_starting,
 )
-from codat_commerce_async.syncing._server_time import ServerTime
+from codat_commerce_async.syncing._server_time import ServerTimeProbe
 from codat_commerce_async.syncing._start import start
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 
@@ -88,7 +88,7 @@ class SyncRunner:
         on_outcome: Callable[[SyncOutcome], Awaitable[None]],
         diagnosis_calls: DiagnosisCalls | None = None,
     ) -> None:
-        self.state = RunState(companies, self._wake, self._on_ended_before)
+        self.state = RunState(companies, self._wake, self._on_already_finished)
         self._scheduler: PollScheduler[SyncJob] = PollScheduler(
             min_interval=settings.waiting.poll.interval, random=context.random
         )
@@ -105,7 +105,7 @@ class SyncRunner:
         self._resume_option: Resume = "unfinished"
         self._task_slots = asyncio.Semaphore(_MAX_TASKS)
         self._wakeup = asyncio.Event()
-        self._server_time = ServerTime(context)
+        self._server_time_probe = ServerTimeProbe(context)
         self._is_stopped = False
         self._paused_until = 0.0
         self._estimate = EndEstimate(self._scheduler.durations)
@@ -139,7 +139,7 @@ class SyncRunner:
             self._context.notifier.unsubscribe(self._on_notification)
             if pauses is not None:
                 pauses.remove_pause_listener(self._on_pause)
-            self._context.reserve_polls(-self.state.running_count)
+            self._context.release_polls(self.state.running_count)
 
     @property
     def is_stopped(self) -> bool:
@@ -242,14 +242,15 @@ class SyncRunner:
         job.requested_at = self._clock.time()
         if job.problem is not None:
             # An invalid id is one company's outcome and does not stop the run. The journal could not record it.
-            await self._emit(_failed_outcome(job, CodatError(job.problem), 0.0))
+            await self._finish(_failed_outcome(job, CodatError(job.problem), 0.0))
         elif job.handle is not None:
             self._track_resumed(job, job.handle)
         else:
             await self._start_new(job)
 
     def _track_resumed(self, job: SyncJob, handle: SyncHandle) -> None:
-        self.state.counts.resumed += not job.is_earlier
+        if not job.is_earlier:
+            self.state.counts.resumed += 1
         age = max(0.0, self._clock.now() - job.sent_at) if job.sent_at is not None else 0.0
         job.requested_at -= age
         self._track(job, handle, age)
@@ -279,7 +280,7 @@ class SyncRunner:
     async def _persist_key(self, job: SyncJob, key: str) -> None:
         """Record the key in the journal before it is sent."""
         if self._journal.is_persistent:
-            await self._server_time.learn(job.company_id)
+            await self._server_time_probe.learn(job.company_id)
         now, server_offset = self._clock.now(), self._clock.server_offset
         job.mark_sent(key, now, server_offset)
         await self._journal.record_start(job.request, key, now, server_offset, job.position)
@@ -291,9 +292,10 @@ class SyncRunner:
                 record_entry(self._context, entry)
 
     async def _start_failed(self, job: SyncJob, error: CodatError) -> None:
-        cause = raise_if_fatal(error)
+        raise_if_fatal(error)
+        cause = cause_of(error)
         if not isinstance(cause, QuotaExhaustedError):
-            await self._record_and_emit(job, _failed_outcome(job, error, self._clock.time() - job.requested_at))
+            await self._record_and_finish(job, _failed_outcome(job, error, self._clock.time() - job.requested_at))
             return
         self._pause_sending(cause)
         if cause is error:
@@ -325,17 +327,18 @@ class SyncRunner:
             if status is None or not status.is_terminal:
                 poller.check_deadline()
         except QuotaExhaustedError as error:
+            # It concerns the client, not the company: the poll is repeated after the reset.
             self._pause_sending(error)
             self._scheduler.defer(job, self._clock.time())
         except Exception as error:  # noqa: BLE001 - whatever one company causes is that company's outcome
             failure = as_codat_error(job.company_id, error)
             raise_if_fatal(failure)
             self._scheduler.forget(job)
-            await self._finish(job, None, failure)
+            await self._finish_polled(job, None, failure)
         else:
             if status is not None and status.is_terminal:
                 self._scheduler.ended(job, self._clock.time())
-                await self._finish(job, status, None)
+                await self._finish_polled(job, status, None)
                 return
             self._reschedule(job, status)
             if poller.handle.sync_id != sync_id:
@@ -345,7 +348,7 @@ class SyncRunner:
         report = self._scheduler.defer if status is None else self._scheduler.still_running
         report(job, self._clock.time(), not_before=job.poller.not_before)
 
-    async def _finish(self, job: SyncJob, status: SyncStatus | None, error: CodatError | None) -> None:
+    async def _finish_polled(self, job: SyncJob, status: SyncStatus | None, error: CodatError | None) -> None:
         outcome = SyncOutcome(
             request=job.request,
             handle=job.poller.handle,
@@ -354,19 +357,20 @@ class SyncRunner:
             polls=job.poller.polls,
             elapsed=self._clock.time() - job.requested_at,
         )
-        await self._record_and_emit(job, outcome)
+        await self._record_and_finish(job, outcome)
 
-    async def _record_and_emit(self, job: SyncJob, outcome: SyncOutcome) -> None:
-        """Record the outcome in the journal, then report it, unless it is of an earlier run."""
+    async def _record_and_finish(self, job: SyncJob, outcome: SyncOutcome) -> None:
+        """Record the outcome in the journal and finish the job; one of an earlier run is not reported."""
         await self._journal.record_outcome(outcome, self._clock.now(), run=job.earlier_run, position=job.position)
         if not job.is_earlier:
-            await self._emit(outcome)
+            await self._finish(outcome)
         elif self.state.finish_earlier(job.company_id):
-            self._context.reserve_polls(-1)
+            self._context.release_polls()
 
-    async def _emit(self, outcome: SyncOutcome) -> None:
+    async def _finish(self, outcome: SyncOutcome) -> None:
+        """Finish the job of the company, release the reservation of its polls, and report its outcome."""
         if self.state.finish(outcome):
-            self._context.reserve_polls(-1)
+            self._context.release_polls()
         if self.diagnoses is None or outcome.ok:
             await self._on_outcome(outcome)
         else:
@@ -382,7 +386,7 @@ class SyncRunner:
         if outcome.diagnosis is not None:
             await self._journal.record_outcome(outcome, self._clock.now())
 
-    def _on_ended_before(self, entry: JournalEntry) -> None:
+    def _on_already_finished(self, entry: JournalEntry) -> None:
         if self.diagnoses is not None:
             self.diagnoses.add_recorded(entry, self._tasks)
 

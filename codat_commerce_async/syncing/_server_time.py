@@ -5,14 +5,14 @@ from contextlib import suppress
 
 from codat_commerce_async.errors import CodatError
 from codat_commerce_async.policies import RetryPolicy
-from codat_commerce_async.syncing._calls import SyncContext
+from codat_commerce_async.syncing._context import SyncContext
 
-__all__ = ["ServerTime"]
+__all__ = ["ServerTimeProbe"]
 
 _TIMEOUT = 15.0
 
 
-class ServerTime:
+class ServerTimeProbe:
     """Request the server's time once, with a call that changes nothing, unless a response has shown it before.
 
     The local clock may be set between the first request with a key and the next one.
@@ -24,7 +24,7 @@ class ServerTime:
         self._is_requested = False
 
     async def learn(self, company_id: str) -> None:
-        """Return when the server's time is known, or could not be learned."""
+        """Request the server's time unless it is known or was requested; return after the response, good or not."""
         if self._context.clock.server_offset is not None or self._is_requested:
             return
         async with self._lock:

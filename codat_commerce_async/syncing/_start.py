@@ -15,7 +15,7 @@ from codat_commerce_async.models.call import ApiResponse
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import CompanySyncStatus, SyncSummary
 from codat_commerce_async.policies import CallOptions
-from codat_commerce_async.syncing._calls import SyncContext
+from codat_commerce_async.syncing._context import SyncContext
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["start"]

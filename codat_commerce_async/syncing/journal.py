@@ -149,9 +149,7 @@ class Journal:
         Args:
             run_id: The id of the run; None for the newest.
         """
-        return [
-            entry.elapsed for entry in await self.entries(run_id) if entry.is_finished and entry.elapsed is not None
-        ]
+        return [entry.elapsed for entry in await self.entries(run_id) if entry.has_status and entry.elapsed is not None]
 
     async def per_minute(self, run_id: str | None = None) -> list[MinuteCounts]:
         """Return the start requests and polls of each minute in which there were any, in order of time.

@@ -150,7 +150,7 @@ class RunReport:
     """Syncs that were running when the journal was opened."""
 
     already_finished: int = 0
-    """Syncs that had ended when the journal was opened."""
+    """Syncs of this run that had ended with a status in an earlier process; they are not started again."""
 
     adopted: int = 0
     """Outcomes of syncs that were found at Codat rather than named in a response."""

@@ -13,7 +13,7 @@ from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.validation import check_count, check_str, require
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing._aio import wait_uncancelled
-from codat_commerce_async.syncing._calls import SyncContext
+from codat_commerce_async.syncing._context import SyncContext
 from codat_commerce_async.syncing._facts import DiagnosisCalls
 from codat_commerce_async.syncing._journal.store import JournalStore, NullJournal, check_journal_store
 from codat_commerce_async.syncing._journal.writer import JournalWriter, Resume, RunOptions
@@ -72,7 +72,7 @@ class SyncRun:
         self._journal_path = journal if isinstance(journal, str | Path) else None
         self._journal: JournalStore = NullJournal() if isinstance(journal, str | Path | None) else journal
         companies_count = len(companies) if isinstance(companies, Sized) else None
-        self._run_options = evolve(check_run_options(run_options, self._journal_path), companies=companies_count)
+        self._run_options = evolve(check_run_options(run_options, journal), companies=companies_count)
         self._clock = context.clock
         self._stop_when = stop_when
         self._on_progress = on_progress
@@ -136,9 +136,10 @@ class SyncRun:
             include_finished: Whether to include outcomes of earlier processes of the run, from the journal.
         """
         rest = [outcome async for outcome in self]
-        return [*await self._finished_before(), *rest] if include_finished else rest
+        return [*await self._earlier_outcomes(), *rest] if include_finished else rest
 
-    async def _finished_before(self) -> list[SyncOutcome]:
+    async def _earlier_outcomes(self) -> list[SyncOutcome]:
+        """Return what earlier processes of this run recorded in the journal."""
         if self._journal_path is None:
             return []
         journal = Journal.open(self._journal_path)
@@ -241,7 +242,7 @@ def _check_sources(companies: Companies, journal: JournalSource | None) -> None:
         check_journal_store(journal)
 
 
-def check_run_options(options: RunOptions, journal: str | Path | None) -> RunOptions:
+def check_run_options(options: RunOptions, journal: JournalSource | None) -> RunOptions:
     """Return the options; raise ValueError or TypeError if they are invalid."""
     if options.resume not in ("unfinished", "never"):
         raise ValueError(f"resume must be 'unfinished' or 'never' (got {options.resume!r})")
@@ -250,6 +251,7 @@ def check_run_options(options: RunOptions, journal: str | Path | None) -> RunOpt
         check_str("run_id", options.run_id)
         is_valid = 0 < len(options.run_id) <= _MAX_RUN_ID_LENGTH and options.run_id.isprintable()
         require(is_valid, "run_id", f"1 to {_MAX_RUN_ID_LENGTH} printable characters", options.run_id)
-    if journal is None and options != RunOptions():
-        raise ValueError("journal must be passed with run_id, resume or keep_runs")
+    if not isinstance(journal, str | Path) and options != RunOptions():
+        given = "None" if journal is None else type(journal).__name__
+        raise ValueError(f"journal must be a path if run_id, resume or keep_runs is passed (got {given})")
     return options

@@ -10,9 +10,9 @@ from codat_commerce_async._core.operation import check_id
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
-from codat_commerce_async.syncing._calls import RESERVED_REQUESTS, SyncContext
+from codat_commerce_async.syncing._context import RESERVED_REQUESTS, SyncContext
 from codat_commerce_async.syncing._durations import DurationModel
-from codat_commerce_async.syncing._failures import as_codat_error, raise_if_fatal, seconds_to_reset
+from codat_commerce_async.syncing._failures import as_codat_error, cause_of, raise_if_fatal, seconds_to_reset
 from codat_commerce_async.syncing._poller import PollHistory, SyncPoller, WaitSettings
 from codat_commerce_async.syncing._scheduler import (
     min_poll_interval,
@@ -20,7 +20,7 @@ from codat_commerce_async.syncing._scheduler import (
     poll_cost_when_idle,
     poll_cost_while_starting,
 )
-from codat_commerce_async.syncing._server_time import ServerTime
+from codat_commerce_async.syncing._server_time import ServerTimeProbe
 from codat_commerce_async.syncing._start import start
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.ticket import Reschedule, SyncTicket
@@ -58,7 +58,7 @@ class SyncStepper:
         self._durations = DurationModel()
         # By run id: the highest number of companies that a ticket seen here shows to be started.
         self._started: dict[str, int] = {}
-        self._server_time = ServerTime(context)
+        self._server_time_probe = ServerTimeProbe(context)
 
     async def step(self, ticket: SyncTicket) -> Reschedule | SyncOutcome:
         """Start the sync of the ticket, or poll it once; return when to continue, or the outcome.
@@ -97,7 +97,7 @@ class SyncStepper:
         return max(0.0, wait, due_age - self._age(ticket))
 
     async def _start(self, ticket: SyncTicket) -> Reschedule | SyncOutcome:
-        await self._server_time.learn(ticket.company_id)
+        await self._server_time_probe.learn(ticket.company_id)
         try:
             handle = await start(
                 self._context,
@@ -108,7 +108,8 @@ class SyncStepper:
             )
         except Exception as error:  # noqa: BLE001 - whatever one company causes is that company's outcome
             failure = as_codat_error(ticket.company_id, error)
-            cause = raise_if_fatal(failure)
+            raise_if_fatal(failure)
+            cause = cause_of(failure)
             if isinstance(cause, QuotaExhaustedError):
                 return self._wait_for_quota(ticket, cause)
             return self._outcome(ticket, error=failure)

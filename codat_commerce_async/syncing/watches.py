@@ -14,7 +14,7 @@ from codat_commerce_async.errors import ClientClosedError, CodatError
 from codat_commerce_async.models.handle import SyncHandle, as_handle
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.problems import problem
-from codat_commerce_async.syncing._calls import SyncContext
+from codat_commerce_async.syncing._context import SyncContext
 from codat_commerce_async.syncing._notifications import Subscription
 from codat_commerce_async.syncing._poller import WaitSettings, watch
 from codat_commerce_async.syncing._signals import before_signal_handlers

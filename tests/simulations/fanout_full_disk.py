@@ -22,6 +22,8 @@ async def fan_out(directory: Path, companies: int, limit: int | None, *, grow: b
     codat, journal = Codat(companies), directory / "journal"
     error = ""
     if limit is not None:
+        # A module that is imported under the limit would leave a truncated .pyc file.
+        sys.dont_write_bytecode = True
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     async with codat.client() as client:
         run = client.sync.run_many(codat.ids, journal=journal)
@@ -40,7 +42,7 @@ async def fan_out(directory: Path, companies: int, limit: int | None, *, grow: b
             subprocess.run(["mount", "-o", "remount,size=64m", str(directory)], check=True)  # noqa: ASYNC221, S603, S607 - by hand
         async with client.sync.run_many(codat.ids, journal=journal) as run:
             outcomes += await run.results()
-    finished = {entry.request.company_id for entry in read_journal(journal) if entry.is_finished}
+    finished = {entry.request.company_id for entry in read_journal(journal) if entry.has_status}
     reported = [outcome.company_id for outcome in outcomes]
     return {
         "error": error,

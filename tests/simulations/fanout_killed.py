@@ -121,7 +121,7 @@ def _check(
         syncs, entry = simulator.syncs(company_id), by_company.get(company_id)
         if len(syncs) != 1:
             counts.wrong.append(f"{company_id} was started {len(syncs)} times: {entry}")
-        elif entry is None or not entry.is_finished or entry.code != syncs[0].final_code:
+        elif entry is None or not entry.has_status or entry.code != syncs[0].final_code:
             counts.wrong.append(f"{company_id} did not end as it did at Codat: {entry}")
         elif entry.handle is None or entry.handle.sync_id != syncs[0].sync_id:
             counts.wrong.append(f"{company_id} names another sync: {entry}")

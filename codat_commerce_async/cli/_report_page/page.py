@@ -117,7 +117,7 @@ def _elapsed(data: RunData) -> float:
 
 
 def _finished_durations(entries: Iterable[JournalEntry]) -> list[float]:
-    return sorted(entry.elapsed for entry in entries if entry.is_finished and entry.elapsed is not None)
+    return sorted(entry.elapsed for entry in entries if entry.has_status and entry.elapsed is not None)
 
 
 def _percentile(durations: Sequence[float]) -> float:

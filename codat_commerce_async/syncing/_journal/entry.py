@@ -86,14 +86,14 @@ class JournalEntry:
     """The number of the process in which the sync ended, from 1."""
 
     @property
-    def is_finished(self) -> bool:
+    def has_status(self) -> bool:
         """Return whether the sync ended with a status; the next call repeats a sync that ended with an error."""
         return self.state in {"succeeded", "failed"}
 
     @property
     def has_ended(self) -> bool:
         """Return whether there is an outcome, be it a status or an error."""
-        return self.is_finished or self.state == "error"
+        return self.has_status or self.state == "error"
 
     def to_outcome(self) -> SyncOutcome:
         """Return the recorded outcome.
@@ -106,8 +106,8 @@ class JournalEntry:
         return SyncOutcome(
             request=self.request,
             handle=self.handle,
-            status=self._known_status() if self.is_finished else None,
-            error=None if self.is_finished else self._known_error(),
+            status=self._known_status() if self.has_status else None,
+            error=None if self.has_status else self._known_error(),
             polls=self.polls or 0,
             elapsed=self.elapsed or 0.0,
             diagnosis=diagnosis_from_json(self.diagnosis),

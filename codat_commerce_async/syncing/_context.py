@@ -1,4 +1,4 @@
-"""What starting and polling syncs needs of a client: four calls, and the client's clock, quota and notifications."""
+"""The parts of a client that starting and polling syncs needs: four calls, the clock, the quota and notifications."""
 
 from random import Random
 from typing import Protocol, Unpack
@@ -16,12 +16,13 @@ from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["RESERVED_REQUESTS", "SyncCalls", "SyncContext"]
 
+# The poll that shows the end of the sync, and one that comes too early. More would defer starts that the quota allows.
 RESERVED_REQUESTS = 2
 """The daily quota reserved for the polls of each running sync, which new work must not use up; in requests."""
 
 
 class SyncCalls(Protocol):
-    """The API calls that start and poll syncs, as `SyncResource` has them."""
+    """The API calls that start and poll syncs; `resources/sync.py` implements them with the pipeline."""
 
     async def request(
         self, request: SyncRequest, *, key_left: float | None = None, **options: Unpack[CallOptions]
@@ -59,6 +60,10 @@ class SyncContext:
     retry: RetryPolicy
     random: Random
 
-    def reserve_polls(self, syncs: int = 1) -> None:
-        """Reserve requests of the daily quota for the polls of so many running syncs; a negative number frees them."""
-        self.rate_limiter.reserve(RESERVED_REQUESTS * syncs)
+    def reserve_polls(self) -> None:
+        """Reserve requests of the daily quota for the polls of one more running sync."""
+        self.rate_limiter.reserve(RESERVED_REQUESTS)
+
+    def release_polls(self, syncs: int = 1) -> None:
+        """Release the reserved requests of so many syncs."""
+        self.rate_limiter.reserve(-RESERVED_REQUESTS * syncs)
