@@ -464,3 +464,34 @@ async def test_the_requested_time_is_that_of_the_very_first_request() -> None:
     error = await Scenario(lost).unknown()
     assert error.requested_at is not None
     assert error.requested_at - when(0.0) < timedelta(seconds=0.01)
+
+
+async def test_a_new_key_is_resent_as_often_as_the_first_one() -> None:
+    scenario = Scenario(lost, lost, lost, refused, lost, "done")
+    assert await scenario.write() == "done"
+    assert scenario.keys_sent == ["key-1"] * 4 + ["key-2"] * 2
+
+
+async def test_a_new_key_in_progress_is_polled_as_long_as_the_first_one() -> None:
+    scenario = Scenario(lost, in_progress, refused, lost, *[in_progress] * 10, "done")
+    assert await scenario.write(lookups=Lookups(max_visibility_delay=300.0)) == "done"
+    assert scenario.keys_sent == ["key-1"] * 3 + ["key-2"] * 12
+
+
+@pytest.mark.parametrize(
+    ("first", "hours"), [(lost, 3.0), (status_error(BadRequestError, 400), 0.0)], ids=["unknown", "refused"]
+)
+async def test_an_earlier_write_that_cannot_have_created_it_does_not_keep_a_candidate_from_adoption(
+    first: Make, hours: float
+) -> None:
+    claims = Claims()
+    with pytest.raises(CodatError):
+        await Scenario(first).write("earlier", claims=claims)
+    await asyncio.sleep(hours * 3600.0)
+    ours = candidate(time() + 0.05)
+    assert await Scenario(lost, seen=[ours]).write(claims=claims) is ours
+    # One that may have created it does.
+    await asyncio.sleep(7200.0)
+    with pytest.raises(OutcomeUnknownError):
+        await Scenario(lost).write("another", claims=claims)
+    await Scenario(lost, seen=[candidate(time() + 0.05, "whose")]).unknown(claims=claims)
