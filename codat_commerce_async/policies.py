@@ -199,11 +199,7 @@ class CallOptions(PollOptions, total=False):
     """Options of every operation. `retry` replaces the client's policy; `PollOptions` describes the others."""
 
     timeout: float | None
-    """Seconds for the whole call: waiting for the rate limit, every attempt and every delay.
-
-    Without it, the wait for the rate limit before the first attempt has no limit; `RetryPolicy.deadline` begins with
-    that attempt.
-    """
+    """Seconds for the whole call: waiting for the quota, every attempt and every delay."""
 
     idempotency_key: str
     """A GUID; for writes by POST and PATCH only. Each call generates one; pass it only to repeat an earlier write."""

@@ -26,8 +26,6 @@ def new_broker(url: str, slice_seconds: float = 10.0) -> StreamBroker:
         url,
         queue_name=_STREAM,
         consumer_group_name=_STREAM,
-        consumer_id="0",
-        xread_count=1,
         xread_block=500,
         idle_timeout=round(slice_seconds * 2200),
     )
@@ -52,7 +50,7 @@ async def run(url: str, size: Night) -> Counts:
     async def count_due() -> int:
         async with Redis.from_url(url) as redis:
             [group] = await redis.xinfo_groups(_STREAM)
-        return int(group["lag"] or 0)
+            return int(await redis.xlen(_STREAM)) - int(group["pending"])
 
     async def feed(tickets: list[SyncTicket]) -> None:
         await tasks.feed(tickets, broker.count_queued)

@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ STEP = "codat_sync_step"
 class Queue:
     """An app on a connector, its tasks, the outcomes, and a simulated Codat whose syncs end at once."""
 
-    def __init__(self, simulator: Simulator, connector: Any, *, failures: tuple[Exception, ...] = ()) -> None:
+    def __init__(self, simulator: Simulator, connector: Any, *, failures: tuple[BaseException, ...] = ()) -> None:
         self.simulator = simulator
         self.app = procrastinate.App(connector=connector)
         self.tasks = SyncTasks(self.app, on_outcome=self.save)
@@ -57,7 +57,7 @@ class Queue:
 class Memory(Queue):
     """The same on a connector in memory, whose jobs are all due at once."""
 
-    def __init__(self, simulator: Simulator, *, failures: tuple[Exception, ...] = ()) -> None:
+    def __init__(self, simulator: Simulator, *, failures: tuple[BaseException, ...] = ()) -> None:
         self.connector = InMemoryConnector()
         super().__init__(simulator, self.connector, failures=failures)
 
@@ -90,6 +90,24 @@ async def test_an_outcome_is_not_lost_when_its_callback_raises(simulator: Simula
     assert [(outcome.ok, outcome.ticket_id) for outcome in queue.outcomes] == [(True, ticket.id)]
     assert simulator.syncs_started(ticket.company_id) == 1
     assert not queue.jobs("failed")
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(1)], ids=repr)
+async def test_whatever_the_callback_raises_the_outcome_is_reported_again_later(
+    simulator: Simulator, error: BaseException
+) -> None:
+    queue = Memory(simulator, failures=(error,))
+    await queue.tasks.enqueue(queue.ticket())
+    async with queue.app.open_async():
+        while queue.failures:
+            for job in queue.jobs("todo"):
+                job["scheduled_at"] = None
+            await queue.work()
+    [job] = queue.jobs("todo")
+    assert job["scheduled_at"] - datetime.now(UTC) > timedelta(seconds=5)
+    await queue.drain()
+    assert [outcome.ok for outcome in queue.outcomes] == [True]
 
 
 @pytest.mark.virtual_time
@@ -205,6 +223,41 @@ async def test_a_ticket_is_queued_in_the_transaction_of_the_user(database: str, 
         assert await queue.tasks.count_queued() == 2
         cursor = await connection.execute("SELECT id FROM orders")
         assert await cursor.fetchall() == [("committed",)]
+
+
+@pytest.mark.real
+async def test_a_worker_goes_on_after_its_database_was_restarted(tmp_path: Path) -> None:
+    simulator = Simulator(quota=RequestQuota(per_minute=None), durations=lambda _: 2.0, outcomes={2000: 1.0})
+    with postgres() as server:
+        app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=server.url))
+        tasks = SyncTasks(app, on_outcome=print)
+        async with simulator:
+            tickets = list(SyncTicket.for_run("a run", [simulator.add_linked_company() for _ in range(30)]))
+            async with app.open_async():
+                await app.schema_manager.apply_schema_async()
+                await tasks.feed(tickets)
+            outcomes = tmp_path / "outcomes"
+            outcomes.touch()
+            arguments = ("worker", server.url, simulator.url, str(tmp_path / "quota.db"), str(outcomes))
+            worker = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "examples.night_on_procrastinate", *arguments, cwd=ROOT
+            )
+            while len(simulator.requests) < 10:  # noqa: ASYNC110 - another process sends them
+                await asyncio.sleep(0.05)
+            server.kill()
+            await asyncio.sleep(0.3)
+            server.start()
+            reported = list[str | None]()
+            async with asyncio.timeout(60):
+                while len(set(reported)) < 30:
+                    await asyncio.sleep(0.1)
+                    reported = [SyncOutcome.from_json(line).ticket_id for line in outcomes.read_text().splitlines()]
+            assert set(reported) == {ticket.id for ticket in tickets}
+            assert worker.returncode is None
+            worker.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(2):
+                await worker.wait()
+            assert [simulator.syncs_started(ticket.company_id) for ticket in tickets] == [1] * 30
 
 
 @pytest.mark.real

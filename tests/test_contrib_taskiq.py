@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import logging
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -73,7 +75,7 @@ class Broker(AsyncBroker):
 class Fleet:
     """A broker, a simulated Codat, and the outcomes; `failures` are raised by the callback."""
 
-    def __init__(self, companies: int, *, failures: Sequence[Exception] = ()) -> None:
+    def __init__(self, companies: int, *, failures: Sequence[BaseException] = ()) -> None:
         self.codat = Codat(companies)
         self.broker = Broker()
         self.tasks = SyncTasks(self.broker, on_outcome=self.save)
@@ -110,7 +112,8 @@ class Fleet:
 
 @pytest.mark.virtual_time
 async def test_an_outcome_is_not_lost_when_its_callback_raises() -> None:
-    fleet = Fleet(3, failures=[ValueError("no such table"), OSError("no connection")])
+    failures = [ValueError("no such table"), OSError("no connection"), asyncio.CancelledError(), SystemExit(1)]
+    fleet = Fleet(3, failures=failures)
     for ticket in fleet.tickets:
         await fleet.tasks.enqueue(ticket)
     async with fleet.working():
@@ -184,6 +187,113 @@ async def test_the_heartbeat_goes_on_while_the_worker_runs_even_if_one_fails() -
     assert {round(after - before) for (before, _), (after, _) in pairwise(beats)} == {5}
 
 
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_ticket_that_the_broker_gave_to_another_worker_is_given_up(*, is_late: bool) -> None:
+    fleet = Fleet(3)
+    fleet.codat = Codat(3, durations=lambda _: 50.0)
+    first, *others = fleet.tickets
+    beats = 0
+
+    async def heartbeat(messages: Sequence[AckableMessage]) -> Sequence[AckableMessage]:
+        nonlocal beats
+        beats += 1
+        if is_late and beats == 2:
+            await asyncio.sleep(1e6)  # slices end before the next heartbeat, as after a suspension
+        return [one for one in messages if beats > 2 and first.id in str(one.data)]
+
+    tasks = SyncTasks(fleet.broker, on_outcome=fleet.save, slice_seconds=10.0, heartbeat=heartbeat)
+    for ticket in fleet.tickets:
+        await tasks.enqueue(ticket)
+    async with fleet.codat.client() as client:
+        worker = asyncio.create_task(tasks.run_worker(client))
+        await fleet.until(2)
+        await asyncio.sleep(100)
+        tasks.stop()
+        await worker
+    assert {outcome.ticket_id for outcome in fleet.outcomes} == {ticket.id for ticket in others}
+    # The message is the other worker's.
+    assert [SyncTicket.from_json(text).id for text in fleet.broker.drain()] == [first.id]
+    assert len(fleet.broker.pending) == 1
+
+
+class Stuck(Broker):
+    """A broker that does not respond any more once it is stuck, and whose client ignores cancellations at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_stuck = False
+        self.is_stuck_at_startup = False
+
+    async def _respond(self) -> None:
+        for _ in range(3 if self.is_stuck else 0):
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(1e6)
+
+    async def startup(self) -> None:
+        if self.is_stuck_at_startup:
+            await asyncio.sleep(1e6)
+
+    async def kick(self, message: BrokerMessage) -> None:
+        await self._respond()
+        await super().kick(message)
+
+    async def listen(self) -> AsyncGenerator[AckableMessage, None]:
+        async for message in super().listen():
+            yield message
+            await self._respond()
+
+    async def shutdown(self) -> None:
+        await self._respond()
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("cause", ["broker", "startup", "callback"])
+async def test_a_worker_ends_within_two_seconds_whatever_does_not_respond(cause: str) -> None:
+    fleet, broker = Fleet(20), Stuck()
+    fleet.broker = broker
+    broker.is_stuck_at_startup = cause == "startup"
+
+    async def save(_: SyncOutcome) -> None:
+        await asyncio.sleep(1e6)
+
+    tasks = SyncTasks(broker, on_outcome=save if cause == "callback" else fleet.save)
+    for ticket in fleet.tickets:
+        await tasks.enqueue(ticket)
+    async with fleet.codat.client() as client:
+        worker = asyncio.create_task(tasks.run_worker(client))
+        await asyncio.sleep(60.0 if cause == "callback" else 9.0)
+        broker.is_stuck = cause == "broker"
+        async with asyncio.timeout(2.0):
+            tasks.stop()
+            await worker
+    tickets = {SyncTicket.from_json(text).id for text in broker.drain()} | {each.ticket_id for each in fleet.outcomes}
+    assert tickets == {ticket.id for ticket in fleet.tickets}
+
+
+@pytest.mark.virtual_time
+async def test_a_broker_that_stays_down_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    class Down(Broker):
+        async def listen(self) -> AsyncGenerator[AckableMessage, None]:
+            raise ConnectionError("down")
+            yield
+
+        async def kick(self, message: BrokerMessage) -> None:
+            raise ConnectionError("down")
+
+    fleet = Fleet(1)
+    tasks = SyncTasks(Down(), on_outcome=fleet.save)
+    async with fleet.codat.client() as client:
+        worker = asyncio.create_task(tasks.run_worker(client))
+        await asyncio.sleep(600)
+        tasks.stop()
+        await worker
+    counts = Counter(record.message.partition(" (")[0] for record in caplog.records if record.levelno >= logging.ERROR)
+    assert set(counts.values()) <= {9, 10, 11}
+    assert len(counts) == 2
+    assert "(59 more times since the last record)" in caplog.text
+
+
 @pytest.mark.real
 @needs_redis
 async def test_a_ticket_whose_step_takes_many_slices_stays_with_its_worker(tmp_path: Path) -> None:
@@ -253,58 +363,6 @@ async def test_a_broker_that_is_killed_and_restarted_costs_no_outcome(tmp_path: 
 
 @pytest.mark.real
 @needs_redis
-async def test_the_messages_of_a_stream_are_counted_until_they_are_acknowledged() -> None:
-    with valkey() as server:
-        stream = await Stream.fed(server.url, ["a", "b", "c"])
-        from examples.night_on_taskiq import new_broker  # noqa: PLC0415 - may not be installed
-
-        broker = new_broker(server.url)
-        await broker.startup()
-        assert await broker.count_queued() == 3
-        messages = broker.listen()
-        taken = await anext(messages)
-        assert isinstance(taken, AckableMessage)
-        assert await broker.count_queued() == 3
-        acknowledged = taken.ack()
-        assert acknowledged is not None
-        await acknowledged
-        assert await broker.count_queued() == 2
-        # Redis does not know the number of new messages any more when one of them was deleted.
-        await stream.delete_last()
-        assert await broker.count_queued() == 1
-        await messages.aclose()
-        await broker.shutdown()
-        await stream.close()
-
-
-@pytest.mark.real
-@needs_redis
-async def test_a_message_that_is_lost_on_its_way_to_a_living_worker_is_delivered_again() -> None:
-    with valkey() as server:
-        stream = await Stream.fed(server.url, [str(number) for number in range(30)])
-        from examples.night_on_taskiq import new_broker  # noqa: PLC0415 - may not be installed
-
-        broker = new_broker(server.url, slice_seconds=0.5)
-        broker.block = 20  # shorter than the time between two searches for the messages of dead workers
-        messages, taken = broker.listen(), list[AckableMessage]()
-        async with asyncio.timeout(30):
-            while len(taken) < 29:
-                if len(taken) == 25:
-                    await stream.lose_one(broker.consumer_name)
-                taken.append(await anext(messages))
-            task = asyncio.ensure_future(anext(messages))
-            while not task.done():
-                await broker.heartbeat(taken)
-                await asyncio.sleep(0.1)
-        companies = [SyncTicket.from_json(json.loads(one.data)["args"][0]).company_id for one in (*taken, await task)]
-        assert companies == [str(number) for number in (*range(25), *range(26, 30), 25)]
-        await messages.aclose()
-        await broker.shutdown()
-        await stream.close()
-
-
-@pytest.mark.real
-@needs_redis
 async def test_a_worker_with_a_hundred_running_tasks_ends_within_two_seconds(tmp_path: Path) -> None:
     simulator = Simulator(quota=RequestQuota(per_minute=None), durations=lambda _: 600.0)
     with valkey() as server:
@@ -337,7 +395,7 @@ async def test_a_worker_killed_between_queueing_and_acknowledging_starts_nothing
             assert await killed.wait() == -signal.SIGKILL
             found = await stream.unfinished()
             assert sorted(set(found)) == sorted(ticket.id for ticket in stream.tickets)
-            assert len(found) == 4  # one of them is there twice
+            assert len(found) > 3  # at least one of them is there twice
             outcomes = tmp_path / "outcomes"
             outcomes.touch()
             arguments = (simulator.url, str(tmp_path / "quota.db"), str(outcomes), "0.3")
@@ -393,14 +451,6 @@ class Stream:
         return [
             SyncTicket.from_json(each["args"][0]).id for each in messages if each["task_name"] == "codat_sync_slice"
         ]
-
-    async def lose_one(self, consumer: str) -> None:
-        """Deliver a message to a consumer that does not receive it."""
-        await self._redis.xreadgroup("codat", consumer, {"codat": ">"}, count=1)
-
-    async def delete_last(self) -> None:
-        [(key, _)] = await self._redis.xrevrange("codat", count=1)
-        await self._redis.xdel("codat", key)
 
     async def close(self) -> None:
         await self._redis.aclose()

@@ -127,7 +127,7 @@ def approx(value: object) -> Any:
 
 
 def granted(result: QuotaResult) -> int:
-    return sum(kind == GRANTED for kind, _ in result["decisions"])
+    return sum(kind == GRANTED for kind, _ in result["permits"])
 
 
 async def send_all(
@@ -139,7 +139,7 @@ async def send_all(
         step += 1
         requests = permits(MAX_PERMITS)
         result = await store.exchange(report(f"p{step % processes}", rate=rate, permits=requests))
-        slots += [clock.now + delay for kind, delay in result["decisions"] if kind == GRANTED]
+        slots += [clock.now + delay for kind, delay in result["permits"] if kind == GRANTED]
         clock.now += 0.1
     return sorted(slots)
 
@@ -161,10 +161,10 @@ async def test_no_minute_exceeds_the_rate_and_nearly_all_of_it_is_used(store: Qu
 
 async def test_a_new_store_starts_without_a_burst(store: QuotaStore) -> None:
     result = await store.exchange(report(permits=permits(16)))
-    slots = [delay for kind, delay in result["decisions"] if kind == GRANTED]
+    slots = [delay for kind, delay in result["permits"] if kind == GRANTED]
     interval = Limits(Quota(per_minute=600)).interval
     assert slots == approx([number * interval for number in range(5)])
-    assert [kind for kind, _ in result["decisions"]] == [GRANTED] * 5 + [LATER] * 11
+    assert [kind for kind, _ in result["permits"]] == [GRANTED] * 5 + [LATER] * 11
 
 
 @pytest.mark.parametrize("jump", [-3600.0, -5.0, 5.0, 3600.0])
@@ -206,7 +206,7 @@ async def test_concurrency_is_limited_over_all_processes(store: QuotaStore) -> N
         report("p2", rate=None, per_company=3, concurrent=6, permits=[*permits(2, "c1"), *permits(6, "c2")])
     )
     assert granted(result) == 3  # one of c1, two of c2, which then are six in all
-    assert [kind for kind, _ in result["decisions"][:2]] == [0, 2]
+    assert [kind for kind, _ in result["permits"][:2]] == [0, 2]
 
 
 async def test_a_pause_holds_for_all_and_is_followed_by_an_even_rate(store: QuotaStore, clock: Clock) -> None:
@@ -217,7 +217,7 @@ async def test_a_pause_holds_for_all_and_is_followed_by_an_even_rate(store: Quot
     result = await store.exchange(report("p2", permits=permits(16)))
     assert granted(result) == 3  # half a second, for two processes
     result = await store.exchange(report("p2", permits=permits(1, "c1")))
-    assert [tuple(each) for each in result["decisions"]] == [(2, approx(10.0))]
+    assert [tuple(each) for each in result["permits"]] == [(2, approx(10.0))]
 
 
 async def test_an_exhausted_day_holds_for_all_until_a_newer_response_reports_otherwise(
@@ -249,7 +249,7 @@ async def test_starts_wait_while_the_rest_of_the_day_is_reserved(store: QuotaSto
     await store.exchange(report("p2", runs={"run": 6}, sequence=1))
     start = report("p2", permits=permits(1, starts_work=1), sequence=1)
     result = await store.exchange(start)
-    assert (result["decisions"][0][0], result["reserved"]) == (4, 10)
+    assert (result["permits"][0][0], result["reserved"]) == (4, 10)
     result = await store.exchange(report("p2", runs={"run": -2}, sequence=2, permits=permits(1, starts_work=1)))
     assert (granted(result), result["reserved"]) == (1, 8)
 

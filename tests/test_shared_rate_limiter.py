@@ -407,13 +407,6 @@ def test_a_shared_quota_is_a_path_or_the_url_of_a_server(settings: dict[str, obj
         CodatCommerce("key", **settings)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("scheme", ["redis", "rediss", "unix", "postgres", "postgresql"])
-def test_the_error_of_an_unknown_scheme_names_each_scheme_of_a_shared_quota(scheme: str) -> None:
-    CodatCommerce("key", shared_quota=f"{scheme}://127.0.0.1/0")
-    with pytest.raises(ValueError, match=f" {scheme}://"):
-        CodatCommerce("key", shared_quota="ftp://host")
-
-
 async def test_a_closed_limiter_raises_at_once_also_in_waiting_calls() -> None:
     limiter = SharedRateLimiter(MemoryQuotaStore(), Quota(per_minute=1))
     await limiter.acquire(None)

@@ -37,7 +37,6 @@ class Idempotency(Enum):
 
 
 # Keys work on POST and PATCH only: https://docs.codat.io/using-the-api/idempotency
-# DELETE is not among them: if a response is lost, the 404 of a second one would report a deletion as failed.
 _IDEMPOTENCY = {
     "GET": Idempotency.NATIVE,
     "HEAD": Idempotency.NATIVE,

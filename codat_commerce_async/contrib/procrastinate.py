@@ -10,12 +10,14 @@ await tasks.run_worker(codat)                                     # in every wor
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
-from codat_commerce_async._core.callbacks import call, check_callback
+from codat_commerce_async._core.callbacks import check_callback
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.validation import check_str
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.syncing._feeder import MAX_QUEUED, feed
+from codat_commerce_async.syncing._working import deliver, run_until_stopped
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.stepper import SyncStepper
 from codat_commerce_async.syncing.ticket import Reschedule, SyncTicket, TicketVersionError
@@ -131,6 +133,7 @@ class SyncTasks:
     async def run_worker(self, codat: CodatCommerce, *, concurrency: int = 25, timeout: float | None = 3600.0) -> None:
         """Run a worker until SIGTERM; steps that do not end within a second are then returned to the queue.
 
+        A database that is restarted meanwhile does not end the worker; one that cannot be used at the start does.
         `concurrency` steps are in work or wait for the rate limiter. More of them add no speed, but delay the polls in
         the queue behind them, and after a kill all of them have to be recovered.
 
@@ -139,15 +142,21 @@ class SyncTasks:
             concurrency: The number of steps at once, most of which wait for the rate limiter.
             timeout: Seconds to wait for each sync; None for no limit.
         """
+        run = partial(
+            self._app.run_worker_async,
+            queues=[self.queue],
+            concurrency=concurrency,
+            fetch_job_polling_interval=1.0,
+            shutdown_graceful_timeout=1.0,
+            update_heartbeat_interval=_HEARTBEAT,
+            delete_jobs="successful",
+            install_signal_handlers=False,
+        )
+        # A database that cannot be used now is an error; one that fails later may return.
+        await self.count_queued()
         async with self.working(codat, timeout=timeout):
-            await self._app.run_worker_async(
-                queues=[self.queue],
-                concurrency=concurrency,
-                fetch_job_polling_interval=1.0,
-                shutdown_graceful_timeout=1.0,
-                update_heartbeat_interval=_HEARTBEAT,
-                delete_jobs="successful",
-            )
+            # procrastinate's worker ends when the database is restarted.
+            await run_until_stopped(run, ConnectorException)
 
     async def _step(self, context: JobContext, ticket: str) -> None:
         if self._stepper is None:
@@ -156,7 +165,7 @@ class SyncTasks:
         if isinstance(result, Reschedule):
             await self._defer(result.ticket, result.seconds, None)
         elif result.error is None or await self._holds(context.job):
-            await call(self._on_outcome, result)
+            await deliver(self._on_outcome, result)
 
     async def _holds(self, job: Job) -> bool:
         """Return whether the job is still this worker's.

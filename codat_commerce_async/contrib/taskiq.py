@@ -9,15 +9,15 @@ await tasks.run_worker(codat)                                                  #
 """
 
 import asyncio
-import signal
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
-from codat_commerce_async._core.callbacks import call, check_callback
+from codat_commerce_async._core.callbacks import check_callback
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.syncing._feeder import MAX_QUEUED, Slices, feed
+from codat_commerce_async.syncing._working import Heartbeat, deliver, on_stop_signal
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.ticket import SyncTicket, TicketVersionError
 
@@ -57,7 +57,8 @@ class SyncTasks:
         broker: The broker whose messages hold the tickets.
         on_outcome: Receives every outcome at least once; also a coroutine function.
         slice_seconds: How long a task works on its ticket before it queues it again.
-        heartbeat: Called every half of `slice_seconds` with the messages in work. If it raises, that is logged.
+        heartbeat: Called every half of `slice_seconds` with the messages in work. It returns those that the broker has
+            delivered to another worker, which this one gives up, or None. If it raises, that is logged.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class SyncTasks:
         *,
         on_outcome: Callable[[SyncOutcome], Awaitable[None] | None],
         slice_seconds: float = 10.0,
-        heartbeat: Callable[[Sequence[AckableMessage]], Awaitable[object]] | None = None,
+        heartbeat: Callable[[Sequence[AckableMessage]], Awaitable[Collection[AckableMessage] | None]] | None = None,
     ) -> None:
         check_callback("on_outcome", on_outcome)
         if heartbeat is not None:
@@ -74,14 +75,13 @@ class SyncTasks:
         self._broker = broker
         self._on_outcome = on_outcome
         self._slice_seconds = slice_seconds
-        self._heartbeat = heartbeat
-        # By identity, as messages are no keys.
-        self._in_work: dict[int, AckableMessage] = {}
+        self._heartbeat = Heartbeat(heartbeat, interval=slice_seconds / 2)
         self._slices: Slices | None = None
-        self._stop = asyncio.Event()
 
         async def run_slice(ticket: str, context: Context = _CONTEXT) -> None:
-            await self._run(ticket, context)
+            if self._slices is None:
+                raise RuntimeError("the worker must be started by `tasks.run_worker(codat)`")
+            await self._run(self._slices, ticket, context)
 
         # A function, because taskiq renames what it registers, and a method has no name to set.
         self._task = broker.register_task(run_slice, task_name=_SLICE, ack_type=AcknowledgeType.MANUAL.value)
@@ -126,88 +126,65 @@ class SyncTasks:
             concurrency: The number of tasks at once.
             timeout: Seconds to wait for each sync; None for no limit.
         """
-        loop = asyncio.get_running_loop()
         self._slices = slices = Slices(codat.sync.stepper(timeout=timeout), seconds=self._slice_seconds)
         self._broker.is_worker_process = True
         receiver = Receiver(self._broker, max_async_tasks=concurrency)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        await self._broker.startup()
-        repeated = [
-            asyncio.create_task(_repeat(self._wake.kiq, _WAKE_INTERVAL)),
-            asyncio.create_task(_repeat(self._send_heartbeat, self._slice_seconds / 2)),
-        ]
-        try:
-            await slices.consume(self._broker.listen, partial(self._work_on, receiver), limit=concurrency)
-        finally:
-            for task in repeated:
-                task.cancel()
-            await asyncio.wait(repeated)
-            await self._broker.shutdown()
+        with on_stop_signal(self.stop):
+            try:
+                await slices.unless_stopped(self._broker.startup())
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(slices.repeat(self._wake.kiq, _WAKE_INTERVAL))
+                    group.create_task(slices.repeat(self._heartbeat.send, self._heartbeat.interval))
+                    await slices.consume(self._broker.listen, partial(self._work_on, receiver), limit=concurrency)
+            finally:
+                await slices.close(self._broker.shutdown())
 
     def stop(self) -> None:
         """End the worker: no further messages, and all slices return their tickets."""
-        self._stop.set()
         if self._slices is not None:
             self._slices.stop()
 
     async def _work_on(self, receiver: Receiver, message: bytes | AckableMessage) -> None:
-        if isinstance(message, bytes):
-            return await receiver.callback(message)
-        self._in_work[id(message)] = message
-        try:
+        with nullcontext() if isinstance(message, bytes) else self._heartbeat.of(message):
             await receiver.callback(message)
-        finally:
-            del self._in_work[id(message)]
 
-    async def _send_heartbeat(self) -> None:
-        if self._heartbeat is not None and self._in_work:
-            await self._heartbeat([*self._in_work.values()])
-
-    async def _run(self, text: str, context: Context) -> None:
+    async def _run(self, slices: Slices, text: str, context: Context) -> None:
         """Run one slice. taskiq acknowledges a task that raised, therefore the task acknowledges itself, at the end."""
-        if self._slices is None:
-            raise RuntimeError("the worker must be started by `tasks.run_worker(codat)`")
         try:
-            ticket = SyncTicket.from_json(text)
-        except TicketVersionError as error:
-            await self._requeue(text, error)
-        except ValueError:
-            _logger.exception("a message holds no ticket, and is removed", extra=extra_fields())
-        else:
-            await self._run_slice(self._slices, ticket)
-        await context.ack()
+            try:
+                ticket = SyncTicket.from_json(text)
+            except TicketVersionError as error:
+                await self._requeue(slices, text, error)
+            except ValueError:
+                _logger.exception("a message holds no ticket, and is removed", extra=extra_fields())
+            else:
+                await self._run_slice(slices, ticket)
+            await context.ack()
+        except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
+            slices.failures.add("a ticket could not be returned to the broker, which delivers it again", error)
+        except asyncio.CancelledError:
+            return  # at the end of the worker, or by the heartbeat; taskiq would log each one
 
     async def _run_slice(self, slices: Slices, ticket: SyncTicket) -> None:
         try:
             result = await slices.run(ticket)
+            await self._heartbeat.confirm()
             if isinstance(result, SyncOutcome):
-                await call(self._on_outcome, result)
+                await deliver(self._on_outcome, result)
             else:
                 await self.enqueue(result)
         except Exception as error:  # noqa: BLE001 - whatever it is, the ticket must not be lost
-            await self._requeue(ticket.to_json(), error)
+            await self._requeue(slices, ticket.to_json(), error)
 
-    async def _requeue(self, text: str, error: Exception) -> None:
+    async def _requeue(self, slices: Slices, text: str, error: Exception) -> None:
         """Queue a ticket again that cannot be processed now; at once if the worker is being stopped."""
-        _logger.error("a ticket could not be processed, and is queued again", exc_info=error, extra=extra_fields())
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_RETRY_DELAY):
-                await self._stop.wait()
+        slices.failures.add("a ticket could not be processed, and is queued again", error)
+        await slices.pause(_RETRY_DELAY)
         await self._task.kiq(text)
 
     async def _enqueue_all(self, tickets: Sequence[SyncTicket]) -> None:
         for ticket in tickets:
             await self.enqueue(ticket)
-
-
-async def _repeat(send: Callable[[], Awaitable[object]], interval: float) -> None:
-    while True:
-        try:
-            await send()
-        except Exception:  # the broker may be back at the next time
-            _logger.exception("could not send a message to the broker", extra=extra_fields())
-        await asyncio.sleep(interval)
 
 
 async def _do_nothing() -> None:

@@ -44,7 +44,7 @@ __all__ = ["QuotaStatus", "SharedRateLimiter"]
 # Seconds that a background request is queued as if it had arrived later. After that it takes precedence like any other.
 _BACKGROUND_DELAY = 60.0
 _HEARTBEAT = 5.0
-# Other processes may wait for a request in flight that ended.
+# Other processes may wait for a slot that was released.
 _REPORT_RELEASES_AFTER = 0.25
 _STORE_TIMEOUT = 1.5
 # While the store is unavailable, a round trip must not take as long as permits are granted in advance.
@@ -370,7 +370,7 @@ class SharedRateLimiter:
                 waiter.set_result(None)
 
     async def _leave(self) -> None:
-        """Report the end of this process, so that its permits and its share are free at once."""
+        """Report the end of this process, so that its slots and its share are free at once."""
         try:
             async with asyncio.timeout(_STORE_TIMEOUT):
                 await self._store.exchange({**self._report(self._now(), [], self._limits.whole), "leaves": 1})
@@ -419,7 +419,7 @@ class SharedRateLimiter:
         self._pending.forget(report, now)
         if self._pending.has_runs:
             self._report_at = now
-        for waiter, (kind, seconds) in zip(waiters, result["decisions"], strict=True):
+        for waiter, (kind, seconds) in zip(waiters, result["permits"], strict=True):
             self._decide(waiter, kind, seconds, now)
         self._follow(result, now)
 
@@ -490,7 +490,7 @@ class SharedRateLimiter:
         address, client = self._fallback
         result = exchange(address, client, report, now)
         self._share = result["share"]
-        for waiter, (kind, seconds) in zip(waiters, result["decisions"], strict=True):
+        for waiter, (kind, seconds) in zip(waiters, result["permits"], strict=True):
             self._decide(waiter, kind, seconds, now)
 
     def _requeue(self, waiters: list[Waiter]) -> None:

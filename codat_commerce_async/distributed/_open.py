@@ -1,7 +1,6 @@
 """Create the rate limiter of a client from its setting `shared_quota`."""
 
 import os
-from collections.abc import Callable, Mapping
 
 from codat_commerce_async._core.rate_limiter import OnPause
 from codat_commerce_async.distributed._limiter import SharedRateLimiter
@@ -9,6 +8,8 @@ from codat_commerce_async.distributed._stores import QuotaStore
 from codat_commerce_async.policies import Quota
 
 __all__ = ["shared_limiter"]
+
+_SERVERS = {"redis": "redis", "rediss": "redis", "unix": "redis", "postgres": "postgres", "postgresql": "postgres"}
 
 
 def shared_limiter(shared_quota: str | os.PathLike[str], quota: Quota, on_pause: OnPause) -> SharedRateLimiter:
@@ -22,40 +23,18 @@ def _store(shared_quota: str | os.PathLike[str]) -> QuotaStore:
     text = os.fspath(shared_quota)
     if not text:
         raise ValueError("shared_quota must be a path or URL (got an empty one)")
+    # A store is imported when it is used, as it may need an extra.
     scheme, separator, _ = text.partition("://")
     if not separator:
-        return _file_store(text)
-    if scheme not in _STORES:
-        schemes = ", ".join(f"{each}://" for each in _STORES)
-        raise ValueError(f"shared_quota must be a path, or a URL that starts with one of {schemes}")
-    return _STORES[scheme](text)
+        from codat_commerce_async.distributed.file import FileQuotaStore  # noqa: PLC0415
 
+        return FileQuotaStore(text)
+    if _SERVERS.get(scheme) == "redis":
+        from codat_commerce_async.distributed.redis import RedisQuotaStore  # noqa: PLC0415
 
-# A store is imported when it is used, as it may need an extra.
+        return RedisQuotaStore(text)
+    if _SERVERS.get(scheme) == "postgres":
+        from codat_commerce_async.distributed.postgres import PostgresQuotaStore  # noqa: PLC0415
 
-
-def _file_store(path: str) -> QuotaStore:
-    from codat_commerce_async.distributed.file import FileQuotaStore  # noqa: PLC0415
-
-    return FileQuotaStore(path)
-
-
-def _redis_store(url: str) -> QuotaStore:
-    from codat_commerce_async.distributed.redis import RedisQuotaStore  # noqa: PLC0415
-
-    return RedisQuotaStore(url)
-
-
-def _postgres_store(url: str) -> QuotaStore:
-    from codat_commerce_async.distributed.postgres import PostgresQuotaStore  # noqa: PLC0415
-
-    return PostgresQuotaStore(url)
-
-
-_STORES: Mapping[str, Callable[[str], QuotaStore]] = {
-    "redis": _redis_store,
-    "rediss": _redis_store,
-    "unix": _redis_store,
-    "postgres": _postgres_store,
-    "postgresql": _postgres_store,
-}
+        return PostgresQuotaStore(text)
+    raise ValueError("shared_quota must be a path, or a URL that starts with redis:// or postgresql://")

@@ -59,7 +59,7 @@ DECLARE
     expires double precision;
     change bigint;
     ahead double precision;
-    starts_at double precision;
+    slot double precision;
 BEGIN
     INSERT INTO codat_quota VALUES (address_name, 'null'), (client_name, 'null') ON CONFLICT DO NOTHING;
     -- Always in this order, so that no two transactions wait for each other.
@@ -134,8 +134,8 @@ BEGIN
     IF is_member THEN
         seen := seen || jsonb_build_object(process, moment);
     END IF;
-    SELECT coalesce(sum(counts.value::integer), 0) INTO total
-        FROM jsonb_each(members) AS member, jsonb_each_text(member.value->'held') AS counts;
+    SELECT coalesce(sum(slots.value::integer), 0) INTO total
+        FROM jsonb_each(members) AS member, jsonb_each_text(member.value->'held') AS slots;
     IF is_member THEN
         SELECT total + coalesce(sum(value::integer), 0) INTO total FROM jsonb_each_text(held);
     END IF;
@@ -218,7 +218,7 @@ BEGIN
         FOR item IN SELECT value FROM jsonb_array_elements(report->'permits') LOOP
             company := item.value->>0;
             ahead := CASE WHEN item.value->>1 = '1' THEN ahead_of_background ELSE ahead_of_foreground END;
-            starts_at := greatest(moment, tat - tolerance, pause);
+            slot := greatest(moment, tat - tolerance, pause);
             SELECT coalesce((held->>company)::integer, 0) + coalesce(sum((value->'held'->>company)::integer), 0)
                 INTO change FROM jsonb_each(members);
             IF exhausted_until IS NOT NULL THEN
@@ -232,16 +232,16 @@ BEGIN
                 decisions := decisions || jsonb_build_array(jsonb_build_array(2, retry));
             ELSIF total + granted >= concurrent THEN
                 decisions := decisions || jsonb_build_array(jsonb_build_array(3, retry));
-            ELSIF starts_at - moment > ahead THEN
-                decisions := decisions || jsonb_build_array(jsonb_build_array(1, starts_at - moment - ahead));
+            ELSIF slot - moment > ahead THEN
+                decisions := decisions || jsonb_build_array(jsonb_build_array(1, slot - moment - ahead));
             ELSIF granted >= max_permits OR (spacing > 0 AND granted >= greatest(1, ceil(ahead / spacing / processes))) THEN
                 decisions := decisions || jsonb_build_array(jsonb_build_array(1, 0));
             ELSE
-                tat := greatest(tat, starts_at) + spacing;
+                tat := greatest(tat, slot) + spacing;
                 held := held || jsonb_build_object(company, coalesce((held->>company)::integer, 0) + 1);
                 remaining := CASE WHEN remaining IS NULL THEN NULL ELSE greatest(0, remaining - 1) END;
                 granted := granted + 1;
-                decisions := decisions || jsonb_build_array(jsonb_build_array(0, starts_at - moment));
+                decisions := decisions || jsonb_build_array(jsonb_build_array(0, slot - moment));
             END IF;
         END LOOP;
         members := members || jsonb_build_object(process, jsonb_build_object(
@@ -275,7 +275,7 @@ BEGIN
     SELECT coalesce(jsonb_object_agg(key, (value::text)::double precision - moment), '{}') INTO pauses
         FROM jsonb_each(pauses);
     RETURN jsonb_build_object(
-        'decisions', decisions,
+        'permits', decisions,
         'processes', processes,
         'share', CASE WHEN spacing = 0 THEN max_permits ELSE
             least(max_permits, greatest(1, ceil(ahead_of_foreground / spacing / processes))) END,

@@ -34,7 +34,7 @@ class Waiter:
 
     @property
     def was_admitted(self) -> bool:
-        """Return whether it got a permit, also if it was cancelled since."""
+        """Return whether it got a slot, also if it was cancelled since."""
         admitted = self.admitted
         return admitted.done() and not admitted.cancelled() and admitted.exception() is None
 
@@ -100,7 +100,7 @@ class WaiterQueue:
         return min(*held, self._deferred_until if self._deferred else math.inf, math.inf)
 
     def pop(self, now: float, number: int, held: Mapping[str, int], per_company: int) -> list[Waiter]:
-        """Remove and return the next requests, in order, without those of companies that hold `per_company` permits."""
+        """Remove and return the next requests, in order; those of companies that hold `per_company` slots must wait."""
         self._resume(now)
         popped: list[Waiter] = []
         counts: dict[str, int] = {}

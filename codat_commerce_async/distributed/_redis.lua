@@ -168,14 +168,14 @@ local function decide(company, background, starts_work, total)
   if company ~= '' and held_of(company) >= report.per_company then return {COMPANY, RETRY} end
   if total >= report.concurrent then return {FULL, RETRY} end
   local ahead = background == 1 and AHEAD_IN_BACKGROUND or AHEAD
-  local starts_at = math.max(now, address.tat - report.tolerance, address.pause)
-  if starts_at - now > ahead then return {LATER, starts_at - now - ahead} end
+  local slot = math.max(now, address.tat - report.tolerance, address.pause)
+  if slot - now > ahead then return {LATER, slot - now - ahead} end
   if granted >= share(ahead) then return {LATER, 0} end
-  address.tat = math.max(address.tat, starts_at) + report.interval
+  address.tat = math.max(address.tat, slot) + report.interval
   me.held[company] = (me.held[company] or 0) + 1
   if #remaining > 0 then remaining[1] = math.max(0, remaining[1] - 1) end
   granted = granted + 1
-  return {GRANTED, starts_at - now}
+  return {GRANTED, slot - now}
 end
 
 if me and #report.permits > 0 then
@@ -204,7 +204,7 @@ for company, till in pairs(client.pauses) do companies[company] = till - now end
 redis.call('SET', KEYS[1], cmsgpack.pack(address), 'EX', 2 * DAY)
 redis.call('SET', KEYS[2], cmsgpack.pack(client), 'EX', 2 * DAY)
 return cjson.encode({
-  decisions = decisions,
+  permits = decisions,
   processes = processes,
   share = share(AHEAD),
   used = current + before * (1 - passed / MINUTE),

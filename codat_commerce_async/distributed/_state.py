@@ -41,7 +41,7 @@ AHEAD = 0.5
 AHEAD_IN_BACKGROUND = 0.125
 """The same for background requests, so that a foreground request waits little behind them."""
 RETRY = 0.5
-"""Seconds until a request is repeated that waits for requests in flight of other processes to end."""
+"""Seconds until a request that waits for slots of other processes is repeated."""
 MAX_PERMITS = 16
 """The most permits that one report may request."""
 UNLIMITED = 1_000_000_000
@@ -105,7 +105,7 @@ class QuotaReport(TypedDict):
 class QuotaResult(TypedDict):
     """What the store returns: which requests may be sent, and the state of the quota."""
 
-    decisions: list[tuple[int, float]]
+    permits: list[tuple[int, float]]
     """For each permit of the report, whether it is granted or why not, and the seconds until then."""
     processes: int
     """How many processes share the quota."""
@@ -182,15 +182,15 @@ def exchange(address: AddressState, client: ClientState, report: QuotaReport, no
     reserved = sum([member["reserved"] for member in client["members"].values()])
     if client["runs"]:
         reserved += int(sum(each[0] for each in client["runs"].values()))
-    decisions = _grant(address, client, report, now, reserved)
-    _count(address, sum([kind == GRANTED for kind, _ in decisions]), now)
+    granted = _grant(address, client, report, now, reserved)
+    used = _count(address, sum([kind == GRANTED for kind, _ in granted]), now)
     exhausted, remaining = client["exhausted"], client["remaining"]
     processes = len(address["seen"]) or 1
     return {
-        "decisions": decisions,
+        "permits": granted,
         "processes": processes,
         "share": _share(AHEAD, report["interval"], processes),
-        "used": _used(address, now),
+        "used": used,
         "pause": max(0.0, address["pause"] - now),
         "companies": {company: until - now for company, until in client["pauses"].items()},
         "remaining": int(remaining[0]) if remaining else -1,
@@ -338,15 +338,15 @@ def _grant(
     decisions: list[tuple[int, float]] = []
     processes, granted = len(address["seen"]) or 1, 0
     for company, background, starts_work in permits:
-        starts_at = max(now, address["tat"] - report["tolerance"], address["pause"])
+        slot = max(now, address["tat"] - report["tolerance"], address["pause"])
         decision = _refusal(client, report, company, now, reserved if starts_work else 0)
         if decision is None and in_flight >= report["concurrent"]:
             decision = FULL, RETRY
         if decision is None:
             ahead = AHEAD_IN_BACKGROUND if background else AHEAD
-            decision = _rate_decision(starts_at - now, ahead, granted < _share(ahead, report["interval"], processes))
+            decision = _slot_decision(slot - now, ahead, granted < _share(ahead, report["interval"], processes))
         if decision[0] == GRANTED:
-            address["tat"] = max(address["tat"], starts_at) + report["interval"]
+            address["tat"] = max(address["tat"], slot) + report["interval"]
             held[company] = held.get(company, 0) + 1
             if client["remaining"]:
                 client["remaining"][0] = max(0, client["remaining"][0] - 1)
@@ -372,8 +372,8 @@ def _refusal(
     return None
 
 
-def _rate_decision(delay: float, ahead: float, has_share: bool) -> tuple[int, float]:  # noqa: FBT001 - as in a table
-    """Grant the next start by the rate unless it is too far ahead, or others are to have it."""
+def _slot_decision(delay: float, ahead: float, has_share: bool) -> tuple[int, float]:  # noqa: FBT001 - as in a table
+    """Grant the next slot unless it is too far ahead, or others are to have it."""
     if delay > ahead:
         return LATER, delay - ahead
     return (GRANTED, delay) if has_share else (LATER, 0.0)
@@ -384,23 +384,19 @@ def _held_of(client: ClientState, company: str) -> int:
 
 
 def _share(ahead: float, interval: float, processes: int) -> int:
-    """Return how many of the permits ahead one process may have."""
+    """Return how many of the slots ahead one process may have."""
     if not interval:
         return MAX_PERMITS
     return min(MAX_PERMITS, max(1, math.ceil(ahead / interval / processes)))
 
 
-def _count(address: AddressState, granted: int, now: float) -> None:
-    """Count the granted permits in the present minute."""
+def _count(address: AddressState, granted: int, now: float) -> float:
+    """Count the granted permits, and return about how many the last 60 seconds had."""
     start, current, before = address["minute"]
     passed = now - start
     if passed >= _MINUTE:
         start, before = (start + _MINUTE, current) if passed < 2 * _MINUTE else (now, 0)
-        current = 0
-    address["minute"] = [start, current + granted, before]
-
-
-def _used(address: AddressState, now: float) -> float:
-    """Return about how many requests the last 60 seconds had."""
-    start, current, before = address["minute"]
-    return current + before * (1 - (now - start) / _MINUTE)
+        current, passed = 0, now - start
+    current += granted
+    address["minute"] = [start, current, before]
+    return current + before * (1 - passed / _MINUTE)

@@ -60,7 +60,7 @@ class RedisQuotaStore:
         else:
             result: QuotaResult = json.loads(text)
             # In Lua, an empty list and an empty object are the same.
-            result["decisions"] = result["decisions"] or []
+            result["permits"] = result["permits"] or []
             return result
         raise failure
 

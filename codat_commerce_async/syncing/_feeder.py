@@ -12,11 +12,12 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.validation import check_int, check_seconds
+from codat_commerce_async.syncing._working import FailureLog, end, pause
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.stepper import SyncStepper
 from codat_commerce_async.syncing.ticket import Reschedule, SyncTicket
@@ -33,10 +34,11 @@ _STOP_GRACE = 0.5
 _MAX_STARTS, _MAX_POLLS = 6, 12
 # Seconds without a start after which messages are taken slowly, and the seconds between these.
 _NO_START_FOR, _SLOW = 2.0, 0.05
-# Seconds before a broker that failed is read again, and for which the messages in work may continue at the end.
-_LISTEN_AGAIN, _DRAIN = 1.0, 5.0
-
-_logger = logger_of("sync")
+# Seconds before a broker that failed is read again.
+_LISTEN_AGAIN = 1.0
+# Seconds for which the messages in work may continue at the end, and without one of them ending; and those for which
+# closing the broker may take.
+_DRAIN, _DRAIN_ONE, _CLOSE = 5.0, 1.0, 0.3
 
 M = TypeVar("M")
 T = TypeVar("T")
@@ -81,12 +83,17 @@ class Slices:
         check_seconds("seconds", seconds, positive=True)
         self._stepper = stepper
         self._seconds = seconds
+        self.failures = FailureLog()
         self._stop = asyncio.Event()
         self._starts = _Steps(_MAX_STARTS)
         self._polls = _Steps(_MAX_POLLS)
         # Whether a ticket was started since no one could be for a while.
         self._is_progressing = True
         self._changed = asyncio.Event()
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stop.is_set()
 
     def stop(self) -> None:
         """End all slices: waits end at once, and steps are cancelled if they do not end soon."""
@@ -111,12 +118,25 @@ class Slices:
                 try:
                     async with aclosing(listen()) as messages:
                         await self._consume(messages, process, held, limit)
-                except Exception:
-                    _logger.exception("the broker could not be read; trying again", extra=extra_fields())
-                    await self._wait(_LISTEN_AGAIN)
+                except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
+                    self.failures.add("the broker could not be read; trying again", error)
+                    await self.pause(_LISTEN_AGAIN)
         finally:
-            if held:
-                await asyncio.wait(held, timeout=_DRAIN)
+            self.stop()
+            await self._drain(held)
+
+    async def repeat(self, send: Callable[[], Awaitable[object]], interval: float) -> None:
+        """Call a function every so many seconds until `stop` is called, whether or not it raises."""
+        while not self._stop.is_set():
+            try:
+                await self.unless_stopped(send())
+            except Exception as error:  # noqa: BLE001 - the broker may be back at the next time
+                self.failures.add("could not send a message to the broker", error)
+            await self.pause(interval)
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, at most until `stop` is called."""
+        await pause(self._stop, seconds)
 
     async def run(self, ticket: SyncTicket) -> SyncTicket | SyncOutcome:
         """Run the ticket until its sync has ended, or the slice is over; return the outcome or the ticket."""
@@ -124,15 +144,46 @@ class Slices:
         end = loop.time() + self._seconds
         while True:
             due = loop.time() + self._stepper.seconds_until_due(ticket)
-            await self._wait(min(due, end) - loop.time())
+            await self.pause(min(due, end) - loop.time())
             if self._stop.is_set() or due > end:
                 return ticket
-            result = await self._unless_stopped(self._step(ticket, end), _STOP_GRACE)
+            result = await self.unless_stopped(self._step(ticket, end), _STOP_GRACE)
             if isinstance(result, SyncOutcome):
                 return result
             if result is None:
                 return ticket
             ticket = result.ticket
+
+    async def unless_stopped(self, work: Awaitable[T], grace: float = 0.0) -> T | None:
+        """Return the result, or None if `stop` is called and the work does not end within `grace` seconds."""
+        task = asyncio.ensure_future(work)
+        stop = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                await asyncio.wait((task,), timeout=grace)
+            return task.result() if task.done() else None
+        finally:
+            await end(stop, task)
+
+    async def close(self, work: Awaitable[object]) -> None:
+        """Wait until the broker is closed; one that does not respond must not delay the end."""
+        task = asyncio.ensure_future(work)
+        await asyncio.wait((task,), timeout=_CLOSE)
+        await end(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.failures.add("the broker could not be closed", error)
+
+    async def _drain(self, held: Collection[asyncio.Task[object]]) -> None:
+        """Wait until the messages in work have been returned; cancel what the broker or a callback delays."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN):
+                while held:
+                    done, _ = await asyncio.wait(held, timeout=_DRAIN_ONE, return_when=asyncio.FIRST_COMPLETED)
+                    if not done:
+                        break
+        await end(*held)
 
     async def _consume(
         self,
@@ -144,13 +195,19 @@ class Slices:
         while True:
             await self._wait_for_room(held, limit)
             # What is taken after the stop would be queued again at once, and taken again.
-            message = None if self._stop.is_set() else await self._unless_stopped(anext(messages), 0.0)
+            message = None if self._stop.is_set() else await self.unless_stopped(anext(messages))
             if message is None:
                 return
             task = asyncio.create_task(process(message))
             held.add(task)
-            task.add_done_callback(held.discard)
-            task.add_done_callback(lambda _: self._changed.set())
+            task.add_done_callback(partial(self._ended, held))
+
+    def _ended(self, held: set[asyncio.Task[object]], task: asyncio.Task[object]) -> None:
+        held.discard(task)
+        self._changed.set()
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.failures.add("a message could not be processed; the broker delivers it again", error)
 
     async def _wait_for_room(self, held: Collection[object], limit: int) -> None:
         """Wait until another message may be taken, or `stop` is called.
@@ -169,26 +226,6 @@ class Slices:
     async def _change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
-
-    async def _wait(self, seconds: float) -> None:
-        """Sleep, at most until `stop` is called."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stop.wait()
-
-    async def _unless_stopped(self, work: Awaitable[T], grace: float) -> T | None:
-        """Return the result, or None if `stop` is called and the work does not end within `grace` seconds."""
-        task = asyncio.ensure_future(work)
-        stop = asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                await asyncio.wait((task,), timeout=grace)
-            return task.result() if task.done() else None
-        finally:
-            stop.cancel()
-            task.cancel()
-            await asyncio.wait((task,))
 
     async def _step(self, ticket: SyncTicket, end: float) -> Reschedule | SyncOutcome | None:
         """Perform one step; None if it was not its turn before the end of the slice."""

@@ -40,7 +40,6 @@ CODES: dict[int, tuple[str, str]] = {
     2040: ("Complete", ""),
     4000: ("ValidateError", "The company's configuration does not allow a sync."),
     4040: ("ValidateError", "The company was deleted."),
-    # Only in an example of the reference, in no table of codes.
     4200: ("MapCoreError", "A tax id of the order is not mapped to an account."),
     4220: ("ValidateError", "A connection of the company was de-authorized."),
     4260: ("ValidateError", "The accounting software's subscription has lapsed."),
