@@ -226,6 +226,21 @@ async def test_a_ticket_is_queued_in_the_transaction_of_the_user(database: str, 
 
 
 @pytest.mark.real
+async def test_a_job_that_its_living_worker_could_not_return_to_the_queue_is_recovered(queue: Queue) -> None:
+    manager, execute = queue.app.job_manager, queue.app.connector.execute_query_all_async
+    await queue.tasks.feed([queue.ticket(), queue.ticket()])
+    worker = await manager.register_worker()
+    lost, running = [await manager.fetch_job(queues=["codat"], worker_id=worker) for _ in range(2)]
+    assert lost is not None
+    assert running is not None
+    started = "UPDATE procrastinate_events SET at = now() - interval '16 minutes' WHERE job_id = %(job)s RETURNING id"
+    await execute(started, job=lost.id)
+    await queue.app.tasks["codat_sync_recover"](timestamp=0)
+    jobs = {row["id"]: row["status"] for row in await execute("SELECT id, status FROM procrastinate_jobs")}
+    assert jobs == {lost.id: "todo", running.id: "doing"}
+
+
+@pytest.mark.real
 async def test_a_worker_goes_on_after_its_database_was_restarted(tmp_path: Path) -> None:
     simulator = Simulator(quota=RequestQuota(per_minute=None), durations=lambda _: 2.0, outcomes={2000: 1.0})
     with postgres() as server:

@@ -46,6 +46,16 @@ _POLL_PRIORITY = 10
 # Recovery must not wait behind a queue of starts.
 _RECOVER_PRIORITY = 20
 _COUNT = "SELECT count(*) AS queued FROM procrastinate_jobs WHERE queue_name = %(queue)s AND status = 'todo'"
+# Jobs that were started so long ago that their worker has lost them: procrastinate does not try again to return a job
+# to the queue if the database fails then, and the worker lives on.
+_LOST = """
+SELECT id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name, attempts, worker_id
+FROM procrastinate_jobs job
+WHERE status = 'doing' AND queue_name = %(queue)s AND NOT EXISTS (
+    SELECT FROM procrastinate_events
+    WHERE job_id = job.id AND type = 'started' AND at > now() - interval '15 minutes'
+)
+"""
 
 
 class _InvalidTicketError(Exception):
@@ -194,13 +204,16 @@ class SyncTasks:
             await self.enqueue(ticket)
 
     async def _recover(self, timestamp: int) -> None:  # noqa: ARG002 - of every periodic task
-        """Return the jobs of dead workers to the queue."""
-        for job in await self._app.job_manager.get_stalled_jobs(queue=self.queue, seconds_since_heartbeat=_DEAD_AFTER):
+        """Return the jobs of dead workers to the queue, and those that a living worker has lost."""
+        manager = self._app.job_manager
+        stalled = await manager.get_stalled_jobs(queue=self.queue, seconds_since_heartbeat=_DEAD_AFTER)
+        lost = await self._app.connector.execute_query_all_async(_LOST, queue=self.queue)
+        for job in {job.id: job for job in (*stalled, *map(Job.from_row, lost))}.values():
             try:
-                await self._app.job_manager.retry_job(job)
+                await manager.retry_job(job)
             except UniqueViolation:
                 # The successor of the job is queued already: its step was completed.
-                await self._app.job_manager.finish_job(job, Status.FAILED, delete_job=True)
+                await manager.finish_job(job, Status.FAILED, delete_job=True)
             except ConnectorException as error:
                 _logger.info("could not recover job %s: %s", job.id, error, extra=extra_fields())
 
