@@ -49,45 +49,10 @@ async def refused(call: Call, kind: type[Exception], name: str) -> None:
     assert transport.sent == []
 
 
-# Every method that takes an id, with the id's name, called with a value for it.
+# The methods that take an id and are no operation, with the id's name; the operations are in test_contract.py.
 WITH_IDS: dict[str, tuple[str, Callable[[Codat, Any], object]]] = {
-    "connections.create": ("company_id", lambda c, v: c.connections.create(v, platform_key="gbol")),
-    "connections.list": ("company_id", lambda c, v: c.connections.list(v)),
-    "connections.update_authorization": ("company_id", lambda c, v: c.connections.update_authorization(v, "k", {})),
-    "connections.update_authorization, 2nd": (
-        "connection_id",
-        lambda c, v: c.connections.update_authorization("c", v, {}),
-    ),
-    "connections.update_connection": (
-        "company_id",
-        lambda c, v: c.connections.update_connection(v, "k", status="Unlinked"),
-    ),
-    "connections.update_connection, 2nd": (
-        "connection_id",
-        lambda c, v: c.connections.update_connection("c", v, status="Unlinked"),
-    ),
-    "sync.request": ("company_id", lambda c, v: c.sync.request(v)),
-    "sync.request_for_date_range": (
-        "company_id",
-        lambda c, v: c.sync.request_for_date_range(v, start=NOON, finish=NOON),
-    ),
-    "sync.get_status": ("company_id", lambda c, v: c.sync.get_status(v)),
-    "sync.get_last_successful_sync": ("company_id", lambda c, v: c.sync.get_last_successful_sync(v)),
-    "sync.get_latest_sync": ("company_id", lambda c, v: c.sync.get_latest_sync(v)),
-    "sync.get": ("company_id", lambda c, v: c.sync.get(v, "s")),
-    "sync.get, 2nd": ("sync_id", lambda c, v: c.sync.get("c", v)),
-    "sync.list": ("company_id", lambda c, v: c.sync.list(v)),
     "sync.start": ("company_id", lambda c, v: c.sync.start(v)),
     "sync.run": ("company_id", lambda c, v: c.sync.run(v)),
-    "advanced_controls.get_configuration": ("company_id", lambda c, v: c.advanced_controls.get_configuration(v)),
-    "advanced_controls.set_configuration": (
-        "company_id",
-        lambda c, v: c.advanced_controls.set_configuration(v, Configuration()),
-    ),
-    "sync_flow_settings.get_visible_accounts": (
-        "client_id",
-        lambda c, v: c.sync_flow_settings.get_visible_accounts(v, "gbol"),
-    ),
     "call": ("company_id", lambda c, v: c.call(GET, v)),
     "send": ("company_id", lambda c, v: c.send(GET, v)),
 }

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from random import Random
+from types import NoneType
 from typing import Any
 
 import orjson
@@ -10,59 +11,23 @@ from hypothesis import settings
 
 from codat_commerce_async._core.codec import decode
 from codat_commerce_async._core.encoding import encode
-from codat_commerce_async.models.companies import Companies, Company, UpdateCompany
+from codat_commerce_async.models.companies import Company, UpdateCompany
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.models.connections import Connection, Connections
-from codat_commerce_async.models.integrations import Branding, Integration, Integrations
-from codat_commerce_async.models.pull_operations import DataStatuses, PullOperation, PullOperations
-from codat_commerce_async.models.push_operations import PushOperation, PushOperations
-from codat_commerce_async.models.sync import CompanySyncStatus, SyncStatus, SyncSummary
-from codat_commerce_async.models.sync_flow import LocalizationInfo, SyncFlowUrl, VisibleAccounts
+from codat_commerce_async.models.integrations import Branding, Integration
+from codat_commerce_async.models.sync import CompanySyncStatus, SyncStatus
 from codat_commerce_async.models.sync_settings import CompanySyncSettings
-from codat_commerce_async.models.webhook_consumers import CreateWebhookConsumer, WebhookConsumer, WebhookConsumers
+from codat_commerce_async.models.webhook_consumers import CreateWebhookConsumer
 from codat_commerce_async.models.webhook_events import event_class
 from tests.strategies import ResponseMaker
 from tests.support.specification import specification
+from tests.test_contract import COMMERCE_METHODS, OPERATIONS, PLATFORM_METHODS
 
-MODELS: dict[str, Any] = {
-    "create-company": Company,
-    "create-connection": Connection,
-    "get-config-text-sync-flow": LocalizationInfo,
-    "get-configuration": Configuration,
-    "get-integration-branding": Branding,
-    "get-last-successful-sync": CompanySyncStatus,
-    "get-latest-sync": CompanySyncStatus,
-    "get-sync-by-id": CompanySyncStatus,
-    "get-sync-flow-url": SyncFlowUrl,
-    "get-sync-status": SyncStatus,
-    "get-visible-accounts": VisibleAccounts,
-    "list-companies": Companies,
-    "list-connections": Connections,
-    "list-integrations": Integrations,
-    "list-syncs": tuple[CompanySyncStatus, ...],
-    "request-sync": SyncSummary,
-    "request-sync-for-date-range": SyncSummary,
-    "set-configuration": Configuration,
-    "update-config-text-sync-flow": LocalizationInfo,
-    "update-connection": Connection,
-    "update-connection-authorization": Connection,
-    "update-visible-accounts-sync-flow": VisibleAccounts,
+RESPONSES: dict[str, Any] = {
+    name: operation.response_type for name, operation in OPERATIONS.items() if operation.response_type is not NoneType
 }
-
-PLATFORM_MODELS: dict[str, Any] = {
-    "create-webhook-consumer": WebhookConsumer,
-    "get-company": Company,
-    "get-company-data-status": DataStatuses,
-    "get-company-push-history": PushOperations,
-    "get-company-syncSettings": CompanySyncSettings,
-    "get-connection": Connection,
-    "get-pull-operation": PullOperation,
-    "get-push-operation": PushOperation,
-    "list-pull-operations": PullOperations,
-    "list-webhook-consumers": WebhookConsumers,
-    "refresh-data-type": PullOperation,
-    "update-company": Company,
-}
+MODELS = {name: model for name, model in RESPONSES.items() if name in COMMERCE_METHODS}
+PLATFORM_MODELS = {name: model for name, model in RESPONSES.items() if name in PLATFORM_METHODS}
 # What is sent, by the operation.
 PLATFORM_BODIES: dict[str, Any] = {
     "create-webhook-consumer": CreateWebhookConsumer,

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
@@ -17,6 +18,7 @@ from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.policies import RetryPolicy
 from tests.support.cases import all_cases
+from tests.support.scripted import client_of, respond
 from tests.support.specification import specification as read_specification
 from tests.support.wire import Response, WireServer
 
@@ -193,7 +195,7 @@ ARGUMENTS: dict[str, object] = {
     "client_id": "client-1",
     "commerce_key": "fztf",
     "company_id": "company-1",
-    "configuration": Configuration(company_id="company-1"),
+    "configuration": Configuration(),
     "connection_id": "connection-1",
     "data_type": "invoices",
     "dataset_id": "dataset-1",
@@ -213,18 +215,38 @@ ARGUMENTS: dict[str, object] = {
 }
 
 
-async def call(codat: CodatCommerce, name: str) -> object:
+async def call(codat: CodatCommerce, name: str, **replaced: object) -> object:
     """What comes of an operation's method, called with no more than it demands."""
     resource, method = METHODS[name]
+    values = ARGUMENTS | replaced
     bound = getattr(getattr(codat, resource), method)
     demanded = [
         each
         for each in inspect.signature(bound).parameters.values()
         if each.default is each.empty and each.kind is not each.VAR_KEYWORD
     ]
-    positional = [ARGUMENTS[each.name] for each in demanded if each.kind is not each.KEYWORD_ONLY]
-    by_name = {each.name: ARGUMENTS[each.name] for each in demanded if each.kind is each.KEYWORD_ONLY}
+    positional = [values[each.name] for each in demanded if each.kind is not each.KEYWORD_ONLY]
+    by_name = {each.name: values[each.name] for each in demanded if each.kind is each.KEYWORD_ONLY}
     return await bound(*positional, **by_name)
+
+
+IDS = [(name, each) for name, one in OPERATIONS.items() for each in one.path_params if each.endswith("_id")]
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    ("error", "values"),
+    [(ValueError, ("", " ", "\t", ".", "..", "a\ud800b")), (TypeError, (None, 7, b"c", uuid.UUID(int=7)))],
+)
+@all_cases(("name", "each"), IDS)
+async def test_an_id_that_leads_elsewhere_or_is_no_string_is_refused(
+    error: type[Exception], values: tuple[object, ...], name: str, each: str
+) -> None:
+    codat, transport = client_of(respond())
+    for value in values:
+        with pytest.raises(error, match=rf"\b{each}\b"):
+            await call(codat, name, **{each: value})
+    assert transport.sent == []
 
 
 def expected_class(method: str, status: str) -> type[errors.CodatError]:

@@ -115,11 +115,13 @@ class Pipeline:
         headers, data = dict(options["headers"]) if "headers" in options else {}, None
         if key is not None:
             headers["Idempotency-Key"] = key
+        # Before the body, which may hold the same id.
+        target = operation.format_target(path, query)
         if body is not None:
             headers["Content-Type"] = "application/json"
             data = encode(body)
         # Every attempt sends the same bytes.
-        request = Request(operation.method, operation.format_target(path, query), headers, data)
+        request = Request(operation.method, target, headers, data)
         return _Call(
             operation,
             operation.company_id(path),
