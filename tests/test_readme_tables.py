@@ -14,6 +14,7 @@ from codat_commerce_async.cli._args import parse
 from codat_commerce_async.cli._records import FIELDS
 from codat_commerce_async.client import BASE_URL, Settings
 from codat_commerce_async.models import webhook_events
+from codat_commerce_async.models.failure_rules import RULES
 from codat_commerce_async.simulator import FaultKind
 from codat_commerce_async.syncing.diagnosis import Diagnosis
 from codat_commerce_async.webhooks import _dispatch
@@ -150,6 +151,15 @@ def test_every_event_has_its_line_with_its_class() -> None:
 def test_every_fault_has_its_place() -> None:
     listed = [name for row in rows("what happens") for name in re.findall(r"`(\w+)`", row[1])]
     assert sorted(listed) == sorted(kind.value for kind in FaultKind)
+
+
+def test_every_code_of_a_cause_is_on_its_page() -> None:
+    page = (DOCS / "diagnosis.md").read_text(encoding="utf-8")
+    sections = {part.partition("`")[0]: part for part in page.split("\n### `")[1:]}
+    missing = [
+        (rule.cause.value, code) for rule in RULES for code in rule.codes if str(code) not in sections[rule.cause.value]
+    ]
+    assert missing == []
 
 
 def test_every_field_of_a_diagnosis_that_is_listed_exists() -> None:
