@@ -1,5 +1,6 @@
 """The FastAPI adapter: the client of the lifespan, errors as problem details, event streams, webhooks, OpenAPI."""
 
+import importlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -184,6 +185,24 @@ async def test_a_webhook_is_handled_and_makes_the_client_poll(codat_simulator: S
         assert (await web.get("/hooks")).status_code == 405
         assert (await web.post("/hooks", content=b"{}", headers=delivery.headers)).status_code == 401
     assert seen == ["read.completed"]
+
+
+@pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
+def test_webhooks_are_received_in_every_lifespan_of_an_application(codat_simulator: Simulator) -> None:
+    hooks, seen = Webhooks(), list[str]()
+
+    @hooks.on(WebhookEvent)
+    async def record(event: WebhookEvent[object]) -> None:
+        seen.append(event.event_type)
+
+    test_client = importlib.import_module("fastapi.testclient").TestClient  # warns of httpx
+    app = make_app(hooks)
+    for webhook_id in ("msg_1", "msg_2", "msg_3"):
+        delivery = Delivery(body_of("read.completed"), webhook_id=webhook_id)
+        with test_client(app) as web:  # with an event loop of its own
+            response = web.post("/hooks", content=delivery.body, headers=delivery.headers)
+        assert response.status_code == 204
+    assert len(seen) == 3
 
 
 def test_without_fastapi_the_error_names_the_extra() -> None:

@@ -112,14 +112,15 @@ async def test_a_service_receives_webhooks(
     secret, now = "whsec_b2YgdGhlIGVuZHBvaW50", str(int(time.time()))
     monkeypatch.setenv("CODAT_WEBHOOK_SECRET", secret)
     app = recipes(page, heading)[block]["app"]
-    genuine = Delivery(body_of("read.completed"), timestamp=now, secrets=(secret,))
-    forged = Delivery(body_of("read.completed"), timestamp=now)
     transport = httpx.ASGITransport(app)
-    async with opened(framework, app), httpx.AsyncClient(transport=transport, base_url="http://app") as web:
-        responses = [
-            await web.post("/codat/webhooks", content=one.body, headers=one.headers) for one in (genuine, forged)
-        ]
-    assert [response.status_code for response in responses] == [204, 401]
+    for webhook_id in ("msg_1", "msg_2"):  # in two lifespans
+        genuine = Delivery(body_of("read.completed"), webhook_id, now, (secret,))
+        forged = Delivery(body_of("read.completed"), webhook_id, now)
+        async with opened(framework, app), httpx.AsyncClient(transport=transport, base_url="http://app") as web:
+            responses = [
+                await web.post("/codat/webhooks", content=one.body, headers=one.headers) for one in (genuine, forged)
+            ]
+        assert [response.status_code for response in responses] == [204, 401]
 
 
 async def test_the_service_with_aiohttp_web_does_the_same(codat_simulator: Simulator) -> None:

@@ -248,6 +248,39 @@ async def test_draining_an_idle_processor_is_over_at_once_and_may_be_repeated() 
     assert await processor.process("a", EVENT, within=SOON) is DeliveryStatus.REFUSED
 
 
+async def test_a_drained_processor_logs_what_it_refuses_and_handles_it_after_it_was_opened_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    work = Work()
+    work.be_quick()
+    processor = DeliveryProcessor(work.hooks)
+    assert await processor.process("before", EVENT, within=SOON) is DeliveryStatus.HANDLED
+    await processor.drain(30)
+    assert await processor.process("between", EVENT, within=SOON) is DeliveryStatus.REFUSED
+    (refused,) = caplog.records
+    assert refused.levelname == "WARNING"
+    assert refused.getMessage() == (
+        "webhook between (tea.brewed) was refused because its endpoint is drained; Codat delivers it again. "
+        "To accept it then, in the same process, call the endpoint's `open`"
+    )
+    processor.open()
+    for webhook_id in ("before", "between"):
+        assert await processor.process(webhook_id, EVENT, within=SOON) is DeliveryStatus.HANDLED
+    assert work.calls == 2
+
+
+async def test_an_event_that_outlived_a_drain_is_handled_once_when_it_is_opened_again() -> None:
+    work = Work()
+    processor = DeliveryProcessor(work.hooks)
+    await processor.process("a", EVENT, within=0)
+    await processor.drain(0)
+    assert set(processor.unhandled) == {"a"}
+    processor.open()
+    work.be_quick()
+    assert await processor.process("a", EVENT, within=SOON) is DeliveryStatus.HANDLED
+    assert (work.ended, processor.unhandled) == (1, {})
+
+
 async def test_a_burst_is_handled_whole_and_once_each() -> None:
     hooks, seen = Webhooks(), list[str]()
 

@@ -292,6 +292,15 @@ async def test_shutting_down_sees_through_what_was_accepted(serve: Serve, hooks:
     assert receiver_of(client).unhandled == {}
 
 
+async def test_a_receiver_is_open_in_every_application_that_it_is_added_to(hooks: Webhooks) -> None:
+    receiver = WebhookReceiver(WebhookVerifier(SECRET, wall_clock=lambda: NOW), hooks)
+    for webhook_id in ("msg_1", "msg_2"):
+        app, delivery = web.Application(), Delivery(body_of("read.completed"), webhook_id)
+        receiver.add_to(app, PATH)
+        async with TestClient(TestServer(app)) as client:
+            assert await post(client, delivery) == 204
+
+
 async def test_shutting_down_refuses_what_is_new_so_that_it_comes_again(serve: Serve, hooks: Webhooks) -> None:
     handler = HeldHandler(hooks)
     client = await serve()

@@ -26,13 +26,14 @@ async def serve(
     *,
     end_on_signals: bool = True,
 ) -> AsyncIterator[Serving]:
-    """Open the client and its watches; at the end, drain the webhook endpoints, which pass their events to the client.
+    """Open the client, its watches, and the webhook endpoints, which pass their events to the client.
 
-    Then close the watches and the client, in this order: a handler may use both.
+    At the end, drain the endpoints; then close the watches and the client, in this order: a handler may use both.
     """
     async with make_client() as client, client.sync.watches(end_on_signals=end_on_signals) as watches:
         for endpoint in endpoints:
             endpoint.attach(client)
+            await endpoint.open()
         try:
             yield Serving(client, watches)
         finally:

@@ -126,7 +126,9 @@ class DeliveryProcessor:
             return _handled_before(webhook_id, event)
         task = self._in_progress.get(webhook_id)
         if task is None:
-            if self._closing or len(self._in_progress) >= self._capacity:
+            if self._closing:
+                return _refused_by_shutdown(webhook_id, event)
+            if len(self._in_progress) >= self._capacity:
                 return DeliveryStatus.REFUSED
             task = self._start(webhook_id, event)
         await asyncio.wait({task}, timeout=max(within, 0.0))
@@ -139,8 +141,12 @@ class DeliveryProcessor:
             self._acknowledged[webhook_id] = event
         return DeliveryStatus.IN_PROGRESS
 
+    def open(self) -> None:
+        """Accept new events again after `drain`; which events were handled is still known."""
+        self._closing = self._closed = False
+
     async def drain(self, within: float) -> None:
-        """Refuse new events and wait up to `within` seconds for those in progress; then cancel their handlers.
+        """Refuse new events until `open`, and wait up to `within` seconds for those in progress; then cancel these.
 
         Events that stay `unhandled` are logged.
 
@@ -241,6 +247,17 @@ def _handled_before(webhook_id: str, event: WebhookEvent[object]) -> DeliverySta
         extra=log_fields(event),
     )
     return DeliveryStatus.HANDLED
+
+
+def _refused_by_shutdown(webhook_id: str, event: WebhookEvent[object]) -> DeliveryStatus:
+    _logger.warning(
+        "webhook %s (%s) was refused because its endpoint is drained; Codat delivers it again. "
+        "To accept it then, in the same process, call the endpoint's `open`",
+        webhook_id,
+        event.event_type,
+        extra=log_fields(event),
+    )
+    return DeliveryStatus.REFUSED
 
 
 def _log_error(message: str, webhook_id: str, event: WebhookEvent[object]) -> None:

@@ -30,8 +30,9 @@ class WebhookEndpoint(DeliveryResponder):
     """Receives Codat's deliveries as an ASGI application, to be put at a route for POST.
 
     The settings and the responses are those of `WebhookReceiver`, and 405 for other methods than POST; a body of more
-    than `max_size` bytes gets 413. Call `drain` at the end of the lifespan; the adapters in `contrib` do so. Do not
-    mount it: a mount at `/hooks` responds to a POST with a redirect to `/hooks/`, which loses the delivery.
+    than `max_size` bytes gets 413. Call `open` at the start of the lifespan and `drain` at its end; the adapters in
+    `contrib` do so. Do not mount it: a mount at `/hooks` responds to a POST with a redirect to `/hooks/`, which loses
+    the delivery.
 
     Args:
         verifier: What verifies the signature.
@@ -82,6 +83,10 @@ class WebhookEndpoint(DeliveryResponder):
             headers.append((b"allow", b"POST"))
         await send({"type": "http.response.start", "status": status.value, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
+
+    async def open(self) -> None:
+        """Accept new events again after `drain`; call it at the start of the lifespan."""
+        self._open()
 
     async def drain(self) -> None:
         """Refuse new events and wait for those in progress; call it at the end of the lifespan."""

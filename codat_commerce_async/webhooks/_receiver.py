@@ -34,14 +34,19 @@ class WebhookReceiver(DeliveryResponder):
     """
 
     def add_to(self, app: web.Application, path: str) -> None:
-        """Receive deliveries at a path of an application, and drain when it shuts down.
+        """Receive deliveries at a path of an application, open when it starts, and drain when it shuts down.
 
         Args:
             app: The application.
             path: The path of the route.
         """
         app.router.add_post(path, self.handle)
+        app.on_startup.append(self.open)
         app.on_shutdown.append(self.drain)
+
+    async def open(self, _app: web.Application | None = None) -> None:
+        """Accept new events again after `drain`; add it to `on_startup` if you do not use `add_to`."""
+        self._open()
 
     async def drain(self, _app: web.Application | None = None) -> None:
         """Refuse new events and wait for those in progress; add it to `on_shutdown` if you do not use `add_to`."""

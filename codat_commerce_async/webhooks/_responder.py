@@ -82,6 +82,9 @@ class DeliveryResponder:
         )
         return self._http_status(status)
 
+    def _open(self) -> None:
+        self._processor.open()
+
     async def _drain(self) -> None:
         await self._processor.drain(self._drain_timeout)
 
