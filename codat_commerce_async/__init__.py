@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from codat_commerce_async.errors import RateLimitError as RateLimitError
     from codat_commerce_async.errors import RequestTimeoutError as RequestTimeoutError
     from codat_commerce_async.errors import ServerError as ServerError
+    from codat_commerce_async.errors import SharedQuotaError as SharedQuotaError
     from codat_commerce_async.errors import StatusError as StatusError
     from codat_commerce_async.errors import SyncFailedError as SyncFailedError
     from codat_commerce_async.errors import SyncWaitTimeoutError as SyncWaitTimeoutError
@@ -95,8 +96,8 @@ _NAMES = {
         "AuthenticationError BadRequestError ClientClosedError CodatError ConflictError DecodeError "
         "IdempotencyMismatchError JournalError JournalInUseError NotFoundError OutcomeUnknownError "
         "PaymentRequiredError PermissionDeniedError QuotaExhaustedError RateLimitError RequestTimeoutError "
-        "ServerError StatusError SyncFailedError SyncWaitTimeoutError TransportError WebhookVerificationError "
-        "WrongEventLoopError"
+        "ServerError SharedQuotaError StatusError SyncFailedError SyncWaitTimeoutError TransportError "
+        "WebhookVerificationError WrongEventLoopError"
     ),
     "hooks": "Hooks",
     "models.call": "ApiResponse RateLimit",

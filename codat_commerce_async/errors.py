@@ -20,6 +20,7 @@ CodatError
 ├── SyncWaitTimeoutError           polling stopped, the sync continues (also a TimeoutError)
 ├── JournalError                   a fan-out's journal cannot be opened, read or written
 │   └── JournalInUseError          ... because another process is writing it
+├── SharedQuotaError               the store of a shared quota cannot work as it is configured
 ├── ClientClosedError              the client was closed
 ├── WrongEventLoopError            the client belongs to another event loop
 └── WebhookVerificationError       a webhook does not come from Codat, or not just now
@@ -67,6 +68,7 @@ __all__ = [
     "RateLimitError",
     "RequestTimeoutError",
     "ServerError",
+    "SharedQuotaError",
     "StatusError",
     "SyncFailedError",
     "SyncWaitTimeoutError",
@@ -419,6 +421,12 @@ class JournalError(CodatError):
 
 class JournalInUseError(JournalError):
     """Another process is writing the journal; open it again when that process has ended."""
+
+
+class SharedQuotaError(CodatError):
+    """The store of a shared quota cannot work as it is configured, so nothing is sent; correct its path."""
+
+    fatal_for_run = True
 
 
 class ClientClosedError(CodatError):

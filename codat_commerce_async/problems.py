@@ -26,6 +26,7 @@ from codat_commerce_async.errors import (
     RateLimitError,
     RequestTimeoutError,
     ServerError,
+    SharedQuotaError,
     StatusError,
     SyncFailedError,
     SyncWaitTimeoutError,
@@ -74,6 +75,9 @@ _ROWS: Mapping[type[CodatError], _Row] = {
         500, "permission-denied", "This service is misconfigured", "This service may not access the resource at Codat."
     ),
     JournalError: _Row(500, "journal", "This service cannot store its progress", "The journal is not available."),
+    SharedQuotaError: _Row(
+        500, "shared-quota", "This service is misconfigured", "The store of the request quota cannot be used."
+    ),
     JournalInUseError: _Row(
         503, "journal-in-use", "This service is busy", "Another process is writing the journal.", 60.0
     ),

@@ -13,11 +13,12 @@ from typing import TypeVar
 import pytest
 
 from codat_commerce_async import SyncHandle
-from codat_commerce_async.cli._args import PROGRAM, SyncOptions, WaitOptions, parse
+from codat_commerce_async.cli._args import PROGRAM, DiagnoseOptions, SyncOptions, WaitOptions, parse
 from codat_commerce_async.cli._exit import EXIT_NOTHING_STARTED, EXIT_TRY_LATER, EXIT_USAGE, CommandError
 from codat_commerce_async.cli._state import Result, Row, RunState
 from codat_commerce_async.cli._view import Output
 from codat_commerce_async.cli.demo import compare
+from codat_commerce_async.cli.diagnose import diagnose
 from codat_commerce_async.cli.sync import sync
 from codat_commerce_async.cli.wait import wait
 from codat_commerce_async.models.sync import SyncStatus
@@ -51,6 +52,8 @@ def run(simulator: Simulator) -> Command:
         transport = InMemoryTransport(simulator, latency=lambda: 0.05, api_key=api_key)
         if isinstance(options, SyncOptions):
             return await sync(options, transport=transport, wall_clock=simulator.now)
+        if isinstance(options, DiagnoseOptions):
+            return await diagnose(options, transport=transport, wall_clock=simulator.now)
         assert isinstance(options, WaitOptions)
         return await wait(options, transport=transport, wall_clock=simulator.now)
 
@@ -183,6 +186,19 @@ async def test_a_server_that_cannot_be_reached_is_given_up_on(monkeypatch: pytes
     with pytest.raises(CommandError, match=rf"^{gone}: the server cannot be reached: .*refused$") as ended:
         await sync(options_of(SyncOptions, "sync", "company"))
     assert ended.value.exit_status == EXIT_TRY_LATER
+
+
+@pytest.mark.parametrize("command", ["sync", "wait", "diagnose"])
+async def test_a_shared_quota_in_a_missing_folder_is_invalid_input(
+    simulator: Simulator, run: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    monkeypatch.setenv("CODAT_SHARED_QUOTA", str(tmp_path / "missing" / "quota.db"))
+    company_id, handles = simulator.add_linked_company(), tmp_path / "handles"
+    handles.write_text(SyncHandle(company_id=company_id, sync_id="1").to_json(), encoding="utf-8")
+    with pytest.raises(CommandError, match=r"^CODAT_SHARED_QUOTA: .*: the folder .*missing does not exist$") as ended:
+        await run(command, str(handles) if command == "wait" else company_id)
+    assert ended.value.exit_status == EXIT_USAGE
+    assert simulator.syncs_started(company_id) == 0
 
 
 async def test_no_more_syncs_run_at_once_than_requested(simulator: Simulator, run: Command) -> None:

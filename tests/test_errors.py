@@ -37,6 +37,7 @@ NATURES: dict[str, tuple[bool, bool, bool]] = {
     "SyncWaitTimeoutError": (False, False, False),
     "JournalError": (False, False, True),
     "JournalInUseError": (False, False, True),
+    "SharedQuotaError": (False, False, True),
     "ClientClosedError": (False, False, True),
     "WrongEventLoopError": (False, False, True),
     "WebhookVerificationError": (False, False, False),

@@ -52,6 +52,7 @@ STATUSES = {
     "RateLimitError": 503,
     "RequestTimeoutError": 504,
     "ServerError": 502,
+    "SharedQuotaError": 500,
     "StatusError": 502,
     "SyncFailedError": 409,
     "SyncWaitTimeoutError": 504,

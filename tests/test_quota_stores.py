@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import math
+import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -22,7 +25,9 @@ from codat_commerce_async.distributed import (
 )
 from codat_commerce_async.distributed._limits import Limits
 from codat_commerce_async.distributed._state import GRANTED, LATER, MAX_PERMITS, QuotaReport, QuotaResult
+from codat_commerce_async.errors import SharedQuotaError
 from codat_commerce_async.policies import Quota
+from tests.support.cases import all_cases
 from tests.support.servers import postgres, valkey
 
 NOON = 1_705_320_000.0
@@ -346,13 +351,55 @@ async def test_a_file_that_another_process_locks_is_unavailable_after_a_second(t
     await store.aclose()
 
 
-@pytest.mark.parametrize("content", [b"no database at all, but long enough to be read as one" * 3, None])
-async def test_a_file_that_cannot_be_used_is_unavailable_and_reports_why(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "missing" / "quota.db" if content is None else tmp_path / "quota.db"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(StoreUnavailableError, match=f"{path.name}: .*(database|open)"):
-        await FileQuotaStore(path).exchange(report())
+@pytest.fixture
+def unusable(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a file that is no database, and a folder and a file that this process may not write."""
+    root = Path(tempfile.mkdtemp())  # the folders of pytest are closed to other users
+    (root / "text").write_bytes(b"no database at all, but long enough to be read as one" * 3)
+    for folder in ("closed", "open"):
+        (root / folder).mkdir()
+        (root / folder).chmod(0o777)
+    (root / "open" / "read_only").touch()
+    (root / "open" / "read_only").chmod(0o444)
+    (root / "closed").chmod(0o555)
+    root.chmod(0o755)
+    user = os.geteuid()
+    if user == 0:  # whom no permissions stop
+        (root / "text").chmod(0o666)
+        os.seteuid(65534)
+    try:
+        yield root
+    finally:
+        os.seteuid(user)
+        (root / "closed").chmod(0o755)
+        shutil.rmtree(root)
+
+
+@all_cases(
+    "name, mistake",
+    [
+        ("missing/quota.db", "the folder .*/missing does not exist"),
+        ("text/quota.db", ".*/text is not a folder"),
+        ("open", "it is a folder, not a file"),
+        ("closed/quota.db", "the folder .*/closed is not writable"),
+        ("open/read_only", "the file is not readable and writable"),
+        ("text", "the file is not an SQLite database"),
+    ],
+)
+async def test_a_path_that_cannot_work_is_reported_as_a_mistake(unusable: Path, name: str, mistake: str) -> None:
+    with pytest.raises(SharedQuotaError, match=f"^the shared quota cannot be kept in .*/{name}: {mistake}$"):
+        await FileQuotaStore(unusable / name).exchange(report())
+
+
+async def test_a_full_disk_is_an_outage_and_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args: object, **_settings: object) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr(sqlite3, "connect", full)
+    with pytest.raises(StoreUnavailableError, match="disk is full"):
+        await FileQuotaStore(tmp_path / "quota.db").exchange(report())
 
 
 async def test_a_state_that_cannot_be_read_is_unavailable_and_is_not_replaced(tmp_path: Path) -> None:

@@ -135,6 +135,7 @@ def test_the_errors_that_end_a_run_report_so_themselves() -> None:
         "ClientClosedError",
         "JournalError",
         "JournalInUseError",
+        "SharedQuotaError",
         "WrongEventLoopError",
     }
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import shutil
 import statistics
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -15,6 +16,7 @@ import pytest
 from codat_commerce_async import ClientClosedError, CodatCommerce, Hooks, LocalRateLimiter, Quota, QuotaExhaustedError
 from codat_commerce_async.distributed import FileQuotaStore, MemoryQuotaStore, QuotaStore, SharedRateLimiter
 from codat_commerce_async.distributed._state import QuotaReport, QuotaResult
+from codat_commerce_async.errors import SharedQuotaError
 from tests.support.scripted import ScriptedTransport, respond
 from tests.test_quota_stores import busiest_minute
 
@@ -262,6 +264,52 @@ async def test_with_an_unknown_number_of_processes_nothing_is_sent_while_the_sto
     store.is_up = True
     await waiting
     assert loop_time() < 602
+    await limiter.aclose()
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("processes", [None, 2])
+async def test_a_file_in_a_missing_folder_fails_requests_at_once_until_the_folder_exists(
+    tmp_path: Path, processes: int | None
+) -> None:
+    store = FileQuotaStore(tmp_path / "missing" / "quota.db", clock=loop_time)
+    async with SharedRateLimiter(store, processes=processes) as limiter:
+        for _ in range(3):
+            with pytest.raises(SharedQuotaError, match=r"the folder .*missing does not exist"):
+                await limiter.acquire("c1")
+        assert loop_time() < 0.1
+        assert "does not exist" in (limiter.status.reason or "")
+        (tmp_path / "missing").mkdir()
+        await limiter.refresh()
+        await limiter.acquire("c1")
+        limiter.release("c1")
+
+
+@pytest.mark.virtual_time
+async def test_a_store_that_has_worked_does_not_fail_requests_when_its_folder_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    store = FileQuotaStore(tmp_path / "folder" / "quota.db", clock=loop_time)
+    async with SharedRateLimiter(store) as limiter:
+        await limiter.acquire("c1")
+        await store.aclose()
+        shutil.rmtree(tmp_path / "folder")
+        await limiter.acquire("c1")  # from the share of this process
+        assert "does not exist" in (limiter.status.reason or "")
+
+
+@pytest.mark.virtual_time
+async def test_the_warning_is_repeated_each_minute_while_requests_wait_for_the_store(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = FailingStore()
+    store.is_up = False
+    limiter = SharedRateLimiter(store)
+    waiting = asyncio.create_task(limiter.acquire(None))
+    await asyncio.sleep(150)
+    assert caplog.text.count("is unavailable (ConnectionRefusedError): nothing is sent") == 3
+    waiting.cancel()
+    await asyncio.sleep(300)
+    assert caplog.text.count("is unavailable") == 3
     await limiter.aclose()
 
 

@@ -13,13 +13,21 @@ from codat_commerce_async.cli._state import RunState, Status
 from codat_commerce_async.cli._summary import print_summary
 from codat_commerce_async.cli._view import Output, QuietView, run_with_view, view_for
 from codat_commerce_async.client import BASE_URL, CodatCommerce, Settings
-from codat_commerce_async.errors import AuthenticationError, CodatError, TransportError
+from codat_commerce_async.errors import AuthenticationError, CodatError, SharedQuotaError, TransportError
 
-__all__ = ["Reporting", "ResumeHint", "client_from_env", "raise_if_fatal", "raise_if_key_refused", "run_session"]
+__all__ = [
+    "Reporting",
+    "ResumeHint",
+    "client_from_env",
+    "raise_if_fatal",
+    "raise_if_key_refused",
+    "raise_if_quota_misconfigured",
+    "run_session",
+]
 
 _LIVE_INTERVAL, _PLAIN_INTERVAL = 0.1, 0.5
 
-_VARIABLES = {"api_key": "CODAT_API_KEY", "base_url": "CODAT_BASE_URL"}
+_VARIABLES = {"api_key": "CODAT_API_KEY", "base_url": "CODAT_BASE_URL", "shared_quota": "CODAT_SHARED_QUOTA"}
 
 Work = Callable[[CodatCommerce], Coroutine[object, object, None]]
 
@@ -96,6 +104,7 @@ def _with_variable(message: str) -> str:
 def raise_if_fatal(state: RunState, error: CodatError | None) -> None:
     """Raise CommandError for an error that would fail the sync of every company."""
     raise_if_key_refused(error)
+    raise_if_quota_misconfigured(error)
     if isinstance(error, TransportError) and not error.sent and not state.has_response:
         raise CommandError(f"{_server()}: {error.message}", EXIT_TRY_LATER) from None
     if error is not None and error.fatal_for_run:
@@ -109,6 +118,12 @@ def raise_if_key_refused(error: CodatError | None) -> None:
             f"{_server()} does not accept the API key in CODAT_API_KEY; put a valid one from Codat's portal into it"
         )
         raise CommandError(message, EXIT_USAGE) from None
+
+
+def raise_if_quota_misconfigured(error: CodatError | None) -> None:
+    """Raise CommandError if the shared quota of the environment cannot be used."""
+    if isinstance(error, SharedQuotaError):
+        raise CommandError(f"CODAT_SHARED_QUOTA: {error.message}", EXIT_USAGE) from None
 
 
 async def _with_fatal_errors(state: RunState, work: Coroutine[object, object, None]) -> None:

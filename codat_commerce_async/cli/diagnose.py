@@ -8,7 +8,7 @@ from typing import Unpack
 from codat_commerce_async._core.text import one_line
 from codat_commerce_async.cli._args import DiagnoseOptions
 from codat_commerce_async.cli._exit import EXIT_FAILED, EXIT_OK, EXIT_TRY_LATER, CommandError
-from codat_commerce_async.cli._session import client_from_env, raise_if_key_refused
+from codat_commerce_async.cli._session import client_from_env, raise_if_key_refused, raise_if_quota_misconfigured
 from codat_commerce_async.client import CodatCommerce, Settings
 from codat_commerce_async.errors import CodatError
 from codat_commerce_async.models.sync import BaseSyncStatus
@@ -25,6 +25,7 @@ async def diagnose(options: DiagnoseOptions, **settings: Unpack[Settings]) -> in
             found = await codat.sync.diagnose(status, background=False) if status.failed else None
         except CodatError as error:
             raise_if_key_refused(error)
+            raise_if_quota_misconfigured(error)
             exit_status = EXIT_TRY_LATER if error.retryable else EXIT_FAILED
             raise CommandError(f"{options.company_id}: {error.message}", exit_status) from None
     if options.json:

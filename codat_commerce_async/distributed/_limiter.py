@@ -36,7 +36,7 @@ from codat_commerce_async.distributed._state import (
 )
 from codat_commerce_async.distributed._status import QuotaStatus
 from codat_commerce_async.distributed._stores import QuotaStore, StoreUnavailableError
-from codat_commerce_async.errors import ClientClosedError, QuotaExhaustedError
+from codat_commerce_async.errors import ClientClosedError, QuotaExhaustedError, SharedQuotaError
 from codat_commerce_async.policies import Quota
 
 __all__ = ["QuotaStatus", "SharedRateLimiter"]
@@ -50,6 +50,8 @@ _STORE_TIMEOUT = 1.5
 # While the store is unavailable, a round trip must not take as long as permits are granted in advance.
 _PROBE_TIMEOUT = 0.25
 _PROBE_AFTER = 0.5
+# While requests wait for a store that is unavailable, the warning is repeated.
+_WARN_AGAIN_AFTER = 60.0
 # A pause that ends so much later than the known one is a new one, not the same with the latency of a round trip.
 _NEW_PAUSE = 0.5
 # The daily quota need not be parsed from the headers of each response.
@@ -72,7 +74,8 @@ class SharedRateLimiter:
     or an exhausted daily quota that one process reports applies to all with their next round trip.
 
     While the store is unavailable, each process continues with its share of the quota, if it knows how many processes
-    there are; otherwise it sends nothing until the store is available again.
+    there are; otherwise it sends nothing until the store is available again, and a warning is logged each minute. A
+    store that cannot work as it is configured, such as a file in a missing folder, raises `SharedQuotaError`.
 
     `reserve(requests)` reserves for work of this process, and ends with it. `reserve(requests, run="...")` reserves for
     work that no process holds, such as tickets in a queue: the store keeps the sum per run, any process may release
@@ -144,6 +147,8 @@ class SharedRateLimiter:
         self._result_at = 0.0
         self._is_available = True
         self._reason: str | None = None
+        self._is_misconfigured = False
+        self._warn_at = 0.0
         self._processes: int | None = None
         self._processes_at = -math.inf
         self._share = MAX_PERMITS
@@ -205,10 +210,18 @@ class SharedRateLimiter:
         self._pause_listeners.remove(listener)
 
     async def acquire(self, company_id: str | None, *, background: bool = False, starts_work: bool = False) -> None:
-        """Wait until a request may be sent, in order of arrival."""
+        """Wait until a request may be sent, in order of arrival; without limit while the store is unavailable.
+
+        Raises:
+            ClientClosedError: The limiter is closed.
+            QuotaExhaustedError: The daily quota is exhausted.
+            SharedQuotaError: The store cannot work as it is configured, and has never worked.
+        """
         if self._closed:
             raise ClientClosedError("the rate limiter is closed; create a new one")
         loop = self._bind()
+        if self._is_misconfigured:
+            raise SharedQuotaError(self._reason or "")
         now = loop.time()
         if now < self._exhausted_until and not self._quota.wait_for_reset:
             raise self._quota_exhausted(now)
@@ -409,6 +422,7 @@ class SharedRateLimiter:
         now = self._now()
         if not self._is_available:
             self._is_available, self._reason, self._fallback = True, None, None
+            self._is_misconfigured = False
             self._request_at = 0.0
             _logger.info("the store of the shared quota is available again", extra=extra_fields())
         self._result, self._result_at = result, now
@@ -464,9 +478,17 @@ class SharedRateLimiter:
         now = self._now()
         self._reason = _reason(error)
         self._probe_at = now + _PROBE_AFTER
-        if not self._is_available:
-            return
-        self._is_available = False
+        was_available, self._is_available = self._is_available, False
+        # A store that has worked may be repaired while the processes run.
+        self._is_misconfigured = self._result is None and isinstance(error, SharedQuotaError)
+        if self._is_misconfigured:
+            self._fail_all(error)
+        elif was_available or (self._is_needed and now >= self._warn_at):
+            self._warn(now)
+
+    def _warn(self, now: float) -> None:
+        """Log that the store is unavailable, and what follows."""
+        self._warn_at = now + _WARN_AGAIN_AFTER
         processes = self._known_processes
         effect = (
             "nothing is sent until it is available again, as the number of processes is unknown"
@@ -553,6 +575,6 @@ class SharedRateLimiter:
 
 def _reason(error: Exception) -> str:
     """Return why the store is unavailable; of foreign exceptions only the type, as a text may contain credentials."""
-    if isinstance(error, StoreUnavailableError):
+    if isinstance(error, StoreUnavailableError | SharedQuotaError):
         return str(error)
     return "no response in time" if isinstance(error, TimeoutError) else type(error).__name__

@@ -29,6 +29,10 @@ class QuotaStore(Protocol):
 
         Args:
             report: What a process reports, as JSON values.
+
+        Raises:
+            SharedQuotaError: The store cannot work before its configuration is corrected. If it has never worked,
+                requests raise this error rather than wait.
         """
         ...
 
