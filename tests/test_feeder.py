@@ -215,3 +215,21 @@ async def test_polls_that_are_due_stay_with_the_broker_until_it_is_their_turn() 
     assert broker.most_held <= 13
     slices.stop()
     await consuming
+
+
+async def test_a_listener_that_ends_is_called_again_without_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    slices = Slices(cast("SyncStepper", Stepper()))
+    broker, calls = Messages(slices, []), 0
+
+    async def listen() -> AsyncGenerator[SyncTicket, None]:
+        nonlocal calls
+        calls += 1
+        for ticket in SyncTicket.for_run("a run", []):
+            yield ticket
+
+    consuming = asyncio.create_task(slices.consume(listen, broker.process, limit=1))
+    await asyncio.sleep(9.5)
+    assert calls == 10
+    slices.stop()
+    await consuming
+    assert caplog.records == []

@@ -34,7 +34,7 @@ _STOP_GRACE = 0.5
 _MAX_STARTS, _MAX_POLLS = 6, 12
 # Seconds without a start after which messages are taken slowly, and the seconds between these.
 _NO_START_FOR, _SLOW = 2.0, 0.05
-# Seconds before a broker that failed is read again.
+# Seconds before a broker is read again that failed, or whose messages ended.
 _LISTEN_AGAIN = 1.0
 # Seconds for which the messages in work may continue at the end, and without one of them ending; and those for which
 # closing the broker may take.
@@ -87,7 +87,7 @@ class Slices:
         self._stop = asyncio.Event()
         self._starts = _Steps(_MAX_STARTS)
         self._polls = _Steps(_MAX_POLLS)
-        # Whether a ticket was started since no one could be for a while.
+        # False from when no start was performed for some time, until the next one is.
         self._is_progressing = True
         self._changed = asyncio.Event()
 
@@ -107,10 +107,12 @@ class Slices:
         *,
         limit: int,
     ) -> None:
-        """Process a broker's messages, up to `limit` at a time, until `stop` is called; then wait for the last ones.
+        """Process a broker's messages, up to `limit` at a time, until `stop` is called.
+
+        Then wait for those in work, for 5 seconds at most, and while one ends each second; cancel the others.
 
         No message is taken while enough tickets wait for a start or poll: other workers may be sooner, and need not
-        wait for their redelivery if this process is killed. A broker that fails is read again.
+        wait for their redelivery if this process is killed. A broker that fails, or whose messages end, is read again.
         """
         held: set[asyncio.Task[object]] = set()
         try:
@@ -120,7 +122,8 @@ class Slices:
                         await self._consume(messages, process, held, limit)
                 except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
                     self.failures.add("the broker could not be read; trying again", error)
-                    await self.pause(_LISTEN_AGAIN)
+                # Also after a listener that ended, as it may end at once again.
+                await self.pause(_LISTEN_AGAIN)
         finally:
             self.stop()
             await self._drain(held)
@@ -195,7 +198,10 @@ class Slices:
         while True:
             await self._wait_for_room(held, limit)
             # What is taken after the stop would be queued again at once, and taken again.
-            message = None if self._stop.is_set() else await self.unless_stopped(anext(messages))
+            try:
+                message = None if self._stop.is_set() else await self.unless_stopped(anext(messages))
+            except StopAsyncIteration:
+                return
             if message is None:
                 return
             task = asyncio.create_task(process(message))
