@@ -16,7 +16,7 @@ from codat_commerce_async._core.callbacks import check_callback
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.validation import check_str
 from codat_commerce_async.client import CodatCommerce
-from codat_commerce_async.syncing._feeder import MAX_QUEUED, feed
+from codat_commerce_async.syncing._feed import MAX_QUEUED, feed
 from codat_commerce_async.syncing._working import deliver, run_until_stopped
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.stepper import SyncStepper

@@ -16,7 +16,8 @@ from functools import partial
 from codat_commerce_async._core.callbacks import check_callback
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async.client import CodatCommerce
-from codat_commerce_async.syncing._feeder import MAX_QUEUED, Slices, feed
+from codat_commerce_async.syncing._feed import MAX_QUEUED, feed
+from codat_commerce_async.syncing._slices import Slices
 from codat_commerce_async.syncing._working import Heartbeat, deliver, on_stop_signal
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.ticket import SyncTicket, TicketVersionError

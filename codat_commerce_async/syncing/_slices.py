@@ -1,4 +1,4 @@
-"""What every task queue needs beside the step: feeding a run gradually, slices of several steps, and draining."""
+"""Run the tickets of a task queue that cannot delay messages: several steps in one job, and consuming its broker."""
 
 import asyncio
 from collections.abc import (
@@ -8,25 +8,19 @@ from collections.abc import (
     Callable,
     Collection,
     Coroutine,
-    Iterable,
-    Sequence,
 )
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
-from itertools import islice
 from typing import TypeVar
 
-from codat_commerce_async._core.validation import check_int, check_seconds
+from codat_commerce_async._core.validation import check_seconds
 from codat_commerce_async.syncing._working import FailureLog, end, pause
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.stepper import SyncStepper
 from codat_commerce_async.syncing.ticket import Reschedule, SyncTicket
 
-__all__ = ["MAX_QUEUED", "Slices", "feed"]
+__all__ = ["Slices"]
 
-# The number of queued tickets at which feeding pauses. A ticket has to be processed within the life of its key.
-MAX_QUEUED = 10_000
-_BATCH = 500
 # Seconds for which a step may continue after `stop` was called.
 _STOP_GRACE = 0.5
 # The number of starts and of polls per process that wait for the rate limiter. More would not be faster, but make the
@@ -42,34 +36,6 @@ _DRAIN, _DRAIN_ONE, _CLOSE = 5.0, 1.0, 0.3
 
 M = TypeVar("M")
 T = TypeVar("T")
-
-
-async def feed(
-    tickets: Iterable[SyncTicket],
-    enqueue: Callable[[Sequence[SyncTicket]], Awaitable[object]],
-    count_queued: Callable[[], Awaitable[int]],
-    *,
-    max_queued: int = MAX_QUEUED,
-    interval: float = 5.0,
-) -> int:
-    """Enqueue all tickets in batches, never more than `max_queued` at a time; return their number.
-
-    The input is read as there is room, so a generator of any length takes no memory. While the queue is full, its
-    length is requested every `interval` seconds.
-    """
-    check_int("max_queued", max_queued, 1)
-    check_seconds("interval", interval, positive=True)
-    source, total = iter(tickets), 0
-    while True:
-        room = max_queued - await count_queued()
-        if room <= 0:
-            await asyncio.sleep(interval)
-            continue
-        batch = list(islice(source, min(room, _BATCH)))
-        if not batch:
-            return total
-        await enqueue(batch)
-        total += len(batch)
 
 
 class Slices:
