@@ -128,12 +128,16 @@ class QuotaResult(TypedDict):
 
 
 class AddressState(TypedDict):
-    """What holds for all clients of one address."""
+    """What holds for all clients of one address. Times are seconds of the store's clock."""
 
     last: float
+    """When the last report was applied."""
     tat: float
+    """When the next evenly spaced request would start."""
     pause: float
+    """When the pause of all requests ends."""
     seen: dict[str, float]
+    """When each process reported last."""
     minute: list[float]
     """The start of this minute, its requests, those of the minute before."""
 
@@ -142,17 +146,24 @@ class Member(TypedDict):
     """One process of a client. Only the report of the process itself changes it; otherwise it is replaced."""
 
     seen: float
+    """When it reported last, in seconds of the store's clock."""
     held: dict[str, int]
+    """Its requests in flight per company, those included that were granted since its last report."""
     reserved: int
+    """The requests that it has reserved of the daily quota."""
     sequence: int
+    """The number of its last report with changes of reservations."""
 
 
 class ClientState(TypedDict):
-    """What holds for one client, whatever the address."""
+    """What holds for one client, whatever the address. Times are seconds of the store's clock."""
 
     last: float
+    """When the last report was applied."""
     members: dict[str, Member]
+    """The processes by name."""
     pauses: dict[str, float]
+    """When the pause of each company ends."""
     runs: dict[str, list[float]]
     """Reserved requests and when they expire."""
     remaining: list[float]
