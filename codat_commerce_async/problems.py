@@ -38,12 +38,14 @@ from codat_commerce_async.models.error_message import ErrorValidationItem
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 
-__all__ = ["PROBLEM_MEDIA_TYPE", "Problem", "problem"]
+__all__ = ["NO_SUCH_SYNC", "PROBLEM_MEDIA_TYPE", "Problem", "problem"]
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 _TYPE = "urn:codat-commerce-async:problem:"
 _MISCONFIGURED = 500
+
+_NOT_SENT = "Codat could not be reached, so the request was not sent."
 
 _logger = logger_of("calls")
 
@@ -84,7 +86,7 @@ _ROWS: Mapping[type[CodatError], _Row] = {
     WrongEventLoopError: _Row(
         500, "wrong-event-loop", "This service is misconfigured", "The client belongs to another event loop."
     ),
-    TransportError: _Row(502, "no-response", "Codat could not be reached", "Codat sent no complete response."),
+    TransportError: _Row(502, "no-response", "No response from Codat", "Codat sent no complete response."),
     StatusError: _Row(502, "unexpected-status", "Codat failed", "Codat responded with an error."),
     ServerError: _Row(502, "server-error", "Codat failed", "Codat responded with an error."),
     DecodeError: _Row(502, "invalid-response", "Codat failed", "Codat sent a response that cannot be processed."),
@@ -141,6 +143,15 @@ class Problem:
         return {**self.extensions, **members}
 
 
+NO_SUCH_SYNC = Problem(
+    status=404,
+    type=_TYPE + "no-such-sync",
+    title="There is no such sync",
+    detail="The token in the URL is not the token of a sync.",
+)
+"""The response to a URL whose token `SyncHandle.from_token` refuses."""
+
+
 def problem(error: CodatError) -> Problem:
     """Return the response for an error; it contains no credentials, no idempotency key and nothing about this service.
 
@@ -171,10 +182,16 @@ def problem(error: CodatError) -> Problem:
         status=row.status,
         type=_TYPE + row.name,
         title=row.title,
-        detail=error.message if row.detail is None else row.detail,
+        detail=_detail(error, row),
         headers=_headers(error, row),
         extensions={name: value for name, value in _extensions(error).items() if value is not None},
     )
+
+
+def _detail(error: CodatError, row: _Row) -> str:
+    if type(error) is TransportError and not error.sent:
+        return _NOT_SENT
+    return error.message if row.detail is None else row.detail
 
 
 def _headers(error: CodatError, row: _Row) -> dict[str, str]:

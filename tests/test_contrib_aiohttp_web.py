@@ -109,7 +109,8 @@ async def test_an_error_is_a_problem(service: Client) -> None:
         assert (response.status, response.content_type) == (404, "application/problem+json")
         assert (await response.json())["type"] == "urn:codat-commerce-async:problem:not-found"
     async with service.get("/companies/c/syncs/nonsense/events") as response:
-        assert response.status == 404
+        assert (response.status, response.content_type) == (404, "application/problem+json")
+        assert (await response.json())["type"] == "urn:codat-commerce-async:problem:no-such-sync"
 
 
 async def test_a_webhook_makes_the_client_poll(simulator: Simulator, service: Client) -> None:

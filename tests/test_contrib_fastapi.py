@@ -114,7 +114,9 @@ async def test_a_model_is_returned_as_codats_json(codat_simulator: Simulator, we
 
 
 async def test_a_wrong_token_is_not_found(web: httpx.AsyncClient) -> None:
-    assert (await web.get("/companies/c/syncs/nonsense/events")).status_code == 404
+    response = await web.get("/companies/c/syncs/nonsense/events")
+    assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")
+    assert response.json()["type"] == "urn:codat-commerce-async:problem:no-such-sync"
 
 
 @pytest.mark.parametrize("company_id", ["%2E%2E", "%20", "a%0Ab"])

@@ -55,9 +55,10 @@ async def test_the_events_of_a_started_sync_are_streamed(codat_simulator: Simula
     async with opened(make_app()) as web:
         token = (await web.post(f"/companies/{company_id}/syncs")).json()["token"]
         body = (await web.get(f"/companies/{company_id}/syncs/{token}/events")).text
-        assert (await web.get(f"/companies/{company_id}/syncs/x{token}/events")).status_code == 404
+        wrong = await web.get(f"/companies/{company_id}/syncs/x{token}/events")
     assert body.count("event: status\n") >= 1
     assert body.endswith("event: end\ndata: {}\n\n")
+    assert (wrong.status_code, wrong.headers["content-type"]) == (404, "application/problem+json")
 
 
 async def test_an_error_is_a_problem(codat_simulator: Simulator) -> None:

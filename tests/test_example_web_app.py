@@ -211,7 +211,7 @@ async def test_loading_and_a_server_that_does_not_respond_are_shown_until_it_doe
 async def test_a_failure_of_codat_and_a_list_without_merchants_are_explained(browser: str) -> None:
     async with shown(browser, width=390, scheme="dark") as demo:
         demo.simulator.set_faults(FaultPlan(rate=1.0, kinds=["lost_before"]))
-        await demo.until(f"{NOTICES}.includes('Codat could not be reached.')")
+        await demo.until(f"{NOTICES}.includes('No response from Codat.')")
         assert [text for ratio, text in await demo.page.contrasts() if ratio < 4.5] == []
         demo.simulator.set_faults(FaultPlan())
         await demo.until(f"!{NOTICES}")

@@ -99,6 +99,15 @@ def test_problems_of_the_service_itself_are_logged(
     assert all(vars(record)["operation"] == made(cls).operation for record in caplog.records)
 
 
+@pytest.mark.parametrize(
+    ("sent", "detail"),
+    [(False, "Codat could not be reached, so the request was not sent."), (True, "Codat sent no complete response.")],
+)
+def test_a_missing_response_is_explained_without_a_contradiction(detail: str, *, sent: bool) -> None:
+    found = problem(errors.TransportError(SECRET, CALL, sent))
+    assert (found.title, found.detail) == ("No response from Codat", detail)
+
+
 def test_every_kind_of_problem_has_its_own_type() -> None:
     assert len({problem(made(cls)).type for cls in CLASSES}) == len(CLASSES)
 

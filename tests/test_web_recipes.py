@@ -80,6 +80,8 @@ async def test_a_service_starts_a_sync_streams_it_and_says_what_failed(
         assert started.status_code == 202
         stream = await web.get(f"/companies/{company_id}/syncs/{started.json()['token']}/events")
         unknown = await web.post("/companies/unknown/syncs")
+        wrong = await web.get(f"/companies/{company_id}/syncs/nonsense/events")
+    assert wrong.status_code == 404
     assert stream.headers["content-type"].startswith("text/event-stream")
     assert '"syncStatusCode":5130' in stream.text
     assert stream.text.endswith("event: end\ndata: {}\n\n")

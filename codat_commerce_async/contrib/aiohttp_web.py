@@ -14,6 +14,7 @@ Webhooks are received by `webhooks.WebhookReceiver`. No extra is needed.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
@@ -23,7 +24,7 @@ from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.contrib._serving import serve
 from codat_commerce_async.errors import CodatError
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.problems import PROBLEM_MEDIA_TYPE, problem
+from codat_commerce_async.problems import NO_SUCH_SYNC, PROBLEM_MEDIA_TYPE, problem
 from codat_commerce_async.syncing.watches import EVENT_STREAM_HEADERS, Watches
 from codat_commerce_async.webhooks import WebhookReceiver
 
@@ -90,7 +91,8 @@ def handle_from(company_id: str, token: str) -> SyncHandle:
     try:
         return SyncHandle.from_token(token, company_id)
     except ValueError:
-        raise web.HTTPNotFound from None
+        text = json.dumps(NO_SUCH_SYNC.to_dict())
+        raise web.HTTPNotFound(text=text, content_type=PROBLEM_MEDIA_TYPE) from None
 
 
 def problem_response(error: CodatError) -> web.Response:

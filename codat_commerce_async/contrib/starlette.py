@@ -16,7 +16,7 @@ from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.contrib._serving import Serving, serve, serving_of
 from codat_commerce_async.errors import CodatError
 from codat_commerce_async.models.handle import SyncHandle
-from codat_commerce_async.problems import PROBLEM_MEDIA_TYPE, problem
+from codat_commerce_async.problems import NO_SUCH_SYNC, PROBLEM_MEDIA_TYPE, Problem, problem
 from codat_commerce_async.syncing.watches import EVENT_STREAM_HEADERS, Watches
 from codat_commerce_async.webhooks import WebhookEndpoint
 
@@ -103,7 +103,11 @@ def handle_from(company_id: str, token: str) -> SyncHandle:
     try:
         return SyncHandle.from_token(token, company_id)
     except ValueError:
-        raise HTTPException(404, "There is no such sync.") from None
+        raise _NoSuchSyncError(NO_SUCH_SYNC.status, NO_SUCH_SYNC.detail) from None
+
+
+class _NoSuchSyncError(HTTPException):
+    pass
 
 
 def problem_response(error: CodatError) -> Response:
@@ -112,7 +116,10 @@ def problem_response(error: CodatError) -> Response:
     Args:
         error: The error.
     """
-    found = problem(error)
+    return _to_response(problem(error))
+
+
+def _to_response(found: Problem) -> Response:
     return JSONResponse(found.to_dict(), found.status, found.headers, PROBLEM_MEDIA_TYPE)
 
 
@@ -122,9 +129,16 @@ async def _respond(_: Request, error: Exception) -> Response:
     return problem_response(error)
 
 
+async def _respond_no_such_sync(_request: Request, _error: Exception) -> Response:
+    return _to_response(NO_SUCH_SYNC)
+
+
 def exception_handlers() -> dict[int | type[Exception], _ExceptionHandler]:
-    """Return the `exception_handlers` of an application: every CodatError becomes a response with problem details."""
-    return {CodatError: _respond}
+    """Return the `exception_handlers` of an application: every CodatError becomes a response with problem details.
+
+    So does the error of `handle_from`.
+    """
+    return {CodatError: _respond, _NoSuchSyncError: _respond_no_such_sync}
 
 
 class EventStream(StreamingResponse):
