@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pytest
 
-from codat_commerce_async import SyncHandle
+from codat_commerce_async import LocalRateLimiter, SyncHandle
 from codat_commerce_async.cli._args import PROGRAM, DiagnoseOptions, SyncOptions, WaitOptions, parse
 from codat_commerce_async.cli._exit import EXIT_NOTHING_STARTED, EXIT_TRY_LATER, EXIT_USAGE, CommandError
 from codat_commerce_async.cli._state import Result, Row, RunState
@@ -246,6 +246,18 @@ async def test_ctrl_c_names_what_was_being_requested(
     simulator.set_fault("request-sync", FaultKind.LATE)
     await interrupt(run("sync", company_id), after=8)
     assert f"Interrupted while starting; these may or may not be running: {company_id}\n" in capsys.readouterr().out
+
+
+async def test_ctrl_c_names_what_was_certainly_not_started(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    company_ids, limiter = [simulator.add_linked_company() for _ in range(2)], LocalRateLimiter()
+    limiter.pause(60.0)
+    options = options_of(SyncOptions, "sync", *company_ids, "--max-running", "1")
+    await interrupt(sync(options, transport=InMemoryTransport(simulator), rate_limiter=limiter), after=8)
+    output = capsys.readouterr().out
+    assert f"Not started: {' '.join(company_ids)}\n" in output
+    assert "may or may not" not in output
 
 
 async def test_ctrl_c_with_a_journal_reports_the_command_that_goes_on_and_it_does(

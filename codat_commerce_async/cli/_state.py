@@ -13,7 +13,7 @@ from attrs import define, frozen
 from codat_commerce_async._core.text import is_same_text, one_line
 from codat_commerce_async.cli._records import diagnosis_of
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError
-from codat_commerce_async.hooks import Hooks, RequestEnded, RequestStarted
+from codat_commerce_async.hooks import CallStarted, Hooks, RequestEnded, RequestStarted
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import BaseSyncStatus, SyncState
 from codat_commerce_async.policies import Quota
@@ -27,6 +27,7 @@ __all__ = ["Result", "Row", "RunState", "Status"]
 # Up to so many rows are shown one by one; of more rows, only counts and failures.
 _MAX_SMALL = 40
 _MINUTE = 60.0
+_START = "request-sync"
 # With many rows, so many messages are kept per window (seconds); further ones are counted.
 _MAX_MESSAGES, _MESSAGE_WINDOW = 3, 10.0
 
@@ -107,7 +108,8 @@ class Result:
 class Row:
     """The sync of one company. `started_at` is seconds since the run started, `elapsed` is in seconds.
 
-    With `ended_before`, the sync ended before this call, according to the journal.
+    With `ended_before`, the sync ended before this call, according to the journal. `start_sent` is whether a start
+    request may have reached Codat.
     """
 
     company_id: str
@@ -118,6 +120,7 @@ class Row:
     elapsed: float | None = None
     polls: int | None = None
     ended_before: bool = False
+    start_sent: bool = False
 
     @property
     def status(self) -> Status:
@@ -170,7 +173,13 @@ class RunState:
         self.diagnoses: list[Diagnosis] = []
         self.already_finished = 0
         self.running = 0
-        self.hooks = Hooks(on_request_started=self._count_request, on_request_ended=self._record_response)
+        self.hooks = Hooks(
+            on_call_started=self._record_call,
+            on_request_started=self._record_request,
+            on_request_ended=self._record_response,
+        )
+        # The companies of start requests that were not sent yet, by the ids of the calls.
+        self._unsent: dict[int, str] = {}
         self.per_minute = Quota().per_minute
         self._row_of: dict[str, Row] = {}
         self._clock = clock
@@ -334,9 +343,16 @@ class RunState:
             self._messages.append((self.now, f"... and {hidden} more like these"))
         self._message_count, self._message_window_ends = 0, self.now + _MESSAGE_WINDOW
 
-    def _count_request(self, _event: RequestStarted) -> None:
+    def _record_call(self, event: CallStarted) -> None:
+        if event.operation == _START and event.company_id is not None:
+            self._unsent[event.call_id] = event.company_id
+
+    def _record_request(self, event: RequestStarted) -> None:
         self.requests += 1
         self._recent.append(self.now)
+        company_id = self._unsent.pop(event.call_id, None)
+        if company_id is not None:
+            self.row_of(company_id).start_sent = True
 
     def _record_response(self, event: RequestEnded) -> None:
         self.has_response = self.has_response or event.status is not None

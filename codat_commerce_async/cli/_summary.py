@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from codat_commerce_async._core.text import format_count, format_duration, one_line
 from codat_commerce_async.cli._args import PROGRAM
 from codat_commerce_async.cli._records import group_by_cause
-from codat_commerce_async.cli._state import Row, RunState, Status
+from codat_commerce_async.cli._state import Row, RunState
 from codat_commerce_async.cli._view import Output
 from codat_commerce_async.syncing.diagnosis import Diagnosis
 
@@ -15,6 +15,8 @@ __all__ = ["print_causes", "print_failures", "print_handles", "print_resume_comm
 
 # With a journal, which has all failures, at most so many of each kind are printed.
 _MAX_PER_KIND = 3
+# Of more companies that were not started, only their number is printed.
+_MAX_LISTED = 100
 
 
 def print_summary(state: RunState, output: Output, journal: str | None = None) -> None:
@@ -70,10 +72,20 @@ def print_handles(state: RunState, output: Output, *, interrupted: bool) -> None
     if handles:
         text = f"Still running. To wait for these syncs, pass the lines to `{PROGRAM} wait`:"
         output.print_unbroken("", text, *handles)
-    starting = [row.company_id for row in state.rows if row.status is Status.RUNNING and row.handle is None]
-    if interrupted and starting:
-        text = f"Interrupted while starting; these may or may not be running: {' '.join(starting)}"
-        output.print_unbroken("", text)
+    if interrupted:
+        rows = [row for row in state.rows if row.result is None and row.handle is None]
+        sent = [row.company_id for row in rows if row.start_sent]
+        if sent:
+            text = f"Interrupted while starting; these may or may not be running: {' '.join(sent)}"
+            output.print_unbroken("", text)
+        not_sent = [row.company_id for row in rows if not row.start_sent]
+        if not_sent:
+            output.print_unbroken("", f"Not started: {_listed(not_sent)}")
+
+
+def _listed(company_ids: Sequence[str]) -> str:
+    """Return the ids, or of many only how many there are."""
+    return " ".join(company_ids) if len(company_ids) <= _MAX_LISTED else f"{len(company_ids):,} companies"
 
 
 def print_resume_command(state: RunState, output: Output, journal: str, command: str, *, interrupted: bool) -> None:
