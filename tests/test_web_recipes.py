@@ -1,5 +1,6 @@
 """The services that the README and the guides show, and the example, start a sync and stream its events."""
 
+import asyncio
 import re
 import runpy
 import sys
@@ -9,11 +10,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from codat_commerce_async import SyncHandle
 from codat_commerce_async.simulator import ScriptedSync, Simulator
 from tests.support.deliveries import Delivery, body_of
 
@@ -153,6 +156,23 @@ def test_the_plain_tests_of_the_guide_pass(codat_simulator: Simulator, tests_of_
 
 async def test_the_async_test_of_the_guide_passes(codat_simulator: Simulator, tests_of_the_guide: Any) -> None:
     await tests_of_the_guide["test_an_unknown_company_is_not_found"](codat_simulator)
+
+
+async def test_a_double_click_starts_one_sync(codat_simulator: Simulator) -> None:
+    app = recipes("docs/fastapi.md", "Double click and reload")[0]["app"]
+    shop, other = (codat_simulator.add_linked_company() for _ in range(2))
+    key = {"Idempotency-Key": str(uuid4())}
+    async with (
+        opened("FastAPI", app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as web,
+    ):
+        clicks = await asyncio.gather(*(web.post(f"/companies/{shop}/syncs", headers=key) for _ in range(2)))
+        of_another = await web.post(f"/companies/{other}/syncs", headers=key)
+        refused = [await web.post(f"/companies/{shop}/syncs", headers=one) for one in ({}, {"Idempotency-Key": "x"})]
+    ids = {SyncHandle.from_token(click.json()["token"], shop).commerce_sync_id for click in clicks}
+    assert (len(ids), codat_simulator.syncs_started(shop)) == (1, 1)
+    assert (of_another.status_code, codat_simulator.syncs_started(other)) == (202, 1)
+    assert [response.status_code for response in refused] == [422, 422]
 
 
 @pytest.mark.parametrize(("user", "status"), [("alice", 202), ("bob", 404)])
