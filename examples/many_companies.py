@@ -17,13 +17,12 @@ async def main(journal: str, company_ids: list[str]) -> int:
         CodatCommerce.from_env() as codat,
         codat.sync.run_many(company_ids, journal=journal, on_progress=show) as run,
     ):
-        failed = 0
         async for outcome in run:
             if not outcome.ok:
-                failed += 1
                 print(f"{outcome.company_id}: {outcome.error or outcome.status}")
-    print(run.report)
-    return 1 if failed else 0
+    report = run.report
+    print(report)
+    return 1 if report.failed + report.errors + report.already_failed else 0  # also what failed before a resume
 
 
 def show(progress: RunProgress) -> None:

@@ -6,14 +6,19 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+from codat_commerce_async import CodatCommerce
 from codat_commerce_async.cli._args import PROGRAM, SyncOptions, parse
 from codat_commerce_async.cli._exit import EXIT_FAILED, EXIT_NOTHING_STARTED, EXIT_TERMINATED, EXIT_USAGE
-from tests.test_readme import CHECKOUT, blocks_of
+from codat_commerce_async.simulator import ScriptedSync, Simulator
+from codat_commerce_async.simulator.virtual_time import loop_wall_clock
+from tests.test_readme import CHECKOUT, Block, blocks_of
+from tests.test_readme import run as run_block
 
 NIGHTS, OBSERVABILITY = CHECKOUT / "docs" / "nightly-runs.md", CHECKOUT / "docs" / "observability.md"
 
@@ -122,6 +127,28 @@ def test_the_kubernetes_job_keeps_its_journal_and_stops_in_time() -> None:
     assert options.source is not None
     assert "persistentVolumeClaim" in volumes[mounted[str(Path(options.journal).parent)]]
     assert "configMap" in volumes[mounted[str(Path(options.source).parent)]]
+
+
+@pytest.mark.virtual_time
+async def test_the_job_fails_also_if_the_syncs_failed_before_it_was_interrupted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with Simulator(seed=1, now=loop_wall_clock(time.time())) as simulator:
+        monkeypatch.setenv("CODAT_API_KEY", simulator.api_key)
+        monkeypatch.setenv("CODAT_BASE_URL", simulator.url)
+        failed, other = (simulator.add_linked_company() for _ in range(2))
+        simulator.script_sync(failed, ScriptedSync(5000, duration=2))
+        simulator.script_sync(other, ScriptedSync(2000, duration=60))
+        async with CodatCommerce.from_env() as codat, codat.sync.run_many([failed, other], journal="nightly.db") as run:
+            assert (await anext(run)).company_id == failed
+        with pytest.raises(SystemExit) as ended:
+            await run_block(Block(1, "python", code_with(NIGHTS, "async def night")), {})
+    assert ended.value.code == 1
+    output = capsys.readouterr().out
+    assert output.startswith(f"{failed} ")
+    assert "1 ended (1 succeeded, 0 failed, 0 errors)" in output
+    assert "1 finished before (1 failed)" in output
 
 
 def test_the_json_logging_recipe_writes_lines_with_fields() -> None:

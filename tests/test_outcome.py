@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from attrs import evolve
 
 from codat_commerce_async.errors import CodatError, NotFoundError, OutcomeUnknownError, SyncWaitTimeoutError
 from codat_commerce_async.models.call import Attempt, Call
@@ -48,6 +49,7 @@ def test_a_report_is_one_line() -> None:
     assert str(report) == (
         "6 ended (3 succeeded, 2 failed, 1 errors), 3 running, 5 duplicates, 7 finished before, 9 polls in 61 s"
     )
+    assert "7 finished before (4 failed), 9 polls" in str(evolve(report, already_failed=4))
 
 
 @pytest.mark.parametrize(("failed", "errors", "stops"), [(0, 0, False), (1, 0, True), (0, 1, True)])

@@ -155,6 +155,7 @@ class WorkQueue:
         self.total = len(companies) if isinstance(companies, Sized) else None
         self.duplicates = 0
         self.already_finished = 0
+        self.already_failed = 0
 
     @property
     def is_empty(self) -> bool:
@@ -206,6 +207,7 @@ class WorkQueue:
         ended_in_this_process = entry is not None and entry.session == journal.session
         if entry is not None and entry.has_status and not ended_in_this_process:
             self.already_finished += 1
+            self.already_failed += entry.state == "failed"
             if self._on_already_finished is not None:
                 self._on_already_finished(entry)
         elif ended_in_this_process or self._is_duplicate(job.request):

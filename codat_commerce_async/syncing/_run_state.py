@@ -141,6 +141,7 @@ class RunState:
             running=len(self._running) - self._earlier_running,
             duplicates=self.queue.duplicates,
             already_finished=self.queue.already_finished,
+            already_failed=self.queue.already_failed,
             elapsed=elapsed,
         )
 

@@ -121,6 +121,9 @@ class SyncOutcome:
 class RunReport:
     """The counts of a fan-out at one moment.
 
+    `run.report` counts what the present call has done: after a resume, the syncs that had ended before are in
+    `already_finished` and `already_failed` only. `Journal.report` counts the whole run.
+
     Syncs of earlier runs of the journal are in none of the counts but `earlier_unfinished`, `earlier_finished` and
     `polls`.
     """
@@ -152,6 +155,9 @@ class RunReport:
     already_finished: int = 0
     """Syncs of this run that had ended with a status in an earlier process; they are not started again."""
 
+    already_failed: int = 0
+    """Those of them that had failed."""
+
     adopted: int = 0
     """Outcomes of syncs that were found at Codat rather than named in a response."""
 
@@ -179,9 +185,11 @@ class RunReport:
 
     def __str__(self) -> str:
         adopted = f"{self.adopted} adopted, " if self.adopted else ""
+        before = f" ({self.already_failed} failed)" if self.already_failed else ""
         return (
             f"{self.completed} ended ({self.succeeded} succeeded, {self.failed} failed, {self.errors} errors), "
-            f"{adopted}{self.running} running, {self.duplicates} duplicates, {self.already_finished} finished before, "
+            f"{adopted}{self.running} running, {self.duplicates} duplicates, "
+            f"{self.already_finished} finished before{before}, "
             f"{self.polls} polls in {self.elapsed:.0f} s{self._earlier()}"
         )
 
