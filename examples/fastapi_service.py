@@ -3,6 +3,8 @@
 CODAT_API_KEY=... uvicorn --app-dir examples fastapi_service:app
 """
 
+import logging
+
 from fastapi import FastAPI
 
 from codat_commerce_async import SyncStatus
@@ -18,6 +20,7 @@ from codat_commerce_async.contrib.fastapi import (
     problem_responses,
 )
 
+logging.basicConfig()  # shows warnings of this library, which no server does by itself
 app = FastAPI(lifespan=lifespan(), exception_handlers=exception_handlers())
 
 

@@ -1,6 +1,7 @@
 """The services that the README and the guides show, and the example, start a sync and stream its events."""
 
 import asyncio
+import importlib
 import re
 import runpy
 import sys
@@ -126,6 +127,21 @@ async def test_a_service_receives_webhooks(
                 await web.post("/codat/webhooks", content=one.body, headers=one.headers) for one in (genuine, forged)
             ]
         assert [response.status_code for response in responses] == [204, 401]
+
+
+def test_two_runs_of_the_tests_of_a_reader_both_reach_the_handler(
+    codat_simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CODAT_WEBHOOK_SECRET", "whsec_b2YgdGhlIGVuZHBvaW50")
+    body = b'{"id": "1", "eventType": "read.completed", "payload": {"referenceCompany": {"id": "c0ffee"}}}'
+    signed = recipes("docs/webhooks.md", "Test your route")[0]["signed"]
+    for _ in range(2):  # the processes of two runs, with one store
+        app = recipes("docs/fastapi.md", "Webhooks and health")[0]["app"]
+        for _ in range(2):  # the tests of one run
+            with importlib.import_module("fastapi.testclient").TestClient(app) as web:
+                assert web.post("/codat/webhooks", content=body, headers=signed(body)).status_code == 204
+    assert capsys.readouterr().out.count("new data: ") == 4
 
 
 async def test_the_service_with_aiohttp_web_does_the_same(codat_simulator: Simulator) -> None:
