@@ -327,7 +327,9 @@ async def test_requests_are_logged_at_debug(caplog: pytest.LogCaptureFixture) ->
         await codat.call(GET, "c")
     [record] = caplog.records
     assert record.levelno == logging.DEBUG
-    assert record.message.startswith("a-read: 404 Not Found: not here (correlation id c0ffee) on attempt 1 after ")
+    assert record.message.startswith(
+        "a-read of company c: 404 Not Found: not here (correlation id c0ffee) on attempt 1 after "
+    )
     fields = vars(record)
     assert (fields["operation"], fields["status"], fields["attempt"]) == ("a-read", 404, 1)
     assert fields["correlation_id"] == "c0ffee"
@@ -338,9 +340,9 @@ async def test_retries_and_pauses_are_logged_at_info_and_above(caplog: pytest.Lo
     codat, _ = client_of(LOST, respond(429, None, {"Retry-After": "0"}), respond(), retry=QUICK)
     await codat.call(GET, "c")
     assert [(record.levelname, record.message.partition(";")[0]) for record in caplog.records] == [
-        ("INFO", "a-read: lost"),
+        ("INFO", "a-read of company c: lost"),
         ("WARNING", "no requests of company c for 0.0 s: 429 Too Many Requests"),
-        ("INFO", "a-read: 429 Too Many Requests: the response does not say why"),
+        ("INFO", "a-read of company c: 429 Too Many Requests: no reason given"),
     ]
 
 

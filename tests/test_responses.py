@@ -11,7 +11,7 @@ from codat_commerce_async._core.responses import error_from_response
 from codat_commerce_async._core.transport import Response
 from codat_commerce_async.errors import BadRequestError, ServerError, StatusError
 
-NO_REASON = "the response does not say why"
+NO_REASON = "no reason given"
 KEY_HINT = "the API key is not accepted; pass a valid one as api_key (from_env: CODAT_API_KEY) or in auth_header"
 ACCESS_HINT = "the API key may be outdated, or may not give access to this resource"
 KEY = "aB3+dEfGhIjKlMnOpQrStUvWxYz0123456789"
@@ -77,7 +77,7 @@ def test_error_messages_of_other_services_are_reported(body: bytes, expected_det
 )
 def test_a_body_that_reports_nothing_is_not_shown(body: bytes) -> None:
     error = error_of(body, 502)
-    assert error.message == "502 Bad Gateway: the response does not say why"
+    assert error.message == "502 Bad Gateway: no reason given"
     assert type(error) is ServerError
 
 

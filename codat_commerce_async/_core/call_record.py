@@ -164,7 +164,7 @@ class CallRecord(Generic[T]):
         # An interrupted attempt is not among those that have ended; it is the first one then.
         first_started_at = self.ended[0][1] if self.ended else self.attempt_wall_time
         unknown = OutcomeUnknownError(
-            f"it may or may not have happened: {error.message}",
+            f"the write may or may not have happened: {error.message}",
             call,
             self.clock.server_time(first_started_at),
             error.correlation_id if isinstance(error, StatusError) else None,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol, TypeVar
 
-from codat_commerce_async._core.log import extra_fields, logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of, named
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.rate_limiter import log_pause
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError
@@ -99,7 +99,7 @@ class Instrumentation:
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug(
                 "%s: %s on attempt %d after %.3f s",
-                event.operation,
+                named(event.operation, call.company_id),
                 result,
                 event.attempt,
                 event.elapsed,
@@ -120,7 +120,7 @@ class Instrumentation:
         """Emit that a request will be sent again; its last attempt took `elapsed` seconds after `quota_wait`."""
         _logger.info(
             "%s: %s; sending it again in %.2f s",
-            event.operation,
+            named(event.operation, call.company_id),
             event.reason,
             event.pause,
             extra=extra_fields(
@@ -138,7 +138,8 @@ class Instrumentation:
 
     def outcome_unknown(self, error: OutcomeUnknownError, company_id: str | None, status: int | None) -> None:
         """Log that a write may or may not have been processed."""
-        _logger.warning("%s", error, extra=extra_fields(company_id, error=error, status=status))
+        what, extra = named(error.operation, company_id), extra_fields(company_id, error=error, status=status)
+        _logger.warning("%s: %s", what, error.message, extra=extra)
 
     def paused(self, seconds: float, reason: str, company_id: str | None = None) -> None:
         """Emit that requests are paused, all of them or those of one company."""

@@ -8,7 +8,7 @@ from codat_commerce_async._core.text import one_line, shown
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, StatusError
 from codat_commerce_async.models.call import Call
 
-__all__ = ["FIELDS", "extra_fields", "logger_of"]
+__all__ = ["FIELDS", "extra_fields", "logger_of", "named"]
 
 _PACKAGE = "codat_commerce_async"
 FIELDS = ("operation", "method", "path", "company_id", "status", "attempt", "correlation_id", "elapsed", "quota_wait")
@@ -46,6 +46,11 @@ def extra_fields(
     if operation is not None:
         fields.update(operation=operation.name, method=operation.method, path=operation.path)
     return {**fields, "company_id": company_id, **values}
+
+
+def named(operation: str | None, company_id: str | None) -> str:
+    """Return what a record is about: the operation, and the company if there is one."""
+    return f"{operation or 'call'} of company {company_id}" if company_id is not None else operation or "call"
 
 
 def _error_fields(error: CodatError) -> dict[str, object]:

@@ -147,4 +147,4 @@ def _default_detail(status: int) -> str:
         return "a redirect, which is not followed; check the base URL"
     if status == HTTPStatus.NOT_MODIFIED:
         return "the request has no condition; a cache on the way must have responded"
-    return "the response does not say why"
+    return "no reason given"

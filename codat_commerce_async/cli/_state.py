@@ -313,7 +313,7 @@ class RunState:
     def capture_log(self) -> Iterator[None]:
         """Turn the library's log records into messages during the block."""
         logger = logging.getLogger("codat_commerce_async")
-        level, handler = logger.level, _LogHandler(self.add_message)
+        level, handler = logger.level, _LogHandler(self._add_record)
         logger.addHandler(handler)
         # With few companies, retries are shown too.
         logger.setLevel(logging.INFO if self.is_small else logging.WARNING)
@@ -322,6 +322,12 @@ class RunState:
         finally:
             logger.setLevel(level)
             logger.removeHandler(handler)
+
+    def _add_record(self, record: logging.LogRecord) -> None:
+        """Add a log record as a message, with the name of its company as the rows show it."""
+        text, company_id = record.getMessage(), getattr(record, "company_id", None)
+        row = self._row_of.get(company_id) if isinstance(company_id, str) else None
+        self.add_message(text if row is None else text.replace(row.company_id, row.name))
 
     def _set_handle(self, row: Row, handle: SyncHandle) -> None:
         if row.handle is None and handle.adopted:
@@ -359,9 +365,9 @@ class RunState:
 
 
 class _LogHandler(logging.Handler):
-    def __init__(self, add_message: Callable[[str], None]) -> None:
+    def __init__(self, add_record: Callable[[logging.LogRecord], None]) -> None:
         super().__init__()
-        self._add_message = add_message
+        self._add_record = add_record
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._add_message(record.getMessage())
+        self._add_record(record)

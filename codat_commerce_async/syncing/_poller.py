@@ -254,8 +254,9 @@ class SyncPoller:
             return
         if self.last is None or self.last.sync_status_code != status.sync_status_code:
             _logger.warning(
-                "treating the unknown sync status code %s as running",
+                "treating the unknown sync status code %s of company %s as running",
                 status.sync_status_code,
+                self.handle.company_id,
                 extra=extra_fields(self.handle.company_id),
             )
 
