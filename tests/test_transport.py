@@ -365,15 +365,18 @@ async def test_the_reason_of_a_certificate_error_is_reported(kind: str, reason: 
         error = await failure_at(url, ssl_context=trusting)
     assert (error.sent, error.retryable, error.host, error.errno) == (False, False, "127.0.0.1", 1)
     assert re.search(reason, error.reason or "")
-    assert str(error) == f"the server's certificate is not valid: {error.reason}"
+    assert str(error) == f"the server's certificate is not valid ({url.removeprefix('https://')}): {error.reason}"
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - it is our own
     assert (str(again), again.host, again.errno, again.reason) == (str(error), error.host, error.errno, error.reason)
 
 
 async def test_why_a_connection_was_not_made_or_lost_is_reported() -> None:
-    error = await failure_at(f"http://127.0.0.1:{await unused_port()}")
+    server = f"127.0.0.1:{await unused_port()}"
+    error = await failure_at(f"http://{server}")
     assert (error.host, error.errno, error.reason) == ("127.0.0.1", errno.ECONNREFUSED, "Connection refused")
-    assert str(error) == "the server cannot be reached: Connection refused"
+    assert str(error) == f"the server cannot be reached ({server}): Connection refused"
+    error = await failure_at("http://[::1]:9")
+    assert str(error).startswith("the server cannot be reached ([::1]:9): ")
     error = await failure(wire.RESET_BEFORE_RESPONSE)
     assert (error.host, error.errno, error.sent) == ("127.0.0.1", errno.ECONNRESET, True)
     timed_out = await failure(wire.NEVER_RESPOND, timeouts=Timeouts(total=0.2))
@@ -385,7 +388,7 @@ async def test_a_proxy_out_of_reach_was_not_sent_anything() -> None:
     proxy = f"http://user:hidden@127.0.0.1:{await unused_port()}"
     error = await failure_at("http://api.example.com", proxy=proxy)
     assert (error.sent, error.retryable) == (False, True)
-    assert "proxy" in str(error)
+    assert f"the proxy cannot be reached ({proxy.partition('@')[2]}): " in str(error)
     assert "hidden" not in str(error)
 
 

@@ -362,8 +362,17 @@ def _map_exception(error: Exception, host: str | None, *, sent: bool) -> Transpo
         message = "connecting took too long"
     elif isinstance(error, aiohttp.ClientHttpProxyError):
         message, repeatable = f"{message} with {error.status}", is_retryable_status(error.status)
+    message += _address(error)
     reason, address = _reason(error), getattr(error, "host", host)
     return ours(f"{message}: {reason}" if reason else message, None, sent, repeatable, address, _errno(error), reason)
+
+
+def _address(error: Exception) -> str:
+    """Return in parentheses to which host and port no connection was made; nothing for other errors."""
+    if not isinstance(error, aiohttp.ClientConnectorError):
+        return ""
+    host = f"[{error.host}]" if ":" in error.host else error.host
+    return f" ({host})" if error.port is None else f" ({host}:{error.port})"
 
 
 def _raised(error: Exception) -> str:

@@ -362,10 +362,10 @@ def _belongs_to(name: str, journal: str) -> bool:
 def _add_simulate(add_parser: _AddParser) -> None:
     command = add_parser(
         "simulate",
-        help="serve a simulated Codat until ctrl-C",
-        description="Serve a simulated Codat on this machine until ctrl-C, and print its URL and API key. Without "
-        "--outcomes, 90 % of the syncs write data (2000) and 10 % find nothing to write (2040). They take 2 to 120 "
-        "simulated seconds, half of them less than 12. Without --faults, no request fails.",
+        help="serve a simulated Codat until ctrl-C or SIGTERM",
+        description="Serve a simulated Codat on this machine until ctrl-C or SIGTERM, and print its URL and API key. "
+        "Without --outcomes, 90 % of the syncs write data (2000) and 10 % find nothing to write (2040). They take 2 to "
+        "120 simulated seconds, half of them less than 12. Without --faults, no request fails.",
     )
     command.set_defaults(options=SimulateOptions, run=Command("simulate", "simulate"))
     command.add_argument("--port", type=_port, default=0, help="port to listen on; 0 (the default) chooses a free one")

@@ -1,4 +1,4 @@
-"""`simulate`: serve a simulated Codat until ctrl-C."""
+"""`simulate`: serve a simulated Codat until ctrl-C or SIGTERM."""
 
 import asyncio
 import shlex
@@ -19,7 +19,7 @@ _WEBHOOK_INTERVAL = 0.5
 
 
 async def simulate(options: SimulateOptions) -> int:
-    """Serve the simulator until ctrl-C, which is not a failure."""
+    """Serve the simulator until ctrl-C or SIGTERM, which is not a failure."""
     faults = FaultPlan(rate=options.faults, seed=options.seed)
     simulator = Simulator(
         seed=options.seed, speed=options.speed, port=options.port, faults=faults, outcomes=options.outcomes
@@ -40,7 +40,7 @@ async def _serve(simulator: Simulator, options: SimulateOptions) -> None:
         write_text(options.list_to, "".join(f"{company_id}\n" for company_id in company_ids))
     companies = format_count(options.companies, "company", "companies")
     _print(
-        f"Serving a simulated Codat with {companies} until ctrl-C. Overview: {simulator.url}/",
+        f"Serving a simulated Codat with {companies} until ctrl-C or SIGTERM. Overview: {simulator.url}/",
         "In another terminal:",
         "",
         f"export CODAT_BASE_URL={simulator.url}",
