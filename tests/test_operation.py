@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from codat_commerce_async import CodatCommerce
 from codat_commerce_async._core.operation import Idempotency, Operation
+from tests.support.cases import all_cases
 
 GET = Operation("get-sync-by-id", "GET", "/companies/{companyId}/syncs/{syncId}/status", object)
 
@@ -197,3 +199,11 @@ def test_any_text_in_a_path_comes_back_whole(text: str) -> None:
     target = Operation("odd", "GET", f"/{text}/{{companyId}}", object).format_path(("c",))
     assert unquote(target) == f"/{text}/c"
     assert URL(f"https://a.b{target}", encoded=True).raw_path == target
+
+
+@all_cases("name, hint", [("path", True), ("company_id", True), ("companyId", True), ("tiemout", False)])
+async def test_a_value_of_the_path_by_name_is_refused_with_how_to_pass_it(name: str, *, hint: bool) -> None:
+    operation = Operation("get-company", "GET", "/companies/{companyId}", object)
+    expected = f"get-company takes no {name}" + "; pass the values of the path positionally: company_id" * hint
+    with pytest.raises(TypeError, match=f"^{expected}$"):
+        await CodatCommerce("key").call(operation, **{name: "c"})  # type: ignore[arg-type]

@@ -11,17 +11,23 @@ from attrs import fields
 
 from codat_commerce_async import CodatCommerce, errors, policies
 from codat_commerce_async.cli._args import parse
-from codat_commerce_async.cli._records import FIELDS
+from codat_commerce_async.cli._records import FIELDS, record_of_outcome
 from codat_commerce_async.client import BASE_URL, Settings
+from codat_commerce_async.errors import CodatError
 from codat_commerce_async.models import webhook_events
 from codat_commerce_async.models.failure_rules import RULES
+from codat_commerce_async.models.sync import SyncState, SyncStatus
 from codat_commerce_async.simulator import FaultKind
 from codat_commerce_async.syncing.diagnosis import Diagnosis
+from codat_commerce_async.syncing.journal import JournalEntry
+from codat_commerce_async.syncing.outcome import SyncOutcome
+from codat_commerce_async.syncing.request import SyncRequest
 from codat_commerce_async.webhooks import _dispatch
 from tests.support.cases import all_cases
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {"error": "errors", "method": "operations", "command": "command-line"}
+PAGES |= dict.fromkeys(("field of a sync", "state"), "command-line")
 PAGES |= {
     "event": "webhooks",
     "what happens": "testing",
@@ -118,11 +124,36 @@ def test_a_command_can_be_typed_as_its_line_reports(row: list[str]) -> None:
         assert parse([*typed, option]).command == typed[0]
 
 
-def test_the_fields_of_a_record_that_are_listed_exist() -> None:
+def test_every_field_of_a_record_is_listed_in_order_with_where_it_is() -> None:
+    listed = {name: row[1] for row in rows("field of a sync") for name in re.findall(r"`(\w+)`", row[0])}
+    outcome = SyncOutcome(
+        request=SyncRequest(company_id="c"), handle=None, status=None, error=CodatError("no"), polls=0, elapsed=0.0
+    )
+    of_sync = record_of_outcome(outcome, ended_before=False).keys()
+    assert set(listed) == {*FIELDS, *of_sync}
+    assert {name for name, where in listed.items() if where == "reports"} == {*FIELDS} - of_sync
+    assert {name for name, where in listed.items() if where == "`sync`"} == of_sync - {*FIELDS}
     text = (DOCS / "command-line.md").read_text(encoding="utf-8")
-    (sentence,) = re.findall(r"An object of `--json` has the fields ([^:]+):", text)
-    assert set(re.findall(r"`(\w+)`", sentence)) <= set(FIELDS)
     assert set(re.findall(r"select\(\.(\w+)", text)) <= set(FIELDS)
+
+
+def test_every_state_and_outcome_of_a_record_is_listed() -> None:
+    listed = {row[0].strip("`"): set(re.findall(r"`([A-Z_]+)`", row[2])) for row in rows("state")}
+    assert set(listed) == set(re.findall(r"`(\w+)`", documented_members(JournalEntry)["state"]))
+    of_codes = {}
+    for code in (*range(1000, 6000), None):
+        status = SyncStatus(company_id="c", sync_status_code=code)
+        is_of = (("running", status.is_running), ("failed", status.failed), ("succeeded", status.succeeded))
+        of_codes[status.state.name] = next(name for name, is_it in is_of if is_it)
+    assert of_codes.keys() == set(SyncState.__members__)
+    for state in ("succeeded", "failed"):
+        assert listed[state] == {name for name, of_code in of_codes.items() if of_code == state}
+
+
+def documented_members(kind: type[object]) -> dict[str, str]:
+    """Return the docstrings of the fields of a class, by their names."""
+    found = re.findall(r'^    (\w+): [^\n]+\n    """(.*?)"""', inspect.getsource(kind), re.MULTILINE | re.DOTALL)
+    return dict(found)
 
 
 def help_options(*command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:

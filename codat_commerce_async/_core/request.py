@@ -32,6 +32,7 @@ _RESERVED_HEADERS = frozenset(
         "user-agent",
     }
 )
+_NAMES_OF_PATHS = ("path", "path_params", "params")
 # As Guid.Parse takes it, with or without hyphens.
 _GUID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
@@ -40,7 +41,7 @@ def check_options(operation: Operation[object], options: CallOptions) -> None:
     """Raise TypeError or ValueError for options that the operation does not take."""
     unknown = options.keys() - CallOptions.__annotations__.keys()
     if unknown:
-        raise TypeError(f"{operation.name} takes no {', '.join(sorted(unknown))}")
+        raise TypeError(f"{operation.name} takes no {', '.join(sorted(unknown))}{_path_hint(operation, unknown)}")
     retry, timeout = options.get("retry"), options.get("timeout")
     if retry is not None:
         check_instance("retry", retry, RetryPolicy)
@@ -52,6 +53,14 @@ def check_options(operation: Operation[object], options: CallOptions) -> None:
         if operation.idempotency is not Idempotency.KEYED:
             raise ValueError(f"idempotency_key is for POST and PATCH; {operation.name} is a {operation.method}")
         _check_key(key)
+
+
+def _path_hint(operation: Operation[object], unknown: set[str]) -> str:
+    """Return how to pass the values of the path, if one of the unknown options is meant as one."""
+    is_of_path = any(f"{{{name}}}" in operation.path for name in unknown)
+    if not is_of_path and unknown.isdisjoint({*_NAMES_OF_PATHS, *operation.path_params}):
+        return ""
+    return f"; pass the values of the path positionally: {', '.join(operation.path_params) or 'it has none'}"
 
 
 def check_wait_options(method: str, timeout: float | None, poll: PollPolicy | None, options: PollOptions) -> None:
