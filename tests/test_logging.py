@@ -1,6 +1,7 @@
 """Log records: their texts, levels and form."""
 
 import ast
+import asyncio
 import importlib
 import io
 import json
@@ -237,6 +238,21 @@ async def test_every_record_of_a_night_has_its_fields_as_json(tmp_path: Path) ->
     assert KEY not in stream.getvalue() + structlog_stream.getvalue()
     check_records([json.loads(line) for line in stream.getvalue().splitlines()])
     check_records([json.loads(line) for line in structlog_stream.getvalue().splitlines()])
+
+
+@pytest.mark.virtual_time
+async def test_a_connection_that_was_adopted_is_logged_with_its_company(caplog: pytest.LogCaptureFixture) -> None:
+    codat = Codat(1)
+    codat.simulator.set_fault("create-connection", FaultKind.ERROR_AFTER)
+    await asyncio.sleep(3600)  # the other connections are older
+    async with codat.client() as client:
+        connection = await client.connections.create(codat.ids[0], platform_key="gbol")
+    [record] = [one for one in caplog.records if "adopted" in one.getMessage()]
+    of_company = f"create-connection of company {codat.ids[0]}"
+    assert (
+        record.getMessage() == f"adopted {connection.id}, which was found after the response of {of_company} was lost"
+    )
+    assert vars(record)["company_id"] == codat.ids[0]
 
 
 def check_records(records: list[dict[str, object]]) -> None:

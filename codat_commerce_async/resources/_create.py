@@ -7,7 +7,7 @@ from attrs import frozen
 
 from codat_commerce_async._core.claims import Claim, Claims
 from codat_commerce_async._core.idempotency import key_expired, new_key
-from codat_commerce_async._core.log import extra_fields, logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of, named
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.pipeline import Pipeline
 from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exactly_once
@@ -48,7 +48,7 @@ async def create_exactly_once(
         lookups=Lookups(max_visibility_delay=(options.get("retry") or pipeline.retry).max_visibility_delay),
     )
     if isinstance(outcome, Candidate):
-        _log_adopted(outcome, operation)
+        _log_adopted(outcome, operation, operation.company_id(path))
         # A type checker does not know that T is not a Candidate.
         return cast("Candidate[T]", outcome).value
     resource = search.identify(outcome)
@@ -93,10 +93,10 @@ class _Creation(Generic[T]):
         return await self._search.find_candidates()
 
 
-def _log_adopted(found: Candidate[T], operation: Operation[T]) -> None:
+def _log_adopted(found: Candidate[T], operation: Operation[T], company_id: str | None) -> None:
     _logger.warning(
         "adopted %s, which was found after the response of %s was lost",
         found.id,
-        operation.name,
-        extra=extra_fields(operation=operation),
+        named(operation.name, company_id),
+        extra=extra_fields(company_id, operation=operation),
     )
