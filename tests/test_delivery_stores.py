@@ -23,7 +23,7 @@ from codat_commerce_async.distributed import (
 )
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks import DeliveryProcessor, DeliveryStatus, DeliveryStore, Webhooks, parse_event
-from tests.support.deliveries import body_of
+from tests.support.deliveries import COMPANY, body_of
 from tests.support.servers import Server, postgres, valkey
 
 EVENT = parse_event(body_of("read.completed"))
@@ -276,7 +276,7 @@ async def test_no_event_is_handled_while_the_server_is_down_and_all_are_later(
     assert await worker.receive("before") is DeliveryStatus.HANDLED
     server.kill()
     assert await worker.receive("a") is DeliveryStatus.FAILED
-    assert "webhook a could not be handled" in caplog.text
+    assert f"webhook a (read.completed of company {COMPANY}) could not be handled" in caplog.text
     server.start()
     # The open connection is one to the old server.
     assert await worker.receive("a") is DeliveryStatus.HANDLED

@@ -14,6 +14,7 @@ from tests.support.deliveries import COMPANY, body_of
 pytestmark = pytest.mark.virtual_time
 
 EVENT = parse_event(body_of("tea.brewed"))
+BREWED = f"tea.brewed of company {COMPANY}"
 SOON = 10.0
 
 
@@ -53,7 +54,7 @@ async def test_a_handled_event_is_not_handled_again(caplog: pytest.LogCaptureFix
     assert await processor.process("b", EVENT, within=SOON) is DeliveryStatus.HANDLED
     assert work.calls == 2
     assert processor.unhandled == {}
-    assert caplog.messages == ["webhook a (tea.brewed) was handled before: no handler is called"]
+    assert caplog.messages == [f"webhook a ({BREWED}) was handled before: no handler is called"]
 
 
 async def test_a_second_delivery_shares_the_result_of_the_first() -> None:
@@ -114,7 +115,7 @@ async def test_an_event_whose_handler_fails_after_it_was_acknowledged_stays_unha
     with caplog.at_level(logging.ERROR, "codat_commerce_async"):
         work.fail(error)
         await asyncio.sleep(1)
-    assert "webhook msg-1 (tea.brewed) failed after it was acknowledged" in caplog.text
+    assert f"webhook msg-1 ({BREWED}) failed after it was acknowledged" in caplog.text
     assert {vars(record)["company_id"] for record in caplog.records} == {COMPANY}
     assert processor.unhandled == {"msg-1": EVENT}
     await processor.drain(30)
@@ -144,7 +145,7 @@ async def test_only_so_many_failures_are_kept(caplog: pytest.LogCaptureFixture) 
         work.fail(RuntimeError("spilled"))
         await asyncio.sleep(1)
     assert list(processor.unhandled) == ["b", "c"]
-    assert "webhook a (tea.brewed) is dropped" in caplog.text
+    assert f"webhook a ({BREWED}) is dropped" in caplog.text
 
 
 async def test_a_delivery_that_hangs_up_does_not_stop_the_work() -> None:
@@ -215,7 +216,7 @@ async def test_draining_gives_up_in_time_and_reports_what_was_accepted(caplog: p
     assert await waiting is DeliveryStatus.REFUSED
     assert dict(processor.unhandled) == {"msg-accepted": EVENT}
     assert [record.getMessage() for record in caplog.records] == [
-        "webhook msg-accepted (tea.brewed) was acknowledged but is not handled"
+        f"webhook msg-accepted ({BREWED}) was acknowledged but is not handled"
     ]
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -260,7 +261,7 @@ async def test_a_drained_processor_logs_what_it_refuses_and_handles_it_after_it_
     (refused,) = caplog.records
     assert refused.levelname == "WARNING"
     assert refused.getMessage() == (
-        "webhook between (tea.brewed) was refused because its endpoint is drained; Codat delivers it again. "
+        f"webhook between ({BREWED}) was refused because its endpoint is drained; Codat delivers it again. "
         "To accept it then, in the same process, call the endpoint's `open`"
     )
     processor.open()

@@ -12,7 +12,7 @@ from codat_commerce_async._core.validation import check_int
 from codat_commerce_async.distributed._deliveries import Claim
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks._dispatch import Webhooks
-from codat_commerce_async.webhooks._events import log_fields
+from codat_commerce_async.webhooks._events import description_of, log_fields
 
 __all__ = ["DeliveryProcessor", "DeliveryStatus", "DeliveryStore"]
 
@@ -207,7 +207,7 @@ class DeliveryProcessor:
             _logger.exception(
                 "webhook %s (%s) was %s, which could not be recorded for the other processes",
                 webhook_id,
-                event.event_type,
+                description_of(event),
                 "handled" if handled else "not handled",
                 extra=log_fields(event),
             )
@@ -218,7 +218,13 @@ class DeliveryProcessor:
     def _finish(self, webhook_id: str, event: WebhookEvent[object], task: asyncio.Task[DeliveryStatus]) -> None:
         del self._in_progress[webhook_id]
         if not task.cancelled() and (error := task.exception()) is not None:
-            _logger.error("webhook %s could not be handled", webhook_id, exc_info=error, extra=log_fields(event))
+            _logger.error(
+                "webhook %s (%s) could not be handled",
+                webhook_id,
+                description_of(event),
+                exc_info=error,
+                extra=log_fields(event),
+            )
         if _status(task) is DeliveryStatus.HANDLED:
             self._acknowledged.pop(webhook_id, None)
             self._handled[webhook_id] = None
@@ -243,7 +249,7 @@ def _handled_before(webhook_id: str, event: WebhookEvent[object]) -> DeliverySta
     _logger.info(
         "webhook %s (%s) was handled before: no handler is called",
         webhook_id,
-        event.event_type,
+        description_of(event),
         extra=log_fields(event),
     )
     return DeliveryStatus.HANDLED
@@ -254,14 +260,14 @@ def _refused_by_shutdown(webhook_id: str, event: WebhookEvent[object]) -> Delive
         "webhook %s (%s) was refused because its endpoint is drained; Codat delivers it again. "
         "To accept it then, in the same process, call the endpoint's `open`",
         webhook_id,
-        event.event_type,
+        description_of(event),
         extra=log_fields(event),
     )
     return DeliveryStatus.REFUSED
 
 
 def _log_error(message: str, webhook_id: str, event: WebhookEvent[object]) -> None:
-    _logger.error(message, webhook_id, event.event_type, extra=log_fields(event))
+    _logger.error(message, webhook_id, description_of(event), extra=log_fields(event))
 
 
 def _status(task: asyncio.Task[DeliveryStatus]) -> DeliveryStatus:

@@ -17,7 +17,7 @@ from codat_commerce_async.models.webhook_events import (
     WebhookEvent,
     event_class,
 )
-from codat_commerce_async.webhooks._events import company_id_of, log_fields, rate_limit_from_event
+from codat_commerce_async.webhooks._events import company_id_of, description_of, log_fields, rate_limit_from_event
 
 __all__ = ["Webhooks"]
 
@@ -140,7 +140,7 @@ async def _run_handler(handler: Handler[WebhookEvent[object]], event: WebhookEve
     try:
         await handler(event)
     except Exception:
-        _logger.exception("a handler of %s %s failed", event.event_type, event.id, extra=log_fields(event))
+        _logger.exception("a handler of %s (event %s) failed", description_of(event), event.id, extra=log_fields(event))
         return False
     return True
 
@@ -153,4 +153,4 @@ def _notify(client: CodatCommerce, event: WebhookEvent[object]) -> None:
         try:
             client.update_rate_limit(limit)
         except WrongEventLoopError:
-            _logger.exception("a client could not be notified of %s", event.event_type, extra=log_fields(event))
+            _logger.exception("a client could not be notified of %s", description_of(event), extra=log_fields(event))

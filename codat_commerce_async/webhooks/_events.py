@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from codat_commerce_async._core.codec import decode, structure
-from codat_commerce_async._core.log import extra_fields, logger_of
+from codat_commerce_async._core.log import extra_fields, logger_of, named
 from codat_commerce_async._core.validation import as_utc
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models.call import RateLimit
@@ -20,7 +20,7 @@ from codat_commerce_async.models.webhook_events import (
     event_class,
 )
 
-__all__ = ["company_id_of", "log_fields", "parse_event", "rate_limit_from_event"]
+__all__ = ["company_id_of", "description_of", "log_fields", "parse_event", "rate_limit_from_event"]
 
 _logger = logger_of("webhooks")
 
@@ -47,8 +47,8 @@ def parse_event(body: bytes) -> WebhookEvent[object]:
     except DecodeError as error:
         event = structure(envelope, UnknownEvent)
         _logger.warning(
-            "webhook %r does not fit %s at %s",
-            envelope["eventType"],
+            "webhook %s does not fit %s at %s",
+            named(repr(envelope["eventType"]), company_id_of(event)),
             kind.__name__,
             error.path,
             extra=log_fields(event),
@@ -91,6 +91,11 @@ def company_id_of(event: WebhookEvent[object]) -> str | None:
         case {"referenceCompany": {"id": str(company_id)}} | {"CompanyId": str(company_id)}:
             return company_id
     return None
+
+
+def description_of(event: WebhookEvent[object]) -> str:
+    """Return the type of an event, with its company if it has one, for the text of a log record."""
+    return named(event.event_type, company_id_of(event))
 
 
 def log_fields(event: WebhookEvent[object]) -> dict[str, object]:
