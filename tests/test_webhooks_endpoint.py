@@ -42,7 +42,7 @@ def litestar_app(endpoint: WebhookEndpoint) -> Any:
         await endpoint(scope, receive, send)
 
     hooks.__annotations__.update(scope=types.Scope, receive=types.Receive, send=types.Send)
-    return litestar.Litestar([litestar.asgi(PATH, copy_scope=True)(hooks)], openapi_config=None)
+    return litestar.Litestar([litestar.asgi(PATH, copy_scope=True)(hooks)], openapi_config=None, logging_config=None)
 
 
 def quart_app(endpoint: WebhookEndpoint) -> Any:
