@@ -18,7 +18,7 @@ import attrs
 import pytest
 
 import codat_commerce_async
-from codat_commerce_async import CodatCommerce
+from codat_commerce_async import CodatCommerce, errors
 from codat_commerce_async.models.webhook_events import ConnectionEvent
 from codat_commerce_async.simulator import ScriptedSync, Simulator
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
@@ -246,7 +246,7 @@ def test_errors_are_in_a_section() -> None:
 
 
 def test_a_section_of_errors_names_exceptions() -> None:
-    known = {**vars(builtins), **vars(codat_commerce_async.errors), "TicketVersionError": TicketVersionError}
+    known = {**vars(builtins), **vars(errors), "TicketVersionError": TicketVersionError}
     sections = 0
     for name, node in DOCUMENTED.items():
         docstring = ast.get_docstring(node) or ""
