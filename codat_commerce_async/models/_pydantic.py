@@ -89,11 +89,7 @@ def model_schema(cls: type[_Writes], handler: GetCoreSchemaHandler) -> CoreSchem
 
 def model_json_schema(cls: type, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
     """Return the JSON schema of a model, with its name and its docstring."""
-    shown = handler(schema)
-    described = handler.resolve_ref_schema(shown)
-    described["title"] = cls.__name__
-    described["description"] = inspect.cleandoc(cls.__doc__ or "")
-    return shown
+    return _titled(cls, schema, handler, inspect.cleandoc(cls.__doc__ or ""))
 
 
 def enum_schema(cls: type[Enum]) -> CoreSchema:
@@ -162,10 +158,14 @@ def handle_schema(cls: type[_Handle]) -> CoreSchema:
 
 def first_line_json_schema(cls: type, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
     """Return the JSON schema of a class, with its name and the first line of its docstring."""
+    return _titled(cls, schema, handler, inspect.cleandoc(cls.__doc__ or "").partition("\n")[0])
+
+
+def _titled(cls: type, schema: CoreSchema, handler: GetJsonSchemaHandler, description: str) -> dict[str, Any]:
     shown = handler(schema)
     described = handler.resolve_ref_schema(shown)
     described["title"] = cls.__name__
-    described["description"] = inspect.cleandoc(cls.__doc__ or "").partition("\n")[0]
+    described["description"] = description
     return shown
 
 
