@@ -1,7 +1,7 @@
 """Hooks: functions that are called with an event for each call, request, retry and pause."""
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from attrs import fields, frozen
 
@@ -12,7 +12,8 @@ __all__ = ["CallEnded", "CallStarted", "Hooks", "Paused", "RequestEnded", "Reque
 Event = TypeVar("Event")
 
 
-class CallStarted(NamedTuple):
+@frozen
+class CallStarted:
     """A call begins. A `CallEnded` follows whatever happens, a cancellation included."""
 
     call_id: int
@@ -37,7 +38,8 @@ class CallStarted(NamedTuple):
     """The id of the company that the path names, or None."""
 
 
-class RequestStarted(NamedTuple):
+@frozen
+class RequestStarted:
     """One request is about to be sent. A `RequestEnded` always follows, also after a cancellation."""
 
     call_id: int
@@ -59,7 +61,8 @@ class RequestStarted(NamedTuple):
     """Seconds since the start of the call."""
 
 
-class RequestEnded(NamedTuple):
+@frozen
+class RequestEnded:
     """One request ended, with a response or without one."""
 
     call_id: int
@@ -90,7 +93,8 @@ class RequestEnded(NamedTuple):
     """The name of the error's class, or None for a success."""
 
 
-class Retried(NamedTuple):
+@frozen
+class Retried:
     """A request ended with an error, and will be sent again after a pause."""
 
     call_id: int
@@ -112,7 +116,8 @@ class Retried(NamedTuple):
     """The name of the error's class."""
 
 
-class Paused(NamedTuple):
+@frozen
+class Paused:
     """The client sends no requests for some seconds, or none for one company."""
 
     seconds: float
@@ -125,7 +130,8 @@ class Paused(NamedTuple):
     """The company whose requests are paused; None for all requests."""
 
 
-class CallEnded(NamedTuple):
+@frozen
+class CallEnded:
     """A call came to its end."""
 
     call_id: int

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple
 
 from attrs import field, frozen
 
@@ -50,7 +49,8 @@ _NOT_SENT = "Codat could not be reached, so the request was not sent."
 _logger = logger_of("calls")
 
 
-class _Row(NamedTuple):
+@frozen
+class _Row:
     """The response for a class of errors; without a `detail`, the error's own message is sent.
 
     The message is kept back where it is about this service and its key, which is no concern of its callers.

@@ -4,6 +4,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from attrs import astuple
 
 from codat_commerce_async import (
     CodatError,
@@ -124,7 +125,7 @@ async def test_the_end_is_notified_of_a_request_that_was_interrupted() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     _, _, ended, done = seen
-    assert ended[2:] == (1, 3.0, None, 0, "interrupted", None, "CancelledError")
+    assert astuple(ended)[2:] == (1, 3.0, None, 0, "interrupted", None, "CancelledError")
     assert (done.error, done.elapsed, done.status) == ("CancelledError", 3.0, None)
 
 

@@ -247,6 +247,27 @@ def test_the_package_follows_the_rules() -> None:
     assert faults(PACKAGE, RULES) == []
 
 
+# attrs is the one way to write a value class.
+OTHER_VALUE_CLASSES = {"collections.namedtuple", "dataclasses.dataclass", "typing.NamedTuple"}
+
+
+def other_value_classes(package: Path) -> list[tuple[str, str]]:
+    """Return the modules that import another way to write value classes, with its name."""
+    return [
+        (module.name, name)
+        for module in load(package)
+        for node in statements(module.tree)
+        for name in imported(node, module.home)
+        if name in OTHER_VALUE_CLASSES or name == "dataclasses"
+    ]
+
+
+def test_value_classes_are_attrs_classes(tmp_path: Path) -> None:
+    assert other_value_classes(PACKAGE) == []
+    package = build(tmp_path, {"errors": "from typing import NamedTuple", "client": "import dataclasses"})
+    assert other_value_classes(package) == [("client", "dataclasses"), ("errors", "typing.NamedTuple")]
+
+
 SMALL = Rules(
     layers={"errors": 0, "models": 0, "_core.text": 0, "_core": 1, "client": 4, "": 4},
     libraries={"orjson": {"_core.codec"}, "aiohttp": {"_core.transport", "client"}, "attrs": {ANYWHERE}},

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from attrs import define
+
 from codat_commerce_async._core.idempotency import DRIFT, KEY_RETENTION, FirstUse
 
 __all__ = ["Claim", "Claims"]
@@ -13,6 +15,7 @@ _MOST_OPEN_GROUPS = 20_000
 _MOST_OPEN_IN_GROUP = 1_000
 
 
+@define(eq=False)
 class Claim:
     """One request, and the resource it created as far as that is known.
 
@@ -22,16 +25,13 @@ class Claim:
     the request.
     """
 
-    __slots__ = ("alias", "created_at", "deadline", "first_use", "group", "id", "since")
-
-    def __init__(self, group: str) -> None:
-        self.group = group
-        self.first_use: FirstUse | None = None
-        self.since: datetime | None = None
-        self.deadline: datetime | None = None
-        self.alias: str | None = None
-        self.id: str | None = None
-        self.created_at: datetime | None = None
+    group: str
+    first_use: FirstUse | None = None
+    since: datetime | None = None
+    deadline: datetime | None = None
+    alias: str | None = None
+    id: str | None = None
+    created_at: datetime | None = None
 
     def may_have_created(self, created_at: datetime | None) -> bool:
         """Return True unless the request was certainly sent after that moment, or long before it."""

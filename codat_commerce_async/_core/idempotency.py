@@ -6,6 +6,8 @@ from enum import Enum
 from random import Random
 from uuid import UUID
 
+from attrs import frozen
+
 from codat_commerce_async._core.lifecycle import Clock
 from codat_commerce_async.errors import TransportError
 
@@ -44,18 +46,21 @@ def key_expired() -> TransportError:
     return TransportError("Codat may have forgotten the idempotency key by now", None, sent=False, retryable=False)
 
 
+@frozen
 class FirstUse:
     """When a key was first used, on every clock that could be read then: the local ones in seconds, and the server's.
 
-    `loop` is None for another process, and `server` if the server's time was not known.
+    `loop` is None for another process, and `server_offset` if the server's time was not known.
     """
 
-    __slots__ = ("local", "loop", "server")
+    local: float
+    loop: float | None
+    server_offset: float | None
 
-    def __init__(self, local: float, loop: float | None, server_offset: float | None) -> None:
-        self.local = local
-        self.loop = loop
-        self.server = None if server_offset is None else local + server_offset
+    @property
+    def server(self) -> float | None:
+        """The server's time; None if it was not known."""
+        return None if self.server_offset is None else self.local + self.server_offset
 
     @property
     def is_unconfirmed(self) -> bool:

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from codat_commerce_async._core.claims import Claim, Claims
 from codat_commerce_async._core.idempotency import FirstUse, KeyAge, KeyHistory, RequestWindow, key_expired
@@ -80,19 +80,17 @@ _NEXT = {
 }
 
 
+@frozen
 class Candidate(Generic[FoundT]):
     """A resource that a lookup found: `value`, its `id`, and when it was created as far as Codat reports that.
 
     `matches` is False if Codat does not report enough to conclude that it is what was requested.
     """
 
-    __slots__ = ("created_at", "id", "matches", "value")
-
-    def __init__(self, value: FoundT, id: str, created_at: datetime | None, *, matches: bool = True) -> None:  # noqa: A002 - the resource's id
-        self.value = value
-        self.id = id
-        self.created_at = created_at
-        self.matches = matches
+    value: FoundT
+    id: str
+    created_at: datetime | None
+    matches: bool = field(default=True, kw_only=True)
 
 
 @frozen

@@ -9,7 +9,7 @@ import sys
 from base64 import b64decode
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib import import_module
-from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
 from attrs import evolve, fields, frozen
@@ -58,7 +58,8 @@ CommandFunction: TypeAlias = Callable[[Any], Coroutine[object, object, int]]
 LoopFactory: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
 
 
-class Command(NamedTuple):
+@frozen
+class Command:
     """A command's coroutine function, whose module is imported only to run it: `sync` does not need the simulator."""
 
     module: str

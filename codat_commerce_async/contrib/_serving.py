@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+
+from attrs import frozen
 
 from codat_commerce_async.client import CodatCommerce
 from codat_commerce_async.errors import CodatError
@@ -12,7 +13,8 @@ from codat_commerce_async.webhooks import WebhookEndpoint
 __all__ = ["Serving", "serve", "serving_of"]
 
 
-class Serving(NamedTuple):
+@frozen
+class Serving:
     """The client of an application, and its watches."""
 
     client: CodatCommerce

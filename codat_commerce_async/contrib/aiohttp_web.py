@@ -69,7 +69,7 @@ def setup(
         async with serve(make_client, end_on_signals=False) as serving:
             for receiver in receivers:
                 receiver.attach(serving.client)
-            app[CODAT], app[WATCHES] = serving
+            app[CODAT], app[WATCHES] = serving.client, serving.watches
             yield
 
     async def end_streams(app: web.Application) -> None:

@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache, partial
-from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from attrs import define, frozen
 
 from codat_commerce_async._version import __version__
 from codat_commerce_async.hooks import CallEnded, CallStarted, Hooks, Paused, RequestEnded, RequestStarted, Retried
@@ -111,7 +112,8 @@ def _injection(propagator: TextMapPropagator | None) -> Inject:
     return inject
 
 
-class _Endpoint(NamedTuple):
+@frozen
+class _Endpoint:
     """The attributes that all requests of an operation have in common."""
 
     span_name: str
@@ -204,17 +206,15 @@ def _suppressed(parent: Context) -> Context:
         context.detach(token)
 
 
+@define(eq=False)
 class _Call:
     """A call in progress, and its current request, if any."""
 
-    __slots__ = ("company", "endpoint", "operation", "request", "span")
-
-    def __init__(self, span: _ActiveSpan, endpoint: _Endpoint, operation: Attributes, company: Attributes) -> None:
-        self.span = span
-        self.endpoint = endpoint
-        self.operation = operation
-        self.company = company
-        self.request: _ActiveSpan | None = None
+    span: _ActiveSpan
+    endpoint: _Endpoint
+    operation: Attributes
+    company: Attributes
+    request: _ActiveSpan | None = None
 
 
 class _Telemetry:

@@ -5,32 +5,23 @@ import heapq
 import math
 from collections.abc import Mapping
 
+from attrs import define, field
+
 __all__ = ["Waiter", "WaiterQueue"]
 
 
+@define(eq=False)
 class Waiter:
     """A waiting request and its position in the queue."""
 
-    __slots__ = ("admitted", "arrived", "background", "company", "order", "starts_work", "timer")
-
-    def __init__(
-        self,
-        order: tuple[float, int],
-        arrived: float,
-        company: str,
-        *,
-        background: bool,
-        starts_work: bool,
-        admitted: asyncio.Future[None],
-    ) -> None:
-        self.order = order
-        self.arrived = arrived
-        self.company = company
-        self.background = background
-        self.starts_work = starts_work
-        self.admitted = admitted
-        # Set while it has a permit for a moment that is still to come.
-        self.timer: asyncio.TimerHandle | None = None
+    order: tuple[float, int]
+    arrived: float
+    company: str
+    background: bool = field(kw_only=True)
+    starts_work: bool = field(kw_only=True)
+    admitted: asyncio.Future[None] = field(kw_only=True)
+    timer: asyncio.TimerHandle | None = field(default=None, init=False)
+    """Set while it has a permit for a moment that is still to come."""
 
     @property
     def was_admitted(self) -> bool:

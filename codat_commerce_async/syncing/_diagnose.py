@@ -3,9 +3,9 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeAlias, cast
+from typing import TypeAlias, cast
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async.models.sync import BaseSyncStatus
@@ -55,7 +55,8 @@ async def diagnose_outcome(calls: DiagnosisCalls, outcome: SyncOutcome, options:
 OnDiagnosed: TypeAlias = Callable[[SyncOutcome], Awaitable[None]]
 
 
-class _Failure(NamedTuple):
+@frozen
+class _Failure:
     """A failed outcome to diagnose; `is_recorded` if an earlier process has recorded and reported it."""
 
     outcome: SyncOutcome

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from contextlib import aclosing
 from itertools import chain
 
-from attrs import evolve
+from attrs import define, evolve, field
 
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.operation import check_id
@@ -30,6 +30,7 @@ _MAX_DEFERRED = 1000
 _MAX_SHOWN_LENGTH = 100
 
 
+@define(eq=False)
 class SyncJob(Schedulable):
     """One sync of a fan-out, from the queue to its outcome.
 
@@ -40,43 +41,18 @@ class SyncJob(Schedulable):
     the present run.
     """
 
-    __slots__ = (
-        "earlier_run",
-        "handle",
-        "key",
-        "poll_soon",
-        "poller",
-        "position",
-        "problem",
-        "request",
-        "requested_at",
-        "sent_at",
-        "server_offset",
-    )
-
-    poller: SyncPoller
-    requested_at: float
-
-    def __init__(
-        self,
-        request: SyncRequest,
-        key: str | None = None,
-        sent_at: float | None = None,
-        handle: SyncHandle | None = None,
-        *,
-        server_offset: float | None = None,
-        problem: str | None = None,
-    ) -> None:
-        self.request = request
-        self.key = key
-        self.sent_at = sent_at
-        self.handle = handle
-        self.server_offset = server_offset
-        self.problem = problem
-        self.position: int | None = None
-        self.earlier_run: int | None = None
-        # A notification arrived while the sync was being started.
-        self.poll_soon = False
+    request: SyncRequest
+    key: str | None = None
+    sent_at: float | None = None
+    handle: SyncHandle | None = None
+    server_offset: float | None = field(default=None, kw_only=True)
+    problem: str | None = field(default=None, kw_only=True)
+    position: int | None = field(default=None, init=False)
+    earlier_run: int | None = field(default=None, init=False)
+    poller: SyncPoller = field(init=False)
+    requested_at: float = field(init=False)
+    poll_soon: bool = field(default=False, init=False)
+    """A notification arrived while the sync was being started."""
 
     @classmethod
     def from_entry(cls, entry: JournalEntry) -> "SyncJob":

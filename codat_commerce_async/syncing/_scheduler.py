@@ -10,6 +10,8 @@ from itertools import count
 from random import Random
 from typing import Generic, Literal, TypeVar
 
+from attrs import define, field
+
 from codat_commerce_async.syncing._durations import DurationModel
 
 __all__ = [
@@ -69,35 +71,29 @@ def min_poll_interval(last_age: float, min_interval: float) -> float:
     return max(min_interval, _RESOLUTION * last_age)
 
 
+@define(eq=False)
 class Schedulable:
     """The schedule of one running sync; the base class of the jobs that a `PollScheduler` orders."""
 
-    __slots__ = (
-        "deadline",
-        "earliest",
-        "is_notified",
-        "last_age",
-        "not_before",
-        "polled_at",
-        "started_at",
-        "version",
-        "was_notified",
-    )
+    started_at: float = field(init=False)
+    deadline: float = field(init=False)
+    earliest: float = field(init=False)
+    not_before: float = field(default=0.0, init=False)
+    last_age: float = field(default=0.0, init=False)
+    """The age at the last poll."""
+    polled_at: float = field(default=-math.inf, init=False)
+    is_notified: bool = field(default=False, init=False)
+    """A notification is pending."""
+    was_notified: bool = field(default=False, init=False)
+    """The poll under way is made for a notification."""
+    version: int = field(default=0, init=False)
+    """0 while the sync is polled. A heap item of another version is void."""
 
     def schedule(self, started_at: float, deadline: float, earliest: float) -> None:
         """Begin the schedule of a sync that started at this time."""
         self.started_at = started_at
         self.deadline = deadline
         self.earliest = earliest
-        self.not_before = 0.0
-        # The age at the last poll.
-        self.last_age = 0.0
-        self.polled_at = -math.inf
-        # A notification is pending, or the poll under way is made for one.
-        self.is_notified = False
-        self.was_notified = False
-        # 0 while the sync is polled. A heap item of another version is void.
-        self.version = 0
 
 
 J = TypeVar("J", bound=Schedulable)

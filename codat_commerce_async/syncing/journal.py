@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self, TypeVar
+from typing import Self, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.syncing._journal import rows
@@ -210,7 +210,8 @@ def _read_one(reader: JournalReader, run_id: str | None) -> RunRow:
     return _find(reader.read(_read_state)[1], run_id)
 
 
-class _Slice(NamedTuple):
+@frozen
+class _Slice:
     """Some rows of a run, and the state of the run at that moment."""
 
     commits: int
@@ -245,7 +246,7 @@ def _read_slices(reader: JournalReader, run_id: str | None) -> Iterator[_Slice]:
 def _read_slice(run_id: str | None, after: SyncKey, file: sqlite3.Connection) -> _Slice:
     summary, runs = _read_state(file)
     run = _find(runs, run_id)
-    some = rows.read_slice(file, after._replace(run=run.number), _SLICE)
+    some = rows.read_slice(file, evolve(after, run=run.number), _SLICE)
     return _Slice(summary.commits, run, some, rows.read_minutes(file, run.number))
 
 

@@ -2,8 +2,10 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from xml.etree.ElementTree import SubElement, fromstring, tostring
+
+from attrs import frozen
 
 from codat_commerce_async.cli._exit import EXIT_USAGE, CommandError
 
@@ -27,7 +29,8 @@ _NAMESPACE = ' xmlns="http://www.w3.org/2000/svg"'
 _DROPPED = ("defs", "desc", "style", "script")
 
 
-class Line(NamedTuple):
+@frozen
+class Line:
     """A line of a chart: its name, its points, and whether the area below it is filled."""
 
     name: str
@@ -35,7 +38,8 @@ class Line(NamedTuple):
     fill: bool = False
 
 
-class Bar(NamedTuple):
+@frozen
+class Bar:
     """A bar of a histogram, from `start` to `end`, and its text for the tooltip."""
 
     height: float
@@ -56,7 +60,7 @@ def draw_bars(series: Mapping[str, Sequence[Bar]], ticks: Mapping[float, str], l
     """Return a histogram of one or more series."""
     chart = pygal.Histogram(**_options(ticks))
     for name, bars in series.items():
-        chart.add(name, [{"value": bar[:3], "label": bar.text} for bar in bars])
+        chart.add(name, [{"value": (bar.height, bar.start, bar.end), "label": bar.text} for bar in bars])
     return _svg(chart, label)
 
 

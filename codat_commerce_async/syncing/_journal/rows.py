@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 from attrs import evolve, frozen
 
@@ -108,7 +108,8 @@ _CHANGED = "an entry has changed"
 Row = tuple[Any, ...]
 
 
-class SyncKey(NamedTuple):
+@frozen
+class SyncKey:
     """The primary key of a sync; `period` is the requested period as text."""
 
     run: int
@@ -275,7 +276,7 @@ def unfinished(file: sqlite3.Connection) -> list[SyncKey]:
 
 def get(file: sqlite3.Connection, key: SyncKey) -> JournalEntry | None:
     """Return the entry of this sync, or None."""
-    row = _get_row(file, key)
+    row = _get_row(file, (key.run, key.company_id, key.period))
     return _entry(row) if row is not None else None
 
 
@@ -298,7 +299,7 @@ def of_company(file: sqlite3.Connection, runs: Iterable[int], company_id: str) -
 def read_slice(file: sqlite3.Connection, after: SyncKey, size: int) -> list[Row]:
     """Return so many rows of a run, ordered by company and period, from the first one after this key."""
     query = f"{_SELECT} WHERE run = ? AND (company_id, period) > (?, ?) ORDER BY company_id, period LIMIT ?"
-    return file.execute(query, (*after, size)).fetchall()
+    return file.execute(query, (after.run, after.company_id, after.period, size)).fetchall()
 
 
 def read_minutes(file: sqlite3.Connection, run: int) -> list[Row]:

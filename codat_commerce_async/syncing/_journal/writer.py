@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.models.handle import SyncHandle
@@ -270,15 +270,13 @@ class JournalWriter:
             raise JournalError(f"the journal {self._path} could not be written: {error}") from None
 
 
+@define(eq=False)
 class _Write:
     """Work for the thread, and the future of the coroutine that waits for it."""
 
-    __slots__ = ("_done", "result", "work")
-
-    def __init__(self, work: Work[object], done: "asyncio.Future[Any]") -> None:
-        self.work = work
-        self.result: object = None
-        self._done = done
+    work: Work[object]
+    _done: "asyncio.Future[Any]"
+    result: object = field(default=None, init=False)
 
     def finish(self, error: BaseException | None) -> None:
         """Set the result or the error, unless the waiting task was cancelled. Runs on the event loop."""
