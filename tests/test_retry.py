@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from codat_commerce_async._core.idempotency import KEY_LIFETIME
 from codat_commerce_async._core.lifecycle import Clock, Lifecycle
 from codat_commerce_async._core.operation import Operation
-from codat_commerce_async._core.retry import MAX_IN_PROGRESS, CallState, repeat, retrying
+from codat_commerce_async._core.retry import MAX_IN_PROGRESS, RetryState, repeat, retrying
 from codat_commerce_async.errors import (
     ClientClosedError,
     CodatError,
@@ -57,8 +57,8 @@ def state_of(
     random: Random | None = None,
     until: float | None = None,
     key_left: float | None = None,
-) -> CallState:
-    return CallState(
+) -> RetryState:
+    return RetryState(
         Operation("an-operation", method, "/x", object),
         policy or RetryPolicy(),
         clock or FakeClock(),
@@ -98,7 +98,7 @@ class Next(NamedTuple):
         return self.delay is not None
 
 
-def decide(state: CallState, error: BaseException) -> Next:
+def decide(state: RetryState, error: BaseException) -> Next:
     """Evaluate the strategies for a failure, in tenacity's order."""
     loop = retrying(state, ignore)
     call = tenacity.RetryCallState(loop, None, (), {})
@@ -109,9 +109,9 @@ def decide(state: CallState, error: BaseException) -> Next:
     return Next(None if loop.stop(call) else call.upcoming_sleep)
 
 
-def fails(state: CallState, error: CodatError, *, limiter_waits: bool = False) -> Next:
+def fails(state: RetryState, error: CodatError, *, limiter_waits: bool = False) -> Next:
     """Let an attempt fail, and return what follows."""
-    state.start()
+    state.record_start_now()
     requested_delay = error.retry_after if isinstance(error, StatusError) and not limiter_waits else None
     state.fail(error, requested_delay)
     return decide(state, error)
@@ -189,7 +189,7 @@ def test_a_write_in_flight_is_ambiguous_and_a_read_is_not() -> None:
     for method, unknown in (("POST", True), ("DELETE", True), ("GET", False), ("PUT", False)):
         state = state_of(method)
         assert not state.outcome_unknown
-        state.start()
+        state.record_start_now()
         assert state.outcome_unknown is unknown
 
 
@@ -205,7 +205,7 @@ def test_an_error_of_the_rate_limiter_between_attempts_is_not_taken_for_the_last
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt(), ValueError(), DecodeError("no")])
 def test_an_exception_that_is_no_failure_of_a_request_is_not_retried(error: BaseException) -> None:
     state = state_of("GET")
-    state.start()
+    state.record_start_now()
     state.fail(lost())
     assert not decide(state, error)
 
@@ -316,7 +316,7 @@ def test_a_requested_wait_for_the_daily_quota_is_no_part_of_the_deadline() -> No
     state = state_of("POST", RetryPolicy(attempts=9, deadline=10.0), clock=clock)
     assert fails(state, status(429, retry_after=3600.0), limiter_waits=True)
     clock.loop += 3605.0
-    state.extend(3600.0)
+    state.exclude_from_deadline(3600.0)
     state.check_deadline()
     assert fails(state, lost())
     clock.loop += 5.0
@@ -427,13 +427,13 @@ def test_a_429_makes_no_used_key_young_again() -> None:
     assert state.key_is_stale
 
 
-def attempts_at(*outcomes: object, state: CallState) -> Callable[[], Awaitable[str]]:
+def attempts_at(*outcomes: object, state: RetryState) -> Callable[[], Awaitable[str]]:
     """What comes of one try after another."""
     left = list(outcomes)
 
     async def attempt() -> str:
         outcome = left.pop(0)
-        state.start()
+        state.record_start_now()
         if isinstance(outcome, CodatError):
             state.fail(outcome)
         if isinstance(outcome, BaseException):
@@ -448,7 +448,7 @@ def ignore(error: CodatError, seconds: float) -> None: ...
 
 
 async def call_with_retries(
-    attempt: Callable[[], Awaitable[str]], state: CallState, *, before_sleep: Callable[[CodatError, float], None]
+    attempt: Callable[[], Awaitable[str]], state: RetryState, *, before_sleep: Callable[[CodatError, float], None]
 ) -> str:
     """Make the first attempt as a call does, and repeat it."""
     try:
@@ -518,7 +518,7 @@ async def test_a_cancellation_in_a_pause_ends_it_at_once() -> None:
     assert state.attempt_count == 1
 
 
-async def repeat_always_lost(state: CallState) -> str:
+async def repeat_always_lost(state: RetryState) -> str:
     return await call_with_retries(attempts_at(*(lost() for _ in range(9)), state=state), state, before_sleep=ignore)
 
 
@@ -559,7 +559,7 @@ def test_the_strategies_are_values_of_tenacity_and_can_be_combined_with_its_own(
     assert isinstance(loop.stop, tenacity.stop_any)
     stop = loop.stop | tenacity.stop_after_attempt(1)
     error = lost()
-    state.start()
+    state.record_start_now()
     state.fail(error)
     call = tenacity.RetryCallState(loop, None, (), {})
     call.set_exception((TransportError, error, None))

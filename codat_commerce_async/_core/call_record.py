@@ -13,7 +13,7 @@ from codat_commerce_async._core.instrumentation import Instrumentation
 from codat_commerce_async._core.lifecycle import Clock
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.request import merge_headers
-from codat_commerce_async._core.retry import CallState
+from codat_commerce_async._core.retry import RetryState
 from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.errors import CodatError, OutcomeUnknownError, RequestTimeoutError, StatusError
 from codat_commerce_async.hooks import CallEnded, RequestEnded, RequestStarted, Retried
@@ -64,15 +64,15 @@ class CallRecord(Generic[T]):
     """For how many seconds its response requires to wait, if it does."""
     ended: tuple[EndedAttempt, ...] = field(default=(), init=False)
     """The attempts that have ended."""
-    state: CallState | None = field(default=None, init=False)
+    state: RetryState | None = field(default=None, init=False)
     """What retries know of the attempts; None while none has failed and the key is new."""
 
-    def ensure_state(self) -> CallState:
+    def ensure_state(self) -> RetryState:
         """Return what retries know of the attempts; create it if there is none yet."""
         if self.state is None:
             deadline = None if self.timeout is None else self.started_at + self.timeout
             key_left = self.key_left
-            self.state = CallState(self.operation, self.policy, self.clock, self.random, deadline, key_left=key_left)
+            self.state = RetryState(self.operation, self.policy, self.clock, self.random, deadline, key_left=key_left)
             if self.attempt_count:
                 self.state.record_start(self.attempt_loop_time, self.attempt_wall_time)
         return self.state

@@ -193,7 +193,7 @@ class _Call(CallRecord[T]):
         """Wait for the rate limiter, send the request, and return its response; raise the error that it is."""
         pipeline, arrived = self.pipeline, self.loop.time()
         if self.starts_work:
-            pipeline.quota.sync_limiter()
+            pipeline.quota.update_limiter()
         async with _Slot(pipeline.rate_limiter, self.company_id, self.background, self.starts_work):
             request, response = self._start_attempt(arrived), None
             try:
@@ -222,9 +222,9 @@ class _Call(CallRecord[T]):
         if state is not None:
             state.check_key()
             if state.error is not None:
-                state.extend(pipeline.quota.reset_wait(arrived))
+                state.exclude_from_deadline(pipeline.quota.reset_wait(arrived))
                 state.check_deadline()
-        self.attempt_loop_time = self.loop.time() if state is None else state.start()
+        self.attempt_loop_time = self.loop.time() if state is None else state.record_start_now()
         self.attempt_wall_time = self.clock.now()
         self.quota_wait = self.attempt_loop_time - arrived
         self.attempt_count += 1
@@ -252,7 +252,7 @@ class _Call(CallRecord[T]):
         pipeline, quota = self.pipeline, self.pipeline.quota
         pipeline.clock.observed = response.headers, pipeline.clock.now()
         if pipeline.rate_limiter.needs_quota_update:
-            quota.sync_limiter()
+            quota.update_limiter()
         if response.status in _GOOD:
             if quota.throttled.since:
                 quota.throttled.note_success(self.attempt_loop_time)

@@ -61,7 +61,7 @@ class QuotaMonitor:
         """The daily quota as the last response reported it."""
         return _headers.rate_limit(*self._clock.observed) if self._clock.observed is not None else None
 
-    def sync_limiter(self) -> None:
+    def update_limiter(self) -> None:
         """Pass the daily quota of the last response on to the rate limiter; only few requests depend on it."""
         if self._clock.observed is None:
             return

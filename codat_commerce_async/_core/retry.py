@@ -34,7 +34,7 @@ else:  # loaded by the first failure, not by the import
 
 __all__ = [
     "MAX_IN_PROGRESS",
-    "CallState",
+    "RetryState",
     "FailureKind",
     "classify",
     "is_safe",
@@ -74,7 +74,7 @@ class FailureKind(Enum):
 
 
 # After which of them the same request, with the same key and the same bytes, may be sent again.
-_RETRYABLE: Mapping[FailureKind, frozenset[Idempotency]] = {
+_SAFE_AFTER: Mapping[FailureKind, frozenset[Idempotency]] = {
     FailureKind.NOT_SENT: frozenset(Idempotency),
     # The key makes it safe: Codat replays its response, or does the work for the first time.
     FailureKind.NO_RESPONSE: frozenset({Idempotency.NATIVE, Idempotency.KEYED}),
@@ -95,7 +95,7 @@ _AMBIGUOUS = frozenset({FailureKind.SERVER_ERROR, FailureKind.IN_PROGRESS, Failu
 
 def is_safe(kind: FailureKind, idempotency: Idempotency) -> bool:
     """Return whether a request of this idempotency may be sent again after such a failure."""
-    return idempotency in _RETRYABLE[kind]
+    return idempotency in _SAFE_AFTER[kind]
 
 
 def classify(error: CodatError, *, lost_before: bool) -> FailureKind:
@@ -129,7 +129,7 @@ def _classify_status(error: StatusError, *, lost_before: bool) -> FailureKind:
             return FailureKind.FINAL
 
 
-class CallState:
+class RetryState:
     """The attempts of one call: what is known of them, and what follows for the next."""
 
     __slots__ = (
@@ -190,7 +190,7 @@ class CallState:
         self.requested_delay: float | None = None
         """Seconds for which the server requests not to send again, if it does."""
 
-    def start(self) -> float:
+    def record_start_now(self) -> float:
         """Record that an attempt starts, and return the time."""
         now = self._clock.time()
         self.record_start(now, self._clock.now())
@@ -231,7 +231,7 @@ class CallState:
         self._in_flight = False
         self.kind = FailureKind.NOT_SENT
 
-    def extend(self, seconds: float) -> None:
+    def exclude_from_deadline(self, seconds: float) -> None:
         """Record a wait for the daily quota that the user requested; `RetryPolicy.deadline` does not include it."""
         self._reset_wait += seconds
 
@@ -318,7 +318,7 @@ class CallState:
         return self._lost and self.kind is not FailureKind.FINAL
 
 
-def retrying(state: CallState, before_sleep: Callable[[CodatError, float], None]) -> "tenacity.AsyncRetrying":
+def retrying(state: RetryState, before_sleep: Callable[[CodatError, float], None]) -> "tenacity.AsyncRetrying":
     """Return the retries of one call as tenacity runs them.
 
     `retry`, `wait` and `stop` are evaluated once for each failure, in this order, and change nothing.
@@ -347,7 +347,7 @@ def retrying(state: CallState, before_sleep: Callable[[CodatError, float], None]
 async def repeat(
     first: CodatError,
     attempt: Callable[[], Awaitable[T]],
-    state: CallState,
+    state: RetryState,
     *,
     before_sleep: Callable[[CodatError, float], None],
 ) -> T:
