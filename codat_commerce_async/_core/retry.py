@@ -1,7 +1,8 @@
 """Decide whether and when a failed request is sent again.
 
-A table decides by the kind of failure and the idempotency of the operation. tenacity strategies decide by the number of
-attempts, the delay that the server requests, and the deadline.
+A failed attempt is repeated if its error is `retryable` and a table allows it for the kind of failure and the
+idempotency of the operation. tenacity strategies limit the number of attempts, the delay that the server requests, and
+the time. `reconcile.py` repeats the start of a sync beyond one call; `syncing/_poller.py` repeats polls.
 """
 
 import asyncio
@@ -34,8 +35,8 @@ else:  # loaded by the first failure, not by the import
 
 __all__ = [
     "MAX_IN_PROGRESS",
-    "RetryState",
     "FailureKind",
+    "RetryState",
     "classify",
     "is_safe",
     "repeat",
@@ -44,9 +45,9 @@ __all__ = [
 
 T = TypeVar("T")
 
-# Seconds for which a 409 is taken for our own first request being processed. `attempts` does not count these polls.
+# Seconds for which a 409 is treated as our own first request being processed. `attempts` does not count these polls.
 MAX_IN_PROGRESS = 180.0
-# Seconds between two of these polls at least, as `attempts` does not bound them.
+# The minimum delay between two of these polls in seconds, as `attempts` does not bound them.
 _MIN_IN_PROGRESS_DELAY = 0.05
 
 
@@ -73,7 +74,7 @@ class FailureKind(Enum):
     """Any other error."""
 
 
-# After which of them the same request, with the same key and the same bytes, may be sent again.
+# The idempotencies with which the same request (the same key and the same bytes) may be sent again, by kind of failure.
 _SAFE_AFTER: Mapping[FailureKind, frozenset[Idempotency]] = {
     FailureKind.NOT_SENT: frozenset(Idempotency),
     # The key makes it safe: Codat replays its response, or does the work for the first time.
@@ -89,7 +90,8 @@ _SAFE_AFTER: Mapping[FailureKind, frozenset[Idempotency]] = {
     FailureKind.INCONCLUSIVE_REJECTION: frozenset(),
     FailureKind.FINAL: frozenset(),
 }
-# After which of them a write may have happened.
+# The failures after which a write may have happened. NO_RESPONSE is not among them: `RetryState._lost` records it, so
+# that the write stays ambiguous when a later attempt fails in another way.
 _AMBIGUOUS = frozenset({FailureKind.SERVER_ERROR, FailureKind.IN_PROGRESS, FailureKind.INVALID_RESPONSE})
 
 
@@ -130,7 +132,11 @@ def _classify_status(error: StatusError, *, lost_before: bool) -> FailureKind:
 
 
 class RetryState:
-    """The attempts of one call: what is known of them, and what follows for the next."""
+    """The attempts of one call: what is known of them, and what follows for the next.
+
+    It is created by the first failure, or for a key that was sent before the call. Its methods are the strategies of
+    tenacity in `retrying`.
+    """
 
     __slots__ = (
         "_call_deadline",
@@ -171,11 +177,15 @@ class RetryState:
         # When the key was first sent; nothing can have happened under it before.
         self._first_use: FirstUse | None = None
         if key_left is not None:
+            # `key_left` accounts for the server's clock too; from here on, the local clocks count.
             age = KEY_LIFETIME - key_left
             self._first_use = FirstUse(clock.now() - age, clock.time() - age, None)
         self._key_used_before = key_left is not None
+        # The response to an attempt was lost, so the write may have happened, whatever later attempts return.
         self._lost = False
+        # An attempt that has ended may have reached the server.
         self._reached = False
+        # The attempt under way has not ended; one that was cancelled never does.
         self._in_flight = False
         self._first_attempt_at = 0.0
         self._in_progress_since = 0.0
@@ -186,12 +196,12 @@ class RetryState:
         self.error: CodatError | None = None
         """The error of the last attempt, if it failed."""
         self.kind = FailureKind.FINAL
-        """What that error says of the request."""
+        """The kind of that error."""
         self.requested_delay: float | None = None
-        """Seconds for which the server requests not to send again, if it does."""
+        """The delay in seconds that the server requests before the next attempt, if it does."""
 
     def record_start_now(self) -> float:
-        """Record that an attempt starts, and return the time."""
+        """Record that an attempt starts now, and return the time of the event loop."""
         now = self._clock.time()
         self.record_start(now, self._clock.now())
         return now
@@ -202,7 +212,7 @@ class RetryState:
         self._in_flight = True
         if self.attempt_count == 1:
             self._first_attempt_at = loop_time
-        # Before, nothing can have happened under the key, as the server refused every attempt.
+        # Every attempt so far was refused, so the key is as good as new: its lifetime begins with this attempt.
         if self._idempotency is Idempotency.KEYED and not self.repeats_key:
             self._first_use = FirstUse(wall_time, loop_time, None)
 
@@ -255,7 +265,7 @@ class RetryState:
         else:
             growth = 2.0 ** min(self.attempt_count - 1, 60)
             ceiling = min(self._policy.max_backoff, self._policy.initial_backoff * growth)
-            # A request in progress is polled at half of the pace at least.
+            # Waits at least half of the backoff, as `attempts` does not bound these polls.
             floor = ceiling / 2 if self.kind is FailureKind.IN_PROGRESS else 0.0
             delay = self._random.uniform(floor, ceiling)
         return max(delay, _MIN_IN_PROGRESS_DELAY) if self.kind is FailureKind.IN_PROGRESS else delay
@@ -315,6 +325,7 @@ class RetryState:
             return False
         if self._in_flight or self.kind in _AMBIGUOUS:
             return True
+        # After a lost response only a final refusal settles the write.
         return self._lost and self.kind is not FailureKind.FINAL
 
 
@@ -324,12 +335,12 @@ def retrying(state: RetryState, before_sleep: Callable[[CodatError, float], None
     `retry`, `wait` and `stop` are evaluated once for each failure, in this order, and change nothing.
     """
 
-    def announce(call: tenacity.RetryCallState) -> None:
+    def call_before_sleep(call: tenacity.RetryCallState) -> None:
         error = call.outcome.exception() if call.outcome else None
         if isinstance(error, CodatError):
             before_sleep(error, call.upcoming_sleep)
 
-    # tenacity's own stops go by time.monotonic. It combines any functions, and declares it for its own classes only.
+    # tenacity's own stops use time.monotonic. `stop_any` accepts any callable, but is typed for tenacity's classes.
     stops = cast(
         "tuple[tenacity.stop.stop_base, ...]",
         (state.is_out_of_attempts, state.must_wait_too_long, state.is_out_of_time),
@@ -339,7 +350,7 @@ def retrying(state: RetryState, before_sleep: Callable[[CodatError, float], None
         wait=state.delay,
         stop=tenacity.stop_any(*stops),
         sleep=asyncio.sleep,
-        before_sleep=announce,
+        before_sleep=call_before_sleep,
         reraise=True,
     )
 
