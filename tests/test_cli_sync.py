@@ -15,7 +15,7 @@ import pytest
 from codat_commerce_async import LocalRateLimiter, SyncHandle
 from codat_commerce_async.cli._args import PROGRAM, DiagnoseOptions, SyncOptions, WaitOptions, parse
 from codat_commerce_async.cli._exit import EXIT_NOTHING_STARTED, EXIT_TRY_LATER, EXIT_USAGE, CommandError
-from codat_commerce_async.cli._state import Result, Row, RunState
+from codat_commerce_async.cli._state import DisplayState, Result, Row
 from codat_commerce_async.cli._view import Output
 from codat_commerce_async.cli.demo import compare
 from codat_commerce_async.cli.diagnose import diagnose
@@ -419,7 +419,7 @@ async def test_the_demo_does_not_pass_over_a_sync_that_went_another_way(
     company_id = simulator.add_linked_company()
     for _ in range(syncs):
         simulator.start_external_sync(company_id, 2000)
-    state, stream = RunState([], time.monotonic), io.StringIO()
+    state, stream = DisplayState([], time.monotonic), io.StringIO()
     state.add(Row(company_id, "Alder"))
     state.end(state.rows[0], Result.of_status(SyncStatus(sync_status_code=code)))
     assert compare(state, simulator, Output.to(stream)) == 1

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from codat_commerce_async._core.text import format_count, format_duration, one_line
-from codat_commerce_async.cli._state import Result, Row, RunState
+from codat_commerce_async.cli._state import DisplayState, Result, Row
 from codat_commerce_async.cli._view import (
     LiveView,
     Output,
@@ -76,8 +76,8 @@ class Clock:
         return self.now
 
 
-def state_of(rows: list[Row], clock: Callable[[], float] | None = None) -> RunState:
-    return RunState(rows, clock or Clock())
+def state_of(rows: list[Row], clock: Callable[[], float] | None = None) -> DisplayState:
+    return DisplayState(rows, clock or Clock())
 
 
 GOOD = Result(succeeded=True, label="succeeded")
@@ -120,7 +120,7 @@ def test_the_bar_shows_the_share_of_what_has_ended(width: int, good: int, bad: i
 
 def test_the_throughput_is_that_of_the_last_minute_and_the_end_is_estimated_when_enough_is_known() -> None:
     clock = Clock()
-    state = RunState(rows_of(*map(str, range(100))), clock, simulated=True)
+    state = DisplayState(rows_of(*map(str, range(100))), clock, simulated=True)
     assert state.hooks.on_request_started is not None
     for second in range(90):
         clock.now = second
@@ -176,7 +176,7 @@ def test_messages_are_printed_above_the_picture(terminal: Terminal) -> None:
 
 def test_of_many_companies_messages_are_limited() -> None:
     clock, stream = Clock(), io.StringIO()
-    state = RunState(rows_of(*map(str, range(100))), clock)
+    state = DisplayState(rows_of(*map(str, range(100))), clock)
     view = PlainView(state, Output.to(stream))
     for number in range(1000):
         state.add_message(f"message {number}")

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from codat_commerce_async._core.text import one_line
 from codat_commerce_async.cli._exit import EXIT_FAILED, EXIT_OK, EXIT_TRY_LATER, EXIT_USAGE, CommandError
-from codat_commerce_async.cli._state import RunState, Status
+from codat_commerce_async.cli._state import DisplayState, Status
 from codat_commerce_async.cli._summary import print_summary
 from codat_commerce_async.cli._view import Output, QuietView, run_with_view, view_for
 from codat_commerce_async.client import BASE_URL, CodatCommerce, Settings
@@ -19,7 +19,7 @@ __all__ = [
     "Reporting",
     "ResumeHint",
     "client_from_env",
-    "raise_if_fatal",
+    "raise_command_error_if_fatal",
     "raise_if_key_refused",
     "raise_if_quota_misconfigured",
     "run_session",
@@ -50,7 +50,7 @@ class Reporting:
 
 
 async def run_session(
-    state: RunState,
+    state: DisplayState,
     work: Work,
     print_hint: ResumeHint,
     reporting: Reporting = Reporting(),
@@ -101,7 +101,7 @@ def _with_variable(message: str) -> str:
     return _VARIABLES.get(argument, argument) + separator + rest
 
 
-def raise_if_fatal(state: RunState, error: CodatError | None) -> None:
+def raise_command_error_if_fatal(state: DisplayState, error: CodatError | None) -> None:
     """Raise CommandError for an error that would fail the sync of every company."""
     raise_if_key_refused(error)
     raise_if_quota_misconfigured(error)
@@ -126,11 +126,11 @@ def raise_if_quota_misconfigured(error: CodatError | None) -> None:
         raise CommandError(f"CODAT_SHARED_QUOTA: {error.message}", EXIT_USAGE) from None
 
 
-async def _with_fatal_errors(state: RunState, work: Coroutine[object, object, None]) -> None:
+async def _with_fatal_errors(state: DisplayState, work: Coroutine[object, object, None]) -> None:
     try:
         await work
     except CodatError as error:
-        raise_if_fatal(state, error)
+        raise_command_error_if_fatal(state, error)
         raise
 
 

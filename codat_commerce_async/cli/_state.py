@@ -1,4 +1,4 @@
-"""The state of a run: the sync of each company, its result, and the messages to show."""
+"""The state that a command displays: the sync of each company, its result, and the messages to show."""
 
 import logging
 import re
@@ -22,7 +22,7 @@ from codat_commerce_async.syncing.journal import JournalEntry
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.run import SyncRun
 
-__all__ = ["Result", "Row", "RunState", "Status"]
+__all__ = ["DisplayState", "Result", "Row", "Status"]
 
 # Up to so many rows are shown one by one; of more rows, only counts and failures.
 _MAX_SMALL = 40
@@ -160,7 +160,7 @@ class Row:
         return now - self.started_at
 
 
-class RunState:
+class DisplayState:
     """The rows of all companies, counts and messages. `clock` returns seconds, of real time or `simulated`."""
 
     def __init__(self, rows: Sequence[Row], clock: Callable[[], float], *, simulated: bool = False) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from codat_commerce_async._core.text import format_count, format_duration, one_line
 from codat_commerce_async.cli._args import PROGRAM
 from codat_commerce_async.cli._records import group_by_cause
-from codat_commerce_async.cli._state import Row, RunState
+from codat_commerce_async.cli._state import DisplayState, Row
 from codat_commerce_async.cli._view import Output
 from codat_commerce_async.syncing.diagnosis import Diagnosis
 
@@ -19,7 +19,7 @@ _MAX_PER_KIND = 3
 _MAX_LISTED = 100
 
 
-def print_summary(state: RunState, output: Output, journal: str | None = None) -> None:
+def print_summary(state: DisplayState, output: Output, journal: str | None = None) -> None:
     """Print the table if it is short, the reasons of the failures, and the counts."""
     if state.is_small:
         output.print("")
@@ -41,7 +41,7 @@ def print_summary(state: RunState, output: Output, journal: str | None = None) -
         output.print(f"To sync them again, name another run with --run; this one is {state.run_id}")
 
 
-def _print_diagnose_command(state: RunState, output: Output) -> None:
+def _print_diagnose_command(state: DisplayState, output: Output) -> None:
     """Print how to find out why the first of the failed syncs failed; one that was not started has no diagnosis."""
     failed = next((row for row in state.failed if row.handle is not None and row.open_handle is None), None)
     if failed is not None and failed.handle is not None:
@@ -66,7 +66,7 @@ def print_failures(lines: Sequence[str], output: Output) -> None:
         output.print("", *lines)
 
 
-def print_handles(state: RunState, output: Output, *, interrupted: bool) -> None:
+def print_handles(state: DisplayState, output: Output, *, interrupted: bool) -> None:
     """Print the handles of syncs whose end was not observed, and the companies whose start was interrupted."""
     handles = [row.open_handle.to_json() for row in _open(state) if row.open_handle is not None]
     if handles:
@@ -88,7 +88,7 @@ def _listed(company_ids: Sequence[str]) -> str:
     return " ".join(company_ids) if len(company_ids) <= _MAX_LISTED else f"{len(company_ids):,} companies"
 
 
-def print_resume_command(state: RunState, output: Output, journal: str, command: str, *, interrupted: bool) -> None:
+def print_resume_command(state: DisplayState, output: Output, journal: str, command: str, *, interrupted: bool) -> None:
     """Print the command that resumes from a journal, if there is anything to resume."""
     running = len(_open(state))
     if running or interrupted:
@@ -107,11 +107,11 @@ def _some_of_each_kind(rows: Sequence[Row]) -> list[Row]:
     return chosen
 
 
-def _open(state: RunState) -> list[Row]:
+def _open(state: DisplayState) -> list[Row]:
     return [row for row in state.rows if row.open_handle is not None]
 
 
-def _before(state: RunState) -> str:
+def _before(state: DisplayState) -> str:
     """Return how many of the syncs ended before this call."""
     if not state.already_finished:
         return ""

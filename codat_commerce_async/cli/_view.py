@@ -9,7 +9,7 @@ from typing import Protocol, Self, TextIO, TypeAlias
 
 from codat_commerce_async._core.text import format_duration, one_line
 from codat_commerce_async.cli._exit import EXIT_USAGE, CommandError
-from codat_commerce_async.cli._state import Row, RunState, Status
+from codat_commerce_async.cli._state import DisplayState, Row, Status
 
 try:
     from rich.cells import cell_len
@@ -99,7 +99,7 @@ class Output:
             # A journal may have a hundred thousand companies, for which rich's table takes a minute.
             self.console.out("\n".join(_plain_table(headings, lines)), highlight=False)
 
-    def print_rows(self, state: RunState) -> None:
+    def print_rows(self, state: DisplayState) -> None:
         """Print the table of a run's companies."""
         self.print_table(_HEADINGS, _lines_of_rows(state))
 
@@ -116,7 +116,7 @@ class View(Protocol):
         ...
 
 
-def view_for(state: RunState, output: Output) -> View:
+def view_for(state: DisplayState, output: Output) -> View:
     """Return the view that suits the output."""
     return LiveView(state, output) if output.live else PlainView(state, output)
 
@@ -151,7 +151,7 @@ async def run_with_view(
 class QuietView:
     """Show nothing, and keep the state up to date for the summary."""
 
-    def __init__(self, state: RunState) -> None:
+    def __init__(self, state: DisplayState) -> None:
         self._state = state
 
     def draw(self) -> None:
@@ -169,7 +169,7 @@ class PlainView:
     For a few companies every change is printed; for many, the failures, and the progress every ten seconds.
     """
 
-    def __init__(self, state: RunState, output: Output) -> None:
+    def __init__(self, state: DisplayState, output: Output) -> None:
         self._state = state
         self._output = output
         self._printed: dict[Row, str] = {}
@@ -209,7 +209,7 @@ class LiveView:
     It shows a table if all companies fit on the terminal, else the latest failures, and the progress below.
     """
 
-    def __init__(self, state: RunState, output: Output) -> None:
+    def __init__(self, state: DisplayState, output: Output) -> None:
         self._state = state
         self._console = output.console
         self._live = Live(
@@ -250,13 +250,13 @@ class LiveView:
         return [Text(line, no_wrap=True, overflow="ellipsis") for line in ("the latest failures:", *lines)]
 
 
-def progress_text(state: RunState) -> str:
+def progress_text(state: DisplayState) -> str:
     """Return the numbers of ended, failed and running syncs."""
     failed = f" ({len(state.failed)} failed)" if state.failed else ""
     return f"{state.ended} of {len(state.rows)} ended{failed}, {state.running} running"
 
 
-def throughput_text(state: RunState) -> str:
+def throughput_text(state: DisplayState) -> str:
     """Return the requests per minute, the time since the start, and the estimated end."""
     quota = f" of {state.per_minute}" if state.per_minute else ""
     parts = [f"{state.requests_in_last_minute}{quota} requests/min", f"{format_duration(state.now)} so far"]
@@ -271,7 +271,7 @@ def _local_time(seconds: float) -> str:
     return f"{datetime.now().astimezone() + timedelta(seconds=seconds):%H:%M}"
 
 
-def _bar(state: RunState) -> Table:
+def _bar(state: DisplayState) -> Table:
     total = max(1, len(state.rows))
     style = "red" if state.failed else "green"
     bar = Table.grid(expand=True)
@@ -283,11 +283,11 @@ def _bar(state: RunState) -> Table:
     return bar
 
 
-def _table_of_rows(state: RunState) -> Table:
+def _table_of_rows(state: DisplayState) -> Table:
     return _table(_HEADINGS, _lines_of_rows(state))
 
 
-def _lines_of_rows(state: RunState) -> list[Line]:
+def _lines_of_rows(state: DisplayState) -> list[Line]:
     return [(_cells(row, state.now), row.status) for row in state.rows]
 
 

@@ -9,7 +9,7 @@ from random import Random
 
 from codat_commerce_async.cli._args import PROGRAM, DemoOptions
 from codat_commerce_async.cli._exit import EXIT_FAILED, EXIT_OK
-from codat_commerce_async.cli._state import Row, RunState, Status
+from codat_commerce_async.cli._state import DisplayState, Row, Status
 from codat_commerce_async.cli._summary import print_summary
 from codat_commerce_async.cli._view import Output, run_with_view, view_for
 from codat_commerce_async.cli.sync import follow
@@ -62,7 +62,7 @@ async def demo(options: DemoOptions) -> int:
     """
     output, rng = Output.to(sys.stdout), Random(options.seed)  # noqa: S311 - repeatable, no secret
     async with Simulator(seed=options.seed, now=loop_wall_clock(), durations=_duration) as simulator:
-        state = RunState([], asyncio.get_running_loop().time, simulated=True)
+        state = DisplayState([], asyncio.get_running_loop().time, simulated=True)
         client = CodatCommerce(
             simulator.api_key, base_url=simulator.url, hooks=state.hooks, wall_clock=simulator.now, random=rng
         )
@@ -83,7 +83,7 @@ async def demo(options: DemoOptions) -> int:
         return compare(state, simulator, output)
 
 
-async def _set_up(codat: CodatCommerce, state: RunState) -> list[str]:
+async def _set_up(codat: CodatCommerce, state: DisplayState) -> list[str]:
     # One after the other: the simulator's random numbers depend on the order of the companies.
     for name in _NAMES:
         company = await codat.advanced_controls.create_company(name=name)
@@ -129,7 +129,7 @@ def _catch_up_with(speed: float) -> Callable[[], None]:
     return catch_up
 
 
-def compare(state: RunState, simulator: Simulator, output: Output) -> int:
+def compare(state: DisplayState, simulator: Simulator, output: Output) -> int:
     """Print whether the client's results are those of the simulator, and return the exit status."""
     mismatches = [row.name for row in state.rows if not _matches(row, simulator)]
     started = sum(simulator.syncs_started(row.company_id) for row in state.rows)

@@ -14,8 +14,8 @@ from codat_commerce_async.cli._args import PROGRAM, SyncOptions
 from codat_commerce_async.cli._exit import EXIT_NOTHING_STARTED, EXIT_TRY_LATER, EXIT_USAGE, CommandError
 from codat_commerce_async.cli._files import STANDARD_INPUT, read_company_ids
 from codat_commerce_async.cli._records import diagnosis_of, record_of_outcome
-from codat_commerce_async.cli._session import Reporting, raise_if_fatal, run_session
-from codat_commerce_async.cli._state import Row, RunState
+from codat_commerce_async.cli._session import Reporting, raise_command_error_if_fatal, run_session
+from codat_commerce_async.cli._state import DisplayState, Row
 from codat_commerce_async.cli._summary import print_handles, print_resume_command
 from codat_commerce_async.cli._view import Output
 from codat_commerce_async.client import CodatCommerce, Settings
@@ -45,7 +45,7 @@ async def sync(options: SyncOptions, **settings: Unpack[Settings]) -> int:
         given += read_company_ids(options.source, options.column)
     # Codat rejects a second sync of the same period as a duplicate.
     company_ids = list(dict.fromkeys(given))
-    state = RunState([Row(company_id, company_id) for company_id in company_ids], asyncio.get_running_loop().time)
+    state = DisplayState([Row(company_id, company_id) for company_id in company_ids], asyncio.get_running_loop().time)
     _report_duplicates(state, given)
 
     reports = list[RunReport]()
@@ -71,7 +71,7 @@ async def sync(options: SyncOptions, **settings: Unpack[Settings]) -> int:
 
 
 async def follow(
-    state: RunState,
+    state: DisplayState,
     run: SyncRun,
     journal: str | None = None,
     on_outcome: OnOutcome | None = None,
@@ -100,14 +100,14 @@ async def follow(
                 state.record(outcome)
                 if on_outcome is not None:
                     on_outcome(outcome, ended_before=False)
-                raise_if_fatal(state, outcome.error)
+                raise_command_error_if_fatal(state, outcome.error)
             if restored is not None:
                 await restored.end()
         finally:
             state.refresh()
 
 
-def _report_duplicates(state: RunState, given: Sequence[str]) -> None:
+def _report_duplicates(state: DisplayState, given: Sequence[str]) -> None:
     repeated = [company_id for company_id, times in Counter(given).items() if times > 1]
     if repeated:
         more = f" and {len(repeated) - _MAX_NAMED} others" if len(repeated) > _MAX_NAMED else ""
@@ -121,7 +121,7 @@ def _print_record(outcome: SyncOutcome, *, ended_before: bool) -> None:
 class _Restored:
     """The syncs of the run that ended before this call, from the journal."""
 
-    def __init__(self, state: RunState, journal: Journal, run_id: str | None, on_outcome: OnOutcome | None) -> None:
+    def __init__(self, state: DisplayState, journal: Journal, run_id: str | None, on_outcome: OnOutcome | None) -> None:
         self._state = state
         self._journal = journal
         self._run_id = run_id
@@ -160,7 +160,7 @@ class _Restored:
             self._on_outcome(entry.to_outcome(), ended_before=True)
 
 
-def _print_hint(state: RunState, options: SyncOptions, output: Output, *, interrupted: bool) -> None:
+def _print_hint(state: DisplayState, options: SyncOptions, output: Output, *, interrupted: bool) -> None:
     if options.journal is None:
         print_handles(state, output, interrupted=interrupted)
         return

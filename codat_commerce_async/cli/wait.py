@@ -8,8 +8,8 @@ from codat_commerce_async._core.text import one_line
 from codat_commerce_async.cli._args import WaitOptions
 from codat_commerce_async.cli._exit import EXIT_USAGE, CommandError
 from codat_commerce_async.cli._files import read_text
-from codat_commerce_async.cli._session import raise_if_fatal, run_session
-from codat_commerce_async.cli._state import Result, Row, RunState
+from codat_commerce_async.cli._session import raise_command_error_if_fatal, run_session
+from codat_commerce_async.cli._state import DisplayState, Result, Row
 from codat_commerce_async.cli._summary import print_handles
 from codat_commerce_async.client import CodatCommerce, Settings
 from codat_commerce_async.errors import CodatError, SyncWaitTimeoutError
@@ -20,12 +20,12 @@ __all__ = ["wait"]
 
 async def wait(options: WaitOptions, **settings: Unpack[Settings]) -> int:
     """Wait for the syncs whose handles are in a file; `settings` are passed to the client."""
-    state = RunState(_rows(read_text(options.file)), asyncio.get_running_loop().time)
+    state = DisplayState(_rows(read_text(options.file)), asyncio.get_running_loop().time)
     work = partial(_wait_for_all, state, options)
     return await run_session(state, work, partial(print_handles, state), **settings)
 
 
-async def _wait_for_all(state: RunState, options: WaitOptions, codat: CodatCommerce) -> None:
+async def _wait_for_all(state: DisplayState, options: WaitOptions, codat: CodatCommerce) -> None:
     queue = iter(tuple(state.rows))
 
     async def work() -> None:
@@ -46,12 +46,12 @@ async def _wait_for_all(state: RunState, options: WaitOptions, codat: CodatComme
         raise fatal.exceptions[0] from None
 
 
-async def _wait_for(codat: CodatCommerce, state: RunState, row: Row, timeout: float) -> None:
+async def _wait_for(codat: CodatCommerce, state: DisplayState, row: Row, timeout: float) -> None:
     assert row.handle is not None  # noqa: S101 - for the type checker: every row has one
     try:
         status = await codat.sync.wait(row.handle, timeout=timeout, raise_on_failure=False)
     except CodatError as error:
-        raise_if_fatal(state, error)
+        raise_command_error_if_fatal(state, error)
         if isinstance(error, SyncWaitTimeoutError):
             row.handle = error.handle
         state.end(row, Result.of_error(error))

@@ -16,13 +16,13 @@ from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = [
-    "error_from_json",
-    "error_to_json",
+    "error_from_dict",
+    "error_to_dict",
     "isoformat",
     "optional",
     "parse_object",
-    "request_from_json",
-    "request_to_json",
+    "request_from_dict",
+    "request_to_dict",
     "time",
     "value",
 ]
@@ -59,7 +59,7 @@ def optional(fields: Mapping[str, object], name: str, kind: type[T]) -> T | None
     return None if fields.get(name) is None else value(fields, name, kind)
 
 
-def request_to_json(request: SyncRequest) -> dict[str, object]:
+def request_to_dict(request: SyncRequest) -> dict[str, object]:
     """Return the request as parsed JSON."""
     return {
         "company_id": request.company_id,
@@ -69,7 +69,7 @@ def request_to_json(request: SyncRequest) -> dict[str, object]:
     }
 
 
-def request_from_json(fields: Mapping[str, object]) -> SyncRequest:
+def request_from_dict(fields: Mapping[str, object]) -> SyncRequest:
     """Return the request; raise ValueError for anything else."""
     return SyncRequest(
         company_id=value(fields, "company_id", str),
@@ -79,12 +79,12 @@ def request_from_json(fields: Mapping[str, object]) -> SyncRequest:
     )
 
 
-def error_to_json(error: CodatError) -> dict[str, object]:
+def error_to_dict(error: CodatError) -> dict[str, object]:
     """Return the class of an error and its arguments, which hold no credentials; its cause is left out."""
     return {"type": type(error).__name__, "args": [_encode(each) for each in error.args]}
 
 
-def error_from_json(fields: Mapping[str, object]) -> CodatError:
+def error_from_dict(fields: Mapping[str, object]) -> CodatError:
     """Return the error; one of an unknown class, or with other arguments, keeps its message only."""
     args = [_decode(each) for each in value(fields, "args", list)]
     cls: Any = _errors.error_class(value(fields, "type", str))

@@ -75,10 +75,10 @@ class SyncOutcome:
         return json.dumps(
             {
                 "version": _VERSION,
-                "request": _json.request_to_json(self.request),
+                "request": _json.request_to_dict(self.request),
                 "handle": self.handle.to_json() if self.handle is not None else None,
                 "status": self.status.to_dict() if self.status is not None else None,
-                "error": _json.error_to_json(self.error) if self.error is not None else None,
+                "error": _json.error_to_dict(self.error) if self.error is not None else None,
                 "polls": self.polls,
                 "elapsed": self.elapsed,
                 "ticket_id": self.ticket_id,
@@ -106,10 +106,10 @@ class SyncOutcome:
         )
         diagnosis = _json.optional(fields, "diagnosis", dict)
         return cls(
-            request=_json.request_from_json(_json.value(fields, "request", dict)),
+            request=_json.request_from_dict(_json.value(fields, "request", dict)),
             handle=SyncHandle.from_json(handle) if handle is not None else None,
             status=SyncStatus.from_dict(status) if status is not None else None,
-            error=_json.error_from_json(error) if error is not None else None,
+            error=_json.error_from_dict(error) if error is not None else None,
             polls=_json.value(fields, "polls", int),
             elapsed=_json.value(fields, "elapsed", float),
             ticket_id=_json.optional(fields, "ticket_id", str),

@@ -151,7 +151,7 @@ class SyncTicket:
     @property
     def id(self) -> str:
         """Return the id: a UUIDv5 of run, company and period."""
-        request = _json.request_to_json(self.request)
+        request = _json.request_to_dict(self.request)
         return str(uuid5(_NAMESPACE, json.dumps([self.run_id, *request.values()])))
 
     @property
@@ -165,7 +165,7 @@ class SyncTicket:
             {
                 "version": _VERSION,
                 "run_id": self.run_id,
-                "request": _json.request_to_json(self.request),
+                "request": _json.request_to_dict(self.request),
                 "created_at": self.created_at.isoformat(),
                 "server_offset": self.server_offset,
                 "index": self.index,
@@ -202,7 +202,7 @@ class SyncTicket:
         objective = _json.value(fields, "objective", str)
         return cls(
             run_id=_json.value(fields, "run_id", str),
-            request=_json.request_from_json(_json.value(fields, "request", dict)),
+            request=_json.request_from_dict(_json.value(fields, "request", dict)),
             created_at=created_at,
             server_offset=_json.optional(fields, "server_offset", float),
             index=_json.value(fields, "index", int),

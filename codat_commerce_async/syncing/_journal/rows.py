@@ -220,8 +220,7 @@ def check_totals(file: sqlite3.Connection, runs: Iterable[RunRow]) -> None:
 def _verified(file: sqlite3.Connection) -> Iterator[Row]:
     last: tuple[int, bytes, bytes] | None = None
     for row in file.execute(_SELECT):
-        if not _checksum_ok(row):
-            raise ValueError(_CHANGED)
+        _checked(row)
         key = (int(row[0]), str(row[1]).encode(), str(row[2]).encode())
         if last is not None and key <= last:
             raise ValueError(_CHANGED)
@@ -282,7 +281,12 @@ def get(file: sqlite3.Connection, key: SyncKey) -> JournalEntry | None:
 
 def _get_row(file: sqlite3.Connection, key: Row) -> Row | None:
     row: Row | None = file.execute(f"{_SELECT} {_BY_KEY}", key).fetchone()
-    if row is not None and not _checksum_ok(row):
+    return None if row is None else _checked(row)
+
+
+def _checked(row: Row) -> Row:
+    """Return the row; raise ValueError if it is damaged."""
+    if not _checksum_ok(row):
         raise ValueError(_CHANGED)
     return row
 
@@ -290,10 +294,7 @@ def _get_row(file: sqlite3.Connection, key: Row) -> Row | None:
 def of_company(file: sqlite3.Connection, runs: Iterable[int], company_id: str) -> list[JournalEntry]:
     """Return the entries of one company in these runs."""
     query = f"{_SELECT} WHERE run = ? AND company_id = ?"
-    rows = [row for run in runs for row in file.execute(query, (run, company_id))]
-    if not all(map(_checksum_ok, rows)):
-        raise ValueError(_CHANGED)
-    return [_entry(row) for row in rows]
+    return [entry_of(row) for run in runs for row in file.execute(query, (run, company_id))]
 
 
 def read_slice(file: sqlite3.Connection, after: SyncKey, size: int) -> list[Row]:
@@ -305,16 +306,12 @@ def read_slice(file: sqlite3.Connection, after: SyncKey, size: int) -> list[Row]
 def read_minutes(file: sqlite3.Connection, run: int) -> list[Row]:
     """Return minute (since the epoch), starts, polls and checksum of each minute of the run."""
     rows = file.execute("SELECT run, minute, starts, polls, checksum FROM minutes WHERE run = ?", (run,)).fetchall()
-    if not all(map(_checksum_ok, rows)):
-        raise ValueError(_CHANGED)
-    return [row[1:] for row in rows]
+    return [_checked(row)[1:] for row in rows]
 
 
 def entry_of(row: Row) -> JournalEntry:
     """Return the entry of a row of `read_slice`. Raises ValueError if it is damaged."""
-    if not _checksum_ok(row):
-        raise ValueError(_CHANGED)
-    return _entry(row)
+    return _entry(_checked(row))
 
 
 def _entry(row: Row) -> JournalEntry:
@@ -381,9 +378,7 @@ def add_counts(file: sqlite3.Connection, run: RunRow, minute: int, starts: int, 
     old: Row | None = file.execute(
         "SELECT run, minute, starts, polls, checksum FROM minutes WHERE run = ? AND minute = ?", (run.number, minute)
     ).fetchone()
-    if old is not None and not _checksum_ok(old):
-        raise ValueError(_CHANGED)
-    before = (0, 0) if old is None else old[2:4]
+    before = (0, 0) if old is None else _checked(old)[2:4]
     row = (run.number, minute, before[0] + starts, before[1] + polls)
     new = checksum(row)
     file.execute("INSERT OR REPLACE INTO minutes VALUES (?, ?, ?, ?, ?)", (*row, new))

@@ -33,12 +33,12 @@ def status_from_json(text: str | None) -> SyncStatus | None:
 
 def error_to_json(error: CodatError | None) -> str | None:
     """Return the error as text."""
-    return _to_json(_json.error_to_json, error)
+    return _to_json(_json.error_to_dict, error)
 
 
 def error_from_json(text: str | None) -> CodatError | None:
     """Return the error of which this text was made."""
-    return _from_json(_json.error_from_json, text)
+    return _from_json(_json.error_from_dict, text)
 
 
 def diagnosis_to_json(diagnosis: Diagnosis | None) -> str | None:
