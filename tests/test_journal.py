@@ -133,6 +133,22 @@ async def test_an_entry_of_an_error_names_it_and_keeps_the_handle(tmp_path: Path
     assert (entry.handle, entry.has_status) == (handle, False)
 
 
+async def test_only_the_start_of_this_key_is_recorded_as_not_started(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = await JournalWriter.open(path)
+    for request in (LATEST, UP_TO, RANGE):
+        await journal.record_start(request, KEY, 1000.0)
+    await journal.record_running(RANGE, SyncHandle(company_id=RANGE.company_id, sync_id="an id"))
+    await journal.record_not_started(LATEST, KEY)
+    await journal.record_not_started(LATEST, KEY)
+    await journal.record_not_started(UP_TO, "another key")
+    await journal.record_not_started(RANGE, KEY)
+    await journal.close()
+    # Opening it for writing verifies the counts and checksums of all entries.
+    await (await JournalWriter.open(path)).close()
+    assert {(entry.request, entry.state) for entry in read_journal(path)} == {(UP_TO, "starting"), (RANGE, "running")}
+
+
 async def test_a_run_without_a_file_uses_a_journal_that_keeps_nothing() -> None:
     journal: JournalStore = NullJournal()
     await journal.record_start(LATEST, KEY, 1000.0, 0.5)

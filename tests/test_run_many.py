@@ -14,6 +14,7 @@ from uuid import UUID
 import pytest
 
 from codat_commerce_async import CodatCommerce, LocalRateLimiter
+from codat_commerce_async._core.transport import Request, Response
 from codat_commerce_async.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -21,10 +22,12 @@ from codat_commerce_async.errors import (
     JournalError,
     NotFoundError,
     OutcomeUnknownError,
+    SharedQuotaError,
     SyncWaitTimeoutError,
 )
-from codat_commerce_async.policies import Quota
+from codat_commerce_async.policies import Quota, Timeouts
 from codat_commerce_async.simulator import Fault, FaultKind, FaultPlan, ScriptedSync
+from codat_commerce_async.simulator.in_memory import InMemoryTransport
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock, run_in_virtual_time
 from codat_commerce_async.syncing._journal.writer import JournalWriter
 from codat_commerce_async.syncing._queue import SyncJob
@@ -46,6 +49,41 @@ from tests.support.fans import MORNING, Codat, own_tasks, own_threads
 pytestmark = pytest.mark.virtual_time
 
 DAY = datetime(2024, 1, 10, tzinfo=UTC)
+
+
+REFUSED_KEY = Fault(FaultKind.ERROR_BEFORE, status=401)
+
+
+class UnusableLimiter(LocalRateLimiter):
+    """A limiter whose shared store can never work."""
+
+    async def acquire(
+        self, company_id: str | None = None, *, background: bool = False, starts_work: bool = False
+    ) -> None:
+        raise SharedQuotaError("the folder does not exist")
+
+
+class RevokedKeyTransport(InMemoryTransport):
+    """A transport whose API key is refused once a start was sent."""
+
+    async def send(self, request: Request, timeouts: Timeouts) -> Response:
+        try:
+            return await super().send(request, timeouts)
+        finally:
+            if request.method == "POST":
+                self._api_key = "revoked"
+
+
+async def starts_at_once(codat: Codat, path: Path) -> None:
+    """Continue the run two hours later, when Codat has forgotten all keys, and check that no sync is searched for."""
+    await asyncio.sleep(2 * 3600.0)
+    codat.simulator.set_faults(FaultPlan())
+    before = len(codat.simulator.requests)
+    async with codat.client() as client, client.sync.run_many(codat.ids, journal=path) as run:
+        outcomes = await run.results()
+    assert all(outcome.ok for outcome in outcomes)
+    assert (codat.started, codat.started_twice) == (set(codat.ids), [])
+    assert "list-syncs" not in {request.operation for request in codat.simulator.requests[before:]}
 
 
 def period(company_id: str, day: int) -> SyncRequest:
@@ -655,6 +693,70 @@ async def test_a_key_that_is_refused_while_a_start_is_ambiguous_leaves_it_unconf
         with pytest.raises(AuthenticationError):
             await run.results()
     assert [company_id for company_id, _ in run.unconfirmed] == codat.ids
+
+
+async def test_after_a_wrong_key_the_next_call_starts_at_once(tmp_path: Path) -> None:
+    codat, path = Codat(40), tmp_path / "journal"
+    codat.simulator.set_faults(FaultPlan(rate=1.0, kinds=(REFUSED_KEY,)))
+    client = codat.client()
+    # The second call knows the server's time already, and sends starts.
+    for _ in range(2):
+        async with client.sync.run_many(codat.ids, journal=path) as run:
+            with pytest.raises(AuthenticationError):
+                await run.results()
+        assert (run.unconfirmed, list(read_journal(path))) == ((), [])
+    await starts_at_once(codat, path)
+
+
+async def test_a_key_that_is_refused_in_the_middle_leaves_no_start_unconfirmed(tmp_path: Path) -> None:
+    codat, path = Codat(100), tmp_path / "journal"
+    async with codat.client() as client, client.sync.run_many(codat.ids, journal=path) as run:
+        await asyncio.sleep(3.0)
+        codat.simulator.set_faults(FaultPlan(rate=1.0, kinds=(REFUSED_KEY,)))
+        with pytest.raises(AuthenticationError):
+            await run.results()
+    assert run.unconfirmed == ()
+    assert "starting" not in {entry.state for entry in read_journal(path)}
+    await starts_at_once(codat, path)
+
+
+async def test_after_a_quota_that_cannot_work_the_next_call_starts_at_once(tmp_path: Path) -> None:
+    codat, path = Codat(3), tmp_path / "journal"
+    client = codat.client(rate_limiter=UnusableLimiter())
+    async with client, client.sync.run_many(codat.ids, journal=path) as run:
+        with pytest.raises(SharedQuotaError):
+            await run.results()
+    assert list(read_journal(path)) == []
+    await starts_at_once(codat, path)
+
+
+async def test_a_start_that_waits_for_the_next_day_is_not_ambiguous_after_a_kill(tmp_path: Path) -> None:
+    codat, path = Codat(1, per_day=1000), tmp_path / "journal"
+    codat.simulator.set_remaining_quota(1)
+    async with codat.client() as client, client.sync.run_many(codat.ids, journal=path) as run:
+        await asyncio.sleep(60.0)
+        assert list(read_journal(path)) == []
+        assert run.unconfirmed == ()
+    codat.simulator.set_remaining_quota(1000)
+    await starts_at_once(codat, path)
+
+
+@pytest.mark.parametrize("kind", [FaultKind.LOST_BEFORE, FaultKind.LOST_AFTER])
+async def test_a_start_that_may_have_been_sent_stays_unconfirmed_after_a_wrong_key(
+    kind: FaultKind, tmp_path: Path
+) -> None:
+    codat, path = Codat(1, faults=FaultPlan(script={"request-sync": [kind]})), tmp_path / "journal"
+    # The second call cannot find out either.
+    for transport in (RevokedKeyTransport(codat.simulator), InMemoryTransport(codat.simulator, api_key="revoked")):
+        client = CodatCommerce("key", transport=transport, wall_clock=codat.clock)
+        async with client, client.sync.run_many(codat.ids, journal=path) as run:
+            with pytest.raises(AuthenticationError):
+                await run.results()
+        assert [entry.state for entry in read_journal(path)] == ["starting"]
+        assert len(run.unconfirmed) == 1
+    async with codat.client() as client, client.sync.run_many(codat.ids, journal=path) as run:
+        assert [outcome.ok for outcome in await run.results()] == [True]
+    assert codat.started_twice == []
 
 
 @pytest.mark.parametrize("happened", [True, False])

@@ -379,6 +379,9 @@ class MemoryStore:
             request, "starting", idempotency_key=key, sent_at=sent_at, server_offset=server_offset
         )
 
+    async def record_not_started(self, request: SyncRequest, key: str) -> None:
+        del self.entries[request]
+
     async def record_running(self, request: SyncRequest, handle: SyncHandle, run: int | None = None) -> None:
         self.entries[request] = evolve(self.entries[request], state="running", handle=handle)
 

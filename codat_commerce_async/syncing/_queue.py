@@ -35,7 +35,8 @@ class SyncJob(Schedulable):
     """One sync of a fan-out, from the queue to its outcome.
 
     `key` is its last idempotency key, first sent at `sent_at` (epoch seconds of the local clock), when the server's
-    clock was `server_offset` seconds ahead (None: unknown). `handle` is known once the sync was started, `poller` and
+    clock was `server_offset` seconds ahead (None: unknown); `sent_before` if a request may have been sent under an
+    earlier key, or by an earlier process. `handle` is known once the sync was started, `poller` and
     `requested_at` (seconds of the event loop's clock) while it is polled. `problem` says why it cannot be started.
     `position` is its place in the input, from 1. `earlier_run` is the number of its run in the journal, if that is not
     the present run.
@@ -49,10 +50,14 @@ class SyncJob(Schedulable):
     problem: str | None = field(default=None, kw_only=True)
     position: int | None = field(default=None, init=False)
     earlier_run: int | None = field(default=None, init=False)
+    sent_before: bool = field(init=False)
     poller: SyncPoller = field(init=False)
     requested_at: float = field(init=False)
     poll_soon: bool = field(default=False, init=False)
     """A notification arrived while the sync was being started."""
+
+    def __attrs_post_init__(self) -> None:
+        self.sent_before = self.key is not None
 
     @classmethod
     def from_entry(cls, entry: JournalEntry) -> "SyncJob":
@@ -83,6 +88,7 @@ class SyncJob(Schedulable):
 
     def mark_sent(self, key: str, sent_at: float, server_offset: float | None) -> None:
         """Record that the start request is about to be sent with this key."""
+        self.sent_before = self.key is not None
         self.key, self.sent_at, self.server_offset = key, sent_at, server_offset
 
     def mark_not_sent(self) -> None:

@@ -12,7 +12,7 @@ from codat_commerce_async._core.idempotency import FirstUse
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.rate_limiter import PauseSource
 from codat_commerce_async._core.validation import check_count, check_str, require
-from codat_commerce_async.errors import CodatError, OutcomeUnknownError, QuotaExhaustedError
+from codat_commerce_async.errors import CodatError, JournalError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.syncing._context import SyncContext
@@ -46,6 +46,9 @@ _logger = logger_of("sync")
 _MAX_TASKS = 32
 # Of these, at most so many starts: a start that needs reconciling or waits for quota must not block polling.
 _MAX_START_TASKS = 24
+# When an error ends the run, it waits at most so many seconds for the responses to other starts. For each start without
+# a response, the next call may have to search for a sync.
+_START_GRACE = 5.0
 # From this share of `max_running` on, starts wait for running syncs to end, not for requests.
 _CAPACITY_THRESHOLD = 0.9
 
@@ -106,6 +109,10 @@ class SyncRunner:
         self._task_slots = asyncio.Semaphore(_MAX_TASKS)
         self._wakeup = asyncio.Event()
         self._server_time_probe = ServerTimeProbe(context)
+        # The start requests whose result is not recorded yet.
+        self._sending = 0
+        self._starts_ended = asyncio.Event()
+        self._starts_ended.set()
         self._is_stopped = False
         self._paused_until = 0.0
         self._estimate = EndEstimate(self._scheduler.durations)
@@ -195,9 +202,21 @@ class SyncRunner:
     async def _run_action(self, action: Callable[[], Awaitable[None]]) -> None:
         try:
             await action()
+        except Exception as error:
+            # A journal that failed could not record them.
+            if not isinstance(error, JournalError):
+                await self._let_starts_end()
+            raise
         finally:
             self._task_slots.release()
             self._wake()
+
+    async def _let_starts_end(self) -> None:
+        """Wait for the results of other starts before an error ends the run, so that the journal has them."""
+        self.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_START_GRACE):
+                await self._starts_ended.wait()
 
     def _may_start(self) -> bool:
         if self.state.starting_count >= _MAX_START_TASKS:
@@ -256,6 +275,16 @@ class SyncRunner:
         self._track(job, handle, age)
 
     async def _start_new(self, job: SyncJob) -> None:
+        self._sending += 1
+        self._starts_ended.clear()
+        try:
+            await self._start_and_track(job)
+        finally:
+            self._sending -= 1
+            if not self._sending:
+                self._starts_ended.set()
+
+    async def _start_and_track(self, job: SyncJob) -> None:
         try:
             handle = await self._send_start(job)
         except Exception as error:  # noqa: BLE001 - whatever one company causes is that company's outcome
@@ -292,16 +321,23 @@ class SyncRunner:
                 record_entry(self._context, entry)
 
     async def _start_failed(self, job: SyncJob, error: CodatError) -> None:
-        raise_if_fatal(error)
         cause = cause_of(error)
-        if not isinstance(cause, QuotaExhaustedError):
+        if not (isinstance(cause, QuotaExhaustedError) or (isinstance(cause, CodatError) and cause.fatal_for_run)):
             await self._record_and_finish(job, _failed_outcome(job, error, self._clock.time() - job.requested_at))
             return
+        if cause is error and not job.sent_before:
+            # It was not sent, or refused, and not processed.
+            await self._record_not_started(job)
+        if not isinstance(cause, QuotaExhaustedError):
+            raise cause
         self._pause_sending(cause)
-        if cause is error:
-            # A request that was refused for the quota was not processed.
-            job.mark_not_sent()
         self.state.requeue(job)
+
+    async def _record_not_started(self, job: SyncJob) -> None:
+        key = job.key
+        job.mark_not_sent()
+        if key is not None:
+            await self._journal.record_not_started(job.request, key)
 
     def _track(self, job: SyncJob, handle: SyncHandle, age: float) -> None:
         """Schedule the polls of a sync that has run for `age` seconds."""

@@ -199,6 +199,10 @@ class JournalFile:
             run = evolve(run, ended_at=None)
         self._runs[entry.run] = rows.write(self._file, entry, run)
 
+    def delete(self, key: SyncKey) -> None:
+        """Delete the entry of this sync, if there is one."""
+        self._runs[key.run] = rows.delete(self._file, key, self._runs[key.run])
+
     def add_counts(self, number: int, minute: int, starts: int, polls: int) -> None:
         """Add to the counts of a minute (since the epoch) of the run."""
         self._runs[number] = rows.add_counts(self._file, self._runs[number], minute, starts, polls)

@@ -21,6 +21,7 @@ __all__ = [
     "add_counts",
     "check_totals",
     "checksum",
+    "delete",
     "delete_run",
     "durations",
     "entry_of",
@@ -345,6 +346,16 @@ def write(file: sqlite3.Connection, entry: JournalEntry, run: RunRow) -> RunRow:
     old = _get_row(file, row[:3])
     file.execute(_UPSERT, row)
     return run.replaced(old[-1] if old is not None else None, row[-1])
+
+
+def delete(file: sqlite3.Connection, key: SyncKey, run: RunRow) -> RunRow:
+    """Delete the entry of this sync, if there is one, and return the new row of its run."""
+    columns = (key.run, key.company_id, key.period)
+    old = _get_row(file, columns)
+    if old is None:
+        return run
+    file.execute(f"DELETE FROM syncs {_BY_KEY}", columns)  # noqa: S608 - constants
+    return evolve(run, entries=run.entries - 1, total=wrap_int64(run.total - old[-1]))
 
 
 def _row(entry: JournalEntry) -> Row:

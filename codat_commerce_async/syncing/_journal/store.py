@@ -95,6 +95,17 @@ class JournalStore(Protocol):
         """
         return
 
+    async def record_not_started(self, request: SyncRequest, key: str) -> None:
+        """Delete the entry of a start that certainly started nothing, so that the next call starts the sync anew.
+
+        The request was not sent, or Codat refused it for a reason that concerns every company.
+
+        Args:
+            request: The request for the sync.
+            key: The idempotency key of the recorded start.
+        """
+        return
+
     async def record_running(self, request: SyncRequest, handle: SyncHandle, run: int | None = None) -> None:
         """Record that the sync was started, or that more of its ids are known.
 

@@ -143,6 +143,17 @@ class JournalWriter:
         )
         await self._submit(lambda file: file.write(entry))
 
+    async def record_not_started(self, request: SyncRequest, key: str) -> None:
+        """Delete the entry of a start that was not sent or was refused, so that the next call starts the sync anew."""
+        sync = SyncKey.of(self.run, request)
+
+        def work(file: JournalFile) -> None:
+            entry = file.get(sync)
+            if entry is not None and entry.state == "starting" and entry.idempotency_key == key:
+                file.delete(sync)
+
+        await self._submit(work)
+
     async def record_running(self, request: SyncRequest, handle: SyncHandle, run: int | None = None) -> None:
         """Record that the sync was started, or that more of its ids are known."""
         key = SyncKey.of(run or self.run, request)
