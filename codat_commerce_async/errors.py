@@ -214,7 +214,8 @@ class StatusError(CodatError):
     def conclusive(self) -> bool:
         """Whether no write has happened under the same idempotency key, by an earlier attempt either.
 
-        Had it happened, Codat would have replayed its response. Gateways and the check of credentials know no keys.
+        Had it happened, Codat would have replayed its response. Gateways and the check of credentials respond before
+        the key is checked.
         """
         return self._follows_key and self.error is not None
 

@@ -395,15 +395,15 @@ def may_have_created(claim: Claim, *moments: float) -> list[bool]:
 def test_a_request_may_have_created_what_began_from_its_first_sending_until_its_key_was_forgotten() -> None:
     claims, claim = Claims(), Claim(COMPANY)
     assert (claim.may_have_created(None), claim.may_have_created(NOON)) == (True, True)
-    claims.sent(claim, "key", minutes(10))
-    claims.sent(claim, "key", minutes(20))
-    claims.sent(claim, "key", minutes(5))
+    claims.mark_sent(claim, "key", minutes(10))
+    claims.mark_sent(claim, "key", minutes(20))
+    claims.mark_sent(claim, "key", minutes(5))
     assert claim.may_have_created(None)
     assert may_have_created(claim, 0, 5, 1000) == [False, True, True]
     claims.sending_ended(claim, minutes(30))
     assert may_have_created(claim, 0, 5, 119, 121) == [False, True, True, False]
     # It is sent once more.
-    claims.sent(claim, "key", minutes(40))
+    claims.mark_sent(claim, "key", minutes(40))
     assert may_have_created(claim, 5, 1000) == [True, True]
     claims.record_response(claim, "an alias", minutes(41), minutes(42))
     assert may_have_created(claim, 43, 45) == [True, False]
@@ -413,9 +413,9 @@ def test_a_request_is_open_until_its_resource_is_known_or_it_created_nothing() -
     claims, own = Claims(), Claim(COMPANY)
     first, second, third = (claims.claim(COMPANY, name) for name in ("first", "second", "third"))
     for number, each in enumerate((own, first, second, third)):
-        claims.sent(each, f"key {number}", NOON)
+        claims.mark_sent(each, f"key {number}", NOON)
     assert claims.others(own) == [first, second, third]
-    claims.withdraw(first)
+    claims.remove(first)
     claims.record_response(second, "an alias", NOON, NOON)
     assert claims.others(own) == [second, third]
     assert (claims.is_others(own, "an alias"), claims.is_others(second, "an alias")) == (True, False)
@@ -425,7 +425,7 @@ def test_a_request_is_open_until_its_resource_is_known_or_it_created_nothing() -
     claims.record_response(third, None, NOON, NOON)
     assert claims.others(own) == [second]
     for each in (own, second):
-        claims.withdraw(each)
+        claims.remove(each)
     assert not any(isinstance(each, list) for each in reachable(claims))
 
 

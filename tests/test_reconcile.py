@@ -9,7 +9,7 @@ import pytest
 from codat_commerce_async._core.claims import Claims
 from codat_commerce_async._core.idempotency import FirstUse
 from codat_commerce_async._core.lifecycle import Clock, Lifecycle
-from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exactly_once
+from codat_commerce_async._core.reconcile import Candidate, LookupPolicy, write_exactly_once
 from codat_commerce_async.errors import (
     AuthenticationError,
     BadRequestError,
@@ -157,12 +157,12 @@ class Scenario(Clock):
         first_use: FirstUse | None = None,
         deadline: float | None = None,
         claims: Claims | None = None,
-        lookups: Lookups | None = None,
+        lookups: LookupPolicy | None = None,
     ) -> str | Candidate[str]:
         claims = claims or Claims()
         self.key, self.deadline, self.claim = key, deadline, claims.claim("", key)
         return await write_exactly_once(
-            self, clock=self, claims=claims, lookups=lookups or Lookups(), first_use=first_use
+            self, clock=self, claims=claims, lookups=lookups or LookupPolicy(), first_use=first_use
         )
 
     async def unknown(
@@ -172,7 +172,7 @@ class Scenario(Clock):
         first_use: FirstUse | None = None,
         deadline: float | None = None,
         claims: Claims | None = None,
-        lookups: Lookups | None = None,
+        lookups: LookupPolicy | None = None,
     ) -> OutcomeUnknownError:
         with pytest.raises(OutcomeUnknownError) as raised:
             await self.write(key, first_use=first_use, deadline=deadline, claims=claims, lookups=lookups)
@@ -474,7 +474,7 @@ async def test_a_new_key_is_resent_as_often_as_the_first_one() -> None:
 
 async def test_a_new_key_in_progress_is_polled_as_long_as_the_first_one() -> None:
     scenario = Scenario(lost, in_progress, refused, lost, *[in_progress] * 10, "done")
-    assert await scenario.write(lookups=Lookups(max_visibility_delay=300.0)) == "done"
+    assert await scenario.write(lookups=LookupPolicy(max_visibility_delay=300.0)) == "done"
     assert scenario.keys_sent == ["key-1"] * 3 + ["key-2"] * 12
 
 

@@ -1,4 +1,8 @@
-"""Which created resource belongs to which request of one client, so that none is ever assigned to two requests."""
+"""Which created resource belongs to which request of one client, so that none is ever assigned to two requests.
+
+A `Claim` is the entry of one request here. To adopt a resource is to assign it to a request whose response did not name
+it. An alias is an id that only the response has, where lists show another: the `commerceSyncId` of a sync.
+"""
 
 from datetime import datetime
 
@@ -10,9 +14,9 @@ __all__ = ["Claim", "Claims"]
 
 # Three per request: at a start, a poll and a lookup each, 1,000 requests a minute need hours to reach it. What is
 # dropped then started long before any request whose outcome is unknown.
-_MOST_NAMES = 100_000
-_MOST_OPEN_GROUPS = 20_000
-_MOST_OPEN_IN_GROUP = 1_000
+_MAX_IDENTIFIERS = 100_000
+_MAX_OPEN_GROUPS = 20_000
+_MAX_OPEN_IN_GROUP = 1_000
 
 
 @define(eq=False)
@@ -51,19 +55,19 @@ class Claims:
     """
 
     def __init__(self) -> None:
-        # By group and name: a key of the request, or an id of its resource.
+        # By group and identifier: a key of the request, or an id of its resource.
         self._owners: dict[tuple[str, str], Claim] = {}
         # By group.
         self._open: dict[str, list[Claim]] = {}
 
-    def claim(self, group: str, *names: str | None) -> Claim:
+    def claim(self, group: str, *identifiers: str | None) -> Claim:
         """Return the group's claim that has one of these keys or ids, or a new one."""
-        owners = (self._owners.get((group, name)) for name in names if name is not None)
+        owners = (self._owners.get((group, each)) for each in identifiers if each is not None)
         return next((owner for owner in owners if owner is not None), None) or Claim(group)
 
-    def sent(self, claim: Claim, key: str, at: datetime) -> None:
+    def mark_sent(self, claim: Claim, key: str, at: datetime) -> None:
         """Record that the request was, or is about to be, sent under this key."""
-        self._own(claim, key)
+        self._set_owner(claim, key)
         claim.deadline = None
         if claim.since is None or at < claim.since:
             claim.since = at
@@ -73,7 +77,7 @@ class Claims:
         """Record that the request is not sent any more after this server time, whatever its outcome."""
         claim.deadline = at
 
-    def withdraw(self, claim: Claim) -> None:
+    def remove(self, claim: Claim) -> None:
         """Record that the request created nothing."""
         self._close(claim)
 
@@ -81,7 +85,7 @@ class Claims:
         """Record the response: the resource exists, under an id that the list may not show."""
         claim.alias, claim.created_at, claim.deadline = alias, created_at, at
         if alias is not None:
-            self._own(claim, alias)
+            self._set_owner(claim, alias)
         if claim.id is None:
             self._keep_open(claim)
 
@@ -92,39 +96,39 @@ class Claims:
             return False
         claim.id = resource
         self._close(claim)
-        self._own(claim, resource)
+        self._set_owner(claim, resource)
         return True
 
-    def is_others(self, claim: Claim, name: str) -> bool:
+    def is_others(self, claim: Claim, identifier: str) -> bool:
         """Return True if the resource with this id, or the key, belongs to another request."""
-        owner = self._owners.get((claim.group, name))
+        owner = self._owners.get((claim.group, identifier))
         return owner is not None and owner is not claim
 
     def others(self, claim: Claim) -> list[Claim]:
         """Return the group's other requests whose resource is not known."""
         return [other for other in self._open.get(claim.group, ()) if other is not claim]
 
-    def record(self, claim: Claim, resource: str | None, *names: str | None) -> None:
+    def record(self, claim: Claim, resource: str | None, *identifiers: str | None) -> None:
         """Record what is known of a request from elsewhere, from a handle or a journal: its resource, keys and ids."""
-        for name in names:
-            if name is not None and not self.is_others(claim, name):
-                self._own(claim, name)
+        for identifier in identifiers:
+            if identifier is not None and not self.is_others(claim, identifier):
+                self._set_owner(claim, identifier)
         if resource is not None:
             self.assign(claim, resource)
 
-    def _own(self, claim: Claim, name: str) -> None:
-        self._owners.pop((claim.group, name), None)
-        self._owners[claim.group, name] = claim
-        if len(self._owners) > _MOST_NAMES:
+    def _set_owner(self, claim: Claim, identifier: str) -> None:
+        self._owners.pop((claim.group, identifier), None)
+        self._owners[claim.group, identifier] = claim
+        if len(self._owners) > _MAX_IDENTIFIERS:
             del self._owners[next(iter(self._owners))]
 
     def _keep_open(self, claim: Claim) -> None:
         claims = self._open.setdefault(claim.group, [])
         if claim not in claims:
             claims.append(claim)
-        if len(claims) > _MOST_OPEN_IN_GROUP:
+        if len(claims) > _MAX_OPEN_IN_GROUP:
             del claims[0]
-        if len(self._open) > _MOST_OPEN_GROUPS:
+        if len(self._open) > _MAX_OPEN_GROUPS:
             del self._open[next(iter(self._open))]
 
     def _close(self, claim: Claim) -> None:

@@ -23,7 +23,7 @@ from codat_commerce_async.errors import (
     StatusError,
 )
 
-__all__ = ["Ambiguity", "Candidate", "Lookups", "Write", "write_exactly_once"]
+__all__ = ["Ambiguity", "Candidate", "LookupPolicy", "Write", "write_exactly_once"]
 
 ResponseT = TypeVar("ResponseT")
 ResponseT_co = TypeVar("ResponseT_co", covariant=True)
@@ -33,7 +33,7 @@ FoundT = TypeVar("FoundT")
 _RESEND_DELAYS = (1.0, 4.0, 10.0)
 # How many new keys are used before the outcome is reported as unknown.
 _MAX_NEW_KEYS = 3
-# The delay between requests until our own earlier request, for which a 409 is returned, is not in progress any more.
+# The delay between requests while Codat returns a 409 because our own earlier request is in progress.
 _IN_PROGRESS_DELAY = 5.0
 # The delay before each lookup; further delays double, up to the bound.
 _LOOKUP_DELAYS = (1.0, 4.0, 10.0, 15.0)
@@ -45,21 +45,30 @@ class Ambiguity(Enum):
 
     | result of the request                          | first           | then: one found | several | none      |
     |------------------------------------------------|-----------------|-----------------|---------|-----------|
-    | SERVER_ERROR: a 5xx by Codat itself            | -               | adopt           | unknown | a new key |
-    | NO_RESPONSE: none, a gateway's error, or a 409 | resend the key  | adopt           | unknown | unknown   |
-    |   because the first request is in progress     |                 |                 |         |           |
-    | KEY_EXPIRED: likewise, but the key is too old  | -               | adopt           | unknown | a new key |
+    | STORED_ERROR: a 5xx by Codat itself            | -               | adopt           | unknown | a new key |
+    | UNSETTLED: no response, a gateway's error,     | resend the key  | adopt           | unknown | unknown   |
+    |   a 409 because the first request is in        |                 |                 |         |           |
+    |   progress, or, after the key was sent, any    |                 |                 |         |           |
+    |   error that is not `conclusive`, such as 401  |                 |                 |         |           |
+    | KEY_EXPIRED: UNSETTLED, but the key is too old | -               | adopt           | unknown | a new key |
     | UNPARSED_RESPONSE: a 2xx that cannot be parsed | resend the key  | adopt           | unknown | unknown   |
 
-    Codat stores its own 5xx under the key, so resending the key would only replay it. A request that did not reach
-    Codat, is in progress, or lost its response, is settled best by the same key: it never performs the work twice, and
-    its response is ours. A lookup adopts a candidate only if it was created after our request, matches the request, and
-    cannot belong to another request of this client. A candidate that belongs to another request is ignored.
+    Codat stores its own 5xx under the key, so resending the key would only replay it. If a request did not reach
+    Codat, is in progress, or lost its response, the same key is resent: it never performs the work twice, and its
+    response is ours. If no lookup finds a result of such a request, it is still unknown: the request may be processed
+    later, and a new key would then do the work twice.
+
+    A lookup adopts a candidate only if it was created after our request, matches the request, and cannot belong to
+    another request of this client. A candidate that belongs to another request is ignored.
+
+    Whether a start is repeated after a crash depends on two more places: `SyncJob.from_entry` in `syncing/_queue.py`
+    and `_resume_earlier` in `syncing/_runner.py`. `FirstUse.age` and `KEY_LIFETIME` in `idempotency.py` decide whether
+    the key is too old.
     Source: https://docs.codat.io/using-the-api/idempotency
     """
 
-    SERVER_ERROR = "server_error"
-    NO_RESPONSE = "no_response"
+    STORED_ERROR = "stored_error"
+    UNSETTLED = "unsettled"
     KEY_EXPIRED = "key_expired"
     UNPARSED_RESPONSE = "unparsed_response"
 
@@ -73,8 +82,8 @@ class _Step:
 
 
 _NEXT = {
-    Ambiguity.SERVER_ERROR: _Step(resend=False, rotate=True),
-    Ambiguity.NO_RESPONSE: _Step(resend=True, rotate=False),
+    Ambiguity.STORED_ERROR: _Step(resend=False, rotate=True),
+    Ambiguity.UNSETTLED: _Step(resend=True, rotate=False),
     Ambiguity.KEY_EXPIRED: _Step(resend=False, rotate=True),
     Ambiguity.UNPARSED_RESPONSE: _Step(resend=True, rotate=False),
 }
@@ -94,7 +103,7 @@ class Candidate(Generic[FoundT]):
 
 
 @frozen
-class Lookups:
+class LookupPolicy:
     """The settings of lookups: whether a match is adopted, and how long a created resource may stay invisible."""
 
     adopt: bool = True
@@ -132,7 +141,7 @@ class Write(Protocol[ResponseT_co, FoundT]):
         ...
 
     async def new_key(self, last: str | None) -> str:
-        """Return the key after the last one, when it is persisted."""
+        """Persist and return the key that follows `last`, or the first key for None."""
         ...
 
     async def send(self, key: str, valid_for: float | None) -> ResponseT_co:
@@ -149,7 +158,7 @@ async def write_exactly_once(
     *,
     clock: Clock,
     claims: Claims,
-    lookups: Lookups,
+    lookups: LookupPolicy,
     first_use: FirstUse | None = None,
 ) -> ResponseT | Candidate[FoundT]:
     """Return the response to the write, or the candidate that a lookup identified as its result.
@@ -171,15 +180,16 @@ async def write_exactly_once(
 async def _send_until_settled(
     write: Write[ResponseT, FoundT], state: "_WriteState[FoundT]"
 ) -> ResponseT | Candidate[FoundT]:
-    key, new_keys_left = write.key or await write.new_key(None), _MAX_NEW_KEYS
+    key = write.key or await write.new_key(None)
+    new_keys_left = _MAX_NEW_KEYS
     while True:
-        state.register_key(key)
+        state.mark_sent(key)
         try:
             return await write.send(key, state.key_age.remaining)
         except CodatError as error:
             ambiguity = state.record_failure(error)
             if ambiguity is None:
-                state.withdraw()
+                state.remove_claim()
                 raise
             if isinstance(error, QuotaExhaustedError):
                 # Until the reset, neither the request nor a lookup can be sent.
@@ -199,7 +209,7 @@ async def _send_until_settled(
 class _WriteState(Generic[FoundT]):
     """The state of one write, over all its requests and keys."""
 
-    def __init__(self, write: Write[object, FoundT], clock: Clock, claims: Claims, lookups: Lookups) -> None:
+    def __init__(self, write: Write[object, FoundT], clock: Clock, claims: Claims, lookups: LookupPolicy) -> None:
         self._write = write
         self._clock = clock
         self._claims = claims
@@ -208,9 +218,11 @@ class _WriteState(Generic[FoundT]):
         is_key_given = write.key is not None
         self.key_age = KeyAge(clock, is_given=is_key_given)
         self._window = RequestWindow(clock, is_key_given=is_key_given)
-        self._has_response = False
+        # A response was a 2xx that could not be parsed, so the write has happened.
+        self._was_accepted = False
         self._resend_delays = iter(_RESEND_DELAYS)
         self._in_progress_since: float | None = None
+        # A placeholder: nothing reads it before the first failure.
         self._failure: CodatError = key_expired()
 
     async def resume(self, first_use: FirstUse) -> None:
@@ -222,15 +234,16 @@ class _WriteState(Generic[FoundT]):
         self._window.resume(use)
         self.key_age.mark_sent(use)
         if self._clock.server_offset is None and first_use.server is not None:
+            # Only the server's time in the response matters here. It shows how old the key is.
             with contextlib.suppress(CodatError):
                 await self._write.find_candidates()
 
-    def register_key(self, key: str) -> None:
+    def mark_sent(self, key: str) -> None:
         """Record that the key is about to be sent."""
         clock, claim = self._clock, self._claim
         if claim.first_use is None and self._window.first_use is None:
             claim.first_use = FirstUse(clock.now(), clock.time(), clock.server_offset)
-        self._claims.sent(claim, key, clock.server_time(self._window.first_sent_at))
+        self._claims.mark_sent(claim, key, clock.server_time(self._window.first_sent_at))
 
     def record_failure(self, error: CodatError) -> Ambiguity | None:
         """Return why it is not known now whether the write happened; None if the error is conclusive."""
@@ -238,20 +251,22 @@ class _WriteState(Generic[FoundT]):
         if ambiguity is None:
             return None
         self._failure = error
-        self._has_response = self._has_response or ambiguity is Ambiguity.UNPARSED_RESPONSE
+        self._was_accepted = self._was_accepted or ambiguity is Ambiguity.UNPARSED_RESPONSE
         if self._in_progress_since is None and isinstance(error, ConflictError):
             self._in_progress_since = self._clock.time()
-        window = self._window
-        if window.requested_at is None and window.first_use is None and isinstance(error, OutcomeUnknownError):
-            window.requested_at = error.requested_at
-        self._mark_sent(error.attempts[0].started_at.timestamp() if error.attempts else self._clock.now())
-        is_expired = ambiguity is Ambiguity.NO_RESPONSE and self.key_age.is_expired
+        self._record_first_use(error)
+        is_expired = ambiguity is Ambiguity.UNSETTLED and self.key_age.is_expired
         return Ambiguity.KEY_EXPIRED if is_expired else ambiguity
 
-    def _mark_sent(self, local: float) -> None:
-        clock = self._clock
-        use = FirstUse(local, clock.time() - max(0.0, clock.now() - local), clock.server_offset)
-        self._window.mark_sent(use)
+    def _record_first_use(self, error: CodatError) -> None:
+        """Record when the failed request was sent, if it was the first one, or the first with this key."""
+        window, clock = self._window, self._clock
+        if window.requested_at is None and window.first_use is None and isinstance(error, OutcomeUnknownError):
+            # The estimate for the first request; later errors are about later requests.
+            window.requested_at = error.requested_at
+        sent_at = error.attempts[0].started_at.timestamp() if error.attempts else clock.now()
+        use = FirstUse(sent_at, clock.time() - max(0.0, clock.now() - sent_at), clock.server_offset)
+        window.mark_sent(use)
         self.key_age.mark_sent(use)
 
     def rotate_key(self) -> None:
@@ -260,10 +275,10 @@ class _WriteState(Generic[FoundT]):
         self._resend_delays = iter(_RESEND_DELAYS)
         self._in_progress_since = None
 
-    def withdraw(self) -> None:
+    def remove_claim(self) -> None:
         """Record that the write certainly created nothing."""
         if self._claim.alias is None and self._claim.id is None:
-            self._claims.withdraw(self._claim)
+            self._claims.remove(self._claim)
 
     def close(self) -> None:
         """Record that the write is not sent any more, whatever its outcome."""
@@ -280,27 +295,31 @@ class _WriteState(Generic[FoundT]):
         return True
 
     async def reconcile(self, ambiguity: Ambiguity) -> Candidate[FoundT] | None:
-        """Return the candidate that is the result of the write; None if a new key performs the write exactly once."""
-        seen, lookup_error = None, None
+        """Return the candidate that is the result of the write; None if the write may be sent under a new key."""
+        seen: tuple[Candidate[FoundT], ...] | None = None
+        lookup_error: CodatError | None = None
         possible: list[Candidate[FoundT]] = []
         for delay in self._lookups.delays():
             await self._sleep(delay)
             try:
                 seen = tuple(await self._write.find_candidates())
             except CodatError as error:
+                # Only a lookup at the end shows that nothing was created, so an earlier one does not replace it.
                 seen, lookup_error = None, error
                 continue
-            possible, rivals = self._candidates(seen)
-            if len(possible) == 1 and self._is_ours(possible[0], rivals):
+            possible, others = self._candidates(seen)
+            if len(possible) == 1 and self._is_ours(possible[0], others):
                 self._claims.assign(self._claim, possible[0].id)
                 return possible[0]
-            # A later lookup shows more only if there are rivals, to which a candidate may turn out to belong.
-            if possible and not rivals:
+            # A later lookup settles more only if a candidate may turn out to belong to another request.
+            if possible and not others:
                 break
         if seen is None:
             raise self.unknown_error() from lookup_error
-        if possible or self._has_response or not _NEXT[ambiguity].rotate:
+        # Something that may be ours exists, or must exist, or may still be created.
+        if possible or self._was_accepted or not _NEXT[ambiguity].rotate:
             raise self.unknown_error(possible)
+        # What was created may stay invisible for any time, so nothing found proves nothing.
         if math.isinf(self._lookups.max_visibility_delay):
             raise self.unknown_error()
         return None
@@ -335,21 +354,22 @@ class _WriteState(Generic[FoundT]):
 
     def _candidates(self, seen: Sequence[Candidate[FoundT]]) -> tuple[list[Candidate[FoundT]], list[Claim]]:
         """Return what the write may have created, and the client's other requests that may have created part of it."""
-        rivals: list[Claim] = []
-        free = {id(found): found for found in seen if not self._claims.is_others(self._claim, found.id)}
+        others: list[Claim] = []
+        unassigned = [found for found in seen if not self._claims.is_others(self._claim, found.id)]
         for other in self._claims.others(self._claim):
-            theirs = [found for found in free.values() if found.created_at and found.created_at == other.created_at]
-            if len(theirs) == 1:
-                del free[id(theirs[0])]
+            same_time = [found for found in unassigned if found.created_at and found.created_at == other.created_at]
+            if len(same_time) == 1:
+                unassigned.remove(same_time[0])
             else:
-                rivals.append(other)
-        possible = [found for found in free.values() if self._window.may_follow(found.created_at)]
+                others.append(other)
+        possible = [found for found in unassigned if self._window.may_follow(found.created_at)]
+        # Without a reliable clock, no other request can be excluded by its time.
         if self._window.bounds() is not None:
-            rivals = [rival for rival in rivals if any(rival.may_have_created(found.created_at) for found in possible)]
-        return possible, rivals
+            others = [other for other in others if any(other.may_have_created(found.created_at) for found in possible)]
+        return possible, others
 
-    def _is_ours(self, found: Candidate[FoundT], rivals: Sequence[Claim]) -> bool:
-        may_adopt = found.matches and self._lookups.adopt and not rivals
+    def _is_ours(self, found: Candidate[FoundT], others: Sequence[Claim]) -> bool:
+        may_adopt = found.matches and self._lookups.adopt and not others
         return may_adopt and self._window.follows(found.created_at)
 
 
@@ -357,16 +377,16 @@ def _ambiguity(error: CodatError, history: KeyHistory) -> Ambiguity | None:
     """Return why it is not known whether the write happened; None if the error is conclusive."""
     match error:
         case OutcomeUnknownError():
-            return Ambiguity.SERVER_ERROR if _is_stored(error.__cause__) else Ambiguity.NO_RESPONSE
+            return Ambiguity.STORED_ERROR if _is_stored(error.__cause__) else Ambiguity.UNSETTLED
         case DecodeError():
             return Ambiguity.UNPARSED_RESPONSE
         case ConflictError() if history is not KeyHistory.UNUSED:
-            return Ambiguity.NO_RESPONSE
+            return Ambiguity.UNSETTLED
         case StatusError(conclusive=True):
             return None
         case _:
             # A request that was not sent, or was rejected before its key was checked, does not settle an earlier one.
-            return Ambiguity.NO_RESPONSE if history is KeyHistory.SENT else None
+            return Ambiguity.UNSETTLED if history is KeyHistory.SENT else None
 
 
 def _is_stored(cause: BaseException | None) -> bool:

@@ -10,7 +10,7 @@ from codat_commerce_async._core.idempotency import key_expired, new_key
 from codat_commerce_async._core.log import extra_fields, logger_of, named
 from codat_commerce_async._core.operation import Operation
 from codat_commerce_async._core.pipeline import Pipeline
-from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exactly_once
+from codat_commerce_async._core.reconcile import Candidate, LookupPolicy, write_exactly_once
 from codat_commerce_async._core.request import check_options
 from codat_commerce_async.policies import CallOptions
 
@@ -45,7 +45,7 @@ async def create_exactly_once(
         creation,
         clock=pipeline.clock,
         claims=search.claims,
-        lookups=Lookups(max_visibility_delay=(options.get("retry") or pipeline.retry).max_visibility_delay),
+        lookups=LookupPolicy(max_visibility_delay=(options.get("retry") or pipeline.retry).max_visibility_delay),
     )
     if isinstance(outcome, Candidate):
         _log_adopted(outcome, operation, operation.company_id(path))

@@ -23,10 +23,10 @@ def record_entry(context: SyncContext, entry: JournalEntry) -> None:
         return
     sent_at = _server_time(context, entry)
     if handle is not None and commerce_sync_id is not None:
-        claims.sent(claim, key, sent_at)
+        claims.mark_sent(claim, key, sent_at)
         claims.record_response(claim, commerce_sync_id, handle.sync_utc, handle.accepted_at or sent_at)
     elif may_have_started(entry):
-        claims.sent(claim, key, sent_at)
+        claims.mark_sent(claim, key, sent_at)
         claims.sending_ended(claim, sent_at)
 
 

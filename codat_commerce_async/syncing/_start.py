@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 from codat_commerce_async._core.idempotency import KEY_RETENTION, FirstUse, key_expired, new_key
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.operation import is_id
-from codat_commerce_async._core.reconcile import Candidate, Lookups, write_exactly_once
+from codat_commerce_async._core.reconcile import Candidate, LookupPolicy, write_exactly_once
 from codat_commerce_async._core.validation import as_utc
 from codat_commerce_async.errors import CodatError, NotFoundError, OutcomeUnknownError
 from codat_commerce_async.models.call import ApiResponse
@@ -56,7 +56,7 @@ async def start(
             start_request,
             clock=context.clock,
             claims=context.claims,
-            lookups=Lookups(adopt, retry.max_visibility_delay),
+            lookups=LookupPolicy(adopt, retry.max_visibility_delay),
             first_use=first_use,
         )
     except OutcomeUnknownError as error:
@@ -152,7 +152,7 @@ class _StartRequest:
         # A replayed response names a sync that has its claim already.
         claim = self._context.claims.claim(self._request.company_id, commerce_sync_id, self.key)
         if claim is not self.claim:
-            self._context.claims.withdraw(self.claim)
+            self._context.claims.remove(self.claim)
         self._context.claims.record_response(claim, commerce_sync_id, began, now)
         sent = (
             self._clock.server_time(response.attempts[0].started_at.timestamp()) if response.attempts else requested_at
