@@ -1,7 +1,7 @@
 """Everything that this library raises, as one tree.
 
 CodatError
-├── TransportError                 no complete response came back
+├── TransportError                 no complete response
 │   └── RequestTimeoutError        ... in the time allowed (also a TimeoutError)
 ├── StatusError                    Codat responded with an error status
 │   ├── BadRequestError            400
@@ -16,7 +16,7 @@ CodatError
 ├── DecodeError                    the response is not what the API promises
 ├── OutcomeUnknownError            a write may or may not have happened
 ├── QuotaExhaustedError            the day's requests are spent
-├── SyncFailedError                the sync ended, and not well
+├── SyncFailedError                the sync failed
 ├── SyncWaitTimeoutError           polling stopped, the sync continues (also a TimeoutError)
 ├── JournalError                   a fan-out's journal cannot be opened, read or written
 │   └── JournalInUseError          ... because another process is writing it
@@ -145,7 +145,7 @@ class CodatError(Exception):
 
 
 class TransportError(CodatError):
-    """No complete response came back.
+    """There was no complete response.
 
     Args:
         message: What happened, in one line.
@@ -176,7 +176,7 @@ class TransportError(CodatError):
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
-    """No complete response came back in the time allowed."""
+    """There was no complete response in the time allowed."""
 
 
 class StatusError(CodatError):
@@ -307,7 +307,7 @@ class DecodeError(CodatError):
 
 
 class OutcomeUnknownError(CodatError):
-    """A write may or may not have happened: it was sent, and what became of it was not said.
+    """A write may or may not have happened: it was sent, but no response confirms or excludes it.
 
     If the write was a start, wait for `handle` to find the sync, also later and in another process.
 
@@ -368,7 +368,7 @@ class QuotaExhaustedError(CodatError):
 
 
 class SyncFailedError(CodatError):
-    """The sync ended, and not well; `status` says how.
+    """The sync failed; `status` has the code and the message.
 
     Args:
         message: What happened, in one line.
@@ -386,7 +386,7 @@ class SyncFailedError(CodatError):
 
 
 class SyncWaitTimeoutError(CodatError, TimeoutError):
-    """The wait ran out; the sync at Codat goes on, and `handle` can be waited for again.
+    """The wait timed out; the sync continues at Codat, and `handle` can be waited for again.
 
     Args:
         message: What happened, in one line.
@@ -458,7 +458,7 @@ _CLASSES: dict[int, type[StatusError]] = {
 }
 
 
-# The request was not processed, and may be sent again: 408 closes a connection that was idle for too long, 421 came
+# The request was not processed, and may be sent again: 408 closes a connection that was idle for too long, 421 was sent
 # over a connection that is not for this host, 425 must wait for a TLS handshake.
 # https://www.rfc-editor.org/rfc/rfc9110#section-15.5.9, -15.5.20, https://www.rfc-editor.org/rfc/rfc8470#section-5.2
 NOT_PROCESSED = (408, 421, 425)

@@ -132,7 +132,7 @@ class Paused:
 
 @frozen
 class CallEnded:
-    """A call came to its end."""
+    """A call has ended."""
 
     call_id: int
     """The number of the call."""

@@ -94,7 +94,7 @@ class WebServer:
         self._kill_workers()
 
     def _kill_workers(self) -> None:
-        """End what a killed server leaves behind: its workers would go on responding."""
+        """End what a killed server leaves behind: its workers would continue to respond."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)

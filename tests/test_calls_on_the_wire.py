@@ -416,7 +416,7 @@ async def test_closing_ends_exchanges_at_once_and_leaves_nothing_behind(*, borro
             codat = CodatCommerce(KEY, base_url=server.url, session=session if borrowed else None)
             reading = asyncio.ensure_future(codat.sync.get_latest_sync("c"))
             writing = asyncio.ensure_future(codat.sync.request("c", idempotency_key=GIVEN_KEY))
-            # One try only must not turn the closing into a lost connection.
+            # A single attempt must not turn the closing into a lost connection.
             last_try = asyncio.ensure_future(codat.sync.get_latest_sync("c", retry=RetryPolicy.none()))
             await server.received(3)
             await codat.aclose()

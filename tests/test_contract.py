@@ -83,7 +83,7 @@ DOCUMENTED_CLASSES = {
 
 
 class Documented(NamedTuple):
-    """What the specification says of one operation."""
+    """One operation of the specification."""
 
     method: str
     path: str
@@ -216,7 +216,7 @@ ARGUMENTS: dict[str, object] = {
 
 
 async def call(codat: CodatCommerce, name: str, **replaced: object) -> object:
-    """What comes of an operation's method, called with no more than it demands."""
+    """Call the method of an operation with its required arguments only, and return its result."""
     resource, method = METHODS[name]
     values = ARGUMENTS | replaced
     bound = getattr(getattr(codat, resource), method)

@@ -241,7 +241,7 @@ async def test_a_job_that_its_living_worker_could_not_return_to_the_queue_is_rec
 
 
 @pytest.mark.real
-async def test_a_worker_goes_on_after_its_database_was_restarted(tmp_path: Path) -> None:
+async def test_a_worker_continues_after_its_database_was_restarted(tmp_path: Path) -> None:
     simulator = Simulator(quota=RequestQuota(per_minute=None), durations=lambda _: 2.0, outcomes={2000: 1.0})
     with postgres() as server:
         app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=server.url))

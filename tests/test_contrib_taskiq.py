@@ -162,7 +162,7 @@ async def test_a_ticket_of_a_later_version_stays_queued_as_it_is_and_is_offered_
 
 
 @pytest.mark.virtual_time
-async def test_the_heartbeat_goes_on_while_the_worker_runs_even_if_one_fails() -> None:
+async def test_the_heartbeat_continues_while_the_worker_runs_even_if_one_fails() -> None:
     fleet = Fleet(1)
     fleet.codat = Codat(1, durations=lambda _: 60.0)
     beats: list[tuple[float, bool]] = []

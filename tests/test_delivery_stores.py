@@ -175,15 +175,15 @@ class Worker:
     def __init__(self, store: DeliveryStore, *, succeeds: bool = True, ready: bool = True) -> None:
         self.handled = 0
         self.started = asyncio.Event()
-        self.go_on = asyncio.Event()
+        self.released = asyncio.Event()
         if ready:
-            self.go_on.set()
+            self.released.set()
         hooks = Webhooks()
 
         @hooks.on(WebhookEvent)
         async def handle(_: WebhookEvent[object]) -> None:
             self.started.set()
-            await self.go_on.wait()
+            await self.released.wait()
             if not succeeds:
                 raise RuntimeError("no")
             self.handled += 1
@@ -246,7 +246,7 @@ async def test_one_of_two_workers_handles_an_event(processes: Processes, caplog:
     first = asyncio.create_task(one.receive())
     await one.started.wait()
     assert await other.receive() is DeliveryStatus.REFUSED
-    one.go_on.set()
+    one.released.set()
     assert await first is DeliveryStatus.HANDLED
     assert await other.receive() is DeliveryStatus.HANDLED
     assert (one.handled, other.handled) == (1, 0)
@@ -313,7 +313,7 @@ async def test_a_handled_event_that_cannot_be_recorded_is_handled_nevertheless(
     receiving = asyncio.create_task(worker.receive())
     await worker.started.wait()
     server.kill()
-    worker.go_on.set()
+    worker.released.set()
     assert await receiving is DeliveryStatus.HANDLED
     assert await worker.receive() is DeliveryStatus.HANDLED
     assert worker.handled == 1

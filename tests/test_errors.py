@@ -18,7 +18,7 @@ from tests.support.cases import all_cases
 # retryable, ambiguous, fatal_for_run
 NATURES: dict[str, tuple[bool, bool, bool]] = {
     "CodatError": (False, False, False),
-    "TransportError": (False, False, False),  # the instance says more
+    "TransportError": (False, False, False),  # the instance has values of its own
     "RequestTimeoutError": (False, False, False),  # likewise
     "StatusError": (False, False, False),
     "BadRequestError": (False, False, False),

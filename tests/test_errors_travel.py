@@ -53,7 +53,7 @@ ARGUMENTS: tuple[tuple[type[CodatError], tuple[object, ...]], ...] = (
 def made(cls: type[CodatError]) -> CodatError:
     """One of the class, with everything that it can hold."""
     arguments: Any = next(arguments for base, arguments in ARGUMENTS if issubclass(cls, base))
-    return cls("said", *arguments)
+    return cls("it broke", *arguments)
 
 
 CLASSES = sorted(
@@ -83,11 +83,11 @@ def test_an_error_that_is_rebuilt_from_json_keeps_its_message(cls: type[CodatErr
     error = made(cls)
     words = json.loads(json.dumps(error.args, default=broken_down))
     arrived = cls(*words)
-    assert "said" in str(arrived)
-    assert "said" in repr(arrived)
-    assert arrived.message == "said"
+    assert "it broke" in str(arrived)
+    assert "it broke" in repr(arrived)
+    assert arrived.message == "it broke"
     read_everything(arrived)
-    assert "said" in str(pickle.loads(pickle.dumps(arrived)))  # noqa: S301 - ours
+    assert "it broke" in str(pickle.loads(pickle.dumps(arrived)))  # noqa: S301 - ours
 
 
 @all_cases("cls", CLASSES)
@@ -109,14 +109,14 @@ class Unshowable:
 
 def test_a_message_that_cannot_be_shown_is_named_by_its_type() -> None:
     assert "Unshowable" in str(CodatError(Unshowable()))  # type: ignore[arg-type]
-    assert repr(CodatError("said", Unshowable())) == "CodatError('said')"  # type: ignore[arg-type]
+    assert repr(CodatError("it broke", Unshowable())) == "CodatError('it broke')"  # type: ignore[arg-type]
 
 
 def test_an_error_that_gets_its_call_is_rebuilt_with_it() -> None:
     for error in (
-        SyncFailedError("said", HANDLE, STATUS),
-        RequestTimeoutError("said"),
-        NotFoundError("said", None, 404),
+        SyncFailedError("it broke", HANDLE, STATUS),
+        RequestTimeoutError("it broke"),
+        NotFoundError("it broke", None, 404),
     ):
         arrived = pickle.loads(pickle.dumps(error.with_call(CALL)))  # noqa: S301 - ours
-        assert (arrived.call, str(arrived)) == (CALL, "request-sync: said")
+        assert (arrived.call, str(arrived)) == (CALL, "request-sync: it broke")

@@ -1,4 +1,4 @@
-"""Every example does what it says, against the simulator."""
+"""Every example works as it describes, against the simulator."""
 
 import asyncio
 import base64
@@ -107,7 +107,7 @@ async def test_many_companies_are_synced_whatever_happens_to_one(
 
 
 @pytest.mark.parametrize(("first", "exit_status"), [(2000, 0), (5130, 1)])
-async def test_many_companies_go_on_from_their_journal(
+async def test_many_companies_continue_from_their_journal(
     simulator: Simulator, capsys: pytest.CaptureFixture[str], tmp_path: Path, first: int, exit_status: int
 ) -> None:
     company_ids = [simulator.add_linked_company() for _ in range(3)]

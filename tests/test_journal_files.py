@@ -318,7 +318,7 @@ def test_a_second_process_is_refused_after_a_backup_in_this_one(name: str, tmp_p
     assert run_process(OPEN, path) == ""
 
 
-def test_a_second_writer_in_this_process_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+def test_a_second_writer_in_this_process_is_refused_and_the_first_continues(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     file = opened(path)
     with pytest.raises(JournalError, match="in use"):

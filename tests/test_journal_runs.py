@@ -102,7 +102,7 @@ async def test_the_same_call_on_the_next_night_is_a_new_run(tmp_path: Path) -> N
 
 
 @pytest.mark.virtual_time
-async def test_a_call_that_starts_nothing_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_call_that_starts_nothing_reports_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     codat, path = Codat(3), tmp_path / "journal"
     first = await night(codat, path)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

@@ -247,6 +247,25 @@ def test_the_package_follows_the_rules() -> None:
     assert faults(PACKAGE, RULES) == []
 
 
+# What the simulator may share with the client: a mistake in anything else would hide itself from the tests.
+SHARED = {"_core.callbacks", "_core.validation", "models.causes"}
+CONNECTING = {"simulator.in_memory": {"_core.transport", "errors", "policies"}}
+
+
+def test_the_simulator_shares_no_code_with_the_client() -> None:
+    modules = load(PACKAGE)
+    names = {module.name for module in modules}
+    found = {
+        (one.importer, one.target)
+        for module in modules
+        if is_in(module.name, "simulator")
+        for one in imports(module, PACKAGE.name, names)
+        if not one.target.startswith(":") and not is_in(one.target, "simulator")
+    }
+    assert {target for _, target in found} >= SHARED
+    assert [pair for pair in found if pair[1] not in SHARED | CONNECTING.get(pair[0], set())] == []
+
+
 # attrs is the one way to write a value class.
 OTHER_VALUE_CLASSES = {"collections.namedtuple", "dataclasses.dataclass", "typing.NamedTuple"}
 

@@ -98,16 +98,16 @@ async def test_a_cancellation_beside_the_closing_is_a_cancellation() -> None:
 async def test_closing_leaves_no_cancellation_behind() -> None:
     lifetime = Lifecycle()
 
-    async def sleep_and_go_on() -> str:
+    async def sleep_and_continue() -> str:
         with pytest.raises(ClientClosedError):
             await lifetime.sleep(3600.0)
         await asyncio.sleep(1.0)
-        return "went on"
+        return "continued"
 
-    task = asyncio.create_task(sleep_and_go_on())
+    task = asyncio.create_task(sleep_and_continue())
     await asyncio.sleep(1.0)
     lifetime.close()
-    assert await task == "went on"
+    assert await task == "continued"
     assert task.cancelling() == 0
 
 
@@ -197,7 +197,7 @@ def test_a_client_whose_loop_is_over_can_still_be_closed() -> None:
         assert made[0].closed
 
     with warnings.catch_warnings():
-        # The loop was closed under the connection, which says so by itself.
+        # The loop was closed under the connection, which reports it by itself.
         warnings.simplefilter("ignore", ResourceWarning)
         run(use())
         run(close())

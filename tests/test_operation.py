@@ -95,7 +95,7 @@ def test_any_text_is_refused_or_comes_back_whole_from_its_own_segment(company: s
         assert str(error).startswith(("company_id must be", "sync_id must be"))  # noqa: PT017 - either is right
         return
     assert path.isascii()
-    # As it goes on the wire, and as a client that normalizes would send it.
+    # As it is sent, and as a client that normalizes would send it.
     for url in (URL(f"https://h{path}", encoded=True), URL(f"https://h{path}")):
         segments = url.raw_path.split("/")
         assert [unquote(segments[2]), unquote(segments[4])] == [company, sync]

@@ -266,7 +266,7 @@ async def test_errors_are_on_the_span_of_the_call_and_results_on_those_of_its_re
     assert attributes_of(call)["error.type"] == kind.__name__
     for span in (request, call):
         assert span.status.status_code is StatusCode.ERROR
-        # A description, or an exception with its message, would show what the server says.
+        # A description, or an exception with its message, would show what the server sent.
         assert span.status.description is None
         assert span.events == ()
 
@@ -549,7 +549,7 @@ async def test_baggage_goes_out_only_by_a_propagator_of_ones_own(telemetry: Tele
     assert "traceparent" not in with_baggage.headers
 
 
-async def test_the_context_goes_on_where_no_span_is_recorded() -> None:
+async def test_the_context_continues_where_no_span_is_recorded() -> None:
     off = Telemetry(ALWAYS_OFF)
     codat, transport = client_of(respond(), hooks=off.hooks())
     await codat.call(GET, "c")

@@ -1,4 +1,4 @@
-"""What comes of a fan-out, in counts and in words, and when to stop it."""
+"""The report of a fan-out, and when to stop it."""
 
 import json
 from datetime import UTC, datetime

@@ -189,7 +189,7 @@ async def test_a_calls_policy_replaces_the_clients() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_attempts_report_when_how_long_and_what_came_of_them() -> None:
+async def test_attempts_report_when_how_long_and_their_results() -> None:
     wall = loop_wall_clock()
     start = wall()
     codat, _ = client_of(
@@ -565,7 +565,7 @@ async def test_a_write_is_not_repeated_when_its_key_may_be_forgotten() -> None:
 
 
 class Suspension:
-    """A machine's wall clock: it goes on while the machine is suspended, which the loop's clock does not."""
+    """A machine's wall clock: it continues while the machine is suspended, which the loop's clock does not."""
 
     def __init__(self) -> None:
         self.wall = 1_700_000_000.0
@@ -651,7 +651,7 @@ async def test_a_key_of_an_earlier_call_is_as_old_as_its_first_use() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_a_read_goes_on_after_a_suspension() -> None:
+async def test_a_read_continues_after_a_suspension() -> None:
     machine = Suspension()
 
     async def suspended(request: Request) -> Response:

@@ -37,7 +37,7 @@ def public_modules() -> Iterator[ModuleType]:
 MODULES = {module.__name__: module for module in public_modules()}
 
 
-def says_something(module: ModuleType) -> bool:
+def has_code(module: ModuleType) -> bool:
     """Whether there is more in it than a docstring, as in the `__init__` of a mere folder."""
     return len(ast.parse(inspect.getsource(module)).body) > 1
 
@@ -83,7 +83,7 @@ def members(owner: type) -> Iterator[tuple[str, Callable[..., object]]]:
 CALLABLES = public_callables()
 
 
-@all_cases("name", [name for name, module in MODULES.items() if says_something(module)])
+@all_cases("name", [name for name, module in MODULES.items() if has_code(module)])
 def test_a_public_module_reports_what_is_public_in_order(name: str) -> None:
     module = MODULES[name]
     names = list(module.__all__)

@@ -191,7 +191,7 @@ async def test_a_request_that_waited_for_its_company_keeps_its_position() -> Non
     for number in range(30):
         await callers.add(f"b{number:02}", "b")
     await callers.all_through()
-    # a2 came before all of b, and so is next as soon as a1 is through.
+    # a2 arrived before all of b, and so is next as soon as a1 is through.
     after_a1 = next(time for name, time in zip(callers.order, callers.times, strict=True) if name == "a1") + 10.0
     assert callers.times[callers.order.index("a2")] <= after_a1 + 1.0
 
@@ -554,7 +554,7 @@ async def test_new_work_waits_while_the_rest_of_the_day_is_needed_for_running_wo
     assert (callers.order, now()) == (["running", "new"], 0.0)
 
 
-async def test_new_work_goes_on_when_a_response_reports_more() -> None:
+async def test_new_work_continues_when_a_response_reports_more() -> None:
     callers = Callers(LocalRateLimiter(OPEN))
     callers.limiter.reserve(10)
     callers.limiter.update_remaining(5, 3600.0)
@@ -564,7 +564,7 @@ async def test_new_work_goes_on_when_a_response_reports_more() -> None:
     assert now() == 0.0
 
 
-async def test_new_work_goes_on_after_the_reset_whatever_is_reserved() -> None:
+async def test_new_work_continues_after_the_reset_whatever_is_reserved() -> None:
     callers = Callers(LocalRateLimiter(OPEN))
     callers.limiter.reserve(10)
     callers.limiter.update_remaining(5, 3600.0)
@@ -608,7 +608,7 @@ async def test_a_request_cancelled_as_it_is_admitted_does_not_count_against_the_
     assert now() == 0.0
 
 
-async def test_work_that_is_held_back_for_hours_does_not_delay_the_rest() -> None:
+async def test_work_that_is_deferred_for_hours_does_not_delay_the_rest() -> None:
     callers = Callers(LocalRateLimiter(Quota(per_minute=60)))
     callers.limiter.reserve(10)
     callers.limiter.update_remaining(5, 3600.0)

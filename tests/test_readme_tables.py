@@ -1,4 +1,4 @@
-"""The tables of the documentation say what the code says."""
+"""The tables of the documentation agree with the code."""
 
 import inspect
 import re
@@ -83,7 +83,7 @@ def test_every_argument_of_the_client_has_its_line_with_its_default() -> None:
     }
 
 
-def test_from_env_accepts_the_arguments_that_the_page_says() -> None:
+def test_from_env_accepts_the_arguments_that_the_page_lists() -> None:
     text = " ".join((DOCS / "settings.md").read_text(encoding="utf-8").split())
     (sentence,) = re.findall(r"It accepts the settings below except ([^;]+);", text)
     excluded = set(re.findall(r"`(\w+)`", sentence))

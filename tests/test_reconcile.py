@@ -292,7 +292,7 @@ STANDING = [
     status_error(NotFoundError, 404),
     status_error(IdempotencyMismatchError, 422),
 ]
-SAYS_NOTHING = [
+INCONCLUSIVE = [
     status_error(AuthenticationError, 401),
     status_error(PermissionDeniedError, 403),
     status_error(RateLimitError, 429),
@@ -303,7 +303,7 @@ SAYS_NOTHING = [
 ]
 
 
-@pytest.mark.parametrize("error", [*STANDING, *SAYS_NOTHING, in_progress, lambda call: ClientClosedError("closed")])
+@pytest.mark.parametrize("error", [*STANDING, *INCONCLUSIVE, in_progress, lambda call: ClientClosedError("closed")])
 async def test_a_first_refusal_stands(error: Make) -> None:
     scenario = Scenario(error)
     with pytest.raises(CodatError) as raised:
@@ -320,7 +320,7 @@ async def test_a_refusal_under_the_same_key_stands_as_what_was_done_would_have_b
     assert scenario.keys_sent == ["key-1"] * 2
 
 
-@pytest.mark.parametrize("error", SAYS_NOTHING)
+@pytest.mark.parametrize("error", INCONCLUSIVE)
 async def test_an_error_that_stops_a_retry_does_not_settle_the_lost_request_before_it(error: Make) -> None:
     scenario = Scenario(lost, error)
     raised = await scenario.unknown()
@@ -328,7 +328,7 @@ async def test_an_error_that_stops_a_retry_does_not_settle_the_lost_request_befo
     assert set(scenario.keys_sent) == {"key-1"}
 
 
-@pytest.mark.parametrize("error", [*SAYS_NOTHING, in_progress])
+@pytest.mark.parametrize("error", [*INCONCLUSIVE, in_progress])
 async def test_after_a_new_key_such_an_error_is_itself_again(error: Make) -> None:
     # It was certain that nothing had happened.
     with pytest.raises(CodatError) as raised:

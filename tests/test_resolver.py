@@ -1,4 +1,4 @@
-"""Which sync is ours: found by either id, past any other sync, and never one that is another's without saying so."""
+"""Which sync is ours: found by either id, past any other sync; another's is only taken if it is marked as adopted."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -45,7 +45,7 @@ class Codat:
         return sync.sync_id
 
     def another_client(self) -> None:
-        """Go on as another process would, which knows nothing but its handles."""
+        """Continue as another process would, which knows nothing but its handles."""
         transport = InMemoryTransport(self.simulator)
         self.client = CodatCommerce("key", transport=transport, wall_clock=lambda: self.wall)
 
@@ -163,7 +163,7 @@ async def test_several_that_it_can_be_are_named_and_none_is_taken() -> None:
     newest = codat.start_newer()
     with pytest.raises(OutcomeUnknownError) as raised:
         await codat.wait_for(handle).poll()
-    # The newest says that it is another's, by its commerce id.
+    # The newest is another's, as its commerce id shows.
     assert set(raised.value.candidates) == {codat.ours, second} != {newest}
     assert raised.value.handle == handle
 

@@ -1,4 +1,4 @@
-"""What an error's message says of its body, whatever the body is."""
+"""The message of an error for every kind of body."""
 
 import json
 

@@ -69,7 +69,7 @@ def state_of(
 
 
 def status(code: int, retry_after: float | None = None, *, has_error_body: bool = True) -> StatusError:
-    words = ErrorMessage(status_code=code, error="said") if has_error_body else None
+    words = ErrorMessage(status_code=code, error="refused") if has_error_body else None
     return status_error_class(code)(str(code), None, code, words, retry_after)
 
 
@@ -428,7 +428,7 @@ def test_a_429_makes_no_used_key_young_again() -> None:
 
 
 def attempts_at(*outcomes: object, state: RetryState) -> Callable[[], Awaitable[str]]:
-    """What comes of one try after another."""
+    """The results of consecutive attempts."""
     left = list(outcomes)
 
     async def attempt() -> str:
@@ -523,7 +523,7 @@ async def repeat_always_lost(state: RetryState) -> str:
 
 
 @pytest.mark.virtual_time
-async def test_two_courses_side_by_side_do_not_mix() -> None:
+async def test_the_states_of_two_concurrent_calls_do_not_mix() -> None:
     states = [state_of("GET", RetryPolicy(attempts=number, max_backoff=0.1)) for number in (2, 5)]
     ends = await asyncio.gather(*(repeat_always_lost(state) for state in states), return_exceptions=True)
     assert [type(end) for end in ends] == [TransportError, TransportError]

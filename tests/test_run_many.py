@@ -99,7 +99,7 @@ async def slowly(ids: Iterable[str], seconds: float) -> AsyncGenerator[str, None
 
 async def collect(run: SyncRun, outcomes: list[SyncOutcome]) -> None:
     async for outcome in run:
-        outcomes.append(outcome)  # noqa: PERF401 - what came before an error counts
+        outcomes.append(outcome)  # noqa: PERF401 - what precedes an error counts
 
 
 @pytest.mark.parametrize("companies", [0, 1, 2, 33, 80])

@@ -13,7 +13,7 @@ from codat_commerce_async.models.failure_rules import rule_for_code, rule_for_me
 from codat_commerce_async.simulator import ScriptedSync
 from tests.support.simulated import SimulatedApi
 
-# These are known by the configuration or by what the push operations say, not by the status.
+# These are known by the configuration or by what the push operations report, not by the status.
 SHOWN_ELSEWHERE = {FailureCause.SYNC_DISABLED, FailureCause.MANUAL_RECONCILIATION, FailureCause.UNKNOWN}
 IN_CONFIGURATION = {
     FailureCause.PAYMENTS_NOT_CONFIGURED,

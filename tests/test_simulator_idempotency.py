@@ -161,7 +161,7 @@ def test_a_repeat_while_the_first_is_in_progress_is_a_409_and_then_its_response(
     assert api.simulator.syncs_started(company_id) == 1
 
 
-def test_codat_goes_on_working_after_a_connection_is_lost() -> None:
+def test_codat_continues_to_work_after_a_connection_is_lost() -> None:
     api, company_id = linked()
     api.simulator.set_fault("request-sync", Fault(FaultKind.LOST_AFTER, seconds=10))
     assert post(api, company_id)[0] == 0

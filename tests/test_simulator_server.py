@@ -96,7 +96,7 @@ async def test_a_cut_off_body_is_cut_off(session: aiohttp.ClientSession) -> None
             await response.read()
 
 
-async def test_an_endless_body_goes_on_until_the_client_hangs_up(session: aiohttp.ClientSession) -> None:
+async def test_an_endless_body_continues_until_the_client_hangs_up(session: aiohttp.ClientSession) -> None:
     async with Simulator(faults=FaultPlan(script={"*": [FaultKind.ENDLESS]})) as simulator:
         async with session.get(f"{simulator.url}/companies") as response:
             for _ in range(64):
@@ -156,7 +156,7 @@ async def test_responses_that_any_shell_can_show_arrive_as_they_are(session: aio
 
 
 async def exchange_raw(simulator: Simulator, request: bytes) -> bytes:
-    """Return the whole response to raw bytes; the request has to say that the connection closes."""
+    """Return the whole response to raw bytes; the request has to announce that the connection closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", URL(simulator.url).port)
     writer.write(request)
     response = await reader.read()

@@ -351,7 +351,7 @@ def test_durations_and_outcomes_can_be_chosen() -> None:
 
 
 def test_the_result_of_a_companys_sync_does_not_depend_on_other_companies() -> None:
-    def course(others: int) -> tuple[str, float, int]:
+    def progress_of(others: int) -> tuple[str, float, int]:
         api = SimulatedApi(seed=3)
         company_id = api.simulator.add_linked_company(company_id="c")
         for number in range(others):
@@ -360,7 +360,7 @@ def test_the_result_of_a_companys_sync_does_not_depend_on_other_companies() -> N
         (sync,) = api.simulator.syncs(company_id)
         return sync.sync_id, sync.ends, sync.final_code
 
-    assert course(0) == course(20)
+    assert progress_of(0) == progress_of(20)
 
 
 def test_speed_makes_simulated_time_run_faster() -> None:

@@ -81,7 +81,7 @@ def test_a_deadlock_is_seen_although_a_server_listens() -> None:
         run_in_virtual_time(main())
 
 
-def test_a_limit_ends_what_would_go_on_for_ever() -> None:
+def test_a_limit_ends_what_would_continue_for_ever() -> None:
     async def main() -> None:
         for _ in itertools.count():
             await asyncio.sleep(60)

@@ -56,7 +56,7 @@ class Codat:
         return sync.sync_id == handle.sync_id if handle.adopted else sync.commerce_sync_id == handle.commerce_sync_id
 
     def is_foreign(self, handle: SyncHandle) -> bool:
-        """Whether the handle says that it is of a sync that was found, and that one is another's."""
+        """Whether the handle is marked as adopted, and its sync is another's."""
         foreign = {sync.sync_id for sync in self.simulator.syncs(self.company_id) if sync.source == "external"}
         return handle.adopted and handle.sync_id in foreign
 
@@ -379,7 +379,7 @@ async def result_of(scenario: Codat) -> SyncHandle | CodatError:
 
 
 def error_from_response(scenario: Codat, result: SyncHandle | CodatError) -> str:
-    """Hold what was reported against what happened, and say which of the ways it went."""
+    """Compare what was reported with what happened, and return which of the cases it was."""
     started = scenario.simulator.syncs_started(scenario.company_id)
     if isinstance(result, OutcomeUnknownError):
         assert result.idempotency_key in scenario.keys_sent

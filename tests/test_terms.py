@@ -39,9 +39,13 @@ def read_terms(text: str) -> Terms:
 
 
 def words_of(text: str) -> Iterator[tuple[int, str]]:
-    """Yield each part of each word with its line."""
+    """Yield each part of each word, and each pair of parts, with its line."""
+    last = ""
     for number, line in enumerate(text.splitlines(), 1):
-        yield from ((number, part.lower()) for part in PART.findall(line))
+        for part in map(str.lower, PART.findall(line)):
+            yield number, part
+            yield number, f"{last} {part}"
+            last = part
 
 
 def violations(path: str, text: str, terms: Terms) -> list[str]:
@@ -81,7 +85,7 @@ def test_every_exception_is_needed() -> None:
         ), f"{pattern} has no {word}"
 
 
-TERMS = Terms({"look": "poll", "gate": "rate limiter"}, [("b.py", "gate")])
+TERMS = Terms({"look": "poll", "gate": "rate limiter", "go on": "continue"}, [("b.py", "gate")])
 
 
 @pytest.mark.parametrize(
@@ -96,6 +100,9 @@ TERMS = Terms({"look": "poll", "gate": "rate limiter"}, [("b.py", "gate")])
         ("b.py", "x = 1  # the gate\n", 0),
         ("a.py", "gateway = lookup = outlook = 1\n", 0),
         ("a.md", "Take a look at `LookOptions`.\n", 2),
+        ("a.py", "def go_on(): ...\n", 1),
+        ("a.md", "The syncs go\non.\n", 1),
+        ("a.md", "On a go.\n", 0),
     ],
 )
 def test_a_forbidden_word_is_found_wherever_it_stands(path: str, text: str, found: int) -> None:

@@ -426,7 +426,7 @@ async def test_a_call_survives_a_proxy_that_is_overloaded_for_a_moment() -> None
 
 
 class NoNamesYet(AbstractResolver):
-    """A resolver that never says anything."""
+    """A resolver that never responds."""
 
     async def resolve(self, host: str, port: int = 0, family: object = None) -> list[ResolveResult]:
         await asyncio.get_running_loop().create_future()

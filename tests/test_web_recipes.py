@@ -70,7 +70,7 @@ SERVICES = ["README", "FastAPI", "Starlette", "Litestar", "Quart", "examples/fas
 
 
 @pytest.mark.parametrize("framework", SERVICES)
-async def test_a_service_starts_a_sync_streams_it_and_says_what_failed(
+async def test_a_service_starts_a_sync_streams_it_and_reports_what_failed(
     codat_simulator: Simulator, framework: str
 ) -> None:
     if framework in {"Litestar", "Quart"}:

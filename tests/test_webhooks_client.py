@@ -21,12 +21,12 @@ pytestmark = pytest.mark.virtual_time
 
 RARE_POLLS = PollPolicy(initial_delay=600, interval=600, max_interval=600, jitter=0)
 MIDNIGHT = datetime(2024, 1, 16, tzinfo=UTC)
-NEVER_SAYS = RequestQuota(per_day=None)
+UNREPORTED = RequestQuota(per_day=None)
 
 
 @pytest.fixture
 def quota() -> RequestQuota:
-    return NEVER_SAYS
+    return UNREPORTED
 
 
 @pytest.fixture

@@ -24,24 +24,24 @@ class Work:
     def __init__(self) -> None:
         self.calls = 0
         self.ended = 0
-        self.go_on = asyncio.Event()
+        self.released = asyncio.Event()
         self.error: BaseException | None = None
         self.hooks = Webhooks()
         self.hooks.on(WebhookEvent)(self.handle)
 
     async def handle(self, _event: WebhookEvent[object]) -> None:
         self.calls += 1
-        await self.go_on.wait()
+        await self.released.wait()
         if self.error is not None:
             raise self.error
         self.ended += 1
 
     def be_quick(self) -> None:
-        self.go_on.set()
+        self.released.set()
 
     def fail(self, error: BaseException | None) -> None:
         self.error = error
-        self.go_on.set()
+        self.released.set()
 
 
 async def test_a_handled_event_is_not_handled_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -308,16 +308,16 @@ async def test_bounds_are_at_least_one(bound: str) -> None:
 
 
 class SlowStore:
-    """A store of several processes whose server does not respond until `go_on` is set."""
+    """A store of several processes whose server does not respond until `released` is set."""
 
     def __init__(self, error: Exception | None = None) -> None:
-        self.go_on = asyncio.Event()
+        self.released = asyncio.Event()
         self.error = error
         self.finished = dict[str, bool]()
         self.is_closed = False
 
     async def claim(self, webhook_id: str) -> Literal["claimed", "in_progress", "handled"]:
-        await self.go_on.wait()
+        await self.released.wait()
         if self.error is not None:
             raise self.error
         return "claimed"
@@ -336,7 +336,7 @@ async def test_an_event_that_is_not_claimed_in_time_is_not_acknowledged(error: E
     processor = DeliveryProcessor(work.hooks, deduplicate=store)
     assert await processor.process("a", EVENT, within=SOON) is DeliveryStatus.REFUSED
     assert processor.unhandled == {}
-    store.go_on.set()
+    store.released.set()
     expected = DeliveryStatus.HANDLED if error is None else DeliveryStatus.FAILED
     assert await processor.process("a", EVENT, within=SOON) is expected
     assert work.calls == (error is None)

@@ -65,13 +65,13 @@ class Worker:
 
     def __init__(self, make_app: Callable[[WebhookEndpoint], Any], **settings: Any) -> None:
         self.handled = list[str]()
-        self.go_on = asyncio.Event()
-        self.go_on.set()
+        self.released = asyncio.Event()
+        self.released.set()
         hooks = Webhooks()
 
         @hooks.on(WebhookEvent)
         async def handle(event: WebhookEvent[object]) -> None:
-            await self.go_on.wait()
+            await self.released.wait()
             self.handled.append(event.event_type)
 
         self.endpoint = WebhookEndpoint(WebhookVerifier(SECRET), hooks, **settings)
@@ -143,9 +143,9 @@ async def test_a_slow_body_is_timed_out(start: Start) -> None:
 
 async def test_a_slow_handler_is_acknowledged_and_finishes(start: Start) -> None:
     worker = start(respond_within=0.05)
-    worker.go_on.clear()
+    worker.released.clear()
     assert await worker.post(delivery()) == 202
-    worker.go_on.set()
+    worker.released.set()
     await worker.endpoint.drain()
     assert worker.handled == ["read.completed"]
     assert await worker.post(delivery()) == 503

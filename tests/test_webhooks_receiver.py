@@ -68,17 +68,17 @@ def receiver_of(client: Client) -> WebhookReceiver:
 
 
 class HeldHandler:
-    """A handler of `tea.brewed` that waits to be let go."""
+    """A handler of `tea.brewed` that waits until `released` is set."""
 
     def __init__(self, hooks: Webhooks) -> None:
         self.started = 0
         self.done = 0
-        self.go_on = asyncio.Event()
+        self.released = asyncio.Event()
         hooks.on("tea.brewed")(self.handle)
 
     async def handle(self, _event: WebhookEvent[object]) -> None:
         self.started += 1
-        await self.go_on.wait()
+        await self.released.wait()
         self.done += 1
 
 
@@ -174,7 +174,7 @@ async def test_a_slow_handler_does_not_hold_up_the_response(serve: Serve, hooks:
     assert await post(client, message) == 202
     assert clock.time() - began == pytest.approx(10, abs=0.1)
     assert await post(client, delivery(webhook_id=message.webhook_id)) == 202
-    handler.go_on.set()
+    handler.released.set()
     assert await post(client, delivery(webhook_id=message.webhook_id)) == 204
     assert (handler.started, handler.done) == (1, 1)
 
@@ -188,7 +188,7 @@ async def test_a_handler_that_blocks_others_is_not_in_their_way(serve: Serve, ho
     assert await post(client, delivery("company.created")) == 204
     assert clock.time() - began < 1
     assert await asyncio.gather(*slow) == [202] * 50
-    handler.go_on.set()
+    handler.released.set()
 
 
 async def test_unfinished_work_can_be_left_to_another_delivery(serve: Serve, hooks: Webhooks) -> None:
@@ -197,7 +197,7 @@ async def test_unfinished_work_can_be_left_to_another_delivery(serve: Serve, hoo
     message = delivery()
     assert await post(client, message) == 503
     assert receiver_of(client).unhandled == {}
-    handler.go_on.set()
+    handler.released.set()
     assert await post(client, message) == 204
     assert (handler.started, handler.done) == (1, 1)
 
@@ -208,7 +208,7 @@ async def test_a_full_receiver_requests_another_delivery(serve: Serve, hooks: We
     assert await post(client, delivery()) == 202
     turned_away = delivery()
     assert await post(client, turned_away) == 503
-    handler.go_on.set()
+    handler.released.set()
     await asyncio.sleep(1)
     assert await post(client, turned_away) == 204
     assert handler.done == 2
@@ -285,7 +285,7 @@ async def test_shutting_down_sees_through_what_was_accepted(serve: Serve, hooks:
     closing = asyncio.create_task(client.server.close())
     await asyncio.sleep(5)
     assert (handler.done, closing.done()) == (0, False)
-    handler.go_on.set()
+    handler.released.set()
     assert await waiting == 204
     await closing
     assert handler.done == 2
@@ -308,7 +308,7 @@ async def test_shutting_down_refuses_what_is_new_so_that_it_comes_again(serve: S
     draining = asyncio.create_task(receiver_of(client).drain())
     await asyncio.sleep(1)
     assert await post(client, delivery()) == 503
-    handler.go_on.set()
+    handler.released.set()
     await draining
     assert (handler.started, handler.done) == (1, 1)
 
@@ -334,7 +334,7 @@ async def test_a_connection_that_is_lost_does_not_lose_the_event(serve: Serve, h
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(2):
             await post(client, message)
-    handler.go_on.set()
+    handler.released.set()
     assert await post(client, message) == 204
     assert (handler.started, handler.done) == (1, 1)
 

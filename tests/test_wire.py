@@ -49,7 +49,7 @@ async def test_a_request_is_written_down_whole(session: aiohttp.ClientSession) -
     assert request.at <= asyncio.get_running_loop().time()
 
 
-async def test_the_script_goes_on_over_one_connection_or_several() -> None:
+async def test_the_script_continues_over_one_connection_or_several() -> None:
     async with WireServer([Response.json([1]), Response.json([2]), Raw(b"HTTP/1.1 200 OK\r\n\r\nthree")]) as server:
         async with aiohttp.ClientSession() as session:
             for expected in ([1], [2]):
@@ -112,7 +112,7 @@ async def test_a_slow_response_comes_after_its_time(session: aiohttp.ClientSessi
 
 
 @pytest.mark.parametrize("act", [NEVER_RESPOND, ENDLESS, Slow(Response(), 3600)])
-async def test_leaving_ends_what_would_go_on_forever(act: Act) -> None:
+async def test_leaving_ends_what_would_continue_forever(act: Act) -> None:
     before = asyncio.all_tasks()
     async with WireServer([act]) as server:
         sending = asyncio.ensure_future(exchange(server))

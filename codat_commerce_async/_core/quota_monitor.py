@@ -106,7 +106,7 @@ class QuotaMonitor:
     def on_rate_limited(self, error: RateLimitError, longest: float, company_id: str | None) -> float | None:
         """Pause requests after a 429; return the seconds after which the request may be sent again.
 
-        None if the response does not say, or if the rate limiter holds requests until the daily quota is reset, as
+        None if it is not in the response, or if the rate limiter holds requests until the daily quota is reset, as
         the user has requested.
 
         A 429 while the daily quota is not used up may come from the platform behind one company: only that company is

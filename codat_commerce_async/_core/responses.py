@@ -101,11 +101,11 @@ def _message_of_other_body(body: bytes, phrase: str) -> str:
 
     Texts that only repeat the status or one another are left out.
     """
-    said = [phrase]
+    found = [phrase]
     for text in _texts_of_other_body(body):
-        if text.strip() and not any(is_same_text(text, each) for each in said):
-            said.append(text)
-    return ": ".join(map(excerpt, said[1:]))
+        if text.strip() and not any(is_same_text(text, each) for each in found):
+            found.append(text)
+    return ": ".join(map(excerpt, found[1:]))
 
 
 def _texts_of_other_body(body: bytes) -> list[str]:
@@ -122,7 +122,7 @@ def _plain_text(body: bytes) -> str:
         text = body.decode().strip()
     except UnicodeDecodeError:
         return ""
-    # The page of a gateway says nothing in so few characters, and half an object is no words.
+    # The first characters of an HTML page or of a truncated object explain nothing.
     return "" if text.startswith(("<", "{", "[")) else text
 
 

@@ -248,7 +248,7 @@ class RetryState:
     def is_retryable(self, error: BaseException) -> bool:
         """Return whether this error of the last attempt may pass, and the request may be sent again.
 
-        An error that is not of an attempt (the rate limiter's, say) is never retryable.
+        An error that is not of an attempt, such as one of the rate limiter, is never retryable.
         """
         failure = self.error
         return failure is error and failure is not None and failure.retryable and is_safe(self.kind, self._idempotency)

@@ -96,7 +96,7 @@ def client_from_env(**settings: Unpack[Settings]) -> CodatCommerce:
 
 
 def _with_variable(message: str) -> str:
-    """Return the message about an argument of the client with the variable instead, from which the argument came."""
+    """Return the message about an argument of the client with the variable instead from which the argument was read."""
     argument, separator, rest = one_line(message).partition(" ")
     return _VARIABLES.get(argument, argument) + separator + rest
 

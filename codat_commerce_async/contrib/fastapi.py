@@ -155,6 +155,6 @@ def problem_responses() -> dict[int | str, dict[str, object]]:
         409: _documented("The sync failed, or Codat is not ready for the request"),
         422: _documented("The request is not valid, for Codat or for this service", **{"application/json": {}}),
         502: _documented("Codat failed, or it is not known whether it carried out the request"),
-        503: _documented("The quota is exhausted; `Retry-After` says until when"),
+        503: _documented("The quota is exhausted; `Retry-After` has the seconds until its reset"),
         504: _documented("No response or no end of the sync in time"),
     }

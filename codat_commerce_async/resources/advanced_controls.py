@@ -157,7 +157,7 @@ class AdvancedControlsResource:
         """Replace the company's configuration, and return the stored one.
 
         Read it, change it with `attrs.evolve` or the functions of `models.configuration_changes`, and write it back:
-        whatever was not changed goes back as it came.
+        whatever was not changed is sent back as it was received.
 
         POST /config/companies/{companyId}/sync/commerce.
 

@@ -451,7 +451,7 @@ class SyncResource:
                 and `keep_runs` need a path.
             run_id: The run to continue or to begin. By default it is the newest run if that has not ended and began
                 less than 24 hours ago, else the present UTC date.
-            resume: What becomes of syncs of earlier runs that have not ended. They are counted in the report, and
+            resume: How to handle syncs of earlier runs that have not ended. They are counted in the report, and
                 polled to their end (`unfinished`) or not (`never`); their outcomes are in the journal only.
             keep_runs: The number of runs that the journal keeps, the newest ones; None for all.
             timeout: Seconds to wait for each sync, by default an hour; None for no limit.

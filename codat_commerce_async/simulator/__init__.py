@@ -5,7 +5,8 @@
         simulator.script_sync(company_id, ScriptedSync(5130, duration=90))
         async with CodatCommerce(simulator.api_key, base_url=simulator.url) as codat: ...
 
-It shares no code with the client, except for `InMemoryTransport`, so that neither can hide the other's mistakes.
+It shares no code with the client, so that neither can hide the other's mistakes. The exceptions are the checks of
+Python arguments, `FailureCause`, and `InMemoryTransport`, which connects the two.
 """
 
 from codat_commerce_async.simulator._api.fault_kinds import FaultKind

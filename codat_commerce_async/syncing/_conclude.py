@@ -211,7 +211,7 @@ _INTEGRATOR, _CODAT, _NOBODY = Resolver.INTEGRATOR, Resolver.CODAT, Resolver.NOB
 # The first class that fits counts.
 _ERRORS: tuple[tuple[type[errors.CodatError], Retry, Resolver, str], ...] = (
     (errors.OutcomeUnknownError, Retry.AFTER_ACTION, _INTEGRATOR, "list the company's syncs to see whether it began"),
-    (errors.SyncWaitTimeoutError, Retry.NEVER, _INTEGRATOR, "wait for the handle again; the sync goes on at Codat"),
+    (errors.SyncWaitTimeoutError, Retry.NEVER, _INTEGRATOR, "wait for the handle again; the sync continues at Codat"),
     (errors.QuotaExhaustedError, Retry.LATER, _NOBODY, "start it again after the reset of the daily quota"),
     (errors.RateLimitError, Retry.LATER, _NOBODY, "start it again later"),
     (errors.PaymentRequiredError, Retry.AFTER_ACTION, _INTEGRATOR, "renew or extend the account at Codat"),

@@ -37,7 +37,7 @@ async def diagnose_status(
     if not status.failed:
         raise ValueError(f"status must be that of a failed sync (got {status.state.value})")
     sync_id: str | None = getattr(status, "sync_id", None) or getattr(status, "commerce_sync_id", None)
-    # A request that fails is not repeated; the diagnosis says what it could not check.
+    # A request that fails is not repeated; the diagnosis names what it could not check.
     options = cast("CallOptions", {"background": True, "retry": RetryPolicy.none(), **options})
     return conclude(await collect_facts(calls, company_id, sync_id, status, options))
 

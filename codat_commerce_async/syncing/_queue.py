@@ -37,7 +37,7 @@ class SyncJob(Schedulable):
     `key` is its last idempotency key, first sent at `sent_at` (epoch seconds of the local clock), when the server's
     clock was `server_offset` seconds ahead (None: unknown); `sent_before` if a request may have been sent under an
     earlier key, or by an earlier process. `handle` is known once the sync was started, `poller` and
-    `requested_at` (seconds of the event loop's clock) while it is polled. `problem` says why it cannot be started.
+    `requested_at` (seconds of the event loop's clock) while it is polled. `problem` is why it cannot be started.
     `position` is its place in the input, from 1. `earlier_run` is the number of its run in the journal, if that is not
     the present run.
     """

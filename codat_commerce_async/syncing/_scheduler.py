@@ -47,7 +47,7 @@ _RESCHEDULE_INTERVAL = 1e-3
 def poll_cost_while_starting(objective: Objective, started: int, left: int | None, min_interval: float) -> float:
     """Return the cost of a poll, in seconds of delay, while `left` companies are not started yet.
 
-    `min_interval` is the time between two requests in seconds. If the input does not say how many companies are left
+    `min_interval` is the time between two requests in seconds. If it is not known how many companies are left
     (None), as many as were started are assumed.
     """
     left = started if left is None else left

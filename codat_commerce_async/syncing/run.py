@@ -37,7 +37,7 @@ _MAX_RUN_ID_LENGTH = 200
 class SyncRun:
     """A fan-out of syncs: use it with `async with`, and iterate over it for the outcomes as they arrive.
 
-    Leaving the block early stops the run. Syncs that run at Codat go on; `running` has their handles. Start requests
+    Leaving the block early stops the run. Syncs that run at Codat continue; `running` has their handles. Start requests
     without a result are in `unconfirmed`, by company id and idempotency key. With a journal, the same call continues
     from there. Outcomes that were not consumed can still be read after the block.
 
@@ -179,7 +179,7 @@ class SyncRun:
         return self._runner.state.unconfirmed
 
     def stop(self) -> None:
-        """Send no more requests and end the iteration; `running` has the syncs that go on at Codat."""
+        """Send no more requests and end the iteration; `running` has the syncs that continue at Codat."""
         self._runner.stop()
 
     async def _run(self) -> None:

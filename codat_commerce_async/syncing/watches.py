@@ -25,7 +25,7 @@ EVENT_STREAM_HEADERS = MappingProxyType(
     {
         "Content-Type": "text/event-stream; charset=utf-8",
         "Cache-Control": "no-store",
-        # nginx buffers responses unless they say otherwise.
+        # nginx buffers responses unless this header forbids it.
         "X-Accel-Buffering": "no",
     }
 )

@@ -116,7 +116,7 @@ async def health(watches: Watched) -> dict[str, int]:
 
 
 async def same_site(request: Request) -> None:
-    """Refuse what a page of another site sends: browsers let it post here, and say so."""
+    """Refuse what a page of another site sends: browsers let it post here, and name that site in a header."""
     if request.headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}:
         raise HTTPException(403, "Other sites may not start syncs.")
 

@@ -4,7 +4,7 @@ python tests/benchmarks/calls.py                    five rounds, as Markdown tab
 python tests/benchmarks/calls.py --rounds 2         ... and quicker
 
 A server in a process of its own sends canned responses, on the first core; each variant has a process on the last
-one. In each round every variant takes its turn at every load before any goes on to the next; medians of the rounds
+one. In each round every variant takes its turn at every load before any continues with the next; medians of the rounds
 are shown. `pip install '.[bench]'` adds uvloop, for the server; without it the server takes more of its core.
 """
 

@@ -71,7 +71,7 @@ def time_to_client(statements: str) -> float:
 
 
 async def unknown_value(simulator: Simulator, read: Start) -> str:
-    """Return what becomes of a response with enum values that are not in the specification."""
+    """Return the result of a response with enum values that are not in the specification."""
     company_id = simulator.add_linked_company()
     simulator.set_fault("list-connections", FaultKind.NEW_ENUM_VALUES)
     try:

@@ -128,7 +128,7 @@ async def measure(variant: Variant, base: str, what: str, concurrent: int, calls
 
 
 async def memory(variant: Variant, base: str, calls: int) -> dict[str, float]:
-    """The bytes that a call in flight takes, of so many whose responses the server holds back."""
+    """The bytes that a call in flight takes, of so many whose responses the server delays."""
     async with variant(base) as kinds, aiohttp.ClientSession() as control:
         await kinds["status"](COMPANY_ID)
         async with control.get(f"{base}/release"):

@@ -92,7 +92,7 @@ class _Stepped:
             value, error = None, None
             try:
                 value = yield waits_for
-            except BaseException as raised:  # noqa: BLE001 - passed on as it came
+            except BaseException as raised:  # noqa: BLE001 - passed on unchanged
                 error = raised
 
 

@@ -109,7 +109,7 @@ def _check(simulator: Simulator, company_id: str, entries: list[dict[str, Any]],
     elif last.get("error") == "OutcomeUnknownError" and last["named"] is not None:
         counts.unknown += 1
     else:
-        counts.wrong.append(f"{company_id} came to no end: {entries}")
+        counts.wrong.append(f"{company_id} has no end: {entries}")
 
 
 def main() -> int:

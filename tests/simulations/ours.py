@@ -1,4 +1,4 @@
-"""Several periods per company at once, external syncs, and 20 % 5xx: every reported success must be ours, or say so.
+"""Several periods per company, external syncs, and 20 % 5xx: each reported success must be ours, or be marked adopted.
 
 Counted at an independent server. By hand, for 20 seeds: python -m tests.simulations.ours --seeds 20
 """
@@ -27,7 +27,7 @@ _EXTERNAL_WITHIN = 900.0
 
 @dataclass
 class Summary:
-    """What the outcomes of a run were, held against the server; `wrong` says what must not have happened."""
+    """What the outcomes of a run were, compared with the server; `wrong` lists what must not have happened."""
 
     seed: int
     outcomes: int = 0

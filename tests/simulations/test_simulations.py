@@ -156,7 +156,7 @@ async def test_429s_of_several_companies_stop_all_companies_until_their_time_is_
 
 
 @pytest.mark.virtual_time
-async def test_a_day_that_runs_out_in_the_middle_loses_nothing_and_goes_on_after_the_reset() -> None:
+async def test_a_day_that_runs_out_in_the_middle_loses_nothing_and_continues_after_the_reset() -> None:
     clock = loop_wall_clock()
     simulator = Simulator(now=clock, quota=RequestQuota(per_day=2))
     ids = [simulator.add_linked_company() for _ in range(150)]
@@ -201,10 +201,10 @@ async def test_killed_processes_that_start_again_start_nothing_twice() -> None:
     assert counts.unknown <= 3, counts
 
 
-async def test_a_wait_goes_on_in_another_process() -> None:
+async def test_a_wait_continues_in_another_process() -> None:
     simulator = Simulator(speed=40.0)
     company_id = simulator.add_linked_company()
-    # Ten hours that pass when the test says so.
+    # Ten hours that the test lets pass.
     simulator.script_sync(company_id, ScriptedSync(5130, duration=36_000.0))
     async with simulator, CodatCommerce(simulator.api_key, base_url=simulator.url) as codat:
         handle = await codat.sync.start(company_id)

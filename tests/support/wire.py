@@ -100,7 +100,7 @@ class Act(Protocol):
     """What the server does about one request."""
 
     async def play(self, connection: Connection) -> bool:
-        """Do it, and say whether the connection stays open."""
+        """Do it, and return whether the connection stays open."""
         ...
 
 

@@ -61,9 +61,9 @@ def succeeded(code: int) -> bool:
 
 @frozen
 class ScriptedSync:
-    """The scripted course of a sync: it ends with `code` after `duration` simulated seconds (None: random).
+    """A scripted sync: it ends with `code` after `duration` simulated seconds (None: random).
 
-    `cause` decides what the push operations of a failed sync say.
+    `cause` decides what the push operations of a failed sync report.
     """
 
     code: int = _PUSHED
@@ -76,7 +76,7 @@ class ScriptedSync:
     """The error message; None for that of the code."""
 
     cause: FailureCause | None = None
-    """What the push operations of a failed sync say."""
+    """What the push operations of a failed sync report."""
 
     def __attrs_post_init__(self) -> None:
         if self.duration is not None and not self.duration >= 0:

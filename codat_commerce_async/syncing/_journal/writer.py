@@ -26,7 +26,7 @@ __all__ = ["JournalWriter", "Resume", "RunOptions"]
 T = TypeVar("T")
 Work = Callable[[JournalFile], T]
 Resume = Literal["unfinished", "never"]
-"""What becomes of unfinished syncs of earlier runs: they are finished, or left as they are."""
+"""How to handle unfinished syncs of earlier runs: finish them, or leave them as they are."""
 
 _MAX_BATCH = 500
 # The number of unfinished entries that are read at once. The thread serves other callers between two reads.
@@ -44,7 +44,7 @@ class RunOptions:
     """The run to continue or to begin."""
 
     resume: Resume = "unfinished"
-    """What becomes of unfinished syncs of earlier runs."""
+    """How to handle unfinished syncs of earlier runs."""
 
     keep_runs: int | None = None
     """How many runs to keep; None for all."""
