@@ -146,7 +146,7 @@ class Scenario(Clock):
             raise self.seen(Call(operation="find_candidates", method="GET", path="/"))
         return self.seen
 
-    async def new_key(self, last: str | None) -> str:
+    async def next_key(self, last: str | None) -> str:
         self.keys += 1
         return f"key-{self.keys}"
 

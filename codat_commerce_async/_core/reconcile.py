@@ -140,7 +140,7 @@ class Write(Protocol[ResponseT_co, FoundT]):
         """The time of the event loop after which no delay may end; None for no limit."""
         ...
 
-    async def new_key(self, last: str | None) -> str:
+    async def next_key(self, last: str | None) -> str:
         """Persist and return the key that follows `last`, or the first key for None."""
         ...
 
@@ -180,7 +180,7 @@ async def write_exactly_once(
 async def _send_until_settled(
     write: Write[ResponseT, FoundT], state: "_WriteState[FoundT]"
 ) -> ResponseT | Candidate[FoundT]:
-    key = write.key or await write.new_key(None)
+    key = write.key or await write.next_key(None)
     new_keys_left = _MAX_NEW_KEYS
     while True:
         state.mark_sent(key)
@@ -202,7 +202,7 @@ async def _send_until_settled(
         if not new_keys_left:
             raise state.unknown_error()
         new_keys_left -= 1
-        key = await write.new_key(key)
+        key = await write.next_key(key)
         state.rotate_key()
 
 

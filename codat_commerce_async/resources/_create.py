@@ -80,7 +80,7 @@ class _Creation(Generic[T]):
         self._search = search
         self._options = options
 
-    async def new_key(self, last: str | None) -> str:  # noqa: ARG002 - of every `Write`
+    async def next_key(self, last: str | None) -> str:  # noqa: ARG002 - of every `Write`
         return new_key(self._pipeline.random)
 
     async def send(self, key: str, valid_for: float | None) -> T:

@@ -4,7 +4,6 @@ import math
 from collections.abc import AsyncGenerator, Callable, Iterator
 from datetime import datetime
 from random import Random
-from typing import cast
 
 from attrs import frozen
 
@@ -44,13 +43,6 @@ class WaitSettings:
     timeout: float | None
     poll: PollPolicy
     options: PollOptions
-
-    def start_options(self, key: str | None) -> CallOptions:
-        """Return the options of the request that starts the sync, with its idempotency key if there is one."""
-        options = cast("CallOptions", self.options.copy())
-        if key is not None:
-            options["idempotency_key"] = key
-        return options
 
 
 def watch(context: SyncContext, handle: SyncHandle, waiting: WaitSettings) -> AsyncGenerator[SyncStatus, None]:

@@ -69,7 +69,7 @@ class RunState:
 
     @property
     def running_count(self) -> int:
-        """Return how many jobs are running."""
+        """How many jobs are running; those that wait to be resumed are not counted."""
         return len(self._running)
 
     def start_next(self) -> SyncJob:
@@ -78,11 +78,12 @@ class RunState:
         self._starting[job.company_id] = job
         return job
 
-    def started(self, job: SyncJob) -> None:
-        """Record that the job is running."""
+    def mark_running(self, job: SyncJob) -> None:
+        """Record that the sync of the job was started."""
         del self._starting[job.company_id]
         self._running[job.company_id] = job
-        self._earlier_running += job.is_earlier
+        if job.is_earlier:
+            self._earlier_running += 1
 
     def requeue(self, job: SyncJob) -> None:
         """Return a job that was not started to the queue."""
@@ -91,20 +92,22 @@ class RunState:
 
     def finish(self, outcome: SyncOutcome) -> bool:
         """Count the outcome of a job and make the company's next job ready; return whether the job was running."""
-        was_running = self._remove(outcome.company_id)
+        was_running = self._end_job(outcome.company_id)
         self.counts.add(outcome)
         return was_running
 
     def finish_earlier(self, company_id: str) -> bool:
         """Count the end of a sync of an earlier run, and make the company's next job ready."""
-        was_running = self._remove(company_id)
+        was_running = self._end_job(company_id)
         self.counts.earlier_finished += 1
         return was_running
 
-    def _remove(self, company_id: str) -> bool:
+    def _end_job(self, company_id: str) -> bool:
+        """Remove the company's job and make its next one ready; return whether the job was running."""
         self._starting.pop(company_id, None)
         job = self._running.pop(company_id, None)
-        self._earlier_running -= job is not None and job.is_earlier
+        if job is not None and job.is_earlier:
+            self._earlier_running -= 1
         self.queue.company_finished(company_id)
         return job is not None
 
@@ -122,8 +125,8 @@ class RunState:
         return job.request if job is not None else None
 
     @property
-    def running(self) -> tuple[SyncHandle, ...]:
-        """Return the handles of the syncs that run at Codat and have no outcome yet."""
+    def running_handles(self) -> tuple[SyncHandle, ...]:
+        """The handles of the syncs that run at Codat and have no outcome yet, also of jobs that wait to be resumed."""
         polled = [job.poller.handle for job in self._running.values()]
         return (*polled, *(job.handle for job in self._not_running() if job.handle is not None))
 
@@ -134,7 +137,7 @@ class RunState:
         return tuple((job.company_id, job.key) for job in jobs if job.key is not None)
 
     def report(self, elapsed: float, run_id: str | None = None) -> RunReport:
-        """Return the present counts."""
+        """Return the present counts; those of `running` and of outcomes leave out syncs of earlier runs."""
         return RunReport(
             **asdict(self.counts),
             run_id=run_id,

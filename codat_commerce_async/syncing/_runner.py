@@ -35,7 +35,7 @@ from codat_commerce_async.syncing._scheduler import (
     poll_cost_while_starting,
 )
 from codat_commerce_async.syncing._server_time import ServerTimeProbe
-from codat_commerce_async.syncing._start import start
+from codat_commerce_async.syncing._start import start, start_options
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 
 __all__ = ["FanoutSettings", "SyncRunner"]
@@ -131,7 +131,7 @@ class SyncRunner:
             pauses.add_pause_listener(self._on_pause)
         try:
             with self._context.lifecycle.scope():
-                await self._resume()
+                await self._load_journal()
                 async with asyncio.TaskGroup() as tasks:
                     self._tasks = tasks
                     reader = tasks.create_task(self.state.queue.read(journal))
@@ -141,6 +141,7 @@ class SyncRunner:
                 if self.state.is_done:
                     await self._journal.record_end(self._clock.now())
         except BaseExceptionGroup as group:
+            # Callers catch a CodatError. The first error ended the run; the others are of tasks that ended with it.
             raise _first_of(group) from None
         finally:
             self._context.notifier.unsubscribe(self._on_notification)
@@ -176,7 +177,10 @@ class SyncRunner:
         return self._estimate.seconds_left(work, now - report.elapsed, now, self._scheduler.seconds_left(now))
 
     async def _next_action(self) -> Callable[[], Awaitable[None]] | None:
-        """Wait for a task slot and for work, and return what to do; None when nothing is left."""
+        """Wait for a task slot and for work, and return what to do; None when nothing is left.
+
+        `_run_action` releases the slot. A due poll precedes a start.
+        """
         await self._task_slots.acquire()
         while not self._is_stopped:
             self._wakeup.clear()
@@ -187,7 +191,7 @@ class SyncRunner:
                 if job is not None:
                     return partial(self._poll, job)
                 if self.state.queue.has_ready and self._may_start():
-                    return partial(self._start, self.state.start_next())
+                    return partial(self._begin, self.state.start_next())
             if self.state.is_done:
                 return None
             await self._wait_for_work(self._paused_until if now < self._paused_until else self._scheduler.next_time())
@@ -224,8 +228,8 @@ class SyncRunner:
         max_running = self._settings.max_running
         return max_running is None or self.state.active_count < max_running
 
-    async def _resume(self) -> None:
-        """Add the journal's unfinished syncs to the queue, and learn from the durations of the others."""
+    async def _load_journal(self) -> None:
+        """Add the journal's unfinished syncs to the queue, and observe the durations of the others."""
         for seconds in await self._journal.durations():
             self._scheduler.durations.observe_duration(seconds)
             self._estimate.known_ends += 1
@@ -244,7 +248,10 @@ class SyncRunner:
             )
 
     async def _resume_earlier(self, entry: JournalEntry) -> None:
-        """Add an unfinished sync of an earlier run to the queue, unless it is not known to have been started."""
+        """Add an unfinished sync of an earlier run to the queue, if it is known to have been started.
+
+        One of this run is resumed in any case: `SyncJob.from_entry` decides whether its key is sent again.
+        """
         self.state.counts.earlier_unfinished += 1
         if self._resume_option == "never":
             return
@@ -257,7 +264,7 @@ class SyncRunner:
         await self._journal.record_outcome(outcome, self._clock.now(), run=entry.run)
         self.state.counts.earlier_finished += 1
 
-    async def _start(self, job: SyncJob) -> None:
+    async def _begin(self, job: SyncJob) -> None:
         job.requested_at = self._clock.time()
         if job.problem is not None:
             # An invalid id is one company's outcome and does not stop the run. The journal could not record it.
@@ -299,22 +306,26 @@ class SyncRunner:
         return await start(
             self._context,
             job.request,
-            self._settings.waiting.start_options(job.key),
+            start_options(self._settings.waiting.options, job.key),
             first_use=None if job.sent_at is None else FirstUse(job.sent_at, None, job.server_offset),
             adopt=self._settings.adopt,
             persist_key=partial(self._persist_key, job),
-            recall=partial(self._record_claims, job),
+            load_claims=partial(self._load_claims, job),
         )
 
     async def _persist_key(self, job: SyncJob, key: str) -> None:
-        """Record the key in the journal before it is sent."""
+        """Record the key in the journal before it is sent.
+
+        Before the first key, this requests the server's time, which is recorded with the key: after a restart, it shows
+        whether Codat still remembers the key, though the local clock may have been set.
+        """
         if self._journal.is_persistent:
-            await self._server_time_probe.learn(job.company_id)
+            await self._server_time_probe.request_once(job.company_id)
         now, server_offset = self._clock.now(), self._clock.server_offset
         job.mark_sent(key, now, server_offset)
         await self._journal.record_start(job.request, key, now, server_offset, job.position)
 
-    async def _record_claims(self, job: SyncJob) -> None:
+    async def _load_claims(self, job: SyncJob) -> None:
         """Record which of the company's syncs belong to other requests in the journal."""
         for entry in await self._journal.of_company(job.company_id):
             if entry.run != self._journal.run or entry.request != job.request:
@@ -330,6 +341,8 @@ class SyncRunner:
             await self._record_not_started(job)
         if not isinstance(cause, QuotaExhaustedError):
             raise cause
+        # If the cause is not the error itself, an earlier request may have started the sync. The job keeps its key
+        # then, so that the start is resumed after the pause, and not repeated under a new key.
         self._pause_sending(cause)
         self.state.requeue(job)
 
@@ -344,7 +357,7 @@ class SyncRunner:
         now = self._clock.time()
         job.handle = handle
         job.poller = SyncPoller(self._context, handle, self._settings.waiting, adopt=self._settings.adopt)
-        self.state.started(job)
+        self.state.mark_running(job)
         self._context.reserve_polls()
         timeout = self._settings.waiting.timeout
         deadline = math.inf if timeout is None else now + timeout
@@ -384,6 +397,9 @@ class SyncRunner:
         report = self._scheduler.defer if status is None else self._scheduler.still_running
         report(job, self._clock.time(), not_before=job.poller.not_before)
 
+    # A polled sync ends in `_finish_polled`, a start that failed in `_start_failed`. Both call `_record_and_finish`,
+    # which records the outcome in the journal and calls `_finish`; that updates the state and reports the outcome.
+
     async def _finish_polled(self, job: SyncJob, status: SyncStatus | None, error: CodatError | None) -> None:
         outcome = SyncOutcome(
             request=job.request,
@@ -400,12 +416,15 @@ class SyncRunner:
         await self._journal.record_outcome(outcome, self._clock.now(), run=job.earlier_run, position=job.position)
         if not job.is_earlier:
             await self._finish(outcome)
-        elif self.state.finish_earlier(job.company_id):
+            return
+        was_running = self.state.finish_earlier(job.company_id)
+        if was_running:
             self._context.release_polls()
 
     async def _finish(self, outcome: SyncOutcome) -> None:
         """Finish the job of the company, release the reservation of its polls, and report its outcome."""
-        if self.state.finish(outcome):
+        was_running = self.state.finish(outcome)
+        if was_running:
             self._context.release_polls()
         if self.diagnoses is None or outcome.ok:
             await self._on_outcome(outcome)

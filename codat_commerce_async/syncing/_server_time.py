@@ -1,4 +1,4 @@
-"""Learn the server's time before the first start, so that the age of an idempotency key stays known."""
+"""Request the server's time before the first start, so that the age of an idempotency key stays known."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ class ServerTimeProbe:
         self._lock = asyncio.Lock()
         self._is_requested = False
 
-    async def learn(self, company_id: str) -> None:
+    async def request_once(self, company_id: str) -> None:
         """Request the server's time unless it is known or was requested; return after the response, good or not.
 
         Raises the error if it concerns every company: nothing is started then.

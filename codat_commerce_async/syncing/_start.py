@@ -1,8 +1,12 @@
-"""Start a sync exactly once, or report that it is not known whether it was started."""
+"""Start a sync exactly once, or report that it is not known whether it was started.
+
+`_core/reconcile.py` decides what follows after each failed request.
+"""
 
 import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import cast
 from uuid import UUID, uuid5
 
 from codat_commerce_async._core.idempotency import KEY_RETENTION, FirstUse, key_expired, new_key
@@ -14,18 +18,26 @@ from codat_commerce_async.errors import CodatError, NotFoundError, OutcomeUnknow
 from codat_commerce_async.models.call import ApiResponse
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import CompanySyncStatus, SyncSummary
-from codat_commerce_async.policies import CallOptions
+from codat_commerce_async.policies import CallOptions, PollOptions
 from codat_commerce_async.syncing._context import SyncContext
 from codat_commerce_async.syncing.request import SyncRequest
 
-__all__ = ["start"]
+__all__ = ["start", "start_options"]
 
 PersistKey = Callable[[str], Awaitable[None]]
-Recall = Callable[[], Awaitable[None]]
+LoadClaims = Callable[[], Awaitable[None]]
 
 _logger = logger_of("sync")
 
 _MIN_TIMEOUT = 0.001
+
+
+def start_options(options: PollOptions, key: str | None) -> CallOptions:
+    """Return the options of a start request from those of its polls, with its idempotency key if there is one."""
+    start = cast("CallOptions", options.copy())
+    if key is not None:
+        start["idempotency_key"] = key
+    return start
 
 
 async def start(
@@ -36,21 +48,21 @@ async def start(
     first_use: FirstUse | None = None,
     adopt: bool = True,
     persist_key: PersistKey | None = None,
-    recall: Recall | None = None,
+    load_claims: LoadClaims | None = None,
 ) -> SyncHandle:
     """Start exactly one sync and return its handle.
 
     To resume a start that another process may have made, pass its key in the options, and as `first_use` when the key
-    may first have been sent. If the server's time of that is not known, nothing shows that the wall clock was set
+    may first have been sent. If the server's time of that is not known, nothing shows whether the wall clock was set
     since, so the key is not sent again. With `adopt` False, a sync that a lookup found is never adopted. `persist_key`
-    is awaited with every idempotency key before it is sent. `recall` is awaited before the first lookup, to record
+    is awaited with every idempotency key before it is sent. `load_claims` is awaited before the first lookup, to record
     which other syncs of the company belong to other requests.
 
     Raises OutcomeUnknownError if it is not known whether a sync was started, or which one.
     """
-    start_request = _StartRequest(context, request, options, persist_key, recall)
+    start_request = _StartRequest(context, request, options, persist_key, load_claims)
     retry = options.get("retry") or context.retry
-    began = context.clock.now() if first_use is None else first_use.local
+    requested_at = context.clock.now() if first_use is None else first_use.local
     try:
         outcome = await write_exactly_once(
             start_request,
@@ -60,10 +72,11 @@ async def start(
             first_use=first_use,
         )
     except OutcomeUnknownError as error:
+        # The new error replaces the other one, so its cause is the same.
         raise start_request.with_handle(error) from error.__cause__
     if isinstance(outcome, Candidate):
-        return start_request.handle_from_candidate(outcome, context.clock.server_time(began))
-    return start_request.handle_from_response(outcome, context.clock.server_time(began))
+        return start_request.handle_from_candidate(outcome, context.clock.server_time(requested_at))
+    return start_request.handle_from_response(outcome, context.clock.server_time(requested_at))
 
 
 class _StartRequest:
@@ -75,7 +88,7 @@ class _StartRequest:
         request: SyncRequest,
         options: CallOptions,
         persist_key: PersistKey | None,
-        recall: Recall | None,
+        load_claims: LoadClaims | None,
     ) -> None:
         timeout = options.get("timeout")
         self.deadline = None if timeout is None else context.clock.time() + timeout
@@ -86,12 +99,12 @@ class _StartRequest:
         self._clock = context.clock
         self._request = request
         self._persist_key = persist_key
-        self._recall = recall
+        self._load_claims = load_claims
         self._options = options.copy()
         self._options.pop("idempotency_key", None)
 
-    async def new_key(self, last: str | None) -> str:
-        """Return the next key, derived from the last one: a restart that knows only the first key derives it again."""
+    async def next_key(self, last: str | None) -> str:
+        """Return the next key, derived from the last one: after a restart, the first key alone gives it again."""
         key = uuid5(UUID(last), "again") if last else new_key(self._context.random)
         if self._persist_key is not None:
             await self._persist_key(str(key))
@@ -111,9 +124,9 @@ class _StartRequest:
 
     async def find_candidates(self) -> list[Candidate[CompanySyncStatus]]:
         """Return the company's syncs, any of which the request may have started."""
-        if self._recall is not None:
-            await self._recall()
-            self._recall = None
+        if self._load_claims is not None:
+            await self._load_claims()
+            self._load_claims = None
         try:
             statuses = await self._context.calls.list(self._request.company_id, **self._options_within())
         except NotFoundError:
@@ -133,9 +146,9 @@ class _StartRequest:
         """Assign the newest sync to another request of this client, if it has that request's `commerceSyncId`."""
         claims, company_id = self._context.claims, self._request.company_id
         with_response = [other for other in claims.others(self.claim) if other.alias is not None]
-        if not with_response or all(
-            sync_id is not None and claims.is_others(self.claim, sync_id) for sync_id in listed
-        ):
+        all_assigned = all(sync_id is not None and claims.is_others(self.claim, sync_id) for sync_id in listed)
+        # The request is saved if it could assign nothing.
+        if not with_response or all_assigned:
             return
         try:
             newest = await self._context.calls.get_status(company_id, **self._options_within())
@@ -154,14 +167,23 @@ class _StartRequest:
         if claim is not self.claim:
             self._context.claims.remove(self.claim)
         self._context.claims.record_response(claim, commerce_sync_id, began, now)
-        sent = (
-            self._clock.server_time(response.attempts[0].started_at.timestamp()) if response.attempts else requested_at
-        )
-        if began is None:
-            sent = requested_at
-        elif sent - KEY_RETENTION <= began < sent:
-            sent = began
-        return self._handle(requested_at=sent, sync_utc=response.value.sync_utc, commerce_sync_id=commerce_sync_id)
+        sent_at = self._sent_at(response, requested_at, began)
+        return self._handle(requested_at=sent_at, sync_utc=response.value.sync_utc, commerce_sync_id=commerce_sync_id)
+
+    def _sent_at(self, response: ApiResponse[SyncSummary], requested_at: datetime, began: datetime | None) -> datetime:
+        """Return the server time at which the request that started the sync was sent.
+
+        `requested_at` is that of the first request, and `began` when the sync began according to the response.
+        """
+        # A replayed response may be that of any earlier request.
+        if began is None or not response.attempts:
+            sent_at = requested_at
+        else:
+            sent_at = self._clock.server_time(response.attempts[0].started_at.timestamp())
+        # The sync began before the request, so the response is a replay. Codat stores none for longer than that.
+        if began is not None and sent_at - KEY_RETENTION <= began < sent_at:
+            return began
+        return sent_at
 
     def handle_from_candidate(self, found: Candidate[CompanySyncStatus], requested_at: datetime) -> SyncHandle:
         """Return the handle of the sync that a lookup found, and log a warning."""

@@ -171,7 +171,7 @@ class SyncRun:
     @property
     def running(self) -> tuple[SyncHandle, ...]:
         """Return the handles of the syncs that run at Codat and have no outcome yet."""
-        return self._runner.state.running
+        return self._runner.state.running_handles
 
     @property
     def unconfirmed(self) -> tuple[tuple[str, str], ...]:

@@ -21,7 +21,7 @@ from codat_commerce_async.syncing._scheduler import (
     poll_cost_while_starting,
 )
 from codat_commerce_async.syncing._server_time import ServerTimeProbe
-from codat_commerce_async.syncing._start import start
+from codat_commerce_async.syncing._start import start, start_options
 from codat_commerce_async.syncing.outcome import SyncOutcome
 from codat_commerce_async.syncing.ticket import Reschedule, SyncTicket
 
@@ -97,12 +97,12 @@ class SyncStepper:
         return max(0.0, wait, due_age - self._age(ticket))
 
     async def _start(self, ticket: SyncTicket) -> Reschedule | SyncOutcome:
-        await self._server_time_probe.learn(ticket.company_id)
+        await self._server_time_probe.request_once(ticket.company_id)
         try:
             handle = await start(
                 self._context,
                 ticket.request,
-                self._waiting.start_options(ticket.id),
+                start_options(self._waiting.options, ticket.id),
                 first_use=FirstUse(self._first_sent_at(ticket), None, ticket.server_offset or 0.0),
                 adopt=False,
             )
