@@ -15,8 +15,8 @@ from codat_commerce_async.syncing._scheduler import (
     Objective,
     PollScheduler,
     Schedulable,
+    due_age_of_next_poll,
     min_poll_interval,
-    next_poll_age,
     poll_cost_when_idle,
     poll_cost_while_starting,
 )
@@ -411,7 +411,7 @@ def test_polls_that_find_syncs_ended_teach_how_long_syncs_take() -> None:
 def test_a_poll_without_a_cost_is_not_made_at_once() -> None:
     scheduler = new_scheduler()
     scheduler.set_poll_cost(0.0, 0.0)
-    assert next_poll_age(scheduler.durations, 0.0, 0.01) == pytest.approx(1.1, rel=0.1)
+    assert due_age_of_next_poll(scheduler.durations, 0.0, 0.01) == pytest.approx(1.1, rel=0.1)
     for job in jobs(10):
         scheduler.add(job, 0.0, 0.0)
     assert scheduler.next_time() >= 1.0
@@ -488,5 +488,5 @@ def test_a_cost_is_bounded_however_long_the_input(
 
 def test_the_next_poll_is_bounded_by_the_age_whatever_it_costs() -> None:
     durations = DurationModel()
-    assert [next_poll_age(durations, age, 1e9) for age in (0.0, 100.0, 1000.0)] == [600.0, 600.0, 2000.0]
+    assert [due_age_of_next_poll(durations, age, 1e9) for age in (0.0, 100.0, 1000.0)] == [600.0, 600.0, 2000.0]
     assert [min_poll_interval(age, 2.0) for age in (0.0, 100.0, 1000.0)] == [2.0, 2.0, 5.0]

@@ -59,7 +59,7 @@ async def wait(
     """Return the terminal status of the sync, and its handle with the ids that polling found out."""
     poller = SyncPoller(context, handle, waiting, adopt=adopt)
     last = None
-    # Exhausted, so that no suspended generator is left to the garbage collector.
+    # The loop runs to the end, so that no suspended generator is left to the garbage collector.
     async for status in _changes(context, lambda: poller, waiting.poll):
         last = status
     assert last is not None  # noqa: S101 - for the type checker: it ends with a terminal status or raises
@@ -75,8 +75,11 @@ async def _changes(
     try:
         with context.notifier.subscribed(poller.handle.company_id) as subscription:
             for pause in _delays(poll, context.random, poller.age()):
+                # A notification shortens the pause.
                 await poller.pause(pause, poll.interval, subscription)
+                # If the deadline ended the pause before the server allows a poll, none is made.
                 poller.check_not_before()
+                # Taken before the poll: a notification that arrives during it requires one more.
                 last, is_notified = poller.last, subscription.take()
                 status = await poller.poll()
                 if status is not None:
@@ -87,6 +90,7 @@ async def _changes(
                 elif is_notified:
                     # The poll for this notification failed, so the notification is still pending.
                     subscription.notify()
+                # After the poll, so that a wait whose timeout is over polls at least once.
                 poller.check_deadline()
     finally:
         context.release_polls()
@@ -109,11 +113,16 @@ def raise_if_failed(handle: SyncHandle, status: SyncStatus) -> None:
 
 @frozen
 class PollHistory:
-    """What earlier processes know of a wait: seconds since the request and since the last status, and the polls."""
+    """What earlier processes recorded about a wait."""
 
     age: float
+    """Seconds since the sync was requested."""
+
     polls: int
-    unseen: float | None
+    """The number of polls."""
+
+    seconds_since_status: float | None
+    """Seconds since a poll returned a status; None if none did."""
 
 
 class SyncPoller:
@@ -152,8 +161,8 @@ class SyncPoller:
         now = self._clock.time()
         self._began = now - history.age
         self.polls = history.polls
-        if history.unseen is not None:
-            self._last_seen = now - history.unseen
+        if history.seconds_since_status is not None:
+            self._last_seen = now - history.seconds_since_status
 
     def age(self) -> float:
         """Return the seconds since the sync was requested; infinity if that time is not known."""
@@ -170,9 +179,12 @@ class SyncPoller:
         A notification ends the sleep, but not before `interval` seconds after the last poll.
         """
         now, left = self._clock.time(), self._left()
-        latest = math.inf if left is None else left
-        required = min(self.not_before - now, latest)
-        regular = max(min(seconds, latest), required)
+        longest = math.inf if left is None else left
+        # Until the server allows a poll.
+        required = min(self.not_before - now, longest)
+        # Without a notification.
+        regular = max(min(seconds, longest), required)
+        # With a notification, which is respected only after it.
         shortest = min(max(self._polled_at + interval - now, required), regular)
         if shortest > 0:
             await self._clock.sleep(shortest)

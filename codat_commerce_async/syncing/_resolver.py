@@ -37,9 +37,9 @@ class SyncResolver:
         self._context = context
         self._adopt = adopt
         self.handle = handle
-        names = handle.commerce_sync_id, handle.idempotency_key
-        self._claim = context.claims.claim(handle.company_id, handle.sync_id, *names)
-        context.claims.record(self._claim, handle.sync_id, *names)
+        identifiers = handle.commerce_sync_id, handle.idempotency_key
+        self._claim = context.claims.claim(handle.company_id, handle.sync_id, *identifiers)
+        context.claims.record(self._claim, handle.sync_id, *identifiers)
 
     async def poll(self, options: CallOptions) -> SyncStatus | None:
         """Return the status of the sync; None while it is not visible yet."""
@@ -52,6 +52,7 @@ class SyncResolver:
             self._set_sync_id(newest.sync_id, proven=True)
             return newest
         if self._began_before(newest):
+            # Ours is not visible yet.
             return None
         _logger.info(
             "company %s has a newer sync than the one that was requested",
@@ -66,6 +67,7 @@ class SyncResolver:
 
     async def _resolve_superseded(self, newest: SyncStatus, options: CallOptions) -> SyncStatus | None:
         handle = self.handle
+        # Rule 1.
         if handle.commerce_sync_id is not None:
             try:
                 status = await self._context.calls.get(handle.company_id, handle.commerce_sync_id, **options)
@@ -76,11 +78,13 @@ class SyncResolver:
                 return self._to_sync_status(status)
         everything = await self._context.calls.list(handle.company_id, **options)
         rest = self._not_others(everything, newest)
+        # Rule 2.
         exact = self._began_with_ours(rest)
         if exact is not None and exact.sync_utc is not None:
             # A time without a fraction may be that of another sync, started in the same second.
             self._set_sync_id(exact.sync_id, adopted=exact.sync_utc.microsecond == 0)
             return self._to_sync_status(exact)
+        # Rule 3.
         possible = [status for status in rest if not self._began_before(status)]
         if not possible:
             return None
@@ -103,7 +107,10 @@ class SyncResolver:
         ]
 
     def _began_with_ours(self, rest: list[CompanySyncStatus]) -> CompanySyncStatus | None:
-        """Return the only sync with the `syncUtc` of our response; whole seconds do not identify a period."""
+        """Return the only sync with the `syncUtc` of our response.
+
+        A time without a fraction is no proof, so it counts only for a request that may adopt.
+        """
         moment = self.handle.sync_utc
         if moment is None or (moment.microsecond == 0 and not (self._adopt and self.handle.is_up_to_now)):
             return None
@@ -154,7 +161,7 @@ class SyncResolver:
         self._context.claims.assign(self._claim, sync_id, proven=proven)
 
     def _to_sync_status(self, status: CompanySyncStatus) -> SyncStatus:
-        """Return the status as a SyncStatus, which has both ids."""
+        """Return the status as a SyncStatus, which has both ids; it has no connections, as Codat reports none here."""
         return SyncStatus(
             company_id=status.company_id or self.handle.company_id,
             commerce_sync_id=self.handle.commerce_sync_id,

@@ -19,8 +19,8 @@ __all__ = [
     "Objective",
     "PollScheduler",
     "Schedulable",
+    "due_age_of_next_poll",
     "min_poll_interval",
-    "next_poll_age",
     "poll_cost_when_idle",
     "poll_cost_while_starting",
 ]
@@ -44,15 +44,15 @@ _RESCHEDULE_FACTOR = 1.5
 _RESCHEDULE_INTERVAL = 1e-3
 
 
-def poll_cost_while_starting(objective: Objective, started: int, left: int | None, min_interval: float) -> float:
+def poll_cost_while_starting(objective: Objective, started: int, left: int | None, request_interval: float) -> float:
     """Return the cost of a poll, in seconds of delay, while `left` companies are not started yet.
 
-    `min_interval` is the time between two requests in seconds. If it is not known how many companies are left
+    `request_interval` is the time between two requests in seconds. If it is not known how many companies are left
     (None), as many as were started are assumed.
     """
     left = started if left is None else left
     delayed = left if objective == "latency" else left + started
-    cost = _COST_SHARE[objective] * max(delayed, 1) * min_interval
+    cost = _COST_SHARE[objective] * max(delayed, 1) * request_interval
     return max(poll_cost_when_idle(started), min(cost, _MAX_COST))
 
 
@@ -61,7 +61,7 @@ def poll_cost_when_idle(started: int) -> float:
     return started * _MIN_GAIN
 
 
-def next_poll_age(durations: DurationModel, last_age: float, cost: float) -> float:
+def due_age_of_next_poll(durations: DurationModel, last_age: float, cost: float) -> float:
     """Return the age at which a sync is polled next, if its last poll was at `last_age` and a poll costs `cost`."""
     return min(durations.next_poll_age(last_age, cost), max(2 * last_age, _MAX_UNPOLLED_AGE))
 
@@ -77,8 +77,11 @@ class Schedulable:
 
     started_at: float = field(init=False)
     deadline: float = field(init=False)
+    """The sync is polled by then, whatever a poll costs."""
     earliest: float = field(init=False)
+    """Our own minimum interval between two polls ends then; the deadline overrules it."""
     not_before: float = field(default=0.0, init=False)
+    """The server's `Retry-After` ends then; nothing overrules it."""
     last_age: float = field(default=0.0, init=False)
     """The age at the last poll."""
     polled_at: float = field(default=-math.inf, init=False)
@@ -86,8 +89,8 @@ class Schedulable:
     """A notification is pending."""
     was_notified: bool = field(default=False, init=False)
     """The poll under way is made for a notification."""
-    version: int = field(default=0, init=False)
-    """0 while the sync is polled. A heap item of another version is void."""
+    entry_number: int = field(default=0, init=False)
+    """The number of its valid heap entry, 0 while the sync is polled. Entries with another number are void."""
 
     def schedule(self, started_at: float, deadline: float, earliest: float) -> None:
         """Begin the schedule of a sync that started at this time."""
@@ -118,7 +121,7 @@ class PollScheduler(Generic[J]):
         self._heap: list[tuple[float, int, J]] = []
         # The same for syncs with a pending notification, which are polled before others that have been due for longer.
         self._notified: list[tuple[float, int, J]] = []
-        self._versions = count(1)
+        self._entry_numbers = count(1)
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -150,7 +153,7 @@ class PollScheduler(Generic[J]):
     def forget(self, job: J) -> None:
         """Remove the sync."""
         del self._jobs[job]
-        job.version = 0
+        job.entry_number = 0
 
     def poll_now(self, job: J, now: float) -> None:
         """Poll the sync next because of a notification; if a poll is under way, then once more after it.
@@ -160,7 +163,7 @@ class PollScheduler(Generic[J]):
         if job not in self._jobs or job.is_notified:
             return
         job.is_notified = True
-        if job.version:
+        if job.entry_number:
             self._push_notified(job, now)
 
     def set_poll_cost(self, cost: float, now: float) -> None:
@@ -180,18 +183,13 @@ class PollScheduler(Generic[J]):
         self._rescheduled_at = now
         self._rebuild()
 
-    def _rebuild(self) -> None:
-        waiting = [job for job in self._jobs if job.version and not job.is_notified]
-        self._heap = [(self._due_time(job), job.version, job) for job in waiting]
-        heapq.heapify(self._heap)
-
     def pop_due(self, now: float) -> J | None:
         """Pop the sync whose poll is due, if any; `still_running`, `ended` or `defer` must report the result."""
         heap = self._notified if _first_due(self._notified) <= now else self._heap
         if _first_due(heap) > now:
             return None
         job = heapq.heappop(heap)[2]
-        job.version = 0
+        job.entry_number = 0
         job.was_notified, job.is_notified = job.is_notified, False
         return job
 
@@ -210,6 +208,11 @@ class PollScheduler(Generic[J]):
             self.durations.seconds_left(now - youngest.started_at, 0.5 / len(self._jobs)),
         )
 
+    def _rebuild(self) -> None:
+        waiting = [job for job in self._jobs if job.entry_number and not job.is_notified]
+        self._heap = [(self._due_time(job), job.entry_number, job) for job in waiting]
+        heapq.heapify(self._heap)
+
     def _reschedule(self, job: J, now: float, not_before: float) -> None:
         interval = min_poll_interval(job.last_age, self._min_interval)
         job.earliest = now + interval + self._jitter(interval / 4)
@@ -225,11 +228,15 @@ class PollScheduler(Generic[J]):
         self._push(job, min(earliest, self._due_time(job)), self._notified)
 
     def _push(self, job: J, due: float, heap: list[tuple[float, int, J]]) -> None:
-        job.version = next(self._versions)
-        heapq.heappush(heap, (due, job.version, job))
+        job.entry_number = next(self._entry_numbers)
+        heapq.heappush(heap, (due, job.entry_number, job))
 
     def _due_time(self, job: J) -> float:
-        age = next_poll_age(self.durations, job.last_age, self._cost)
+        """Return when the sync is polled next: when a poll is worth its cost, but not before `earliest`.
+
+        It is polled by its `deadline` at the latest, and never before the server's `not_before`.
+        """
+        age = due_age_of_next_poll(self.durations, job.last_age, self._cost)
         due = max(job.started_at + age, job.earliest)
         return max(min(due, job.deadline), job.not_before)
 
@@ -238,7 +245,7 @@ class PollScheduler(Generic[J]):
 
 
 def _first_due(heap: list[tuple[float, int, J]]) -> float:
-    """Return when the first sync of the heap is due, without items that are void; infinity if there is none."""
-    while heap and heap[0][1] != heap[0][2].version:
+    """Return when the first sync of the heap is due, without entries that are void; infinity if there is none."""
+    while heap and heap[0][1] != heap[0][2].entry_number:
         heapq.heappop(heap)
     return heap[0][0] if heap else math.inf

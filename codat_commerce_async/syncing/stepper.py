@@ -15,8 +15,8 @@ from codat_commerce_async.syncing._durations import DurationModel
 from codat_commerce_async.syncing._failures import as_codat_error, cause_of, raise_if_fatal, seconds_to_reset
 from codat_commerce_async.syncing._poller import PollHistory, SyncPoller, WaitSettings
 from codat_commerce_async.syncing._scheduler import (
+    due_age_of_next_poll,
     min_poll_interval,
-    next_poll_age,
     poll_cost_when_idle,
     poll_cost_while_starting,
 )
@@ -91,7 +91,7 @@ class SyncStepper:
             return max(0.0, wait)
         last_age, interval = ticket.last_age, self._interval
         least = min_poll_interval(last_age, interval) if ticket.polls else min(interval, 1.0)
-        due_age = max(next_poll_age(self._durations, last_age, self._poll_cost(ticket)), last_age + least)
+        due_age = max(due_age_of_next_poll(self._durations, last_age, self._poll_cost(ticket)), last_age + least)
         if self._waiting.timeout is not None:
             due_age = min(due_age, self._waiting.timeout)
         return max(0.0, wait, due_age - self._age(ticket))
@@ -180,7 +180,9 @@ class SyncStepper:
         return PollHistory(
             age=self._age(ticket),
             polls=ticket.polls,
-            unseen=None if last_seen is None else max(0.0, (self._server_now() - last_seen).total_seconds()),
+            seconds_since_status=None
+            if last_seen is None
+            else max(0.0, (self._server_now() - last_seen).total_seconds()),
         )
 
     def _age(self, ticket: SyncTicket) -> float:
