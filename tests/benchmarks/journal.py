@@ -1,4 +1,4 @@
-"""The speed of the journal: entries committed per second, how long readers delay a commit, and the time to resume.
+"""The speed of the journal: commits per second, the delay by readers, and the time to resume and to report.
 
 python tests/benchmarks/journal.py [--rows 40000] [--directory DIRECTORY]
 """
@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from codat_commerce_async.cli import main as command_line
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing._journal.file import JournalFile
 from codat_commerce_async.syncing._journal.writer import JournalWriter
@@ -19,7 +20,7 @@ from codat_commerce_async.syncing._queue import WorkQueue
 from codat_commerce_async.syncing.journal import JournalEntry
 from codat_commerce_async.syncing.request import SyncRequest
 
-__all__ = ["commits_per_second", "resume", "seconds_per_commit"]
+__all__ = ["commits_per_second", "report", "resume", "seconds_per_commit"]
 
 READER = """
 import sys
@@ -118,6 +119,14 @@ async def resume(path: Path) -> tuple[float, float, float]:
     return opened - began, seconds, longest
 
 
+def report(path: Path) -> float:
+    """Return the seconds of the processor that it takes to report all entries as a page."""
+    began = time.process_time()
+    exit_status = command_line(["report", str(path), "--run", "a night", "--html", str(path.with_suffix(".html"))])
+    assert exit_status == 0
+    return time.process_time() - began
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rows", type=int, default=40_000)
@@ -136,6 +145,7 @@ def main() -> int:
                 reading = "read by another process" if while_read else "not read"
                 print(f"{rows} rows, {reading}: a commit takes {shown}, at most {seconds[-1] * 1e3:.1f} ms")
             print(f"{rows} rows: opened in {opening:.2f} s, resumed in {resuming:.2f} s, loop busy {longest:.3f} s")
+            print(f"{rows} rows: reported as a page in {report(Path(name) / f'resume {rows}'):.2f} s")
     return 0
 
 
