@@ -52,6 +52,11 @@ class Stepped:
             return stop.value
 
 
+def connections_of(connector: aiohttp.BaseConnector) -> tuple[int, int]:
+    """Return how many connections are in use, and how many requests wait for one."""
+    return len(connector._acquired), len(connector._waiters)  # noqa: SLF001 - aiohttp has no public counts
+
+
 def while_waiting(task: "asyncio.Task[Any]", awaited: "asyncio.Future[Any] | None") -> None:
     """Cancel while it waits."""
     task.cancel("by the test")
@@ -209,9 +214,9 @@ async def test_a_cancellation_anywhere_on_the_wire_leaves_the_pool_clean(
                     ) as codat,
                 ):
                     happened = await cancel_at(codat.call(operation, "c"), at, cancel)
-                    assert (limiter.in_flight, len(connector._acquired), len(connector._waiters)) == (0, 0, 0)
+                    assert (limiter.in_flight, *connections_of(connector)) == (0, 0, 0)
                     await codat.call(operation, "c")
-                    assert len(connector._acquired) == 0
+                    assert connections_of(connector) == (0, 0)
             return happened
 
         return attempt
@@ -277,7 +282,7 @@ async def test_a_thousand_calls_of_which_most_are_cancelled_leave_the_pool_healt
             await asyncio.gather(*(work() for _ in range(at_once)))
             assert (limiter.in_flight, limiter.waiting) == (0, 0)
             assert [limiter.in_flight_of(f"company-{number}") for number in range(7)] == [0] * 7
-            assert (len(connector._acquired), len(connector._waiters)) == (0, 0)
+            assert connections_of(connector) == (0, 0)
             assert await codat.call(GET, "c") == {}
         assert len(asyncio.all_tasks() - before) <= server.connections  # the server's own
     assert sum(ends.values()) == calls

@@ -53,7 +53,7 @@ async def test_a_sleep_that_a_hint_has_ended_leaves_no_timer() -> None:
     tasks = await sleepers(notifier, "a")
     notifier.notify("a")
     await asyncio.gather(*tasks)
-    scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio's
     assert [timer for timer in scheduled if not timer.cancelled()] == []
 
 

@@ -65,7 +65,7 @@ def texts(*patterns: str) -> dict[str, str]:
 PLACES = {
     "package": ("codat_commerce_async/**/*.py",),
     "tests": ("tests/**/*.py",),
-    "documents": ("examples/**/*.py", "docs/**/*.md", "README.md", "CHANGELOG.md"),
+    "documents": ("examples/**/*.py", "docs/**/*.md", "README.md", "CHANGELOG.md", "pyproject.toml", ".ci/*"),
 }
 
 
