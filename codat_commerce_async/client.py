@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypedDict, TypeVar, Unpack, get
 
 from attrs import evolve
 
-from codat_commerce_async._core.address import note_client
+from codat_commerce_async._core.address import warn_of_separate_limiters
 from codat_commerce_async._core.callbacks import check_function
 from codat_commerce_async._core.credentials import Credentials
 from codat_commerce_async._core.instrumentation import Instrumentation
@@ -122,7 +122,7 @@ class _Resource(Generic[ResourceT]):
     """
 
     def __init__(self, make: "Callable[[CodatCommerce], ResourceT]") -> None:
-        self.func = make
+        self._make = make
         self.__doc__ = make.__doc__
 
     def __set_name__(self, owner: type[object], name: str) -> None:
@@ -136,10 +136,10 @@ class _Resource(Generic[ResourceT]):
 
     def __get__(self, client: "CodatCommerce | None", owner: type[object]) -> ResourceT | type[ResourceT]:
         if client is None:
-            kind: type[ResourceT] = get_type_hints(self.func)["return"]
+            kind: type[ResourceT] = get_type_hints(self._make)["return"]
             return kind
         # An attribute of the client takes precedence over this descriptor from now on.
-        resource = client.__dict__[self._name] = self.func(client)
+        resource = client.__dict__[self._name] = self._make(client)
         return resource
 
 
@@ -219,7 +219,9 @@ class CodatCommerce:
         self._lifecycle = Lifecycle()
         instrumentation = Instrumentation(hooks or Hooks(), self._base_url, wall_clock)
         limiter = rate_limiter or _own_limiter(shared_quota, quota or Quota(), instrumentation.paused)
+        # Only a limiter that this client created is closed with it.
         self._aclose_limiter = getattr(limiter, "aclose", None) if shared_quota is not None else None
+        # `aclose` removes the listener, because a limiter that was passed in may outlive the client.
         self._on_pause: OnPause = instrumentation.shared_limiter_paused
         self._pause_source = rate_limiter if isinstance(rate_limiter, PauseSource) else None
         self._transport = transport or AiohttpTransport(
@@ -243,10 +245,10 @@ class CodatCommerce:
             clock=Clock(self._lifecycle, wall_clock),
             random=random or SystemRandom(),
         )
-        self._poll = poll or PollPolicy()
+        self._poll_policy = poll or PollPolicy()
         self._notifier = Notifier()
         if transport is None:
-            note_client(self, self._base_url, limiter)
+            warn_of_separate_limiters(self, self._base_url, limiter)
         # Last, because a limiter that is shared must not keep a client that could not be created.
         if self._pause_source is not None:
             self._pause_source.add_pause_listener(self._on_pause)
@@ -286,7 +288,7 @@ class CodatCommerce:
     @_Resource
     def sync(self) -> "_sync.SyncResource":
         """Return the resource to start syncs, poll them and wait for their end."""
-        return _sync.SyncResource(self._pipeline, self._poll, self._notifier)
+        return _sync.SyncResource(self._pipeline, self._poll_policy, self._notifier)
 
     @_Resource
     def integrations(self) -> "_integrations.IntegrationsResource":

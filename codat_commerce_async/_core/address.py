@@ -10,7 +10,7 @@ from codat_commerce_async._core.local_rate_limiter import LocalRateLimiter
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.rate_limiter import RateLimiter
 
-__all__ = ["note_client"]
+__all__ = ["warn_of_separate_limiters"]
 
 _logger = logger_of("quota")
 
@@ -27,7 +27,7 @@ _clients: WeakKeyDictionary[_Client, tuple[str, RateLimiter]] = WeakKeyDictionar
 _lock = threading.Lock()
 
 
-def note_client(client: _Client, base_url: str, limiter: RateLimiter) -> None:
+def warn_of_separate_limiters(client: _Client, base_url: str, limiter: RateLimiter) -> None:
     """Log a warning if another open client sends to the same server, and the two do not share a rate limiter.
 
     Codat's limit per minute holds for the IP address, whatever the API key. Of any number of such clients, only the

@@ -22,11 +22,10 @@ from codat_commerce_async.models.sync import (
     SyncToLatestArgs,
 )
 from codat_commerce_async.policies import CallOptions, PollOptions, PollPolicy
+from codat_commerce_async.syncing import _poller, _start
 from codat_commerce_async.syncing._context import SyncContext
 from codat_commerce_async.syncing._notifications import Notifier
-from codat_commerce_async.syncing._poller import WaitSettings, raise_if_failed, wait, watch
 from codat_commerce_async.syncing._resolver import SyncResolver
-from codat_commerce_async.syncing._start import start
 from codat_commerce_async.syncing.request import SyncRequest
 
 if TYPE_CHECKING:
@@ -73,8 +72,8 @@ LIST = Operation(
     tuple[CompanySyncStatus, ...],
 )
 
-# The default timeout of a wait, in seconds: a sync that takes longer needs the attention of a person.
-_WAIT = 3600.0
+# The default timeout of a wait, in seconds; syncs that take longer are rare and worth an investigation.
+_DEFAULT_TIMEOUT = 3600.0
 
 
 class SyncResource:
@@ -85,7 +84,7 @@ class SyncResource:
 
     def __init__(self, pipeline: Pipeline, poll: PollPolicy, notifier: Notifier) -> None:
         self._pipeline = pipeline
-        self._poll = poll
+        self._poll_policy = poll
         self.context = SyncContext(
             calls=_SyncCalls(pipeline),
             clock=pipeline.clock,
@@ -214,13 +213,17 @@ class SyncResource:
     ) -> SyncHandle:
         """Start exactly one sync, up to `sync_to` or of `date_range`, and return its handle.
 
-        A lost response is requested again under the same key. After a 5xx, which Codat would only replay, the company's
-        syncs are listed: if none began since, it is requested again under a new key (see
-        `RetryPolicy.max_visibility_delay`). If one did, and it belongs to no other request of this client, a request
-        up to now adopts it: `handle.adopted` is set and a warning is logged, as another client may have started it. A
-        `date_range` or `sync_to` never adopts, because Codat does not report the period of a sync; nor does any request
-        with `adopt=False`. Only this client's requests are known: two clients, in one process or several, may adopt the
-        same sync, so use one client per API key, or `adopt=False`.
+        After a lost response, the request is sent again under the same key. After a 5xx, which Codat would only replay,
+        the company's syncs are listed:
+
+        - If none began since, the request is sent again under a new key (see `RetryPolicy.max_visibility_delay`).
+        - If one did, and it belongs to no other request of this client, it is adopted: `handle.adopted` is set and a
+          warning is logged, as another client may have started it.
+        - A request with a `date_range` or `sync_to` never adopts, because Codat does not report the period of a sync;
+          nor does any request with `adopt=False`.
+
+        Only this client's requests are known. Two clients, in one process or several, may adopt the same sync, so use
+        one client per API key, or `adopt=False`.
 
         Args:
             company_id: The id of the company.
@@ -232,7 +235,7 @@ class SyncResource:
             OutcomeUnknownError: It stays unknown whether, or which, sync was started. It has the candidates and a
                 handle.
             RequestTimeoutError: `timeout` is over, and nothing was sent.
-            StatusError: As of `request`.
+            StatusError: As for `request`.
 
         Example:
             ```python
@@ -242,9 +245,9 @@ class SyncResource:
         """
         check_id("company_id", company_id)
         check_options(REQUEST, options)
-        start_, finish = split_date_range("date_range", date_range)
-        request = SyncRequest(company_id=company_id, sync_to=sync_to, start=start_, finish=finish)
-        return await start(self.context, request, options, adopt=adopt)
+        start, finish = split_date_range("date_range", date_range)
+        request = SyncRequest(company_id=company_id, sync_to=sync_to, start=start, finish=finish)
+        return await _start.start(self.context, request, options, adopt=adopt)
 
     async def poll(self, handle: SyncHandle, **options: Unpack[CallOptions]) -> SyncStatus | None:
         """Poll a sync once and return its status, terminal or not; None if the sync is not visible at Codat yet.
@@ -278,7 +281,7 @@ class SyncResource:
         handle: SyncHandle | str,
         sync_id: str | None = None,
         *,
-        timeout: float | None = _WAIT,
+        timeout: float | None = _DEFAULT_TIMEOUT,
         poll: PollPolicy | None = None,
         raise_on_failure: bool = True,
         **options: Unpack[PollOptions],
@@ -309,9 +312,9 @@ class SyncResource:
         """
         handle = as_handle(handle, sync_id)
         waiting = self._wait_settings("wait", timeout, poll, options)
-        status, handle = await wait(self.context, handle, waiting)
+        status, handle = await _poller.wait(self.context, handle, waiting)
         if raise_on_failure:
-            raise_if_failed(handle, status)
+            _poller.raise_if_failed(handle, status)
         return status
 
     def watch(
@@ -319,7 +322,7 @@ class SyncResource:
         handle: SyncHandle | str,
         sync_id: str | None = None,
         *,
-        timeout: float | None = _WAIT,
+        timeout: float | None = _DEFAULT_TIMEOUT,
         poll: PollPolicy | None = None,
         **options: Unpack[PollOptions],
     ) -> AsyncGenerator[SyncStatus, None]:
@@ -344,12 +347,12 @@ class SyncResource:
             ```
         """
         waiting = self._wait_settings("watch", timeout, poll, options)
-        return watch(self.context, as_handle(handle, sync_id), waiting)
+        return _poller.watch(self.context, as_handle(handle, sync_id), waiting)
 
     def watches(
         self,
         *,
-        timeout: float | None = _WAIT,
+        timeout: float | None = _DEFAULT_TIMEOUT,
         poll: PollPolicy | None = None,
         end_on_signals: bool = True,
         **options: Unpack[PollOptions],
@@ -373,7 +376,7 @@ class SyncResource:
         *,
         sync_to: datetime | None = None,
         date_range: tuple[datetime, datetime] | None = None,
-        timeout: float | None = _WAIT,
+        timeout: float | None = _DEFAULT_TIMEOUT,
         poll: PollPolicy | None = None,
         raise_on_failure: bool = True,
         adopt: bool = True,
@@ -407,9 +410,9 @@ class SyncResource:
         """
         waiting = self._wait_settings("run", timeout, poll, options)
         handle = await self.start(company_id, sync_to=sync_to, date_range=date_range, adopt=adopt, **options)
-        status, handle = await wait(self.context, handle, waiting, adopt=adopt)
+        status, handle = await _poller.wait(self.context, handle, waiting, adopt=adopt)
         if raise_on_failure:
-            raise_if_failed(handle, status)
+            _poller.raise_if_failed(handle, status)
         return status
 
     def run_many(
@@ -421,7 +424,7 @@ class SyncResource:
         run_id: str | None = None,
         resume: "_fanout.Resume" = "unfinished",
         keep_runs: int | None = None,
-        timeout: float | None = _WAIT,
+        timeout: float | None = _DEFAULT_TIMEOUT,
         max_running: int | None = None,
         stop_when: "_outcome.StopWhen | None" = None,
         on_progress: "_outcome.OnProgress | None" = None,
@@ -475,6 +478,7 @@ class SyncResource:
             ```
         """
         waiting = self._wait_settings("run_many", timeout, poll, options)
+        # LIST is passed, because the module of these calls must not import this one.
         calls = _calls.PipelineDiagnosisCalls(self._pipeline, LIST, spares_quota=True) if diagnose else None
         return _fanout.SyncRun(
             self.context,
@@ -501,7 +505,7 @@ class SyncResource:
 
         Raises:
             ValueError: The sync has not failed.
-            StatusError: As of `get`, if the status of a handle cannot be read.
+            StatusError: As for `get`, if the status of a handle cannot be read.
 
         Example:
             ```python
@@ -531,7 +535,11 @@ class SyncResource:
         return status
 
     def stepper(
-        self, *, timeout: float | None = _WAIT, poll: PollPolicy | None = None, **options: Unpack[PollOptions]
+        self,
+        *,
+        timeout: float | None = _DEFAULT_TIMEOUT,
+        poll: PollPolicy | None = None,
+        **options: Unpack[PollOptions],
     ) -> "_stepping.SyncStepper":
         """Return a stepper, which performs single steps of `SyncTicket`s from a task queue; create one per process.
 
@@ -557,13 +565,16 @@ class SyncResource:
 
     def _wait_settings(
         self, method: str, timeout: float | None, poll: PollPolicy | None, options: PollOptions
-    ) -> WaitSettings:
+    ) -> _poller.WaitSettings:
         check_wait_options(method, timeout, poll, options)
-        return WaitSettings(timeout, poll or self._poll, options)
+        return _poller.WaitSettings(timeout, poll or self._poll_policy, options)
 
 
 class _SyncCalls:
-    """The calls of `SyncResource` that starting and polling syncs uses; a request returns its whole response."""
+    """The calls of `SyncResource` that starting and polling syncs uses.
+
+    The resource itself cannot be used: its `request` returns no attempts, from which the time of the request is found.
+    """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
