@@ -231,6 +231,19 @@ async def test_a_cancelled_write_is_committed_all_the_same(tmp_path: Path) -> No
     assert [entry.state for entry in read_journal(tmp_path / "journal")] == ["starting"] * 3
 
 
+async def test_each_write_of_a_failed_commit_raises_an_error_of_its_own(tmp_path: Path) -> None:
+    journal = await JournalWriter.open(tmp_path / "journal")
+    ids = ["a", "b", "\ud800"]
+    requests = [journal.record_start(SyncRequest(company_id=company_id), KEY, 1.0) for company_id in ids]
+    # The first is committed alone.
+    first, *errors = await asyncio.gather(journal.record_start(LATEST, KEY, 1.0), *requests, return_exceptions=True)
+    await journal.close()
+    assert first is None
+    assert [type(error) for error in errors] == [JournalError] * 3
+    assert len({id(error) for error in errors}) == 3
+    assert len({str(error) for error in errors}) == 1
+
+
 async def test_a_failed_write_leaves_the_other_entries_as_they_were(tmp_path: Path) -> None:
     journal = await JournalWriter.open(tmp_path / "journal")
     await journal.record_start(LATEST, KEY, 1.0)

@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import statistics
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -265,6 +265,37 @@ async def test_with_an_unknown_number_of_processes_nothing_is_sent_while_the_sto
     await waiting
     assert loop_time() < 602
     await limiter.aclose()
+
+
+async def fail_by_closing(limiter: SharedRateLimiter, folder: Path) -> None:
+    await asyncio.sleep(0.5)
+    await limiter.aclose()
+
+
+async def fail_by_exhaustion(limiter: SharedRateLimiter, folder: Path) -> None:
+    await asyncio.sleep(0.5)
+    limiter.mark_exhausted(3600.0, TOMORROW)
+
+
+async def fail_by_a_wrong_path(limiter: SharedRateLimiter, folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("fail", [fail_by_closing, fail_by_exhaustion, fail_by_a_wrong_path])
+async def test_each_waiting_request_fails_with_an_error_of_its_own(
+    fail: Callable[[SharedRateLimiter, Path], Awaitable[None]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    async with SharedRateLimiter(FileQuotaStore(folder / "quota.db", clock=loop_time), Quota(per_minute=60)) as limiter:
+        waiting = [asyncio.create_task(limiter.acquire(None)) for _ in range(10)]
+        await fail(limiter, folder)
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    errors = [result for result in results if result is not None]
+    assert len(errors) >= 3
+    assert len({id(error) for error in errors}) == len(errors)
+    assert len({repr(error) for error in errors}) == 1
 
 
 @pytest.mark.virtual_time

@@ -5,6 +5,7 @@ import math
 import os
 import secrets
 import socket
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
@@ -36,7 +37,7 @@ from codat_commerce_async.distributed._state import (
 )
 from codat_commerce_async.distributed._status import QuotaStatus
 from codat_commerce_async.distributed._stores import QuotaStore, StoreUnavailableError
-from codat_commerce_async.errors import ClientClosedError, QuotaExhaustedError, SharedQuotaError
+from codat_commerce_async.errors import ClientClosedError, CodatError, QuotaExhaustedError, SharedQuotaError
 from codat_commerce_async.policies import Quota
 
 __all__ = ["QuotaStatus", "SharedRateLimiter"]
@@ -221,7 +222,7 @@ class SharedRateLimiter:
             raise ClientClosedError("the rate limiter is closed; create a new one")
         loop = self._bind()
         if self._is_misconfigured:
-            raise SharedQuotaError(self._reason or "")
+            raise self._misconfigured()
         now = loop.time()
         if now < self._exhausted_until and not self._quota.wait_for_reset:
             raise self._quota_exhausted(now)
@@ -317,7 +318,7 @@ class SharedRateLimiter:
         if self._closed:
             return
         self._closed = True
-        self._fail_all(ClientClosedError("the rate limiter was closed"))
+        self._fail_all(lambda: ClientClosedError("the rate limiter was closed"))
         await self._task.close()
         await self._store.aclose()
 
@@ -482,7 +483,7 @@ class SharedRateLimiter:
         # A store that has worked may be repaired while the processes run.
         self._is_misconfigured = self._result is None and isinstance(error, SharedQuotaError)
         if self._is_misconfigured:
-            self._fail_all(error)
+            self._fail_all(self._misconfigured)
         elif was_available or (self._is_needed and now >= self._warn_at):
             self._warn(now)
 
@@ -546,12 +547,16 @@ class SharedRateLimiter:
         if self._quota.wait_for_reset:
             self._requeue(self._withdraw_permits(now + seconds))
         else:
-            self._fail_all(self._quota_exhausted(now))
+            self._fail_all(lambda: self._quota_exhausted(now))
 
-    def _fail_all(self, error: Exception) -> None:
+    def _fail_all(self, make_error: Callable[[], CodatError]) -> None:
+        """Fail all requests that wait, each with an error of its own: each task that raises one adds a traceback."""
         for waiter in (*self._withdraw_permits(math.inf), *self._queue.drain()):
             if not waiter.admitted.done():
-                waiter.admitted.set_exception(error)
+                waiter.admitted.set_exception(make_error())
+
+    def _misconfigured(self) -> SharedQuotaError:
+        return SharedQuotaError(self._reason or "")
 
     def _quota_exhausted(self, now: float) -> QuotaExhaustedError:
         seconds, reset_at = self._exhausted_until - now, self._reset_at

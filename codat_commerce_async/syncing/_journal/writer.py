@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -296,7 +297,8 @@ class _Write:
         if error is None:
             self._done.set_result(self.result)
         else:
-            self._done.set_exception(error)
+            # Each caller adds a traceback to an error of its own.
+            self._done.set_exception(copy(error))
 
 
 def _get_all(keys: list[SyncKey], file: JournalFile) -> list[JournalEntry | None]:
