@@ -1,4 +1,4 @@
-"""Handles and diagnoses are fields of pydantic's models and bodies of FastAPI; a handle is written without its key."""
+"""Handles, outcomes and diagnoses are fields of pydantic's models and bodies of FastAPI; keys are never written."""
 
 import json
 import subprocess
@@ -12,7 +12,22 @@ from attrs import evolve
 from fastapi import Body, FastAPI
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from codat_commerce_async import Diagnosis, FailureCause, Resolver, Retry, SyncHandle
+from codat_commerce_async import (
+    CodatError,
+    Diagnosis,
+    FailureCause,
+    NotFoundError,
+    OutcomeUnknownError,
+    Resolver,
+    Retry,
+    SyncHandle,
+    SyncOutcome,
+    SyncRequest,
+    SyncStatus,
+    SyncWaitTimeoutError,
+)
+from codat_commerce_async.models.call import Call
+from codat_commerce_async.models.error_message import ErrorMessage
 from codat_commerce_async.syncing.diagnosis import Action, Evidence, ItemProblem
 
 HANDLE = SyncHandle(
@@ -35,6 +50,20 @@ DIAGNOSIS = Diagnosis(
     evidence=(Evidence(kind="push_operation", items=(ItemProblem(item_id="1", message="no tax rate"),)),),
     unchecked=("syncs: 503",),
     requests=2,
+)
+
+
+CALL = Call(operation="request-sync", method="POST", path="/x", idempotency_key="key-1", attempts=())
+STATUS = SyncStatus(sync_id="sync-1", sync_status_code=5130, error_message="not written")
+OUTCOME = SyncOutcome(
+    request=SyncRequest(company_id="company-1", sync_to=datetime(2024, 1, 15, tzinfo=UTC)),
+    handle=HANDLE,
+    status=STATUS,
+    error=None,
+    polls=3,
+    elapsed=2.5,
+    ticket_id="ticket-1",
+    diagnosis=DIAGNOSIS,
 )
 
 
@@ -119,7 +148,109 @@ def test_the_schema_of_a_diagnosis_has_what_its_json_has() -> None:
         assert set(schema["$defs"]["FailureCause"]["enum"]) == set(FailureCause)
 
 
+def test_an_outcome_is_written_without_its_key_and_read_back() -> None:
+    adapter = TypeAdapter(SyncOutcome)
+    assert adapter.validate_python(OUTCOME) is OUTCOME, "the key stays in the process"
+    written = adapter.dump_python(OUTCOME)
+    assert written == json.loads(adapter.dump_json(OUTCOME))
+    assert written == {
+        "company_id": "company-1",
+        "ok": False,
+        "adopted": False,
+        "request": {"company_id": "company-1", "sync_to": "2024-01-15T00:00:00+00:00", "start": None, "finish": None},
+        "handle": WRITTEN,
+        "status": STATUS.to_dict(),
+        "error": None,
+        "polls": 3,
+        "elapsed": 2.5,
+        "ticket_id": "ticket-1",
+        "diagnosis": DIAGNOSIS.to_dict(),
+    }
+    assert adapter.validate_json(adapter.dump_json(OUTCOME)) == evolve(OUTCOME, handle=WITHOUT_KEY)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CodatError("broken"),
+        NotFoundError("unknown", CALL, 404, ErrorMessage(error="no", correlation_id="id"), 1.5),
+        OutcomeUnknownError("unknown", CALL, HANDLE.requested_at, "id", HANDLE, ("a", "b")),
+        SyncWaitTimeoutError("late", HANDLE, STATUS, 3.5, 4),
+    ],
+)
+def test_the_error_of_an_outcome_is_written_without_its_key_and_read_back(error: CodatError) -> None:
+    adapter = TypeAdapter(SyncOutcome)
+    text = adapter.dump_json(evolve(OUTCOME, handle=None, status=None, error=error))
+    assert b"key-1" not in text
+    written = json.loads(text)["error"]
+    assert (written["type"], written["message"]) == (type(error).__name__, str(error))
+    read = adapter.validate_json(text)
+    assert type(read.error) is type(error)
+    assert str(read.error) == str(error)
+    # All but the key is there: it is written in the same way again.
+    assert adapter.dump_json(read) == text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"polls": "3"},
+        {"request": None},
+        {"handle": {**WRITTEN, "token": "x"}},
+        {"handle": WRITTEN["token"]},
+        {"handle": {"token": WRITTEN["token"]}},
+        {"status": {"syncUtc": 7}},
+        {"error": {"type": "CodatError"}},
+        {"error": {"type": "OutcomeUnknownError", "args": ["m", None, {"type": "datetime", "value": "soon"}]}},
+        {"diagnosis": {}},
+    ],
+)
+def test_what_is_no_outcome_is_a_validation_error(change: dict[str, object]) -> None:
+    adapter = TypeAdapter(SyncOutcome)
+    for value in ("text", {**adapter.dump_python(OUTCOME), **change}):
+        with pytest.raises(ValidationError):
+            adapter.validate_python(value)
+
+
+def test_the_schema_of_an_outcome_has_what_its_json_has() -> None:
+    adapter = TypeAdapter(SyncOutcome)
+    for mode in ("validation", "serialization"):
+        schema = adapter.json_schema(mode=mode)
+        properties = schema["properties"]
+        assert schema["title"] == "SyncOutcome"
+        assert schema["description"].startswith("The result of one company's sync")
+        assert set(properties) == set(adapter.dump_python(OUTCOME))
+        assert set(properties["request"]["properties"]) == {"company_id", "sync_to", "start", "finish"}
+        assert properties["handle"]["anyOf"] == [{"$ref": "#/$defs/SyncHandle"}, {"type": "null"}]
+        assert properties["status"]["anyOf"] == [{"$ref": "#/$defs/SyncStatus"}, {"type": "null"}]
+        assert properties["diagnosis"]["anyOf"] == [{"$ref": "#/$defs/Diagnosis"}, {"type": "null"}]
+        error = properties["error"]["anyOf"][0]
+        assert {name: each["type"] for name, each in error["properties"].items()} == {
+            "type": "string",
+            "message": "string",
+            "args": "array",
+        }
+        assert {name: properties[name]["type"] for name in ("company_id", "ok", "adopted", "polls", "elapsed")} == {
+            "company_id": "string",
+            "ok": "boolean",
+            "adopted": "boolean",
+            "polls": "integer",
+            "elapsed": "number",
+        }
+        assert schema["required"] == ["request", "polls", "elapsed"]
+
+
 app = FastAPI()
+
+
+@app.get("/outcomes")
+async def outcomes() -> list[SyncOutcome]:
+    return [OUTCOME]
+
+
+@app.post("/outcomes")
+async def store(outcome: Annotated[SyncOutcome, Body()]) -> bool:
+    return outcome == evolve(OUTCOME, handle=WITHOUT_KEY)
 
 
 @app.get("/diagnosis")
@@ -142,7 +273,7 @@ async def wait(handle: Annotated[SyncHandle, Body()]) -> bool:
     return handle == WITHOUT_KEY
 
 
-async def test_fastapi_takes_and_returns_handles() -> None:
+async def test_fastapi_takes_and_returns_handles_and_outcomes() -> None:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as web:
         started = await web.post("/syncs")
         assert (started.status_code, started.json()) == (200, WRITTEN)
@@ -151,8 +282,11 @@ async def test_fastapi_takes_and_returns_handles() -> None:
         refused = await web.post("/jobs", json={"handle": {**WRITTEN, "token": "x"}})
         assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", "handle"])
         assert (await web.get("/diagnosis")).json() == DIAGNOSIS.to_dict()
-    [name] = [name for name in app.openapi()["components"]["schemas"] if name.startswith("SyncHandle")]
-    assert name == "SyncHandle"
+        [outcome] = (await web.get("/outcomes")).json()
+        assert (await web.post("/outcomes", json=outcome)).json() is True
+    schemas = app.openapi()["components"]["schemas"]
+    for type_name in ("SyncHandle", "SyncOutcome"):
+        assert [name for name in schemas if name.startswith(type_name)] == [type_name]
 
 
 def test_a_handle_loads_no_pydantic() -> None:

@@ -48,6 +48,8 @@ __all__ = [
     "value_schema",
 ]
 
+T = TypeVar("T")
+
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 
 _PLAIN: Mapping[object, Callable[[], CoreSchema]] = {
@@ -60,11 +62,6 @@ _PLAIN: Mapping[object, Callable[[], CoreSchema]] = {
 
 class _Writes(Protocol):
     def to_dict(self) -> dict[str, object]: ...
-
-
-class _Value(_Writes, Protocol):
-    @classmethod
-    def from_dict(cls, data: Mapping[str, object]) -> Self: ...
 
 
 class _Handle(Protocol):
@@ -112,25 +109,32 @@ def enum_json_schema(cls: type[Enum], schema: CoreSchema, handler: GetJsonSchema
     return shown
 
 
-def value_schema(cls: type[_Value], handler: GetCoreSchemaHandler, **computed: object) -> CoreSchema:
-    """Return the schema of a value with `to_dict` and `from_dict`.
+def value_schema(
+    cls: type[T],
+    handler: GetCoreSchemaHandler,
+    to_dict: Callable[[T], Mapping[str, object]],
+    from_dict: Callable[[Mapping[str, object]], T],
+    **computed: object,
+) -> CoreSchema:
+    """Return the schema of a value that `to_dict` writes and `from_dict` reads; it raises ValueError.
 
-    The keys are the names of its fields, and of properties that only `to_dict` writes: `computed` has their types.
+    The keys are the names of its fields, and of properties that are only written. `computed` has the types of these,
+    and of fields whose JSON has another type.
     """
     return core_schema.no_info_wrap_validator_function(
-        partial(_read_value, cls),
+        partial(_read_value, cls, from_dict),
         _shape_of_value(cls, handler, computed),
         ref=_reference(cls),
-        serialization=core_schema.plain_serializer_function_ser_schema(_written),
+        serialization=core_schema.plain_serializer_function_ser_schema(to_dict),
     )
 
 
-def _read_value(cls: type[_Value], value: object, _read: object) -> _Value:
+def _read_value(cls: type[T], from_dict: Callable[[Mapping[str, object]], T], value: object, _read: object) -> T:
     if isinstance(value, cls):
         return value
     if not isinstance(value, Mapping):
         raise ValueError(f"must be an object (got {type(value).__name__})")  # noqa: TRY004 - pydantic expects it
-    return cls.from_dict(value)
+    return from_dict(value)
 
 
 def _shape_of_value(cls: type, handler: GetCoreSchemaHandler, computed: Mapping[str, object] = {}) -> CoreSchema:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
+from attrs import evolve
+
 from codat_commerce_async import errors as _errors
 from codat_commerce_async._core.codec import from_values, to_values
 from codat_commerce_async.errors import CodatError, DecodeError
@@ -18,6 +20,7 @@ from codat_commerce_async.syncing.request import SyncRequest
 __all__ = [
     "error_from_dict",
     "error_to_dict",
+    "error_without_keys",
     "isoformat",
     "optional",
     "parse_object",
@@ -82,6 +85,12 @@ def request_from_dict(fields: Mapping[str, object]) -> SyncRequest:
 def error_to_dict(error: CodatError) -> dict[str, object]:
     """Return the class of an error and its arguments, which hold no credentials; its cause is left out."""
     return {"type": type(error).__name__, "args": [_encode(each) for each in error.args]}
+
+
+def error_without_keys(error: CodatError) -> dict[str, object]:
+    """Return the class, the message and the arguments of an error for clients, without idempotency keys."""
+    args = [evolve(each, idempotency_key=None) if isinstance(each, Call | SyncHandle) else each for each in error.args]
+    return {"type": type(error).__name__, "message": str(error), "args": [_encode(each) for each in args]}
 
 
 def error_from_dict(fields: Mapping[str, object]) -> CodatError:

@@ -177,7 +177,7 @@ class Diagnosis:
     def __get_pydantic_core_schema__(
         cls, _source: object, handler: "pydantic.GetCoreSchemaHandler"
     ) -> "pydantic_core.CoreSchema":
-        return _pydantic.value_schema(cls, handler, resolver=Resolver)
+        return _pydantic.value_schema(cls, handler, cls.to_dict, cls.from_dict, resolver=Resolver)
 
     @classmethod
     def __get_pydantic_json_schema__(

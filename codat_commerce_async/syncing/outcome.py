@@ -1,11 +1,12 @@
 """The results of a fan-out: an outcome per company, counts and progress."""
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import Self
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import frozen
 
+from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async._core.validation import check_int, check_number, require
 from codat_commerce_async.errors import CodatError
 from codat_commerce_async.models.handle import SyncHandle
@@ -13,6 +14,16 @@ from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.syncing import _json
 from codat_commerce_async.syncing.diagnosis import Diagnosis
 from codat_commerce_async.syncing.request import SyncRequest
+
+if TYPE_CHECKING:
+    import pydantic
+    import pydantic_core
+
+    from codat_commerce_async.models import _pydantic
+else:
+    pydantic = LazyModule("pydantic")
+    pydantic_core = LazyModule("pydantic_core")
+    _pydantic = LazyModule("codat_commerce_async.models._pydantic")
 
 __all__ = [
     "OnProgress",
@@ -27,9 +38,22 @@ __all__ = [
 _VERSION = 1
 
 
+@frozen
+class _ErrorFields:
+    """The JSON of an error in the schema of an outcome."""
+
+    type: str
+    message: str
+    args: tuple[object, ...]
+
+
 @frozen(kw_only=True)
 class SyncOutcome:
-    """The result of one company's sync: a `status`, or the `error` that prevented starting or polling it."""
+    """The result of one company's sync: a `status`, or the `error` that prevented starting or polling it.
+
+    With pydantic installed, an outcome can be a field of its models, and FastAPI takes and returns it. The idempotency
+    key is left out of its handle and its error, so that callers of your API never see it; `to_json` keeps it.
+    """
 
     request: SyncRequest
     """What was requested."""
@@ -75,14 +99,9 @@ class SyncOutcome:
         return json.dumps(
             {
                 "version": _VERSION,
-                "request": _json.request_to_dict(self.request),
                 "handle": self.handle.to_json() if self.handle is not None else None,
-                "status": self.status.to_dict() if self.status is not None else None,
                 "error": _json.error_to_dict(self.error) if self.error is not None else None,
-                "polls": self.polls,
-                "elapsed": self.elapsed,
-                "ticket_id": self.ticket_id,
-                "diagnosis": self.diagnosis.to_dict() if self.diagnosis is not None else None,
+                **self._other_fields(),
             }
         )
 
@@ -99,15 +118,27 @@ class SyncOutcome:
         fields = _json.parse_object("an outcome", text)
         version = _json.value(fields, "version", int)
         require(version == _VERSION, "version of an outcome", f"{_VERSION}", version)
-        handle, status, error = (
-            _json.optional(fields, "handle", str),
-            _json.optional(fields, "status", dict),
-            _json.optional(fields, "error", dict),
-        )
+        handle = _json.optional(fields, "handle", str)
+        return cls._from_fields(fields, SyncHandle.from_json(handle) if handle is not None else None)
+
+    def _other_fields(self) -> dict[str, object]:
+        """Return all fields as JSON values but those that may contain the idempotency key."""
+        return {
+            "request": _json.request_to_dict(self.request),
+            "status": self.status.to_dict() if self.status is not None else None,
+            "polls": self.polls,
+            "elapsed": self.elapsed,
+            "ticket_id": self.ticket_id,
+            "diagnosis": self.diagnosis.to_dict() if self.diagnosis is not None else None,
+        }
+
+    @classmethod
+    def _from_fields(cls, fields: Mapping[str, object], handle: SyncHandle | None) -> Self:
+        status, error = _json.optional(fields, "status", dict), _json.optional(fields, "error", dict)
         diagnosis = _json.optional(fields, "diagnosis", dict)
         return cls(
             request=_json.request_from_dict(_json.value(fields, "request", dict)),
-            handle=SyncHandle.from_json(handle) if handle is not None else None,
+            handle=handle,
             status=SyncStatus.from_dict(status) if status is not None else None,
             error=_json.error_from_dict(error) if error is not None else None,
             polls=_json.value(fields, "polls", int),
@@ -115,6 +146,48 @@ class SyncOutcome:
             ticket_id=_json.optional(fields, "ticket_id", str),
             diagnosis=Diagnosis.from_dict(diagnosis) if diagnosis is not None else None,
         )
+
+    def _without_key(self) -> dict[str, object]:
+        """Return the outcome as JSON values for clients."""
+        handle = self.handle
+        return {
+            "company_id": self.company_id,
+            "ok": self.ok,
+            "adopted": self.adopted,
+            "handle": {"company_id": handle.company_id, "token": handle.to_token()} if handle is not None else None,
+            "error": _json.error_without_keys(self.error) if self.error is not None else None,
+            **self._other_fields(),
+        }
+
+    @classmethod
+    def _from_clients(cls, fields: Mapping[str, object]) -> Self:
+        """Return the outcome that `_without_key` wrote; raise ValueError for anything else."""
+        handle = _json.optional(fields, "handle", dict)
+        if handle is None:
+            return cls._from_fields(fields, None)
+        token, company_id = _json.value(handle, "token", str), _json.value(handle, "company_id", str)
+        return cls._from_fields(fields, SyncHandle.from_token(token, company_id))
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, _source: object, handler: "pydantic.GetCoreSchemaHandler"
+    ) -> "pydantic_core.CoreSchema":
+        return _pydantic.value_schema(
+            cls,
+            handler,
+            cls._without_key,
+            cls._from_clients,
+            company_id=str,
+            ok=bool,
+            adopted=bool,
+            error=_ErrorFields | None,
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: "pydantic_core.CoreSchema", handler: "pydantic.GetJsonSchemaHandler"
+    ) -> dict[str, Any]:
+        return _pydantic.first_line_json_schema(cls, schema, handler)
 
 
 @frozen(kw_only=True)
