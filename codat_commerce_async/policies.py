@@ -1,4 +1,18 @@
-"""The settings of a client, as frozen values. All times are seconds."""
+"""The settings of a client, as frozen values. All times are seconds.
+
+These bound one call in time, besides closing the client; `docs/timeouts.md` describes what the user sees.
+
+| bound | what it limits | module |
+|---|---|---|
+| `CallOptions.timeout` | the whole call | `CancelScope` in `_core/lifecycle.py`; the next retry: `_core/retry.py` |
+| `RetryPolicy.deadline` | the start of the last attempt | `_core/retry.py` |
+| `RetryPolicy.max_retry_after` | one delay that a response requests | `_core/retry.py`, `_core/quota_monitor.py` |
+| `MAX_IN_PROGRESS` | polls of our own request, after a 409 | `_core/retry.py` |
+| `KEY_LIFETIME` | attempts with one idempotency key | `_core/idempotency.py`, checked in `_core/retry.py` |
+| `Timeouts` | one attempt | `_core/transport.py` |
+| `RetryPolicy.max_visibility_delay` | the lookups of a write after a 5xx | `LookupPolicy` in `_core/reconcile.py` |
+| `Quota.wait_for_reset` | whether the rate limiter waits for the next day | `_core/local_rate_limiter.py` |
+"""
 
 import math
 import warnings

@@ -1,6 +1,7 @@
 """The rules about failed syncs: what a code or a message means, who has to act, and whether a new sync helps.
 
-One table, shared by `configuration_problems`, which finds the causes before a sync, and by the diagnosis after one.
+One table, shared by `configuration_problems`, which finds the causes before a sync, and by the diagnosis after one, in
+`syncing/_conclude.py`. `sync.py` has the state of each code.
 Sources: https://docs.codat.io/commerce/error-documentation and https://docs.codat.io/commerce/troubleshooting
 """
 

@@ -1,4 +1,13 @@
-"""Syncs: the requests that start them, their statuses, and the meaning of each status code."""
+"""Syncs: the requests that start them, their statuses, and the meaning of each status code.
+
+A new status code takes these steps:
+
+1. Its `SyncState` in `_BY_CODE`.
+2. For a failure, its rule in `failure_rules.py`, whose cause is a member of `FailureCause` in `causes.py`.
+   `syncing/_conclude.py` applies the rules; a special case for one code is there too.
+3. Its text in `CODES` in `simulator/_state/records.py`.
+4. Rows in `docs/diagnosis.md` and in the tests, which fail without them; `docs/contributing.md` lists them.
+"""
 
 from datetime import datetime
 

@@ -86,13 +86,13 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-async def _close(request: web.BaseRequest, _response: Response) -> web.StreamResponse:
+async def _send_close(request: web.BaseRequest, _response: Response) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.close()
     return web.Response()
 
 
-async def _reset(request: web.BaseRequest, _response: Response) -> web.StreamResponse:
+async def _send_reset(request: web.BaseRequest, _response: Response) -> web.StreamResponse:
     if request.transport is not None:
         connection = request.transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
@@ -100,18 +100,18 @@ async def _reset(request: web.BaseRequest, _response: Response) -> web.StreamRes
     return web.Response()
 
 
-async def _cut_off(request: web.BaseRequest, response: Response) -> web.StreamResponse:
+async def _send_cut_off(request: web.BaseRequest, response: Response) -> web.StreamResponse:
     stream = web.StreamResponse(status=response.status, headers=response.headers)
     await stream.prepare(request)
     await stream.write(response.body)
-    return await _close(request, response)
+    return await _send_close(request, response)
 
 
-async def _endless(request: web.BaseRequest, response: Response) -> web.StreamResponse:
+async def _send_endless(request: web.BaseRequest, response: Response) -> web.StreamResponse:
     stream = web.StreamResponse(status=response.status, headers=response.headers)
     stream.enable_chunked_encoding()
     await stream.prepare(request)
-    # It ends when the client hangs up.
+    # It ends when the client closes the connection.
     with contextlib.suppress(ConnectionResetError):
         while True:
             await stream.write(response.body)
@@ -120,8 +120,8 @@ async def _endless(request: web.BaseRequest, response: Response) -> web.StreamRe
 
 
 _BREAKS: Mapping[Break | None, Callable[[web.BaseRequest, Response], Awaitable[web.StreamResponse]]] = {
-    Break.CLOSE: _close,
-    Break.RESET: _reset,
-    Break.CUT_OFF: _cut_off,
-    Break.ENDLESS: _endless,
+    Break.CLOSE: _send_close,
+    Break.RESET: _send_reset,
+    Break.CUT_OFF: _send_cut_off,
+    Break.ENDLESS: _send_endless,
 }

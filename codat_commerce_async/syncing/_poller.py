@@ -1,4 +1,7 @@
-"""Poll a running sync until it has ended."""
+"""Poll a running sync until it has ended, at the times of its `PollPolicy`.
+
+In a fan-out, `_scheduler.py` chooses the times. Failed polls are repeated here, not by `_core/retry.py`.
+"""
 
 import math
 from collections.abc import AsyncGenerator, Callable, Iterator

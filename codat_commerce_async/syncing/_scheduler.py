@@ -2,6 +2,9 @@
 
 So syncs are polled often when they are likely to end, and rarely otherwise. An old sync is polled at the latest when
 its age has doubled, whatever a poll costs. `docs/poll-scheduling.md` derives the rule and the constants.
+
+`PollScheduler._due_time` is the rule. `_durations.py` estimates when a sync ends, and `SyncRunner._poll_cost` in
+`_runner.py` chooses the cost.
 """
 
 import heapq

@@ -1,4 +1,7 @@
-"""The diagnosis of a failed sync: the cause, who has to act, what to do, and what shows it."""
+"""The diagnosis of a failed sync: the cause, who has to act, what to do, and what shows it.
+
+These are values only: `_conclude.py` finds them, by the rules of `models/failure_rules.py`.
+"""
 
 import json
 from collections.abc import Mapping

@@ -67,19 +67,13 @@ class Break(Enum):
 
 @frozen
 class Fault:
-    """One fault of one request.
-
-    `seconds` are real seconds, as the client counts them: how late the response is (`LATE`), how long Codat
-    continues to work after the connection was lost (`LOST_AFTER`, `RESET_AFTER`, `GATEWAY_TIMEOUT_AFTER`), the
-    `Retry-After` (`RATE_LIMITED`), the skew (`CLOCK_SKEW`). `status` is that of `ERROR_BEFORE` and
-    `ERROR_AFTER`.
-    """
+    """One fault of one request. `FaultKind` describes what `seconds` and `status` are for each kind that uses them."""
 
     kind: FaultKind
     """What happens."""
 
     seconds: float | None = None
-    """How long it takes, in real seconds; None for the default of the kind."""
+    """A time in real seconds, as the client counts them; None for the default of the kind."""
 
     status: int | None = None
     """The status of an error response; None for the default of the kind."""
