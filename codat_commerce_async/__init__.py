@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from codat_commerce_async.errors import CodatError as CodatError
     from codat_commerce_async.errors import ConflictError as ConflictError
     from codat_commerce_async.errors import DecodeError as DecodeError
+    from codat_commerce_async.errors import DeliveryStoreError as DeliveryStoreError
     from codat_commerce_async.errors import IdempotencyMismatchError as IdempotencyMismatchError
     from codat_commerce_async.errors import JournalError as JournalError
     from codat_commerce_async.errors import JournalInUseError as JournalInUseError
@@ -94,7 +95,7 @@ _NAMES = {
     "client": "CodatCommerce",
     "errors": (
         "AuthenticationError BadRequestError ClientClosedError CodatError ConflictError DecodeError "
-        "IdempotencyMismatchError JournalError JournalInUseError NotFoundError OutcomeUnknownError "
+        "DeliveryStoreError IdempotencyMismatchError JournalError JournalInUseError NotFoundError OutcomeUnknownError "
         "PaymentRequiredError PermissionDeniedError QuotaExhaustedError RateLimitError RequestTimeoutError "
         "ServerError SharedQuotaError StatusError SyncFailedError SyncWaitTimeoutError TransportError "
         "WebhookVerificationError WrongEventLoopError"

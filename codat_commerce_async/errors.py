@@ -21,6 +21,7 @@ CodatError
 ├── JournalError                   a fan-out's journal cannot be opened, read or written
 │   └── JournalInUseError          ... because another process is writing it
 ├── SharedQuotaError               the store of a shared quota cannot work as it is configured
+├── DeliveryStoreError             the store of webhook deliveries cannot work as it is configured
 ├── ClientClosedError              the client was closed
 ├── WrongEventLoopError            the client belongs to another event loop
 └── WebhookVerificationError       a webhook does not come from Codat, or not just now
@@ -57,6 +58,7 @@ __all__ = [
     "CodatError",
     "ConflictError",
     "DecodeError",
+    "DeliveryStoreError",
     "IdempotencyMismatchError",
     "JournalError",
     "JournalInUseError",
@@ -428,6 +430,10 @@ class SharedQuotaError(CodatError):
     """The store of a shared quota cannot work as it is configured, so nothing is sent; correct its path."""
 
     fatal_for_run = True
+
+
+class DeliveryStoreError(CodatError):
+    """The store of webhook deliveries cannot work as it is configured, so no event is handled; correct its path."""
 
 
 class ClientClosedError(CodatError):

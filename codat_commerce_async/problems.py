@@ -14,6 +14,7 @@ from codat_commerce_async.errors import (
     CodatError,
     ConflictError,
     DecodeError,
+    DeliveryStoreError,
     IdempotencyMismatchError,
     JournalError,
     JournalInUseError,
@@ -79,6 +80,9 @@ _ROWS: Mapping[type[CodatError], _Row] = {
     JournalError: _Row(500, "journal", "This service cannot store its progress", "The journal is not available."),
     SharedQuotaError: _Row(
         500, "shared-quota", "This service is misconfigured", "The store of the request quota cannot be used."
+    ),
+    DeliveryStoreError: _Row(
+        500, "delivery-store", "This service is misconfigured", "The store of webhook deliveries cannot be used."
     ),
     JournalInUseError: _Row(
         503, "journal-in-use", "This service is busy", "Another process is writing the journal.", 60.0

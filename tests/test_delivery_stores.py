@@ -8,6 +8,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from codat_commerce_async.distributed import (
     RedisDeliveryStore,
     StoreUnavailableError,
 )
+from codat_commerce_async.errors import DeliveryStoreError
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks import DeliveryProcessor, DeliveryStatus, DeliveryStore, Webhooks, parse_event
+from tests.support.cases import all_cases
 from tests.support.deliveries import COMPANY, body_of
 from tests.support.servers import Server, postgres, valkey
+from tests.support.unusable import MISTAKES, unusable_paths
 
 EVENT = parse_event(body_of("read.completed"))
 HOUR = 3600.0
@@ -341,8 +345,42 @@ async def test_a_file_that_cannot_be_used_fails_the_delivery(tmp_path: Path, cap
     assert await worker.receive() is DeliveryStatus.FAILED
     assert worker.handled == 0
     assert "could not be handled" in caplog.text
-    with pytest.raises(StoreUnavailableError, match=r"deliveries.db: file is not a database"):
-        await FileDeliveryStore(path).claim("a")
+    assert (
+        f"deliveries cannot be recorded in {path}: the file is not an SQLite database; use another path" in caplog.text
+    )
+
+
+@all_cases("name, mistake", MISTAKES)
+async def test_a_path_that_cannot_work_is_reported_as_a_mistake(name: str, mistake: str) -> None:
+    with unusable_paths() as root:
+        store = FileDeliveryStore(root / name)
+        for use in (store.check, partial(store.claim, "a")):
+            with pytest.raises(DeliveryStoreError, match=f"^deliveries cannot be recorded in .*/{name}: {mistake}; "):
+                await use()
+
+
+async def test_a_check_accepts_a_file_in_use_and_changes_nothing(tmp_path: Path) -> None:
+    store, path = FileDeliveryStore(tmp_path / "deliveries.db"), tmp_path / "deliveries.db"
+    await store.check()
+    assert await store.claim("a") == "claimed"
+    await store.check()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await store.check()
+    assert await store.claim("a") == "in_progress"
+
+
+async def test_a_full_disk_is_an_outage_and_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args: object, **_settings: object) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr(sqlite3, "connect", full)
+    store = FileDeliveryStore(tmp_path / "deliveries.db")
+    await store.check()
+    with pytest.raises(StoreUnavailableError, match="disk is full"):
+        await store.claim("a")
 
 
 async def test_no_password_is_shown_when_a_server_cannot_be_reached() -> None:

@@ -38,6 +38,7 @@ NATURES: dict[str, tuple[bool, bool, bool]] = {
     "JournalError": (False, False, True),
     "JournalInUseError": (False, False, True),
     "SharedQuotaError": (False, False, True),
+    "DeliveryStoreError": (False, False, False),
     "ClientClosedError": (False, False, True),
     "WrongEventLoopError": (False, False, True),
     "WebhookVerificationError": (False, False, False),

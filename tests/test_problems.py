@@ -53,6 +53,7 @@ STATUSES = {
     "RequestTimeoutError": 504,
     "ServerError": 502,
     "SharedQuotaError": 500,
+    "DeliveryStoreError": 500,
     "StatusError": 502,
     "SyncFailedError": 409,
     "SyncWaitTimeoutError": 504,

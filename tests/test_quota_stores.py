@@ -3,10 +3,7 @@
 import asyncio
 import contextlib
 import math
-import os
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -29,6 +26,7 @@ from codat_commerce_async.errors import SharedQuotaError
 from codat_commerce_async.policies import Quota
 from tests.support.cases import all_cases
 from tests.support.servers import postgres, valkey
+from tests.support.unusable import MISTAKES, unusable_paths
 
 NOON = 1_705_320_000.0
 UrlOf = Callable[[str], str]
@@ -352,42 +350,14 @@ async def test_a_file_that_another_process_locks_is_unavailable_after_a_second(t
 
 
 @pytest.fixture
-def unusable(tmp_path: Path) -> Iterator[Path]:
-    """A folder with a file that is no database, and a folder and a file that this process may not write."""
-    root = Path(tempfile.mkdtemp())  # the folders of pytest are closed to other users
-    (root / "text").write_bytes(b"no database at all, but long enough to be read as one" * 3)
-    for folder in ("closed", "open"):
-        (root / folder).mkdir()
-        (root / folder).chmod(0o777)
-    (root / "open" / "read_only").touch()
-    (root / "open" / "read_only").chmod(0o444)
-    (root / "closed").chmod(0o555)
-    root.chmod(0o755)
-    user = os.geteuid()
-    if user == 0:  # whom no permissions stop
-        (root / "text").chmod(0o666)
-        os.seteuid(65534)
-    try:
+def unusable() -> Iterator[Path]:
+    with unusable_paths() as root:
         yield root
-    finally:
-        os.seteuid(user)
-        (root / "closed").chmod(0o755)
-        shutil.rmtree(root)
 
 
-@all_cases(
-    "name, mistake",
-    [
-        ("missing/quota.db", "the folder .*/missing does not exist"),
-        ("text/quota.db", ".*/text is not a folder"),
-        ("open", "it is a folder, not a file"),
-        ("closed/quota.db", "the folder .*/closed is not writable"),
-        ("open/read_only", "the file is not readable and writable"),
-        ("text", "the file is not an SQLite database"),
-    ],
-)
+@all_cases("name, mistake", MISTAKES)
 async def test_a_path_that_cannot_work_is_reported_as_a_mistake(unusable: Path, name: str, mistake: str) -> None:
-    with pytest.raises(SharedQuotaError, match=f"^the shared quota cannot be kept in .*/{name}: {mistake}$"):
+    with pytest.raises(SharedQuotaError, match=f"^the shared quota cannot be kept in .*/{name}: {mistake}; "):
         await FileQuotaStore(unusable / name).exchange(report())
 
 

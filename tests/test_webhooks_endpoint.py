@@ -14,6 +14,8 @@ from starlette.applications import Starlette
 
 from codat_commerce_async.contrib import starlette as adapter
 from codat_commerce_async.distributed import FileDeliveryStore
+from codat_commerce_async.distributed._deliveries import Claim
+from codat_commerce_async.errors import DeliveryStoreError
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks import WebhookEndpoint, Webhooks, WebhookVerifier
 from tests.support.deliveries import OTHER_SECRET, SECRET, Delivery, body_of
@@ -158,6 +160,35 @@ async def test_a_delivery_to_two_workers_is_handled_once(start: Start, tmp_path:
     assert sorted(statuses) in ([204, 204], [204, 503])
     assert [await worker.post(one) for worker in workers] == [204, 204]
     assert sum(len(worker.handled) for worker in workers) == 1
+
+
+async def test_an_endpoint_is_not_opened_with_a_store_that_cannot_work(start: Start, tmp_path: Path) -> None:
+    worker = start(deduplicate=FileDeliveryStore(tmp_path / "missing" / "deliveries.db"))
+    with pytest.raises(DeliveryStoreError, match=r"/missing does not exist; create it, or use another path$"):
+        await worker.endpoint.open()
+    assert await worker.post(delivery()) == 500
+    (tmp_path / "missing").mkdir()
+    await worker.endpoint.open()
+    assert await worker.post(delivery()) == 204
+
+
+async def test_a_store_of_ones_own_needs_no_check(start: Start) -> None:
+    worker = start(deduplicate=OwnStore())
+    await worker.endpoint.open()
+    assert await worker.post(delivery()) == 204
+
+
+class OwnStore:
+    """A store with the members of `DeliveryStore`, and no others."""
+
+    async def claim(self, webhook_id: str) -> Claim:
+        return "claimed"
+
+    async def finish(self, webhook_id: str, *, handled: bool) -> None:
+        """Nothing to record."""
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
 
 
 async def call(endpoint: WebhookEndpoint, scope: dict[str, Any], *messages: dict[str, Any]) -> list[dict[str, Any]]:

@@ -4,12 +4,15 @@ import asyncio
 import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from codat_commerce_async import CodatCommerce, PollPolicy
+from codat_commerce_async.distributed import FileDeliveryStore
+from codat_commerce_async.errors import DeliveryStoreError
 from codat_commerce_async.models.webhook_events import ConnectionEvent, UnknownEvent, WebhookEvent
 from codat_commerce_async.simulator import RequestQuota, ScriptedSync, Simulator, WebhookSender
 from codat_commerce_async.simulator.virtual_time import loop_wall_clock
@@ -299,6 +302,14 @@ async def test_a_receiver_is_open_in_every_application_that_it_is_added_to(hooks
         receiver.add_to(app, PATH)
         async with TestClient(TestServer(app)) as client:
             assert await post(client, delivery) == 204
+
+
+async def test_an_application_does_not_start_with_a_store_that_cannot_work(hooks: Webhooks, tmp_path: Path) -> None:
+    store = FileDeliveryStore(tmp_path / "missing" / "deliveries.db")
+    app = web.Application()
+    WebhookReceiver(WebhookVerifier(SECRET), hooks, deduplicate=store).add_to(app, PATH)
+    with pytest.raises(DeliveryStoreError, match=r"/missing does not exist; create it, or use another path$"):
+        await TestServer(app).start_server()
 
 
 async def test_shutting_down_refuses_what_is_new_so_that_it_comes_again(serve: Serve, hooks: Webhooks) -> None:

@@ -11,6 +11,7 @@ from typing import TypedDict
 import orjson
 
 from codat_commerce_async._core.callbacks import check_function
+from codat_commerce_async.distributed._paths import mistake_of
 from codat_commerce_async.distributed._state import (
     AddressState,
     ClientState,
@@ -33,12 +34,6 @@ _EXCHANGE = "UPDATE codat_quota_3 SET state = codat_exchange(state) WHERE id = 1
 # A process that was stopped within a transaction must not stop the others for longer.
 _LOCKED_FOR = 1.0
 _FIRST_RETRY, _LAST_RETRY = 0.0002, 0.005
-# SQLite's errors for a path that may be wrong, and those for a file that stays unusable: https://www.sqlite.org/rescode.html
-_NOT_OPENED = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
-_NO_DATABASE = {
-    sqlite3.SQLITE_NOTADB: "the file is not an SQLite database",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged; delete it while no process uses it",
-}
 
 
 class _State(TypedDict):
@@ -167,31 +162,10 @@ class FileQuotaStore:
 
     def _unavailable(self, error: Exception) -> StoreUnavailableError | SharedQuotaError:
         self._close()
-        mistake = _mistake(self._path.absolute(), getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        mistake = mistake_of(self._path, error)
         if mistake is None:
             return StoreUnavailableError(f"{self._path}: {error}")
         return SharedQuotaError(f"the shared quota cannot be kept in {self._path}: {mistake}")
-
-
-def _mistake(path: Path, code: int) -> str | None:
-    """Return what has to be corrected before SQLite can open the file; None if it may succeed later."""
-    if code in _NO_DATABASE:
-        return _NO_DATABASE[code]
-    if code not in _NOT_OPENED:
-        return None
-    folder = path.parent
-    checks = (
-        (not os.path.lexists(folder), f"the folder {folder} does not exist"),
-        (not folder.is_dir(), f"{folder} is not a folder"),
-        (path.is_dir(), "it is a folder, not a file"),
-        (not _may(folder, os.W_OK | os.X_OK), f"the folder {folder} is not writable"),
-        (path.exists() and not _may(path, os.R_OK | os.W_OK), "the file is not readable and writable"),
-    )
-    return next((text for is_wrong, text in checks if is_wrong), None)
-
-
-def _may(path: Path, mode: int) -> bool:
-    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:

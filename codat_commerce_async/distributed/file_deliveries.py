@@ -10,7 +10,9 @@ from typing import TypeVar
 
 from codat_commerce_async._core.callbacks import check_function
 from codat_commerce_async.distributed._deliveries import CLAIM_FOR, REMEMBER_FOR, Claim, ClaimStore
+from codat_commerce_async.distributed._paths import mistake_of
 from codat_commerce_async.distributed._stores import StoreUnavailableError
+from codat_commerce_async.errors import DeliveryStoreError
 
 __all__ = ["FileDeliveryStore"]
 
@@ -38,7 +40,6 @@ class FileDeliveryStore(ClaimStore):
             take.
         remember_for: Seconds for which a handled event is remembered; Codat repeats deliveries for 28 hours.
         wall_clock: Returns the time in epoch seconds, for simulations.
-
     """
 
     def __init__(
@@ -53,6 +54,19 @@ class FileDeliveryStore(ClaimStore):
         check_function("wall_clock", wall_clock)
         self._path = Path(path)
         self._wall_clock = wall_clock
+
+    async def check(self) -> None:
+        """Open the file, and create it if necessary; a file that is locked or a full disk is no error.
+
+        Raises:
+            DeliveryStoreError: The folder is missing or not writable, or the file is no database or not writable.
+        """
+        try:
+            self._run(lambda _: None)
+        except sqlite3.Error as error:
+            failure = self._failure(error)
+            if isinstance(failure, DeliveryStoreError):
+                raise failure from None
 
     async def aclose(self) -> None:
         """Do nothing; no file is open between two transactions."""
@@ -91,8 +105,14 @@ class FileDeliveryStore(ClaimStore):
             except sqlite3.Error as error:
                 busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
                 if not busy or time.monotonic() > deadline:
-                    raise StoreUnavailableError(f"{self._path}: {error}") from None
+                    raise self._failure(error) from None
             await asyncio.sleep(_RETRY)
+
+    def _failure(self, error: sqlite3.Error) -> StoreUnavailableError | DeliveryStoreError:
+        mistake = mistake_of(self._path, error)
+        if mistake is None:
+            return StoreUnavailableError(f"{self._path}: {error}")
+        return DeliveryStoreError(f"deliveries cannot be recorded in {self._path}: {mistake}")
 
     def _run(self, transaction: Callable[[sqlite3.Connection], T]) -> T:
         # Deliveries are rare: a connection for each leaves no file open, in no thread and no forked process.

@@ -5,7 +5,7 @@ import enum
 from collections import OrderedDict
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from codat_commerce_async._core.log import logger_of
 from codat_commerce_async._core.validation import check_int
@@ -35,7 +35,9 @@ class DeliveryStore(Protocol):
     """Where several processes record which deliveries they handle, so that each event is handled by one of them.
 
     `codat_commerce_async.distributed` has stores in a file, Redis and PostgreSQL. Any exception means that the store is
-    unavailable: an event that could not be claimed gets a 500, so that Codat delivers it again.
+    unavailable: an event that could not be claimed gets a 500, so that Codat delivers it again. A store may also have
+    a coroutine method `check` without arguments: it is called when the endpoint is opened, and what it raises keeps the
+    service from starting.
     """
 
     async def claim(self, webhook_id: str) -> Claim:
@@ -60,6 +62,13 @@ class DeliveryStore(Protocol):
     async def aclose(self) -> None:
         """Close the connections; the next claim opens new ones."""
         ...
+
+
+@runtime_checkable
+class _CheckedStore(Protocol):
+    """A store that knows whether it can work as it is configured."""
+
+    async def check(self) -> None: ...
 
 
 class DeliveryProcessor:
@@ -140,6 +149,15 @@ class DeliveryProcessor:
         if acknowledge:
             self._acknowledged[webhook_id] = event
         return DeliveryStatus.IN_PROGRESS
+
+    async def check_store(self) -> None:
+        """Check the store that several processes share, if it has a method `check`.
+
+        Raises:
+            DeliveryStoreError: The store cannot work before its configuration is corrected.
+        """
+        if isinstance(self._store, _CheckedStore):
+            await self._store.check()
 
     def open(self) -> None:
         """Accept new events again after `drain`; which events were handled is still known."""

@@ -85,8 +85,12 @@ class WebhookEndpoint(DeliveryResponder):
         await send({"type": "http.response.body", "body": b""})
 
     async def open(self) -> None:
-        """Accept new events again after `drain`; call it at the start of the lifespan."""
-        self._open()
+        """Accept new events again after `drain`; call it at the start of the lifespan.
+
+        Raises:
+            DeliveryStoreError: The store of `deduplicate` cannot work, such as a file in a missing folder.
+        """
+        await self._open()
 
     async def drain(self) -> None:
         """Refuse new events and wait for those in progress; call it at the end of the lifespan."""

@@ -45,8 +45,12 @@ class WebhookReceiver(DeliveryResponder):
         app.on_shutdown.append(self.drain)
 
     async def open(self, _app: web.Application | None = None) -> None:
-        """Accept new events again after `drain`; add it to `on_startup` if you do not use `add_to`."""
-        self._open()
+        """Accept new events again after `drain`; add it to `on_startup` if you do not use `add_to`.
+
+        Raises:
+            DeliveryStoreError: The store of `deduplicate` cannot work, such as a file in a missing folder.
+        """
+        await self._open()
 
     async def drain(self, _app: web.Application | None = None) -> None:
         """Refuse new events and wait for those in progress; add it to `on_shutdown` if you do not use `add_to`."""

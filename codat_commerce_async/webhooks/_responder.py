@@ -82,7 +82,8 @@ class DeliveryResponder:
         )
         return self._http_status(status)
 
-    def _open(self) -> None:
+    async def _open(self) -> None:
+        await self._processor.check_store()
         self._processor.open()
 
     async def _drain(self) -> None:

@@ -1,0 +1,44 @@
+"""Paths at which no file of SQLite can work, and what is wrong with each."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["MISTAKES", "unusable_paths"]
+
+MISTAKES = [
+    ("missing/quota.db", "the folder .*/missing does not exist"),
+    ("text/quota.db", ".*/text is not a folder"),
+    ("open", "it is a folder, not a file"),
+    ("closed/quota.db", "the folder .*/closed is not writable"),
+    ("open/read_only", "the file is not readable and writable"),
+    ("text", "the file is not an SQLite database"),
+]
+"""Paths below the folder of `unusable_paths`, and the mistake that an error has to name."""
+
+
+@contextmanager
+def unusable_paths() -> Iterator[Path]:
+    """Make a folder with a file that is no database, and a folder and a file that this process may not write."""
+    root = Path(tempfile.mkdtemp())  # the folders of pytest are closed to other users
+    (root / "text").write_bytes(b"no database at all, but long enough to be read as one" * 3)
+    for folder in ("closed", "open"):
+        (root / folder).mkdir()
+        (root / folder).chmod(0o777)
+    (root / "open" / "read_only").touch()
+    (root / "open" / "read_only").chmod(0o444)
+    (root / "closed").chmod(0o555)
+    root.chmod(0o755)
+    user = os.geteuid()
+    if user == 0:  # whom no permissions stop
+        (root / "text").chmod(0o666)
+        os.seteuid(65534)
+    try:
+        yield root
+    finally:
+        os.seteuid(user)
+        (root / "closed").chmod(0o755)
+        shutil.rmtree(root)
