@@ -7,7 +7,6 @@ Sources: https://docs.codat.io/commerce/error-documentation and https://docs.cod
 
 import re
 from collections.abc import Mapping
-from enum import StrEnum
 
 from attrs import field, frozen
 
@@ -34,14 +33,14 @@ class Retry(DescribedEnum):
     LATER = "later", "later, without an action of yours"
 
 
-class Source(StrEnum):
-    """What a diagnosis can request, one request each; the value is its name for people."""
+class Source(DescribedEnum):
+    """What a diagnosis can request, one request each."""
 
-    CONNECTIONS = "connections"
-    CONFIGURATION = "configuration"
-    PUSH_OPERATIONS = "push operations"
-    PULL_OPERATIONS = "pull operations"
-    SYNCS = "syncs"
+    CONNECTIONS = "connections", "connections"
+    CONFIGURATION = "configuration", "configuration"
+    PUSH_OPERATIONS = "push_operations", "push operations"
+    PULL_OPERATIONS = "pull_operations", "pull operations"
+    SYNCS = "syncs", "syncs"
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:

@@ -97,7 +97,7 @@ class _Collector:
             raise
         except CodatError as error:
             self.is_company_missing = source is Source.CONNECTIONS and isinstance(error, NotFoundError)
-            self._unchecked.append(f"{source}: {error.message}")
+            self._unchecked.append(f"{source.description}: {error.message}")
 
     def facts(self) -> Facts:
         return Facts(
@@ -149,7 +149,7 @@ class _Collector:
 
     def _note_truncation(self, source: Source, count: int, *, is_truncated: bool) -> None:
         if is_truncated:
-            self._unchecked.append(f"{source}: only the newest {count} were requested, there are more")
+            self._unchecked.append(f"{source.description}: only the newest {count} were requested, there are more")
 
 
 def _of_push(operation: PushOperation) -> Evidence:
