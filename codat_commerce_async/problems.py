@@ -7,6 +7,7 @@ from datetime import datetime
 from attrs import field, frozen
 
 from codat_commerce_async._core.log import extra_fields, logger_of
+from codat_commerce_async._core.validation import check_instance
 from codat_commerce_async.errors import (
     AuthenticationError,
     BadRequestError,
@@ -177,8 +178,7 @@ def problem(error: CodatError) -> Problem:
             print(response.status, response.to_dict())
         ```
     """
-    if not isinstance(error, CodatError):
-        raise TypeError(f"error must be a CodatError (got {type(error).__name__})")
+    check_instance("error", error, CodatError)
     row = next(_ROWS[cls] for cls in type(error).__mro__ if cls in _ROWS)
     if row.status == _MISCONFIGURED:
         _logger.error("%s: %s", row.title, error.message, extra=extra_fields(error=error))

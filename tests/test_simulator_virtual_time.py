@@ -225,7 +225,7 @@ def test_a_loop_that_is_blocked_runs_its_timers_late() -> None:
         timer: asyncio.Future[float] = loop.create_future()
         loop.call_later(5.0, lambda: timer.set_result(loop.time()))
         loop.advance(7.0)
-        with pytest.raises(ValueError, match="seconds must be at least 0 and finite"):
+        with pytest.raises(ValueError, match="seconds must be at least 0 seconds and finite"):
             loop.advance(-1.0)
         return loop.time(), await timer
 

@@ -842,8 +842,8 @@ def test_the_key_is_taken_raw_or_ready_to_send(api_key: str | None, auth_header:
 @pytest.mark.parametrize(
     ("api_key", "auth_header", "message"),
     [
-        (None, None, "^give either api_key or auth_header$"),
-        ("a", "Basic b", "^give either api_key or auth_header$"),
+        (None, None, "^either api_key or auth_header must be passed, and not both$"),
+        ("a", "Basic b", "^either api_key or auth_header must be passed, and not both$"),
         ("", None, "^api_key must"),
         ("  ", None, "^api_key must"),
         ("a\r\nHost: evil", None, "^api_key must"),
@@ -865,7 +865,7 @@ def test_a_key_that_cannot_work_is_refused_by_name(api_key: str | None, auth_hea
 
 @pytest.mark.parametrize("key", [b"key", 7, ["key"]])
 def test_a_key_that_is_no_string_is_refused_by_name(key: object) -> None:
-    with pytest.raises(TypeError, match=r"^api_key must be a string, not "):
+    with pytest.raises(TypeError, match=r"^api_key must be a string \(got "):
         Credentials(key, None)  # type: ignore[arg-type]  # that is what is tested
 
 

@@ -3,6 +3,8 @@
 import base64
 import re
 
+from codat_commerce_async._core.validation import check_str
+
 __all__ = ["Credentials"]
 
 # Searching for every spelling of the key takes about a millisecond per 4 KB.
@@ -54,11 +56,9 @@ class Credentials:
 
 def _header_from(api_key: str | None, auth_header: str | None) -> str:
     if (api_key is None) == (auth_header is None):
-        raise ValueError("give either api_key or auth_header")
+        raise ValueError("either api_key or auth_header must be passed, and not both")
     name, given = ("api_key", api_key) if auth_header is None else ("auth_header", auth_header)
-    if not isinstance(given, str):
-        raise TypeError(f"{name} must be a string, not {type(given).__name__}")
-    given = given.strip()
+    given = check_str(name, given).strip()
     if not given or not given.isprintable():
         raise ValueError(f"{name} must be the key as Codat shows it: not empty, without control characters")
     if not given.isascii():

@@ -9,6 +9,7 @@ from typing import TypeVar
 __all__ = [
     "as_utc",
     "check_aware_datetime",
+    "check_company_ids",
     "check_count",
     "check_instance",
     "check_int",
@@ -80,6 +81,12 @@ def check_platform_key(name: str, value: object) -> str:
     key = check_str(name, value)
     require(_PLATFORM_KEY.fullmatch(key) is not None, name, "four lower-case letters such as 'gbol'", key)
     return key
+
+
+def check_company_ids(name: str, value: object) -> None:
+    """Raise TypeError for a single string, which is iterable too, but not as ids."""
+    if isinstance(value, str | bytes):
+        raise TypeError(f"{name} must be an iterable of company ids (got one string)")
 
 
 def check_str_list(name: str, value: Iterable[str]) -> list[str]:

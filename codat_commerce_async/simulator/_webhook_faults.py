@@ -5,6 +5,7 @@ from enum import Enum
 
 from attrs import field, frozen
 
+from codat_commerce_async._core.validation import check_seconds
 from codat_commerce_async.simulator._api.fault_injector import FaultInjector, check_rate
 
 __all__ = ["WebhookFault", "WebhookFaultPlan", "webhook_fault_injector"]
@@ -68,8 +69,7 @@ class WebhookFaultPlan:
 
     def __attrs_post_init__(self) -> None:
         check_rate(self.rate, self.kinds)
-        if not self.late_by >= 0:
-            raise ValueError(f"late_by must be 0 seconds or more (got {self.late_by!r})")
+        check_seconds("late_by", self.late_by)
 
 
 def webhook_fault_injector(plan: WebhookFaultPlan) -> FaultInjector[WebhookFault]:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import TypeVar, TypeVarTuple
 
+from codat_commerce_async._core.validation import check_seconds
+
 __all__ = [
     "VirtualDeadlockError",
     "VirtualTimeLimitError",
@@ -64,9 +66,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         Args:
             seconds: Virtual seconds; at least 0.
         """
-        if not 0 <= seconds < math.inf:
-            raise ValueError(f"seconds must be at least 0 and finite (got {seconds})")
-        self._jumping.now += seconds
+        self._jumping.now += check_seconds("seconds", seconds, finite=True)
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> "asyncio.Future[T]":
         """Run a function in a thread; the virtual clock stops until it returns.

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from codat_commerce_async._core.callbacks import call, check_callback
 from codat_commerce_async._core.log import extra_fields, logger_of
-from codat_commerce_async._core.validation import check_count, check_str, require
+from codat_commerce_async._core.validation import check_company_ids, check_count, check_str, require
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing._aio import wait_uncancelled
 from codat_commerce_async.syncing._context import SyncContext
@@ -234,8 +234,7 @@ class SyncRun:
 
 
 def _check_sources(companies: Companies, journal: JournalSource | None) -> None:
-    if isinstance(companies, str | bytes):
-        raise TypeError("companies must be an iterable of company ids (got one string)")
+    check_company_ids("companies", companies)
     if not isinstance(companies, Iterable | AsyncIterable):
         raise TypeError(f"companies must be iterable (got {type(companies).__name__})")
     if not isinstance(journal, str | Path | None):

@@ -17,7 +17,7 @@ from uuid import UUID, uuid5
 
 from attrs import frozen
 
-from codat_commerce_async._core.validation import check_aware_datetime, check_str, require
+from codat_commerce_async._core.validation import check_aware_datetime, check_company_ids, check_str, require
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing import _json
 from codat_commerce_async.syncing._queue import to_job
@@ -121,8 +121,7 @@ class SyncTicket:
             first_queued_at: When the run was first queued, an aware datetime, if it is queued again; None for now.
             wall_clock: Returns the time in epoch seconds, for simulations.
         """
-        if isinstance(companies, str | bytes):
-            raise TypeError("companies must be an iterable of company ids (got one string)")
+        check_company_ids("companies", companies)
         if first_queued_at is not None:
             first_queued_at = check_aware_datetime("first_queued_at", first_queued_at)
             is_past = first_queued_at.timestamp() <= wall_clock() + _MAX_CLOCK_ERROR

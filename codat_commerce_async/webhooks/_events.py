@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from codat_commerce_async._core.codec import decode, structure
+from codat_commerce_async._core.headers import MAX_RESET_DISTANCE
 from codat_commerce_async._core.log import extra_fields, logger_of, named
 from codat_commerce_async._core.validation import as_utc
 from codat_commerce_async.errors import DecodeError
@@ -25,8 +26,6 @@ __all__ = ["company_id_of", "description_of", "log_fields", "parse_event", "rate
 _logger = logger_of("webhooks")
 
 _REACHED = "client.rateLimit.reached"
-# The daily quota is reset within a day; this leaves room for skewed clocks.
-_MAX_RESET_DISTANCE = timedelta(hours=48)
 
 
 def parse_event(body: bytes) -> WebhookEvent[object]:
@@ -111,7 +110,7 @@ def rate_limit_from_event(event: RateLimitEvent) -> RateLimit | None:
     if event.generated_date is None:
         return None
     observed_at, reset = as_utc(event.generated_date), event.payload.expiry_date
-    if reset is None or not observed_at < as_utc(reset) <= observed_at + _MAX_RESET_DISTANCE:
+    if reset is None or not observed_at < as_utc(reset) <= observed_at + MAX_RESET_DISTANCE:
         reset = observed_at.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     return RateLimit(
         limit=event.payload.daily_quota,

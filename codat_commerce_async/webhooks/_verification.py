@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
 from codat_commerce_async._core.secrecy import hides_arguments
-from codat_commerce_async._core.validation import check_seconds
+from codat_commerce_async._core.validation import check_seconds, check_str
 from codat_commerce_async.errors import WebhookVerificationError
 
 __all__ = ["WebhookVerifier"]
@@ -98,9 +98,7 @@ def _signature(key: bytes, signed: bytes) -> bytes:
 
 def _key(secret: str) -> bytes:
     """Return the key in a secret; empty bytes if the secret is not valid."""
-    if not isinstance(secret, str):
-        raise TypeError(f"a secret must be a string (got {type(secret).__name__})")
-    encoded = secret.strip().removeprefix(_PREFIX).rstrip("=")
+    encoded = check_str("secret", secret).strip().removeprefix(_PREFIX).rstrip("=")
     try:
         return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except ValueError:

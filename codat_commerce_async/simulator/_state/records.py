@@ -6,6 +6,7 @@ from typing import Self
 
 from attrs import define, field, frozen
 
+from codat_commerce_async._core.validation import check_seconds
 from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.simulator._state.catalog import Platform
 from codat_commerce_async.simulator._state.failures import FAILURES, Condition
@@ -79,8 +80,8 @@ class ScriptedSync:
     """What the push operations of a failed sync report."""
 
     def __attrs_post_init__(self) -> None:
-        if self.duration is not None and not self.duration >= 0:
-            raise ValueError(f"duration must be 0 seconds or more, or None (got {self.duration!r})")
+        if self.duration is not None:
+            check_seconds("duration", self.duration)
 
     @property
     def text(self) -> str:
