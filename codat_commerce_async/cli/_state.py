@@ -124,14 +124,14 @@ class Row:
 
     @property
     def status(self) -> Status:
-        """Return the state of the sync."""
+        """The state of the sync."""
         if self.result is not None:
             return Status.SUCCEEDED if self.result.succeeded else Status.FAILED
         return Status.QUEUED if self.started_at is None else Status.RUNNING
 
     @property
     def label(self) -> str:
-        """Return the state of the sync, or its result, in a few words."""
+        """The state of the sync, or its result, in a few words."""
         if self.result is not None:
             return f"{self.result.label} (before)" if self.ended_before else self.result.label
         if self.started_at is None:
@@ -140,13 +140,13 @@ class Row:
 
     @property
     def reason(self) -> str | None:
-        """Return why the sync failed, if it did."""
+        """Why the sync failed, if it did."""
         reason = None if self.result is None else self.result.reason
         return f"ended before: {reason}" if self.ended_before and reason is not None else reason
 
     @property
     def open_handle(self) -> SyncHandle | None:
-        """Return the handle to wait for, if the end was not observed."""
+        """The handle to wait for, if the end was not observed."""
         return None if self.result is not None and self.result.observed else self.handle
 
     def message(self, text: str) -> str:
@@ -195,34 +195,34 @@ class DisplayState:
 
     @property
     def now(self) -> float:
-        """Return the seconds since the run started."""
+        """The seconds since the run started."""
         return self._clock() - self._started_at
 
     @property
     def run_id(self) -> str | None:
-        """Return the id of the run in its journal."""
+        """The id of the run in its journal."""
         return self._run.run_id if self._run is not None else None
 
     @property
     def is_small(self) -> bool:
-        """Return whether there are few enough rows to show each."""
+        """Whether there are few enough rows to show each."""
         return len(self.rows) <= _MAX_SMALL
 
     @property
     def ended(self) -> int:
-        """Return how many rows have a result."""
+        """How many rows have a result."""
         return self.labels.total()
 
     @property
     def requests_in_last_minute(self) -> int:
-        """Return how many requests were sent in the last minute."""
+        """How many requests were sent in the last minute."""
         while self._recent and self._recent[0] <= self.now - _MINUTE:
             self._recent.popleft()
         return len(self._recent)
 
     @property
     def seconds_left(self) -> float | None:
-        """Return the estimated seconds to the end, or None if they are not known."""
+        """The estimated seconds to the end, or None if they are not known."""
         return self.seconds_left_by_run if self.ended < len(self.rows) else None
 
     def add(self, row: Row) -> None:

@@ -78,7 +78,7 @@ class Output:
 
     @property
     def live(self) -> bool:
-        """Return whether lines can be redrawn in place."""
+        """Whether lines can be redrawn in place."""
         return self.console.is_interactive
 
     def print(self, *lines: str) -> None:

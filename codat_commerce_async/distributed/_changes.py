@@ -38,7 +38,7 @@ class PendingChanges:
 
     @property
     def has_runs(self) -> bool:
-        """Return whether reservations of runs have changed since the last report."""
+        """Whether reservations of runs have changed since the last report."""
         return bool(self._runs)
 
     def reserve(self, requests: int, run: str | None) -> None:

@@ -26,7 +26,7 @@ class Permits:
 
     @property
     def scheduled(self) -> int:
-        """Return the number of permits for a moment that is still to come."""
+        """The number of permits for a moment that is still to come."""
         return len(self._scheduled)
 
     def grant(self, waiter: Waiter, delay: float) -> None:

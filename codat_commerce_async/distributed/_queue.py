@@ -25,7 +25,7 @@ class Waiter:
 
     @property
     def was_admitted(self) -> bool:
-        """Return whether it got a slot, also if it was cancelled since."""
+        """Whether it got a slot, also if it was cancelled since."""
         admitted = self.admitted
         return admitted.done() and not admitted.cancelled() and admitted.exception() is None
 

@@ -43,7 +43,7 @@ class RoundTask:
 
     @property
     def is_here(self) -> bool:
-        """Return whether the caller runs in the task's event loop."""
+        """Whether the caller runs in the task's event loop."""
         return self.loop is running_loop()
 
     def start(self) -> None:

@@ -199,12 +199,12 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """Return the base URL; raise RuntimeError unless the simulator is entered."""
+        """The base URL. Raises RuntimeError unless the simulator is entered."""
         return self._server.url
 
     @property
     def client_id(self) -> str:
-        """Return the id of the client that the API key belongs to."""
+        """The id of the client that the API key belongs to."""
         return self._store.client_id
 
     def handle(self, request: Request) -> Response:
@@ -494,7 +494,7 @@ class Simulator:
 
     @property
     def requests_by_process(self) -> Mapping[str, int]:
-        """Return the number of requests per client process, as named by `process/NAME` in the User-Agent.
+        """The number of requests per client process, as named by `process/NAME` in the User-Agent.
 
         `/simulator/state` has them too, as `requests.byProcess`, and the busiest 60 seconds as `quota.peakPerMinute`.
         """
@@ -502,7 +502,7 @@ class Simulator:
 
     @property
     def requests(self) -> Sequence[RecordedRequest]:
-        """Return the last requests, oldest first, without their `Authorization`."""
+        """The last requests, oldest first, without their `Authorization`."""
         return tuple(self._api.requests)
 
     def expire_account(self) -> None:
@@ -515,12 +515,12 @@ class Simulator:
 
     @property
     def peak_per_minute(self) -> int:
-        """Return the largest number of requests that reached Codat within any 60 simulated seconds."""
+        """The largest number of requests that reached Codat within any 60 simulated seconds."""
         return self._quota.peak_per_minute
 
     @property
     def events(self) -> Sequence[Mapping[str, object]]:
-        """Return the events that wait for a `WebhookSender`, oldest first, as the bodies of webhooks."""
+        """The events that wait for a `WebhookSender`, oldest first, as the bodies of webhooks."""
         self._run_due_events()
         return tuple(self._store.events)
 

@@ -70,7 +70,7 @@ class DurationModel:
 
     @property
     def mean(self) -> float:
-        """Return the mean duration: the seconds that syncs ran by the ends among them."""
+        """The mean duration: the seconds that syncs ran by the ends among them."""
         prior = sum(_PRIOR_WEIGHT / _prior(index) for index in range(len(_WIDTHS)))
         ends = sum(self._ends) - _PRIOR_WEIGHT * len(_WIDTHS)
         return (sum(self._exposure) - prior) / ends if ends else 1 / _PRIOR_RATE

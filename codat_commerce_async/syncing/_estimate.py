@@ -37,12 +37,12 @@ class Workload:
 
     @property
     def polls_per_sync(self) -> float:
-        """Return the mean number of polls of a sync so far."""
+        """The mean number of polls of a sync so far."""
         return self.polls / self.completed if self.completed else _ASSUMED_POLLS
 
     @property
     def seconds_of_requests(self) -> float:
-        """Return how long the requests take that are left to send."""
+        """How long the requests take that are left to send."""
         return (self.left * (1 + self.polls_per_sync) + self.running * self.polls_per_sync) * self.interval
 
 

@@ -83,12 +83,12 @@ class SyncJob(Schedulable):
 
     @property
     def company_id(self) -> str:
-        """Return the id of the company to sync."""
+        """The id of the company to sync."""
         return self.request.company_id
 
     @property
     def is_earlier(self) -> bool:
-        """Return whether the sync belongs to an earlier run of the journal."""
+        """Whether the sync belongs to an earlier run of the journal."""
         return self.earlier_run is not None
 
     def mark_sent(self, key: str, sent_at: float, server_offset: float | None) -> None:
@@ -146,22 +146,22 @@ class WorkQueue:
 
     @property
     def is_empty(self) -> bool:
-        """Return whether all jobs were started."""
+        """Whether all jobs were started."""
         return self._is_input_read and not self._ready and not self._deferred
 
     @property
     def has_ready(self) -> bool:
-        """Return whether a job can be started now."""
+        """Whether a job can be started now."""
         return bool(self._ready)
 
     @property
     def is_exhausted(self) -> bool:
-        """Return whether the input is exhausted and nothing but deferred jobs is left."""
+        """Whether the input is exhausted and nothing but deferred jobs is left."""
         return self._is_input_read and not self._ready
 
     @property
     def left(self) -> int | None:
-        """Return how many jobs are not started yet; None if the input has no length."""
+        """How many jobs are not started yet; None if the input has no length."""
         waiting = len(self._ready) + self._deferred_count
         if self._is_input_read:
             return waiting

@@ -54,17 +54,17 @@ class RunState:
 
     @property
     def is_done(self) -> bool:
-        """Return whether all jobs have finished."""
+        """Whether all jobs have finished."""
         return self.queue.is_empty and not self._running and not self._starting
 
     @property
     def active_count(self) -> int:
-        """Return how many jobs are being started or running."""
+        """How many jobs are being started or running."""
         return len(self._starting) + len(self._running)
 
     @property
     def starting_count(self) -> int:
-        """Return how many jobs are being started."""
+        """How many jobs are being started."""
         return len(self._starting)
 
     @property
@@ -132,7 +132,7 @@ class RunState:
 
     @property
     def unconfirmed(self) -> tuple[tuple[str, str], ...]:
-        """Return the company ids and idempotency keys of the start requests whose result is not known."""
+        """The company ids and idempotency keys of the start requests whose result is not known."""
         jobs = [job for job in self._not_running() if job.handle is None]
         return tuple((job.company_id, job.key) for job in jobs if job.key is not None)
 

@@ -151,7 +151,7 @@ class SyncRunner:
 
     @property
     def is_stopped(self) -> bool:
-        """Return whether `stop` was called."""
+        """Whether `stop` was called."""
         return self._is_stopped
 
     def stop(self) -> None:

@@ -52,7 +52,7 @@ class JournalRun:
 
     @property
     def has_ended(self) -> bool:
-        """Return whether every company of the run has an outcome."""
+        """Whether every company of the run has an outcome."""
         return self.ended_at is not None
 
 

@@ -81,17 +81,17 @@ class SyncOutcome:
 
     @property
     def company_id(self) -> str:
-        """Return the id of the company."""
+        """The id of the company."""
         return self.request.company_id
 
     @property
     def ok(self) -> bool:
-        """Return whether the sync succeeded; see `adopted` for whether this request started it."""
+        """Whether the sync succeeded; see `adopted` for whether this request started it."""
         return self.status is not None and self.status.succeeded
 
     @property
     def adopted(self) -> bool:
-        """Return whether the sync was found at Codat, not named in a response: another client may have started it."""
+        """Whether the sync was found at Codat, not named in a response: another client may have started it."""
         return self.handle is not None and self.handle.adopted
 
     def to_json(self) -> str:
@@ -248,12 +248,12 @@ class RunReport:
 
     @property
     def completed(self) -> int:
-        """Return how many companies have an outcome."""
+        """How many companies have an outcome."""
         return self.succeeded + self.failed + self.errors
 
     @property
     def nothing_started(self) -> bool:
-        """Return whether no company was started, resumed or reported: at the end, whether all had ended before."""
+        """Whether no company was started, resumed or reported: at the end, whether all had ended before."""
         return not (self.started or self.resumed or self.running or self.completed)
 
     def __str__(self) -> str:

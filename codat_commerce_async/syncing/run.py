@@ -148,17 +148,17 @@ class SyncRun:
 
     @property
     def run_id(self) -> str | None:
-        """Return the id of this run in its journal, or None without a journal."""
+        """The id of this run in its journal, or None without a journal."""
         return self._journal.run_id
 
     @property
     def report(self) -> RunReport:
-        """Return the present counts."""
+        """The present counts."""
         return self._runner.state.report(self._seconds(), self.run_id)
 
     @property
     def progress(self) -> RunProgress:
-        """Return the present counts, the rate of outcomes, and an estimate of the remaining time."""
+        """The present counts, the rate of outcomes, and an estimate of the remaining time."""
         report = self.report
         minutes = report.elapsed / 60
         return RunProgress(
@@ -170,12 +170,12 @@ class SyncRun:
 
     @property
     def running(self) -> tuple[SyncHandle, ...]:
-        """Return the handles of the syncs that run at Codat and have no outcome yet."""
+        """The handles of the syncs that run at Codat and have no outcome yet."""
         return self._runner.state.running_handles
 
     @property
     def unconfirmed(self) -> tuple[tuple[str, str], ...]:
-        """Return the company ids and idempotency keys of the start requests whose result is not known."""
+        """The company ids and idempotency keys of the start requests whose result is not known."""
         return self._runner.state.unconfirmed
 
     def stop(self) -> None:

@@ -149,13 +149,13 @@ class SyncTicket:
 
     @property
     def id(self) -> str:
-        """Return the id: a UUIDv5 of run, company and period."""
+        """The id: a UUIDv5 of run, company and period."""
         request = _json.request_to_dict(self.request)
         return str(uuid5(_NAMESPACE, json.dumps([self.run_id, *request.values()])))
 
     @property
     def company_id(self) -> str:
-        """Return the id of the company."""
+        """The id of the company."""
         return self.request.company_id
 
     def to_json(self) -> str:

@@ -108,7 +108,7 @@ class DeliveryProcessor:
 
     @property
     def unhandled(self) -> Mapping[str, WebhookEvent[object]]:
-        """Return the events that were acknowledged and are not handled, by `webhook-id`.
+        """The events that were acknowledged and are not handled, by `webhook-id`.
 
         These are in progress, or failed or were cancelled after they were acknowledged: Codat does not deliver them
         again. Pass a failed event to `process` again, or store it; `process` removes it once it is handled. Of the

@@ -54,7 +54,7 @@ class DeliveryResponder:
 
     @property
     def unhandled(self) -> Mapping[str, WebhookEvent[object]]:
-        """Return the events that got a 202 and are not handled, by `webhook-id`.
+        """The events that got a 202 and are not handled, by `webhook-id`.
 
         These are in progress, or failed after the 202.
         """

@@ -96,7 +96,7 @@ class Fault:
 
     @property
     def processing_time(self) -> float:
-        """Return the real seconds for which Codat continues to work on the request."""
+        """The real seconds for which Codat continues to work on the request."""
         return self.duration if FAULTS[self.kind].keeps_working else 0.0
 
 

@@ -119,7 +119,7 @@ class Call:
 
     @property
     def has_body(self) -> bool:
-        """Return whether a body was sent."""
+        """Whether a body was sent."""
         return self.body is not _NO_BODY
 
     def object_body(self) -> dict[str, object]:

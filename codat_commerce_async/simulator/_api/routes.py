@@ -34,7 +34,7 @@ class Route:
 
     @property
     def segments(self) -> tuple[str, ...]:
-        """Return the segments of the path."""
+        """The segments of the path."""
         return tuple(self.path.split("/")[1:])
 
 

@@ -52,7 +52,7 @@ class Failure:
 
     @property
     def is_early(self) -> bool:
-        """Return whether the sync fails before it reads and writes data."""
+        """Whether the sync fails before it reads and writes data."""
         return self.code // 1000 == 4  # noqa: PLR2004 - 4xxx is found by the validation
 
 

@@ -109,7 +109,7 @@ class RequestQuotaState:
 
     @property
     def per_minute(self) -> int | None:
-        """Return the limit of any 60 seconds; None without one."""
+        """The limit of any 60 seconds; None without one."""
         return self._quota.per_minute
 
     def last_minute(self, now: float) -> int:

@@ -202,7 +202,7 @@ class Connection:
 
     @property
     def linked(self) -> bool:
-        """Return whether the merchant has authorized the connection."""
+        """Whether the merchant has authorized the connection."""
         return self.status == "Linked"
 
 
@@ -264,22 +264,22 @@ class Company:
 
     @property
     def linked(self) -> bool:
-        """Return whether any connection is linked; the daily quota counts such companies."""
+        """Whether any connection is linked; the daily quota counts such companies."""
         return any(connection.linked for connection in self.connections.values())
 
     @property
     def enabled(self) -> bool:
-        """Return whether the configuration enables syncs."""
+        """Whether the configuration enables syncs."""
         return (self.configuration or {}).get("enable") is not False
 
     @property
     def deauthorized(self) -> bool:
-        """Return whether a connection's authorization was withdrawn."""
+        """Whether a connection's authorization was withdrawn."""
         return any(connection.status == "Deauthorized" for connection in self.connections.values())
 
     @property
     def last_sync(self) -> float | None:
-        """Return the time when a connection was last synced; None if never."""
+        """The time when a connection was last synced; None if never."""
         times = [connection.last_sync for connection in self.connections.values() if connection.last_sync is not None]
         return max(times, default=None)
 

@@ -35,7 +35,7 @@ class Statistics:
 
     @property
     def running(self) -> int:
-        """Return the number of running syncs."""
+        """The number of running syncs."""
         return len(self._running)
 
     def update(self, company: Company) -> None:

@@ -87,12 +87,12 @@ class JournalEntry:
 
     @property
     def has_status(self) -> bool:
-        """Return whether the sync ended with a status; the next call repeats a sync that ended with an error."""
+        """Whether the sync ended with a status; the next call repeats a sync that ended with an error."""
         return self.state in {"succeeded", "failed"}
 
     @property
     def has_ended(self) -> bool:
-        """Return whether there is an outcome, be it a status or an error."""
+        """Whether there is an outcome, be it a status or an error."""
         return self.has_status or self.state == "error"
 
     def to_outcome(self) -> SyncOutcome:

@@ -150,7 +150,7 @@ class JournalFile:
 
     @property
     def runs(self) -> tuple[RunRow, ...]:
-        """Return all runs, the oldest first."""
+        """All runs, the oldest first."""
         return tuple(self._runs.values())
 
     def begin_run(self, run_id: str | None, now: float, companies: int | None = None) -> int:

@@ -61,7 +61,7 @@ class Ownership:
 
     @property
     def is_held(self) -> bool:
-        """Return whether the locked file is still at its path; otherwise another process could lock a second file."""
+        """Whether the locked file is still at its path; otherwise another process could lock a second file."""
         return is_at(self._path, os.fstat(self._descriptor))
 
     def write_note(self, note: bytes) -> None:

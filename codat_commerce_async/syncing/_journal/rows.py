@@ -144,7 +144,7 @@ class RunRow:
 
     @property
     def row(self) -> Row:
-        """Return the columns, with the checksum."""
+        """The columns, with the checksum."""
         began_at, ended_at = _seconds(self.began_at), _seconds(self.ended_at)
         row = (self.number, self.run_id, began_at, ended_at, self.companies, self.entries, self.total)
         return (*row, checksum(row))

@@ -25,22 +25,22 @@ class JournalStore(Protocol):
 
     @property
     def run(self) -> int:
-        """Return the number of this run in the journal, from 1."""
+        """The number of this run in the journal, from 1."""
         return 1
 
     @property
     def run_id(self) -> str | None:
-        """Return the id of this run, or None without a file."""
+        """The id of this run, or None without a file."""
         return None
 
     @property
     def session(self) -> int:
-        """Return the number of this process among those of the run, from 1."""
+        """The number of this process among those of the run, from 1."""
         return 1
 
     @property
     def is_persistent(self) -> bool:
-        """Return whether another process can read the entries later."""
+        """Whether another process can read the entries later."""
         return False
 
     async def get(self, request: SyncRequest) -> JournalEntry | None:
