@@ -259,8 +259,8 @@ class CodatCommerce:
         """Return a client for the key in CODAT_API_KEY, at CODAT_BASE_URL if that is set.
 
         With CODAT_SHARED_QUOTA, it shares its quota with other processes, as the setting `shared_quota` does. With
-        CODAT_PACE, for a simulator whose time runs faster, the client polls and retries so many times as fast, without
-        a limit per minute. Durations that it reports, such as `progress.elapsed` of a run, stay seconds of real time.
+        CODAT_PACE, for a simulator whose time runs faster, the client polls and retries that many times as fast, with
+        no limit per minute. Durations that it reports, such as `progress.elapsed` of a run, stay seconds of real time.
         The pytest fixtures set all of these but CODAT_SHARED_QUOTA. `settings` are those of `CodatCommerce`, and take
         precedence.
 

@@ -75,7 +75,7 @@ class RetryPolicy:
     """How long a sync or company may exist before Codat's lists show it, in seconds.
 
     After a 5xx, a write that creates one is sent again under a new idempotency key only when lookups found nothing for
-    so long; if it becomes visible later, it is created twice. With `math.inf` it is never sent again, and
+    that long; if it becomes visible later, it is created twice. With `math.inf` it is never sent again, and
     OutcomeUnknownError is raised instead.
     """
 

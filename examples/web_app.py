@@ -131,7 +131,7 @@ async def send_webhooks(simulator: Simulator, url: str, secret: str) -> None:
 
 
 async def start_syncs_elsewhere(simulator: Simulator, interval: float) -> None:
-    """Start a sync every so many seconds that the web server did not request."""
+    """Start a sync at that interval in seconds that the web server did not request."""
     random = Random(1)  # noqa: S311 - it chooses a merchant
     while True:
         await asyncio.sleep(interval)

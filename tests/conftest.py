@@ -84,7 +84,7 @@ def mocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictResponses]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "virtual_time: run on a loop whose clock jumps instead of waiting")
-    # xdist's default gives a worker so many tests in advance that the other one is idle for seconds at the end.
+    # By default, xdist gives a worker many tests in advance, so that the other one is idle for seconds at the end.
     if getattr(config.option, "dist", "no") == "load":
         config.option.dist = "worksteal"
     # What is marked as real measures files on the disk.

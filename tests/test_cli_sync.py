@@ -67,7 +67,7 @@ def options_of(kind: type[OptionsT], *arguments: str) -> OptionsT:
 
 
 async def interrupt(work: Awaitable[int], *, after: float) -> None:
-    """Let so many seconds pass, then do as ctrl-C does."""
+    """Let that many seconds pass, then do as ctrl-C does."""
     task = asyncio.ensure_future(work)
     await asyncio.sleep(after)
     task.cancel()

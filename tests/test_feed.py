@@ -13,7 +13,7 @@ pytestmark = pytest.mark.virtual_time
 
 
 class Queue:
-    """A queue that only counts; its workers take so many tickets a second."""
+    """A queue that only counts; its workers take that many tickets a second."""
 
     def __init__(self, per_second: float) -> None:
         self._per_second = per_second

@@ -47,7 +47,7 @@ def outcome(request: SyncRequest, code: int = 2000, message: str | None = None) 
 
 
 async def fill(path: Path, companies: int) -> None:
-    """Write a journal with so many companies, in every state."""
+    """Write a journal with that many companies, in every state."""
     journal = await JournalWriter.open(path)
     for number in range(companies):
         request = SyncRequest(company_id=f"company {number}")

@@ -412,7 +412,7 @@ def writer(path: Path, first: int) -> "subprocess.Popen[str]":
 
 
 def committed(process: "subprocess.Popen[str]", lines: int) -> int:
-    """Read so many lines and return the highest number, which is committed."""
+    """Read that many lines and return the highest number, which is committed."""
     assert process.stdout is not None
     return max(int(process.stdout.readline()) for _ in range(lines))
 

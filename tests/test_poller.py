@@ -113,7 +113,7 @@ def scripted(*script: Step, poll: PollPolicy = STEADY, seed: int = 1) -> tuple[C
 async def polls(
     poll: PollPolicy, *, seconds: float = 100.0, handle: SyncHandle | None = None, seed: int = 1
 ) -> list[float]:
-    """Return when a sync that never ends is polled, in a wait of so many seconds."""
+    """Return when a sync that never ends is polled, in a wait of that many seconds."""
     client, wire = scripted(status(), poll=poll, seed=seed)
     began = now()
     with pytest.raises(SyncWaitTimeoutError):

@@ -462,7 +462,7 @@ def test_for_latency_a_poll_costs_less_the_fewer_starts_are_left() -> None:
 def test_a_poll_costs_less_for_latency_than_for_throughput(left: int) -> None:
     latency = poll_cost_while_starting("latency", 0, left, SPACING)
     assert latency < poll_cost_while_starting("throughput", 0, left, SPACING)
-    # It delays so many starts by one request each, and costs a few hundredths of that.
+    # It delays that many starts by one request each, and costs a few hundredths of that.
     assert 0.01 * left * SPACING < latency < 0.1 * left * SPACING
 
 

@@ -47,7 +47,7 @@ async def running_syncs(simulator: Simulator, count: int) -> list[SyncHandle]:
 async def streams(
     server: Server, handles: Sequence[SyncHandle], count: int, kind: str = "events"
 ) -> AsyncIterator[None]:
-    """Open so many event streams, each of which has received its first event."""
+    """Open that many event streams, each of which has received its first event."""
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
 
@@ -66,7 +66,7 @@ SERVERS = {
     "uvicorn": uvicorn(),
     "uvicorn on asyncio": uvicorn("--loop", "asyncio"),
     "aiohttp.web": ("-m", "tests.support.web_service", "PORT"),
-    # It waits so many seconds for idle connections too.
+    # It waits that many seconds for idle connections too.
     "hypercorn": ("-m", "hypercorn", APP, "--bind", "127.0.0.1:PORT", "--graceful-timeout", "1"),
     "granian": ("-m", "granian", APP, "--interface", "asgi", "--port", "PORT"),
     "gunicorn": ("-m", "gunicorn", APP, "-k", "uvicorn_worker.UvicornWorker", "--bind", "127.0.0.1:PORT"),

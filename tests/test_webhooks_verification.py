@@ -1,4 +1,4 @@
-"""What is taken for a genuine delivery, and that everything else is one error."""
+"""What is accepted as a genuine delivery, and that everything else is one error."""
 
 import base64
 import copy

@@ -26,7 +26,7 @@ __all__ = [
 # Codat remembers a key for this long, and would do the work again afterwards.
 # https://docs.codat.io/using-the-api/idempotency
 KEY_RETENTION = timedelta(minutes=90)
-# A key is sent again for so many seconds only; the margin is for a request on its way.
+# A key is sent again only for this many seconds; the margin is for a request on its way.
 KEY_LIFETIME = KEY_RETENTION.total_seconds() - 5 * 60.0
 # A request may have created something that began this much before it was sent, as the clocks of machines differ.
 DRIFT = timedelta(seconds=120)

@@ -95,7 +95,7 @@ class Instrumentation:
         _logger.warning("the header %s of a hook is not sent: %s", name, reason, extra=extra_fields())
 
     def request_ended(self, call: TracedCall, event: RequestEnded, result: str, quota_wait: float) -> None:
-        """Emit the result of a request, which waited so many seconds for the quota."""
+        """Emit the result of a request, which waited the given number of seconds for the quota."""
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug(
                 "%s: %s on attempt %d after %.3f s",

@@ -12,9 +12,9 @@ __all__ = ["QuotaMonitor", "ThrottledCompanies"]
 
 # Seconds to pause after a 429 without Retry-After.
 _DEFAULT_429_PAUSE = 1.0
-# So many companies make a common cause likely. Each of them is paused anyway, so the number may be low.
+# This many companies make a common cause likely. Each of them is paused anyway, so the number may be low.
 _SEVERAL = 3
-# Responses within so many seconds count as simultaneous.
+# Responses within this many seconds count as simultaneous.
 _SAME_TIME = 5.0
 
 
@@ -78,7 +78,7 @@ class QuotaMonitor:
             self._limiter.update_remaining(remaining, seconds, max(0.0, self._clock.now() - observed_at))
 
     def update(self, limit: RateLimit) -> None:
-        """Record a daily quota that was learned elsewhere, unless a response has reported a newer one."""
+        """Record a daily quota that another source has reported, unless a response has reported a newer one."""
         if limit.reset is None or limit.remaining is None or self._knows_newer(limit):
             return
         seconds = self._seconds_until(limit.reset)

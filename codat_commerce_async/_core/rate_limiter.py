@@ -51,7 +51,7 @@ class RateLimiter(Protocol):
         ...
 
     def pause(self, seconds: float, company_id: str | None = None) -> None:
-        """Send no requests for so many seconds, or none of one company, then continue at an even rate.
+        """Send no requests for the given number of seconds, or none of one company, then continue at an even rate.
 
         Args:
             seconds: How long to pause.
@@ -60,7 +60,7 @@ class RateLimiter(Protocol):
         ...
 
     def mark_exhausted(self, seconds: float, reset_at: datetime | None) -> bool:
-        """Record that the daily quota is exhausted for so many seconds; return whether requests wait for the reset.
+        """Record that the daily quota is exhausted for that many seconds; return whether requests wait for the reset.
 
         Args:
             seconds: Seconds until the reset.

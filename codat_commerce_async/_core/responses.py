@@ -16,7 +16,7 @@ __all__ = ["error_from_response", "error_message"]
 
 T = TypeVar("T")
 
-# Of many validation errors, so many are shown; `StatusError.validation_errors` has all.
+# At most this many validation errors are shown; `StatusError.validation_errors` has all.
 _SHOWN_ITEMS = 3
 # The keys under which other services put their message; the first two are of https://www.rfc-editor.org/rfc/rfc9457
 _MESSAGE_KEYS = ("title", "detail", "message", "error", "error_description", "reason")

@@ -245,7 +245,7 @@ def _add_sync(add_parser: _AddParser) -> None:
         "--objective",
         choices=("latency", "throughput"),
         default="throughput",
-        help="when requests are short: know each end early, or finish the run early (default: %(default)s)",
+        help="when requests are short: report each end early, or finish the run early (default: %(default)s)",
     )
     command.add_argument(
         "--json",

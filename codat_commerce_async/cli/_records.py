@@ -28,7 +28,7 @@ FIELDS = (
     *("cause", "resolver", "action", "retry"),
 )
 
-# A run without a journal does not know when its requests were sent, or with which key.
+# Without a journal, it is not recorded when requests were sent, or with which key.
 _OF_JOURNALS = frozenset({"sent_at", "ended_at", "idempotency_key"})
 
 _MAX_EXAMPLES = 3

@@ -36,7 +36,7 @@ class ResumeHint(Protocol):
     """A function that prints how to resume the syncs that have not ended."""
 
     def __call__(self, output: Output, *, interrupted: bool) -> None:
-        """Print the hint; `interrupted` means that more syncs may run than the state knows."""
+        """Print the hint; `interrupted` means that more syncs may run than the state shows."""
         ...
 
 

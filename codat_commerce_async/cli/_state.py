@@ -24,11 +24,11 @@ from codat_commerce_async.syncing.run import SyncRun
 
 __all__ = ["DisplayState", "Result", "Row", "Status"]
 
-# Up to so many rows are shown one by one; of more rows, only counts and failures.
+# Up to this many rows are shown one by one; of more rows, only counts and failures.
 _MAX_SMALL = 40
 _MINUTE = 60.0
 _START = "request-sync"
-# With many rows, so many messages are kept per window (seconds); further ones are counted.
+# With many rows, this many messages are kept per window (seconds); further ones are counted.
 _MAX_MESSAGES, _MESSAGE_WINDOW = 3, 10.0
 
 _ERROR_LABELS: Mapping[str, str] = {

@@ -13,7 +13,7 @@ from codat_commerce_async.syncing.diagnosis import Diagnosis
 
 __all__ = ["print_causes", "print_failures", "print_handles", "print_resume_command", "print_summary"]
 
-# With a journal, which has all failures, at most so many of each kind are printed.
+# With a journal, which has all failures, at most this many of each kind are printed.
 _MAX_PER_KIND = 3
 # Of more companies that were not started, only their number is printed.
 _MAX_LISTED = 100

@@ -1,4 +1,4 @@
-"""A broker on Redis streams for `contrib.taskiq` (taskiq-redis), which knows which messages are still in work.
+"""A broker on Redis streams for `contrib.taskiq` (taskiq-redis), which records which messages are still in work.
 
 broker = StreamBroker("redis://127.0.0.1")
 tasks = SyncTasks(broker, on_outcome=save, heartbeat=broker.heartbeat)

@@ -64,7 +64,7 @@ class PendingChanges:
         }
 
     def forget(self, report: QuotaReport, now: float) -> None:
-        """Forget what the store knows by now; what was added meanwhile is reported next."""
+        """Forget what has been reported to the store; what was added meanwhile is reported next."""
         if report["runs"]:
             self._sent_runs = {}
         for company in list(self.pauses):

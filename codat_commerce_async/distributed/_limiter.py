@@ -74,8 +74,8 @@ class SharedRateLimiter:
     most `quota.per_minute` requests in any 60 seconds; `concurrent` and `per_company` hold for all of them too. A pause
     or an exhausted daily quota that one process reports applies to all with their next round trip.
 
-    While the store is unavailable, each process continues with its share of the quota, if it knows how many processes
-    there are; otherwise it sends nothing until the store is available again, and a warning is logged each minute. A
+    While the store is unavailable, each process continues with its share of the quota, if it is known how many there
+    are; otherwise it sends nothing until the store is available again, and a warning is logged each minute. A
     store that cannot work as it is configured, such as a file in a missing folder, raises `SharedQuotaError`.
 
     `reserve(requests)` reserves for work of this process, and ends with it. `reserve(requests, run="...")` reserves for
@@ -257,7 +257,7 @@ class SharedRateLimiter:
         self._report_soon(_REPORT_RELEASES_AFTER)
 
     def pause(self, seconds: float, company_id: str | None = None) -> None:
-        """Send no requests for so many seconds, or none of one company; the other processes follow."""
+        """Send no requests for the given number of seconds, or none of one company; the other processes follow."""
         now = self._bind().time()
         company = company_id or ""
         if not self._extend_pause(company, now + seconds, 0.0):

@@ -32,7 +32,7 @@ class Limits:
         """The limits of all processes together."""
 
     def of_share(self, processes: int) -> ReportedLimits:
-        """Return the limits of one of so many processes; among several, it has no burst."""
+        """Return the limits of one of that many processes; among several, it has no burst."""
         return self.whole if processes == 1 else self._divided(processes)
 
     def _divided(self, processes: int) -> ReportedLimits:

@@ -30,7 +30,7 @@ class Permits:
         return len(self._scheduled)
 
     def grant(self, waiter: Waiter, delay: float) -> None:
-        """Admit a request after so many seconds."""
+        """Admit a request after the given number of seconds."""
         self.held[waiter.company] = self.held.get(waiter.company, 0) + 1
         if delay < SHORTEST_DELAY:
             waiter.admitted.set_result(None)

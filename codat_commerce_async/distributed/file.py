@@ -124,7 +124,7 @@ class FileQuotaStore:
     def _applied(self, row: bytes, report: QuotaReport) -> bytes:
         now = self._clock()
         state: _State = self._known[1] if self._known is not None and self._known[0] == row else orjson.loads(row)
-        # A state that is changed only in part must not be taken for that of the row.
+        # A state that is changed only in part must not be treated as that of the row.
         self._known = None
         addresses, clients = state["addresses"], state["clients"]
         address, client = addresses.get(report["address"]), clients.get(report["client"])

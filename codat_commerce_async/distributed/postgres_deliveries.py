@@ -149,7 +149,7 @@ class PostgresDeliveryStore(ClaimStore):
 
     async def _open(self) -> _Connection:
         if self._connection is None:
-            # Poolers that change the server's process between statements know no prepared statements.
+            # Poolers that change the server's process between statements do not support prepared statements.
             connection = await AsyncConnection.connect(
                 self._dsn, autocommit=True, connect_timeout=2, prepare_threshold=None
             )

@@ -326,7 +326,7 @@ def rule_for_code(code: int | None) -> Rule | None:
 
 
 def rule_for_message(message: str | None) -> Rule | None:
-    """Return the rule for a message of Codat; None if no rule knows it.
+    """Return the rule for a message of Codat; None if no rule fits it.
 
     Args:
         message: The error message of a sync.

@@ -179,7 +179,7 @@ class SyncHandle:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Return the handle that `to_json` wrote; fields that it does not know are ignored.
+        """Return the handle that `to_json` wrote; unknown fields are ignored.
 
         Args:
             text: The text that `to_json` returned.

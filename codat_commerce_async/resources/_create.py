@@ -49,7 +49,7 @@ async def create_exactly_once(
     )
     if isinstance(outcome, Candidate):
         _log_adopted(outcome, operation, operation.company_id(path))
-        # A type checker does not know that T is not a Candidate.
+        # Type checkers do not infer that T is not a Candidate.
         return cast("Candidate[T]", outcome).value
     resource = search.identify(outcome)
     if resource is not None:

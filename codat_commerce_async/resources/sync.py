@@ -229,7 +229,7 @@ class SyncResource:
             company_id: The id of the company.
             sync_to: The end of the period, an aware datetime; None for now.
             date_range: The start and the end of the period, instead of `sync_to`.
-            adopt: Whether a sync that no response named may be taken for the requested one.
+            adopt: Whether a sync that no response named may be treated as the requested one.
 
         Raises:
             OutcomeUnknownError: It stays unknown whether, or which, sync was started. It has the candidates and a
@@ -395,7 +395,7 @@ class SyncResource:
             timeout: Seconds to wait, by default an hour; None for no limit.
             poll: How often to poll; by default as the client's `poll`.
             raise_on_failure: Whether a failed sync raises SyncFailedError.
-            adopt: Whether a sync that no response named may be taken for the requested one.
+            adopt: Whether a sync that no response named may be treated as the requested one.
 
         Raises:
             CodatError: As `start` and `wait` raise it.
@@ -462,7 +462,7 @@ class SyncResource:
             stop_when: Returns from the report whether to stop the run early; also a coroutine function.
             on_progress: Receives the progress with each outcome; also a coroutine function.
             poll: Only its `interval` has an effect: the least time between two polls of one sync.
-            adopt: Whether a sync that no response named may be taken for the requested one, as in `start`. The outcome
+            adopt: Whether a sync that no response named may be treated as the requested one, as in `start`. The outcome
                 of such a sync has `adopted` set.
             diagnose: Whether failed outcomes get a diagnosis, after which they are reported. This takes up to five
                 background requests per failure, for which neither starts nor polls wait. They are left out while the
@@ -552,7 +552,7 @@ class SyncResource:
     def poll_now(self, company_id: str) -> int:
         """Poll the company's running syncs soon; return how many waits were notified.
 
-        For webhooks: no event announces the end of a sync, but a `read.completed` or a `*.write.*` of the company makes
+        For webhooks: no event reports the end of a sync, but a `read.completed` or a `*.write.*` of the company makes
         it worth a poll. However many notifications there are, two polls of one sync are `PollPolicy.interval` apart,
         and the last notification is followed by a poll.
 

@@ -471,7 +471,7 @@ class Simulator:
         self._api.faults = fault_injector(faults, OPERATIONS)
 
     def set_remaining_quota(self, remaining: int) -> None:
-        """Leave so many requests of today's quota.
+        """Set how many requests of today's quota are left.
 
         Args:
             remaining: The number of requests.

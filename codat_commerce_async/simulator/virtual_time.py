@@ -61,7 +61,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
     def advance(self, seconds: float) -> None:
-        """Advance the clock at once, as if a callback had blocked the loop for so long: due timers run late.
+        """Advance the clock at once, as if a callback had blocked the loop that long: due timers run late.
 
         Args:
             seconds: Virtual seconds; at least 0.

@@ -65,5 +65,5 @@ class SyncContext:
         self.rate_limiter.reserve(RESERVED_REQUESTS)
 
     def release_polls(self, syncs: int = 1) -> None:
-        """Release the reserved requests of so many syncs."""
+        """Release the reserved requests of the given number of syncs."""
         self.rate_limiter.reserve(-RESERVED_REQUESTS * syncs)

@@ -1,4 +1,4 @@
-"""The distribution of sync durations, learned from polls: how likely a sync of some age is to end next.
+"""The distribution of sync durations, estimated from polls: how likely a sync of some age is to end next.
 
 `docs/poll-scheduling.md` derives the formulas.
 """

@@ -1,4 +1,4 @@
-"""Estimate when a fan-out ends, from the learned durations, the quota and the pauses."""
+"""Estimate when a fan-out ends, from the estimated durations, the quota and the pauses."""
 
 import math
 
@@ -12,7 +12,7 @@ __all__ = ["EndEstimate", "Workload"]
 _ASSUMED_POLLS = 2.0
 # With fewer ended syncs there is no estimate, except while requests are paused, which takes longest.
 _MIN_ENDS = 5
-# No sync is expected to take so many times longer than the longest so far.
+# No sync is expected to take this many times as long as the longest so far.
 _MAX_EXTRAPOLATION = 3.0
 # The estimated end may move later by at most this share of the time that passes, ...
 _MAX_DELAY_RATE = 0.2
@@ -56,13 +56,13 @@ class EndEstimate:
     def __init__(self, durations: DurationModel) -> None:
         self._durations = durations
         self.known_ends = 0
-        """How many ends of earlier runs the durations were learned from."""
+        """How many ends of earlier runs the durations were estimated from."""
         self._paused_until = -math.inf
         self._end: float | None = None
         self._updated_at = 0.0
 
     def pause(self, now: float, seconds: float) -> None:
-        """Record that no request is sent for so many seconds; the estimated end moves by as much."""
+        """Record that no request is sent for the given number of seconds; the estimated end moves by as much."""
         delay = now + seconds - max(now, self._paused_until)
         if delay <= 0:
             return

@@ -44,10 +44,10 @@ _logger = logger_of("sync")
 
 # Concurrent requests per run. Kept low so that the scheduler decides late what to send next.
 _MAX_TASKS = 32
-# Of these, at most so many starts: a start that needs reconciling or waits for quota must not block polling.
+# Of these, at most this many starts: a start that needs reconciling or waits for quota must not block polling.
 _MAX_START_TASKS = 24
-# When an error ends the run, it waits at most so many seconds for the responses to other starts. For each start without
-# a response, the next call may have to search for a sync.
+# When an error ends the run, it waits at most this many seconds for the responses to other starts. For each start
+# without a response, the next call may have to search for a sync.
 _START_GRACE = 5.0
 # From this share of `max_running` on, starts wait for running syncs to end, not for requests.
 _CAPACITY_THRESHOLD = 0.9
@@ -67,7 +67,7 @@ class FanoutSettings:
     """The number of syncs that run at once; None for no limit."""
 
     adopt: bool
-    """Whether a sync that no response named may be taken for the requested one."""
+    """Whether a sync that no response named may be treated as the requested one."""
 
     def __attrs_post_init__(self) -> None:
         valid = check_str("objective", self.objective) in OBJECTIVES

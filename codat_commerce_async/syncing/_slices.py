@@ -95,7 +95,7 @@ class Slices:
             await self._drain(held)
 
     async def repeat(self, send: Callable[[], Awaitable[object]], interval: float) -> None:
-        """Call a function every so many seconds until `stop` is called, whether or not it raises."""
+        """Call a function every `interval` seconds until `stop` is called, whether or not it raises."""
         while not self._stop.is_set():
             try:
                 await self.unless_stopped(send())

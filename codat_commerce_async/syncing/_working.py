@@ -114,7 +114,7 @@ async def pause(stop: asyncio.Event, seconds: float) -> None:
 
 
 async def end(*tasks: asyncio.Future[Any], within: float = _CANCEL_INTERVAL) -> None:
-    """Cancel tasks and wait until they end; cancel those again that have not ended within so many seconds."""
+    """Cancel tasks and wait until they end; cancel those again that have not ended within that many seconds."""
     running = {task for task in tasks if not task.done()}
     while running:
         for task in running:

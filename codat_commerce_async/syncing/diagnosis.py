@@ -154,7 +154,7 @@ class Diagnosis:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> Self:
-        """Return the diagnosis that `to_dict` wrote; keys that it does not know are ignored.
+        """Return the diagnosis that `to_dict` wrote; unknown keys are ignored.
 
         Args:
             data: What `to_dict` returned.
@@ -244,7 +244,7 @@ def _item(data: Mapping[str, object]) -> ItemProblem:
 
 
 def _cause(text: str) -> FailureCause:
-    """Return the cause; one that a later version knows is unknown here."""
+    """Return the cause; one of a later version is unknown here."""
     return next((cause for cause in FailureCause if cause == text), FailureCause.UNKNOWN)
 
 

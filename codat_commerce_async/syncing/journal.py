@@ -24,7 +24,7 @@ __all__ = ["Journal", "JournalEntry", "JournalRun", "JournalStore", "MinuteCount
 
 T = TypeVar("T")
 
-# So many entries are read at once. The file is locked meanwhile, for some ten milliseconds.
+# This many entries are read at once. The file is locked meanwhile, for some ten milliseconds.
 _SLICE = 5000
 
 

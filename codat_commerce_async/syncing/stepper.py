@@ -44,7 +44,7 @@ class _FleetLimiter(Protocol):
 
 
 class SyncStepper:
-    """Perform single steps of tickets, and learn from them how long syncs take. Create one per process.
+    """Perform single steps of tickets, and estimate from them how long syncs take. Create one per process.
 
     A step is idempotent: the same ticket may be delivered several times, at the same time too, and starts one sync. A
     sync that no response named is never adopted, because the tickets of other processes are not known here.

@@ -218,7 +218,7 @@ class SyncTicket:
 
 @frozen
 class Reschedule:
-    """The result of a step that did not end the sync: queue this ticket, due after so many seconds."""
+    """The result of a step that did not end the sync: queue this ticket, due after the given number of seconds."""
 
     ticket: SyncTicket
     """The ticket to queue."""

@@ -90,7 +90,7 @@ class Watches:
     ) -> AsyncGenerator[SyncStatus | None, None]:
         """Yield the status of a sync and every change of it, up to and including the terminal one.
 
-        With `heartbeat`, yield None after so many seconds without a change. The iterator ends early on a shutdown
+        With `heartbeat`, yield None after that many seconds without a change. The iterator ends early on a shutdown
         signal, on `end` and when the client is closed: the last status is then not terminal.
 
         Args:

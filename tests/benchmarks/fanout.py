@@ -161,7 +161,7 @@ async def until(wakeup: asyncio.Event, when: float) -> None:
 
 
 def every_five_seconds(at_once: int | None) -> Strategy:
-    """Poll every sync each five seconds; at most so many companies at once, from the start to the end."""
+    """Poll every sync each five seconds; at most that many companies at once, from the start to the end."""
 
     async def run(codat: Field) -> None:
         room = asyncio.Semaphore(at_once or len(codat.companies))
@@ -250,7 +250,7 @@ async def _measure(name: str, mix: str, companies: int, seed: int) -> Figures:
 
 
 def ids(companies: int) -> Iterator[str]:
-    """Yield so many company ids, without keeping them."""
+    """Yield that many company ids, without keeping them."""
     for number in range(companies):
         yield f"{number:08x}-0000-4000-8000-000000000000"
 
@@ -285,7 +285,7 @@ class Forgetful:
 
 
 async def fan_out_forgetfully(companies: int, seed: int, journal: str | None) -> int:
-    """Fan out over so many companies from a generator; return the maximum that ran at once."""
+    """Fan out over that many companies from a generator; return the maximum that ran at once."""
     wall_clock, most = loop_wall_clock(), 0
     client = CodatCommerce("key", transport=Forgetful(seed), wall_clock=wall_clock, random=Random(seed))
     async with client as codat, codat.sync.run_many(ids(companies), journal=journal) as run:

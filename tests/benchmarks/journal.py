@@ -33,7 +33,7 @@ KEY = "6d3f4b0e-5a3c-4a52-8f0c-0b1f3a1c0001"
 
 
 async def commits_per_second(path: Path, at_once: int, entries: int) -> float:
-    """Commit so many entries with so many tasks, each of which awaits one before the next."""
+    """Commit that many entries with that many tasks, each of which awaits one before the next."""
     journal, numbers = await JournalWriter.open(path), iter(range(entries))
 
     async def write() -> None:
@@ -48,7 +48,7 @@ async def commits_per_second(path: Path, at_once: int, entries: int) -> float:
 
 
 def seconds_per_commit(path: Path, commits: int, *, while_read: bool) -> list[float]:
-    """Return how long each of so many commits takes, from the shortest to the longest.
+    """Return how long each of that many commits takes, from the shortest to the longest.
 
     With `while_read`, another process reads all entries and the counts again and again meanwhile.
     """
@@ -80,7 +80,7 @@ def _start_reader(path: Path) -> "subprocess.Popen[bytes]":
 
 
 def fill(path: Path, rows: int) -> None:
-    """Write so many entries of running syncs."""
+    """Write that many entries of running syncs."""
     file = JournalFile.open(path)
     with file.transaction():
         file.begin_run("a night", 0.0)

@@ -102,7 +102,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 async def measure(variant: Variant, base: str, what: str, concurrent: int, calls: int) -> dict[str, float]:
-    """The figures of so many calls, when every connection has been made."""
+    """The figures of that many calls, when every connection has been made."""
     durations: list[float] = []
     async with variant(base) as kinds:
         call = kinds[what]
@@ -128,7 +128,7 @@ async def measure(variant: Variant, base: str, what: str, concurrent: int, calls
 
 
 async def memory(variant: Variant, base: str, calls: int) -> dict[str, float]:
-    """The bytes that a call in flight takes, of so many whose responses the server delays."""
+    """The bytes that a call in flight takes, of that many whose responses the server delays."""
     async with variant(base) as kinds, aiohttp.ClientSession() as control:
         await kinds["status"](COMPANY_ID)
         async with control.get(f"{base}/release"):

@@ -57,7 +57,7 @@ async def fanout_killed(
     longest: float = 3.0,
     durations: Callable[[Random], float] = log_normal,
 ) -> Counts:
-    """Fan out over so many companies; kill so many processes, each within `longest` real seconds."""
+    """Fan out over that many companies; kill that many processes, each within `longest` real seconds."""
     random, counts, began = Random(seed), Counts(seed, companies), time.monotonic()
     simulator = Simulator(
         seed=seed,

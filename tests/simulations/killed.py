@@ -66,7 +66,7 @@ async def worker(mode: str, simulator: Simulator, *arguments: str) -> Process:
 
 
 async def killed(seed: int, *, companies: int, kills: int, rate: float = 0.3) -> Counts:
-    """Start so many companies with workers of which so many are killed."""
+    """Start that many companies with workers of which that many are killed."""
     random, counts = Random(seed), Counts(seed)
     simulator = Simulator(
         seed=seed,

@@ -62,7 +62,7 @@ class _Result:
 
 
 def ours(seed: int, companies: int, *, periods: int = 4, at_once: bool = False) -> Summary:
-    """Sync so many periods of so many companies, by `run_many` or, `at_once`, all periods of a company together."""
+    """Sync that many periods of that many companies, by `run_many` or, `at_once`, all periods of a company together."""
     return run_in_virtual_time(_ours(seed, companies, periods, at_once=at_once))
 
 

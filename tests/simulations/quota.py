@@ -80,7 +80,7 @@ def rush(
     slowest: float = 1.0,
     quota: Quota | None = None,
 ) -> Usage:
-    """Let so many callers send requests for so many virtual minutes, while some fail and others take long."""
+    """Let that many callers send requests for that many virtual minutes, while some fail and others take long."""
     return run_in_virtual_time(_rush(seed, minutes, callers, companies, faults, slowest, quota or Quota()))
 
 

@@ -61,7 +61,7 @@ class Totals:
 
 
 def storm(seed: int, companies: int, *, seconds: float = _HOUR, rate: float = 0.3) -> Totals:
-    """Start so many companies within so many virtual seconds, while responses fail at that rate."""
+    """Start that many companies within that many virtual seconds, while responses fail at that rate."""
     return run_in_virtual_time(_storm(seed, companies, seconds, rate))
 
 

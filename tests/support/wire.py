@@ -158,7 +158,7 @@ class CutOff:
 
 @dataclass(frozen=True)
 class Slow:
-    """A response that is delayed by so many seconds."""
+    """A response that is delayed by that many seconds."""
 
     response: Act
     seconds: float

@@ -22,13 +22,13 @@ from codat_commerce_async.syncing.journal import JournalEntry, MinuteCounts
 
 __all__ = ["MAX_ROWS", "render"]
 
-# Of more syncs, the table has so many: first those that failed or have not ended.
+# The table has at most this many syncs: first those that failed or have not ended.
 MAX_ROWS = 5_000
 _MAX_POINTS = 120
 _BINS = 24
 _TICKS = 5
 _HIGH_PERCENTILE = 0.95
-# A few very long syncs must not squeeze the others: the histogram ends at so many times the 95th percentile.
+# A few very long syncs must not squeeze the others: the histogram ends at this multiple of the 95th percentile.
 _LONGEST_SHOWN = 2.0
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400)
 _MINUTE = 60
@@ -40,7 +40,7 @@ _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
 
 def render(data: RunData, *, now: datetime, refresh: float | None = None) -> str:
-    """Return the page as HTML; with `refresh`, a browser reloads it after so many seconds."""
+    """Return the page as HTML; with `refresh`, a browser reloads it after that many seconds."""
     page = files("codat_commerce_async.cli._report_page")
     script = page.joinpath("report.js").read_text(encoding="utf-8")
     parts = {

@@ -100,7 +100,7 @@ class RequestQuotaState:
         return math.inf if limit is None else max(0, limit - self._used)
 
     def set_remaining(self, remaining: int, now: float) -> None:
-        """Leave so many requests of the day's quota."""
+        """Set how many requests of the day's quota are left."""
         limit = self.limit()
         if limit is None:
             raise ValueError("there is no daily quota, because per_day is None")

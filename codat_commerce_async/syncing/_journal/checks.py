@@ -31,7 +31,7 @@ VERSION: Final = 4
 DAMAGE_ERRORS = (sqlite3.Error, ValueError, TypeError, LookupError, OverflowError, RecursionError)
 """The errors that a damaged file may cause."""
 
-_APPLICATION_ID: Final = 0x434F4441  # "CODA", so that no other program's database is taken for a journal
+_APPLICATION_ID: Final = 0x434F4441  # "CODA", so that no other program's database is treated as a journal
 
 
 def is_empty(file: sqlite3.Connection) -> bool:

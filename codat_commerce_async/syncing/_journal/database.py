@@ -23,7 +23,7 @@ T = TypeVar("T")
 LOCK_POLL_INTERVAL = 0.002
 """Seconds after which a locked file is tried again."""
 
-# A commit or an opening waits so many seconds for a reader to unlock the file.
+# A commit or an opening waits this many seconds for a reader to unlock the file.
 _LOCK_TIMEOUT = 30.0
 
 

@@ -35,7 +35,7 @@ __all__ = ["JournalReader", "read"]
 
 T = TypeVar("T")
 
-# A journal is read so many times until it is found complete.
+# A journal is read at most this many times until it is found complete.
 _READ_ATTEMPTS = 3
 
 

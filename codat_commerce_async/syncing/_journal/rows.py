@@ -299,7 +299,7 @@ def of_company(file: sqlite3.Connection, runs: Iterable[int], company_id: str) -
 
 
 def read_slice(file: sqlite3.Connection, after: SyncKey, size: int) -> list[Row]:
-    """Return so many rows of a run, ordered by company and period, from the first one after this key."""
+    """Return the given number of rows of a run, ordered by company and period, from the first one after this key."""
     query = f"{_SELECT} WHERE run = ? AND (company_id, period) > (?, ?) ORDER BY company_id, period LIMIT ?"
     return file.execute(query, (after.run, after.company_id, after.period, size)).fetchall()
 

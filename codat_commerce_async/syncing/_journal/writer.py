@@ -32,7 +32,7 @@ Resume = Literal["unfinished", "never"]
 _MAX_BATCH = 500
 # The number of unfinished entries that are read at once. The thread serves other callers between two reads.
 _SLICE = 200
-# Counts are written with the first commit after so many seconds since they were written last.
+# Counts are written with the first commit at least this many seconds after they were last written.
 _COUNTS_INTERVAL = 1.0
 _MINUTE = 60
 
