@@ -35,7 +35,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The base URL. Raises RuntimeError while the server is not running."""
+        """The base URL, while the server is running; otherwise a RuntimeError is raised."""
         if self._runner is None:
             raise RuntimeError("the simulator is not served; enter it with `async with` or `with` first")
         host, port = self._runner.addresses[0][:2]

@@ -199,7 +199,11 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """The base URL. Raises RuntimeError unless the simulator is entered."""
+        """The base URL.
+
+        Raises:
+            RuntimeError: The simulator is not entered.
+        """
         return self._server.url
 
     @property
