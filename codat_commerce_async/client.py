@@ -259,13 +259,13 @@ class CodatCommerce:
         """Return a client for the key in CODAT_API_KEY, at CODAT_BASE_URL if that is set.
 
         With CODAT_SHARED_QUOTA, it shares its quota with other processes, as the setting `shared_quota` does. With
-        CODAT_PACE, for a simulator whose time runs faster, the client polls and retries that many times as fast, with
+        CODAT_SPEED, for a simulator whose time runs faster, the client polls and retries that many times as fast, with
         no limit per minute. Durations that it reports, such as `progress.elapsed` of a run, stay seconds of real time.
         The pytest fixtures set all of these but CODAT_SHARED_QUOTA. `settings` are those of `CodatCommerce`, and take
         precedence.
 
         Raises:
-            ValueError: CODAT_API_KEY is not set, CODAT_PACE is not a number above 0, or a setting is out of range.
+            ValueError: CODAT_API_KEY is not set, CODAT_SPEED is not a number above 0, or a setting is out of range.
             TypeError: A setting has the wrong type.
         """
         api_key = os.environ.get("CODAT_API_KEY")
@@ -276,8 +276,8 @@ class CodatCommerce:
         shared_quota = os.environ.get("CODAT_SHARED_QUOTA")
         if shared_quota and settings.get("rate_limiter") is None and "shared_quota" not in settings:
             settings["shared_quota"] = shared_quota
-        if pace := os.environ.get("CODAT_PACE"):
-            settings = _paced_settings(_pace(pace), settings)
+        if speed := os.environ.get("CODAT_SPEED"):
+            settings = _settings_at_speed(_parse_speed(speed), settings)
         return cls(api_key, **settings)
 
     @_Resource
@@ -446,34 +446,34 @@ def _check_limits(
         raise ValueError("shared_quota must not be combined with rate_limiter; pass a SharedRateLimiter as that")
 
 
-def _pace(text: str) -> float:
+def _parse_speed(text: str) -> float:
     try:
-        pace = float(text)
+        speed = float(text)
     except ValueError:
-        pace = math.nan
-    if not (math.isfinite(pace) and pace > 0):
-        raise ValueError("CODAT_PACE must be a number above 0")
-    return pace
+        speed = math.nan
+    if not (math.isfinite(speed) and speed > 0):
+        raise ValueError("CODAT_SPEED must be a number above 0")
+    return speed
 
 
-def _paced_settings(pace: float, given: Settings) -> Settings:
-    """Return the settings, with all pauses divided by `pace` where a policy is not given."""
-    paced = given.copy()
+def _settings_at_speed(speed: float, given: Settings) -> Settings:
+    """Return the settings, with all pauses divided by `speed` where a policy is not given."""
+    changed = given.copy()
     if given.get("poll") is None:
         poll = PollPolicy()
-        paced["poll"] = evolve(
+        changed["poll"] = evolve(
             poll,
-            initial_delay=poll.initial_delay / pace,
-            interval=poll.interval / pace,
-            max_interval=poll.max_interval / pace,
+            initial_delay=poll.initial_delay / speed,
+            interval=poll.interval / speed,
+            max_interval=poll.max_interval / speed,
         )
     if given.get("retry") is None:
         retry = RetryPolicy()
-        initial, longest = retry.initial_backoff / pace, retry.max_backoff / pace
-        paced["retry"] = evolve(retry, initial_backoff=initial, max_backoff=longest)
+        initial, longest = retry.initial_backoff / speed, retry.max_backoff / speed
+        changed["retry"] = evolve(retry, initial_backoff=initial, max_backoff=longest)
     if given.get("quota") is None and given.get("rate_limiter") is None:
-        paced["quota"] = Quota(per_minute=None)
-    return paced
+        changed["quota"] = Quota(per_minute=None)
+    return changed
 
 
 def _own_limiter(shared_quota: str | os.PathLike[str] | None, quota: Quota, on_pause: OnPause) -> RateLimiter:

@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 class _Fixtures:
     @pytest.fixture
     def codat_simulator(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Simulator]":
-        """Serve a new simulated Codat on loopback, and set CODAT_API_KEY, CODAT_BASE_URL and CODAT_PACE for it.
+        """Serve a new simulated Codat on loopback, and set CODAT_API_KEY, CODAT_BASE_URL and CODAT_SPEED for it.
 
         It is served from its own thread, so that every kind of test can use it: `async def` under any runner and loop
         scope, plain functions, `unittest`, and `TestClient` of Starlette and FastAPI. Its clock starts at noon and runs
@@ -54,11 +54,11 @@ class _Fixtures:
         in_loop = _loop_fixture_name(request, "simulator")
         served: Simulator | None = request.getfixturevalue(in_loop) if in_loop else None
         if served is not None:
-            monkeypatch.delenv("CODAT_PACE", raising=False)
+            monkeypatch.delenv("CODAT_SPEED", raising=False)
             yield _in_environment(served, monkeypatch)
             return
         with _simulator(request, now=_real_time(), speed=_SPEED) as simulator:
-            monkeypatch.setenv("CODAT_PACE", f"{_SPEED:g}")
+            monkeypatch.setenv("CODAT_SPEED", f"{_SPEED:g}")
             yield _in_environment(simulator, monkeypatch)
 
     @pytest.fixture

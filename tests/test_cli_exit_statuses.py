@@ -165,7 +165,7 @@ def test_an_unusable_file_of_any_command_is_one_line_and_exit_status_2(
         ("CODAT_BASE_URL", "api.codat.io"),
         ("CODAT_BASE_URL", "ftp://api.codat.io"),
         ("CODAT_BASE_URL", "http://[::1"),
-        ("CODAT_PACE", "fast"),
+        ("CODAT_SPEED", "fast"),
     ],
 )
 @pytest.mark.parametrize("arguments", [("sync", "c"), ("wait", "handles"), ("diagnose", "c")], ids=lambda each: each[0])

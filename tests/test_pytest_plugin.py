@@ -42,7 +42,7 @@ def run(
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CODAT_API_KEY", "CODAT_BASE_URL", "CODAT_PACE"):
+    for name in ("CODAT_API_KEY", "CODAT_BASE_URL", "CODAT_SPEED"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -386,20 +386,20 @@ async def test_another_time_can_be_set(codat_simulator):
 """
 
 
-PACE = """
+SPEED = """
 import os
 
 
-async def test_the_environment_has_the_pace_of_the_simulator(codat_simulator):
-    assert float(os.environ["CODAT_PACE"]) == 100
+async def test_the_environment_has_the_speed_of_the_simulator(codat_simulator):
+    assert float(os.environ["CODAT_SPEED"]) == 100
 
 
 def test_in_a_function_too(codat_simulator):
-    assert float(os.environ["CODAT_PACE"]) == 100
+    assert float(os.environ["CODAT_SPEED"]) == 100
 
 
 def test_and_nowhere_else():
-    assert "CODAT_PACE" not in os.environ
+    assert "CODAT_SPEED" not in os.environ
 """
 
 
@@ -439,7 +439,7 @@ def test_the_fixtures_work_in_auto_mode(pytester: pytest.Pytester) -> None:
         "starlette_client": LENIENT + STARLETTE + IN_A_FUNCTION + IN_A_COROUTINE,  # 2
         "fastapi_client": LENIENT + FASTAPI + IN_A_FUNCTION + IN_A_COROUTINE,  # 3
         "noon": NOON,  # 2
-        "pace": PACE,  # 3
+        "speed": SPEED,  # 3
         "thread_safety": THREADS,  # 1
         **scopes("function", "module"),  # 6
     }
