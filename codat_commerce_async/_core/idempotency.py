@@ -1,4 +1,7 @@
-"""Idempotency keys: create them, and track when one was sent and for how long Codat remembers it."""
+"""Idempotency keys: create them, and track when one was sent and for how long Codat remembers it.
+
+`reconcile.py` decides what follows from the age of a key.
+"""
 
 import math
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Why a sync failed, as a stable word."""
+"""Why a sync failed, as a stable word; `failure_rules.py` has the rule of each cause."""
 
 from codat_commerce_async.models._described import DescribedEnum
 

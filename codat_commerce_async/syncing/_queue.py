@@ -1,4 +1,7 @@
-"""The queue of a fan-out: its input, read as needed, with at most one active sync per company."""
+"""The queue of a fan-out: its input, read as needed, with at most one active sync per company.
+
+`SyncJob.from_entry` decides how the sync of a journal entry continues after a crash.
+"""
 
 import asyncio
 from collections import OrderedDict, deque

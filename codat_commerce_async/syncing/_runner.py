@@ -1,4 +1,7 @@
-"""The loop of a fan-out: choose whether to start or to poll a sync next, until all have finished."""
+"""The loop of a fan-out: choose whether to start or to poll a sync next, until all have finished.
+
+`_queue.py` has the companies, `_start.py` starts a sync, `_scheduler.py` chooses the next poll, `_poller.py` makes it.
+"""
 
 import asyncio
 import math

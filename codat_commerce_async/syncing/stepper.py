@@ -1,4 +1,7 @@
-"""Perform one step of a ticket: start its sync, or poll it once."""
+"""Perform one step of a ticket: start its sync, or poll it once.
+
+A start that is delivered again resumes under the same key (`_start.py`). The times of polls follow `_scheduler.py`.
+"""
 
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, cast, runtime_checkable

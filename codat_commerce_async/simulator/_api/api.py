@@ -132,12 +132,12 @@ class Api:
         if sent is None:
             return self._handle(request, matched, None, fault, now), False
         key, fingerprint = normalized_key(sent), _fingerprint(request)
-        remembered = self._memory.recall(key, fingerprint, now)
-        if remembered is not None:
-            return remembered, True
+        stored = self._memory.get(key, fingerprint, now)
+        if stored is not None:
+            return stored, True
         response = self._handle(request, matched, sent, fault, now)
         busy = fault.processing_time * self._clock.speed if fault else 0.0
-        self._memory.remember(key, fingerprint, response, now, now + busy)
+        self._memory.store(key, fingerprint, response, now, now + busy)
         return response, False
 
     def _handle(

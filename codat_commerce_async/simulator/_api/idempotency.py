@@ -41,7 +41,7 @@ class IdempotencyMemory:
     def __init__(self) -> None:
         self._first: dict[str, _StoredResponse] = {}
 
-    def recall(self, key: str, fingerprint: bytes, now: float) -> Response | None:
+    def get(self, key: str, fingerprint: bytes, now: float) -> Response | None:
         """Return the first response under a key; raise a 422 for another body and a 409 while it is in progress."""
         self._evict(now)
         first = self._first.get(key)
@@ -53,7 +53,7 @@ class IdempotencyMemory:
             raise ApiError(409, "The first request with this idempotency key is still in progress.")
         return first.response
 
-    def remember(self, key: str, fingerprint: bytes, response: Response, now: float, ready_at: float) -> None:
+    def store(self, key: str, fingerprint: bytes, response: Response, now: float, ready_at: float) -> None:
         """Store a response, unless it is a 429."""
         if response.status != _TOO_MANY_REQUESTS:
             self._first[key] = _StoredResponse(fingerprint, response, now, ready_at)

@@ -1,4 +1,7 @@
-"""Recover a journal whose writer was killed during a commit: SQLite restores the last commit when it opens the file."""
+"""Recover a journal whose writer was killed during a commit: SQLite restores the last commit when it opens the file.
+
+How the run itself continues is decided elsewhere: `SyncJob.from_entry` in `syncing/_queue.py`.
+"""
 
 import contextlib
 import shutil
