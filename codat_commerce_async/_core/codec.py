@@ -20,7 +20,7 @@ from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async._core.preserving import Complete, keep_unparsed, preserve_received, values_getter
 from codat_commerce_async.errors import DecodeError
 from codat_commerce_async.models._fields import Field, fields, is_model
-from codat_commerce_async.models._genuine import Genuine, genuine_type
+from codat_commerce_async.models._original_types import Original, original_type
 from codat_commerce_async.models.base import (
     UNSET,
     LenientInt,
@@ -204,7 +204,7 @@ def _unwrap_optional(kind: object) -> object:
     if get_origin(kind) not in {Union, UnionType}:
         return kind
     rest = [one for one in get_args(kind) if one not in {NoneType, Unset}]
-    return genuine_type(rest[0]) if len(rest) == 1 else None
+    return original_type(rest[0]) if len(rest) == 1 else None
 
 
 def _is_optional(kind: object) -> bool:
@@ -236,7 +236,7 @@ def _optional_factory(kind: object, converter: "cattrs.Converter") -> StructureH
         return _optional_primitive(cast("type", inner))
     if _is_open_enum(inner):
         return _optional_enum(cast("type[OpenEnum]", inner))
-    if inner is Genuine.datetime:
+    if inner is Original.datetime:
         return _structure_optional_time
     if inner == LenientInt:
         return _structure_optional_lenient_int
@@ -269,14 +269,14 @@ def _optional_enum(kind: type[OpenEnum]) -> StructureHook:
     return structure_optional
 
 
-_parse_time: Callable[[Any], datetime] = Genuine.datetime.fromisoformat
+_parse_time: Callable[[Any], datetime] = Original.datetime.fromisoformat
 
 
 def _structure_time(value: object, _: object) -> datetime:
     try:
         return _parse_time(value)
     except (TypeError, ValueError):
-        raise ShapeError(Genuine.datetime, value) from None
+        raise ShapeError(Original.datetime, value) from None
 
 
 def _structure_optional_time(value: object, _: object) -> datetime | None:
@@ -293,7 +293,7 @@ def _structure_lenient_time(value: object, _: object) -> datetime | None:
     except (TypeError, ValueError):
         if value is None or isinstance(value, str):
             return None
-        raise ShapeError(Genuine.datetime, value) from None
+        raise ShapeError(Original.datetime, value) from None
     return None if moment.year == 1 else moment
 
 
@@ -354,7 +354,7 @@ def _model_factory(cls: type, converter: "cattrs.Converter") -> StructureHook:
         name: gen.override(omit=True) for name in ("unparsed", "extra") if issubclass(cls, LenientModel)
     }
     from_dict: Callable[[Any], Any] = gen.make_dict_structure_fn(cls, converter, **(bookkeeping | overrides))
-    parsed = [field for field in described if _unwrap_optional(field.kind) in {Genuine.datetime, LenientInt}]
+    parsed = [field for field in described if _unwrap_optional(field.kind) in {Original.datetime, LenientInt}]
     if issubclass(cls, PreservesUnknownFields):
         return _completing_hook(from_dict, preserve_received(described, parsed))
     if parsed and issubclass(cls, LenientModel):
@@ -394,7 +394,7 @@ def _completing_hook(from_dict: Callable[[Any], Any], complete: Complete) -> Str
 
 def _field_hook(field: Field, cls: type, converter: "cattrs.Converter") -> StructureHook | None:
     """Return the hook of a field if it is not simply that of its type."""
-    if issubclass(cls, LenientModel) and _is_optional(field.kind) and _unwrap_optional(field.kind) is Genuine.datetime:
+    if issubclass(cls, LenientModel) and _is_optional(field.kind) and _unwrap_optional(field.kind) is Original.datetime:
         return _structure_lenient_time
     default = field.default() if field.default else None
     if default is None or default is UNSET or default in ((), [], {}):
@@ -439,7 +439,7 @@ def _data_type_feature_factory(_: object, converter: "cattrs.Converter") -> Stru
 
 _STRUCTURE_FACTORIES: tuple[tuple[Callable[[Any], bool], Callable[[Any, "cattrs.Converter"], StructureHook]], ...] = (
     (lambda kind: kind in {object, Any}, lambda *_: lambda value, _: value),
-    (lambda kind: genuine_type(kind) is Genuine.datetime, lambda *_: _structure_time),
+    (lambda kind: original_type(kind) is Original.datetime, lambda *_: _structure_time),
     (_is_optional, _optional_factory),
     (lambda kind: kind == LenientInt, lambda *_: _structure_lenient_int),
     (_is_sequence, _sequence_factory),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async.models._fields import fields
-from codat_commerce_async.models._genuine import Genuine
+from codat_commerce_async.models._original_types import Original
 
 if TYPE_CHECKING:
     from cattrs import errors as cattrs_errors
@@ -25,7 +25,7 @@ _JSON_TYPE_NAMES: Mapping[type, str] = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
-    Genuine.datetime: "a time as text",
+    Original.datetime: "a time as text",
     list: "a list",
     dict: "an object",
     NoneType: "nothing",

@@ -13,7 +13,7 @@ import orjson
 from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async._core.preserving import merge_changes
 from codat_commerce_async.models._fields import fields, is_model
-from codat_commerce_async.models._genuine import Genuine
+from codat_commerce_async.models._original_types import Original
 from codat_commerce_async.models.base import UNSET, LenientModel, PreservesUnknownFields
 from codat_commerce_async.models.enums import OpenEnum
 from codat_commerce_async.models.pull_operations import DataStatuses
@@ -132,8 +132,8 @@ def _unstructure_unset(_: object) -> NoReturn:
 
 _UNSTRUCTURE_HOOKS: Mapping[type, Callable[[Any], object]] = {
     float: _unstructure_float,
-    Genuine.datetime: _unstructure_time,
-    Genuine.date: Genuine.date.isoformat,
+    Original.datetime: _unstructure_time,
+    Original.date: Original.date.isoformat,
     UUID: str,
     Decimal: _unstructure_decimal,
     OpenEnum: lambda member: member.value,

@@ -7,7 +7,7 @@ from typing import Any
 from attrs import evolve
 
 from codat_commerce_async.models._fields import Field
-from codat_commerce_async.models._genuine import Genuine
+from codat_commerce_async.models._original_types import Original
 from codat_commerce_async.models.base import PreservesUnknownFields, Received
 
 __all__ = ["Complete", "keep_unparsed", "merge_changes", "preserve_received", "values_getter"]
@@ -55,7 +55,7 @@ def _unparsed_texts(model: object, data: Mapping[str, object], parsed: Iterable[
 
 def _is_time(text: str) -> bool:
     try:
-        Genuine.datetime.fromisoformat(text)
+        Original.datetime.fromisoformat(text)
     except ValueError:
         return False
     return True

@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 import attrs
 
-from codat_commerce_async.models._genuine import genuine_type
+from codat_commerce_async.models._original_types import original_type
 
 __all__ = ["Field", "fields", "is_model", "preserves_unknown"]
 
@@ -45,7 +45,7 @@ def fields(cls: type) -> tuple[Field, ...]:
     return tuple(
         Field(
             name=attribute.name,
-            kind=genuine_type(kinds.get(attribute.name, attribute.type)),
+            kind=original_type(kinds.get(attribute.name, attribute.type)),
             key=attribute.metadata.get("key") or _SNAKE_BOUNDARY.sub(lambda hump: hump[1].upper(), attribute.name),
             default=_default(attribute.default),
         )

@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async.errors import DecodeError
-from codat_commerce_async.models._genuine import genuine_annotations
+from codat_commerce_async.models._original_types import restore_annotations
 
 if TYPE_CHECKING:
     import pydantic
@@ -57,7 +57,7 @@ class Model:
 
     def __init_subclass__(cls, **arguments: object) -> None:
         super().__init_subclass__(**arguments)
-        genuine_annotations(cls)
+        restore_annotations(cls)
 
     def to_dict(self) -> dict[str, object]:
         """Return the model as Codat's JSON: names in camelCase, times as text, no keys for fields that are UNSET."""
