@@ -279,10 +279,24 @@ async def test_addresses_have_a_rate_each_and_clients_a_daily_quota_each(store: 
     assert (same_address["exhausted"], same_address["pause"]) == (0.0, approx(10.0))
 
 
+async def test_a_process_learns_the_limits_of_another_one_that_is_live(store: QuotaStore, clock: Clock) -> None:
+    one, other = report("p1", per_minute=500), report("p2", concurrent=7, per_company=3)
+    assert (await store.exchange(one))["limits"] == [500, 100, 10]
+    assert (await store.exchange(other))["limits"] == [500, 100, 10]
+    assert (await store.exchange(one))["limits"] == [600, 7, 3]
+    # Of another client, only the rate is shared.
+    assert (await store.exchange(report("p3", client="other")))["limits"] == [500, 100, 10]
+    assert (await store.exchange(report("p4", address="elsewhere")))["limits"] == [600, 100, 10]
+    # After a restart of all processes with another quota, also when one of them was killed.
+    clock.now += 31.0
+    assert (await store.exchange(report("p5", per_minute=700)))["limits"] == [700, 100, 10]
+
+
 def random_report(random: Random) -> QuotaReport:
     made = report(
         f"p{random.randrange(4)}",
         rate=random.choice([None, 100, 600]),
+        per_minute=random.choice([100, 600]),
         address=random.choice(["a1", "a2"]),
         held={company: random.randrange(1, 4) for company in random.sample(COMPANIES, random.randrange(3))},
         reserved=random.randrange(3),

@@ -254,6 +254,24 @@ async def test_while_the_store_is_down_each_process_uses_its_share(caplog: pytes
 
 
 @pytest.mark.virtual_time
+async def test_a_process_with_another_quota_is_warned_about_once(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    first, same = make(Quota(per_minute=900)), make(Quota(per_minute=900))
+    for limiter in (first, same, first):
+        await limiter.refresh()
+    assert caplog.records == []
+    other = make(Quota(per_minute=None, concurrent=50))
+    for limiter in (other, first, other, first):
+        await limiter.refresh()
+    old, new = "per_minute=900, concurrent=100", "per_minute=None, concurrent=50"
+    words = (
+        "the quota of this process differs from that of another process that shares it: {} here, {} there; pass the "
+    )
+    messages = [record.getMessage().partition("same Quota")[0] for record in caplog.records]
+    assert messages == [words.format(new, old), words.format(old, new)]
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+@pytest.mark.virtual_time
 async def test_with_an_unknown_number_of_processes_nothing_is_sent_while_the_store_is_down() -> None:
     store = FailingStore()
     store.is_up = False

@@ -150,6 +150,7 @@ class SharedRateLimiter:
         self._reason: str | None = None
         self._is_misconfigured = False
         self._warn_at = 0.0
+        self._may_warn_of_limits = True
         self._processes: int | None = None
         self._processes_at = -math.inf
         self._share = MAX_PERMITS
@@ -426,6 +427,8 @@ class SharedRateLimiter:
             self._is_misconfigured = False
             self._request_at = 0.0
             _logger.info("the store of the shared quota is available again", extra=extra_fields())
+        if self._may_warn_of_limits:
+            self._compare_limits(result)
         self._result, self._result_at = result, now
         self._heartbeat_at, self._report_at = now + _HEARTBEAT, math.inf
         self._share = result["share"]
@@ -437,6 +440,19 @@ class SharedRateLimiter:
         for waiter, (kind, seconds) in zip(waiters, result["permits"], strict=True):
             self._decide(waiter, kind, seconds, now)
         self._follow(result, now)
+
+    def _compare_limits(self, result: QuotaResult) -> None:
+        """Log a warning once if a process that shares the quota has another `Quota`, as each applies its own."""
+        here, there = self._limits.differences(result["limits"])
+        if here:
+            self._may_warn_of_limits = False
+            _logger.warning(
+                "the quota of this process differs from that of another process that shares it: %s here, %s there; "
+                "pass the same Quota to all of them",
+                here,
+                there,
+                extra=extra_fields(),
+            )
 
     def _decide(self, waiter: Waiter, kind: int, seconds: float, now: float) -> None:
         """Admit a request, or put it back into the queue. A permit of a cancelled one is not used."""

@@ -1,5 +1,6 @@
 """The limits of a quota as reports to a store contain them, for all processes or for the share of one."""
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 from codat_commerce_async.distributed._state import UNLIMITED
@@ -31,6 +32,16 @@ class Limits:
         self.whole: ReportedLimits = {**self._divided(1), "tolerance": tolerance}
         """The limits of all processes together."""
 
+    def differences(self, limits: Sequence[int]) -> tuple[str, str]:
+        """Return the settings that differ from `limits` of a `QuotaResult`, here and there, as text."""
+        own = (self.whole["per_minute"], self.whole["concurrent"], self.whole["per_company"])
+        different = [
+            (f"{name}={_shown(here)}", f"{name}={_shown(there)}")
+            for name, here, there in zip(("per_minute", "concurrent", "per_company"), own, limits, strict=True)
+            if here != there
+        ]
+        return ", ".join(here for here, _ in different), ", ".join(there for _, there in different)
+
     def of_share(self, processes: int) -> ReportedLimits:
         """Return the limits of one of that many processes; among several, it has no burst."""
         return self.whole if processes == 1 else self._divided(processes)
@@ -52,6 +63,10 @@ def _rate(per_minute: int | None) -> tuple[float, float]:
     burst = 1 + per_minute // 100
     interval = _MINUTE / max(1, per_minute - burst)
     return interval, (burst - 1) * interval
+
+
+def _shown(limit: int) -> int | None:
+    return None if limit == UNLIMITED else limit
 
 
 def _divide(limit: int | None, processes: int) -> int:

@@ -44,6 +44,10 @@ DECLARE
     held jsonb;
     sequence bigint;
     is_member boolean;
+    per_minute bigint := (report->>'per_minute')::bigint;
+    slots jsonb := jsonb_build_array(report->'concurrent', report->'per_company');
+    per_minute_before bigint;
+    slots_before jsonb;
     total integer;
     reserved bigint;
     processes integer;
@@ -102,6 +106,7 @@ BEGIN
         tat := greatest(tat, moment + tolerance);
         SELECT coalesce(jsonb_object_agg(key, greatest(value::double precision, moment - live_for + grace)), '{}')
             INTO seen FROM jsonb_each_text(seen);
+        address := address - 'per_minute';
     END IF;
     passed := moment - (client->>'last')::double precision;
     IF passed < 0 THEN
@@ -119,6 +124,7 @@ BEGIN
         SELECT coalesce(jsonb_object_agg(key, value || jsonb_build_object(
             'seen', greatest((value->>'seen')::double precision, moment - live_for + grace))), '{}')
             INTO members FROM jsonb_each(members);
+        client := client - 'limits';
     END IF;
 
     -- What the process holds; dead processes are forgotten.
@@ -131,8 +137,16 @@ BEGIN
         FROM jsonb_each(seen) WHERE moment - (value::text)::double precision <= live_for;
     SELECT coalesce(jsonb_object_agg(key, value), '{}') INTO members
         FROM jsonb_each(members) WHERE moment - (value->>'seen')::double precision <= live_for;
+    -- The limits of the report before, which show that a process has others
+    per_minute_before := CASE WHEN is_member AND seen <> '{}' THEN (address->>'per_minute')::bigint END;
+    slots_before := CASE WHEN is_member AND members <> '{}' THEN client->'limits' END;
+    per_minute_before := coalesce(per_minute_before, per_minute);
+    slots_before := coalesce(slots_before, slots);
     IF is_member THEN
         seen := seen || jsonb_build_object(process, moment);
+    ELSE
+        per_minute := coalesce((address->>'per_minute')::bigint, per_minute);
+        slots := coalesce(client->'limits', slots);
     END IF;
     SELECT coalesce(sum(slots.value::integer), 0) INTO total
         FROM jsonb_each(members) AS member, jsonb_each_text(member.value->'held') AS slots;
@@ -265,9 +279,9 @@ BEGIN
 
     UPDATE codat_quota SET state = jsonb_build_object(
         'last', moment, 'tat', tat, 'pause', pause, 'seen', seen,
-        'minute', jsonb_build_array(start, current_count, count_before)) WHERE name = address_name;
+        'minute', jsonb_build_array(start, current_count, count_before), 'per_minute', per_minute) WHERE name = address_name;
     UPDATE codat_quota SET state = jsonb_build_object(
-        'last', moment, 'members', members, 'pauses', pauses, 'runs', runs,
+        'last', moment, 'members', members, 'pauses', pauses, 'runs', runs, 'limits', slots,
         'remaining', CASE WHEN remaining IS NULL THEN '[]'::jsonb
             ELSE jsonb_build_array(remaining, remaining_until, remaining_observed) END,
         'exhausted', CASE WHEN exhausted_until IS NULL THEN '[]'::jsonb
@@ -285,6 +299,7 @@ BEGIN
         'remaining', coalesce(remaining, -1),
         'reserved', reserved,
         'exhausted', coalesce(exhausted_until - moment, 0),
-        'reset_at', CASE WHEN exhausted_until IS NULL THEN 0 ELSE exhausted_reset END);
+        'reset_at', CASE WHEN exhausted_until IS NULL THEN 0 ELSE exhausted_reset END,
+        'limits', jsonb_build_array(per_minute_before) || slots_before);
 END
 $body$;

@@ -32,6 +32,7 @@ if passed < 0 then
 elseif passed > LONG_SILENCE then
   address.tat = math.max(address.tat, now + report.tolerance)
   for process, seen in pairs(address.seen) do address.seen[process] = math.max(seen, now - LIVE_FOR + GRACE) end
+  address.per_minute = nil
 end
 passed = now - client.last
 client.last = now
@@ -49,6 +50,7 @@ if passed < 0 then
   end
 elseif passed > LONG_SILENCE then
   for _, member in pairs(client.members) do member.seen = math.max(member.seen, now - LIVE_FOR + GRACE) end
+  client.limits = nil
 end
 
 -- What the process holds; dead processes are forgotten.
@@ -69,6 +71,18 @@ for process, member in pairs(client.members) do
   if now - member.seen > LIVE_FOR then client.members[process] = nil end
 end
 me = client.members[report.process]
+
+local function has_several(processes)
+  return next(processes, next(processes)) ~= nil
+end
+
+-- The limits of the report before, which show that a process has others
+local limits = {report.per_minute, report.concurrent, report.per_company}
+if report.leaves == 0 then
+  if has_several(address.seen) then limits[1] = address.per_minute or limits[1] end
+  if has_several(client.members) and client.limits then limits[2], limits[3] = client.limits[1], client.limits[2] end
+  address.per_minute, client.limits = report.per_minute, {report.concurrent, report.per_company}
+end
 
 local function in_flight()
   local total = 0
@@ -214,4 +228,5 @@ return cjson.encode({
   reserved = reserved,
   exhausted = #client.exhausted > 0 and client.exhausted[1] - now or 0,
   reset_at = #client.exhausted > 0 and client.exhausted[2] or 0,
+  limits = limits,
 })

@@ -9,7 +9,7 @@ request would start. Requests may start `tolerance` seconds earlier, which makes
 """
 
 import math
-from typing import TypeAlias, TypedDict
+from typing import NotRequired, TypeAlias, TypedDict
 
 __all__ = [
     "AHEAD",
@@ -125,6 +125,8 @@ class QuotaResult(TypedDict):
     """The seconds until the exhausted daily quota is reset; 0 if it is not exhausted."""
     reset_at: float
     """The server's time of that reset in epoch seconds; 0 if it is not known."""
+    limits: list[int]
+    """`per_minute`, `concurrent` and `per_company` of the last report by a process that is live, maybe this one."""
 
 
 class AddressState(TypedDict):
@@ -140,6 +142,8 @@ class AddressState(TypedDict):
     """When each process reported last."""
     minute: list[float]
     """The start of this minute, its requests, those of the minute before."""
+    per_minute: NotRequired[int]
+    """That of the last report, unless a long silence followed."""
 
 
 class Member(TypedDict):
@@ -170,6 +174,8 @@ class ClientState(TypedDict):
     """Remaining requests, when they are reset, when that was observed; or empty."""
     exhausted: list[float]
     """When the daily quota is reset, the server's time of that, when that was recorded; or empty."""
+    limits: NotRequired[list[int]]
+    """`concurrent` and `per_company` of the last report, unless a long silence followed."""
 
 
 def new_address(now: float, tolerance: float) -> AddressState:
@@ -187,6 +193,7 @@ def exchange(address: AddressState, client: ClientState, report: QuotaReport, no
     _set_address_clock(address, report, now)
     _set_client_clock(client, now)
     _record_process(address, client, report, now)
+    limits = _record_limits(address, client, report)
     _record_pauses(address, client, report, now)
     _record_daily_quota(client, report, now)
     _record_runs(client, report, now)
@@ -208,6 +215,7 @@ def exchange(address: AddressState, client: ClientState, report: QuotaReport, no
         "reserved": reserved,
         "exhausted": exhausted[0] - now if exhausted else 0.0,
         "reset_at": exhausted[1] if exhausted else 0.0,
+        "limits": limits,
     }
 
 
@@ -223,6 +231,7 @@ def _set_address_clock(address: AddressState, report: QuotaReport, now: float) -
     elif passed > _LONG_SILENCE:
         address["tat"] = max(address["tat"], now + report["tolerance"])
         _extend_lives(address["seen"], now)
+        address.pop("per_minute", None)
 
 
 def _set_client_clock(client: ClientState, now: float) -> None:
@@ -240,6 +249,7 @@ def _set_client_clock(client: ClientState, now: float) -> None:
         seen = {process: member["seen"] for process, member in client["members"].items()}
         _extend_lives(seen, now)
         _see_members(client, seen)
+        client.pop("limits", None)
 
 
 def _see_members(client: ClientState, seen: dict[str, float]) -> None:
@@ -271,6 +281,17 @@ def _record_process(address: AddressState, client: ClientState, report: QuotaRep
         del seen[dead]
     for dead in [each for each, member in members.items() if now - member["seen"] > LIVE_FOR]:
         del members[dead]
+
+
+def _record_limits(address: AddressState, client: ClientState, report: QuotaReport) -> list[int]:
+    """Record the limits of the report, and return those of the one before, which show that a process has others."""
+    own, own_slots = report["per_minute"], [report["concurrent"], report["per_company"]]
+    if report["leaves"]:
+        return [own, *own_slots]
+    before = address.get("per_minute", own) if len(address["seen"]) > 1 else own
+    slots_before = client.get("limits", own_slots) if len(client["members"]) > 1 else own_slots
+    address["per_minute"], client["limits"] = own, own_slots
+    return [before, *slots_before]
 
 
 def _record_pauses(address: AddressState, client: ClientState, report: QuotaReport, now: float) -> None:
