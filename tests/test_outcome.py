@@ -120,9 +120,12 @@ def test_an_error_of_a_later_version_keeps_its_message() -> None:
     ("change", "message"),
     [
         ({"version": 2}, "version of an outcome must be 1 (got 2)"),
-        ({"polls": "3"}, "polls must be a int (got str)"),
-        ({"request": None}, "request must be a dict (got NoneType)"),
-        ({"request": {"company_id": "c", "sync_to": "soon"}}, "sync_to must be a time in ISO 8601 format"),
+        ({"polls": "3"}, "polls of an outcome must be an integer (got str)"),
+        ({"request": None}, "request of an outcome must be an object (got NoneType)"),
+        (
+            {"request": {"company_id": "c", "sync_to": "soon"}},
+            "sync_to of a sync request must be a time in ISO 8601 format (got 'soon')",
+        ),
     ],
 )
 def test_another_text_is_not_an_outcome(change: dict[str, object], message: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from attrs import Attribute, evolve, field, frozen
 
+from codat_commerce_async._core.json_object import JsonObject
 from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async._core.operation import check_id
 from codat_commerce_async._core.validation import (
@@ -187,20 +188,21 @@ class SyncHandle:
         Raises:
             ValueError: The text is no handle.
         """
-        fields = _fields(text)
-        if type(fields.get("version")) is not int or fields["version"] != _VERSION:
-            raise ValueError(f"version of a sync handle must be {_VERSION}")
+        data = JsonObject.parse("a sync handle", text)
+        version = data.fields.get("version")
+        if type(version) is not int or version != _VERSION:
+            raise ValueError(f"version of a sync handle must be {_VERSION} (got {version!r:.60})")
         return cls(
-            company_id=_value(fields, "company_id", str),
-            commerce_sync_id=_value_or_none(fields, "commerce_sync_id", str),
-            sync_id=_value_or_none(fields, "sync_id", str),
-            requested_at=_utc(fields, "requested_at"),
-            sync_utc=_time("sync_utc", fields["sync_utc"]) if fields.get("sync_utc") is not None else None,
-            date_range=_date_range(fields.get("date_range")),
-            sync_to=_time("sync_to", fields["sync_to"]) if fields.get("sync_to") is not None else None,
-            accepted_at=_utc(fields, "accepted_at"),
-            idempotency_key=_value_or_none(fields, "idempotency_key", str),
-            adopted=_value(fields, "adopted", bool),
+            company_id=data.value("company_id", str),
+            commerce_sync_id=data.optional("commerce_sync_id", str),
+            sync_id=data.optional("sync_id", str),
+            requested_at=_utc(data, "requested_at"),
+            sync_utc=data.time("sync_utc"),
+            date_range=_date_range(data),
+            sync_to=data.time("sync_to"),
+            accepted_at=_utc(data, "accepted_at"),
+            idempotency_key=data.optional("idempotency_key", str),
+            adopted=data.value("adopted", bool),
         )
 
     def to_token(self) -> str:
@@ -228,17 +230,17 @@ class SyncHandle:
             ValueError: The text is no token.
         """
         given = _token_values(token)
-        fields: dict[str, object] = dict(zip(_TOKEN_FIELDS, given, strict=False))
-        period = fields.get("date_range")
+        data = JsonObject("a sync token", dict(zip(_TOKEN_FIELDS, given, strict=False)))
+        period = data.fields.get("date_range")
         return cls(
             company_id=company_id,
-            commerce_sync_id=_value_or_none(fields, "commerce_sync_id", str),
-            sync_id=_value_or_none(fields, "sync_id", str),
-            requested_at=_token_time("requested_at", fields.get("requested_at")),
-            sync_utc=_token_time("sync_utc", fields.get("sync_utc")),
-            accepted_at=_token_time("accepted_at", fields.get("accepted_at")),
-            adopted=_value_or_none(fields, "adopted", bool) or False,
-            sync_to=_token_time("sync_to", fields.get("sync_to")),
+            commerce_sync_id=data.optional("commerce_sync_id", str),
+            sync_id=data.optional("sync_id", str),
+            requested_at=_token_time(data, "requested_at"),
+            sync_utc=_token_time(data, "sync_utc"),
+            accepted_at=_token_time(data, "accepted_at"),
+            adopted=data.optional("adopted", bool) or False,
+            sync_to=_token_time(data, "sync_to"),
             date_range=None if period is None else _token_range(period),
         )
 
@@ -292,9 +294,11 @@ def _token_values(token: str) -> list[object]:
     return values[1:]
 
 
-def _token_time(name: str, value: object) -> datetime | None:
+def _token_time(data: JsonObject, name: str) -> datetime | None:
+    """Return a time, which is written as microseconds since the epoch if it is in UTC."""
+    value = data.fields.get(name)
     if value is None or isinstance(value, str):
-        return None if value is None else _time(name, value)
+        return data.time(name)
     if type(value) is not int:
         raise ValueError(f"{name} of a sync token must be a time")
     try:
@@ -304,7 +308,8 @@ def _token_time(name: str, value: object) -> datetime | None:
 
 
 def _token_range(value: object) -> tuple[datetime, datetime]:
-    moments = [_token_time("date_range", one) for one in value] if isinstance(value, list) else []
+    items = value if isinstance(value, list) else []
+    moments = [_token_time(JsonObject("a sync token", {"date_range": item}), "date_range") for item in items]
     match moments:
         case [datetime() as start, datetime() as finish]:
             return start, finish
@@ -312,31 +317,10 @@ def _token_range(value: object) -> tuple[datetime, datetime]:
             raise ValueError("date_range of a sync token must be two times")
 
 
-def _fields(text: str | bytes) -> dict[str, object]:
-    try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError("a sync handle must be JSON") from None
-    if not isinstance(fields, dict):
-        raise ValueError("a sync handle must be a JSON object")  # noqa: TRY004 - the text is wrong
-    return fields
-
-
-def _value(fields: dict[str, object], name: str, kind: type[T]) -> T:
-    value = fields.get(name)
-    if type(value) is not kind:
-        raise ValueError(f"{name} of a sync handle must be a {kind.__name__} (got {type(value).__name__})")
-    return value
-
-
-def _value_or_none(fields: dict[str, object], name: str, kind: type[T]) -> T | None:
-    return None if fields.get(name) is None else _value(fields, name, kind)
-
-
-def _utc(fields: dict[str, object], name: str) -> datetime | None:
-    if fields.get(name) is None:
+def _utc(data: JsonObject, name: str) -> datetime | None:
+    moment = data.time(name)
+    if moment is None:
         return None
-    moment = _time(name, fields[name])
     if moment.utcoffset() is None:
         raise ValueError(f"{name} of a sync handle must have a time zone")
     try:
@@ -345,18 +329,11 @@ def _utc(fields: dict[str, object], name: str) -> datetime | None:
         raise ValueError(f"{name} of a sync handle must be within the calendar in UTC") from None
 
 
-def _date_range(value: object) -> tuple[datetime, datetime] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list) or len(value) != 2:  # noqa: PLR2004 - a start and a finish
-        raise ValueError("date_range of a sync handle must be two times")
-    return _time("date_range", value[0]), _time("date_range", value[1])
-
-
-def _time(name: str, value: object) -> datetime:
-    if isinstance(value, str):
-        try:
-            return datetime.fromisoformat(value)
-        except ValueError:
-            pass
-    raise ValueError(f"{name} of a sync handle must be a time in ISO 8601 format")
+def _date_range(data: JsonObject) -> tuple[datetime, datetime] | None:
+    match data.times("date_range"):
+        case None:
+            return None
+        case (start, finish):
+            return start, finish
+        case _:
+            raise ValueError("date_range of a sync handle must be two times")

@@ -1,15 +1,15 @@
-"""The JSON of values that other processes read: requests, errors, and the header with which each text begins."""
+"""The JSON of values that other processes read: requests and errors."""
 
-import json
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from attrs import evolve
 
 from codat_commerce_async import errors as _errors
 from codat_commerce_async._core.codec import from_values, to_values
+from codat_commerce_async._core.json_object import JsonObject
 from codat_commerce_async.errors import CodatError, DecodeError
 from codat_commerce_async.models.call import Attempt, Call, RateLimit
 from codat_commerce_async.models.error_message import ErrorMessage
@@ -22,44 +22,12 @@ __all__ = [
     "error_to_dict",
     "error_without_keys",
     "isoformat",
-    "optional",
-    "parse_object",
     "request_from_dict",
     "request_to_dict",
-    "time",
-    "value",
 ]
-
-T = TypeVar("T")
 
 # The classes that occur in the arguments of errors, besides the types of JSON, times and handles.
 _VALUES: Mapping[str, type[Any]] = {cls.__name__: cls for cls in (Attempt, Call, ErrorMessage, RateLimit, SyncStatus)}
-
-
-def parse_object(what: str, text: str | bytes) -> dict[str, object]:
-    """Return the fields of a JSON object; raise ValueError if the text is none."""
-    try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError(f"{what} must be JSON") from None
-    if not isinstance(fields, dict):
-        raise ValueError(f"{what} must be a JSON object")  # noqa: TRY004 - the text is wrong
-    return fields
-
-
-def value(fields: Mapping[str, object], name: str, kind: type[T]) -> T:
-    """Return a field of this type; raise ValueError if it is missing or of another type."""
-    found = fields.get(name)
-    if kind is float and type(found) is int:
-        found = float(found)
-    if type(found) is not kind:
-        raise ValueError(f"{name} must be a {kind.__name__} (got {type(found).__name__})")
-    return found
-
-
-def optional(fields: Mapping[str, object], name: str, kind: type[T]) -> T | None:
-    """Return a field of this type, or None."""
-    return None if fields.get(name) is None else value(fields, name, kind)
 
 
 def request_to_dict(request: SyncRequest) -> dict[str, object]:
@@ -74,11 +42,12 @@ def request_to_dict(request: SyncRequest) -> dict[str, object]:
 
 def request_from_dict(fields: Mapping[str, object]) -> SyncRequest:
     """Return the request; raise ValueError for anything else."""
+    data = JsonObject("a sync request", fields)
     return SyncRequest(
-        company_id=value(fields, "company_id", str),
-        sync_to=time(fields, "sync_to"),
-        start=time(fields, "start"),
-        finish=time(fields, "finish"),
+        company_id=data.value("company_id", str),
+        sync_to=data.time("sync_to"),
+        start=data.time("start"),
+        finish=data.time("finish"),
     )
 
 
@@ -95,8 +64,9 @@ def error_without_keys(error: CodatError) -> dict[str, object]:
 
 def error_from_dict(fields: Mapping[str, object]) -> CodatError:
     """Return the error; one of an unknown class, or with other arguments, keeps its message only."""
-    args = [_decode(each) for each in value(fields, "args", list)]
-    cls: Any = _errors.error_class(value(fields, "type", str))
+    data = JsonObject("an error", fields)
+    args = [_decode(each) for each in data.value("args", list)]
+    cls: Any = _errors.error_class(data.value("type", str))
     try:
         error: CodatError = cls(*args)
     except TypeError:
@@ -123,15 +93,16 @@ def _decode(each: Any) -> object:  # noqa: ANN401 - JSON is anything
         return tuple(_decode(one) for one in each)
     if not isinstance(each, dict):
         return each
-    kind, inner = value(each, "type", str), each.get("value")
+    data = JsonObject("an error", each)
+    kind = data.value("type", str)
     if kind == "datetime":
-        return time(each, "value")
+        return data.time("value")
     if kind == "SyncHandle":
-        return SyncHandle.from_json(value(each, "value", str))
+        return SyncHandle.from_json(data.value("value", str))
     if kind not in _VALUES:
         return None
     try:
-        return from_values(inner, _VALUES[kind])
+        return from_values(each.get("value"), _VALUES[kind])
     except DecodeError as error:
         message = f"{kind} does not fit at {error.path}: {error.message}"
     raise ValueError(message)
@@ -140,14 +111,3 @@ def _decode(each: Any) -> object:  # noqa: ANN401 - JSON is anything
 def isoformat(moment: datetime | None) -> str | None:
     """Return the time as text."""
     return moment.isoformat() if moment is not None else None
-
-
-def time(fields: Mapping[str, object], name: str) -> datetime | None:
-    """Return a time, or None; raise ValueError for anything else."""
-    text = optional(fields, name, str)
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{name} must be a time in ISO 8601 format") from None

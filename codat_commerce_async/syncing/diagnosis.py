@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from attrs import fields, frozen
 
+from codat_commerce_async._core.json_object import JsonObject
 from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.models.failure_rules import Resolver, Retry
@@ -27,7 +28,6 @@ else:
 
 __all__ = ["Action", "Diagnosis", "Evidence", "FailureCause", "ItemProblem", "Resolver", "Retry"]
 
-T = TypeVar("T")
 E = TypeVar("E", bound=Enum)
 
 
@@ -162,18 +162,22 @@ class Diagnosis:
         Raises:
             ValueError: The data is no diagnosis.
         """
+        return cls._from_object(JsonObject("a diagnosis", data))
+
+    @classmethod
+    def _from_object(cls, data: JsonObject) -> Self:
         return cls(
-            company_id=_required(data, "company_id", str),
-            sync_id=_optional(data, "sync_id", str),
-            code=_optional(data, "code", int),
-            cause=_cause(_required(data, "cause", str)),
-            summary=_required(data, "summary", str),
-            actions=tuple(map(_action, _objects(data, "actions"))),
+            company_id=data.value("company_id", str),
+            sync_id=data.optional("sync_id", str),
+            code=data.optional("code", int),
+            cause=_cause(data.value("cause", str)),
+            summary=data.value("summary", str),
+            actions=tuple(map(_action, data.objects("actions"))),
             retry=_member(Retry, data, "retry"),
-            retry_at=_time(data, "retry_at"),
-            evidence=tuple(map(_evidence, _objects(data, "evidence"))),
-            unchecked=tuple(_list(data, "unchecked", str)),
-            requests=_required(data, "requests", int),
+            retry_at=data.time("retry_at"),
+            evidence=tuple(map(_evidence, data.objects("evidence"))),
+            unchecked=tuple(data.values("unchecked", str)),
+            requests=data.value("requests", int),
         )
 
     @classmethod
@@ -199,13 +203,7 @@ class Diagnosis:
         Args:
             text: The text that `to_json` returned.
         """
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError):
-            raise ValueError("a diagnosis must be JSON") from None
-        if not isinstance(data, dict):
-            raise ValueError("a diagnosis must be a JSON object")  # noqa: TRY004 - the text is wrong
-        return cls.from_dict(data)
+        return cls._from_object(JsonObject.parse("a diagnosis", text))
 
 
 def _to_json(value: object) -> object:
@@ -218,29 +216,29 @@ def _to_json(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def _action(data: Mapping[str, object]) -> Action:
+def _action(data: JsonObject) -> Action:
     return Action(
         resolver=_member(Resolver, data, "resolver"),
-        text=_required(data, "text", str),
-        path=_optional(data, "path", str),
+        text=data.value("text", str),
+        path=data.optional("path", str),
     )
 
 
-def _evidence(data: Mapping[str, object]) -> Evidence:
+def _evidence(data: JsonObject) -> Evidence:
     return Evidence(
-        kind=_required(data, "kind", str),
-        id=_optional(data, "id", str),
-        status=_optional(data, "status", str),
-        message=_optional(data, "message", str),
-        data_type=_optional(data, "data_type", str),
-        requested_at=_time(data, "requested_at"),
-        completed_at=_time(data, "completed_at"),
-        items=tuple(map(_item, _objects(data, "items"))),
+        kind=data.value("kind", str),
+        id=data.optional("id", str),
+        status=data.optional("status", str),
+        message=data.optional("message", str),
+        data_type=data.optional("data_type", str),
+        requested_at=data.time("requested_at"),
+        completed_at=data.time("completed_at"),
+        items=tuple(map(_item, data.objects("items"))),
     )
 
 
-def _item(data: Mapping[str, object]) -> ItemProblem:
-    return ItemProblem(**{each.name: _optional(data, each.name, str) for each in fields(ItemProblem)})
+def _item(data: JsonObject) -> ItemProblem:
+    return ItemProblem(**{each.name: data.optional(each.name, str) for each in fields(ItemProblem)})
 
 
 def _cause(text: str) -> FailureCause:
@@ -248,38 +246,8 @@ def _cause(text: str) -> FailureCause:
     return next((cause for cause in FailureCause if cause == text), FailureCause.UNKNOWN)
 
 
-def _member(kind: type[E], data: Mapping[str, object], name: str) -> E:
-    text = _required(data, name, str)
+def _member(kind: type[E], data: JsonObject, name: str) -> E:
+    text = data.value(name, str)
     if text not in [member.value for member in kind]:
-        raise ValueError(f"{name} of a diagnosis must be one of {', '.join(m.value for m in kind)} (got {text!r})")
+        raise ValueError(f"{name} of {data.what} must be one of {', '.join(m.value for m in kind)} (got {text!r})")
     return kind(text)
-
-
-def _required(data: Mapping[str, object], name: str, kind: type[T]) -> T:
-    value = data.get(name)
-    if type(value) is not kind:
-        raise ValueError(f"{name} of a diagnosis must be {kind.__name__} (got {type(value).__name__})")
-    return value
-
-
-def _optional(data: Mapping[str, object], name: str, kind: type[T]) -> T | None:
-    return None if data.get(name) is None else _required(data, name, kind)
-
-
-def _list(data: Mapping[str, object], name: str, kind: type[T]) -> list[T]:
-    values: list[object] = _required(data, name, list)
-    if not all(isinstance(value, kind) for value in values):
-        raise ValueError(f"{name} of a diagnosis must be a list of {kind.__name__}")
-    return cast("list[T]", values)
-
-
-def _objects(data: Mapping[str, object], name: str) -> list[dict[str, object]]:
-    return _list(data, name, dict)
-
-
-def _time(data: Mapping[str, object], name: str) -> datetime | None:
-    text = _optional(data, name, str)
-    try:
-        return None if text is None else datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{name} of a diagnosis must be a time in ISO 8601 format (got {text!r})") from None

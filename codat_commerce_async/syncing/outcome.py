@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from attrs import frozen
 
+from codat_commerce_async._core.json_object import JsonObject
 from codat_commerce_async._core.lazy import LazyModule
 from codat_commerce_async._core.validation import check_int, check_number, require
 from codat_commerce_async.errors import CodatError
@@ -115,11 +116,11 @@ class SyncOutcome:
         Raises:
             ValueError: The text is no outcome.
         """
-        fields = _json.parse_object("an outcome", text)
-        version = _json.value(fields, "version", int)
+        data = JsonObject.parse("an outcome", text)
+        version = data.value("version", int)
         require(version == _VERSION, "version of an outcome", f"{_VERSION}", version)
-        handle = _json.optional(fields, "handle", str)
-        return cls._from_fields(fields, SyncHandle.from_json(handle) if handle is not None else None)
+        handle = data.optional("handle", str)
+        return cls._from_object(data, SyncHandle.from_json(handle) if handle is not None else None)
 
     def _other_fields(self) -> dict[str, object]:
         """Return all fields as JSON values but those that may contain the idempotency key."""
@@ -133,17 +134,17 @@ class SyncOutcome:
         }
 
     @classmethod
-    def _from_fields(cls, fields: Mapping[str, object], handle: SyncHandle | None) -> Self:
-        status, error = _json.optional(fields, "status", dict), _json.optional(fields, "error", dict)
-        diagnosis = _json.optional(fields, "diagnosis", dict)
+    def _from_object(cls, data: JsonObject, handle: SyncHandle | None) -> Self:
+        status, error = data.optional("status", dict), data.optional("error", dict)
+        diagnosis = data.optional("diagnosis", dict)
         return cls(
-            request=_json.request_from_dict(_json.value(fields, "request", dict)),
+            request=_json.request_from_dict(data.value("request", dict)),
             handle=handle,
             status=SyncStatus.from_dict(status) if status is not None else None,
             error=_json.error_from_dict(error) if error is not None else None,
-            polls=_json.value(fields, "polls", int),
-            elapsed=_json.value(fields, "elapsed", float),
-            ticket_id=_json.optional(fields, "ticket_id", str),
+            polls=data.value("polls", int),
+            elapsed=data.value("elapsed", float),
+            ticket_id=data.optional("ticket_id", str),
             diagnosis=Diagnosis.from_dict(diagnosis) if diagnosis is not None else None,
         )
 
@@ -162,11 +163,12 @@ class SyncOutcome:
     @classmethod
     def _from_clients(cls, fields: Mapping[str, object]) -> Self:
         """Return the outcome that `_without_key` wrote; raise ValueError for anything else."""
-        handle = _json.optional(fields, "handle", dict)
-        if handle is None:
-            return cls._from_fields(fields, None)
-        token, company_id = _json.value(handle, "token", str), _json.value(handle, "company_id", str)
-        return cls._from_fields(fields, SyncHandle.from_token(token, company_id))
+        data = JsonObject("an outcome", fields)
+        if data.optional("handle", dict) is None:
+            return cls._from_object(data, None)
+        handle = data.nested("handle")
+        token, company_id = handle.value("token", str), handle.value("company_id", str)
+        return cls._from_object(data, SyncHandle.from_token(token, company_id))
 
     @classmethod
     def __get_pydantic_core_schema__(

@@ -17,6 +17,7 @@ from uuid import UUID, uuid5
 
 from attrs import frozen
 
+from codat_commerce_async._core.json_object import JsonObject
 from codat_commerce_async._core.validation import check_aware_datetime, check_company_ids, check_str, require
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing import _json
@@ -191,28 +192,28 @@ class SyncTicket:
                 deployment.
             ValueError: The text is no ticket.
         """
-        fields = _json.parse_object("a ticket", text)
-        version = _json.value(fields, "version", int)
+        data = JsonObject.parse("a ticket", text)
+        version = data.value("version", int)
         if version > _VERSION:
             raise TicketVersionError(f"version of a ticket must be {_VERSION} at most (got {version}); leave it queued")
-        handle, created_at = _json.optional(fields, "handle", str), _json.time(fields, "created_at")
+        handle, created_at = data.optional("handle", str), data.time("created_at")
         if created_at is None:
-            raise ValueError("created_at must be a time in ISO 8601 format")
-        objective = _json.value(fields, "objective", str)
+            raise ValueError("created_at of a ticket must be a time in ISO 8601 format")
+        objective = data.value("objective", str)
         return cls(
-            run_id=_json.value(fields, "run_id", str),
-            request=_json.request_from_dict(_json.value(fields, "request", dict)),
+            run_id=data.value("run_id", str),
+            request=_json.request_from_dict(data.value("request", dict)),
             created_at=created_at,
-            server_offset=_json.optional(fields, "server_offset", float),
-            index=_json.value(fields, "index", int),
-            size=_json.optional(fields, "size", int),
+            server_offset=data.optional("server_offset", float),
+            index=data.value("index", int),
+            size=data.optional("size", int),
             objective="latency" if objective == "latency" else "throughput",
-            problem=_json.optional(fields, "problem", str),
+            problem=data.optional("problem", str),
             handle=SyncHandle.from_json(handle) if handle is not None else None,
-            polls=_json.value(fields, "polls", int),
-            last_age=_json.value(fields, "last_age", float),
-            last_seen_at=_json.time(fields, "last_seen_at"),
-            not_before=_json.time(fields, "not_before"),
+            polls=data.value("polls", int),
+            last_age=data.value("last_age", float),
+            last_seen_at=data.time("last_seen_at"),
+            not_before=data.time("not_before"),
         )
 
 
