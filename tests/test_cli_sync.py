@@ -195,7 +195,8 @@ async def test_a_shared_quota_in_a_missing_folder_is_invalid_input(
     monkeypatch.setenv("CODAT_SHARED_QUOTA", str(tmp_path / "missing" / "quota.db"))
     company_id, handles = simulator.add_linked_company(), tmp_path / "handles"
     handles.write_text(SyncHandle(company_id=company_id, sync_id="1").to_json(), encoding="utf-8")
-    with pytest.raises(CommandError, match=r"^CODAT_SHARED_QUOTA: .*: the folder .*missing does not exist$") as ended:
+    message = r"^CODAT_SHARED_QUOTA: .*: the folder .*missing does not exist; create it, or use another path$"
+    with pytest.raises(CommandError, match=message) as ended:
         await run(command, str(handles) if command == "wait" else company_id)
     assert ended.value.exit_status == EXIT_USAGE
     assert simulator.syncs_started(company_id) == 0
