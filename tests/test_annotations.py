@@ -20,7 +20,7 @@ from codat_commerce_async.resources.connections import ConnectionsResource
 from codat_commerce_async.resources.sync import SyncResource
 from tests.support.cases import all_cases
 
-RESOURCES = ("advanced_controls", "connections", "integrations", "sync", "sync_flow_settings")
+RESOURCES = ("advanced_controls", "connections", "integrations", "platform", "sync", "sync_flow_settings")
 
 
 def modules() -> Iterator[str]:
@@ -122,7 +122,7 @@ def test_naming_a_type_loads_nothing() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()  # noqa: S603 - this interpreter
     assert "codat_commerce_async.client" in loaded
-    assert [name for name in loaded if ".resources." in name or name.endswith((".models.sync", ".fanout"))] == []
+    assert [name for name in loaded if ".resources." in name or name.endswith((".models.sync", ".syncing.run"))] == []
 
 
 def test_a_lazy_module_has_the_attributes_of_the_module_and_no_others() -> None:

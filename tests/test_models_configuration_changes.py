@@ -150,16 +150,16 @@ REFUSALS: list[tuple[Callable[[Configuration], Configuration], str]] = [
     (lambda c: select_invoice_status(c, "Sent"),
      "'Sent' is not among the 3 options of configuration.sales.invoiceStatus.invoiceStatusOptions"),
     (lambda c: select_invoice_status(c, "Paid"),
-     "configuration.sales.invoiceStatus.selectedInvoiceStatus: an invoice is raised as Submitted or Draft"),
+     "configuration.sales.invoiceStatus.selectedInvoiceStatus: the invoice status must be Submitted or Draft"),
     (lambda c: select_invoice_status(c, "Draft"),
-     ("configuration.sales.invoiceStatus.selectedInvoiceStatus: a Draft takes no payments, "
-      "and configuration.newPayments.accounts are synced")),
+     ("configuration.sales.invoiceStatus.selectedInvoiceStatus: the invoice status must not be Draft, "
+      "because payments are synced (configuration.newPayments.accounts)")),
     (lambda c: select_account(c, "new_payments", "card", "b"),
-     "configuration.newPayments.accounts: card and payout share an account"),
+     "configuration.newPayments.accounts: card and payout must have different accounts"),
     (lambda c: select_account(c, "new_payments", "prepaidPayment", "b"),
-     "configuration.newPayments.accounts: prepaidPayment shares its account with prepaid of the sales"),
+     "configuration.newPayments.accounts: prepaidPayment must have another account than prepaid of the sales"),
     (lambda c: select_account(c, "sales", "prepaid", "c"),
-     "configuration.newPayments.accounts: prepaidPayment shares its account with prepaid of the sales"),
+     "configuration.newPayments.accounts: prepaidPayment must have another account than prepaid of the sales"),
 ]  # fmt: skip
 
 
@@ -244,7 +244,7 @@ PROBLEMS: list[tuple[dict[str, Any], list[str]]] = [
     ({"sales": {"taxRates": {"5": {"selectedTaxRateId": "a"}}}},
      [f"configuration.sales.taxRates.5.selectedTaxRateId: {NOT_AMONG} configuration.sales.taxRates.5.taxRateOptions"]),
     ({"sales": {"invoiceStatus": {"selectedInvoiceStatus": "Paid", "invoiceStatusOptions": ["Paid"]}}},
-     ["configuration.sales.invoiceStatus.selectedInvoiceStatus: an invoice is raised as Submitted or Draft"]),
+     ["configuration.sales.invoiceStatus.selectedInvoiceStatus: the invoice status must be Submitted or Draft"]),
     ({"sales": {"grouping": {"groupingPeriod": {"groupingPeriodOptions": ["Daily"]},
                              "groupingLevels": {"invoiceLevel": {"selectedGroupByOptions": ["x"]}}}}},
      ["configuration.sales.grouping.groupingPeriod.selectedGroupingPeriod: nothing is selected",
@@ -252,9 +252,10 @@ PROBLEMS: list[tuple[dict[str, Any], list[str]]] = [
     ({"sales": {"syncSales": False, "salesCustomer": {}, "accounts": {"sales": slot(required=True)}}}, []),
     ({"fees": {"syncFees": True, "feesSupplier": {"supplierOptions": OPTIONS}}},
      ["configuration.fees.feesSupplier.selectedSupplierId: nothing is selected"]),
-    ({"newPayments": None}, ["configuration.fees.syncFees: fees take a selected account for payments"]),
+    ({"newPayments": None},
+     ["configuration.fees.syncFees: an account for payments must be selected if fees are synced"]),
     ({"newPayments": {"syncPayments": True, "accounts": {"Card": slot("a"), "Payout": slot("a")}}},
-     ["configuration.newPayments.accounts: card and payout share an account"]),
+     ["configuration.newPayments.accounts: card and payout must have different accounts"]),
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import attrs
 
 from codat_commerce_async.models._original_types import original_type
 
-__all__ = ["Field", "fields", "is_model", "preserves_unknown"]
+__all__ = ["Field", "camel_case", "fields", "is_model", "preserves_unknown"]
 
 _SNAKE_BOUNDARY = re.compile(r"_([a-z0-9])")
 
@@ -21,6 +21,11 @@ class Field:
     kind: object
     key: str
     default: Callable[[], object] | None
+
+
+def camel_case(name: str) -> str:
+    """Return a name in snake_case as Codat's JSON has it."""
+    return _SNAKE_BOUNDARY.sub(lambda letter: letter[1].upper(), name)
 
 
 def is_model(cls: Any) -> bool:  # noqa: ANN401 - any object
@@ -46,7 +51,7 @@ def fields(cls: type) -> tuple[Field, ...]:
         Field(
             name=attribute.name,
             kind=original_type(kinds.get(attribute.name, attribute.type)),
-            key=attribute.metadata.get("key") or _SNAKE_BOUNDARY.sub(lambda hump: hump[1].upper(), attribute.name),
+            key=attribute.metadata.get("key") or camel_case(attribute.name),
             default=_default(attribute.default),
         )
         for attribute in attributes

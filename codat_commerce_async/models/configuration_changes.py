@@ -5,12 +5,12 @@ selection that would make a sync fail, and names the path of the options in the 
 Source: https://docs.codat.io/commerce/error-documentation#how-to-resolve-configuration-errors
 """
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, TypeAlias, cast
 
 from attrs import evolve, frozen
 
+from codat_commerce_async.models._fields import camel_case
 from codat_commerce_async.models.base import Model
 from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.models.configuration import (
@@ -352,7 +352,7 @@ def _conflicts(configuration: Configuration) -> Iterator[ConfigurationProblem]:
         return
     status = _invoice_status(commerce)
     if status not in {"", "submitted", "draft"}:
-        message = "an invoice is raised as Submitted or Draft"
+        message = "the invoice status must be Submitted or Draft"
         yield ConfigurationProblem(_STATUS_PATH, message, FailureCause.INVALID_INVOICE_STATUS)
     selected: dict[tuple[str, str], str] = {
         (section, name.lower()): account.selected_account_id
@@ -362,16 +362,16 @@ def _conflicts(configuration: Configuration) -> Iterator[ConfigurationProblem]:
     for section in _payment_sections(commerce):
         path = _in_json(("configuration", section, "accounts"))
         if status == "draft":
-            message = f"a Draft takes no payments, and {path} are synced"
+            message = f"the invoice status must not be Draft, because payments are synced ({path})"
             yield ConfigurationProblem(_STATUS_PATH, message, FailureCause.PAYMENTS_ON_DRAFT_INVOICES)
         if _shared(selected, ("sales", "prepaid"), (section, "prepaidpayment")):
-            message = "prepaidPayment shares its account with prepaid of the sales"
+            message = "prepaidPayment must have another account than prepaid of the sales"
             yield ConfigurationProblem(path, message, FailureCause.SAME_PREPAID_ACCOUNT)
         if _shared(selected, (section, "card"), (section, "payout")):
-            message = "card and payout share an account"
+            message = "card and payout must have different accounts"
             yield ConfigurationProblem(path, message, FailureCause.SAME_PAYOUT_ACCOUNT)
     if commerce.fees and commerce.fees.sync_fees and not _has_payment_account(commerce):
-        message = "fees take a selected account for payments"
+        message = "an account for payments must be selected if fees are synced"
         yield ConfigurationProblem("configuration.fees.syncFees", message, FailureCause.PAYMENTS_NOT_CONFIGURED)
 
 
@@ -470,10 +470,7 @@ def _set_path(holder: object, path: Path, value: object) -> object:
 def _in_json(path: Path) -> str:
     """Return the path in camelCase; the element after a mapping's name is a key and stays unchanged."""
     keys = {number + 1 for number, step in enumerate(path) if step in {"accounts", "tax_rates"}}
-    return ".".join(
-        step if number in keys else re.sub(r"_([a-z])", lambda hump: hump[1].upper(), step)
-        for number, step in enumerate(path)
-    )
+    return ".".join(step if number in keys else camel_case(step) for number, step in enumerate(path))
 
 
 _STATUS_PATH = _in_json((*_INVOICE_STATUS.path, _INVOICE_STATUS.selected))
