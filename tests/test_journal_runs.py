@@ -1,19 +1,16 @@
 """One journal for many runs: the next night is a new run, and another process reads what the runs did."""
 
 import asyncio
-import json
 import logging
 import sqlite3
-import zlib
 from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import UTC, datetime
-from hashlib import blake2b
 from pathlib import Path
 
 import pytest
 
-from codat_commerce_async import Journal, JournalEntry, LocalRateLimiter, RateLimiter
+from codat_commerce_async import Journal, LocalRateLimiter, RateLimiter
 from codat_commerce_async.errors import (
     BadRequestError,
     CodatError,
@@ -307,114 +304,22 @@ async def test_run_options_are_checked(options: dict[str, object], message: str)
                 client.sync.run_many([], journal=journal, run_id="a")
 
 
-# The tables of earlier versions, as they created them.
-OLD_COLUMNS = """company_id TEXT NOT NULL, period TEXT NOT NULL, state TEXT NOT NULL, idempotency_key TEXT,
-    {sent_at} REAL, handle TEXT, ended_at REAL, {polls} INTEGER, elapsed REAL, code INTEGER,
-    outcome TEXT, message TEXT, run INTEGER,"""
-HANDLE = SyncHandle(company_id="a", sync_id="s").to_json()
-OLD_ROWS: list[tuple[object, ...]] = [
-    ("a", "", "succeeded", KEY, 1000.0, HANDLE, 1050.0, 3, 50.0, 2000, "SUCCEEDED", None, 1),
-    ("b", "", "running", KEY, 1001.0, SyncHandle(company_id="b", sync_id="t").to_json(), *[None] * 7),
-    ("c", "2024-01-01T00:00:00+00:00", "{starting}", KEY, 1002.0, None, None, None, None, None, None, None, None),
-    ("d", "", "error", KEY, 1003.0, None, 1060.0, 0, 1.0, None, "OutcomeUnknownError", "lost", 1),
-]
-
-
-def old_journal(path: Path, version: int) -> None:
-    """Write a journal as that version of the library left it."""
-    first, starting = version == 1, "starting" if version == 3 else "asking"
-    columns = OLD_COLUMNS.format(
-        sent_at="sent_at" if version == 3 else "asked_at", polls="polls" if version == 3 else "looks"
-    )
-    tail = "crc INTEGER NOT NULL" if first else "server_offset REAL, checksum INTEGER NOT NULL"
-    with closing(sqlite3.connect(path, isolation_level=None)) as file:
-        file.execute(f"CREATE TABLE syncs ({columns} {tail}, PRIMARY KEY (company_id, period)) WITHOUT ROWID")
-        total = 0
-        for values in OLD_ROWS:
-            row = tuple(starting if value == "{starting}" else value for value in values)
-            row = row if first else (*row, -0.5)
-            check = crc(row) if first else blake(row)
-            total += check
-            file.execute(f"INSERT INTO syncs VALUES ({', '.join('?' * (len(row) + 1))})", (*row, check))  # noqa: S608
-        if not first:
-            file.execute(
-                "CREATE TABLE summary (journal TEXT NOT NULL, writer TEXT NOT NULL, commits INTEGER NOT NULL, "
-                "entries INTEGER NOT NULL, total INTEGER NOT NULL, checksum INTEGER NOT NULL)"
-            )
-            summary = ("an id", "a writer", 4, 4, (total + 2**63) % 2**64 - 2**63)
-            file.execute("INSERT INTO summary VALUES (?, ?, ?, ?, ?, ?)", (*summary, blake(summary)))
-        file.execute(f"PRAGMA application_id = {0x434F4441}")
-        file.execute(f"PRAGMA user_version = {version}")
-        if first:
-            # A clean close of version 1 ended this mode; a kill left it in the file.
+@pytest.mark.parametrize("has_log", [True, False])
+async def test_a_journal_with_a_write_ahead_log_is_refused_and_kept(*, has_log: bool, tmp_path: Path) -> None:
+    path, log = tmp_path / "journal", tmp_path / "journal-wal"
+    await (await JournalWriter.open(path)).close()
+    if has_log:
+        log.write_bytes(b"a log")
+    else:
+        with closing(sqlite3.connect(path)) as file:
             file.execute("PRAGMA journal_mode = WAL")
-
-
-def crc(row: tuple[object, ...]) -> int:
-    return zlib.crc32(json.dumps(row).encode())
-
-
-def blake(row: tuple[object, ...]) -> int:
-    return int.from_bytes(blake2b(json.dumps(row).encode(), digest_size=8).digest(), "big", signed=True)
-
-
-def described(entry: JournalEntry) -> tuple[object, ...]:
-    sync_id = entry.handle.sync_id if entry.handle else None
-    return (entry.request.company_id, entry.state, entry.idempotency_key, entry.sent_at, sync_id, entry.server_offset)
-
-
-@pytest.mark.parametrize("version", [1, 2, 3])
-async def test_a_journal_of_an_older_version_is_read_and_migrated(version: int, tmp_path: Path) -> None:
-    path = tmp_path / "journal"
-    old_journal(path, version)
-    before, offset = path.read_bytes(), None if version == 1 else -0.5
-    expected = [
-        ("a", "succeeded", KEY, 1000.0, "s", offset),
-        ("b", "running", KEY, 1001.0, "t", offset),
-        ("c", "starting", KEY, 1002.0, None, offset),
-        ("d", "error", KEY, 1003.0, None, offset),
-    ]
-    # Reading converts a copy in memory.
-    assert [described(entry) for entry in await Journal.open(path).entries()] == expected
+    before = path.read_bytes()
+    message = "journal-wal, written by another program" if has_log else "its settings are not those of a journal"
+    for work in (lambda: Journal.open(path).runs(), lambda: JournalWriter.open(path)):
+        with pytest.raises(JournalError, match=message):
+            await work()
     assert path.read_bytes() == before
-    assert files(tmp_path) == {"journal"}
-    writer = await JournalWriter.open(path, now=1100.0)
-    assert (writer.run_id, writer.session) == ("1970-01-01", 2)
-    assert len([entry async for some in writer.unfinished() for entry in some]) == 2
-    await writer.close()
-    entries = await Journal.open(path).entries()
-    assert [described(entry) for entry in entries] == expected
-    assert entries[2].request.sync_to == datetime(2024, 1, 1, tzinfo=UTC)
-    done, lost = await Journal.open(path).outcomes()
-    assert (done.ok, done.status and done.status.sync_id) == (True, "s")
-    assert isinstance(lost.error, OutcomeUnknownError)
-    assert lost.error.message == "lost"
-
-
-@pytest.mark.parametrize("version", [1, 2, 3])
-async def test_a_damaged_journal_of_an_older_version_is_refused_and_kept(version: int, tmp_path: Path) -> None:
-    path = tmp_path / "journal"
-    old_journal(path, version)
-    with closing(sqlite3.connect(path)) as file:
-        file.execute("UPDATE syncs SET idempotency_key = 'another' WHERE company_id = 'c'")
-        file.commit()
-    before = path.read_bytes()
-    for work in (lambda: JournalWriter.open(path), lambda: Journal.open(path).runs()):
-        with pytest.raises(JournalError, match="an entry has changed"):
-            await work()
-    if version > 1:
-        assert path.read_bytes() == before
-
-
-async def test_a_journal_of_version_1_with_a_write_ahead_log_is_refused_and_kept(tmp_path: Path) -> None:
-    path, wal = tmp_path / "journal", tmp_path / "journal-wal"
-    old_journal(path, 1)
-    wal.write_bytes(b"a log")
-    before = path.read_bytes()
-    for work in (lambda: JournalWriter.open(path), lambda: Journal.open(path).runs()):
-        with pytest.raises(JournalError, match="journal-wal, written by an older version of this library"):
-            await work()
-    assert (path.read_bytes(), wal.read_bytes()) == (before, b"a log")
+    assert log.exists() == has_log
 
 
 @pytest.mark.real

@@ -391,19 +391,19 @@ async def test_a_state_that_cannot_be_read_is_unavailable_and_is_not_replaced(tm
     store = FileQuotaStore(path)
     await store.exchange(report())
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("DELETE FROM codat_quota_3")
+        other.execute("DELETE FROM codat_quota_1")
         with pytest.raises(StoreUnavailableError, match="the row of the state is missing"):
             await store.exchange(report())
         assert (await store.exchange(report()))["processes"] == 1
-        other.execute("UPDATE codat_quota_3 SET state = x'0102'")
+        other.execute("UPDATE codat_quota_1 SET state = x'0102'")
         with pytest.raises(StoreUnavailableError, match=r"quota.db: unexpected character"):
             await store.exchange(report())
-        assert other.execute("SELECT state FROM codat_quota_3").fetchall() == [(b"\x01\x02",)]
+        assert other.execute("SELECT state FROM codat_quota_1").fetchall() == [(b"\x01\x02",)]
         for state in (b"null", b"[]", b'{"addresses": [], "clients": {}}', b'{"addresses": {"ip": {}}, "clients": {}}'):
-            other.execute("UPDATE codat_quota_3 SET state = ?", (state,))
+            other.execute("UPDATE codat_quota_1 SET state = ?", (state,))
             with pytest.raises(StoreUnavailableError, match=r"quota.db: "):
                 await store.exchange({**report(), "address": "ip"})
-            assert other.execute("SELECT state FROM codat_quota_3").fetchall() == [(state,)]
+            assert other.execute("SELECT state FROM codat_quota_1").fetchall() == [(state,)]
     await store.aclose()
 
 

@@ -28,9 +28,9 @@ __all__ = ["FileQuotaStore"]
 
 # One row, which one statement reads and writes: it is a transaction by itself, and takes half as long as several. The
 # number in the name is that of the layout of `state`.
-_SCHEMA = "CREATE TABLE IF NOT EXISTS codat_quota_3 (id INTEGER PRIMARY KEY CHECK (id = 1), state BLOB NOT NULL)"
-_CREATE = """INSERT OR IGNORE INTO codat_quota_3 VALUES (1, CAST('{"addresses":{},"clients":{}}' AS BLOB))"""
-_EXCHANGE = "UPDATE codat_quota_3 SET state = codat_exchange(state) WHERE id = 1"
+_SCHEMA = "CREATE TABLE IF NOT EXISTS codat_quota_1 (id INTEGER PRIMARY KEY CHECK (id = 1), state BLOB NOT NULL)"
+_CREATE = """INSERT OR IGNORE INTO codat_quota_1 VALUES (1, CAST('{"addresses":{},"clients":{}}' AS BLOB))"""
+_EXCHANGE = "UPDATE codat_quota_1 SET state = codat_exchange(state) WHERE id = 1"
 # A process that was stopped within a transaction must not stop the others for longer.
 _LOCKED_FOR = 1.0
 _FIRST_RETRY, _LAST_RETRY = 0.0002, 0.005

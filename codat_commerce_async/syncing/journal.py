@@ -271,7 +271,7 @@ def _journal_run(run: RunRow) -> JournalRun:
 
 
 def _input_order(entry: JournalEntry) -> tuple[float, float]:
-    # Entries of an older version of the library have no position.
+    # A store of one's own may record no position.
     return (float("inf") if entry.position is None else entry.position, entry.sent_at or 0.0)
 
 

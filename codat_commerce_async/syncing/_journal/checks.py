@@ -1,4 +1,4 @@
-"""Check that a file is a journal, complete and unchanged; an older version is converted."""
+"""Check that a file is a journal, complete and unchanged."""
 
 import sqlite3
 from pathlib import Path
@@ -8,13 +8,11 @@ from uuid import uuid4
 from codat_commerce_async.errors import JournalError
 from codat_commerce_async.syncing._journal import rows
 from codat_commerce_async.syncing._journal.database import read_number
-from codat_commerce_async.syncing._journal.migration import OLD_VERSIONS, migrate
 from codat_commerce_async.syncing._journal.paths import size_of
 from codat_commerce_async.syncing._journal.rows import Summary
 
 __all__ = [
     "DAMAGE_ERRORS",
-    "VERSION",
     "check_companions",
     "check_empty",
     "check_kind",
@@ -22,11 +20,11 @@ __all__ = [
     "check_tables",
     "create_schema",
     "is_empty",
-    "verified_or_migrated",
+    "verified_summary",
 ]
 
-VERSION: Final = 4
-"""The version of the tables."""
+# The version of the tables.
+_VERSION: Final = 1
 
 DAMAGE_ERRORS = (sqlite3.Error, ValueError, TypeError, LookupError, OverflowError, RecursionError)
 """The errors that a damaged file may cause."""
@@ -48,22 +46,13 @@ def create_schema(file: sqlite3.Connection) -> Summary:
     for table in rows.SCHEMA:
         file.execute(table)
     file.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-    file.execute(f"PRAGMA user_version = {VERSION}")
+    file.execute(f"PRAGMA user_version = {_VERSION}")
     return Summary(journal=uuid4().hex, writer="")
 
 
-def verified_or_migrated(file: sqlite3.Connection, path: Path) -> Summary:
-    """Return the summary of a journal of any version. Raises JournalError or ValueError if anything has changed."""
-    version = check_kind(file, path)
-    if version == VERSION:
-        return _verify(file, path)
-    summary = migrate(file, version)
-    file.execute(f"PRAGMA user_version = {VERSION}")
-    return summary
-
-
-def _verify(file: sqlite3.Connection, path: Path) -> Summary:
+def verified_summary(file: sqlite3.Connection, path: Path) -> Summary:
     """Return the summary after checking the whole file. Raises JournalError or ValueError if anything has changed."""
+    check_kind(file, path)
     check_tables(file, path)
     if file.execute("PRAGMA quick_check").fetchall() != [("ok",)]:
         raise ValueError("its pages have changed")
@@ -84,21 +73,21 @@ def check_settings(file: sqlite3.Connection, path: Path) -> None:
     if is_empty(file):
         return
     is_wal = file.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    if (is_wal and check_kind(file, path) == VERSION) or read_number(file, "PRAGMA auto_vacuum"):
+    check_kind(file, path)
+    if is_wal or read_number(file, "PRAGMA auto_vacuum"):
         raise ValueError("its settings are not those of a journal")
 
 
-def check_kind(file: sqlite3.Connection, path: Path) -> int:
-    """Return the version. Raises JournalError for a file that is not a journal of this or an older version."""
+def check_kind(file: sqlite3.Connection, path: Path) -> None:
+    """Raise JournalError for a file that is not a journal of this version."""
     application, version = read_number(file, "PRAGMA application_id"), read_number(file, "PRAGMA user_version")
     if application != _APPLICATION_ID:
         raise JournalError(f"{path} is a database, but not a journal; use another file")
-    if version != VERSION and version not in OLD_VERSIONS:
+    if version != _VERSION:
         raise JournalError(
-            f"the journal {path} must be of version {VERSION} or older (got {version}); "
+            f"the journal {path} must be of version {_VERSION} (got {version}); "
             "finish the run with the version of this library that wrote it, or use a new file"
         )
-    return version
 
 
 def check_companions(path: Path) -> None:
@@ -106,7 +95,7 @@ def check_companions(path: Path) -> None:
     log = path.with_name(f"{path.name}-wal")
     if size_of(log):
         raise JournalError(
-            f"next to the journal {path} is {log}, written by an older version of this library or by another program; "
+            f"next to the journal {path} is {log}, written by another program; "
             "finish the run with the program that wrote it, or use a new file"
         )
 

@@ -27,8 +27,8 @@ _INT64_LIMIT = 1 << 63
 class JournalEntry:
     """The entry of one sync.
 
-    Epoch seconds are those of the local clock. `status`, `error` and `diagnosis` (see `to_outcome`) are also None if an
-    older version of the library wrote the entry.
+    Epoch seconds are those of the local clock. `status`, `error` and `diagnosis` (see `to_outcome`) are also None if
+    they have no JSON.
     """
 
     request: SyncRequest

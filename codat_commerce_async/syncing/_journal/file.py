@@ -5,6 +5,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self, TypeVar
 from uuid import uuid4
@@ -21,13 +22,12 @@ from codat_commerce_async.syncing._journal.checks import (
     check_settings,
     create_schema,
     is_empty,
-    verified_or_migrated,
+    verified_summary,
 )
 from codat_commerce_async.syncing._journal.database import begin, commit, connect, retry_while_locked, roll_back
 from codat_commerce_async.syncing._journal.entry import JournalEntry
 from codat_commerce_async.syncing._journal.failures import open_error
 from codat_commerce_async.syncing._journal.lock import Ownership, file_system, is_at
-from codat_commerce_async.syncing._journal.migration import run_id_of
 from codat_commerce_async.syncing._journal.paths import lock_file, resolve, rollback_journal, size_of
 from codat_commerce_async.syncing._journal.recovery import check_recovery
 from codat_commerce_async.syncing._journal.rows import RunRow, Summary, SyncKey
@@ -96,7 +96,7 @@ class JournalFile:
             for setting in ("synchronous = FULL", f"cache_size = -{_CACHE_KIB}", "cache_spill = OFF"):
                 file.execute(f"PRAGMA {setting}")
             begin(file)
-            summary = create_schema(file) if is_empty(file) else verified_or_migrated(file, path)
+            summary = create_schema(file) if is_empty(file) else verified_summary(file, path)
             summary = evolve(summary, writer=uuid4().hex, commits=summary.commits + 1)
             rows.write_summary(file, summary)
             commit(file)
@@ -162,7 +162,7 @@ class JournalFile:
         run = self._find_run(run_id, now)
         if run is None:
             number = max(self._runs, default=0) + 1
-            run = RunRow(number, run_id or run_id_of(now), now, companies=companies)
+            run = RunRow(number, run_id or _run_id_of(now), now, companies=companies)
         elif companies is not None:
             run = evolve(run, companies=companies)
         self._runs[run.number] = run
@@ -172,7 +172,7 @@ class JournalFile:
         newest = next(reversed(self._runs.values()), None)
         if run_id is None and newest is not None and newest.ended_at is None and now - newest.began_at < _MAX_RUN_AGE:
             return newest
-        return next((run for run in self._runs.values() if run.run_id == (run_id or run_id_of(now))), None)
+        return next((run for run in self._runs.values() if run.run_id == (run_id or _run_id_of(now))), None)
 
     def end_run(self, number: int, now: float) -> None:
         """Record that the run has ended now (epoch seconds), unless it had ended before and nothing was started."""
@@ -210,6 +210,11 @@ class JournalFile:
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Return the result of a query."""
         return work(self._file)
+
+
+def _run_id_of(moment: float) -> str:
+    """Return the UTC date of a moment (epoch seconds), which is the default id of a run."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")
 
 
 def _next_summary(summary: Summary, before: dict[int, RunRow], now: dict[int, RunRow]) -> Summary:

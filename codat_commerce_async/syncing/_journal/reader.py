@@ -1,4 +1,4 @@
-"""Read a journal, which another process may be writing; old versions are converted in memory."""
+"""Read a journal, which another process may be writing."""
 
 import contextlib
 import sqlite3
@@ -12,13 +12,11 @@ from codat_commerce_async.errors import JournalError
 from codat_commerce_async.syncing._journal import rows
 from codat_commerce_async.syncing._journal.checks import (
     DAMAGE_ERRORS,
-    VERSION,
     check_companions,
     check_empty,
     check_kind,
     check_tables,
     create_schema,
-    verified_or_migrated,
 )
 from codat_commerce_async.syncing._journal.database import (
     LOCK_POLL_INTERVAL,
@@ -58,7 +56,7 @@ class JournalReader:
 
 
 def read(path: Path, work: Callable[[JournalReader], T]) -> T:
-    """Return the result of reading the journal, which may be in use; old versions are converted in memory.
+    """Return the result of reading the journal, which may be in use.
 
     Raises JournalError.
     """
@@ -96,15 +94,13 @@ def _reader(path: Path) -> Iterator[JournalReader]:
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(contextlib.closing(connect(path, _read_mode(path))))
         try:
-            version = JournalReader(file).read(lambda file: check_kind(file, path))
+            JournalReader(file).read(lambda file: check_kind(file, path))
         except sqlite3.OperationalError as error:
             if error_code(error) != sqlite3.SQLITE_READONLY_ROLLBACK:
                 raise
             # The writer was killed during a commit.
             file = stack.enter_context(recovered_copy(path))
-            version = check_kind(file, path)
-        if version != VERSION:
-            file = stack.enter_context(contextlib.closing(_migrated_copy(file, path)))
+            check_kind(file, path)
         reader = JournalReader(file)
         reader.read(lambda file: check_tables(file, path))
         yield reader
@@ -129,21 +125,9 @@ def _read_mode(path: Path) -> str:
     if lock_file(path).exists():
         # Closing the file would release the locks of a writer in this process.
         return "ro"
-    # A reader cannot open a file of version 1, which used a write-ahead log, unless it assumes that there is no writer.
+    # Another program may have set a write-ahead log. Such a file, which is refused, can be opened for reading only if
+    # it is assumed that there is no writer.
     # https://www.sqlite.org/fileformat.html#file_format_version_numbers
     with path.open("rb") as file:
         is_wal = file.read(20)[18:] == b"\x02\x02"
     return "ro&immutable=1" if is_wal else "ro"
-
-
-def _migrated_copy(file: sqlite3.Connection, path: Path) -> sqlite3.Connection:
-    memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    try:
-        file.backup(memory)
-        memory.execute("BEGIN")
-        verified_or_migrated(memory, path)
-        memory.execute("COMMIT")
-    except BaseException:
-        memory.close()
-        raise
-    return memory

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from codat_commerce_async.syncing._journal import rows
-from codat_commerce_async.syncing._journal.checks import DAMAGE_ERRORS, is_empty, verified_or_migrated
+from codat_commerce_async.syncing._journal.checks import DAMAGE_ERRORS, is_empty, verified_summary
 from codat_commerce_async.syncing._journal.database import connect
-from codat_commerce_async.syncing._journal.migration import read_old_summary
 from codat_commerce_async.syncing._journal.paths import rollback_journal, size_of
 
 __all__ = ["check_recovery", "recovered_copy"]
@@ -33,21 +32,19 @@ def check_recovery(path: Path) -> None:
             # The writer was killed while it created the tables.
             return
         file.execute("BEGIN")
-        after = verified_or_migrated(file, path)
+        after = verified_summary(file, path)
     if before is not None and (after.journal != before[0] or before[1] - after.commits not in {0, 1}):
         raise ValueError("the rollback journal next to it belongs to another commit")
 
 
 def _summary_unrecovered(path: Path) -> tuple[str, int] | None:
     """Return the id and the commits in the file itself, possibly of an unfinished commit, or None if it is unusable."""
-    for read_summary in (rows.read_summary, read_old_summary):
-        try:
-            with contextlib.closing(connect(path, "ro&immutable=1")) as file:
-                summary = read_summary(file)
-        except DAMAGE_ERRORS:
-            continue
-        return summary.journal, summary.commits
-    return None
+    try:
+        with contextlib.closing(connect(path, "ro&immutable=1")) as file:
+            summary = rows.read_summary(file)
+    except DAMAGE_ERRORS:
+        return None
+    return summary.journal, summary.commits
 
 
 @contextmanager

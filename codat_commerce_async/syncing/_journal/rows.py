@@ -32,7 +32,6 @@ __all__ = [
     "read_runs",
     "read_slice",
     "read_summary",
-    "request_from_key",
     "unfinished",
     "wrap_int64",
     "write",
@@ -242,7 +241,7 @@ def _period(request: SyncRequest) -> str:
     return request.sync_to.astimezone(UTC).isoformat() if request.sync_to is not None else ""
 
 
-def request_from_key(company_id: str, period: str) -> SyncRequest:
+def _request_from_key(company_id: str, period: str) -> SyncRequest:
     """Return the request of the company and the period as text."""
     if not period:
         return SyncRequest(company_id=company_id)
@@ -319,7 +318,7 @@ def _entry(row: Row) -> JournalEntry:
     run, company_id, period, state, position, key, sent_at, offset, handle, ended_at, polls, *rest = row[:-1]
     elapsed, code, outcome, message, status, error, diagnosis, session = rest
     return JournalEntry(
-        request_from_key(company_id, period),
+        _request_from_key(company_id, period),
         state,
         key,
         sent_at,
