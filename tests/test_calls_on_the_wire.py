@@ -193,7 +193,7 @@ async def test_a_5xx_on_a_write_is_one_request_and_ambiguous(status: int, method
     assert caught.value.__cause__.status == status
 
 
-async def test_a_409_after_a_repeat_is_waited_for_beyond_the_number_of_tries() -> None:
+async def test_a_409_after_a_repeat_is_waited_for_beyond_the_number_of_attempts() -> None:
     waiting = RetryPolicy(attempts=2, initial_backoff=0.001)
     in_progress = error_response(409, Retry_After="0")
     async with playing(RESET_BEFORE_RESPONSE, *[in_progress] * 4, STARTED, retry=waiting) as (codat, server):
@@ -315,7 +315,7 @@ async def test_a_request_that_was_not_processed_is_sent_again_with_its_key(statu
 
 @pytest.mark.parametrize("borrowed", [False, True])
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-async def test_a_kept_connection_that_breaks_costs_a_counted_try(method: str, *, borrowed: bool) -> None:
+async def test_a_kept_connection_that_breaks_costs_a_counted_attempt(method: str, *, borrowed: bool) -> None:
     operation = Operation("a-call", method, "/x", object)
     seen: list[str] = []
 
@@ -417,10 +417,10 @@ async def test_closing_ends_exchanges_at_once_and_leaves_nothing_behind(*, borro
             reading = asyncio.ensure_future(codat.sync.get_latest_sync("c"))
             writing = asyncio.ensure_future(codat.sync.request("c", idempotency_key=GIVEN_KEY))
             # A single attempt must not turn the closing into a lost connection.
-            last_try = asyncio.ensure_future(codat.sync.get_latest_sync("c", retry=RetryPolicy.none()))
+            last_attempt = asyncio.ensure_future(codat.sync.get_latest_sync("c", retry=RetryPolicy.none()))
             await server.received(3)
             await codat.aclose()
-            read, wrote, retried = await asyncio.gather(reading, writing, last_try, return_exceptions=True)
+            read, wrote, retried = await asyncio.gather(reading, writing, last_attempt, return_exceptions=True)
             assert session.closed is False
         assert isinstance(read, ClientClosedError)
         assert isinstance(retried, ClientClosedError)

@@ -48,7 +48,7 @@ async def test_a_sleeper_that_has_ended_or_was_cancelled_is_not_notified() -> No
     assert notifier.notify("a") == 0
 
 
-async def test_a_sleep_that_a_hint_has_ended_leaves_no_timer() -> None:
+async def test_a_sleep_that_a_notification_has_ended_leaves_no_timer() -> None:
     notifier = Notifier()
     tasks = await sleepers(notifier, "a")
     notifier.notify("a")

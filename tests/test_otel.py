@@ -201,7 +201,7 @@ async def test_a_call_is_a_span_with_its_request_inside(telemetry: Telemetry) ->
     assert len({span.context.trace_id for span in telemetry.spans if span.context}) == 1
 
 
-async def test_each_try_is_a_span_and_names_itself_on_the_wire(telemetry: Telemetry) -> None:
+async def test_each_attempt_is_a_span_and_names_itself_on_the_wire(telemetry: Telemetry) -> None:
     script = (CLOSE_WITHOUT_RESPONSE, Response.json({"correlationId": "c0ffee"}, 503), Response.json([1]))
     async with playing(*script, hooks=telemetry.hooks()) as (codat, server):
         assert await codat.call(GET, COMPANY) == [1]

@@ -143,7 +143,7 @@ async def test_keys_come_from_the_clients_own_random_source() -> None:
     assert keys[0] == keys[1]
 
 
-async def test_headers_of_ones_own_are_sent_along_on_every_try() -> None:
+async def test_headers_of_ones_own_are_sent_with_every_attempt() -> None:
     codat, transport = client_of(LOST, respond(), retry=RetryPolicy(initial_backoff=0.0))
     await codat.call(GET, "c", headers={"traceparent": "00-1"})
     assert [sent.headers["traceparent"] for sent in transport.sent] == ["00-1"] * 2
@@ -161,7 +161,7 @@ async def test_the_rate_limiter_is_reported_whose_request_it_is_and_how_urgent()
 
 
 @pytest.mark.virtual_time
-async def test_no_place_at_the_rate_limiter_is_held_while_waiting_to_try_again() -> None:
+async def test_no_place_at_the_rate_limiter_is_held_while_waiting_for_the_next_attempt() -> None:
     limiter = RecordingRateLimiter(Quota(concurrent=1))
     codat, transport = client_of(
         LOST, respond(), respond(), rate_limiter=limiter, retry=RetryPolicy(initial_backoff=100.0)
@@ -255,7 +255,7 @@ async def test_a_calls_timeout_bounds_the_wait_at_the_rate_limiter(operation: Op
 
 
 @pytest.mark.virtual_time
-async def test_a_calls_timeout_bounds_all_tries_together() -> None:
+async def test_a_calls_timeout_bounds_all_attempts_together() -> None:
     codat, transport = client_of(slow(3.0, LOST), retry=RetryPolicy(attempts=99, initial_backoff=0.1, max_backoff=0.1))
     with pytest.raises(RequestTimeoutError) as caught:
         await codat.call(GET, "c", timeout=10.0)
@@ -593,7 +593,7 @@ async def test_a_write_in_flight_during_a_suspension_is_not_repeated_under_a_for
 
 @pytest.mark.parametrize("failure", [LOST, respond(409, {"error": "in progress"})], ids=["lost", "in progress"])
 @pytest.mark.virtual_time
-async def test_a_write_suspended_between_two_tries_is_not_repeated_under_a_forgotten_key(failure: Step) -> None:
+async def test_a_write_suspended_between_two_attempts_is_not_repeated_under_a_forgotten_key(failure: Step) -> None:
     machine = Suspension()
     codat, transport = client_of(
         LOST, failure, respond(), wall_clock=machine, retry=RetryPolicy(initial_backoff=10.0), random=Longest()

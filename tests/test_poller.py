@@ -418,7 +418,7 @@ async def test_several_that_it_can_be_end_the_wait_with_their_names() -> None:
     assert set(raised.value.candidates) == {codat.sync_id, other}
 
 
-async def test_a_hint_makes_it_poll_once() -> None:
+async def test_a_notification_makes_it_poll_once() -> None:
     codat = Codat(poll=RARELY)
     handle = await codat.start(duration=30.0)
     asyncio.get_running_loop().call_later(40.0, codat.sync.poll_now, codat.company_id)
@@ -426,7 +426,7 @@ async def test_a_hint_makes_it_poll_once() -> None:
     assert now() == pytest.approx(40.2, abs=0.1)
 
 
-async def test_a_hint_does_not_make_it_come_earlier_than_the_server_requested() -> None:
+async def test_a_notification_does_not_make_it_poll_earlier_than_the_server_requested() -> None:
     client, wire = scripted(status(), respond(503, {}, {"Retry-After": "50"}), status(2000), poll=RARELY)
     asyncio.get_running_loop().call_later(20.0, client.sync.poll_now, "c")
     assert (await client.sync.wait(young())).succeeded

@@ -632,7 +632,7 @@ async def test_each_stop_is_announced_once(*, wait_for_reset: bool) -> None:
     assert announced == [(20.0, "429 Too Many Requests"), (3600.0, "the daily quota is exhausted")]
 
 
-async def test_a_pause_between_two_tries_holds_no_place() -> None:
+async def test_a_pause_between_two_attempts_holds_no_place() -> None:
     quota = Quota(per_minute=None, concurrent=1, per_company=1)
     client, wire = client_of(respond(503, {}, {"Retry-After": "20"}), respond(), random=Random(1), quota=quota)
     first = asyncio.create_task(client.sync.get_latest_sync("company"))

@@ -210,7 +210,7 @@ def test_an_exception_that_is_no_failure_of_a_request_is_not_retried(error: Base
     assert not decide(state, error)
 
 
-def test_the_first_try_counts_too() -> None:
+def test_the_first_attempt_counts_too() -> None:
     state = state_of("GET", RetryPolicy(attempts=3))
     assert [bool(fails(state, lost())) for _ in range(3)] == [True, True, False]
     assert not fails(state_of("GET", RetryPolicy.none()), lost())
@@ -496,7 +496,7 @@ async def test_an_exception_that_is_no_failure_ends_a_later_attempt_at_once() ->
 
 @pytest.mark.parametrize("failures", [0, 1, 2])
 @pytest.mark.virtual_time
-async def test_a_cancellation_in_any_try_is_not_tried_again(failures: int) -> None:
+async def test_a_cancellation_in_any_attempt_is_not_retried(failures: int) -> None:
     state = state_of("GET")
     outcomes = [*[lost() for _ in range(failures)], asyncio.CancelledError("stop"), "done"]
     with pytest.raises(asyncio.CancelledError) as caught:

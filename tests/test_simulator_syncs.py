@@ -447,7 +447,7 @@ def test_a_monthly_schedule_runs_on_the_first_of_the_month() -> None:
     assert [(at - NOON + 12 * 3600) / DAY for at in started] == [16.25, 47.25]
 
 
-def test_the_end_of_a_sync_leaves_events_that_are_hints() -> None:
+def test_the_end_of_a_sync_leaves_events_that_are_notifications() -> None:
     api, company_id = linked()
     api.simulator.script_sync(
         company_id, ScriptedSync(2000, duration=10), ScriptedSync(5130, duration=10), ScriptedSync(2040, duration=1)

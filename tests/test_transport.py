@@ -407,7 +407,7 @@ async def test_a_proxy_is_requested_the_whole_address() -> None:
     ("status", "repeatable"),
     [(407, False), (403, False), (404, False), (502, True), (503, True), (504, True), (500, True), (429, True)],
 )
-async def test_a_proxy_that_fails_to_make_a_tunnel_may_be_tried_again_and_one_that_refuses_may_not(
+async def test_a_proxy_that_fails_to_make_a_tunnel_may_be_retried_and_one_that_refuses_may_not(
     status: int, *, repeatable: bool
 ) -> None:
     async with wire.WireServer([wire.Response(status)]) as proxy:
@@ -529,7 +529,7 @@ async def test_a_write_suspended_while_it_connects_again_is_not_sent_under_a_for
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 @pytest.mark.parametrize("borrowed", [False, True])
-async def test_a_kept_connection_that_breaks_is_not_silently_tried_again(method: str, *, borrowed: bool) -> None:
+async def test_a_kept_connection_that_breaks_is_not_silently_retried(method: str, *, borrowed: bool) -> None:
     async with wire.WireServer([wire.KEEP_ALIVE_THEN_DROP, wire.Response()]) as server:
         session = aiohttp.ClientSession() if borrowed else None
         async with transport_to(server, session=session) as transport:

@@ -67,7 +67,7 @@ async def test_a_second_delivery_shares_the_result_of_the_first() -> None:
     assert work.calls == 1
 
 
-async def test_a_failed_event_is_tried_again_at_its_next_delivery() -> None:
+async def test_a_failed_event_is_handled_again_at_its_next_delivery() -> None:
     work = Work()
     processor = DeliveryProcessor(work.hooks)
     work.fail(RuntimeError())
