@@ -40,7 +40,7 @@ from codat_commerce_async.syncing.outcome import (
     stop_at_first_failure,
 )
 from codat_commerce_async.syncing.request import SyncRequest
-from codat_commerce_async.syncing.run import Companies, SyncRun
+from codat_commerce_async.syncing.run import CompanySource, SyncRun
 from tests.benchmarks.fanout import measure
 from tests.simulations.fanout_killed import fanout_killed
 from tests.simulations.storm import STORM
@@ -116,7 +116,7 @@ async def test_every_company_is_started_once_and_has_one_outcome(companies: int)
 @pytest.mark.parametrize("kind", ["list", "set", "iterator", "generator", "async generator", "requests"])
 async def test_companies_come_from_any_iterable(kind: str) -> None:
     codat = Codat(5)
-    sources: dict[str, Companies] = {
+    sources: dict[str, CompanySource] = {
         "list": codat.ids,
         "set": set(codat.ids),
         "iterator": iter(codat.ids),

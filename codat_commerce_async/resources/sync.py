@@ -417,7 +417,7 @@ class SyncResource:
 
     def run_many(
         self,
-        companies: "_fanout.Companies",
+        companies: "_fanout.CompanySource",
         *,
         objective: "_fanout.Objective" = "throughput",
         journal: "_fanout.JournalSource | None" = None,

@@ -29,7 +29,7 @@ from codat_commerce_async.simulator._page.overview import serialize_state
 from codat_commerce_async.simulator._page.page import page_response
 from codat_commerce_async.simulator._server import Server
 from codat_commerce_async.simulator._state.catalog import PLATFORMS
-from codat_commerce_async.simulator._state.clock import Clock
+from codat_commerce_async.simulator._state.clock import SimulatedClock
 from codat_commerce_async.simulator._state.configuration import validation_errors
 from codat_commerce_async.simulator._state.quota import RequestQuota, RequestQuotaState
 from codat_commerce_async.simulator._state.records import STATUSES, Company, PushRecord, ScriptedSync, Sync
@@ -163,7 +163,7 @@ class Simulator:
             durations, usual_outcomes() if outcomes is None else outcomes, visibility_delay, find_by_commerce_id
         )
         self.api_key = api_key
-        self._clock = Clock(time.time if now is None else now, speed)
+        self._clock = SimulatedClock(time.time if now is None else now, speed)
         self._store = Store(seed=seed, rules=rules, daily_schedule=daily_schedule, company_limit=company_limit)
         self._quota = RequestQuotaState(quota or RequestQuota(), lambda: self._store.linked_companies, self._store.emit)
         self._api = Api(

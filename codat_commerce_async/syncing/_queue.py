@@ -21,11 +21,11 @@ from codat_commerce_async.syncing._poller import SyncPoller
 from codat_commerce_async.syncing._scheduler import Schedulable
 from codat_commerce_async.syncing.request import SyncRequest
 
-__all__ = ["Companies", "SyncJob", "WorkQueue", "may_have_started", "to_job"]
+__all__ = ["CompanySource", "SyncJob", "WorkQueue", "may_have_started", "to_job"]
 
 _logger = logger_of("sync")
 
-Companies = Iterable[str | SyncRequest] | AsyncIterable[str | SyncRequest]
+CompanySource = Iterable[str | SyncRequest] | AsyncIterable[str | SyncRequest]
 
 # The number of jobs that may be read ahead while another sync of their company is active.
 _MAX_DEFERRED = 1000
@@ -121,7 +121,7 @@ class WorkQueue:
 
     def __init__(
         self,
-        companies: Companies,
+        companies: CompanySource,
         active_request: Callable[[str], SyncRequest | None],
         on_change: Callable[[], None],
         on_already_finished: Callable[[JournalEntry], None] | None = None,
@@ -319,7 +319,7 @@ def _shown(value: object) -> str:
     return text[:_MAX_SHOWN_LENGTH]
 
 
-async def _items(companies: Companies) -> AsyncGenerator[object, None]:
+async def _items(companies: CompanySource) -> AsyncGenerator[object, None]:
     """Yield the items of the input as they are needed; close an async generator at the end."""
     if not isinstance(companies, AsyncIterable):
         for one in companies:

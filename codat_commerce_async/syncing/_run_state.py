@@ -7,7 +7,7 @@ from attrs import asdict, define
 
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing._journal.entry import JournalEntry
-from codat_commerce_async.syncing._queue import Companies, SyncJob, WorkQueue
+from codat_commerce_async.syncing._queue import CompanySource, SyncJob, WorkQueue
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 from codat_commerce_async.syncing.request import SyncRequest
 
@@ -43,7 +43,10 @@ class RunState:
     """The jobs of a fan-out by their stage: in the `queue`, being started, running, or finished and counted."""
 
     def __init__(
-        self, companies: Companies, on_change: Callable[[], None], on_already_finished: Callable[[JournalEntry], None]
+        self,
+        companies: CompanySource,
+        on_change: Callable[[], None],
+        on_already_finished: Callable[[JournalEntry], None],
     ) -> None:
         self.queue = WorkQueue(companies, self.active_request, on_change, on_already_finished)
         self.counts = Counts()

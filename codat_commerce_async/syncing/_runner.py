@@ -28,7 +28,7 @@ from codat_commerce_async.syncing._journal.store import JournalStore, NullJourna
 from codat_commerce_async.syncing._journal.writer import Resume
 from codat_commerce_async.syncing._journal_claims import record_entry
 from codat_commerce_async.syncing._poller import SyncPoller, WaitSettings
-from codat_commerce_async.syncing._queue import Companies, SyncJob
+from codat_commerce_async.syncing._queue import CompanySource, SyncJob
 from codat_commerce_async.syncing._run_state import RunState
 from codat_commerce_async.syncing._scheduler import (
     OBJECTIVES,
@@ -88,7 +88,7 @@ class SyncRunner:
     def __init__(
         self,
         context: SyncContext,
-        companies: Companies,
+        companies: CompanySource,
         *,
         settings: FanoutSettings,
         on_outcome: Callable[[SyncOutcome], Awaitable[None]],

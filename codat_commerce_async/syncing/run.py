@@ -17,13 +17,13 @@ from codat_commerce_async.syncing._context import SyncContext
 from codat_commerce_async.syncing._facts import DiagnosisCalls
 from codat_commerce_async.syncing._journal.store import JournalStore, NullJournal, check_journal_store
 from codat_commerce_async.syncing._journal.writer import JournalWriter, Resume, RunOptions
-from codat_commerce_async.syncing._queue import Companies
+from codat_commerce_async.syncing._queue import CompanySource
 from codat_commerce_async.syncing._runner import FanoutSettings, SyncRunner
 from codat_commerce_async.syncing._scheduler import Objective
 from codat_commerce_async.syncing.journal import Journal
 from codat_commerce_async.syncing.outcome import OnProgress, RunProgress, RunReport, StopWhen, SyncOutcome
 
-__all__ = ["Companies", "FanoutSettings", "JournalSource", "Objective", "Resume", "RunOptions", "SyncRun"]
+__all__ = ["CompanySource", "FanoutSettings", "JournalSource", "Objective", "Resume", "RunOptions", "SyncRun"]
 
 JournalSource = str | Path | JournalStore
 
@@ -49,7 +49,7 @@ class SyncRun:
     def __init__(
         self,
         context: SyncContext,
-        companies: Companies,
+        companies: CompanySource,
         *,
         settings: FanoutSettings,
         journal: JournalSource | None,
@@ -233,7 +233,7 @@ class SyncRun:
         return self._loop.time() - self._began
 
 
-def _check_sources(companies: Companies, journal: JournalSource | None) -> None:
+def _check_sources(companies: CompanySource, journal: JournalSource | None) -> None:
     check_company_ids("companies", companies)
     if not isinstance(companies, Iterable | AsyncIterable):
         raise TypeError(f"companies must be iterable (got {type(companies).__name__})")

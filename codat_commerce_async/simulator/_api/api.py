@@ -23,7 +23,7 @@ from codat_commerce_async.simulator._api.faults import (
 from codat_commerce_async.simulator._api.http import RecordedRequest, Request, Response, parse_call
 from codat_commerce_async.simulator._api.idempotency import IdempotencyMemory, normalized_key
 from codat_commerce_async.simulator._api.routes import Route, match, methods_of
-from codat_commerce_async.simulator._state.clock import Clock, http_date
+from codat_commerce_async.simulator._state.clock import SimulatedClock, http_date
 from codat_commerce_async.simulator._state.errors import ApiError
 from codat_commerce_async.simulator._state.quota import RequestQuotaState
 from codat_commerce_async.simulator._state.store import Store
@@ -48,7 +48,7 @@ class Api:
     def __init__(
         self,
         store: Store,
-        clock: Clock,
+        clock: SimulatedClock,
         *,
         api_key: str,
         quota: RequestQuotaState,

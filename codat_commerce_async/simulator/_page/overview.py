@@ -5,7 +5,7 @@ from itertools import islice
 
 from codat_commerce_async.simulator._api.api import Api
 from codat_commerce_async.simulator._api.http import RecordedRequest
-from codat_commerce_async.simulator._state.clock import Clock
+from codat_commerce_async.simulator._state.clock import SimulatedClock
 from codat_commerce_async.simulator._state.quota import RequestQuotaState
 from codat_commerce_async.simulator._state.records import Sync
 from codat_commerce_async.simulator._state.statistics import CompanyState
@@ -18,7 +18,7 @@ _MAX_SYNCS = 40
 _MAX_REQUESTS = 40
 
 
-def serialize_state(store: Store, quota: RequestQuotaState, api: Api, clock: Clock) -> dict[str, object]:
+def serialize_state(store: Store, quota: RequestQuotaState, api: Api, clock: SimulatedClock) -> dict[str, object]:
     """Return the state that the page shows; times are simulated epoch seconds, and lists are cut."""
     now = clock.now()
     return {

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from codat_commerce_async._core.validation import check_number, check_seconds, require
 
-__all__ = ["DAY", "Clock", "http_date", "parse_time", "plain_timestamp", "timestamp"]
+__all__ = ["DAY", "SimulatedClock", "http_date", "parse_time", "plain_timestamp", "timestamp"]
 
 DAY = 86_400.0
 
@@ -16,7 +16,7 @@ _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Clock:
+class SimulatedClock:
     """Simulated epoch seconds: a wall clock that is sped up and can be advanced."""
 
     def __init__(self, wall: Callable[[], float], speed: float = 1.0) -> None:
