@@ -245,11 +245,18 @@ class AuthenticationError(StatusError):
 
 
 class PaymentRequiredError(StatusError):
-    """402: a limit of the account is reached, or the account has expired."""
+    """402: a limit of the account is reached, or the account has expired.
+
+    It ends no run, because a limit of the account may concern some companies only.
+    """
 
 
 class PermissionDeniedError(StatusError):
-    """403: the API key is outdated, or not for this resource."""
+    """403: the API key is outdated, or not for this resource.
+
+    It ends no run, because the response does not show which of both it is: a company that belongs to another key must
+    not stop the others. Pass `stop_when=stop_at_failure_rate(...)` to `run_many` to stop when most companies get it.
+    """
 
 
 class NotFoundError(StatusError):

@@ -22,6 +22,7 @@ from codat_commerce_async.errors import (
     JournalError,
     NotFoundError,
     OutcomeUnknownError,
+    PermissionDeniedError,
     SharedQuotaError,
     SyncWaitTimeoutError,
 )
@@ -738,6 +739,22 @@ async def test_a_start_that_waits_for_the_next_day_is_not_ambiguous_after_a_kill
         assert list(read_journal(path)) == []
         assert run.unconfirmed == ()
     codat.simulator.set_remaining_quota(1000)
+    await starts_at_once(codat, path)
+
+
+async def test_an_outdated_key_stops_a_run_by_its_condition_and_the_next_call_starts_at_once(tmp_path: Path) -> None:
+    codat, path = Codat(200), tmp_path / "journal"
+    transport = InMemoryTransport(codat.simulator, latency=lambda: 0.2, api_key=codat.simulator.api_key)
+    client = CodatCommerce("key", transport=transport, wall_clock=codat.clock)
+    stop = stop_at_failure_rate(0.5, after=20)
+    async with client, client.sync.run_many(codat.ids, journal=path, stop_when=stop) as run:
+        await asyncio.sleep(2.0)
+        codat.simulator.rotate_api_key("a new key")
+        outcomes = await run.results()
+    # A 403 alone ends no run: it may be about one company.
+    assert {type(outcome.error) for outcome in outcomes} == {PermissionDeniedError}
+    assert 20 <= len(outcomes) < 100
+    assert codat.started
     await starts_at_once(codat, path)
 
 
