@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -285,6 +286,21 @@ async def test_a_run_that_is_queued_again_after_hours_starts_nothing_again_if_it
     assert isinstance(known.error, OutcomeUnknownError)
     assert new.ok
     assert codat.started_twice == []
+
+
+def test_the_log_has_the_time_with_which_a_run_is_queued_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "codat_commerce_async.sync")
+    feed = SyncTicket.for_run("a run", ["one", "two"], wall_clock=NOON.timestamp)
+    assert caplog.records == []
+    assert len(list(feed)) == 2
+    (record,) = caplog.records
+    assert (record.levelname, getattr(record, "run_id", None)) == ("INFO", "a run")
+    first = datetime.fromisoformat(record.getMessage().partition("first_queued_at=")[2])
+    assert first == NOON
+    caplog.clear()
+    later = (NOON + timedelta(hours=3)).timestamp
+    assert len(list(SyncTicket.for_run("a run", ["one", "two"], first_queued_at=first, wall_clock=later))) == 2
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(

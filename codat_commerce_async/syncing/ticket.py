@@ -18,6 +18,8 @@ from uuid import UUID, uuid5
 from attrs import frozen
 
 from codat_commerce_async._core.json_object import JsonObject
+from codat_commerce_async._core.log import extra_fields, logger_of
+from codat_commerce_async._core.text import one_line
 from codat_commerce_async._core.validation import check_aware_datetime, check_company_ids, check_str, require
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.syncing import _json
@@ -26,6 +28,8 @@ from codat_commerce_async.syncing._scheduler import OBJECTIVES, Objective
 from codat_commerce_async.syncing.request import SyncRequest
 
 __all__ = ["Reschedule", "SyncTicket", "TicketVersionError"]
+
+_logger = logger_of("sync")
 
 _VERSION = 1
 # Seconds by which the clocks of two machines may differ.
@@ -110,7 +114,8 @@ class SyncTicket:
         The same run, company and period give the same ticket id, so a run that is queued again within 85 minutes starts
         nothing twice. To queue a run again later, pass the time of the first time as `first_queued_at`: the new tickets
         then count as old, and a sync that was started since is found instead of started again. Without it, all
-        companies are synced again.
+        companies are synced again, as nothing here remembers the first time: the log has it (INFO).
+
         `size` is the number of companies if `companies` has no length. An invalid id becomes an outcome.
 
         Args:
@@ -129,8 +134,10 @@ class SyncTicket:
             expected = "in the past, as the time at which the run was first queued"
             require(is_past, "first_queued_at", expected, first_queued_at)
 
-        def created_at() -> datetime:
+        def created_at(index: int) -> datetime:
             now = datetime.fromtimestamp(wall_clock(), UTC)
+            if first_queued_at is None and index == 0:
+                _log_first_queued(run_id, now)
             return now if first_queued_at is None else min(first_queued_at, now)
 
         known = len(companies) if size is None and isinstance(companies, Sized) else size
@@ -138,7 +145,7 @@ class SyncTicket:
             cls(
                 run_id=run_id,
                 request=job.request,
-                created_at=created_at(),
+                created_at=created_at(index),
                 server_offset=server_offset,
                 index=index,
                 size=known,
@@ -215,6 +222,16 @@ class SyncTicket:
             last_seen_at=data.time("last_seen_at"),
             not_before=data.time("not_before"),
         )
+
+
+def _log_first_queued(run_id: str, moment: datetime) -> None:
+    """Log what `for_run` needs to know when the run is queued again, in another process and hours later."""
+    _logger.info(
+        "run %s is queued; to queue it again later than in 85 minutes, pass first_queued_at=%s",
+        one_line(run_id),
+        moment.isoformat(),
+        extra=extra_fields(run_id=run_id),
+    )
 
 
 @frozen
