@@ -58,15 +58,17 @@ def violations(path: str, text: str, terms: Terms) -> list[str]:
 
 
 def texts(*patterns: str) -> dict[str, str]:
-    paths = {path for pattern in patterns for path in ROOT.glob(pattern)} - {Path(__file__)}
+    found = {path for pattern in patterns for path in ROOT.glob(pattern)} - {Path(__file__)}
+    paths = {path for path in found if path.is_file() and path.suffix not in NO_TEXT}
     return {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in sorted(paths)}
 
 
 PLACES = {
-    "package": ("codat_commerce_async/**/*.py",),
+    "package": ("codat_commerce_async/**/*.*",),
     "tests": ("tests/**/*.py",),
-    "documents": ("examples/**/*.py", "docs/**/*.md", "README.md", "CHANGELOG.md", "pyproject.toml", ".ci/*"),
+    "documents": ("examples/**/*.*", "docs/**/*.*", "*.md", "*.yml", "*.toml", ".ci/*"),
 }
+NO_TEXT = {".png", ".pyc"}
 
 
 @pytest.mark.parametrize("place", PLACES)

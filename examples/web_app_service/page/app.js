@@ -38,7 +38,7 @@ function breakable(element, text) {
   return element;
 }
 
-function say(text) {
+function announceText(text) {
   $("spoken").textContent = text;
 }
 
@@ -203,7 +203,7 @@ function announce(before, after) {
     else if (sync.problem) news.push(`${name}: ${sync.problem.title}.`);
     else if (!previous || previous.number !== sync.number) news.push(`${name}: started.`);
   }
-  if (news.length) say(news.join(" "));
+  if (news.length) announceText(news.join(" "));
 }
 
 function showMerchants({ loaded, problem, items }) {
@@ -380,24 +380,24 @@ function connect() {
     source.close();
     setTimeout(connect, 1000);
   };
-  const heard = () => {
+  const restartTimer = () => {
     live();
     clearTimeout(silenceTimer);
-    // The server sends something every two seconds; a connection may break without anyone noticing.
+    // The server sends something every two seconds; a connection may break without an event.
     silenceTimer = setTimeout(() => {
       lost();
       reconnect();
     }, 6000);
   };
   const on = (name, show) => source.addEventListener(name, (event) => {
-    heard();
+    restartTimer();
     show(JSON.parse(event.data));
   });
   on("merchants", showMerchants);
   on("webhooks", showWebhooks);
   on("quota", showQuota);
   on("alive", () => {});
-  source.addEventListener("open", heard);
+  source.addEventListener("open", restartTimer);
   source.addEventListener("error", () => {
     clearTimeout(silenceTimer);
     lost();
