@@ -169,7 +169,7 @@ async def test_every_call_has_a_key_of_its_own() -> None:
     assert len({request.header("Idempotency-Key") for request in server.requests}) == 2
 
 
-async def test_a_write_that_is_lost_for_good_is_ambiguous() -> None:
+async def test_a_write_that_is_lost_permanently_is_ambiguous() -> None:
     async with playing(*[RESET_BEFORE_RESPONSE] * 4) as (codat, server):
         with pytest.raises(OutcomeUnknownError) as caught:
             await codat.sync.request("c", idempotency_key=GIVEN_KEY)

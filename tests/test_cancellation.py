@@ -93,7 +93,7 @@ async def cancel_at(coroutine: Coroutine[Any, Any, object], at: int, cancel: Can
 
 
 async def cancel_everywhere(make: Callable[[], Awaitable[Callable[[int], Awaitable[bool]]]]) -> int:
-    """Cancel at each suspension in turn, anew each time; the number of places where that was."""
+    """Cancel at each suspension in turn, each time from the start; the number of places where that was."""
     at = 1
     while await (await make())(at):
         at += 1

@@ -94,7 +94,7 @@ def test_the_picture_is_redrawn_in_place(terminal: Terminal) -> None:
     state.begin(rows[1])
     view.draw()
     redrawn = terminal.raw()
-    assert redrawn.count("\x1b[1A") == 5, "back to the first of the six lines, and all of them anew"
+    assert redrawn.count("\x1b[1A") == 5, "back to the first of the six lines, and all of them again"
     heading, alder, birch, bar, progress, throughput = Text.from_ansi(redrawn).plain.splitlines()
     assert heading.split() == ["company", "outcome", "duration", "polls"]
     assert alder.split() == ["Alder", "succeeded", "2.0", "s", "3"]

@@ -463,7 +463,7 @@ def test_half_a_pair_is_replaced_and_the_rest_is_read(half: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", [Connection, Configuration, Company])
-def test_one_bad_name_does_not_spoil_its_object(kind: type[object]) -> None:
+def test_one_bad_name_does_not_invalidate_its_object(kind: type[object]) -> None:
     decode(b'{"id": "c", "companyId": "c", "more": "Caf\\ud83d"}', kind)
 
 

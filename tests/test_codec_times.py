@@ -86,7 +86,7 @@ def test_a_time_that_is_written_is_read_as_the_same(moment: datetime) -> None:
 
 
 @pytest.mark.parametrize("text", [text for text in ODD_TIMES if text])
-def test_the_start_of_a_schedule_goes_back_as_it_came(text: str) -> None:
+def test_the_start_of_a_schedule_is_sent_back_as_it_was_received(text: str) -> None:
     body = orjson.dumps({"schedule": {"startDate": text, "syncHour": 3}})
     assert encode(decode(body, Configuration)) == body
 

@@ -148,7 +148,7 @@ def test_a_schedule_keeps_the_digits_of_its_start_until_it_is_moved() -> None:
     assert orjson.loads(encode(moved))["startDate"] == "2022-10-27T10:22:43Z"
 
 
-def test_an_unknown_frequency_goes_back_as_it_came() -> None:
+def test_an_unknown_frequency_is_sent_back_as_it_was_received() -> None:
     schedule = read().schedule
     assert schedule is not None
     assert schedule.selected_frequency == "Hourly"

@@ -146,7 +146,7 @@ def test_the_fields_of_a_configuration_hold_nothing_private() -> None:
     assert set(shown) == {field.name for field in attrs.fields(Configuration)}
 
 
-def test_a_changed_copied_or_pickled_configuration_still_goes_back_as_it_came() -> None:
+def test_a_changed_copied_or_pickled_configuration_still_is_sent_back_as_it_was_received() -> None:
     configuration = decode(json.dumps(CONFIGURATION).encode(), Configuration)
     copies = [
         copy.deepcopy(configuration),

@@ -63,7 +63,7 @@ async def test_nothing_is_fetched_before_it_is_needed() -> None:
     assert len(transport.sent) == 3
 
 
-async def test_each_use_begins_anew() -> None:
+async def test_each_use_begins_again() -> None:
     codat, transport = client_of(page("1"))
     listing = codat.connections.list("c")
     await listing

@@ -301,7 +301,7 @@ async def test_a_spent_day_is_slept_through_by_a_wait_that_has_the_time() -> Non
     codat.simulator.set_remaining_quota(0)
     assert (await codat.sync.wait(handle, timeout=None)).succeeded
     assert now() == pytest.approx(16 * 3600.0, abs=60.0)
-    # Nothing was requested in vain meanwhile.
+    # Nothing was requested without effect meanwhile.
     assert codat.polls < 5
 
 

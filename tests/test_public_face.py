@@ -38,7 +38,7 @@ MODULES = {module.__name__: module for module in public_modules()}
 
 
 def has_code(module: ModuleType) -> bool:
-    """Whether there is more in it than a docstring, as in the `__init__` of a mere folder."""
+    """Whether there is more in it than a docstring, as in the `__init__` of a folder."""
     return len(ast.parse(inspect.getsource(module)).body) > 1
 
 

@@ -80,7 +80,7 @@ class Callers:
 async def test_no_window_of_60_seconds_holds_more_than_the_quota(per_minute: int) -> None:
     limiter = LocalRateLimiter(Quota(per_minute=per_minute))
     times: list[float] = []
-    # Bursts after pauses of all lengths, which is where a mere average would let too many through.
+    # Bursts after pauses of all lengths, which is where an average would let too many through.
     for pause in (0.0, 0.3, 1.0, 59.0, 61.0, 0.0, 200.0):
         await asyncio.sleep(pause)
         for _ in range(per_minute + 3):

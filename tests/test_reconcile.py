@@ -273,7 +273,7 @@ async def test_polls_that_found_nothing_before_one_that_failed_are_not_enough() 
     assert scenario.keys_sent == ["key-1"]
 
 
-async def test_without_a_last_poll_nothing_is_requested_anew() -> None:
+async def test_without_a_last_poll_nothing_is_requested_again() -> None:
     scenario = Scenario(refused, "twice", seen=status_error(AuthenticationError, 401))
     error = await scenario.unknown()
     assert scenario.keys_sent == ["key-1"]

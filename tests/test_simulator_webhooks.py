@@ -144,7 +144,7 @@ async def test_a_webhook_comes_twice_under_one_id_although_it_was_taken() -> Non
     assert len(receiver.messages) == 3
 
 
-async def test_webhooks_out_of_order_come_behind_those_that_came_after() -> None:
+async def test_webhooks_out_of_order_arrive_behind_later_ones() -> None:
     api, receiver = SimulatedApi(), Receiver()
     companies(api.simulator, "A", "B", "C")
     faults = WebhookFaultPlan(script={"*": ["out_of_order", "out_of_order"]})

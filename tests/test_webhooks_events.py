@@ -80,7 +80,7 @@ def test_an_event_about_no_company_reports_none(body: bytes) -> None:
     assert company_id_of(parse_event(body)) is None
 
 
-def test_an_unknown_events_payload_is_kept_as_it_came() -> None:
+def test_an_unknown_events_payload_is_kept_as_it_was_received() -> None:
     event = parse_event(body_of("tea.brewed", {"leaves": ["green", 3, None]}))
     assert event.payload == {"leaves": ["green", 3, None]}
 

@@ -209,11 +209,11 @@ async def test_a_full_receiver_requests_another_delivery(serve: Serve, hooks: We
     handler = HeldHandler(hooks)
     client = await serve(capacity=1)
     assert await post(client, delivery()) == 202
-    turned_away = delivery()
-    assert await post(client, turned_away) == 503
+    rejected = delivery()
+    assert await post(client, rejected) == 503
     handler.released.set()
     await asyncio.sleep(1)
-    assert await post(client, turned_away) == 204
+    assert await post(client, rejected) == 204
     assert handler.done == 2
 
 

@@ -16,7 +16,7 @@ _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
 _EPOCH = re.compile(r"[0-9]{1,13}(\.[0-9]{1,9})?", re.ASCII)
 _COUNT = re.compile(r"[0-9]{1,12}", re.ASCII)
 _MILLISECONDS_FROM = 1e11  # as epoch seconds that is the year 5138, as milliseconds 1973
-MAX_RESET_DISTANCE = timedelta(hours=48)  # the daily quota starts anew within a day; leave room for skewed clocks
+MAX_RESET_DISTANCE = timedelta(hours=48)  # the daily quota is reset within a day; leave room for skewed clocks
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

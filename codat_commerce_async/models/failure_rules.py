@@ -122,7 +122,7 @@ RULES: tuple[Rule, ...] = (
         FailureCause.COMPANY_NOT_FOUND,
         Retry.AFTER_ACTION,
         (
-            (_INTEGRATOR, "check the company id; if the company was created anew, use the new id"),
+            (_INTEGRATOR, "check the company id; if the company was created again, use the new id"),
             (_CODAT, "if the id is right, write to support about the company"),
         ),
         pattern=r"no company was found",

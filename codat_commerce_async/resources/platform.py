@@ -108,7 +108,7 @@ class PlatformResource:
         return await self._pipeline.call(UPDATE_COMPANY, company_id, body=body, **options)
 
     async def delete_company(self, company_id: str, **options: Unpack[CallOptions]) -> None:
-        """Delete the company for good, with its connections, its configuration, its syncs and all of its cached data.
+        """Delete the company permanently, with its connections, its configuration, its syncs and its cached data.
 
         This cannot be undone: to sync again, create a company and let its merchant link it. What was written to the
         accounting software stays there.
@@ -139,7 +139,7 @@ class PlatformResource:
         return await self._pipeline.call(GET_CONNECTION, company_id, connection_id, **options)
 
     async def delete_connection(self, company_id: str, connection_id: str, **options: Unpack[CallOptions]) -> None:
-        """Delete the connection for good, with its authorization: Codat cannot read or write through it again.
+        """Delete the connection permanently, with its authorization: Codat cannot read or write through it again.
 
         The company stays, and its syncs fail until its merchant has authorized a new connection. To stop a connection
         for a time, use `connections.update_connection` with `Unlinked`.
@@ -350,7 +350,7 @@ class PlatformResource:
         return await self._pipeline.call(CREATE_WEBHOOK_CONSUMER, body=body, **options)
 
     async def delete_webhook_consumer(self, webhook_id: str, **options: Unpack[CallOptions]) -> None:
-        """Delete the webhook consumer for good, with its subscriptions; its URL receives no more events.
+        """Delete the webhook consumer permanently, with its subscriptions; its URL receives no more events.
 
         DELETE /webhooks/{webhookId}.
 

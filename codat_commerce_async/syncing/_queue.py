@@ -67,7 +67,7 @@ class SyncJob(Schedulable):
         """Return the job that continues what a journal recorded.
 
         It polls the sync if that is known, resumes the start under its key if that may have started one, and starts
-        anew otherwise. `_core/reconcile.py` decides whether a resumed key is sent again; the starts of earlier runs
+        again otherwise. `_core/reconcile.py` decides whether a resumed key is sent again; the starts of earlier runs
         are not resumed (`SyncRunner._resume_earlier`).
         """
         job = cls._from_entry(entry)

@@ -189,7 +189,7 @@ async def test_a_day_that_runs_out_is_reported_to_all_with_its_reset() -> None:
     assert len(limited) == 30
     assert {each.reset_at.isoformat() for each in limited if each.reset_at} == {"2024-01-16T00:00:00+00:00"}
     assert sum(simulator.syncs_started(company_id) for company_id in ids) == 50
-    # Few were sent in vain: those that were under way when the first was refused.
+    # Few were sent without effect: those that were under way when the first was refused.
     assert len(simulator.requests) <= 50 + 5
 
 

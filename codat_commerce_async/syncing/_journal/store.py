@@ -96,7 +96,7 @@ class JournalStore(Protocol):
         return
 
     async def record_not_started(self, request: SyncRequest, key: str) -> None:
-        """Delete the entry of a start that certainly started nothing, so that the next call starts the sync anew.
+        """Delete the entry of a start that certainly started nothing, so that the next call starts the sync again.
 
         The request was not sent, or Codat refused it for a reason that concerns every company.
 

@@ -145,7 +145,7 @@ class JournalWriter:
         await self._submit(lambda file: file.write(entry))
 
     async def record_not_started(self, request: SyncRequest, key: str) -> None:
-        """Delete the entry of a start that was not sent or was refused, so that the next call starts the sync anew."""
+        """Delete the entry of a start that was not sent or was refused, so that the next call starts the sync again."""
         sync = SyncKey.of(self.run, request)
 
         def work(file: JournalFile) -> None:
