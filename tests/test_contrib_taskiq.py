@@ -162,7 +162,8 @@ async def test_a_ticket_of_a_later_version_stays_queued_as_it_is_and_is_offered_
 
 
 @pytest.mark.virtual_time
-async def test_the_heartbeat_continues_while_the_worker_runs_even_if_one_fails() -> None:
+@pytest.mark.parametrize("slice_seconds", [10.0, 600.0])
+async def test_the_heartbeat_continues_while_the_worker_runs_even_if_one_fails(slice_seconds: float) -> None:
     fleet = Fleet(1)
     fleet.codat = Codat(1, durations=lambda _: 60.0)
     beats: list[tuple[float, bool]] = []
@@ -173,7 +174,7 @@ async def test_the_heartbeat_continues_while_the_worker_runs_even_if_one_fails()
         if len(beats) == 2:
             raise ConnectionError("the broker is restarted")
 
-    tasks = SyncTasks(fleet.broker, on_outcome=fleet.save, slice_seconds=10.0, heartbeat=heartbeat)
+    tasks = SyncTasks(fleet.broker, on_outcome=fleet.save, slice_seconds=slice_seconds, heartbeat=heartbeat)
     await tasks.enqueue(fleet.tickets[0])
     async with fleet.codat.client() as client:
         worker = asyncio.create_task(tasks.run_worker(client))

@@ -37,6 +37,8 @@ _SLICE, _WAKE = "codat_sync_slice", "codat_sync_wake"
 # Seconds between messages without work. taskiq's Redis broker recovers the messages of dead workers only when it
 # receives one.
 _WAKE_INTERVAL = 10.0
+# Seconds between two heartbeats, also of long slices: a worker counts as dead after some of them.
+_MAX_HEARTBEAT_INTERVAL = 5.0
 # Seconds before a ticket that cannot be processed now is queued again.
 _RETRY_DELAY = 15.0
 _CONTEXT: Context = TaskiqDepends()
@@ -47,7 +49,8 @@ class SyncTasks:
 
     `on_outcome` (also a coroutine function) receives every outcome at least once: store it by its `ticket_id`. If it
     raises, the ticket is queued again after 15 seconds. A slice takes `slice_seconds`; the broker must not deliver a
-    message again before twice that time.
+    message again before twice that time. Longer slices report outcomes sooner while many tickets wait, as a ticket
+    that is queued again waits behind them; shorter ones take fewer requests.
 
     A step that is under way makes a slice longer, by minutes if Codat fails or throttles. If the broker delivers
     messages again after a time, rather than when a connection ends, pass a `heartbeat` that reports which messages are
@@ -57,9 +60,10 @@ class SyncTasks:
     Args:
         broker: The broker whose messages hold the tickets.
         on_outcome: Receives every outcome at least once; also a coroutine function.
-        slice_seconds: How long a task works on its ticket before it queues it again.
-        heartbeat: Called every half of `slice_seconds` with the messages in work. It returns those that the broker has
-            delivered to another worker, which this one gives up, or None. If it raises, that is logged.
+        slice_seconds: How long a task works on its ticket before it queues it again; at most some minutes.
+        heartbeat: Called every half of `slice_seconds`, and at least every 5 seconds, with the messages in work. It
+            returns those that the broker has delivered to another worker, which this one gives up, or None. If it
+            raises, that is logged.
     """
 
     def __init__(
@@ -76,7 +80,7 @@ class SyncTasks:
         self._broker = broker
         self._on_outcome = on_outcome
         self._slice_seconds = slice_seconds
-        self._heartbeat = Heartbeat(heartbeat, interval=slice_seconds / 2)
+        self._heartbeat = Heartbeat(heartbeat, interval=min(slice_seconds / 2, _MAX_HEARTBEAT_INTERVAL))
         self._slices: Slices | None = None
 
         async def run_slice(ticket: str, context: Context = _CONTEXT) -> None:

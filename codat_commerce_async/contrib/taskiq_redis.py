@@ -58,7 +58,7 @@ class StreamBroker(RedisStreamBroker):
 
     Args:
         url: The URL of Redis or Valkey.
-        idle_timeout: How many milliseconds after the last heartbeat a worker counts as dead; at least two slices.
+        idle_timeout: How many milliseconds after the last heartbeat a worker counts as dead; at least 10 seconds.
         settings: Further arguments of `RedisStreamBroker`.
     """
 
