@@ -36,8 +36,9 @@ from codat_commerce_async.distributed._state import (
     new_client,
 )
 from codat_commerce_async.distributed._status import QuotaStatus
-from codat_commerce_async.distributed._stores import QuotaStore, StoreUnavailableError
-from codat_commerce_async.errors import ClientClosedError, CodatError, QuotaExhaustedError, SharedQuotaError
+from codat_commerce_async.distributed._store_health import STORE_TIMEOUT, StoreHealth, reason_of
+from codat_commerce_async.distributed._stores import QuotaStore
+from codat_commerce_async.errors import ClientClosedError, CodatError, QuotaExhaustedError
 from codat_commerce_async.policies import Quota
 
 __all__ = ["QuotaStatus", "SharedRateLimiter"]
@@ -47,18 +48,10 @@ _BACKGROUND_DELAY = 60.0
 _HEARTBEAT = 5.0
 # Other processes may wait for a slot that was released.
 _REPORT_RELEASES_AFTER = 0.25
-_STORE_TIMEOUT = 1.5
-# While the store is unavailable, a round trip must not take as long as permits are granted in advance.
-_PROBE_TIMEOUT = 0.25
-_PROBE_AFTER = 0.5
-# While requests wait for a store that is unavailable, the warning is repeated.
-_WARN_AGAIN_AFTER = 60.0
 # A pause that ends so much later than the known one is a new one, not the same with the latency of a round trip.
 _NEW_PAUSE = 0.5
 # The daily quota need not be parsed from the headers of each response.
 _DAILY_QUOTA_AFTER = 1.0
-# After the store has lost its state, processes report within a few seconds, not at once.
-_REMEMBER_PROCESSES = 30.0
 
 _logger = logger_of("quota")
 
@@ -134,7 +127,6 @@ class SharedRateLimiter:
         self._report_at = 0.0
         self._is_in_round = False
         self._heartbeat_at = 0.0
-        self._probe_at = 0.0
         self._round_waiters: list[asyncio.Future[None]] = []
         self._is_full = False
         self._refused_background = False
@@ -146,20 +138,15 @@ class SharedRateLimiter:
         self._reset_at: datetime | None = None
         self._result: QuotaResult | None = None
         self._result_at = 0.0
-        self._is_available = True
-        self._reason: str | None = None
-        self._is_misconfigured = False
-        self._warn_at = 0.0
+        self._health = StoreHealth(self._fixed_processes)
         self._may_warn_of_limits = True
-        self._processes: int | None = None
-        self._processes_at = -math.inf
         self._share = MAX_PERMITS
         self._fallback: tuple[AddressState, ClientState] | None = None
 
     @property
     def min_interval(self) -> float:
         """Seconds from one request of this process to the next at its share of the full rate; 0 without a rate."""
-        return self._limits.interval * (self._known_processes or 1)
+        return self._limits.interval * (self._health.processes or 1)
 
     @property
     def fleet_min_interval(self) -> float:
@@ -177,13 +164,15 @@ class SharedRateLimiter:
     @property
     def status(self) -> QuotaStatus:
         """The state of the shared quota as the last round trip reported it, for health endpoints."""
-        result, now = self._result, self._now()
+        result, now, health = self._result, self._now(), self._health
         per_minute = self._quota.per_minute
         return QuotaStatus(
-            available=self._is_available and result is not None,
-            reason=self._reason,
+            available=health.is_available and result is not None,
+            reason=health.reason,
             age=None if result is None else now - self._result_at,
-            processes=result["processes"] if result is not None and self._is_available else self._known_processes,
+            processes=result["processes"]
+            if result is not None and self._health.is_available
+            else self._health.processes,
             remaining_minute=(
                 None if result is None or per_minute is None else max(0, per_minute - math.ceil(result["used"]))
             ),
@@ -222,8 +211,8 @@ class SharedRateLimiter:
         if self._closed:
             raise ClientClosedError("the rate limiter is closed; create a new one")
         loop = self._bind()
-        if self._is_misconfigured:
-            raise self._misconfigured()
+        if self._health.is_misconfigured:
+            raise self._health.misconfigured_error()
         now = loop.time()
         if now < self._exhausted_until and not self._quota.wait_for_reset:
             raise self._quota_exhausted(now)
@@ -350,22 +339,23 @@ class SharedRateLimiter:
         requests_due = math.inf
         if self._permits.scheduled < self._share:
             requests_due = max(self._queue.due(), self._request_at, self._paused_until, self._exhausted_until)
-        if self._is_available:
+        health = self._health
+        if health.is_available:
             return min(self._heartbeat_at, self._report_at, requests_due)
-        return self._probe_at if self._known_processes is None else min(self._probe_at, requests_due)
+        return health.probe_at if health.processes is None else min(health.probe_at, requests_due)
 
     async def _round(self) -> None:
         """Make a round trip, or grant requests from this process's share while the store is unavailable."""
-        now = self._now()
-        if not self._is_available and now < self._probe_at:
+        now, health = self._now(), self._health
+        if not health.is_available and now < health.probe_at:
             self._grant_from_share(now)
             return
         limits = self._limits.whole
-        waiters = self._pop(now, limits) if self._is_available else []
+        waiters = self._pop(now, limits) if health.is_available else []
         report = self._report(now, waiters, limits)
         self._is_in_round = True
         try:
-            async with asyncio.timeout(_STORE_TIMEOUT if self._is_available else _PROBE_TIMEOUT):
+            async with asyncio.timeout(health.timeout):
                 result = await self._store.exchange(report)
             self._on_result(report, waiters, result)
         except asyncio.CancelledError:
@@ -387,10 +377,10 @@ class SharedRateLimiter:
     async def _leave(self) -> None:
         """Report the end of this process, so that its slots and its share are free at once."""
         try:
-            async with asyncio.timeout(_STORE_TIMEOUT):
+            async with asyncio.timeout(STORE_TIMEOUT):
                 await self._store.exchange({**self._report(self._now(), [], self._limits.whole), "leaves": 1})
         except Exception as error:  # noqa: BLE001 - the others notice it later
-            _logger.debug("the end of this process was not reported: %s", _reason(error), extra=extra_fields())
+            _logger.debug("the end of this process was not reported: %s", reason_of(error), extra=extra_fields())
         self._finish_round()
 
     def _pop(self, now: float, limits: ReportedLimits) -> list[Waiter]:
@@ -403,7 +393,7 @@ class SharedRateLimiter:
     def _report(self, now: float, waiters: list[Waiter], limits: ReportedLimits) -> QuotaReport:
         """Return the next report, with these limits."""
         changes = self._pending.report(now)
-        if not self._is_available:
+        if not self._health.is_available:
             # After an outage, requests continue at an even rate.
             changes["pauses"].setdefault("", 0.0)
         return {
@@ -422,18 +412,13 @@ class SharedRateLimiter:
 
     def _on_result(self, report: QuotaReport, waiters: list[Waiter], result: QuotaResult) -> None:
         now = self._now()
-        if not self._is_available:
-            self._is_available, self._reason, self._fallback = True, None, None
-            self._is_misconfigured = False
-            self._request_at = 0.0
-            _logger.info("the store of the shared quota is available again", extra=extra_fields())
+        if self._health.succeed(now, result["processes"]):
+            self._request_at, self._fallback = 0.0, None
         if self._may_warn_of_limits:
             self._compare_limits(result)
         self._result, self._result_at = result, now
         self._heartbeat_at, self._report_at = now + _HEARTBEAT, math.inf
         self._share = result["share"]
-        if result["processes"] >= (self._processes or 0) or now - self._processes_at > _REMEMBER_PROCESSES:
-            self._processes, self._processes_at = result["processes"], now
         self._pending.forget(report, now)
         if self._pending.has_runs:
             self._report_at = now
@@ -492,33 +477,13 @@ class SharedRateLimiter:
             self._queue.resume_deferred()
 
     def _on_failure(self, error: Exception) -> None:
-        now = self._now()
-        self._reason = _reason(error)
-        self._probe_at = now + _PROBE_AFTER
-        was_available, self._is_available = self._is_available, False
-        # A store that has worked may be repaired while the processes run.
-        self._is_misconfigured = self._result is None and isinstance(error, SharedQuotaError)
-        if self._is_misconfigured:
-            self._fail_all(self._misconfigured)
-        elif was_available or (self._is_needed and now >= self._warn_at):
-            self._warn(now)
-
-    def _warn(self, now: float) -> None:
-        """Log that the store is unavailable, and what follows."""
-        self._warn_at = now + _WARN_AGAIN_AFTER
-        processes = self._known_processes
-        effect = (
-            "nothing is sent until it is available again, as the number of processes is unknown"
-            if processes is None
-            else f"this process sends 1/{processes} of the quota until it is available again"
-        )
-        _logger.warning(
-            "the store of the shared quota is unavailable (%s): %s", self._reason, effect, extra=extra_fields()
-        )
+        self._health.fail(self._now(), error, is_needed=self._is_needed)
+        if self._health.is_misconfigured:
+            self._fail_all(self._health.misconfigured_error)
 
     def _grant_from_share(self, now: float) -> None:
         """Grant requests from this process's share of the quota, without a burst."""
-        processes = self._known_processes
+        processes = self._health.processes
         if processes is None:
             return
         limits = self._limits.of_share(processes)
@@ -571,9 +536,6 @@ class SharedRateLimiter:
             if not waiter.admitted.done():
                 waiter.admitted.set_exception(make_error())
 
-    def _misconfigured(self) -> SharedQuotaError:
-        return SharedQuotaError(self._reason or "")
-
     def _quota_exhausted(self, now: float) -> QuotaExhaustedError:
         seconds, reset_at = self._exhausted_until - now, self._reset_at
         when = f"at {reset_at.isoformat()}" if reset_at else f"in {seconds:.0f} s"
@@ -585,17 +547,6 @@ class SharedRateLimiter:
             self._report_at = min(self._report_at, loop.time() + seconds)
             self._task.wake()
 
-    @property
-    def _known_processes(self) -> int | None:
-        return self._fixed_processes or self._processes
-
     def _now(self) -> float:
         loop = running_loop() or self._task.loop
         return self._result_at if loop is None or loop.is_closed() else loop.time()
-
-
-def _reason(error: Exception) -> str:
-    """Return why the store is unavailable; of foreign exceptions only the type, as a text may contain credentials."""
-    if isinstance(error, StoreUnavailableError | SharedQuotaError):
-        return str(error)
-    return "no response in time" if isinstance(error, TimeoutError) else type(error).__name__
