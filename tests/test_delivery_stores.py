@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import sqlite3
-import subprocess
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -16,6 +14,7 @@ import psycopg
 import pytest
 import redis
 
+from codat_commerce_async import distributed
 from codat_commerce_async.distributed import (
     FileDeliveryStore,
     PostgresDeliveryStore,
@@ -27,6 +26,7 @@ from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks import DeliveryProcessor, DeliveryStatus, DeliveryStore, Webhooks, parse_event
 from tests.support.cases import all_cases
 from tests.support.deliveries import COMPANY, body_of
+from tests.support.missing import missing
 from tests.support.servers import Server, postgres, valkey
 from tests.support.unusable import MISTAKES, unusable_paths
 
@@ -414,8 +414,11 @@ def test_settings_are_checked_and_nothing_is_opened(setting: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(("library", "extra"), [("redis", "redis"), ("psycopg", "postgres")])
-def test_without_the_library_the_error_names_the_extra(library: str, extra: str) -> None:
+def test_without_the_library_the_error_names_the_extra(
+    library: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = {"redis": "RedisDeliveryStore", "psycopg": "PostgresDeliveryStore"}[library]
-    code = f"import sys; sys.modules[{library!r}] = None; from codat_commerce_async.distributed import {name}"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603 - ours
-    assert f"pip install 'codat-commerce-async[{extra}]'" in ended.stderr
+    monkeypatch.delitem(vars(distributed), name, raising=False)
+    needs = rf"pip install 'codat-commerce-async\[{extra}\]'"
+    with missing(library, f"{distributed.__name__}.{extra}_deliveries"), pytest.raises(ImportError, match=needs):
+        getattr(distributed, name)

@@ -309,11 +309,10 @@ def test_the_openapi_document_names_each_model_once() -> None:
     assert schemas["CreateCompany"]["required"] == ["name"]
 
 
-@pytest.mark.parametrize("name", ["pydantic", "pydantic_core", "fastapi"])
-def test_importing_and_using_the_package_loads_no(name: str) -> None:
+def test_importing_and_using_the_package_loads_neither_pydantic_nor_fastapi() -> None:
     script = (
         "import sys, codat_commerce_async; from codat_commerce_async.models.companies import Company;"
         "Company.from_dict(Company(id='c').to_dict());"
-        f"assert {name!r} not in sys.modules"
+        "assert not {'pydantic', 'pydantic_core', 'fastapi'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)  # noqa: S603 - our own words
