@@ -57,13 +57,15 @@ async def fan_out(directory: Path, companies: int, limit: int | None, *, grow: b
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("directory", type=Path)
+    parser.add_argument("directories", type=Path, nargs="+", help="one for each fan-out")
     parser.add_argument("--companies", type=int, default=1000)
-    parser.add_argument("--limit", type=int, help="bytes that a file may have, at first")
+    parser.add_argument("--limits", type=int, nargs="+", help="bytes that a file of each may have, at first")
     parser.add_argument("--grow", action="store_true", help="the directory is a tmpfs; make it larger in the end")
     arguments = parser.parse_args()
-    work = fan_out(arguments.directory, arguments.companies, arguments.limit, grow=arguments.grow)
-    sys.stdout.write(json.dumps(run_in_virtual_time(work)) + "\n")
+    limits = arguments.limits or [None] * len(arguments.directories)
+    for directory, limit in zip(arguments.directories, limits, strict=True):
+        work = fan_out(directory, arguments.companies, limit, grow=arguments.grow)
+        sys.stdout.write(json.dumps(run_in_virtual_time(work)) + "\n")
 
 
 if __name__ == "__main__":

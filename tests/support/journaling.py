@@ -1,6 +1,6 @@
 """A process that opens a journal (OPEN), reads it (READ), or is killed during a write (DIE).
 
-`python -m tests.support.journaling ACTION PATH` prints the result or the error.
+`python -m tests.support.journaling ACTION PATH [ACTION PATH ...]` prints the result or the error of each action.
 """
 
 import asyncio
@@ -33,15 +33,20 @@ async def write_and_die(path: str) -> None:
     await writing
 
 
-def main(action: str, path: str) -> None:
+def main(*arguments: str) -> None:
     # Load the modules now: only root may be able to read them.
     Path("/").as_uri()
     SyncStatus.from_dict({})
     # Root has all permissions.
-    if action != "DIE" and os.geteuid() == 0:
+    if "DIE" not in arguments and os.geteuid() == 0:
         os.setgroups([])
         os.setgid(OTHER_USER)
         os.setuid(OTHER_USER)
+    for action, path in zip(arguments[::2], arguments[1::2], strict=True):
+        act(action, path)
+
+
+def act(action: str, path: str) -> None:
     try:
         if action == "OPEN":
             asyncio.run(open_and_close(path))
