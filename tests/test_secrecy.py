@@ -89,9 +89,11 @@ def check_transfers(error: CodatError) -> None:
 
 
 @pytest.fixture(autouse=True)
-async def all_logs(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
+async def all_logs(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     """All that is logged while a test runs, with asyncio in debug mode."""
     caplog.set_level(logging.DEBUG)
+    # The lines of source that created a callback take longer to collect than all else, and contain no values.
+    monkeypatch.setattr(asyncio.constants, "DEBUG_STACK_DEPTH", 1)
     loop = asyncio.get_running_loop()
     loop.set_debug(True)
     loop.slow_callback_duration = 0.0
