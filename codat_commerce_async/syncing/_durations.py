@@ -16,6 +16,8 @@ _WIDTHS = tuple(upper - lower for lower, upper in zip((0.0, *_EDGES), (*_EDGES, 
 _PRIOR_RATE = 1 / 60.0
 _PRIOR_AGE = 60.0
 _PRIOR_WEIGHT = 1.0
+# The prior hazard of each bucket: constant for young syncs, then inversely proportional to the age.
+_PRIOR_RATES = tuple(_PRIOR_RATE * min(1.0, _PRIOR_AGE / max(lower, 1.0)) for lower in (0.0, *_EDGES))
 # Halving an interval this often finds an age to a thousandth of the interval.
 _HALVINGS = 10
 
@@ -33,8 +35,8 @@ class DurationModel:
         self.longest = 0.0
         """The highest age in seconds at which a sync was observed."""
         self._ends = [_PRIOR_WEIGHT] * len(_WIDTHS)
-        self._exposure = [_PRIOR_WEIGHT / _prior(index) for index in range(len(_WIDTHS))]
-        self._rates = [_prior(index) for index in range(len(_WIDTHS))]
+        self._exposure = [_PRIOR_WEIGHT / rate for rate in _PRIOR_RATES]
+        self._rates = list(_PRIOR_RATES)
 
     def still_running(self, before: float, now: float) -> None:
         """Record that a sync ran at the age `before` and still runs at the age `now`."""
@@ -71,7 +73,7 @@ class DurationModel:
     @property
     def mean(self) -> float:
         """The mean duration: the seconds that syncs ran by the ends among them."""
-        prior = sum(_PRIOR_WEIGHT / _prior(index) for index in range(len(_WIDTHS)))
+        prior = sum(_PRIOR_WEIGHT / rate for rate in _PRIOR_RATES)
         ends = sum(self._ends) - _PRIOR_WEIGHT * len(_WIDTHS)
         return (sum(self._exposure) - prior) / ends if ends else 1 / _PRIOR_RATE
 
@@ -109,17 +111,11 @@ class DurationModel:
         """
         rates = []
         rate = _PRIOR_RATE
-        for index, (ends, exposure) in enumerate(zip(self._ends, self._exposure, strict=True)):
-            seen_ends, seen_exposure = ends - _PRIOR_WEIGHT, exposure - _PRIOR_WEIGHT / _prior(index)
+        for ends, exposure, prior in zip(self._ends, self._exposure, _PRIOR_RATES, strict=True):
+            seen_ends, seen_exposure = ends - _PRIOR_WEIGHT, exposure - _PRIOR_WEIGHT / prior
             rate = (seen_ends + _PRIOR_WEIGHT) / (seen_exposure + _PRIOR_WEIGHT / rate)
             rates.append(rate)
         return rates
-
-
-def _prior(index: int) -> float:
-    """Return the prior hazard of a bucket: constant for young syncs, then inversely proportional to the age."""
-    lower = _EDGES[index - 1] if index else 0.0
-    return _PRIOR_RATE * min(1.0, _PRIOR_AGE / max(lower, 1.0))
 
 
 def _age_buckets(before: float, now: float) -> list[tuple[int, float]]:

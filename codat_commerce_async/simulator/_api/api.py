@@ -8,8 +8,7 @@ import math
 import random
 import re
 from collections import Counter, deque
-
-from attrs import evolve
+from functools import lru_cache
 
 from codat_commerce_async.simulator._api.fault_injector import FaultInjector
 from codat_commerce_async.simulator._api.faults import (
@@ -36,6 +35,7 @@ _KEYED = frozenset({"POST", "PATCH"})
 _PROCESS = re.compile(r"(?:^|\s)process/([\w.:-]+)", re.ASCII)
 _MAX_PROCESSES = 1000
 _JSON = "application/json; charset=utf-8"
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class Api:
@@ -80,15 +80,25 @@ class Api:
         matched = match(request.method, request.path)
         operation = matched[0].name if matched else ""
         fault = self.faults.next(operation)
-        recorded = _recorded(request, operation, fault, now)
         instead = response_instead(fault, http_date(now))
         if instead is not None:
-            self._log(evolve(recorded, status=instead.status or None))
+            self._log(_recorded(request, operation, fault, now, status=instead.status or None))
             return instead
         response, replayed = self._authorized(request, matched, fault, now)
-        correlation_id = _correlation_id(response)
-        self._log(evolve(recorded, status=response.status, replayed=replayed, correlation_id=correlation_id))
-        response = evolve(response, headers=self._headers(response, now))
+        self._log(
+            _recorded(
+                request,
+                operation,
+                fault,
+                now,
+                status=response.status,
+                replayed=replayed,
+                correlation_id=_correlation_id(response),
+            )
+        )
+        response = Response(
+            response.status, self._headers(response, now), response.body, response.fault, response.delay
+        )
         return apply_to_response(fault, response) if fault else response
 
     def rotate_key(self, api_key: str) -> None:
@@ -191,7 +201,16 @@ def _correlation_id(response: Response) -> str | None:
     return str(json.loads(response.body)["correlationId"]) if response.status >= _ERRORS else None
 
 
-def _recorded(request: Request, operation: str, fault: Fault | None, now: float) -> RecordedRequest:
+def _recorded(
+    request: Request,
+    operation: str,
+    fault: Fault | None,
+    now: float,
+    *,
+    status: int | None,
+    replayed: bool = False,
+    correlation_id: str | None = None,
+) -> RecordedRequest:
     return RecordedRequest(
         time=now,
         operation=operation,
@@ -200,9 +219,10 @@ def _recorded(request: Request, operation: str, fault: Fault | None, now: float)
         query=request.query,
         idempotency_key=request.headers.get("idempotency-key"),
         body_hash=hashlib.blake2b(request.body, digest_size=8).hexdigest() if request.body else None,
-        status=None,
+        status=status,
         fault=fault.kind if fault else None,
-        replayed=False,
+        replayed=replayed,
+        correlation_id=correlation_id,
     )
 
 
@@ -217,6 +237,7 @@ def _fingerprint(request: Request) -> bytes:
     return hashlib.blake2b(address + request.body, digest_size=16).digest()
 
 
+@lru_cache(maxsize=16)
 def _basic(api_key: str) -> str:
     return f"basic {base64.b64encode(api_key.encode()).decode()}"
 
@@ -231,4 +252,4 @@ def _bytes(text: str) -> bytes:
 
 
 def _encoded(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
