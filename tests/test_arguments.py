@@ -400,7 +400,7 @@ def test_the_documentation_of_a_name_reports_what_the_validation_does(documented
     assert "up to 10 tags, with" in " ".join(documented.split())
 
 
-@pytest.mark.parametrize("company_id", [[], {}, None, 7])
+@all_cases("company_id", [[], {}, None, 7])
 def test_a_company_that_is_no_string_is_refused_wherever_it_is_used(company_id: object) -> None:
     async def work() -> None:
         for call in (
@@ -420,7 +420,7 @@ def test_a_type_that_no_response_can_be_decoded_to_is_refused_before_a_write_is_
     run_in_virtual_time(refused(lambda codat: codat.send(write), TypeError, "response"))
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("call", "kind", "message"),
     [
         (lambda codat: codat.call(None), TypeError, "operation must be a Operation"),

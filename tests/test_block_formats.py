@@ -14,6 +14,8 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from tests.support.cases import all_cases
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -93,7 +95,7 @@ def test_every_fence_is_one_of_a_block() -> None:
         assert len(fences) == 2 * len(FENCE.findall(text)), f"{page.name}: write a fence without indent and options"
 
 
-@pytest.mark.parametrize("language", sorted({block.language for block in BLOCKS}))
+@all_cases("language", sorted({block.language for block in BLOCKS}))
 def test_the_blocks_of_a_format_can_be_parsed(language: str) -> None:
     assert language in PARSERS, f"no parser for {[block.page for block in BLOCKS if block.language == language]}"
     for block in BLOCKS:
@@ -101,7 +103,7 @@ def test_the_blocks_of_a_format_can_be_parsed(language: str) -> None:
             PARSERS[language](block.code)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("language", "code"),
     [("console", "$ if then\n"), ("ini", "no section\n"), ("py", "def"), ("sql", "INSERT INTO"), ("yaml", "{a: [}")],
 )

@@ -87,8 +87,8 @@ async def async_generator(report: RunReport) -> AsyncIterator[bool]:
     yield True
 
 
-@pytest.mark.parametrize("name", ["stop_when", "on_progress"])
-@pytest.mark.parametrize("given", [generator, async_generator, 7, "text"])
+@all_cases("name", ["stop_when", "on_progress"])
+@all_cases("given", [generator, async_generator, 7, "text"])
 def test_a_run_refuses_what_would_never_run(name: str, given: object) -> None:
     with pytest.raises(TypeError, match=f"^{name} must be a function"):
         CodatCommerce("key").sync.run_many(["a"], **{name: given})  # type: ignore[arg-type]

@@ -29,6 +29,7 @@ from codat_commerce_async.cli._view import (
     view_for,
 )
 from codat_commerce_async.hooks import RequestStarted
+from tests.support.cases import all_cases
 
 
 class Terminal:
@@ -104,8 +105,8 @@ def test_the_picture_is_redrawn_in_place(terminal: Terminal) -> None:
     assert throughput.rstrip() == "0 of 900 requests/min; 0 s so far"
 
 
-@pytest.mark.parametrize("width", [40, 79, 200])
-@pytest.mark.parametrize(("good", "bad", "total"), [(0, 0, 1), (3, 1, 10), (299, 1, 300), (1, 1, 3)])
+@all_cases("width", [40, 79, 200])
+@all_cases(("good", "bad", "total"), [(0, 0, 1), (3, 1, 10), (299, 1, 300), (1, 1, 3)])
 def test_the_bar_shows_the_share_of_what_has_ended(width: int, good: int, bad: int, total: int) -> None:
     state, terminal = state_of(rows_of(*map(str, range(total)))), Terminal(width, 400, NO_COLOR="1")
     for number, row in enumerate(state.rows[: good + bad]):
@@ -149,7 +150,7 @@ def test_the_end_is_given_by_the_clock_too_when_it_is_not_near() -> None:
     assert throughput_text(state).endswith("0 s so far")
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("seconds", "text", "roughly"),
     [(0.4, "0 s", "0 s"), (59, "59 s", "59 s"), (95, "1 min 35 s", "1 min"), (7500, "2 h 5 min", "2 h 5 min")],
 )

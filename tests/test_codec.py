@@ -126,7 +126,7 @@ def test_a_page_reports_whether_another_follows() -> None:
     assert page.has_next
 
 
-@pytest.mark.parametrize("links", [None, {}, {"next": None}, {"next": {}}, {"next": {"href": ""}}])
+@all_cases("links", [None, {}, {"next": None}, {"next": {}}, {"next": {"href": ""}}])
 def test_a_last_page_has_no_next(links: object) -> None:
     assert not decode(orjson.dumps({"results": None, "_links": links}), Connections).has_next
 
@@ -159,12 +159,12 @@ def test_a_response_that_is_a_list_is_read() -> None:
     assert decode(b"null", tuple[CompanySyncStatus, ...]) == ()
 
 
-@pytest.mark.parametrize("kind", [object, dict, Mapping, dict[str, object]])
+@all_cases("kind", [object, dict, Mapping, dict[str, object]])
 def test_an_endpoint_without_a_model_gives_the_parsed_json(kind: Any) -> None:
     assert decode(b'{"a":[1,null,{"b":2.5}]}', kind) == {"a": [1, None, {"b": 2.5}]}
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("text", "code"),
     [("2000", "2000"), ('"4200,"', "4200"), ('" 5080 "', "5080"), ('"1010 running"', "1010"), ("null", "None")],
 )
@@ -172,7 +172,7 @@ def test_a_status_code_may_be_text(text: str, code: str) -> None:
     assert str(decode(f'{{"syncStatusCode":{text}}}'.encode(), SyncStatus).sync_status_code) == code
 
 
-@pytest.mark.parametrize("text", ["Complete", "20.5", "٢٠٠٠", "99999999999999999999"])
+@all_cases("text", ["Complete", "20.5", "٢٠٠٠", "99999999999999999999"])
 def test_a_status_code_that_is_no_number_is_kept_as_text(text: str) -> None:
     status = decode(orjson.dumps({"syncStatusCode": text}), SyncStatus)
     assert status.sync_status_code is None
@@ -273,7 +273,7 @@ def test_a_value_of_a_wrong_kind_anywhere_is_an_error_of_ours(data: st.DataObjec
 SECRET = "merchant-secret-4711"
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("body", "response_type"),
     [
         (f'{{"id":"a","status":["{SECRET}"]}}', Connection),
@@ -333,7 +333,7 @@ def test_a_validator_of_the_callers_own_refuses_with_our_error() -> None:
         decode(b'{"invoiceNumber":"7","lineCount":-1}', Invoice)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("value", "body"),
     [
         (UpdateConnection(), b"{}"),
@@ -360,13 +360,13 @@ def test_values_are_written_as_codat_takes_them(value: object, body: bytes | Non
     assert encode(value) == (body or b"[1.10,1E+3,1180591620717411303424,-1180591620717411303424,1.5]")
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), Decimal("NaN"), Decimal("-Infinity")])
+@all_cases("number", [float("nan"), float("inf"), Decimal("NaN"), Decimal("-Infinity")])
 def test_numbers_that_are_none_are_refused(number: object) -> None:
     with pytest.raises(ValueError, match="no NaN"):
         encode({"a": [number]})
 
 
-@pytest.mark.parametrize("value", [{1: "a"}, [UNSET], object(), {"a": "\ud800"}, b"bytes", {"a": {1, 2}}])
+@all_cases("value", [{1: "a"}, [UNSET], object(), {"a": "\ud800"}, b"bytes", {"a": {1, 2}}])
 def test_values_that_json_cannot_represent_are_refused(value: object) -> None:
     with pytest.raises(TypeError):
         encode(value)
@@ -415,7 +415,7 @@ def test_an_error_is_read_with_all_that_codat_reports() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "body", [b"", b"<html>", b"null", b"[]", b'"x"', b"{}", b'{"message":"of a gateway"}', b'{"error":7}', b"\xff"]
 )
 def test_a_body_that_is_not_an_error_message_of_codat_is_none(body: bytes) -> None:
@@ -454,7 +454,7 @@ def test_reading_makes_nothing_grow() -> None:
 HALVES = [b'"Caf\\ud83d"', b'"\\ud83d\\ud83d"', b'"\\ude00\\ud83d"', b'"\xed\xa0\xbd"', b'{"a\\ud83d": ["\\udfff"]}']
 
 
-@pytest.mark.parametrize("half", HALVES)
+@all_cases("half", HALVES)
 def test_half_a_pair_is_replaced_and_the_rest_is_read(half: bytes) -> None:
     read = decode(b'{"connectionInfo": {"x": %b}, "id": "c", "platformName": "\\ud83d\\ude00"}' % half, Connection)
     assert (read.id, read.platform_name) == ("c", "\N{GRINNING FACE}")
@@ -476,7 +476,7 @@ def test_half_a_pair_in_a_configuration_is_written_back_as_what_it_was_read_as()
     }
 
 
-@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
+@all_cases("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
 def test_a_number_that_json_does_not_have_is_nothing(number: bytes) -> None:
     assert decode(b"[1, %b]" % number, object) == [1, None]
 

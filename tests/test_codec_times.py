@@ -15,13 +15,14 @@ from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.models.connections import Connection
 from codat_commerce_async.models.sync import DateRange, SyncStatus, SyncSummary
 from tests.strategies import ODD_TIMES
+from tests.support.cases import all_cases
 
 
 def created(text: object) -> Connection:
     return decode(orjson.dumps({"id": "a", "created": text}), Connection)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("text", "moment"),
     [
         ("2022-10-23T00:00:00Z", datetime(2022, 10, 23, tzinfo=UTC)),
@@ -41,14 +42,14 @@ def test_a_time_is_read(text: str, moment: datetime) -> None:
     assert read.unparsed == ()
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "text", [None, "", "  ", "0001-01-01T00:00:00", "0001-01-01T00:00:00Z", "0001-01-01", "0001-01-01T00:00:00+14:00"]
 )
 def test_never_is_none(text: str | None) -> None:
     assert created(text) == Connection(id="a")
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "text", ["2024-09-01T23:59:99Z", "soon", "2022-13-01", "1666483200", "\x00", "\uff12\uff10\uff12\uff12-10-23"]
 )
 def test_a_text_that_is_no_time_is_kept_beside_none(text: str) -> None:
@@ -85,7 +86,7 @@ def test_a_time_that_is_written_is_read_as_the_same(moment: datetime) -> None:
     assert read.start.utcoffset() == moment.utcoffset()
 
 
-@pytest.mark.parametrize("text", [text for text in ODD_TIMES if text])
+@all_cases("text", [text for text in ODD_TIMES if text])
 def test_the_start_of_a_schedule_is_sent_back_as_it_was_received(text: str) -> None:
     body = orjson.dumps({"schedule": {"startDate": text, "syncHour": 3}})
     assert encode(decode(body, Configuration)) == body
@@ -105,7 +106,7 @@ def test_a_model_that_cannot_keep_a_text_gets_times_or_an_error() -> None:
     assert order == Objective(placed=datetime(2023, 1, 1), shipped=(datetime(2023, 1, 2),))  # noqa: DTZ001
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("body", "path"),
     [
         ('{"placed":"soon"}', "$.placed"),

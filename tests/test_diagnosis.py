@@ -15,6 +15,7 @@ from codat_commerce_async.models.failure_rules import rule_of
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.syncing._conclude import Facts, conclude, conclude_from_error
 from codat_commerce_async.syncing.diagnosis import Diagnosis, Evidence, ItemProblem, Resolver, Retry
+from tests.support.cases import all_cases
 
 NOW = datetime(2026, 8, 1, tzinfo=UTC)
 OPTIONS = [{"id": str(number)} for number in range(12)]
@@ -73,8 +74,8 @@ CONNECTIONS: list[tuple[Sequence[Connection], list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("connections", "actions"), CONNECTIONS)
-@pytest.mark.parametrize("message", ["Company needs to have two valid data connections.", "", "something new"])
+@all_cases(("connections", "actions"), CONNECTIONS)
+@all_cases("message", ["Company needs to have two valid data connections.", "", "something new"])
 def test_connections_are_named_that_have_to_be_linked(
     message: str, connections: Sequence[Connection], actions: list[str]
 ) -> None:
@@ -128,7 +129,7 @@ def test_a_period_that_is_covered_needs_no_new_sync(message: str | None, cause: 
     assert (found.cause, found.resolvers, found.retry) == (cause, (Resolver.NOBODY,), Retry.NEVER)
 
 
-@pytest.mark.parametrize("code", [4000, 4200, 5999, None])
+@all_cases("code", [4000, 4200, 5999, None])
 def test_an_unknown_message_is_reported_with_the_evidence(code: int | None) -> None:
     found = conclude(some_facts(code, "never seen before", connections=BOTH, push_operations=(an_operation("x"),)))
     assert found.cause is FailureCause.UNKNOWN
@@ -148,7 +149,7 @@ ERRORS: list[tuple[errors.CodatError, FailureCause, Resolver, Retry]] = [
 ]
 
 
-@pytest.mark.parametrize(("error", "cause", "resolver", "retry"), ERRORS)
+@all_cases(("error", "cause", "resolver", "retry"), ERRORS)
 def test_a_sync_without_a_status_is_diagnosed_by_its_error(
     error: errors.CodatError, cause: FailureCause, resolver: Resolver, retry: Retry
 ) -> None:
@@ -166,7 +167,7 @@ def test_a_diagnosis_survives_json() -> None:
     assert Diagnosis.from_dict({**found.to_dict(), "cause": "of_a_later_version"}).cause is FailureCause.UNKNOWN
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("name", "value"),
     [("cause", 7), ("retry", "soon"), ("retry_at", "noon"), ("actions", [1]), ("requests", True), ("company_id", None)],
 )

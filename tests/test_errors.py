@@ -1,7 +1,5 @@
 """What follows from each error is declared by its class."""
 
-import pytest
-
 from codat_commerce_async import errors
 from codat_commerce_async.errors import (
     BadRequestError,
@@ -50,13 +48,13 @@ def test_each_class_declares_its_nature() -> None:
     assert {each.__name__: (each.retryable, each.ambiguous, each.fatal_for_run) for each in classes} == NATURES
 
 
-@pytest.mark.parametrize(("sent", "retryable"), [(True, True), (True, False), (False, True), (False, False)])
+@all_cases(("sent", "retryable"), [(True, True), (True, False), (False, True), (False, False)])
 def test_a_transport_error_knows_whether_the_request_was_sent(*, sent: bool, retryable: bool) -> None:
     error = TransportError("lost", None, sent, retryable)
     assert (error.ambiguous, error.retryable) == (sent, retryable)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("status", "retryable"),
     [
         *((status, False) for status in (302, 400, 401, 404, 418, 422)),

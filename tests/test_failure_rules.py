@@ -1,7 +1,5 @@
 """One rule for each cause, which recognizes Codat's codes and messages and names an action."""
 
-import pytest
-
 from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.models.failure_rules import RULES, rule_for_code, rule_for_message, rule_of
 from tests.support.cases import all_cases
@@ -75,7 +73,7 @@ def test_a_code_that_stands_for_one_cause_has_its_rule() -> None:
     assert found == CODES
 
 
-@pytest.mark.parametrize("message", [None, "", "Something new", "an account", "active"])
+@all_cases("message", [None, "", "Something new", "an account", "active"])
 def test_any_other_message_has_none(message: str | None) -> None:
     assert rule_for_message(message) is None
 

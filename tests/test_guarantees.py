@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cases import all_cases
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "guarantees.md"
 REFERENCE = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
@@ -43,7 +45,7 @@ def test_every_named_test_exists() -> None:
     assert unknown_tests(TEXT, ROOT) == []
 
 
-@pytest.mark.parametrize("title", sorted(sections(TEXT).keys() - WITHOUT_TESTS))
+@all_cases("title", sorted(sections(TEXT).keys() - WITHOUT_TESTS))
 def test_every_guarantee_names_a_test(title: str) -> None:
     assert REFERENCE.findall(sections(TEXT)[title])
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from codat_commerce_async._core import headers as _headers
+from tests.support.cases import all_cases
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 NOW = NOON.timestamp()
@@ -18,7 +19,7 @@ def retry_after(text: str, **more: str) -> float | None:
     return _headers.retry_after(CIMultiDict({"retry-after": text, **more}), NOW)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("text", "seconds"),
     [
         ("0", 0.0),
@@ -37,7 +38,7 @@ def test_both_forms_of_retry_after_are_understood(text: str, seconds: float) -> 
     assert retry_after(text) == seconds
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "text",
     [
         "",
@@ -74,7 +75,7 @@ def test_a_date_is_rounded_up() -> None:
     assert _headers.retry_after(headers, NOW + 0.25) == 300.0
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "text",
     [
         "1782907200",
@@ -96,7 +97,7 @@ def test_a_reset_is_read_in_every_form_that_was_seen(text: str) -> None:
     assert (limit.reset, limit.reset.tzinfo) == (NOON, UTC)
 
 
-@pytest.mark.parametrize("text", ["", "never", "0", "-1", "1782907200s", "99999999999999999999", "nan", "9" * 5000])
+@all_cases("text", ["", "never", "0", "-1", "1782907200s", "99999999999999999999", "nan", "9" * 5000])
 def test_an_invalid_reset_is_unknown(text: str) -> None:
     limit = _headers.rate_limit({"X-Rate-Limit-Reset": text}, NOW)
     assert limit is not None
@@ -132,9 +133,7 @@ def test_a_response_that_reports_nothing_of_a_quota_has_none() -> None:
     assert _headers.rate_limit({"X-Other": "1"}, NOW) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "count"), [("0", 0), (" 12 ", 12), ("12\x1f", 12), ("9" * 5000, None), ("-1", None), ("٣", None)]
-)
+@all_cases(("text", "count"), [("0", 0), (" 12 ", 12), ("12\x1f", 12), ("9" * 5000, None), ("-1", None), ("٣", None)])
 def test_the_remaining_quota_is_parsed_or_unknown(text: str, count: int | None) -> None:
     assert _headers.remaining({"X-Rate-Limit-Remaining": text}) == count
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from codat_commerce_async.syncing.journal import JournalStore, NullJournal
+from tests.support.cases import all_cases
 from tests.support.fans import Codat
 from tests.support.scripted import client_of
 
@@ -48,7 +49,7 @@ def refused(journal: object) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@all_cases("name", MEMBERS)
 def test_a_member_that_is_missing_or_only_inherited_from_the_protocol_is_named(name: str) -> None:
     others = {other: member for other, member in MEMBERS.items() if other != name}
     for base in (object, JournalStore):
@@ -56,7 +57,7 @@ def test_a_member_that_is_missing_or_only_inherited_from_the_protocol_is_named(n
         assert expected in refused(store(base, others))
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("name", "given", "words"),
     [
         (
@@ -84,7 +85,7 @@ def test_a_method_of_another_kind_or_signature_is_named_with_the_right_one(
     )
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("journal", "given"), [(3, "int"), (b"night.db", "bytes"), (store, "function"), (type(store()), "the class Store")]
 )
 def test_an_object_that_is_no_store_is_refused(journal: object, given: str) -> None:

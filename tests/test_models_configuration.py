@@ -4,7 +4,6 @@ import pickle
 from typing import Any
 
 import orjson
-import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +20,7 @@ from codat_commerce_async.models.configuration import (
 )
 from codat_commerce_async.models.enums import SyncFrequency
 from tests.strategies import JSON
+from tests.support.cases import all_cases
 
 
 def a_configuration() -> dict[str, Any]:
@@ -196,9 +196,7 @@ def test_a_configuration_made_by_hand_reports_only_what_was_reported() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "number", ["12345678901234567890123456789", "-9223372036854775809", "18446744073709551615", "1.5"]
-)
+@all_cases("number", ["12345678901234567890123456789", "-9223372036854775809", "18446744073709551615", "1.5"])
 def test_numbers_of_any_length_come_back(number: str) -> None:
     body = f'{{"schedule":{{"x":[{number}]}},"y":{number}}}'.encode()
     assert encode(decode(body, Configuration)) == body

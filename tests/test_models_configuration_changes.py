@@ -26,6 +26,7 @@ from codat_commerce_async.models.configuration_changes import (
     select_tax_rate,
     unselected_accounts,
 )
+from tests.support.cases import all_cases
 
 OPTIONS = [{"id": "a", "name": "A"}, {"id": "b", "name": "B"}, {"id": "c", "kept": {"as": "it is"}}]
 
@@ -259,7 +260,7 @@ PROBLEMS: list[tuple[dict[str, Any], list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("parts", "problems"), PROBLEMS)
+@all_cases(("parts", "problems"), PROBLEMS)
 def test_problems_are_found_before_a_sync_finds_them(parts: dict[str, Any], problems: list[str]) -> None:
     assert [str(problem) for problem in configuration_problems(a_configuration(**parts))] == problems
 
@@ -271,7 +272,7 @@ def test_a_schedule_without_a_frequency_is_a_problem() -> None:
     assert [problem.path for problem in configuration_problems(unset)] == ["schedule.selectedFrequency"]
 
 
-@pytest.mark.parametrize("section", ["sales", "payments", "new_payments", "fees"])
+@all_cases("section", ["sales", "payments", "new_payments", "fees"])
 def test_every_section_with_accounts_can_be_requested(section: AccountSection) -> None:
     with pytest.raises(ValueError, match="has no configuration"):
         select_account(a_configuration(), section, "no such slot", "a")

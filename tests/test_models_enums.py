@@ -12,6 +12,7 @@ from codat_commerce_async.models import enums
 from codat_commerce_async.models.base import UNSET
 from codat_commerce_async.models.enums import ConnectionStatus, DataType, OpenEnum, SourceType, SyncFrequency
 from tests.strategies import resolved
+from tests.support.cases import all_cases
 from tests.support.specification import specification
 
 ENUMS = [member for _, member in inspect.getmembers(enums, inspect.isclass) if issubclass(member, OpenEnum)]
@@ -48,7 +49,7 @@ def test_an_unknown_value_reports_what_it_is() -> None:
     assert not ConnectionStatus("Paused").is_known
 
 
-@pytest.mark.parametrize("text", ["LINKED", "linked", "is_known", "_missing_", "name", ""])
+@all_cases("text", ["LINKED", "linked", "is_known", "_missing_", "name", ""])
 def test_a_value_that_resembles_a_name_is_not_taken_for_one(text: str) -> None:
     assert not ConnectionStatus(text).is_known
     assert ConnectionStatus(text).value == text
@@ -62,20 +63,20 @@ def test_unknown_values_are_not_remembered() -> None:
     assert after == before
 
 
-@pytest.mark.parametrize("value", [None, 7, b"Linked", ["Linked"]])
+@all_cases("value", [None, 7, b"Linked", ["Linked"]])
 def test_an_enum_value_must_be_text(value: object) -> None:
     with pytest.raises(ValueError, match="is not a valid ConnectionStatus"):
         ConnectionStatus(value)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("enum", OWN)
+@all_cases("enum", OWN)
 def test_names_are_their_values_in_capitals(enum: type[OpenEnum]) -> None:
     for name, member in enum.__members__.items():
         letters = "".join(letter for letter in member.value if letter.isalnum())
         assert name.replace("_", "").lower() in letters.lower()
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("enum", "schema"),
     [
         (ConnectionStatus, "Connection/definitions/dataConnectionStatus"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from codat_commerce_async._core.operation import is_id
 from codat_commerce_async.models.handle import SyncHandle
 from tests.strategies import JSON
+from tests.support.cases import all_cases
 
 MOMENTS = st.datetimes(timezones=st.just(UTC))
 TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs"]))
@@ -54,7 +55,7 @@ def test_a_time_of_request_comes_back_in_utc() -> None:
     assert repr(restored) == repr(HANDLE)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("changes", "words"),
     [
         ({"version": 2}, "version of a sync handle must be 1"),
@@ -92,7 +93,7 @@ def test_a_missing_field_is_refused(name: str) -> None:
         SyncHandle.from_json(json.dumps(fields))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", b"\xff", "[" * 100_000, "7"])
+@all_cases("text", ["", "{", "[]", "null", b"\xff", "[" * 100_000, "7"])
 def test_a_value_that_is_no_handle_is_refused(text: str | bytes) -> None:
     with pytest.raises(ValueError, match="a sync handle must be"):
         SyncHandle.from_json(text)
@@ -145,7 +146,7 @@ def test_any_other_token_is_a_value_error(token: str) -> None:
     assert SyncHandle.from_token(handle.to_token(), "c") == handle
 
 
-@pytest.mark.parametrize("token", [token_of([2]), token_of([True]), token_of({}), token_of([1, None, None, "x"]), "ü"])
+@all_cases("token", [token_of([2]), token_of([True]), token_of({}), token_of([1, None, None, "x"]), "ü"])
 def test_a_wrong_token_is_a_value_error(token: str) -> None:
     with pytest.raises(ValueError, match=r"sync token|ISO 8601"):
         SyncHandle.from_token(token, "c")

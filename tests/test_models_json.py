@@ -107,7 +107,7 @@ def test_a_dictionary_shares_nothing_with_its_model() -> None:
     assert configuration.to_dict() == CONFIGURATION
 
 
-@pytest.mark.parametrize("data", [None, [], "x", 7])
+@all_cases("data", [None, [], "x", 7])
 def test_a_value_that_is_no_mapping_is_a_type_error(data: Any) -> None:
     with pytest.raises(TypeError, match="must be a mapping"):
         Company.from_dict(data)

@@ -29,6 +29,7 @@ from codat_commerce_async import (
 from codat_commerce_async.models.call import Call
 from codat_commerce_async.models.error_message import ErrorMessage
 from codat_commerce_async.syncing.diagnosis import Action, Evidence, ItemProblem
+from tests.support.cases import all_cases
 
 HANDLE = SyncHandle(
     company_id="company-1",
@@ -89,7 +90,7 @@ def test_a_handle_is_written_as_company_id_and_token_and_read_from_them() -> Non
     assert adapter.dump_python(None) is None
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("value", "location", "words"),
     [
         ({**WRITTEN, "token": "x"}, ("handle",), "a sync token must be what `SyncHandle.to_token` returns"),

@@ -74,7 +74,7 @@ def test_a_sync_runs_or_has_ended_one_way_or_the_other(code: int) -> None:
     assert status.is_terminal != status.is_running
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("text", "outcome"),
     [
         ("Complete", SyncState.SUCCEEDED),

@@ -16,9 +16,10 @@ from codat_commerce_async.models.webhook_events import (
     WriteEvent,
     event_class,
 )
+from tests.support.cases import all_cases
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("event_type", "cls"),
     [
         ("company.created", CompanyEvent),
@@ -37,7 +38,7 @@ def test_each_type_has_its_class(event_type: str, cls: type) -> None:
     assert event_class(event_type) is cls
 
 
-@pytest.mark.parametrize("event_type", list(WebhookEventType))
+@all_cases("event_type", list(WebhookEventType))
 def test_every_event_with_a_fixed_name_has_a_class(event_type: WebhookEventType) -> None:
     assert event_class(event_type) is not UnknownEvent
 
@@ -78,7 +79,7 @@ def test_a_quota_with_an_impossible_end_is_read() -> None:
     assert payload.unparsed == (("expiry_date", "2024-09-01T23:59:99Z"),)
 
 
-@pytest.mark.parametrize("payload", [None, {"a": [1]}, "text", 7])
+@all_cases("payload", [None, {"a": [1]}, "text", 7])
 def test_an_unknown_event_keeps_its_payload(payload: object) -> None:
     event = decode(orjson.dumps({"eventType": "company.renamed", "payload": payload}), UnknownEvent)
     assert event.payload == payload

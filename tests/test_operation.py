@@ -18,7 +18,7 @@ def test_the_path_is_filled_in_order() -> None:
     assert GET.format_path(("c", "s")) == "/companies/c/syncs/s/status"
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("value", "segment"),
     [
         ("a/b", "a%2Fb"),
@@ -37,7 +37,7 @@ def test_a_value_is_one_segment_whatever_it_holds(value: str, segment: str) -> N
     assert GET.format_path((value, "s")) == f"/companies/{segment}/syncs/s/status"
 
 
-@pytest.mark.parametrize("value", ["", " ", "\t\n", ".", "..", "\u2003"])
+@all_cases("value", ["", " ", "\t\n", ".", "..", "\u2003"])
 def test_a_value_that_leads_elsewhere_is_refused_by_name(value: str) -> None:
     with pytest.raises(ValueError, match=r"^company_id must be an id"):
         GET.format_path((value, "s"))
@@ -45,7 +45,7 @@ def test_a_value_that_leads_elsewhere_is_refused_by_name(value: str) -> None:
         GET.format_path(("c", value))
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("value", "problem"),
     [
         (" ", "an id that is neither empty nor blank (got ' ')"),
@@ -60,7 +60,7 @@ def test_an_invalid_value_is_reported_with_its_reason(value: str, problem: str) 
     assert str(caught.value) == f"company_id must be {problem}"
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "value", ["a\n", "\ta", "a\r\nHost: evil", "a\x00b", "a\x7f", "a\x85b", "a\u200b", "a\u2028", "\u202ea", "\ufeffa"]
 )
 def test_a_value_with_a_character_that_cannot_be_seen_is_refused(value: str) -> None:
@@ -75,7 +75,7 @@ def test_a_lone_surrogate_is_refused_by_name() -> None:
     assert type(caught.value) is ValueError
 
 
-@pytest.mark.parametrize("value", [None, 7, b"c", ["c"]])
+@all_cases("value", [None, 7, b"c", ["c"]])
 def test_a_value_that_is_no_string_is_refused_by_name(value: object) -> None:
     with pytest.raises(TypeError, match=r"^company_id must be a string "):
         GET.format_path((value, "s"))  # type: ignore[arg-type]  # that is what is tested
@@ -103,7 +103,7 @@ def test_any_text_is_refused_or_comes_back_whole_from_its_own_segment(company: s
         assert (url.raw_query_string, url.raw_fragment, url.raw_host) == ("", "", "h")
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("method", "repeat"),
     [
         ("GET", Idempotency.NATIVE),
@@ -125,7 +125,7 @@ def test_the_company_is_reported_by_its_place_in_the_path() -> None:
     assert Operation("x", "GET", "/clients/{clientId}", object).company_id(("c",)) is None
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("name", "method", "path", "message"),
     [
         ("", "GET", "/x", "^name must be printable text"),
@@ -155,7 +155,7 @@ def test_an_id_is_its_text_whatever_it_would_format_as() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("path", "target"),
     [
         ("/a b/{companyId}", "/a%20b/c"),
@@ -173,7 +173,7 @@ def test_a_path_is_quoted_as_far_as_it_is_not_yet(path: str, target: str) -> Non
     assert Operation("odd", "GET", path, object).format_path(("c",)) == target
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("path", "words"),
     [
         ("/a?b=c", "query"),

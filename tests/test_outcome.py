@@ -18,6 +18,7 @@ from codat_commerce_async.syncing.outcome import (
     stop_at_first_failure,
 )
 from codat_commerce_async.syncing.request import SyncRequest
+from tests.support.cases import all_cases
 
 
 def outcome(code: int | None) -> SyncOutcome:
@@ -31,7 +32,7 @@ def outcome(code: int | None) -> SyncOutcome:
     )
 
 
-@pytest.mark.parametrize(("code", "ok"), [(2000, True), (2040, True), (5000, False), (1000, False), (None, False)])
+@all_cases(("code", "ok"), [(2000, True), (2040, True), (5000, False), (1000, False), (None, False)])
 def test_only_a_sync_that_ended_well_is_ok(code: int | None, ok: bool) -> None:  # noqa: FBT001 - a case's value
     assert outcome(code).ok is ok
     assert outcome(code).company_id == "a company"
@@ -57,7 +58,7 @@ def test_the_first_failure_stops(failed: int, errors: int, stops: bool) -> None:
     assert stop_at_first_failure(RunReport(succeeded=9, failed=failed, errors=errors)) is stops
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("succeeded", "failed", "errors", "stops"),
     [(0, 9, 0, False), (8, 1, 1, False), (7, 2, 1, True), (0, 10, 0, True), (80, 20, 0, False), (79, 20, 1, True)],
 )
@@ -93,7 +94,7 @@ def test_an_outcome_with_a_status_survives_json() -> None:
     assert SyncOutcome.from_json(json.dumps({**json.loads(whole.to_json()), "later": [1]})) == whole
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "error",
     [
         CodatError("broken"),
@@ -116,7 +117,7 @@ def test_an_error_of_a_later_version_keeps_its_message() -> None:
         assert str(error) == "broken"
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("change", "message"),
     [
         ({"version": 2}, "version of an outcome must be 1 (got 2)"),

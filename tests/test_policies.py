@@ -79,7 +79,7 @@ def test_values_at_the_edge_are_taken() -> None:
     Quota(per_minute=None, concurrent=None, per_company=None)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@all_cases("policy", POLICIES)
 def test_a_policy_is_a_value(policy: type) -> None:
     one = policy()
     assert one == policy()
@@ -119,9 +119,7 @@ def test_the_defaults_stay_below_codats_ceilings() -> None:
     assert quota.per_company == 10
 
 
-@pytest.mark.parametrize(
-    "name", ["retry", "poll", "timeouts", "quota", "hooks", "random", "transport", "rate_limiter", "wall_clock"]
-)
+@all_cases("name", ["retry", "poll", "timeouts", "quota", "hooks", "random", "transport", "rate_limiter", "wall_clock"])
 def test_a_setting_of_another_kind_is_refused_by_its_name(name: str) -> None:
     with pytest.raises(TypeError, match=f"^{name} must be a "):
         CodatCommerce("key", **{name: 3})  # type: ignore[arg-type]  # that is what is tested

@@ -126,7 +126,7 @@ def test_unavailable_is_sent_with_retry_after(cls: type[errors.CodatError]) -> N
     assert ("Retry-After" in found.headers) == (found.status == 503)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("seconds", "header"), [(0, "0"), (2.1, "3"), (-1.0, "60"), (float("nan"), "60"), (None, "60"), ("soon", "60")]
 )
 def test_retry_after_is_in_whole_seconds(seconds: Any, header: str) -> None:

@@ -157,7 +157,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("policy", SETTINGS)
+@all_cases("policy", SETTINGS)
 def test_settings_have_the_names_of_the_design_and_defaults(policy: type) -> None:
     assert [each.name for each in fields(policy)][: len(SETTINGS[policy])] == SETTINGS[policy]
     assert [each.name for each in fields(policy) if each.default is NOTHING] == []

@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ from codat_commerce_async._core.credentials import Credentials
 from codat_commerce_async._core.responses import error_from_response
 from codat_commerce_async._core.transport import Response
 from codat_commerce_async.errors import BadRequestError, ServerError, StatusError
+from tests.support.cases import all_cases
 
 NO_REASON = "no reason given"
 KEY_HINT = "the API key is not accepted; pass a valid one as api_key (from_env: CODAT_API_KEY) or in auth_header"
@@ -51,7 +51,7 @@ def test_validation_errors_alone_report_why() -> None:
     assert error_of(body).message == "400 Bad Request: 3 validation errors: NotNull; x; ?"
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("body", "expected_detail"),
     [
         (
@@ -72,16 +72,14 @@ def test_error_messages_of_other_services_are_reported(body: bytes, expected_det
     assert type(error_of(body)) is BadRequestError
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b" ", b"<html>502", b"[1]", b"7", b"{}", b'{"error', b"\xff\xfe", b'{"title": " "}']
-)
+@all_cases("body", [b"", b" ", b"<html>502", b"[1]", b"7", b"{}", b'{"error', b"\xff\xfe", b'{"title": " "}'])
 def test_a_body_that_reports_nothing_is_not_shown(body: bytes) -> None:
     error = error_of(body, 502)
     assert error.message == "502 Bad Gateway: no reason given"
     assert type(error) is ServerError
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("status", "body", "message"),
     [
         (401, b'{"error": "Unauthorized"}', f"401 Unauthorized: {KEY_HINT}"),
@@ -103,8 +101,8 @@ def test_a_body_that_repeats_the_status_is_replaced_by_what_to_do(status: int, b
     assert error_of(body, status).message == message
 
 
-@pytest.mark.parametrize("shape", ['{"title": "%s"}', '"%s"', "you sent %s", '{"error": "%s"}'])
-@pytest.mark.parametrize("padding", [0, 200_000])
+@all_cases("shape", ['{"title": "%s"}', '"%s"', "you sent %s", '{"error": "%s"}'])
+@all_cases("padding", [0, 200_000])
 def test_an_echoed_key_is_reported_in_no_shape(shape: str, padding: int) -> None:
     header = Credentials(KEY, None).header
     for echo in (KEY, header, header.replace("+", "\\u002b")):

@@ -202,7 +202,7 @@ def test_an_error_of_the_rate_limiter_between_attempts_is_not_taken_for_the_last
     assert state.outcome_unknown is (method == "POST")
 
 
-@pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt(), ValueError(), DecodeError("no")])
+@all_cases("error", [asyncio.CancelledError(), KeyboardInterrupt(), ValueError(), DecodeError("no")])
 def test_an_exception_that_is_no_failure_of_a_request_is_not_retried(error: BaseException) -> None:
     state = state_of("GET")
     state.record_start_now()
@@ -393,7 +393,7 @@ def test_a_key_goes_stale_only_when_its_write_may_have_happened() -> None:
     assert not reading.key_is_stale
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("loop_passes", "wall_passes", "stale"),
     [
         (1.0, KEY_LIFETIME + 1.0, True),  # suspended: the loop's clock stood still
@@ -401,7 +401,7 @@ def test_a_key_goes_stale_only_when_its_write_may_have_happened() -> None:
         (KEY_LIFETIME - 1.0, KEY_LIFETIME - 1.0, False),
     ],
 )
-@pytest.mark.parametrize("used_before", [False, True])
+@all_cases("used_before", [False, True])
 def test_the_clock_by_which_more_time_has_passed_decides_how_old_a_key_is(
     loop_passes: float, wall_passes: float, *, stale: bool, used_before: bool
 ) -> None:

@@ -17,6 +17,7 @@ from codat_commerce_async import ClientClosedError, CodatCommerce, Hooks, LocalR
 from codat_commerce_async.distributed import FileQuotaStore, MemoryQuotaStore, QuotaStore, SharedRateLimiter
 from codat_commerce_async.distributed._state import QuotaReport, QuotaResult
 from codat_commerce_async.errors import SharedQuotaError
+from tests.support.cases import all_cases
 from tests.support.scripted import ScriptedTransport, respond
 from tests.test_quota_stores import busiest_minute
 
@@ -490,7 +491,7 @@ async def test_a_client_shares_its_quota_through_a_file(tmp_path: Path, monkeypa
             await limiter.acquire(None)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("settings", "error"),
     [
         ({"shared_quota": "ftp://host"}, ValueError),

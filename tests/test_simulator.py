@@ -27,7 +27,7 @@ def test_every_operation_has_a_handler_of_its_own() -> None:
     assert len({route.name for route in ROUTES}) == len({route.handler for route in ROUTES}) == 22
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "headers",
     [
         {"Authorization": ""},
@@ -120,7 +120,7 @@ def test_a_created_company_is_listed_and_known_to_the_simulator() -> None:
     assert api.request("GET", "/companies")["results"] == [company] == [api.simulator.company(company["id"])]
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("body", "field"),
     [
         ({}, "name"),
@@ -141,7 +141,7 @@ def test_a_company_that_the_specification_forbids_is_a_400(body: dict[str, Any],
     assert api.simulator.company_ids() == ()
 
 
-@pytest.mark.parametrize("raw", [b"", b"[]", b"null", b"{", b"\xff", b'{"a": NaN}', b'{"a": 1e999}', b"[" * 100_000])
+@all_cases("raw", [b"", b"[]", b"null", b"{", b"\xff", b'{"a": NaN}', b'{"a": 1e999}', b"[" * 100_000])
 def test_a_body_that_is_no_json_object_is_a_400(raw: bytes) -> None:
     SimulatedApi().error("POST", "/companies", raw=raw, status=400)
 
@@ -225,7 +225,7 @@ def test_fields_that_a_written_configuration_leaves_out_are_removed() -> None:
     assert api.request("GET", path) == {"enable": False, "companyId": company_id}
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("configuration", "field"),
     [
         ({"enable": "yes"}, "enable"),

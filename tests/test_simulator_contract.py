@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from codat_commerce_async.simulator import PLATFORM_ROUTES, ROUTES, Fault, FaultKind, Request, Route, ScriptedSync
 from codat_commerce_async.simulator._state.records import CODES
 from tests.strategies import JSON, ResponseMaker
+from tests.support.cases import all_cases
 from tests.support.openapi import Document, problems
 from tests.support.simulated import SimulatedApi, authorization
 from tests.support.specification import specification
@@ -220,8 +221,8 @@ def test_an_unknown_id_gets_a_404_where_that_is_documented(route: Route) -> None
         assert (name, status, wrong(route, 404, content)) == (name, 404, [])
 
 
-@pytest.mark.parametrize("accounting", ["gbol", "qhyg"])
-@pytest.mark.parametrize("commerce", ["fztf", "ugxp", "lqai"])
+@all_cases("accounting", ["gbol", "qhyg"])
+@all_cases("commerce", ["fztf", "ugxp", "lqai"])
 def test_a_default_configuration_is_one_of_the_specification(commerce: str, accounting: str) -> None:
     api = SimulatedApi()
     company_id = api.simulator.add_linked_company(commerce=commerce, accounting=accounting)
@@ -229,7 +230,7 @@ def test_a_default_configuration_is_one_of_the_specification(commerce: str, acco
     assert list(problems(specification(), schema, api.simulator.configuration(company_id))) == []
 
 
-@pytest.mark.parametrize("code", sorted(CODES))
+@all_cases("code", sorted(CODES))
 def test_a_status_of_every_code_is_one_of_the_specification(code: int) -> None:
     api = SimulatedApi()
     company_id = api.simulator.add_linked_company()

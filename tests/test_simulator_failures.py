@@ -11,6 +11,7 @@ from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.models.configuration_changes import configuration_problems
 from codat_commerce_async.models.failure_rules import rule_for_code, rule_for_message
 from codat_commerce_async.simulator import ScriptedSync
+from tests.support.cases import all_cases
 from tests.support.simulated import SimulatedApi
 
 # These are known by the configuration or by what the push operations report, not by the status.
@@ -38,7 +39,7 @@ def run(api: SimulatedApi, company_id: str) -> Any:
     return api.sync_status(company_id)
 
 
-@pytest.mark.parametrize("cause", FailureCause)
+@all_cases("cause", FailureCause)
 def test_a_cause_fails_the_syncs_until_it_is_repaired(cause: FailureCause) -> None:
     api = SimulatedApi()
     company_id = api.simulator.add_linked_company()
@@ -58,7 +59,7 @@ def test_a_cause_fails_the_syncs_until_it_is_repaired(cause: FailureCause) -> No
     assert {one["status"] for one in api.simulator.company(company_id)["dataConnections"]} == {"Linked"}  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("cause", sorted(IN_CONFIGURATION))
+@all_cases("cause", sorted(IN_CONFIGURATION))
 def test_a_cause_in_the_configuration_is_seen_there(cause: FailureCause) -> None:
     api = SimulatedApi()
     company_id = api.simulator.add_linked_company()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from codat_commerce_async.simulator import TRANSIENT, Fault, FaultKind, FaultPlan, ScriptedSync
+from tests.support.cases import all_cases
 from tests.support.simulated import SimulatedApi
 
 
@@ -21,9 +22,7 @@ def test_without_faults_nothing_goes_wrong() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "kind", [FaultKind.LOST_BEFORE, FaultKind.LOST_AFTER, FaultKind.RESET_BEFORE, FaultKind.RESET_AFTER]
-)
+@all_cases("kind", [FaultKind.LOST_BEFORE, FaultKind.LOST_AFTER, FaultKind.RESET_BEFORE, FaultKind.RESET_AFTER])
 def test_a_lost_response_is_marked_and_holds_nothing(kind: FaultKind) -> None:
     response = faulty(kind).send("GET", "/companies")
     assert (response.status, dict(response.headers), response.body, response.fault) == (0, {}, b"", kind)
@@ -62,7 +61,7 @@ def test_a_cut_off_response_announces_more_than_it_holds() -> None:
     assert int(response.headers["Content-Length"]) == len(whole) > len(response.body) > 0
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("kind", "status", "content_type"),
     [
         (FaultKind.BAD_GATEWAY, 502, "text/html"),
@@ -94,7 +93,7 @@ def test_a_late_response_reports_how_late() -> None:
     assert faulty(Fault(FaultKind.LATE, seconds=0.5)).send("GET", "/companies").delay == 0.5
 
 
-@pytest.mark.parametrize("kind", FaultKind)
+@all_cases("kind", FaultKind)
 def test_a_fault_of_every_kind_shows(kind: FaultKind) -> None:
     responses = []
     for api in (SimulatedApi(), faulty(kind)):
@@ -199,7 +198,7 @@ def test_faults_can_be_replaced_while_it_runs() -> None:
     assert json.loads(api.send("GET", "/companies").body)["totalResults"] == 0
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "arguments",
     [{"rate": -0.1}, {"rate": 1.1}, {"rate": float("nan")}, {"rate": 0.5, "kinds": []}],
 )

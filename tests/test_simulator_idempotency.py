@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import pytest
-
 from codat_commerce_async.simulator import Fault, FaultKind, ScriptedSync
+from tests.support.cases import all_cases
 from tests.support.simulated import SimulatedApi
 
 KEY = "6f1c1a5e-3d5c-4b5e-9a39-0c9b7c6a1d11"
@@ -78,9 +77,7 @@ def test_a_key_is_the_same_in_every_spelling_of_the_guid() -> None:
     assert post(api, company_id, key=KEY.replace("-", "")) == first
 
 
-@pytest.mark.parametrize(
-    "key", ["", "abc", "6f1c1a5e-3d5c-4b5e-9a39-0c9b7c6a1d1", f"{KEY}0", f"urn:uuid:{KEY}", "é" * 32]
-)
+@all_cases("key", ["", "abc", "6f1c1a5e-3d5c-4b5e-9a39-0c9b7c6a1d1", f"{KEY}0", f"urn:uuid:{KEY}", "é" * 32])
 def test_a_key_that_is_no_guid_is_a_400_and_nothing_is_done(key: str) -> None:
     api, company_id = linked()
     assert post(api, company_id, key=key)[0] == 400
@@ -108,7 +105,7 @@ def test_a_patch_is_remembered_too() -> None:
     assert api.request("GET", f"/companies/{company_id}/connections")["results"][-1]["status"] == "Linked"
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("fault", "status"),
     [
         (Fault(FaultKind.ERROR_BEFORE), 500),
@@ -182,9 +179,7 @@ def test_seconds_of_a_fault_are_real_ones() -> None:
     assert post(api, company_id)[0] == 200
 
 
-@pytest.mark.parametrize(
-    "kind", [FaultKind.LOST_BEFORE, FaultKind.BAD_GATEWAY, FaultKind.GATEWAY_TIMEOUT, FaultKind.REDIRECT]
-)
+@all_cases("kind", [FaultKind.LOST_BEFORE, FaultKind.BAD_GATEWAY, FaultKind.GATEWAY_TIMEOUT, FaultKind.REDIRECT])
 def test_a_request_that_never_reached_codat_is_not_stored_under_its_key(kind: FaultKind) -> None:
     api, company_id = linked()
     api.simulator.set_fault("request-sync", kind)
@@ -194,7 +189,7 @@ def test_a_request_that_never_reached_codat_is_not_stored_under_its_key(kind: Fa
     assert api.simulator.syncs_started(company_id) == 1
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "kind",
     [
         FaultKind.LOST_AFTER,

@@ -3,10 +3,10 @@
 from itertools import pairwise
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.cases import all_cases
 from tests.support.simulated import SimulatedApi
 
 NAMES = ["Delta", "Alpha", "Charlie", "Bravo", "Echo"]
@@ -57,7 +57,7 @@ def test_a_page_beyond_the_last_is_empty() -> None:
     assert (page["results"], page["totalResults"], "next" in page["_links"]) == ([], 5, False)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "parameters",
     [{"page": 0}, {"page": -1}, {"page": "x"}, {"page": ""}, {"pageSize": 0}, {"pageSize": 5001}, {"pageSize": "1.5"}],
 )
@@ -66,7 +66,7 @@ def test_a_page_that_is_none_is_a_400(parameters: dict[str, Any]) -> None:
     assert [item["itemId"] for item in error["validation"]["errors"]] == list(parameters)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("query", "expected"),
     [
         ("name=Bravo", ["Bravo"]),
@@ -84,9 +84,7 @@ def test_a_query_filters_by_equality(query: str, expected: list[str]) -> None:
     assert names(named(), query=query) == expected
 
 
-@pytest.mark.parametrize(
-    "query", ["name", "name=", "=x", "name>A", "name~A", "name==A", "(name=A)", "name=A&&", "name=A|id=b"]
-)
+@all_cases("query", ["name", "name=", "=x", "name>A", "name~A", "name==A", "(name=A)", "name=A&&", "name=A|id=b"])
 def test_a_query_that_is_not_understood_is_a_400(query: str) -> None:
     error = named().error("GET", "/companies", status=400, query=query)
     assert error["error"].startswith("Error parsing query")

@@ -8,6 +8,7 @@ import pytest
 
 from codat_commerce_async import CodatCommerce
 from codat_commerce_async.simulator import Simulator
+from tests.support.cases import all_cases
 
 
 async def test_requests_are_counted_per_process_and_reported_as_json() -> None:
@@ -23,7 +24,7 @@ async def test_requests_are_counted_per_process_and_reported_as_json() -> None:
     assert (state["quota"]["peakPerMinute"], state["requests"]["total"]) == (6, 6)
 
 
-@pytest.mark.parametrize("user_agent", ["", " ", "two\r\nlines", "caf\xe9"])
+@all_cases("user_agent", ["", " ", "two\r\nlines", "caf\xe9"])
 def test_a_user_agent_is_printable_text(user_agent: str) -> None:
     with pytest.raises(ValueError, match="user_agent must be printable ASCII"):
         CodatCommerce("key", user_agent=user_agent)

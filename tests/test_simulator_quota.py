@@ -5,6 +5,7 @@ import json
 import pytest
 
 from codat_commerce_async.simulator import RequestQuota, ResetFormat
+from tests.support.cases import all_cases
 from tests.support.simulated import NOON, SimulatedApi
 
 HALF_A_DAY = 12 * 3600
@@ -77,7 +78,7 @@ def test_the_days_end_is_reported_as_events() -> None:
     assert reached["payload"] == {"dailyQuota": 1000, "quotaRemaining": 0, "expiryDate": "2023-11-16T00:00:00Z"}
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("written", "expected"),
     [
         (ResetFormat.EPOCH_SECONDS, "1700092800"),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from codat_commerce_async.simulator import ScriptedSync
+from tests.support.cases import all_cases
 from tests.support.simulated import NOON, SimulatedApi
 
 DAY = 86_400.0
@@ -99,7 +100,7 @@ def test_a_sync_of_an_undocumented_code_ends_with_it() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("statuses", "code"),
     [
         ([], 4000),
@@ -166,14 +167,14 @@ def test_nothing_to_write_since_the_last_sync_is_a_2040() -> None:
     assert api.sync_status(company_id)["syncStatusCode"] == 2040
 
 
-@pytest.mark.parametrize("body", [{"syncTo": 7}, {"syncTo": "soon"}, [], {"syncTo": "2023-13-01"}])
+@all_cases("body", [{"syncTo": 7}, {"syncTo": "soon"}, [], {"syncTo": "2023-13-01"}])
 def test_a_sync_up_to_no_date_is_a_400_and_starts_nothing(body: Any) -> None:
     api, company_id = linked()
     api.error("POST", f"/companies/{company_id}/sync/commerce/latest", body, status=400)
     assert api.simulator.syncs_started(company_id) == 0
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "body",
     [
         {},

@@ -16,6 +16,7 @@ from aiohttp.test_utils import RawTestServer
 from codat_commerce_async.cli._args import SimulateOptions, parse
 from codat_commerce_async.cli.simulate import deliver_webhooks
 from codat_commerce_async.simulator import Simulator, WebhookFault, WebhookFaultPlan, WebhookSender
+from tests.support.cases import all_cases
 from tests.support.simulated import SimulatedApi
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of the tests").decode()
@@ -178,7 +179,7 @@ async def test_a_rate_affects_the_types_it_is_for_the_same_way_every_time() -> N
     assert orders[0] == orders[1]
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "arguments",
     [
         {"rate": 1.5},

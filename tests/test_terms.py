@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support.cases import all_cases
+
 ROOT = Path(__file__).resolve().parents[1]
 LIST = Path(__file__).with_name("forbidden_terms.txt")
 # The parts of a name: `LookOptions` has two, `look_at` too, and `lookup` one.
@@ -90,7 +92,7 @@ def test_every_exception_is_needed() -> None:
 TERMS = Terms({"look": "poll", "gate": "rate limiter", "go on": "continue"}, [("b.py", "gate")])
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("path", "text", "found"),
     [
         ("a.py", "def look_at(): ...\n", 1),

@@ -12,6 +12,7 @@ from codat_commerce_async._core.text import for_spreadsheet, one_line, shown
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.syncing._poller import raise_if_failed
+from tests.support.cases import all_cases
 
 ANY = st.text(st.characters())
 
@@ -28,7 +29,7 @@ def test_printable_text_is_left_alone(text: str) -> None:
     assert one_line(text) == text
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("text", "line"),
     [
         ("a\r\nb", "a  b"),

@@ -759,7 +759,7 @@ async def test_a_borrowed_session_brings_its_own_connector() -> None:
             AiohttpTransport("https://h", Credentials(KEY, None), session=session, trust_env=True)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("given_url", "url"),
     [
         ("https://api.codat.io", "https://api.codat.io"),
@@ -814,9 +814,7 @@ def test_a_base_url_that_is_no_string_is_refused_by_name(text: object) -> None:
         parse_base_url(text)  # type: ignore[arg-type]  # that is what is tested
 
 
-@pytest.mark.parametrize(
-    "proxy", ["", "proxy:80", "socks5://u:hidden@h", "http://u:hid/den@h:1", "http://u:hidden@h:x"]
-)
+@all_cases("proxy", ["", "proxy:80", "socks5://u:hidden@h", "http://u:hid/den@h:1", "http://u:hidden@h:x"])
 def test_a_proxy_that_is_none_is_refused_without_its_password(proxy: str) -> None:
     with pytest.raises(ValueError, match=r"^proxy must") as caught:
         AiohttpTransport("https://h", Credentials(KEY, None), proxy=proxy)
@@ -824,7 +822,7 @@ def test_a_proxy_that_is_none_is_refused_without_its_password(proxy: str) -> Non
     assert caught.value.__context__ is None
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("api_key", "auth_header"),
     [
         (KEY, None),
@@ -839,7 +837,7 @@ def test_the_key_is_taken_raw_or_ready_to_send(api_key: str | None, auth_header:
     assert Credentials(api_key, auth_header).header == HEADER
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("api_key", "auth_header", "message"),
     [
         (None, None, "^either api_key or auth_header must be passed, and not both$"),
@@ -876,7 +874,7 @@ def test_credentials_show_and_pickle_nothing() -> None:
         pickle.dumps(credentials)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "spelled",
     [
         HEADER,

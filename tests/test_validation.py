@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codat_commerce_async._core import validation as v
+from tests.support.cases import all_cases
 
 NAIVE = datetime(2026, 7, 1, 12)  # noqa: DTZ001 - that is what is tested
 HUGE = 10**5000  # has more digits than Python converts to text
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("check", "message"),
     [
         (lambda: v.check_int("page_size", 0, 1, 5000), "page_size must be an integer between 1 and 5,000 (got 0)"),

@@ -18,6 +18,7 @@ from codat_commerce_async.distributed._deliveries import Claim
 from codat_commerce_async.errors import DeliveryStoreError
 from codat_commerce_async.models.webhook_events import WebhookEvent
 from codat_commerce_async.webhooks import WebhookEndpoint, Webhooks, WebhookVerifier
+from tests.support.cases import all_cases
 from tests.support.deliveries import OTHER_SECRET, SECRET, Delivery, body_of
 
 PATH = "/hooks"
@@ -227,7 +228,7 @@ async def test_a_websocket_is_refused(endpoint: WebhookEndpoint) -> None:
         await call(endpoint, {"type": "websocket"})
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "settings", [{"max_size": 0}, {"respond_within": 15}, {"drain_timeout": -1}, {"capacity": 0}, {"dedup_size": 0}]
 )
 def test_settings_are_checked(settings: dict[str, Any]) -> None:

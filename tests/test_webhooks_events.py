@@ -24,6 +24,7 @@ from codat_commerce_async.models.webhook_events import (
 )
 from codat_commerce_async.webhooks import company_id_of, parse_event
 from codat_commerce_async.webhooks._events import rate_limit_from_event
+from tests.support.cases import all_cases
 from tests.support.deliveries import COMPANY, body_of
 from tests.support.specification import specification
 
@@ -52,7 +53,7 @@ def test_every_type_that_has_a_name_is_among_these() -> None:
     assert {kind.value for kind in WebhookEventType} <= CLASSES.keys()
 
 
-@pytest.mark.parametrize(("event_type", "kind"), CLASSES.items())
+@all_cases(("event_type", "kind"), CLASSES.items())
 def test_an_event_comes_as_the_class_of_its_type(event_type: str, kind: type[WebhookEvent[object]]) -> None:
     event = parse_event(body_of(event_type))
     assert type(event) is kind
@@ -61,12 +62,12 @@ def test_an_event_comes_as_the_class_of_its_type(event_type: str, kind: type[Web
     assert event.generated_date == datetime(2024, 1, 15, 8, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("event_type", [name for name in CLASSES if not name.startswith("client.")])
+@all_cases("event_type", [name for name in CLASSES if not name.startswith("client.")])
 def test_an_event_about_a_company_reports_which(event_type: str) -> None:
     assert company_id_of(parse_event(body_of(event_type))) == COMPANY
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "body",
     [
         body_of("client.rateLimit.reached"),
@@ -97,7 +98,7 @@ def test_a_known_type_with_a_strange_payload_is_not_lost(caplog: pytest.LogCaptu
     assert "private" not in caplog.text
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("body", "payload"),
     [
         (b"", ""),
@@ -118,7 +119,7 @@ def test_a_body_of_any_other_shape_is_an_unknown_event_with_all_of_it(body: byte
     assert company_id_of(event) is None
 
 
-@pytest.mark.parametrize("event_type", [kind.value for kind in WebhookEventType] + ["bills.write.successful"])
+@all_cases("event_type", [kind.value for kind in WebhookEventType] + ["bills.write.successful"])
 def test_the_type_of_an_event_may_be_called_type(event_type: str) -> None:
     envelope = json.loads(body_of(event_type))
     envelope["type"] = envelope.pop("eventType")
@@ -132,9 +133,7 @@ def test_a_known_type_in_an_unknown_envelope_is_an_unknown_event() -> None:
     assert (event.event_type, event.id, event.payload) == ("company.created", "evt", envelope)
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("id", 7), ("id", None), ("generatedDate", 1_700_000_000), ("generatedDate", {})]
-)
+@all_cases(("field", "value"), [("id", 7), ("id", None), ("generatedDate", 1_700_000_000), ("generatedDate", {})])
 def test_an_envelope_with_one_strange_field_keeps_the_rest(field: str, value: object) -> None:
     envelope = {**json.loads(body_of("read.completed")), field: value}
     event = parse_event(json.dumps(envelope).encode())
@@ -154,7 +153,7 @@ RULE_EVENTS = [
 ]
 
 
-@pytest.mark.parametrize("rule_type", RULE_EVENTS)
+@all_cases("rule_type", RULE_EVENTS)
 def test_the_older_rule_events_are_unknown_events_that_report_their_company(rule_type: str) -> None:
     body = {
         "AlertId": "a9367074-b5c3-42c4-9be4-be129f43577e",
@@ -237,7 +236,7 @@ def test_a_reset_reports_what_there_is_now() -> None:
     assert rate_limit_from("reset") == RateLimit(limit=12000, remaining=11993, reset=MIDNIGHT, observed_at=GENERATED_AT)
 
 
-@pytest.mark.parametrize("expiry", ["2024-01-15T23:59:99Z", "", None, "2024-01-14T00:00:00Z", "9999-12-31T00:00:00Z"])
+@all_cases("expiry", ["2024-01-15T23:59:99Z", "", None, "2024-01-14T00:00:00Z", "9999-12-31T00:00:00Z"])
 def test_a_reset_that_cannot_be_is_at_midnight(expiry: str | None) -> None:
     limit = rate_limit_from("reset", {"quotaRemaining": 5, "expiryDate": expiry})
     assert limit is not None

@@ -19,6 +19,7 @@ from multidict import CIMultiDict
 
 from codat_commerce_async.errors import CodatError, WebhookVerificationError
 from codat_commerce_async.webhooks import WebhookVerifier
+from tests.support.cases import all_cases
 from tests.support.deliveries import NOW, OTHER_SECRET, SECRET, Delivery, sign
 
 IDS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=256)
@@ -61,7 +62,7 @@ def test_header_names_are_taken_in_any_case(spell: type[str]) -> None:
     assert verifier().verify(CIMultiDict(headers), delivery.body) == delivery.webhook_id
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("signed_with", "known"),
     [
         ((SECRET, OTHER_SECRET), (SECRET,)),
@@ -94,7 +95,7 @@ def test_an_unknown_secret_is_refused() -> None:
     assert_refused(delivery.headers, delivery.body)
 
 
-@pytest.mark.parametrize("seconds", [-301, 301, -86_400, 10**9])
+@all_cases("seconds", [-301, 301, -86_400, 10**9])
 def test_an_old_or_future_timestamp_is_refused(seconds: int) -> None:
     delivery = Delivery(timestamp=str(NOW + seconds))
     assert_refused(delivery.headers, delivery.body)
@@ -106,7 +107,7 @@ def test_a_recorded_delivery_is_refused_once_it_is_old() -> None:
     assert_refused(delivery.headers, delivery.body, verifier(now=NOW + 301))
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("tolerance", "error"),
     [(True, TypeError), ("300", TypeError), (10**400, ValueError), (float("nan"), ValueError), (-1, ValueError)],
 )
@@ -151,14 +152,14 @@ def test_no_bit_of_a_signature_is_without_meaning() -> None:
             assert_refused({**delivery.headers, "webhook-signature": changed}, delivery.body)
 
 
-@pytest.mark.parametrize("spelling", ["0{}", "+{}", " {}", "{} ", "{}.0", "{}.9", "{}e0", "1_{}", "-{}", "٣{}", "nan"])
+@all_cases("spelling", ["0{}", "+{}", " {}", "{} ", "{}.0", "{}.9", "{}e0", "1_{}", "-{}", "٣{}", "nan"])
 def test_other_spellings_of_the_same_moment_are_refused(spelling: str) -> None:
     delivery = Delivery()
     headers = {**delivery.headers, "webhook-timestamp": spelling.format(NOW)}
     assert_refused(headers, delivery.body)
 
 
-@pytest.mark.parametrize("webhook_id", ["a b", "msg-é", "msg\x00", "m" * 257])
+@all_cases("webhook_id", ["a b", "msg-é", "msg\x00", "m" * 257])
 def test_an_id_that_is_none_is_refused_even_if_it_is_signed(webhook_id: str) -> None:
     delivery = Delivery(webhook_id=webhook_id)
     assert_refused(delivery.headers, delivery.body)
@@ -179,7 +180,7 @@ def test_a_header_that_comes_twice_is_refused(twice: str) -> None:
     assert_refused(headers, delivery.body)
 
 
-@pytest.mark.parametrize("body", [b'{"a": "\xff"}', b"", b"\x00\xfe", b"\xef\xbb\xbf{}"])
+@all_cases("body", [b'{"a": "\xff"}', b"", b"\x00\xfe", b"\xef\xbb\xbf{}"])
 def test_a_body_of_any_bytes_is_accepted_if_it_is_signed(body: bytes) -> None:
     delivery = Delivery(body)
     assert verifier().verify(delivery.headers, body) == delivery.webhook_id
@@ -212,16 +213,14 @@ def test_huge_headers_and_bodies_are_one_error() -> None:
     assert_refused(delivery.headers, b"x" * 4_000_000)
 
 
-@pytest.mark.parametrize(
-    "secret", ["", "whsec_", "whsec_not base64", "whsec_AAAA!AAAA", "whsec_é", "whsec_====", "whsec_A", "   "]
-)
+@all_cases("secret", ["", "whsec_", "whsec_not base64", "whsec_AAAA!AAAA", "whsec_é", "whsec_====", "whsec_A", "   "])
 def test_a_secret_that_is_none_is_refused_without_being_shown(secret: str) -> None:
     with pytest.raises(ValueError, match="secret must be `whsec_`") as caught:
         WebhookVerifier(secret)
     assert "not base64" not in str(caught.value)
 
 
-@pytest.mark.parametrize("spelling", ["{}", "{}\n", "whsec_{}", " whsec_{} "])
+@all_cases("spelling", ["{}", "{}\n", "whsec_{}", " whsec_{} "])
 def test_a_secret_is_taken_as_people_paste_it(spelling: str) -> None:
     bare = SECRET.removeprefix("whsec_")
     delivery = Delivery()
@@ -307,7 +306,7 @@ def test_webhooks_need_no_library_beyond_the_required_ones() -> None:
     subprocess.run([sys.executable, "-c", program], cwd=checkout, check=True)  # noqa: S603 - this interpreter, and what stands here
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("secrets", "tolerance"),
     [
         (("whsec_one$wrong",), 1.0),

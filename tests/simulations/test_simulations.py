@@ -19,6 +19,7 @@ from tests.simulations.killed import killed, worker
 from tests.simulations.ours import ours
 from tests.simulations.quota import rush
 from tests.simulations.storm import storm
+from tests.support.cases import all_cases
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -38,7 +39,7 @@ def test_the_same_seed_gives_the_same_storm() -> None:
     assert storm(5, 60) == storm(5, 60)
 
 
-@pytest.mark.parametrize(("seed", "at_once"), [(0, False), (0, True), (1, False), (1, True)])
+@all_cases(("seed", "at_once"), [(0, False), (0, True), (1, False), (1, True)])
 def test_every_reported_success_is_ours_or_reports_that_it_was_adopted(seed: int, at_once: bool) -> None:  # noqa: FBT001
     summary = ours(seed, 25, at_once=at_once)
     assert summary.wrong == [], summary
