@@ -93,7 +93,7 @@ async def all_logs(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyP
     """All that is logged while a test runs, with asyncio in debug mode."""
     caplog.set_level(logging.DEBUG)
     # The lines of source that created a callback take longer to collect than all else, and contain no values.
-    monkeypatch.setattr(asyncio.constants, "DEBUG_STACK_DEPTH", 1)
+    monkeypatch.setattr("asyncio.constants.DEBUG_STACK_DEPTH", 1)
     loop = asyncio.get_running_loop()
     loop.set_debug(True)
     loop.slow_callback_duration = 0.0
