@@ -12,6 +12,7 @@ from codat_commerce_async.models.causes import FailureCause
 from codat_commerce_async.models.configuration import Configuration
 from codat_commerce_async.models.connections import Connection
 from codat_commerce_async.models.failure_rules import rule_of
+from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
 from codat_commerce_async.syncing._conclude import Facts, conclude, conclude_from_error
 from codat_commerce_async.syncing.diagnosis import Diagnosis, Evidence, ItemProblem, Resolver, Retry
@@ -146,6 +147,23 @@ ERRORS: list[tuple[errors.CodatError, FailureCause, Resolver, Retry]] = [
     (errors.OutcomeUnknownError("no"), FailureCause.UNKNOWN, Resolver.INTEGRATOR, Retry.AFTER_ACTION),
     (errors.QuotaExhaustedError("no", None, NOW), FailureCause.UNKNOWN, Resolver.NOBODY, Retry.LATER),
     (errors.CodatError("no"), FailureCause.UNKNOWN, Resolver.INTEGRATOR, Retry.AFTER_ACTION),
+    # Whether a new start can succeed is a property of the error.
+    (errors.ConflictError("no", None, 409), FailureCause.UNKNOWN, Resolver.NOBODY, Retry.LATER),
+    (errors.StatusError("no", None, 425), FailureCause.UNKNOWN, Resolver.NOBODY, Retry.LATER),
+    (errors.RateLimitError("no", None, 429), FailureCause.UNKNOWN, Resolver.NOBODY, Retry.LATER),
+    (errors.TransportError("no"), FailureCause.UNKNOWN, Resolver.INTEGRATOR, Retry.LATER),
+    (
+        errors.TransportError("no", None, sent=False, retryable=False),
+        FailureCause.UNKNOWN,
+        Resolver.INTEGRATOR,
+        Retry.AFTER_ACTION,
+    ),
+    (
+        errors.SyncWaitTimeoutError("no", SyncHandle(company_id="c"), None, 1.0, 1),
+        FailureCause.UNKNOWN,
+        Resolver.INTEGRATOR,
+        Retry.NEVER,
+    ),
 ]
 
 

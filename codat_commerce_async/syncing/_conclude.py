@@ -208,16 +208,14 @@ def _message(status: BaseSyncStatus) -> str:
 
 _INTEGRATOR, _CODAT, _NOBODY = Resolver.INTEGRATOR, Resolver.CODAT, Resolver.NOBODY
 
-# The first class that fits counts.
-_ERRORS: tuple[tuple[type[errors.CodatError], Retry, Resolver, str], ...] = (
-    (errors.OutcomeUnknownError, Retry.AFTER_ACTION, _INTEGRATOR, "list the company's syncs to see whether it began"),
-    (errors.SyncWaitTimeoutError, Retry.NEVER, _INTEGRATOR, "wait for the handle again; the sync continues at Codat"),
-    (errors.QuotaExhaustedError, Retry.LATER, _NOBODY, "start it again after the reset of the daily quota"),
-    (errors.RateLimitError, Retry.LATER, _NOBODY, "start it again later"),
-    (errors.PaymentRequiredError, Retry.AFTER_ACTION, _INTEGRATOR, "renew or extend the account at Codat"),
-    (errors.ServerError, Retry.LATER, _CODAT, "if it fails again, give support the correlation id"),
-    (errors.TransportError, Retry.LATER, _INTEGRATOR, "check the network between you and Codat"),
-    (errors.CodatError, Retry.AFTER_ACTION, _INTEGRATOR, "correct what the error names"),
+# Who has to do what about an error; the first class that fits counts. Errors of other classes are in `_action_on`.
+_ACTIONS: tuple[tuple[type[errors.CodatError], Resolver, str], ...] = (
+    (errors.OutcomeUnknownError, _INTEGRATOR, "list the company's syncs to see whether it began"),
+    (errors.SyncWaitTimeoutError, _INTEGRATOR, "wait for the handle again; the sync continues at Codat"),
+    (errors.QuotaExhaustedError, _NOBODY, "start it again after the reset of the daily quota"),
+    (errors.PaymentRequiredError, _INTEGRATOR, "renew or extend the account at Codat"),
+    (errors.ServerError, _CODAT, "if it fails again, give support the correlation id"),
+    (errors.TransportError, _INTEGRATOR, "check the network between you and Codat"),
 )
 
 
@@ -237,8 +235,22 @@ def conclude_from_error(company_id: str, sync_id: str | None, error: errors.Coda
         rule = rule_of(FailureCause.COMPANY_NOT_FOUND)
         actions = tuple(Action(resolver=resolver, text=text) for resolver, text in rule.actions)
         return evolve(diagnosis, cause=rule.cause, retry=rule.retry, actions=actions)
-    retry, resolver, text = next(row[1:] for row in _ERRORS if isinstance(error, row[0]))
-    return evolve(diagnosis, retry=retry, retry_at=_reset(error), actions=(Action(resolver=resolver, text=text),))
+    return evolve(diagnosis, retry=_retry_after(error), retry_at=_reset(error), actions=(_action_on(error),))
+
+
+def _retry_after(error: errors.CodatError) -> Retry:
+    if isinstance(error, errors.SyncWaitTimeoutError):
+        return Retry.NEVER
+    return Retry.LATER if error.retryable else Retry.AFTER_ACTION
+
+
+def _action_on(error: errors.CodatError) -> Action:
+    for cls, resolver, text in _ACTIONS:
+        if isinstance(error, cls):
+            return Action(resolver=resolver, text=text)
+    if error.retryable:
+        return Action(resolver=_NOBODY, text="start it again later")
+    return Action(resolver=_INTEGRATOR, text="correct what the error names")
 
 
 def _reset(error: errors.CodatError) -> datetime | None:
