@@ -29,7 +29,7 @@ _MAX_STARTS, _MAX_POLLS = 6, 12
 # Seconds without a start after which messages are taken slowly, and the seconds between these.
 _NO_START_FOR, _SLOW = 2.0, 0.05
 # Seconds before a broker is read again that failed, or whose messages ended.
-_LISTEN_AGAIN = 1.0
+_RECONNECT_DELAY = 1.0
 # Seconds for which the messages in work may continue at the end, and without one of them ending; and those for which
 # closing the broker may take.
 _DRAIN, _DRAIN_ONE, _CLOSE = 5.0, 1.0, 0.3
@@ -89,7 +89,7 @@ class Slices:
                 except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
                     self.failures.add("the broker could not be read; trying again", error)
                 # Also after a listener that ended, as it may end at once again.
-                await self.pause(_LISTEN_AGAIN)
+                await self.pause(_RECONNECT_DELAY)
         finally:
             self.stop()
             await self._drain(held)

@@ -18,8 +18,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LOG_INTERVAL = 60.0
 # Seconds between two cancellations of a task: redis-py does not notice every one.
 _CANCEL_INTERVAL = 0.1
-# Seconds for which a worker may end in an orderly way, and before one that ended by itself is started again.
-_GRACE, _AGAIN = 1.5, 1.0
+# Seconds for which a worker may end in an orderly way.
+_STOP_TIMEOUT = 1.5
+# Seconds before a worker that ended by itself is started again.
+_RESTART_DELAY = 1.0
 
 _logger = logger_of("sync")
 
@@ -155,11 +157,11 @@ async def run_until_stopped(work: Callable[[], Coroutine[object, object, None]],
                 await asyncio.wait((worker, stopped), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 await end(stopped)
-                await end(worker, within=_GRACE)
+                await end(worker, within=_STOP_TIMEOUT)
             if stop.is_set():
                 return
             error = worker.exception()
             if error is not None and not isinstance(error, temporary):
                 raise error
             failures.add("the worker ended, and is started again", error or RuntimeError("the queue failed"))
-            await pause(stop, _AGAIN)
+            await pause(stop, _RESTART_DELAY)

@@ -3,7 +3,7 @@
 A start that is delivered again resumes under the same key (`_start.py`). The times of polls follow `_scheduler.py`.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol, cast, runtime_checkable
 
 from attrs import evolve
@@ -194,7 +194,7 @@ class SyncStepper:
         return max(0.0, (self._server_now() - (requested_at or ticket.created_at)).total_seconds())
 
     def _server_now(self) -> datetime:
-        return self._clock.server_time(self._clock.now()).astimezone(UTC)
+        return self._clock.server_time(self._clock.now())
 
     def _poll_cost(self, ticket: SyncTicket) -> float:
         """Return the delay in seconds that a poll must save, from the progress of the run and the fleet's rate."""

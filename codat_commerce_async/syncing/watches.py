@@ -34,7 +34,7 @@ EVENT_STREAM_HEADERS = MappingProxyType(
 # Seconds after which proxies close a connection without traffic: 60 in nginx, 30 in some load balancers.
 _HEARTBEAT = 15.0
 # How long a listener without heartbeats sleeps at most; there is no need to wake up, but timers are finite.
-_LONG = 86_400.0
+_MAX_SLEEP = 86_400.0
 
 _Key: TypeAlias = tuple[Literal["commerce_sync_id", "sync_id", "handle"], object, str]
 
@@ -176,7 +176,7 @@ class Watches:
                     shared.raise_error()
                     return
                 elif not listener.take():
-                    await listener.sleep(heartbeat or _LONG)
+                    await listener.sleep(heartbeat or _MAX_SLEEP)
                     if heartbeat and not listener.is_pending:
                         yield None
         finally:
