@@ -8,7 +8,7 @@ from codat_commerce_async._core.json_object import JsonObject
 TICKET = JsonObject.parse(
     "a ticket",
     '{"polls": 3, "age": 2, "name": "one", "at": "2024-01-15T08:00:00+00:00", "never": null, "ids": ["a", 1],'
-    ' "parts": [{"name": "part"}], "whole": {"name": 7}}',
+    ' "parts": [{"name": "part"}], "whole": {"name": 7}, "yes": true}',
 )
 
 
@@ -25,6 +25,7 @@ def test_fields_are_read_by_their_types() -> None:
     [
         (lambda: TICKET.value("polls", str), "polls of a ticket must be a string (got int)"),
         (lambda: TICKET.value("polls", bool), "polls of a ticket must be a boolean (got int)"),
+        (lambda: TICKET.value("yes", int), "yes of a ticket must be an integer (got bool)"),
         (lambda: TICKET.value("name", float), "name of a ticket must be a number (got str)"),
         (lambda: TICKET.value("never", dict), "never of a ticket must be an object (got NoneType)"),
         (lambda: TICKET.optional("name", int), "name of a ticket must be an integer (got str)"),
