@@ -1,6 +1,7 @@
 """The loop of a fan-out: choose whether to start or to poll a sync next, until all have finished.
 
-`_queue.py` has the companies, `_start.py` starts a sync, `_scheduler.py` chooses the next poll, `_poller.py` makes it.
+`_queue.py` has the companies, `_job_starter.py` starts a sync, `_scheduler.py` chooses the next poll, and `_poller.py`
+makes it.
 """
 
 import asyncio
@@ -11,7 +12,6 @@ from functools import partial
 
 from attrs import frozen
 
-from codat_commerce_async._core.idempotency import FirstUse
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.rate_limiter import PauseSource
 from codat_commerce_async._core.validation import check_count, check_str, require
@@ -23,10 +23,10 @@ from codat_commerce_async.syncing._diagnose import DiagnosisQueue
 from codat_commerce_async.syncing._estimate import EndEstimate, Workload
 from codat_commerce_async.syncing._facts import DiagnosisCalls
 from codat_commerce_async.syncing._failures import as_codat_error, cause_of, raise_if_fatal, seconds_to_reset
+from codat_commerce_async.syncing._job_starter import JobStarter
 from codat_commerce_async.syncing._journal.entry import JournalEntry
 from codat_commerce_async.syncing._journal.store import JournalStore, NullJournal
 from codat_commerce_async.syncing._journal.writer import Resume
-from codat_commerce_async.syncing._journal_claims import record_entry
 from codat_commerce_async.syncing._poller import SyncPoller, WaitSettings
 from codat_commerce_async.syncing._queue import CompanySource, SyncJob
 from codat_commerce_async.syncing._run_state import RunState
@@ -37,8 +37,6 @@ from codat_commerce_async.syncing._scheduler import (
     poll_cost_when_idle,
     poll_cost_while_starting,
 )
-from codat_commerce_async.syncing._server_time import ServerTimeProbe
-from codat_commerce_async.syncing._start import start, start_options
 from codat_commerce_async.syncing.outcome import RunReport, SyncOutcome
 
 __all__ = ["FanoutSettings", "SyncRunner"]
@@ -111,7 +109,7 @@ class SyncRunner:
         self._resume_option: Resume = "unfinished"
         self._task_slots = asyncio.Semaphore(_MAX_TASKS)
         self._wakeup = asyncio.Event()
-        self._server_time_probe = ServerTimeProbe(context)
+        self._starter = JobStarter(context, settings.waiting.options, adopt=settings.adopt)
         # The start requests whose result is not recorded yet.
         self._sending = 0
         self._starts_ended = asyncio.Event()
@@ -126,7 +124,7 @@ class SyncRunner:
 
         `resume` decides about unfinished syncs of earlier runs.
         """
-        self._journal = journal
+        self._journal = self._starter.journal = journal
         self._resume_option = resume
         self._context.notifier.subscribe(self._on_notification)
         pauses = self._context.rate_limiter if isinstance(self._context.rate_limiter, PauseSource) else None
@@ -296,7 +294,7 @@ class SyncRunner:
 
     async def _start_and_track(self, job: SyncJob) -> None:
         try:
-            handle = await self._send_start(job)
+            handle = await self._starter.start(job)
         except Exception as error:  # noqa: BLE001 - whatever one company causes is that company's outcome
             await self._start_failed(job, as_codat_error(job.company_id, error))
         else:
@@ -304,35 +302,6 @@ class SyncRunner:
             # Before it is recorded: the sync runs even if the journal fails.
             self._track(job, handle, 0.0)
             await self._journal.record_running(job.request, handle)
-
-    async def _send_start(self, job: SyncJob) -> SyncHandle:
-        return await start(
-            self._context,
-            job.request,
-            start_options(self._settings.waiting.options, job.key),
-            first_use=None if job.sent_at is None else FirstUse(job.sent_at, None, job.server_offset),
-            adopt=self._settings.adopt,
-            persist_key=partial(self._persist_key, job),
-            load_claims=partial(self._load_claims, job),
-        )
-
-    async def _persist_key(self, job: SyncJob, key: str) -> None:
-        """Record the key in the journal before it is sent.
-
-        Before the first key, this requests the server's time, which is recorded with the key: after a restart, it shows
-        whether Codat still remembers the key, though the local clock may have been set.
-        """
-        if self._journal.is_persistent:
-            await self._server_time_probe.request_once(job.company_id)
-        now, server_offset = self._clock.now(), self._clock.server_offset
-        job.mark_sent(key, now, server_offset)
-        await self._journal.record_start(job.request, key, now, server_offset, job.position)
-
-    async def _load_claims(self, job: SyncJob) -> None:
-        """Record which of the company's syncs belong to other requests in the journal."""
-        for entry in await self._journal.of_company(job.company_id):
-            if entry.run != self._journal.run or entry.request != job.request:
-                record_entry(self._context, entry)
 
     async def _start_failed(self, job: SyncJob, error: CodatError) -> None:
         cause = cause_of(error)
