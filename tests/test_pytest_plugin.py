@@ -22,6 +22,7 @@ PAGES = (CHECKOUT / "README.md", CHECKOUT / "docs" / "testing.md")
 PLUGIN = "codat_commerce_async.pytest_plugin"
 # What is imported within a run inside this one is forgotten after it, and what is imported here is not.
 IMPORTED_ONCE = (CodatCommerce, Simulator, VirtualTimeLoop)
+UNUSED = ("cacheprovider", "hypothesispytest", "faker", "valkey", "xdist", "xdist.looponfail")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -36,7 +37,7 @@ def run(
         lines += [f"asyncio_mode = {mode}", "asyncio_default_fixture_loop_scope = function"]
     pytester.makeini("\n".join(lines))
     pytester.makepyfile(**{f"test_inner_{name}": code for name, code in files.items()})
-    unused = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:faker")
+    unused = [option for name in UNUSED for option in ("-p", f"no:{name}")]
     return pytester.runpytest("-p", PLUGIN, *unused, "--strict-markers", *options)
 
 
