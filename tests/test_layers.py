@@ -4,6 +4,7 @@ import ast
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from importlib.util import resolve_name
 from pathlib import Path
@@ -114,6 +115,8 @@ class Import(NamedTuple):
     types_only: bool = False
 
 
+# The first tests read the whole package, and those after them small ones, which replace it here.
+@lru_cache(maxsize=1)
 def load(package: Path) -> list[Module]:
     """Return all modules of the package."""
     modules = []

@@ -28,6 +28,7 @@ from codat_commerce_async import (
 )
 from codat_commerce_async.simulator import FaultKind, FaultPlan, Simulator
 from codat_commerce_async.simulator.in_memory import InMemoryTransport
+from codat_commerce_async.simulator.virtual_time import loop_wall_clock
 from tests.support.fans import Codat
 from tests.support.scripted import KEY, client_of, failing, respond
 
@@ -136,11 +137,13 @@ async def test_a_poll_that_fails_is_no_warning_as_the_next_one_is_its_retry(capl
 @pytest.mark.virtual_time
 async def test_every_record_has_every_field_so_that_a_format_may_name_them(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "codat_commerce_async")
-    simulator = Simulator(seed=1)
+    clock = loop_wall_clock()
+    simulator = Simulator(seed=1, now=clock)
     companies = [simulator.add_linked_company() for _ in range(5)]
     style = " ".join(f"%({name})s" for name in ("levelname", "message", *sorted(FIELDS)))
     with handled(logging.Formatter(style)) as stream:
-        codat = CodatCommerce(KEY, transport=InMemoryTransport(simulator), quota=Quota.unlimited())
+        transport = InMemoryTransport(simulator)
+        codat = CodatCommerce(KEY, transport=transport, wall_clock=clock, quota=Quota.unlimited())
         async with codat, codat.sync.run_many([*companies, companies[0], "unknown"]) as run:
             assert len([outcome async for outcome in run]) == 6
     records = ours(caplog)

@@ -710,9 +710,9 @@ async def test_after_a_wrong_key_the_next_call_starts_at_once(tmp_path: Path) ->
 
 
 async def test_a_key_that_is_refused_in_the_middle_leaves_no_start_unconfirmed(tmp_path: Path) -> None:
-    codat, path = Codat(100), tmp_path / "journal"
+    codat, path = Codat(60), tmp_path / "journal"
     async with codat.client() as client, client.sync.run_many(codat.ids, journal=path) as run:
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(2.0)
         codat.simulator.set_faults(FaultPlan(rate=1.0, kinds=(REFUSED_KEY,)))
         with pytest.raises(AuthenticationError):
             await run.results()
@@ -743,7 +743,7 @@ async def test_a_start_that_waits_for_the_next_day_is_not_ambiguous_after_a_kill
 
 
 async def test_an_outdated_key_stops_a_run_by_its_condition_and_the_next_call_starts_at_once(tmp_path: Path) -> None:
-    codat, path = Codat(200), tmp_path / "journal"
+    codat, path = Codat(120), tmp_path / "journal"
     transport = InMemoryTransport(codat.simulator, latency=lambda: 0.2, api_key=codat.simulator.api_key)
     client = CodatCommerce("key", transport=transport, wall_clock=codat.clock)
     stop = stop_at_failure_rate(0.5, after=20)
@@ -1033,10 +1033,10 @@ async def test_a_journal_teaches_how_long_syncs_take(tmp_path: Path) -> None:
 
 
 async def test_with_few_slots_ends_are_detected_early() -> None:
-    codat = Codat(300, durations=lambda rng: 20.0)
+    codat = Codat(100, durations=lambda rng: 20.0)
     async with codat.client() as client, client.sync.run_many(codat.ids, max_running=10) as run:
         await run.results()
-    assert run.report.elapsed < 300 / 10 * 20.0 * 1.12
+    assert run.report.elapsed < 100 / 10 * 20.0 * 1.12
 
 
 async def test_a_second_run_on_one_journal_reports_it_and_stops(tmp_path: Path) -> None:
