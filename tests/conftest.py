@@ -21,7 +21,7 @@ from yarl import URL
 
 # Fewer examples than hypothesis takes, and no deadline, which a busy machine exceeds.
 settings.register_profile("quick", max_examples=40, deadline=None)
-settings.register_profile("thorough", max_examples=100, deadline=None)
+settings.register_profile("thorough", max_examples=150, deadline=None)
 settings.load_profile(os.environ.get("CODAT_TEST_PROFILE", "quick"))
 
 # Without bytecode files, each worker of each run compiles all tests again, and each process that a test starts compiles

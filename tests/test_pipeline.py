@@ -747,10 +747,10 @@ bodies = st.binary(max_size=200) | st.recursive(
     ),
     max_leaves=8,
 )
-QUICKLY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW_TO_DRAW = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
-@QUICKLY
+@SLOW_TO_DRAW
 @given(status=st.integers(100, 999).filter(lambda status: not 200 <= status < 300), body=bodies)
 def test_any_body_with_any_status_is_the_class_of_the_status(status: int, body: object) -> None:
     error = failure_of(respond(status, body))
@@ -760,7 +760,7 @@ def test_any_body_with_any_status_is_the_class_of_the_status(status: int, body: 
     assert [attempt.status for attempt in error.attempts] == [status]
 
 
-@QUICKLY
+@SLOW_TO_DRAW
 @given(body=st.binary(max_size=200))
 def test_any_bytes_in_a_success_are_a_value_or_a_decode_error(body: bytes) -> None:
     for operation in (GET, Operation("a-sync", "POST", "/companies/{companyId}", CodatShape)):
@@ -772,7 +772,7 @@ CodatShape = tuple[dict[str, int], ...]
 headers = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.integers().map(str) | st.just("0")
 
 
-@QUICKLY
+@SLOW_TO_DRAW
 @given(
     status=st.sampled_from([200, 400, 409, 429, 500, 503]),
     values=st.fixed_dictionaries(

@@ -8,7 +8,7 @@ from random import Random
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import event, example, given, settings
+from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from codat_commerce_async import CodatCommerce
@@ -394,7 +394,6 @@ def error_from_response(scenario: Codat, result: SyncHandle | CodatError) -> str
     return "adopted" if result.adopted else "started"
 
 
-@settings(max_examples=120, deadline=None)
 @given(
     requests=st.lists(ANY_FAULT, max_size=12),
     polls=st.lists(ANY_FAULT, max_size=6),
