@@ -406,6 +406,7 @@ def error_from_response(scenario: Codat, result: SyncHandle | CodatError) -> str
 @example([FaultKind.LOST_AFTER, FaultKind.REDIRECT], [], 0.0, 0.0, None, 4)
 @example([FaultKind.ERROR_AFTER], [], 9.0, 30.0, None, 4)
 @example([FaultKind.ERROR_AFTER], [], 0.0, 0.0, 0.5, 4)
+@example([Fault(FaultKind.LOST_AFTER, 200.0)], [], 0.0, 0.0, None, 4)
 def test_under_any_faults_nothing_is_started_twice_and_nothing_is_made_up(
     requests: Sequence[Fault | FaultKind | None],
     polls: Sequence[Fault | FaultKind | None],
