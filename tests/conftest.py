@@ -1,12 +1,14 @@
 """Fixtures of all tests: mocked responses, and the event loop."""
 
 import asyncio
+import contextlib
 import gc
 import inspect
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import disk_usage
@@ -132,6 +134,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection(session: pytest.Session) -> None:
     """Collect no garbage while the tests are collected: nearly all that is made stays."""
     gc.disable()
+    worker: dict[str, Any] | None = getattr(session.config, "workerinput", None)
+    if worker is not None:
+        import_in_turns(session.config, int(worker["workerid"].removeprefix("gw")), worker["workercount"])
+
+
+def import_in_turns(config: pytest.Config, number: int, workers: int) -> None:
+    """Import all test modules, each worker from another one on.
+
+    In a fresh clone, each module is compiled by the worker that comes to it first, and not by all of them.
+    """
+    folders = [Path(each).resolve() for each in config.args]
+    if not all(each.is_dir() for each in folders):
+        return
+    paths = sorted(path for folder in folders for path in folder.rglob("test_*.py"))
+    first = len(paths) * number // workers
+    for path in paths[first:] + paths[:first]:
+        # The collection reports what fails.
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            import_module(".".join(path.relative_to(config.rootpath).with_suffix("").parts))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
