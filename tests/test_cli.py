@@ -21,7 +21,7 @@ import pytest
 from codat_commerce_async import CodatCommerce, Hooks, RateLimitError, RetryPolicy
 from codat_commerce_async.cli import main
 from codat_commerce_async.cli.simulate import sync_arguments
-from codat_commerce_async.simulator import FaultPlan
+from codat_commerce_async.simulator import FaultPlan, Simulator
 from codat_commerce_async.simulator._state.syncs import usual_duration, usual_outcomes
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
@@ -168,12 +168,11 @@ def without_rich(*commands: list[str]) -> "subprocess.CompletedProcess[str]":
 
 @on_posix
 def test_the_handles_are_left_on_stderr_when_the_reader_of_stdout_goes_away(tmp_path: Path) -> None:
-    with running("simulate", "--companies", "9", "--list", str(tmp_path / "companies")) as server:
-        environ = {
-            name: line_with(f"{name}=", server).strip().partition("=")[2]
-            for name in ("CODAT_BASE_URL", "CODAT_API_KEY")
-        }
-        with running("sync", "--from", str(tmp_path / "companies"), **environ) as process:
+    listed = tmp_path / "companies"
+    with Simulator() as simulator:
+        listed.write_text("\n".join(simulator.add_linked_company() for _ in range(9)), encoding="utf-8")
+        environ = {"CODAT_BASE_URL": simulator.url, "CODAT_API_KEY": simulator.api_key}
+        with running("sync", "--from", str(listed), **environ) as process:
             assert process.stdout is not None
             assert process.stderr is not None
             next(line for line in process.stderr if "running" in line)

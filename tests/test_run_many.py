@@ -912,6 +912,7 @@ def test_ends_are_known_as_early_as_is_promised(companies: int, delay: float) ->
     assert figures.mean_delay < delay
 
 
+@pytest.mark.real
 def test_a_process_that_is_killed_and_started_again_syncs_each_company_once() -> None:
     counts = asyncio.run(
         fanout_killed(1, companies=40, kills=2, rate=0.1, longest=0.3, durations=lambda rng: rng.uniform(2, 30))

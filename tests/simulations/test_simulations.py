@@ -1,4 +1,4 @@
-"""The simulations at a size that fits into every test run; by hand they run at their own."""
+"""The simulations at a size that fits into a test run; by hand they run at their own."""
 
 import asyncio
 import contextlib
@@ -194,6 +194,7 @@ async def test_a_day_that_runs_out_is_reported_to_all_with_its_reset() -> None:
     assert len(simulator.requests) <= 50 + 5
 
 
+@pytest.mark.real
 async def test_killed_processes_that_start_again_start_nothing_twice() -> None:
     counts = await killed(1, companies=15, kills=3)
     assert (counts.wrong, counts.doubled) == ([], 0), counts
@@ -202,6 +203,7 @@ async def test_killed_processes_that_start_again_start_nothing_twice() -> None:
     assert counts.unknown <= 3, counts
 
 
+@pytest.mark.real
 async def test_a_wait_continues_in_another_process() -> None:
     simulator = Simulator(speed=40.0)
     company_id = simulator.add_linked_company()
