@@ -790,17 +790,16 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, check=False)  # noqa: S603 - this interpreter, and what stands here
 
 
-def test_the_library_itself_knows_nothing_of_opentelemetry() -> None:
-    loaded = "import codat_commerce_async as c, sys; c.CodatCommerce('k').sync; print(*sys.modules)"
-    modules = run(loaded).stdout.split()
-    assert "codat_commerce_async.client" in modules
-    assert [name for name in modules if name.startswith(("opentelemetry", "codat_commerce_async.contrib"))] == []
-
-
-def test_the_module_makes_do_with_the_api() -> None:
-    modules = run("import codat_commerce_async.contrib.otel, sys; print(*sys.modules)").stdout.split()
-    assert "opentelemetry.trace" in modules
-    assert [name for name in modules if name.startswith("opentelemetry.sdk")] == []
+def test_the_library_itself_knows_nothing_of_opentelemetry_and_the_module_makes_do_with_its_api() -> None:
+    program = (
+        "import sys, codat_commerce_async as c; c.CodatCommerce('k').sync; print(*sys.modules); "
+        "import codat_commerce_async.contrib.otel; print(*sys.modules)"
+    )
+    library, module = (line.split() for line in run(program).stdout.splitlines())
+    assert "codat_commerce_async.client" in library
+    assert [name for name in library if name.startswith(("opentelemetry", "codat_commerce_async.contrib"))] == []
+    assert "opentelemetry.trace" in module
+    assert [name for name in module if name.startswith("opentelemetry.sdk")] == []
 
 
 def test_without_the_extra_it_is_reported_what_to_install() -> None:
