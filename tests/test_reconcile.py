@@ -105,7 +105,7 @@ class Scenario(Clock):
         self.failing_lookups = failing_lookups
         self.takes = takes
         self.keys_sent: list[str] = []
-        self.valid_for: list[float | None] = []
+        self.key_valid_for: list[float | None] = []
         self.lookup_times: list[float] = []
         self.ahead: float | None = 0.0
         self.suspended = 0.0
@@ -118,9 +118,9 @@ class Scenario(Clock):
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def send(self, key: str, valid_for: float | None) -> str:
-        self.valid_for.append(valid_for)
-        if valid_for is not None and valid_for <= 0:
+    async def send(self, key: str, key_valid_for: float | None) -> str:
+        self.key_valid_for.append(key_valid_for)
+        if key_valid_for is not None and key_valid_for <= 0:
             raise TransportError("too late")
         self.keys_sent.append(key)
         began = self.now()
@@ -380,8 +380,11 @@ async def test_a_repeat_is_reported_how_long_its_key_lasts() -> None:
     scenario = Scenario(lost, lost, "done")
     await scenario.write()
     # The first use is not bound: however long it waits to be sent, nothing was done under its key.
-    assert scenario.valid_for[0] is None
-    assert [LIFETIME - 30.0 < (valid_for or 0.0) < LIFETIME for valid_for in scenario.valid_for[1:]] == [True, True]
+    assert scenario.key_valid_for[0] is None
+    assert [LIFETIME - 30.0 < (key_valid_for or 0.0) < LIFETIME for key_valid_for in scenario.key_valid_for[1:]] == [
+        True,
+        True,
+    ]
 
 
 async def test_a_key_that_grew_old_on_the_way_is_replaced_when_nothing_was_done() -> None:

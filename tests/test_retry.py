@@ -56,7 +56,7 @@ def state_of(
     clock: Clock | None = None,
     random: Random | None = None,
     until: float | None = None,
-    key_left: float | None = None,
+    key_valid_for: float | None = None,
 ) -> RetryState:
     return RetryState(
         Operation("an-operation", method, "/x", object),
@@ -64,7 +64,7 @@ def state_of(
         clock or FakeClock(),
         random or Highest(),
         until,
-        key_left=key_left,
+        key_valid_for=key_valid_for,
     )
 
 
@@ -410,7 +410,7 @@ def test_the_clock_by_which_more_time_has_passed_decides_how_old_a_key_is(
         "POST",
         RetryPolicy(deadline=math.inf),
         clock=clock,
-        key_left=KEY_LIFETIME if used_before else None,
+        key_valid_for=KEY_LIFETIME if used_before else None,
     )
     if not used_before:
         assert fails(state, lost())
@@ -421,7 +421,7 @@ def test_the_clock_by_which_more_time_has_passed_decides_how_old_a_key_is(
 
 def test_a_429_makes_no_used_key_young_again() -> None:
     clock = FakeClock()
-    state = state_of("POST", RetryPolicy(deadline=math.inf), clock=clock, key_left=10.0)
+    state = state_of("POST", RetryPolicy(deadline=math.inf), clock=clock, key_valid_for=10.0)
     assert fails(state, status(429))
     clock.loop += 11.0
     assert state.key_is_stale

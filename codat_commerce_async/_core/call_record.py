@@ -43,7 +43,7 @@ class CallRecord(Generic[T]):
     request: Request
     policy: RetryPolicy
     timeout: float | None
-    key_left: float | None
+    key_valid_for: float | None
     instrumentation: Instrumentation
     clock: Clock
     random: Random
@@ -71,8 +71,10 @@ class CallRecord(Generic[T]):
         """Return what retries know of the attempts; create it if there is none yet."""
         if self.state is None:
             deadline = None if self.timeout is None else self.started_at + self.timeout
-            key_left = self.key_left
-            self.state = RetryState(self.operation, self.policy, self.clock, self.random, deadline, key_left=key_left)
+            key_valid_for = self.key_valid_for
+            self.state = RetryState(
+                self.operation, self.policy, self.clock, self.random, deadline, key_valid_for=key_valid_for
+            )
             if self.attempt_count:
                 self.state.record_start(self.attempt_loop_time, self.attempt_wall_time)
         return self.state

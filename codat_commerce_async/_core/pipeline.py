@@ -68,18 +68,20 @@ class Pipeline:
         query: Query | None = None,
         body: object | None = None,
         starts_work: bool = False,
-        key_left: float | None = None,
+        key_valid_for: float | None = None,
         **options: Unpack[CallOptions],
     ) -> Coroutine[object, object, T]:
         """Make one call, and return its decoded response.
 
         With `starts_work`, the request is deferred while the remaining daily quota is reserved for running syncs.
 
-        `key_left` is for an idempotency key that was used before: the seconds, from now on both clocks, after which
+        `key_valid_for` is for an idempotency key that was used before: the seconds, from now on both clocks, after which
         it must not be sent any more.
         """
         # Not a coroutine around a coroutine: each one makes a call in flight larger.
-        return self._prepare(operation, path, query, body, options, starts_work=starts_work, key_left=key_left).run()
+        return self._prepare(
+            operation, path, query, body, options, starts_work=starts_work, key_valid_for=key_valid_for
+        ).run()
 
     async def send(
         self,
@@ -88,11 +90,13 @@ class Pipeline:
         query: Query | None = None,
         body: object | None = None,
         starts_work: bool = False,
-        key_left: float | None = None,
+        key_valid_for: float | None = None,
         **options: Unpack[CallOptions],
     ) -> ApiResponse[T]:
         """Make one call, and return its decoded response with status, headers and attempts."""
-        call = self._prepare(operation, path, query, body, options, starts_work=starts_work, key_left=key_left)
+        call = self._prepare(
+            operation, path, query, body, options, starts_work=starts_work, key_valid_for=key_valid_for
+        )
         return call.to_response(await call.run(), call.response, self.credentials)
 
     def _prepare(
@@ -104,7 +108,7 @@ class Pipeline:
         options: CallOptions,
         *,
         starts_work: bool,
-        key_left: float | None,
+        key_valid_for: float | None,
     ) -> "_Call[T]":
         """Return a call whose request is encoded; raise TypeError or ValueError for arguments that it cannot have."""
         if options:
@@ -129,7 +133,7 @@ class Pipeline:
             request,
             options.get("retry") or self.retry,
             options.get("timeout"),
-            key_left,
+            key_valid_for,
             self.instrumentation,
             self.clock,
             self.random,
@@ -209,7 +213,7 @@ class _Call(CallRecord[T]):
     def _start(self, loop: AbstractEventLoop) -> None:
         self.loop, self.started_at = loop, loop.time()
         self.id = next(self.instrumentation.call_ids)
-        if self.key_left is not None:
+        if self.key_valid_for is not None:
             self.ensure_state()
         if self.instrumentation.has_start_listener:
             self.emit_call_started()

@@ -144,8 +144,8 @@ class Write(Protocol[ResponseT_co, FoundT]):
         """Persist and return the key that follows `last`, or the first key for None."""
         ...
 
-    async def send(self, key: str, valid_for: float | None) -> ResponseT_co:
-        """Send the request; after `valid_for` seconds (None: no limit), the key must not be sent any more."""
+    async def send(self, key: str, key_valid_for: float | None) -> ResponseT_co:
+        """Send the request; after `key_valid_for` seconds (None: no limit), the key must not be sent any more."""
         ...
 
     async def find_candidates(self) -> Iterable[Candidate[FoundT]]:

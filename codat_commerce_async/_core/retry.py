@@ -167,7 +167,7 @@ class RetryState:
         random: Random,
         call_deadline: float | None = None,
         *,
-        key_left: float | None = None,
+        key_valid_for: float | None = None,
     ) -> None:
         self._idempotency = operation.idempotency
         self._policy = policy
@@ -176,11 +176,11 @@ class RetryState:
         self._call_deadline = call_deadline
         # When the key was first sent; nothing can have happened under it before.
         self._first_use: FirstUse | None = None
-        if key_left is not None:
-            # `key_left` accounts for the server's clock too; from here on, the local clocks count.
-            age = KEY_LIFETIME - key_left
+        if key_valid_for is not None:
+            # `key_valid_for` accounts for the server's clock too; from here on, the local clocks count.
+            age = KEY_LIFETIME - key_valid_for
             self._first_use = FirstUse(clock.now() - age, clock.time() - age, None)
-        self._key_used_before = key_left is not None
+        self._key_used_before = key_valid_for is not None
         # The response to an attempt was lost, so the write may have happened, whatever later attempts return.
         self._lost = False
         # An attempt that has ended may have reached the server.

@@ -83,11 +83,13 @@ class _Creation(Generic[T]):
     async def next_key(self, last: str | None) -> str:  # noqa: ARG002 - of every `Write`
         return new_key(self._pipeline.random)
 
-    async def send(self, key: str, valid_for: float | None) -> T:
-        if valid_for is not None and valid_for <= 0:
+    async def send(self, key: str, key_valid_for: float | None) -> T:
+        if key_valid_for is not None and key_valid_for <= 0:
             raise key_expired()
         options: CallOptions = {**self._options, "idempotency_key": key}
-        return await self._pipeline.call(self._operation, *self._path, body=self._body, key_left=valid_for, **options)
+        return await self._pipeline.call(
+            self._operation, *self._path, body=self._body, key_valid_for=key_valid_for, **options
+        )
 
     async def find_candidates(self) -> Iterable[Candidate[T]]:
         return await self._search.find_candidates()

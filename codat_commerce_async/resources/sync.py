@@ -580,7 +580,7 @@ class _SyncCalls:
         self._pipeline = pipeline
 
     async def request(
-        self, request: SyncRequest, *, key_left: float | None = None, **options: Unpack[CallOptions]
+        self, request: SyncRequest, *, key_valid_for: float | None = None, **options: Unpack[CallOptions]
     ) -> ApiResponse[SyncSummary]:
         if request.start is not None and request.finish is not None:
             operation = REQUEST_FOR_DATE_RANGE
@@ -589,7 +589,7 @@ class _SyncCalls:
             operation = REQUEST
             body = SyncToLatestArgs(sync_to=request.sync_to) if request.sync_to else SyncToLatestArgs()
         return await self._pipeline.send(
-            operation, request.company_id, body=body, starts_work=True, key_left=key_left, **options
+            operation, request.company_id, body=body, starts_work=True, key_valid_for=key_valid_for, **options
         )
 
     async def get(self, company_id: str, sync_id: str, **options: Unpack[CallOptions]) -> CompanySyncStatus:

@@ -25,9 +25,9 @@ class SyncCalls(Protocol):
     """The API calls that start and poll syncs; `resources/sync.py` implements them with the pipeline."""
 
     async def request(
-        self, request: SyncRequest, *, key_left: float | None = None, **options: Unpack[CallOptions]
+        self, request: SyncRequest, *, key_valid_for: float | None = None, **options: Unpack[CallOptions]
     ) -> ApiResponse[SyncSummary]:
-        """Request a sync; after `key_left` seconds its idempotency key must not be sent any more."""
+        """Request a sync; after `key_valid_for` seconds its idempotency key must not be sent any more."""
         ...
 
     async def get(self, company_id: str, sync_id: str, **options: Unpack[CallOptions]) -> CompanySyncStatus:

@@ -110,14 +110,14 @@ class _StartRequest:
             await self._persist_key(str(key))
         return str(key)
 
-    async def send(self, key: str, valid_for: float | None) -> ApiResponse[SyncSummary]:
+    async def send(self, key: str, key_valid_for: float | None) -> ApiResponse[SyncSummary]:
         """Request the sync under this key, unless it has expired."""
         self.key = key
-        if valid_for is not None and valid_for <= 0:
+        if key_valid_for is not None and key_valid_for <= 0:
             raise key_expired()
-        options: CallOptions = {**self._options_within(valid_for), "idempotency_key": key}
+        options: CallOptions = {**self._options_within(key_valid_for), "idempotency_key": key}
         try:
-            return await self._context.calls.request(self._request, key_left=valid_for, **options)
+            return await self._context.calls.request(self._request, key_valid_for=key_valid_for, **options)
         finally:
             # The latest time at which Codat may have accepted the request.
             self._accepted_at = self._clock.server_time(self._clock.now())
