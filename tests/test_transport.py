@@ -810,7 +810,7 @@ def test_a_base_url_that_is_none_is_refused_by_name(text: str) -> None:
 
 @pytest.mark.parametrize("text", [None, 7, b"https://h"])
 def test_a_base_url_that_is_no_string_is_refused_by_name(text: object) -> None:
-    with pytest.raises(TypeError, match=r"^base_url must be a string, not "):
+    with pytest.raises(TypeError, match=r"^base_url must be a string \(got "):
         parse_base_url(text)  # type: ignore[arg-type]  # that is what is tested
 
 

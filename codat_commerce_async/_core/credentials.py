@@ -3,6 +3,8 @@
 import base64
 import re
 
+from attrs import frozen
+
 from codat_commerce_async._core.validation import check_str
 
 __all__ = ["Credentials"]
@@ -10,6 +12,10 @@ __all__ = ["Credentials"]
 # Searching for every spelling of the key takes about a millisecond per 4 KB.
 _LONGEST_SEARCHED = 64 * 1024
 _SHORTEST_KEY = 16
+# In Codat's JSON: ids are hexadecimal digits, and texts are mostly lowercase.
+_LETTERS_FROM_RAREST = "zqxjkvbpygfwmucldrhsnioate"
+_CHARACTERS_FROM_RAREST = f"{_LETTERS_FROM_RAREST.upper()}{_LETTERS_FROM_RAREST}0123456789".encode()
+_MAX_CHARACTERS = 8
 
 
 class Credentials:
@@ -18,7 +24,7 @@ class Credentials:
     Takes the raw API key, or the header's value (`Basic ...`), which is what Codat's portal shows.
     """
 
-    __slots__ = ("_redaction_pattern", "anchors", "header")
+    __slots__ = ("_redaction_pattern", "echoes", "header")
 
     def __init__(self, api_key: str | None, auth_header: str | None) -> None:
         self.header = _header_from(api_key, auth_header)
@@ -26,8 +32,8 @@ class Credentials:
         encoded = self.header.removeprefix("Basic ").encode()
         secrets = (encoded.rstrip(b"=") or encoded, _decoded(encoded))
         self._redaction_pattern = _redaction_pattern(*secrets)
-        self.anchors = tuple(map(_anchor, (secret for secret in secrets if len(secret) >= _SHORTEST_KEY)))
-        """Parts of the key, one of which is in every text that holds the key; secrets themselves."""
+        self.echoes = tuple(_echo(secret) for secret in secrets if len(secret) >= _SHORTEST_KEY)
+        """What a text contains that contains the key; secrets themselves."""
 
     def redact(self, body: bytes) -> bytes:
         """Return the body of an error without the key, in case a server or gateway has echoed it."""
@@ -38,9 +44,8 @@ class Credentials:
 
         A key that is too short to be one of Codat's is left, as it may be part of any text.
         """
-        for anchor in self.anchors:
-            if anchor in body:
-                return self._redaction_pattern.sub(b"***", body)
+        if any(echo.text in body for echo in self.echoes):
+            return self._redaction_pattern.sub(b"***", body)
         return body
 
     def redact_text(self, text: str) -> str:
@@ -52,6 +57,23 @@ class Credentials:
 
     def __reduce__(self) -> str:
         raise TypeError("credentials cannot be pickled; create the client where you need it")
+
+
+@frozen(repr=False)
+class _Echo:
+    """What every body contains that contains a secret."""
+
+    text: bytes
+    """The longest part of the secret that is never escaped."""
+
+    rarest: bytes
+    """The rarest characters of the text: one of them that is missing is found faster than the text."""
+
+
+def _echo(secret: bytes) -> _Echo:
+    parts: list[bytes] = re.findall(rb"[A-Za-z0-9]+", secret)
+    text = max(parts, key=len, default=secret)
+    return _Echo(text, bytes(each for each in _CHARACTERS_FROM_RAREST if each in text)[:_MAX_CHARACTERS])
 
 
 def _header_from(api_key: str | None, auth_header: str | None) -> str:
@@ -76,12 +98,6 @@ def _decoded(encoded: bytes) -> bytes:
         return base64.b64decode(encoded, validate=True)
     except ValueError:
         return b""
-
-
-def _anchor(secret: bytes) -> bytes:
-    """Return the longest part of a secret that is never escaped."""
-    parts: list[bytes] = re.findall(rb"[A-Za-z0-9]+", secret)
-    return max(parts, key=len, default=secret)
 
 
 def _redaction_pattern(*secrets: bytes) -> re.Pattern[bytes]:

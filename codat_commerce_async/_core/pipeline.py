@@ -1,4 +1,8 @@
-"""Make a call: encode the request, pass the rate limiter, send it, check the status, retry, and decode."""
+"""Make a call: encode the request, pass the rate limiter, send it, check the status, retry, and decode.
+
+`policies.py` lists what bounds a call in time. `retry.py` decides whether a failed attempt is sent again, and
+`reconcile.py` what follows for a start beyond one call.
+"""
 
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Coroutine
@@ -75,10 +79,10 @@ class Pipeline:
 
         With `starts_work`, the request is deferred while the remaining daily quota is reserved for running syncs.
 
-        `key_valid_for` is for an idempotency key that was used before: the seconds, from now on both clocks, after which
-        it must not be sent any more.
+        `key_valid_for` is for an idempotency key that was used before: it must not be sent any more after these
+        seconds, by the clock of the event loop or of the machine, whichever is ahead.
         """
-        # Not a coroutine around a coroutine: each one makes a call in flight larger.
+        # Not a coroutine around a coroutine: each one takes memory for each call in flight.
         return self._prepare(
             operation, path, query, body, options, starts_work=starts_work, key_valid_for=key_valid_for
         ).run()
@@ -111,35 +115,33 @@ class Pipeline:
         key_valid_for: float | None,
     ) -> "_Call[T]":
         """Return a call whose request is encoded; raise TypeError or ValueError for arguments that it cannot have."""
+        headers: dict[str, str] = {}
         if options:
             check_options(operation, options)
-        key = None
-        if operation.idempotency is Idempotency.KEYED:
-            key = options.get("idempotency_key") or new_key(self.random)
-        headers, data = dict(options["headers"]) if "headers" in options else {}, None
-        if key is not None:
-            headers["Idempotency-Key"] = key
-        # Before the body, which may hold the same id.
+            headers |= options.get("headers", {})
+        # Before the body: an invalid id is reported as one of the path, even if the body contains it too.
         target = operation.format_target(path, query)
+        key = data = None
+        if operation.idempotency is Idempotency.KEYED:
+            key = headers["Idempotency-Key"] = options.get("idempotency_key") or new_key(self.random)
         if body is not None:
             headers["Content-Type"] = "application/json"
             data = encode(body)
-        # Every attempt sends the same bytes.
-        request = Request(operation.method, target, headers, data)
         return _Call(
             operation,
             operation.company_id(path),
             key,
-            request,
+            # Every attempt sends the same bytes.
+            Request(operation.method, target, headers, data),
             options.get("retry") or self.retry,
             options.get("timeout"),
             key_valid_for,
             self.instrumentation,
             self.clock,
             self.random,
-            pipeline=self,
-            background=options.get("background", False),
-            starts_work=starts_work,
+            self,
+            options.get("background", False),
+            starts_work,
         )
 
 
@@ -153,9 +155,9 @@ def check_operation(operation: Operation[object]) -> None:
 class _Call(CallRecord[T]):
     """One call: `run` makes it, `_attempt` is one attempt, and `CallRecord` is what they record."""
 
-    pipeline: Pipeline = field(kw_only=True)
-    background: bool = field(kw_only=True)
-    starts_work: bool = field(kw_only=True)
+    pipeline: Pipeline
+    background: bool
+    starts_work: bool
     response: Response = field(init=False)
 
     async def run(self) -> T:
@@ -172,8 +174,9 @@ class _Call(CallRecord[T]):
             self.response = response
             value = self._decode(response)
         except CodatError as error:
+            # With a response, it is the error of decoding it, which has its call already.
             failure = error if response is not None else self.final_error(error)
-        except TimeoutError:
+        except TimeoutError:  # the scope's; an attempt's is a CodatError
             failure = self.final_error(self.timeout_error())
         except BaseException as error:
             self.emit_call_ended(response, error)
@@ -302,7 +305,11 @@ class _Slot:
 
 def _redacted(body: bytes, credentials: Credentials) -> bytes:
     """Return the body of a good response without the key, which it hardly ever contains."""
-    for anchor in credentials.anchors:
-        if anchor in body:
-            return credentials.redact_echo(body)
+    for echo in credentials.echoes:
+        for character in echo.rarest:
+            if character not in body:
+                break
+        else:
+            if echo.text in body:
+                return credentials.redact_echo(body)
     return body

@@ -62,8 +62,8 @@ class Request:
     adds the Authorization header and those that all requests have in common. `body` is sent byte for byte.
 
     `before_send`, if set, must be called when a connection is available, right before the first byte is written. If it
-    raises, nothing may be sent. A transport that knows sets `started`: False before it connects, True when it starts
-    to write.
+    raises, nothing may be sent. A transport that reports it sets `started`: False before it connects, True when it
+    starts to write.
     """
 
     method: str
@@ -122,7 +122,7 @@ class Transport(Protocol):
 
 def _split_url(name: str, text: str) -> SplitResult:
     if not isinstance(text, str):
-        raise TypeError(f"{name} must be a string, not {type(text).__name__}")
+        raise TypeError(f"{name} must be a string (got {type(text).__name__})")
     parts = _parts(text)
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"{name} must be an http or https URL with a host")
@@ -202,7 +202,8 @@ class _NoReplay:
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             raise _ConnectionLost from error
         finally:
-            # It makes a reference cycle, which would keep the request until the next garbage collection.
+            # It makes a reference cycle, which would keep the request until the next garbage collection. `del` would
+            # change the layout of instances for which the interpreter has optimized, and slow all requests down.
             vars(request).pop("send", None)
 
     def _send(
@@ -245,11 +246,9 @@ class AiohttpTransport:
         self._timeouts: Timeouts | None = None
         self._aiohttp_timeout = aiohttp.ClientTimeout()
         # A borrowed session may be set up to raise for a status or to leave bodies compressed.
-        self._request_options: dict[str, Any] = {
-            "allow_redirects": False,
-            "raise_for_status": False,
-            "auto_decompress": True,
-        }
+        self._request_options: dict[str, Any] = {"allow_redirects": False}
+        if session is not None:
+            self._request_options |= {"raise_for_status": False, "auto_decompress": True}
         if proxy is not None:
             _split_url("proxy", proxy)
             self._request_options["proxy"] = proxy
@@ -297,6 +296,7 @@ class AiohttpTransport:
         return self._owned and self._session is not None and not self._session.closed
 
     async def _request(self, session: aiohttp.ClientSession, request: Request, timeouts: Timeouts) -> Response:
+        # Not a part of `send`, whose frame is in tracebacks: this one has the headers of the request.
         response = await session.request(
             request.method,
             URL(self._base_url + request.target, encoded=True),
@@ -308,8 +308,7 @@ class AiohttpTransport:
             **self._request_options,
         )
         try:
-            body = await _read(response)
-            return Response(response.status, response.headers, _decompress(response, body) if body else body)
+            return Response(response.status, response.headers, await _read(response))
         finally:
             response.release()
 
@@ -421,11 +420,18 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     """Return the whole body; raise _EndlessBodyError above MAX_BODY."""
     content = response.content
     body = await content.readany()
-    if content.at_eof():
-        # Empty also when an application's tracing or middleware has read it; the response has kept it then.
-        return body or await response.read()
-    pieces = [body]
-    size = len(body)
+    if not content.at_eof():
+        body = await _read_rest(content, body)
+    elif not body:
+        # Also when an application's tracing or middleware has read it; the response has kept it then.
+        body = await response.read()
+    return _decompress(response, body) if body.startswith(_GZIP) else body
+
+
+async def _read_rest(content: aiohttp.StreamReader, first: bytes) -> bytes:
+    """Return the whole body, of which the first bytes have been read."""
+    pieces = [first]
+    size = len(first)
     while not content.at_eof():
         piece = await content.readany()
         size += len(piece)
@@ -440,7 +446,7 @@ def _decompress(response: aiohttp.ClientResponse, body: bytes) -> bytes:
 
     Source: https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1.3
     """
-    if not body.startswith(_GZIP) or response.headers.get("Content-Encoding", "").strip().lower() != "x-gzip":
+    if response.headers.get("Content-Encoding", "").strip().lower() != "x-gzip":
         return body
     plain = b""
     while body.startswith(_GZIP):
