@@ -65,10 +65,10 @@ class CallRecord(Generic[T]):
     ended: tuple[EndedAttempt, ...] = field(default=(), init=False)
     """The attempts that have ended."""
     state: RetryState | None = field(default=None, init=False)
-    """What retries know of the attempts; None while none has failed and the key is new."""
+    """What retries need of the attempts; None while none has failed and the key is new."""
 
     def ensure_state(self) -> RetryState:
-        """Return what retries know of the attempts; create it if there is none yet."""
+        """Return what retries need of the attempts; create it if there is none yet."""
         if self.state is None:
             deadline = None if self.timeout is None else self.started_at + self.timeout
             key_valid_for = self.key_valid_for
@@ -132,7 +132,7 @@ class CallRecord(Generic[T]):
         self.instrumentation.request_ended(self, event, result, self.quota_wait)
 
     def emit_retry(self, error: CodatError, seconds: float) -> None:
-        """Emit that the request will be sent again after so many seconds."""
+        """Emit that the request will be sent again after the given seconds."""
         quota_wait, elapsed = self.ended[-1][2:4]
         event = Retried(self.id, self.operation.name, self.attempt_count, seconds, error.message, type(error).__name__)
         self.instrumentation.retried(self, event, error, quota_wait, elapsed)

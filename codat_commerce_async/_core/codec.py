@@ -1,4 +1,4 @@
-"""Make models of JSON bytes, with cattrs.
+"""Decode JSON to models, and convert models to parsed JSON and back, with cattrs.
 
 A value that does not fit raises a DecodeError with the path to it. The error never contains the value.
 """
@@ -130,10 +130,10 @@ _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 @cache
 def _decoder_for(kind: Hashable) -> tuple[Callable[[bytes], object], StructureHook]:
     """Return the function that parses a body of valid JSON, and the hook that structures the result."""
-    return (_parse_exactly if _preserves(kind) else orjson.loads), _hook_for(kind)
+    return (_parse_exactly if _preserves_unknown_fields(kind) else orjson.loads), _hook_for(kind)
 
 
-def _preserves(kind: object) -> bool:
+def _preserves_unknown_fields(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, PreservesUnknownFields)
 
 
@@ -161,7 +161,7 @@ def _representable(data: object) -> object:
 def _decode_again(body: bytes, kind: type[T]) -> tuple[Any, DecodeError | None]:
     """Return the value of a body that only a lenient parser reads, or the reason why there is none."""
     try:
-        data = _parse_exactly(body) if _preserves(kind) else parse(body)
+        data = _parse_exactly(body) if _preserves_unknown_fields(kind) else parse(body)
     except (ValueError, RecursionError):
         return None, DecodeError(reason_of_parse_failure(body))
     try:
@@ -191,8 +191,8 @@ def _hook_for(kind: Hashable, *, detailed: bool = False) -> StructureHook:
 def _converter(*, detailed: bool = False) -> "cattrs.Converter":
     converter = cattrs.Converter(detailed_validation=detailed)
     # The factory that was registered last is tried first, so the most specific ones come last.
-    for is_meant, make_hook in _STRUCTURE_FACTORIES:
-        converter.register_structure_hook_factory(is_meant)(make_hook)
+    for matches, make_hook in _STRUCTURE_FACTORIES:
+        converter.register_structure_hook_factory(matches)(make_hook)
     for primitive in (str, int, float, bool):
         converter.register_structure_hook(primitive, _structure_primitive)
     converter.register_structure_hook(OpenEnum, lambda value, kind: kind(_structure_primitive(value, str)))
@@ -350,13 +350,13 @@ def _model_factory(cls: type, converter: "cattrs.Converter") -> StructureHook:
         field.name: gen.override(rename=field.key, struct_hook=_field_hook(field, cls, converter))
         for field in described
     }
-    bookkeeping: dict[str, Any] = {
+    not_in_json: dict[str, Any] = {
         name: gen.override(omit=True) for name in ("unparsed", "extra") if issubclass(cls, LenientModel)
     }
-    from_dict: Callable[[Any], Any] = gen.make_dict_structure_fn(cls, converter, **(bookkeeping | overrides))
+    from_dict: Callable[[Any], Any] = gen.make_dict_structure_fn(cls, converter, **(not_in_json | overrides))
     parsed = [field for field in described if _unwrap_optional(field.kind) in {Original.datetime, LenientInt}]
     if issubclass(cls, PreservesUnknownFields):
-        return _completing_hook(from_dict, preserve_received(described, parsed))
+        return _preserving_hook(from_dict, preserve_received(described, parsed))
     if parsed and issubclass(cls, LenientModel):
         return _lenient_hook(from_dict, parsed)
 
@@ -381,7 +381,7 @@ def _lenient_hook(from_dict: Callable[[Any], Any], parsed: list[Field]) -> Struc
     return structure_leniently
 
 
-def _completing_hook(from_dict: Callable[[Any], Any], complete: Complete) -> StructureHook:
+def _preserving_hook(from_dict: Callable[[Any], Any], complete: Complete) -> StructureHook:
     """Return a hook that adds to a model what there is in the JSON besides its fields."""
 
     def structure_completely(data: Any, _: object) -> object:  # noqa: ANN401 - parsed JSON

@@ -37,7 +37,7 @@ class Lifecycle:
         return loop
 
     def scope(self, seconds: float | None = None) -> "CancelScope":
-        """Return a scope that raises TimeoutError after so many seconds, and ClientClosedError on closing."""
+        """Return a scope that raises TimeoutError after the given seconds, and ClientClosedError on closing."""
         return CancelScope(self, self.check_open(), seconds)
 
     async def sleep(self, seconds: float) -> None:

@@ -17,7 +17,7 @@ from codat_commerce_async.policies import Quota
 
 __all__ = ["LocalRateLimiter"]
 
-# Background requests are queued as if they had arrived so many seconds later.
+# Background requests are queued as if they had arrived this many seconds later.
 _BACKGROUND_DELAY = 60.0
 # Event loops may round shorter timers to zero, which would cause a busy loop.
 _SHORTEST_TIMER = 0.001
@@ -137,7 +137,7 @@ class _Queue:
         self._dispatch_after(waiter.company_id)
 
     def pause(self, now: float, seconds: float) -> bool:
-        """Admit no request for so many seconds; return whether that extends the pause."""
+        """Admit no request for the given seconds; return whether that extends the pause."""
         if now + seconds <= self._paused_until:
             return False
         self._paused_until = now + seconds
@@ -145,7 +145,7 @@ class _Queue:
         return True
 
     def pause_company(self, now: float, seconds: float, company_id: str) -> bool:
-        """Admit no request of one company for so many seconds; return whether that extends its pause."""
+        """Admit no request of one company for the given seconds; return whether that extends its pause."""
         self._resume_companies(now)
         if now + seconds <= self._company_paused_until(company_id):
             return False
@@ -406,7 +406,7 @@ class LocalRateLimiter:
         self._queue.release(company_id, self._account)
 
     def pause(self, seconds: float, company_id: str | None = None) -> None:
-        """Send no requests for so many seconds, or none of one company, then continue at an even rate."""
+        """Send no requests for the given seconds, or none of one company, then continue at an even rate."""
         now = asyncio.get_running_loop().time()
         queue = self._queue
         if queue.pause(now, seconds) if company_id is None else queue.pause_company(now, seconds, company_id):

@@ -150,7 +150,7 @@ class Received(tuple[tuple[str, str], ...]):  # noqa: SLOT001 - a tuple can have
 
 @frozen(kw_only=True, slots=False)
 class LenientModel(Model):
-    """A model with times in it.
+    """A model that is read even if a text in it is not a time.
 
     A time is an aware `datetime` if Codat sends a time zone, otherwise a naive one (local to the merchant). It is
     truncated to microseconds, and None for Codat's "never" (`0001-01-01T00:00:00`). A text that is not a time becomes
