@@ -170,6 +170,16 @@ async def test_invalid_ids_do_not_stop_a_journal(tmp_path: Path) -> None:
     assert [outcome.ok for outcome in outcomes] == [False, False, True]
 
 
+async def test_invalid_items_are_diagnosed_but_not_recorded(tmp_path: Path) -> None:
+    codat = Codat(1)
+    path = tmp_path / "journal"
+    source: list[str] = ["\ud800", ".", 5, *codat.ids]  # type: ignore[list-item]
+    async with codat.client() as client, client.sync.run_many(source, journal=path, diagnose=True) as run:
+        outcomes = await run.results()
+    assert [(outcome.ok, outcome.diagnosis is None) for outcome in outcomes] == [(False, False)] * 3 + [(True, True)]
+    assert [entry.request.company_id for entry in read_journal(path)] == codat.ids
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from codat_commerce_async._core.log import extra_fields, logger_of
 from codat_commerce_async._core.rate_limiter import PauseSource
@@ -18,6 +18,7 @@ from codat_commerce_async._core.validation import check_count, check_str, requir
 from codat_commerce_async.errors import CodatError, JournalError, OutcomeUnknownError, QuotaExhaustedError
 from codat_commerce_async.models.handle import SyncHandle
 from codat_commerce_async.models.sync import SyncStatus
+from codat_commerce_async.syncing._conclude import conclude_from_error
 from codat_commerce_async.syncing._context import SyncContext
 from codat_commerce_async.syncing._diagnose import DiagnosisQueue
 from codat_commerce_async.syncing._estimate import EndEstimate, Workload
@@ -43,7 +44,8 @@ __all__ = ["FanoutSettings", "SyncRunner"]
 
 _logger = logger_of("sync")
 
-# Concurrent requests per run. Kept low so that the scheduler decides late what to send next.
+# Concurrent starts and polls per run; diagnoses come on top. Kept low so that the scheduler decides late what to send
+# next.
 _MAX_TASKS = 32
 # Of these, at most this many starts: a start that needs reconciling or waits for quota must not block polling.
 _MAX_START_TASKS = 24
@@ -65,7 +67,7 @@ class FanoutSettings:
     """How each sync is waited for."""
 
     max_running: int | None
-    """The number of syncs that run at once; None for no limit."""
+    """The maximum number of syncs that run at once; None for no limit."""
 
     adopt: bool
     """Whether a sync that no response named may be treated as the requested one."""
@@ -79,8 +81,9 @@ class FanoutSettings:
 class SyncRunner:
     """Start the jobs of a fan-out, poll the running syncs, and report each outcome.
 
-    `on_outcome` is awaited with every outcome after it was recorded in the journal. It applies backpressure: while it
-    waits, fewer requests are sent.
+    `on_outcome` is awaited with every outcome of this run after it was recorded in the journal, which records all but
+    invalid items. It applies backpressure: while it waits, fewer requests are sent; with diagnoses, those of failed
+    syncs are awaited besides.
     """
 
     def __init__(
@@ -120,7 +123,7 @@ class SyncRunner:
         self._tasks: asyncio.TaskGroup
 
     async def run(self, journal: JournalStore, resume: Resume = "unfinished") -> None:
-        """Run until every job has finished, resuming what the journal records as unfinished.
+        """Run until every job has finished or the run is stopped, resuming what the journal records as unfinished.
 
         `resume` decides about unfinished syncs of earlier runs.
         """
@@ -178,7 +181,7 @@ class SyncRunner:
         return self._estimate.seconds_left(work, now - report.elapsed, now, self._scheduler.seconds_left(now))
 
     async def _next_action(self) -> Callable[[], Awaitable[None]] | None:
-        """Wait for a task slot and for work, and return what to do; None when nothing is left.
+        """Wait for a task slot and for work, and return what to do; None when nothing is left or the run is stopped.
 
         `_run_action` releases the slot. A due poll precedes a start.
         """
@@ -242,7 +245,11 @@ class SyncRunner:
                     await self._resume_earlier(entry)
         earlier = self.state.counts.earlier_unfinished
         if earlier:
-            what = "are left as they are" if self._resume_option == "never" else "are polled to their end"
+            what = (
+                "are left as they are"
+                if self._resume_option == "never"
+                else "are polled to their end, or recorded as unknown"
+            )
             extra = extra_fields(run_id=self._journal.run_id)
             _logger.warning(
                 "%d syncs of earlier runs of the journal had not ended; they %s", earlier, what, extra=extra
@@ -251,7 +258,8 @@ class SyncRunner:
     async def _resume_earlier(self, entry: JournalEntry) -> None:
         """Add an unfinished sync of an earlier run to the queue, if it is known to have been started.
 
-        One of this run is resumed in any case: `SyncJob.from_entry` decides whether its key is sent again.
+        Otherwise record that its outcome is unknown. One of this run is resumed in any case: `SyncJob.from_entry`
+        decides whether under its key, and reconcile.py whether that key is sent again.
         """
         self.state.counts.earlier_unfinished += 1
         if self._resume_option == "never":
@@ -268,12 +276,19 @@ class SyncRunner:
     async def _begin(self, job: SyncJob) -> None:
         job.requested_at = self._clock.time()
         if job.problem is not None:
-            # An invalid id is one company's outcome and does not stop the run. The journal could not record it.
-            await self._finish(_failed_outcome(job, CodatError(job.problem), 0.0))
+            await self._refuse(job, CodatError(job.problem))
         elif job.handle is not None:
             self._track_resumed(job, job.handle)
         else:
             await self._start_new(job)
+
+    async def _refuse(self, job: SyncJob, error: CodatError) -> None:
+        """Report an item that is not valid: one company's outcome, which a journal cannot record."""
+        outcome = _failed_outcome(job, error, 0.0)
+        if self.diagnoses is not None:
+            outcome = evolve(outcome, diagnosis=conclude_from_error(outcome.company_id, None, error))
+        self.state.finish(outcome)
+        await self._on_outcome(outcome)
 
     def _track_resumed(self, job: SyncJob, handle: SyncHandle) -> None:
         if not job.is_earlier:
@@ -313,8 +328,9 @@ class SyncRunner:
             await self._record_not_started(job)
         if not isinstance(cause, QuotaExhaustedError):
             raise cause
-        # If the cause is not the error itself, an earlier request may have started the sync. The job keeps its key
-        # then, so that the start is resumed after the pause, and not repeated under a new key.
+        # If the cause is not the error itself, or the key was sent before, an earlier request may have started the
+        # sync. The job keeps its key then, so that the start is resumed after the pause, and not repeated under a new
+        # one.
         self._pause_sending(cause)
         self.state.requeue(job)
 
@@ -369,8 +385,9 @@ class SyncRunner:
         report = self._scheduler.defer if status is None else self._scheduler.still_running
         report(job, self._clock.time(), not_before=job.poller.not_before)
 
-    # A polled sync ends in `_finish_polled`, a start that failed in `_start_failed`. Both call `_record_and_finish`,
-    # which records the outcome in the journal and calls `_finish`; that updates the state and reports the outcome.
+    # A polled sync ends in `_finish_polled`, a start that failed for its company in `_start_failed`. Both call
+    # `_record_and_finish`, which records the outcome in the journal and, for a sync of this run, calls `_finish`; that
+    # updates the state and reports the outcome.
 
     async def _finish_polled(self, job: SyncJob, status: SyncStatus | None, error: CodatError | None) -> None:
         outcome = SyncOutcome(
