@@ -1,17 +1,22 @@
 """The settings of a client, as frozen values. All times are seconds.
 
-These bound one call in time, besides closing the client; `docs/timeouts.md` describes what the user sees.
+Besides closing the client, these bound one call in time, or a write of several calls (a start or a creation).
+`docs/timeouts.md` describes what the user sees.
 
 | bound | what it limits | module |
 |---|---|---|
 | `CallOptions.timeout` | the whole call | `CancelScope` in `_core/lifecycle.py`; the next retry: `_core/retry.py` |
+| | the delays of a write | `_WriteState._sleep` in `_core/reconcile.py` |
+| | each request of a start: what is left of the timeout | `_StartRequest._options_within` in `syncing/_start.py` |
 | `RetryPolicy.deadline` | the start of the last attempt | `_core/retry.py` |
 | `RetryPolicy.max_retry_after` | one delay that a response requests | `_core/retry.py`, `_core/quota_monitor.py` |
-| `MAX_IN_PROGRESS` | polls of our own request, after a 409 | `_core/retry.py` |
+| `MAX_IN_PROGRESS` | polls of our own request, after a 409 | `_core/retry.py`; for a write also `_core/reconcile.py` |
 | `KEY_LIFETIME` | attempts with one idempotency key | `_core/idempotency.py`, checked in `_core/retry.py` |
+| | a start under a key that was sent before: its call's timeout | `_StartRequest.send` in `syncing/_start.py` |
 | `Timeouts` | one attempt | `_core/transport.py` |
-| `RetryPolicy.max_visibility_delay` | the lookups of a write after a 5xx | `LookupPolicy` in `_core/reconcile.py` |
-| `Quota.wait_for_reset` | whether the rate limiter waits for the next day | `_core/local_rate_limiter.py` |
+| `RetryPolicy.max_visibility_delay` | the lookups of a write | `LookupPolicy` in `_core/reconcile.py` |
+| `Quota.wait_for_reset` | whether the rate limiter waits for the next day | `_core/local_rate_limiter.py`, |
+| | | `distributed/_limiter.py` |
 """
 
 import math

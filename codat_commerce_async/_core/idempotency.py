@@ -103,7 +103,7 @@ class KeyAge:
         self._use: FirstUse | None = None
         self.history = KeyHistory.MAYBE_SENT if is_given else KeyHistory.UNUSED
 
-    def mark_sent(self, use: FirstUse) -> None:
+    def record_sent(self, use: FirstUse) -> None:
         """Record that the key was sent; only the first use counts."""
         self._use = self._use or use
         self.history = KeyHistory.SENT
@@ -143,7 +143,7 @@ class RequestWindow:
         self.first_use: FirstUse | None = None
         self.requested_at: datetime | None = None
 
-    def mark_sent(self, use: FirstUse) -> None:
+    def record_sent(self, use: FirstUse) -> None:
         """Record that a request was sent; only the first one counts."""
         self.first_use = self.first_use or use
 

@@ -1,7 +1,7 @@
 """Make a call: encode the request, pass the rate limiter, send it, check the status, retry, and decode.
 
 `policies.py` lists what bounds a call in time. `retry.py` decides whether a failed attempt is sent again, and
-`reconcile.py` what follows for a start beyond one call.
+`reconcile.py` what follows beyond one call, for the start of a sync and the creation of a company or connection.
 """
 
 from asyncio import AbstractEventLoop
@@ -197,7 +197,7 @@ class _Call(CallRecord[T]):
         return await repeat(first, self._attempt, self.ensure_state(), before_sleep=self.emit_retry)
 
     async def _attempt(self) -> Response:
-        """Wait for the rate limiter, send the request, and return its response; raise the error that it is."""
+        """Wait for the rate limiter, send the request, and return its response; raise it as an error if it is one."""
         pipeline, arrived = self.pipeline, self.loop.time()
         if self.starts_work:
             pipeline.quota.update_limiter()
@@ -254,7 +254,8 @@ class _Call(CallRecord[T]):
     def _check(self, response: Response) -> None:
         """Raise the error if the response is one; set `requested_delay` then.
 
-        What it reports of the quota is passed to the rate limiter, and its server time to the clock.
+        Its server time is passed to the clock. What it reports of the quota is passed to the rate limiter only if
+        that needs it now, or after a 429.
         """
         pipeline, quota = self.pipeline, self.pipeline.quota
         pipeline.clock.observed = response.headers, pipeline.clock.now()

@@ -35,9 +35,10 @@ _RESEND_DELAYS = (1.0, 4.0, 10.0)
 _MAX_NEW_KEYS = 3
 # The delay between requests while Codat returns a 409 because our own earlier request is in progress.
 _IN_PROGRESS_DELAY = 5.0
-# The delay before each lookup; further delays double, up to the bound.
+# The delay before each lookup; further delays double. `LookupPolicy.delays` limits their sum.
 _LOOKUP_DELAYS = (1.0, 4.0, 10.0, 15.0)
-_UNBOUNDED_LOOKUPS = 60.0
+# The sum of these delays in seconds if `max_visibility_delay` is infinite.
+_LOOKUP_SECONDS_IF_INFINITE = 60.0
 
 
 class Ambiguity(Enum):
@@ -53,6 +54,9 @@ class Ambiguity(Enum):
     | KEY_EXPIRED: UNSETTLED, but the key is too old | -               | adopt           | unknown | a new key |
     | UNPARSED_RESPONSE: a 2xx that cannot be parsed | resend the key  | adopt           | unknown | unknown   |
 
+    Instead of a new key, the outcome is unknown if the last lookup failed, an earlier response was a 2xx that cannot be
+    parsed, `max_visibility_delay` is infinite, or `_MAX_NEW_KEYS` new keys were used.
+
     Codat stores its own 5xx under the key, so resending the key would only replay it. If a request did not reach
     Codat, is in progress, or lost its response, the same key is resent: it never performs the work twice, and its
     response is ours. If no lookup finds a result of such a request, it is still unknown: the request may be processed
@@ -61,9 +65,9 @@ class Ambiguity(Enum):
     A lookup adopts a candidate only if it was created after our request, matches the request, and cannot belong to
     another request of this client. A candidate that belongs to another request is ignored.
 
-    Whether a start is repeated after a crash depends on two more places: `SyncJob.from_entry` in `syncing/_queue.py`
-    and `_resume_earlier` in `syncing/_runner.py`. `FirstUse.age` and `KEY_LIFETIME` in `idempotency.py` decide whether
-    the key is too old.
+    Whether a start is repeated after a crash depends on more places: `SyncJob.from_entry` in `syncing/_queue.py` and
+    `_resume_earlier` in `syncing/_runner.py`, and for a ticket `SyncStepper._start` in `syncing/stepper.py`.
+    `FirstUse.age` and `KEY_LIFETIME` in `idempotency.py` decide whether the key is too old.
     Source: https://docs.codat.io/using-the-api/idempotency
     """
 
@@ -110,10 +114,13 @@ class LookupPolicy:
     max_visibility_delay: float = 60.0
 
     def delays(self) -> Iterator[float]:
-        """Yield the delay before each lookup; the last lookup is made when the visibility delay has passed."""
+        """Yield the delay before each lookup.
+
+        The last lookup is made when the visibility delay has passed, or after 60 seconds if that is infinite.
+        """
         passed, delay = 0.0, 0.0
         schedule = iter(_LOOKUP_DELAYS)
-        bound = _UNBOUNDED_LOOKUPS if math.isinf(self.max_visibility_delay) else self.max_visibility_delay
+        bound = _LOOKUP_SECONDS_IF_INFINITE if math.isinf(self.max_visibility_delay) else self.max_visibility_delay
         while True:
             delay = min(next(schedule, 2 * delay), bound - passed)
             passed += delay
@@ -127,7 +134,7 @@ class Write(Protocol[ResponseT_co, FoundT]):
 
     @property
     def key(self) -> str | None:
-        """The idempotency key that the caller passed, which may have been sent before; None for a new write."""
+        """Before the first `send`, the key that the caller passed, which may have been sent; None for a new write."""
         ...
 
     @property
@@ -163,10 +170,10 @@ async def write_exactly_once(
 ) -> ResponseT | Candidate[FoundT]:
     """Return the response to the write, or the candidate that a lookup identified as its result.
 
-    `first_use` is when another process may first have sent the key of the write.
+    `first_use` is when the key of the write may first have been sent before this call, by this process or another.
 
-    Raises the error of `send` if that is conclusive. Otherwise, raises OutcomeUnknownError with the ids of the
-    candidates.
+    Raises the error of `send` if the error shows that nothing was written. Otherwise, raises OutcomeUnknownError with
+    the ids of the candidates.
     """
     state = _WriteState(write, clock, claims, lookups)
     if first_use is not None:
@@ -226,13 +233,14 @@ class _WriteState(Generic[FoundT]):
         self._failure: CodatError = key_expired()
 
     async def resume(self, first_use: FirstUse) -> None:
-        """Record that an earlier process sent the key then; request the server's time if it is not known.
+        """Record that the key may have been sent then; request the server's time if it is not known.
 
-        A key that this process sent itself has readings of all clocks.
+        If this process sent the key, such as before a wait for the daily quota, its own readings of all clocks are
+        used instead.
         """
         use = self._claim.first_use or first_use
         self._window.resume(use)
-        self.key_age.mark_sent(use)
+        self.key_age.record_sent(use)
         if self._clock.server_offset is None and first_use.server is not None:
             # Only the server's time in the response matters here. It shows how old the key is.
             with contextlib.suppress(CodatError):
@@ -246,7 +254,7 @@ class _WriteState(Generic[FoundT]):
         self._claims.mark_sent(claim, key, clock.server_time(self._window.first_sent_at))
 
     def record_failure(self, error: CodatError) -> Ambiguity | None:
-        """Return why it is not known now whether the write happened; None if the error is conclusive."""
+        """Return why it is not known now whether the write happened; None if the error shows that it did not."""
         ambiguity = _ambiguity(error, self.key_age.history)
         if ambiguity is None:
             return None
@@ -266,8 +274,8 @@ class _WriteState(Generic[FoundT]):
             window.requested_at = error.requested_at
         sent_at = error.attempts[0].started_at.timestamp() if error.attempts else clock.now()
         use = FirstUse(sent_at, clock.time() - max(0.0, clock.now() - sent_at), clock.server_offset)
-        window.mark_sent(use)
-        self.key_age.mark_sent(use)
+        window.record_sent(use)
+        self.key_age.record_sent(use)
 
     def rotate_key(self) -> None:
         """Record that the last key created nothing, and that a new one replaces it."""
@@ -374,7 +382,7 @@ class _WriteState(Generic[FoundT]):
 
 
 def _ambiguity(error: CodatError, history: KeyHistory) -> Ambiguity | None:
-    """Return why it is not known whether the write happened; None if the error is conclusive."""
+    """Return why it is not known whether the write happened; None if the error shows that it did not."""
     match error:
         case OutcomeUnknownError():
             return Ambiguity.STORED_ERROR if _is_stored(error.__cause__) else Ambiguity.UNSETTLED

@@ -2,7 +2,8 @@
 
 A failed attempt is repeated if its error is `retryable` and a table allows it for the kind of failure and the
 idempotency of the operation. tenacity strategies limit the number of attempts, the delay that the server requests, and
-the time. `reconcile.py` repeats the start of a sync beyond one call; `syncing/_poller.py` repeats polls.
+the time. `reconcile.py` repeats starts of syncs, and creations of companies and connections, beyond one call;
+`syncing/_poller.py` repeats polls.
 """
 
 import asyncio
@@ -84,7 +85,8 @@ _SAFE_AFTER: Mapping[FailureKind, frozenset[Idempotency]] = {
     FailureKind.NOT_PROCESSED: frozenset(Idempotency),
     # Our own first request is still being processed.
     FailureKind.IN_PROGRESS: frozenset({Idempotency.KEYED}),
-    # The same key would only replay the failure for 90 minutes, and a new one may do the work twice.
+    # The same key would only replay Codat's own 5xx for 90 minutes, and a new one may do the work twice. A gateway's
+    # 5xx is not stored; `reconcile.py` resends the key of a start or creation after it.
     FailureKind.SERVER_ERROR: frozenset({Idempotency.NATIVE}),
     FailureKind.INVALID_RESPONSE: frozenset(),
     FailureKind.INCONCLUSIVE_REJECTION: frozenset(),
@@ -134,8 +136,8 @@ def _classify_status(error: StatusError, *, lost_before: bool) -> FailureKind:
 class RetryState:
     """The attempts of one call: what is known of them, and what follows for the next.
 
-    It is created by the first failure, or for a key that was sent before the call. Its methods are the strategies of
-    tenacity in `retrying`.
+    It is created by the first failure, or for a key that was sent before the call. `retrying` passes some of its
+    methods to tenacity as strategies.
     """
 
     __slots__ = (
@@ -256,8 +258,8 @@ class RetryState:
     def delay(self, _: "tenacity.RetryCallState | None" = None) -> float:
         """Return the seconds until the next attempt: what the server requests, or else exponential backoff.
 
-        Full jitter spreads the backoff from 0 to `initial_backoff * 2 ** (attempt_count - 1)`, at most `max_backoff`. A
-        requested delay is a lower bound, and spread by up to `initial_backoff`.
+        Full jitter spreads the backoff from 0 to `initial_backoff * 2 ** (attempt_count - 1)`, at most `max_backoff`;
+        for IN_PROGRESS, from half of that. A requested delay is a lower bound, and spread by up to `initial_backoff`.
         Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         """
         if self.requested_delay is not None:
@@ -309,7 +311,10 @@ class RetryState:
             raise key_expired()
 
     def check_deadline(self) -> None:
-        """Raise the error of the last attempt if the rate limiter has delayed the next one beyond the deadline."""
+        """Raise the error of the last attempt if the rate limiter has delayed the next one for too long.
+
+        The bounds are `RetryPolicy.deadline`, the timeout of the call and `MAX_IN_PROGRESS`.
+        """
         if self.error is not None and not self._may_start(self._clock.time()):
             raise self.error
 
@@ -332,7 +337,8 @@ class RetryState:
 def retrying(state: RetryState, before_sleep: Callable[[CodatError, float], None]) -> "tenacity.AsyncRetrying":
     """Return the retries of one call as tenacity runs them.
 
-    `retry`, `wait` and `stop` are evaluated once for each failure, in this order, and change nothing.
+    tenacity evaluates `retry`, `wait` and `stop` once for each failure, in this order. They do not change the state,
+    but `wait` draws from its `Random`. `repeat` evaluates `retry` for the first failure too.
     """
 
     def call_before_sleep(call: tenacity.RetryCallState) -> None:

@@ -2,7 +2,7 @@
 
 A new status code takes these steps:
 
-1. Its `SyncState` in `_BY_CODE`.
+1. Its `SyncState` in `_BY_CODE`. A new meaning is a new member of `SyncState`, whose description is its text.
 2. For a failure, its rule in `failure_rules.py`, whose cause is a member of `FailureCause` in `causes.py`.
    `syncing/_conclude.py` applies the rules; a special case for one code is there too.
 3. Its text in `CODES` in `simulator/_state/records.py`.

@@ -2,7 +2,8 @@
 
 A new kind takes these steps:
 
-1. A member here, and a line in `FAULTS` in `faults.py` with what it does.
+1. A member here, and a line in `FAULTS` in `faults.py` with what it does. With `transient=True` it is also in
+   `TRANSIENT`, the default of `FaultPlan.kinds`, so the same seed then gives other faults.
 2. If the connection fails in a new way, a member of `Break` in `faults.py`, and a row in each `_BREAKS`, in
    `simulator/_server.py` and `simulator/in_memory.py`.
 3. A row in the table of `docs/testing.md`, and a test of what the client does.

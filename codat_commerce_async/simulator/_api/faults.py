@@ -60,9 +60,13 @@ class Break(Enum):
     """What happens to the connection."""
 
     CLOSE = "close"
+    """It closes without a response."""
     RESET = "reset"
+    """It is reset without a response."""
     CUT_OFF = "cut_off"
+    """It closes after `body`, which is a part of the response; `Content-Length` is that of the whole."""
     ENDLESS = "endless"
+    """`body` is repeated without end."""
 
 
 @frozen

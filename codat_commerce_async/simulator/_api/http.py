@@ -43,9 +43,8 @@ class Request:
 class Response:
     """A response, and how the connection has to deliver it.
 
-    `delay` is in real seconds. `fault` is one that happens to the connection: `LOST_*` and `RESET_*` (no response is
-    sent), `CUT_OFF` (`body` is the part that is sent, `content-length` is that of the whole), `ENDLESS` (`body` is
-    repeated without end). For all other faults it is None, because the response itself shows them.
+    `delay` is in real seconds. `fault` is one that happens to the connection: a kind with a `connection` in `FAULTS`;
+    its `Break` describes what is sent. For all other faults it is None, because the response itself shows them.
     """
 
     status: int
