@@ -1,11 +1,14 @@
 """What a call costs: bare aiohttp, this library, and the official SDK if it is installed, api by api.
 
-python tests/benchmarks/calls.py                    five rounds, as Markdown tables: a minute, and six with the SDK
+python tests/benchmarks/calls.py                    five rounds, as Markdown: three minutes, nine with the SDK
 python tests/benchmarks/calls.py --rounds 2         ... and quicker
 
 A server in a process of its own sends canned responses, on the first core; each variant has a process on the last
-one. In each round every variant takes its turn at every load before any continues with the next; medians of the rounds
-are shown. `pip install '.[bench]'` adds uvloop, for the server; without it the server takes more of its core.
+one. In each round every variant takes several short turns at a load, in alternation, before any continues with the next
+load, as the speed of a machine changes from second to second. Medians of all turns are shown. Where a process lies in
+memory changes its figures too, by up to 15 %: every round has new processes, and more rounds make up for it.
+
+`pip install '.[bench]'` adds uvloop, for the server; without it the server takes more of its core.
 """
 
 # ruff: noqa: T201 - it prints for people
@@ -53,6 +56,8 @@ LOADS = (
     Load("page", 50, 600, 300),
     Load("page", 500, 1000, 1500),
 )
+# How often the variants alternate at one load.
+TURNS = 3
 WHAT = {"status": "a sync's status, 1 kB", "page": "a page of 100 connections, 58 kB"}
 
 Figures = dict[str, float]
@@ -200,11 +205,11 @@ class Measurements:
         self._all.setdefault(tuple(map(str, key)), []).append(figures)
 
     def median(self, figure: str, *key: object) -> float:
-        """The median of the rounds."""
+        """The median of all turns."""
         return median(figures[figure] for figures in self._all[tuple(map(str, key))])
 
     def ratio(self, figure: str, name: str, to: str, *key: object) -> float:
-        """The median of one variant's multiple of another's in the same round, which outlasts a busy machine."""
+        """The median of one variant's multiple of another's in the same turn, which outlasts a busy machine."""
         ours, theirs = (self._all[tuple(map(str, (each, *key)))] for each in (name, to))
         return median(one[figure] / other[figure] for one, other in zip(ours, theirs, strict=True))
 
@@ -227,10 +232,11 @@ def run(rounds: int, names: list[str]) -> Measurements:
 
 def measure_calls(processes: Mapping[str, Process], measured: Measurements) -> None:
     for load in LOADS:
-        for name, process in processes.items():
-            calls = load.calls_of_official if name == "official" else load.calls
-            order = {"what": load.what, "concurrent": load.concurrent, "calls": calls}
-            measured.add(process.measure(do="calls", **order), name, load.what, load.concurrent)
+        for _ in range(TURNS):
+            for name, process in processes.items():
+                calls = load.calls_of_official if name == "official" else load.calls
+                order = {"what": load.what, "concurrent": load.concurrent, "calls": calls // 2}
+                measured.add(process.measure(do="calls", **order), name, load.what, load.concurrent)
     for what, times in (("status", 2000), ("page", 50)):
         for name, process in processes.items():
             if name != "watched":
