@@ -363,17 +363,19 @@ async def test_a_gzipped_body_is_read() -> None:
     assert "gzip" in (server.requests[0].header("Accept-Encoding") or "")
 
 
-async def test_a_calls_timeout_bounds_a_server_that_never_responses() -> None:
-    loop = asyncio.get_running_loop()
-    async with playing(NEVER_RESPOND, NEVER_RESPOND) as (codat, _):
-        began = loop.time()
+async def test_a_calls_timeout_bounds_a_server_that_never_responds() -> None:
+    async with WireServer([NEVER_RESPOND] * 10) as server, CodatCommerce(KEY, base_url=server.url) as codat:
         with pytest.raises(RequestTimeoutError):
             await codat.sync.get_latest_sync("c", timeout=0.2)
-        with pytest.raises(OutcomeUnknownError) as caught:
-            await codat.sync.request("c", timeout=0.2)
-        assert loop.time() - began < 5.0
-    assert isinstance(caught.value.__cause__, RequestTimeoutError)
-    assert isinstance(caught.value.__cause__, TimeoutError)
+        error: Exception | None = None
+        # A machine that stands still may use up the time before anything is sent.
+        while not any(request.method == "POST" for request in server.requests):
+            with pytest.raises((OutcomeUnknownError, RequestTimeoutError)) as caught:
+                await codat.sync.request("c", timeout=0.2)
+            error = caught.value
+    assert isinstance(error, OutcomeUnknownError)
+    assert isinstance(error.__cause__, RequestTimeoutError)
+    assert isinstance(error.__cause__, TimeoutError)
 
 
 @pytest.mark.parametrize("timeout", [math.inf, None, 5])
