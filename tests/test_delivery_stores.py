@@ -28,7 +28,7 @@ from tests.support.cases import all_cases
 from tests.support.deliveries import COMPANY, body_of
 from tests.support.missing import missing
 from tests.support.servers import Server, postgres, valkey
-from tests.support.unusable import MISTAKES, unusable_paths
+from tests.support.unusable import MISTAKES, fill_disk, unusable_paths
 
 EVENT = parse_event(body_of("read.completed"))
 HOUR = 3600.0
@@ -371,12 +371,7 @@ async def test_a_check_accepts_a_file_in_use_and_changes_nothing(tmp_path: Path)
 
 
 async def test_a_full_disk_is_an_outage_and_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_args: object, **_settings: object) -> None:
-        error = sqlite3.OperationalError("database or disk is full")
-        error.sqlite_errorcode = sqlite3.SQLITE_FULL
-        raise error
-
-    monkeypatch.setattr(sqlite3, "connect", full)
+    fill_disk(monkeypatch)
     store = FileDeliveryStore(tmp_path / "deliveries.db")
     await store.check()
     with pytest.raises(StoreUnavailableError, match="disk is full"):

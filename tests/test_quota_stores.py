@@ -26,7 +26,7 @@ from codat_commerce_async.errors import SharedQuotaError
 from codat_commerce_async.policies import Quota
 from tests.support.cases import all_cases
 from tests.support.servers import postgres, valkey
-from tests.support.unusable import MISTAKES, unusable_paths
+from tests.support.unusable import MISTAKES, fill_disk, unusable_paths
 
 NOON = 1_705_320_000.0
 UrlOf = Callable[[str], str]
@@ -376,12 +376,7 @@ async def test_a_path_that_cannot_work_is_reported_as_a_mistake(unusable: Path, 
 
 
 async def test_a_full_disk_is_an_outage_and_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_args: object, **_settings: object) -> None:
-        error = sqlite3.OperationalError("database or disk is full")
-        error.sqlite_errorcode = sqlite3.SQLITE_FULL
-        raise error
-
-    monkeypatch.setattr(sqlite3, "connect", full)
+    fill_disk(monkeypatch)
     with pytest.raises(StoreUnavailableError, match="disk is full"):
         await FileQuotaStore(tmp_path / "quota.db").exchange(report())
 

@@ -1,13 +1,16 @@
-"""Paths at which no file of SQLite can work, and what is wrong with each."""
+"""Paths at which no file of SQLite can work, with what is wrong with each, and a full disk."""
 
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["MISTAKES", "unusable_paths"]
+import pytest
+
+__all__ = ["MISTAKES", "fill_disk", "unusable_paths"]
 
 MISTAKES = [
     ("missing/quota.db", "the folder .*/missing does not exist"),
@@ -42,3 +45,14 @@ def unusable_paths() -> Iterator[Path]:
         os.seteuid(user)
         (root / "closed").chmod(0o755)
         shutil.rmtree(root)
+
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let SQLite find the disk full whenever it opens a file."""
+
+    def full(*_args: object, **_settings: object) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr(sqlite3, "connect", full)
