@@ -527,6 +527,61 @@ async def test_a_write_suspended_while_it_connects_again_is_not_sent_under_a_for
     assert len(server.requests) == 1
 
 
+WHOLE: list[wire.Act] = [
+    wire.Response(body=b"{}"),
+    wire.Response(),
+    wire.Response(404, body=b"{}"),
+    wire.Response(204),
+    wire.Response(302, {"Location": "/y"}, b"moved"),
+    wire.Response(body=b"x" * 2**20),
+    wire.Response(200, {"Transfer-Encoding": "chunked"}, b"2\r\n{}\r\n0\r\n\r\n"),
+    wire.Response(200, {"Content-Encoding": "gzip"}, gzip.compress(b"{}")),
+    wire.Response(200, {"Content-Encoding": "x-gzip"}, gzip.compress(b"{}")),
+]
+
+
+@pytest.mark.parametrize("borrowed", [False, True])
+async def test_a_connection_is_used_again_after_a_whole_response(*, borrowed: bool) -> None:
+    async with wire.WireServer([*WHOLE, *WHOLE]) as server, contextlib.AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession()) if borrowed else None
+        async with transport_to(server, session=session) as transport:
+            for request in (get, post):
+                for _ in WHOLE:
+                    await transport.send(request(), SOON)
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("response", "timeouts"),
+    [(wire.CutOff(200, b"{}", 1), SOON), (wire.RESET_MID_RESPONSE, SOON), (wire.ENDLESS, Timeouts(total=0.05))],
+    ids=["cut off", "reset", "endless"],
+)
+async def test_a_connection_is_not_used_again_after_a_part_of_a_response(
+    response: wire.Act, timeouts: Timeouts
+) -> None:
+    async with wire.WireServer([response, wire.Response()]) as server, transport_to(server) as transport:
+        with pytest.raises(TransportError):
+            await transport.send(get(), timeouts)
+        assert (await transport.send(get(), SOON)).status == 200
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("borrowed", [False, True])
+async def test_a_request_is_freed_without_garbage_collection(*, borrowed: bool) -> None:
+    """A reference cycle would keep each request, and with it the key, until the next collection."""
+    script = [wire.Response(body=b"{}"), wire.Response(503), wire.RESET_BEFORE_RESPONSE, wire.CutOff(200, b"{}", 1)]
+    async with wire.WireServer(script) as server, contextlib.AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession()) if borrowed else None
+        transport = await stack.enter_async_context(transport_to(server, session=session))
+        gc.collect()
+        gc.disable()
+        stack.callback(gc.enable)
+        for _ in script:
+            with contextlib.suppress(TransportError):
+                await transport.send(post(), SOON)
+        assert [each for each in gc.get_objects() if isinstance(each, aiohttp.ClientRequest)] == []
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 @pytest.mark.parametrize("borrowed", [False, True])
 async def test_a_kept_connection_that_breaks_is_not_silently_retried(method: str, *, borrowed: bool) -> None:

@@ -8,7 +8,6 @@ import ssl
 import traceback
 import zlib
 from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import SplitResult, urlsplit
@@ -167,6 +166,9 @@ def _check_kinds(session: object, connector: object, ssl_context: object) -> Non
             raise TypeError(f"{name} must be an {kind.__module__.partition('.')[0]}.{kind.__name__}, not {given}")
 
 
+_Send: TypeAlias = Callable[[Connection], Coroutine[Any, Any, aiohttp.ClientResponse]]
+
+
 class _ConnectionLost(aiohttp.ClientError):
     """A connection broke during a request."""
 
@@ -178,7 +180,7 @@ class _NoReplay:
     `.netrc` or another middleware has set.
     """
 
-    __slots__ = ("_authorization", "_request")
+    __slots__ = ("_authorization", "_request", "_send_by_aiohttp")
 
     def __init__(self, request: Request, authorization: str) -> None:
         self._request = request
@@ -193,8 +195,9 @@ class _NoReplay:
         https://github.com/aio-libs/aiohttp/discussions/10790
         """
         request.headers[aiohttp.hdrs.AUTHORIZATION] = self._authorization
+        self._send_by_aiohttp: _Send | None = request.send
         # aiohttp calls `send` with the connection that it has made or taken from its pool.
-        request.send = partial(self._send, request.send)  # type: ignore[method-assign]
+        request.send = self._send  # type: ignore[method-assign]
         try:
             return await handler(request)
         except aiohttp.ClientConnectorError:
@@ -202,17 +205,16 @@ class _NoReplay:
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             raise _ConnectionLost from error
         finally:
-            # It makes a reference cycle, which would keep the request until the next garbage collection. `del` would
-            # change the layout of instances for which the interpreter has optimized, and slow all requests down.
-            vars(request).pop("send", None)
+            # It makes a reference cycle, which would keep the request until the next garbage collection.
+            self._send_by_aiohttp = None
 
-    def _send(
-        self, send: Callable[[Connection], Coroutine[Any, Any, aiohttp.ClientResponse]], connection: Connection
-    ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+    def _send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+        send, self._send_by_aiohttp = self._send_by_aiohttp, None
+        assert send is not None  # noqa: S101 - for the type checker: aiohttp sends a request once
         if self._request.before_send is not None:
             self._request.before_send()
         self._request.started = True
-        return send(connection)
+        return send(conn)
 
 
 class AiohttpTransport:

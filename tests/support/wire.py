@@ -81,6 +81,8 @@ class Connection:
 
     async def send(self, data: bytes) -> None:
         """Hand the bytes to the network."""
+        if self._writer.is_closing():  # writing then is a RuntimeError on uvloop
+            raise ConnectionResetError
         self._writer.write(data)
         await self._writer.drain()
 
