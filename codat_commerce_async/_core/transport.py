@@ -270,7 +270,22 @@ class AiohttpTransport:
             raise ClientClosedError("the client is closed" if self._closed else "the session is closed")
         request.started = False
         try:
-            return await self._request(session, request, timeouts)
+            response = await session.request(
+                request.method,
+                URL(self._base_url + request.target, encoded=True),
+                # Its own session has the default headers; a borrowed one is not altered.
+                headers=request.headers if self._owned else {**self._headers, **request.headers},
+                data=request.body,
+                timeout=self._timeout(timeouts),
+                middlewares=(*self._middlewares, _NoReplay(request, self._credentials.header)),
+                **self._request_options,
+            )
+            try:
+                return Response(response.status, response.headers, await _read(response))
+            finally:
+                response.release()
+                # It has the headers of its request, and the variables of this frame are in tracebacks.
+                del response
         except CodatError as error:
             failure: BaseException = error
         except Exception as error:  # noqa: BLE001 - it is mapped and raised below
@@ -296,23 +311,6 @@ class AiohttpTransport:
     def is_open(self) -> bool:
         """Whether the transport has a session of its own that is open."""
         return self._owned and self._session is not None and not self._session.closed
-
-    async def _request(self, session: aiohttp.ClientSession, request: Request, timeouts: Timeouts) -> Response:
-        # Not a part of `send`, whose frame is in tracebacks: this one has the headers of the request.
-        response = await session.request(
-            request.method,
-            URL(self._base_url + request.target, encoded=True),
-            # Its own session has the default headers; a borrowed one is not altered.
-            headers=request.headers if self._owned else {**self._headers, **request.headers},
-            data=request.body,
-            timeout=self._timeout(timeouts),
-            middlewares=(*self._middlewares, _NoReplay(request, self._credentials.header)),
-            **self._request_options,
-        )
-        try:
-            return Response(response.status, response.headers, await _read(response))
-        finally:
-            response.release()
 
     def _open(self) -> aiohttp.ClientSession:
         # The rate limiter bounds what is in flight; with a bound here, waiting for a connection counted as connecting.
