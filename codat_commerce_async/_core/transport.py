@@ -281,11 +281,14 @@ class AiohttpTransport:
                 **self._request_options,
             )
             try:
-                return Response(response.status, response.headers, await _read(response))
-            finally:
-                response.release()
+                # At its end, aiohttp releases the connection.
+                body = await _read(response)
+            except BaseException:
+                response.close()
                 # It has the headers of its request, and the variables of this frame are in tracebacks.
                 del response
+                raise
+            return Response(response.status, response.headers, body)
         except CodatError as error:
             failure: BaseException = error
         except Exception as error:  # noqa: BLE001 - it is mapped and raised below
