@@ -168,9 +168,16 @@ class _Call(CallRecord[T]):
         scope = self.pipeline.lifecycle.scope(self.timeout)
         self._start(scope.loop)
         response: Response | None = None
+        failure: CodatError | None = None
         try:
             with scope:
-                response = await self._attempt_until_done()
+                try:
+                    response = await self._attempt()
+                except CodatError as error:
+                    failure = error
+                if failure is not None:
+                    response = await repeat(failure, self._attempt, self.ensure_state(), before_sleep=self.emit_retry)
+            assert response is not None  # noqa: S101 - for the type checker
             self.response = response
             value = self._decode(response)
         except CodatError as error:
@@ -188,13 +195,6 @@ class _Call(CallRecord[T]):
         self.emit_call_ended(response, failure)
         # Raised outside of the handlers: an error that was replaced, and its frames, must not be its context.
         raise failure
-
-    async def _attempt_until_done(self) -> Response:
-        try:
-            return await self._attempt()
-        except CodatError as error:
-            first = error
-        return await repeat(first, self._attempt, self.ensure_state(), before_sleep=self.emit_retry)
 
     async def _attempt(self) -> Response:
         """Wait for the rate limiter, send the request, and return its response; raise it as an error if it is one."""
