@@ -255,6 +255,28 @@ async def test_while_the_store_is_down_each_process_uses_its_share(caplog: pytes
 
 
 @pytest.mark.virtual_time
+@pytest.mark.parametrize("processes", [1, 3])
+async def test_a_store_that_is_often_down_for_a_moment_allows_no_burst_each_time(processes: int) -> None:
+    """Neither a burst, nor the permits of the store and of the fallback for the same moments."""
+    store = FailingStore()
+    limiters = [SharedRateLimiter(store, Quota(per_minute=600)) for _ in range(processes)]
+    load = Load(*limiters)
+    await asyncio.sleep(61)
+    for _ in range(6):
+        store.is_up = False
+        await asyncio.sleep(2)
+        assert limiters[0].status.available is False
+        store.is_up = True
+        await asyncio.sleep(8)
+        assert limiters[0].status.available
+    await load.stop()
+    for limiter in limiters:
+        await limiter.aclose()
+    assert busiest_minute(load.all) <= 600
+    assert len(load.all) >= 0.9 * 600 / 60 * (61 + 60)
+
+
+@pytest.mark.virtual_time
 async def test_a_process_with_another_quota_is_warned_about_once(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     first, same = make(Quota(per_minute=900)), make(Quota(per_minute=900))
     for limiter in (first, same, first):

@@ -414,6 +414,7 @@ class SharedRateLimiter:
         now = self._now()
         if self._health.succeed(now, result["processes"]):
             self._request_at, self._fallback = 0.0, None
+            self._requeue(self._withdraw_permits(math.inf))
         if self._may_warn_of_limits:
             self._compare_limits(result)
         self._result, self._result_at = result, now
@@ -477,6 +478,9 @@ class SharedRateLimiter:
             self._queue.resume_deferred()
 
     def _on_failure(self, error: Exception) -> None:
+        if self._health.is_available:
+            # Permits of the store and of the fallback would be for the same moments; likewise when the store is back.
+            self._requeue(self._withdraw_permits(math.inf))
         self._health.fail(self._now(), error, is_needed=self._is_needed)
         if self._health.is_misconfigured:
             self._fail_all(self._health.misconfigured_error)
@@ -490,7 +494,9 @@ class SharedRateLimiter:
         waiters = self._pop(now, limits)
         report: QuotaReport = {**self._report(now, waiters, limits), "pauses": {}, "runs": {}}
         if self._fallback is None:
-            self._fallback = new_address(now, report["interval"]), new_client(now)
+            # The first request after an interval, as the store may have granted one right before.
+            address = new_address(now, report["interval"] + report["tolerance"])
+            self._fallback = address, new_client(now)
         address, client = self._fallback
         result = exchange(address, client, report, now)
         self._share = result["share"]
