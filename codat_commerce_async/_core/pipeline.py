@@ -175,6 +175,7 @@ class _Call(CallRecord[T]):
                     response = await self._attempt()
                 except CodatError as error:
                     failure = error
+                # Outside of the handler, as the error would be the context of all that follow.
                 if failure is not None:
                     response = await repeat(failure, self._attempt, self.ensure_state(), before_sleep=self.emit_retry)
             assert response is not None  # noqa: S101 - for the type checker

@@ -205,7 +205,7 @@ class _NoReplay:
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             raise _ConnectionLost from error
         finally:
-            # It makes a reference cycle, which would keep the request until the next garbage collection.
+            # The request refers to this object: a cycle, which would keep both until the next garbage collection.
             self._send_by_aiohttp = None
 
     def _send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
@@ -281,11 +281,11 @@ class AiohttpTransport:
                 **self._request_options,
             )
             try:
-                # At its end, aiohttp releases the connection.
+                # aiohttp releases the connection at the end of the body.
                 body = await _read(response)
             except BaseException:
                 response.close()
-                # It has the headers of its request, and the variables of this frame are in tracebacks.
+                # It knows the headers of its request, and tracebacks show the variables of this frame.
                 del response
                 raise
             return Response(response.status, response.headers, body)

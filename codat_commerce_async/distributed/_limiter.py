@@ -414,7 +414,7 @@ class SharedRateLimiter:
         now = self._now()
         if self._health.succeed(now, result["processes"]):
             self._request_at, self._fallback = 0.0, None
-            self._requeue(self._withdraw_permits(math.inf))
+            self._requeue_scheduled()
         if self._may_warn_of_limits:
             self._compare_limits(result)
         self._result, self._result_at = result, now
@@ -479,8 +479,7 @@ class SharedRateLimiter:
 
     def _on_failure(self, error: Exception) -> None:
         if self._health.is_available:
-            # Permits of the store and of the fallback would be for the same moments; likewise when the store is back.
-            self._requeue(self._withdraw_permits(math.inf))
+            self._requeue_scheduled()
         self._health.fail(self._now(), error, is_needed=self._is_needed)
         if self._health.is_misconfigured:
             self._fail_all(self._health.misconfigured_error)
@@ -507,6 +506,10 @@ class SharedRateLimiter:
         for waiter in waiters:
             if not waiter.admitted.done():
                 self._queue.push(waiter)
+
+    def _requeue_scheduled(self) -> None:
+        """Withdraw the permits that are not used yet: the store and the fallback grant the same moments."""
+        self._requeue(self._withdraw_permits(math.inf))
 
     def _withdraw_permits(self, until: float, company: str = "") -> list[Waiter]:
         """Give back the permits for a moment before this one, and return their requests."""
