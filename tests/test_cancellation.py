@@ -293,6 +293,23 @@ async def test_a_thousand_calls_of_which_most_are_cancelled_leave_the_pool_healt
 
 
 @pytest.mark.virtual_time
+async def test_what_interrupts_a_retry_has_no_earlier_failure_as_its_context() -> None:
+    codat, transport = client_of(respond(503), after(1, respond()), retry=QUICK)
+    call = asyncio.ensure_future(codat.call(GET, "c"))
+    await asyncio.sleep(0.2)
+    assert (len(transport.sent), transport.in_flight) == (2, 1)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await call
+    contexts: list[str] = []
+    error = caught.value.__context__
+    while error is not None:
+        contexts.append(type(error).__name__)
+        error = error.__context__
+    assert set(contexts) <= {"CancelledError"}
+
+
+@pytest.mark.virtual_time
 async def test_an_outer_timeout_is_not_taken_for_ours() -> None:
     codat, _ = client_of(after(1, respond()))
     with pytest.raises(TimeoutError) as caught:
