@@ -576,10 +576,14 @@ async def test_a_request_is_freed_without_garbage_collection(*, borrowed: bool) 
         gc.collect()
         gc.disable()
         stack.callback(gc.enable)
+        before = [each for each in gc.get_objects() if isinstance(each, aiohttp.ClientRequest)]
         for _ in script:
             with contextlib.suppress(TransportError):
                 await transport.send(post(), SOON)
-        assert [each for each in gc.get_objects() if isinstance(each, aiohttp.ClientRequest)] == []
+        # A task of aiohttp's that still wrote when its request failed ends in the next turns of the loop.
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert [each for each in gc.get_objects() if isinstance(each, aiohttp.ClientRequest)] == before
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
